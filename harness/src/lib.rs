@@ -1,0 +1,1 @@
+//! The reference conformance suite for subscriber registries: catalogue, scripts, oracle, kits, runner.

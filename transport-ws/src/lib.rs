@@ -1,0 +1,1 @@
+//! Serves a subscriber registry over WebSocket, upgraded from an axum router.
