@@ -174,8 +174,20 @@ impl Shared {
         polled
     }
 
-    fn ended(&self) -> Option<CloseReason> {
-        self.queue.lock().ended
+    fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let mut spare = Some(cx.waker().clone());
+        let polled = {
+            let mut queue = self.queue.lock();
+            match queue.ended.filter(|reason| reason.discards()) {
+                Some(reason) => Poll::Ready(reason),
+                None => {
+                    spare = std::mem::replace(&mut queue.waker, spare);
+                    Poll::Pending
+                }
+            }
+        };
+        discard(spare);
+        polled
     }
 }
 
@@ -288,10 +300,12 @@ impl Outbox {
         poll_fn(|cx| self.poll_take(cx, max_bytes)).await
     }
 
-    /// Returns why it ended, if it did: what an owner asks between two writes.
-    #[must_use]
-    pub fn ended(&self) -> Option<CloseReason> {
-        self.shared.ended()
+    /// Waits for a discarding end, without taking anything: what an owner asks before each write, and while its socket
+    /// is full. What it took before and has not written, it should throw away then.
+    ///
+    /// It shares its waker with [`poll_take`](Self::poll_take): the later of the two calls is woken.
+    pub fn poll_discarded(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.shared.poll_discarded(cx)
     }
 
     /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the queue. The first reason

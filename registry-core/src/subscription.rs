@@ -77,6 +77,14 @@ pub struct SubscriptionId {
     pub(crate) serial: u64,
 }
 
+impl SubscriptionId {
+    /// Returns the subscriber's number: subscribers of one registry are numbered from 1 in the order they came.
+    #[must_use]
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
 impl fmt::Debug for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SubscriptionId({})", self.serial)
