@@ -102,3 +102,53 @@ impl Body for SseBody {
         self.stage == Stage::Over
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SSE;
+    use registry_core::{Json, OutboxOptions, Registration, SubscriberRegistry};
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use transport_core::Grant;
+
+    const PERIOD: Duration = Duration::from_secs(15);
+
+    fn body(registry: &SubscriberRegistry<u8>, expires: Option<Instant>) -> SseBody {
+        registry.encode_with(Json);
+        let outbox = registry.open_outbox(&SSE, OutboxOptions::new(), Registration::new()).unwrap();
+        let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
+        SseBody::new(Admitted { outbox, grant, expires }, PERIOD)
+    }
+
+    async fn next(body: &mut SseBody) -> Option<Bytes> {
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        Some(frame.unwrap().into_data().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sse_3_comments_keep_an_idle_stream_open_and_only_an_idle_one() {
+        let registry = SubscriberRegistry::new();
+        let mut body = body(&registry, None);
+        let start = Instant::now();
+        assert_eq!(next(&mut body).await, Some(HELLO));
+        assert_eq!((next(&mut body).await, start.elapsed()), (Some(KEEP_ALIVE), PERIOD));
+        tokio::time::advance(PERIOD - Duration::from_secs(1)).await;
+        registry.broadcast("runs", 1).unwrap();
+        assert!(next(&mut body).await.unwrap().starts_with(b"id: "));
+        let message = Instant::now();
+        assert_eq!((next(&mut body).await, message.elapsed()), (Some(KEEP_ALIVE), PERIOD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lse_1_the_stream_ends_when_its_authority_does() {
+        let registry = SubscriberRegistry::new();
+        let left = Duration::from_secs(10);
+        let mut body = body(&registry, Some(Instant::now() + left));
+        let start = Instant::now();
+        next(&mut body).await;
+        let farewell = next(&mut body).await.unwrap();
+        assert!(farewell.starts_with(b"event: close\ndata: {\"reason\":\"expired\"}"), "{farewell:?}");
+        assert_eq!((start.elapsed(), registry.len(), next(&mut body).await), (left, 0, None));
+    }
+}
