@@ -112,11 +112,15 @@ struct Queue {
     lost: u64,
     ended: Option<CloseReason>,
     waker: Option<Waker>,
+    on_end: Option<Arc<EndHook>>,
 }
+
+/// What an owner wants to be called at the end.
+type EndHook = dyn Fn(CloseReason) + Send + Sync;
 
 impl Shared {
     pub(crate) fn new(options: OutboxOptions) -> Self {
-        let queue = Queue { frames: VecDeque::new(), bytes: 0, lost: 0, ended: None, waker: None };
+        let queue = Queue { frames: VecDeque::new(), bytes: 0, lost: 0, ended: None, waker: None, on_end: None };
         Self { queue: Mutex::new(queue), options }
     }
 
@@ -235,9 +239,16 @@ impl Seat for Shared {
     }
 
     fn tell(&self) {
-        let waker = self.queue.lock().waker.take();
+        let (waker, hook, ended) = {
+            let mut queue = self.queue.lock();
+            (queue.waker.take(), queue.on_end.clone(), queue.ended)
+        };
         if let Some(waker) = waker {
             contain(|| waker.wake());
+        }
+        if let (Some(hook), Some(reason)) = (hook, ended) {
+            contain(|| hook(reason));
+            discard(hook);
         }
     }
 }
@@ -306,6 +317,23 @@ impl Outbox {
     /// It shares its waker with [`poll_take`](Self::poll_take): the later of the two calls is woken.
     pub fn poll_discarded(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.shared.poll_discarded(cx)
+    }
+
+    /// Has `hook` called with the reason when the subscriber ends, on the thread that ends it, or at once if it has ended.
+    ///
+    /// Unlike a waker, it is called also while nobody polls: an owner whose socket is full learns of the end this way. It
+    /// is called again when a discarding reason overrides a draining one. It must not block. A later hook replaces an
+    /// earlier one.
+    pub fn on_end(&self, hook: impl Fn(CloseReason) + Send + Sync + 'static) {
+        let hook: Arc<EndHook> = Arc::new(hook);
+        let (former, ended) = {
+            let mut queue = self.shared.queue.lock();
+            (queue.on_end.replace(hook.clone()), queue.ended)
+        };
+        discard(former);
+        if let Some(reason) = ended {
+            contain(|| hook(reason));
+        }
     }
 
     /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the queue. The first reason

@@ -1,7 +1,8 @@
 //! The one way in: ticket, authoriser, admission.
 
 use crate::channels::{Limits, first_beyond, requested};
-use crate::{Authorise, Denied, Grant, Origins, Refusal};
+use crate::cut::Cut;
+use crate::{Authorise, Denied, Grant, Origins, Path, Refusal};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::FutureExt;
@@ -129,6 +130,8 @@ pub struct Admitted {
     pub grant: Arc<Grant>,
     /// When its authority ends.
     pub expires: Option<Instant>,
+    /// Which way its bytes go.
+    pub path: Path,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Live<T> {
@@ -205,7 +208,14 @@ impl<T: Send + Sync + 'static> Live<T> {
                 Some(None) => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "the credential has expired")),
             };
             match ticket.admit_outbox(format, options.outbox, grant.registration(&requested)) {
-                Ok(outbox) => return Ok(Admitted { outbox, grant: Arc::new(grant), expires }),
+                Ok(outbox) => {
+                    let cut = request.extensions.get::<Cut>().cloned();
+                    let path = cut.as_ref().map_or(Path::Portable, Cut::path);
+                    if let Some(cut) = cut {
+                        cut.watch(&outbox);
+                    }
+                    return Ok(Admitted { outbox, grant: Arc::new(grant), expires, path });
+                }
                 Err(AdmitError::Subscribe(SubscribeError::ScopeFull)) => {
                     let reason = "too many connections of this session: close one first";
                     return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(RETRY_AFTER));

@@ -5,6 +5,7 @@
 mod wire;
 
 mod admission;
+mod owned;
 mod stream;
 
 use axum::Router;
