@@ -12,11 +12,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 tokio::task_local! {
     /// The HTTP/2 stream whose future is being polled.
-    pub(crate) static STREAM: AbortHandle;
+    pub(crate) static STREAM: Stream;
+}
+
+/// One HTTP/2 stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    abort: AbortHandle,
+    alive: Weak<()>,
 }
 
 /// Which way a connection's bytes go, and so what a revocation can do to a peer that does not read.
@@ -41,7 +48,7 @@ pub(crate) struct Cut {
 #[derive(Clone)]
 enum Target {
     Socket(Weak<Socket>),
-    Stream(AbortHandle),
+    Stream(Stream),
 }
 
 /// What the cuts of one server have in common.
@@ -56,7 +63,7 @@ impl Cut {
         Self { target: Target::Socket(Arc::downgrade(socket)), shared }
     }
 
-    pub(crate) fn stream(stream: AbortHandle, shared: Arc<Cutter>) -> Self {
+    pub(crate) fn stream(stream: Stream, shared: Arc<Cutter>) -> Self {
         Self { target: Target::Stream(stream), shared }
     }
 
@@ -93,8 +100,11 @@ impl Cut {
             }
             Target::Stream(stream) => {
                 self.shared.runtime.spawn(async move {
-                    tokio::time::sleep(shared.deadline).await;
-                    stream.abort();
+                    sleep(shared.deadline).await;
+                    if stream.alive.strong_count() > 0 {
+                        shared.resets.fetch_add(1, Ordering::Relaxed);
+                        stream.abort.abort();
+                    }
                 });
             }
         }
@@ -117,6 +127,11 @@ where
 {
     fn execute(&self, stream: F) {
         let (abort, registration) = AbortHandle::new_pair();
-        tokio::spawn(STREAM.scope(abort, Abortable::new(stream, registration)));
+        let alive = Arc::new(());
+        let this = Stream { abort, alive: Arc::downgrade(&alive) };
+        tokio::spawn(STREAM.scope(this, async move {
+            let _alive = alive;
+            Abortable::new(stream, registration).await
+        }));
     }
 }

@@ -5,6 +5,7 @@
 mod wire;
 
 mod admission;
+mod http2;
 mod owned;
 mod stream;
 
