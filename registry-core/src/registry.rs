@@ -1,6 +1,10 @@
 //! The registry: the only module that locks the table, and the one that every operation goes through.
 //!
-//! Lock order: table, then a lane's log. Gates and outboxes are leaves. No foreign code runs under any of them.
+//! Lock order: table, then a lane's log; table, then a gate. Gates and outboxes are leaves. No foreign code runs under any
+//! of them.
+//!
+//! Invariant: whoever is not in the table has its gate shut. Both happen in one critical section, or the gate comes first;
+//! else one of two revocations at once could find nobody and return while a send may still begin (REV-1, REV-2).
 
 use crate::admission::{Refusal, TicketNo};
 use crate::channel::{Channel, ChannelFilter};
@@ -73,6 +77,14 @@ struct Inner<T: Send + Sync + 'static> {
     drained: Mutex<Vec<Waker>>,
     /// What guards refer to.
     this: Weak<Inner<T>>,
+}
+
+/// Subscribers whose gates are shut and who have yet to be told.
+#[derive(Default)]
+struct Ending {
+    /// How many of them this call ended.
+    ended: usize,
+    untold: Vec<Arc<dyn Seat>>,
 }
 
 impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
@@ -236,14 +248,12 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     pub fn close_by_identity(&self, identity: &Identity) -> usize {
         let inner = &*self.inner;
         let now = inner.options.clock.now();
-        let removed = {
+        let ending = {
             let mut table = inner.table.lock();
             table.admission.revoked(identity, now);
-            let removed = table.take_holders(identity);
-            inner.leave(&removed);
-            removed
+            inner.shut(table.take_holders(identity), CloseReason::Revoked)
         };
-        inner.end_all(removed, CloseReason::Revoked, REVOCATION_DEPTH)
+        inner.finish(ending, REVOCATION_DEPTH)
     }
 
     /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown); returns how many.
@@ -252,13 +262,11 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// revoked, which discards its queue but counts it no second time.
     pub fn begin_shutdown(&self) -> usize {
         let inner = &*self.inner;
-        let removed = {
+        let ending = {
             let mut table = inner.table.lock();
-            let removed = table.shut_down();
-            inner.leave(&removed);
-            removed
+            inner.shut(table.shut_down(), CloseReason::Shutdown)
         };
-        let ended = inner.end_all(removed, CloseReason::Shutdown, REVOCATION_DEPTH);
+        let ended = inner.finish(ending, REVOCATION_DEPTH);
         inner.wake_drained();
         ended
     }
@@ -364,7 +372,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         join: impl FnOnce(usize, crate::lane::Numbers),
     ) -> Result<Subscription, AdmitError> {
         let now = ticket.map(|_| self.options.clock.now());
-        let seated = {
+        let (id, evicted) = {
             let mut table = self.table.lock();
             if let (Some(ticket), Some(now)) = (ticket, now) {
                 let redeemed = table.admission.redeem(ticket, registration.identities(), now);
@@ -381,54 +389,49 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 return Err(SubscribeError::ScopeFull.into());
             }
             let seated = table.insert(seat.clone(), lane, format, registration);
-            self.leave(&seated.evicted);
+            let evicted = self.shut(seated.evicted, CloseReason::Evicted);
             join(seated.id.key, seated.numbers);
-            (seated.id, seated.evicted)
+            (seated.id, evicted)
         };
-        let (id, evicted) = seated;
-        self.end_all(evicted, CloseReason::Evicted, EVICTION_DEPTH);
+        self.finish(evicted, EVICTION_DEPTH);
         let registry: Weak<dyn Release> = self.this.clone();
         Ok(Subscription::new(id, seat, registry))
     }
 
-    /// Tells the lanes who left. The caller holds the table's lock.
-    fn leave(&self, removed: &[Removed]) {
-        for removed in removed.iter().filter(|removed| !removed.was_draining) {
+    /// Ends subscribers that just left the table: tells their lanes, shuts their gates. The caller still holds the table's
+    /// lock, and then owes the result to [`finish`](Self::finish).
+    fn shut(&self, removed: impl IntoIterator<Item = Removed>, reason: CloseReason) -> Ending {
+        let mut ending = Ending::default();
+        for removed in removed {
             match removed.lane {
+                _ if removed.was_draining => {}
                 LaneId::Outboxes => self.outboxes.append(Op::Leave(removed.key)),
                 LaneId::Foreign => self.foreign.leave(removed.key),
             }
+            ending.ended += usize::from(removed.seat.end(reason));
+            // Also one that somebody else ended just now: when we return it was told, whoever did it (REV-1).
+            ending.untold.push(removed.seat);
         }
+        self.count_ended(reason, ending.ended);
+        ending
     }
 
-    /// Ends subscribers that left the table: first every gate, then every close. Returns how many this call ended.
-    fn end_all(&self, removed: Vec<Removed>, reason: CloseReason, depth: usize) -> usize {
-        let mut ended = 0;
-        let mut untold = Vec::with_capacity(removed.len());
-        for removed in removed {
-            let first = removed.seat.end(reason);
-            ended += usize::from(first);
-            // A seat that drains is told again: its reason changed.
-            if first || removed.was_draining {
-                untold.push(removed.seat);
-            }
-        }
-        self.count_ended(reason, ended);
-        tell_all(self.address(), untold, depth);
+    /// Runs the closes of an ending, without locks. Returns how many it ended.
+    fn finish(&self, ending: Ending, depth: usize) -> usize {
+        tell_all(self.address(), ending.untold, depth);
         self.tidy();
-        ended
+        ending.ended
     }
 
-    /// Takes a subscriber out of the table that a lane found at its end, and tells it.
+    /// Takes a subscriber out of the table that a lane found at its end, and tells it. The lane, which is being drained,
+    /// reads its log again afterwards; to tidy here would go down the stack with every subscriber that lags.
     fn forget(&self, ended: Ended) {
         {
             let mut table = self.table.lock();
-            let removed = table.take_seat(ended.key, &ended.seat);
-            self.leave(removed.as_slice());
+            self.shut(table.take_seat(ended.key, &ended.seat), ended.reason);
         }
         self.count_ended(ended.reason, 1);
         tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
-        self.tidy();
     }
 
     fn count_ended(&self, reason: CloseReason, count: usize) {
@@ -461,23 +464,17 @@ impl<T: Send + Sync + 'static> Inner<T> {
 }
 
 impl<T: Send + Sync + 'static> Release for Inner<T> {
-    fn release(&self, id: SubscriptionId, seat: &dyn Seat, reason: CloseReason) -> bool {
-        let removed = {
+    fn release(&self, id: SubscriptionId, reason: CloseReason) -> bool {
+        let ending = {
             let mut table = self.table.lock();
             let removed = table.take(id);
-            self.leave(removed.as_slice());
-            removed
+            let was_draining = removed.as_ref().is_some_and(|removed| removed.was_draining);
+            (self.shut(removed, reason), was_draining)
         };
-        let ended = seat.end(reason);
-        if ended {
-            self.count_ended(reason, 1);
-            seat.tell();
-        }
-        if let Some(removed) = removed {
-            if removed.was_draining {
-                self.wake_drained();
-            }
-            self.tidy();
+        let (ending, was_draining) = ending;
+        let ended = self.finish(ending, REVOCATION_DEPTH) > 0;
+        if was_draining {
+            self.wake_drained();
         }
         ended
     }
@@ -485,9 +482,11 @@ impl<T: Send + Sync + 'static> Release for Inner<T> {
 
 impl<T: Send + Sync + 'static> Drop for Inner<T> {
     fn drop(&mut self) {
-        let removed = self.table.lock().take_everyone();
-        self.leave(&removed);
-        self.end_all(removed, CloseReason::Shutdown, REVOCATION_DEPTH);
+        let ending = {
+            let mut table = self.table.lock();
+            self.shut(table.take_everyone(), CloseReason::Shutdown)
+        };
+        self.finish(ending, REVOCATION_DEPTH);
         for waker in std::mem::take(&mut *self.drained.lock()) {
             contain(|| waker.wake());
         }
