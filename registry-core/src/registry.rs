@@ -175,7 +175,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     pub fn begin(&self) -> Ticket<T> {
         let now = self.inner.options.clock.now();
         let number = self.inner.table.lock().admission.begin(now);
-        Ticket { registry: self.inner.this.clone(), number: Some(number) }
+        Ticket { registry: self.inner.this.clone(), number }
     }
 
     /// Sends `data` to every subscriber whose filter lets `channel` pass.
@@ -536,7 +536,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for SubscriberRegistry<T> {
 #[must_use = "a ticket that is dropped admits nobody"]
 pub struct Ticket<T: Send + Sync + 'static> {
     registry: Weak<Inner<T>>,
-    number: Option<TicketNo>,
+    number: TicketNo,
 }
 
 impl<T: Send + Sync + 'static> Ticket<T> {
@@ -544,9 +544,9 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     ///
     /// # Errors
     /// See [`AdmitError`]. The sink is dropped; nothing was sent, and nobody was evicted (ADM-2).
-    pub fn admit(mut self, sink: impl Sink<T>, registration: Registration) -> Result<Subscription, AdmitError> {
+    pub fn admit(self, sink: impl Sink<T>, registration: Registration) -> Result<Subscription, AdmitError> {
         match self.registry.upgrade() {
-            Some(inner) => inner.enrol_sink(self.number.take(), sink, registration),
+            Some(inner) => inner.enrol_sink(Some(self.number), sink, registration),
             None => {
                 discard(sink);
                 Err(SubscribeError::ShuttingDown.into())
@@ -559,21 +559,21 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     /// # Errors
     /// See [`AdmitError`].
     pub fn admit_outbox(
-        mut self,
+        self,
         format: &'static WireFormat,
         options: OutboxOptions,
         registration: Registration,
     ) -> Result<Outbox, AdmitError> {
         let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
-        let number = self.number.take();
-        inner.enrol_outbox(number, format, options, registration)
+        inner.enrol_outbox(Some(self.number), format, options, registration)
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for Ticket<T> {
     fn drop(&mut self) {
-        if let (Some(number), Some(inner)) = (self.number.take(), self.registry.upgrade()) {
-            inner.table.lock().admission.close(number);
+        // Also after it admitted or was refused: whatever came of it, it is not open any more (ADM-2).
+        if let Some(inner) = self.registry.upgrade() {
+            inner.table.lock().admission.close(self.number);
         }
     }
 }
