@@ -487,9 +487,11 @@ impl<T: Send + Sync + 'static> Drop for Inner<T> {
             self.shut(table.take_everyone(), CloseReason::Shutdown)
         };
         self.finish(ending, REVOCATION_DEPTH);
-        for waker in std::mem::take(&mut *self.drained.lock()) {
+        let waiting = std::mem::take(&mut *self.drained.lock());
+        for waker in waiting {
             contain(|| waker.wake());
         }
+        discard(self.encoder.take());
     }
 }
 
