@@ -20,10 +20,11 @@ use crate::outbox::{self, Outbox, OutboxOptions};
 use crate::report::{Report, Stats, Tally};
 use crate::sink::{Foreign, Seat, Sink};
 use crate::subscription::{Registration, Release, Subscription, SubscriptionId};
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::{LaneId, Removed, Table};
 use crate::telling::{EVICTION_DEPTH, REVOCATION_DEPTH, tell_all};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -74,7 +75,11 @@ struct Inner<T: Send + Sync + 'static> {
     options: RegistryOptions,
     epoch: u64,
     ended: [AtomicU64; CloseReason::ALL.len()],
-    drained: Mutex<Vec<Waker>>,
+    /// Outboxes that are in somebody's hands, ended or not: what a drain waits for.
+    owners: AtomicUsize,
+    /// Who waits for the end of a drain, by the number of the future.
+    drained: Mutex<BTreeMap<u64, Waker>>,
+    watchers: AtomicU64,
     /// What guards refer to.
     this: Weak<Inner<T>>,
 }
@@ -107,7 +112,9 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             options,
             epoch,
             ended: Default::default(),
+            owners: AtomicUsize::new(0),
             drained: Mutex::default(),
+            watchers: AtomicU64::new(0),
             this: this.clone(),
         });
         Self { inner }
@@ -267,18 +274,20 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             inner.shut(table.shut_down(), CloseReason::Shutdown)
         };
         let ended = inner.finish(ending, REVOCATION_DEPTH);
-        inner.wake_drained();
+        inner.wake_if_drained();
         ended
     }
 
-    /// Completes when the registry [shuts down](Self::begin_shutdown) and every owner has let go of its outbox.
+    /// Completes when the registry [shuts down](Self::begin_shutdown) and every owner has dropped its outbox, also those whose
+    /// subscriber had ended before: they may still be writing a farewell.
     ///
     /// It does not keep the registry alive; when the last handle is dropped, it completes too.
     ///
     /// # Cancel safety
     /// Cancel safe: it only observes.
     pub fn drained(&self) -> impl Future<Output = ()> + Send + use<T> {
-        Drained { registry: self.inner.this.clone() }
+        let number = self.inner.watchers.fetch_add(1, Ordering::Relaxed);
+        Drained { registry: self.inner.this.clone(), number }
     }
 
     /// Returns the number of active subscribers.
@@ -391,6 +400,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
             let seated = table.insert(seat.clone(), lane, format, registration);
             let evicted = self.shut(seated.evicted, CloseReason::Evicted);
             join(seated.id.key, seated.numbers);
+            if lane == LaneId::Outboxes {
+                self.owners.fetch_add(1, Ordering::SeqCst);
+            }
             (seated.id, evicted)
         };
         self.finish(evicted, EVICTION_DEPTH);
@@ -444,14 +456,15 @@ impl<T: Send + Sync + 'static> Inner<T> {
         self.outboxes.settle(false, |ended| self.forget(ended));
     }
 
-    fn wake_drained(&self) {
-        let over = {
-            let table = self.table.lock();
-            table.shutting_down && table.active + table.draining == 0
-        };
-        if over {
+    fn is_drained(&self) -> bool {
+        // Owners are taken under the table's lock, and none once it shuts down: the order of the two looks matters.
+        self.table.lock().shutting_down && self.owners.load(Ordering::SeqCst) == 0
+    }
+
+    fn wake_if_drained(&self) {
+        if self.is_drained() {
             let waiting = std::mem::take(&mut *self.drained.lock());
-            for waker in waiting {
+            for waker in waiting.into_values() {
                 contain(|| waker.wake());
             }
         }
@@ -467,16 +480,16 @@ impl<T: Send + Sync + 'static> Release for Inner<T> {
     fn release(&self, id: SubscriptionId, reason: CloseReason) -> bool {
         let ending = {
             let mut table = self.table.lock();
-            let removed = table.take(id);
-            let was_draining = removed.as_ref().is_some_and(|removed| removed.was_draining);
-            (self.shut(removed, reason), was_draining)
+            let removed = if reason.discards() { table.take(id) } else { table.let_drain(id) };
+            self.shut(removed, reason)
         };
-        let (ending, was_draining) = ending;
-        let ended = self.finish(ending, REVOCATION_DEPTH) > 0;
-        if was_draining {
-            self.wake_drained();
+        self.finish(ending, REVOCATION_DEPTH) > 0
+    }
+
+    fn let_go(&self) {
+        if self.owners.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.wake_if_drained();
         }
-        ended
     }
 }
 
@@ -488,7 +501,7 @@ impl<T: Send + Sync + 'static> Drop for Inner<T> {
         };
         self.finish(ending, REVOCATION_DEPTH);
         let waiting = std::mem::take(&mut *self.drained.lock());
-        for waker in waiting {
+        for waker in waiting.into_values() {
             contain(|| waker.wake());
         }
         discard(self.encoder.take());
@@ -588,6 +601,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for Ticket<T> {
 
 struct Drained<T: Send + Sync + 'static> {
     registry: Weak<Inner<T>>,
+    number: u64,
 }
 
 impl<T: Send + Sync + 'static> Future for Drained<T> {
@@ -597,17 +611,17 @@ impl<T: Send + Sync + 'static> Future for Drained<T> {
         let Some(inner) = self.registry.upgrade() else { return Poll::Ready(()) };
         // Registered first, so that an end between the look and the registration is not missed.
         let waker = cx.waker().clone();
-        let mut waiting = inner.drained.lock();
-        let known = waiting.iter().any(|known| known.will_wake(&waker));
-        let spare = if known {
-            Some(waker)
-        } else {
-            waiting.push(waker);
-            None
-        };
-        drop(waiting);
+        let spare = inner.drained.lock().insert(self.number, waker);
         discard(spare);
-        let table = inner.table.lock();
-        if table.shutting_down && table.active + table.draining == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if inner.is_drained() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Drained<T> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.registry.upgrade() {
+            let spare = inner.drained.lock().remove(&self.number);
+            discard(spare);
+        }
     }
 }

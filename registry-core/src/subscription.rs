@@ -101,6 +101,9 @@ impl fmt::Display for SubscriptionId {
 pub(crate) trait Release: Send + Sync {
     /// Takes the subscriber out of the table and does what follows from its end.
     fn release(&self, id: SubscriptionId, reason: CloseReason) -> bool;
+
+    /// An owner dropped its outbox.
+    fn let_go(&self);
 }
 
 /// The guard of one subscriber: dropping it unsubscribes.
@@ -140,6 +143,13 @@ impl Subscription {
                 self.seat.tell();
                 ended
             }
+        }
+    }
+
+    /// Says that the owner of the outbox is gone.
+    pub(crate) fn let_go(&self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.let_go();
         }
     }
 }
