@@ -6,6 +6,7 @@ use registry_core::{
     ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Taken, WireFormat,
 };
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -28,9 +29,13 @@ type OnSend = Arc<dyn Fn(u32) -> SendOutcome + Send + Sync>;
 type OnClose = Arc<dyn Fn(CloseReason) + Send + Sync>;
 
 /// A sink that records what happens to it, then does what its test told it to.
+///
+/// The registry contains panics, so that a hook whose assertion fails would go unheard: the probe remembers it, and fails
+/// whoever looks at its events. A panic with the message "on purpose" is none.
 #[derive(Default)]
 pub(crate) struct Probe {
     events: Mutex<Vec<Event>>,
+    failure: Mutex<Option<String>>,
     on_send: Mutex<Option<OnSend>>,
     on_close: Mutex<Option<OnClose>>,
 }
@@ -63,6 +68,7 @@ impl Probe {
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {
+        assert_eq!(*self.failure.lock().unwrap(), None, "an assertion inside the sink failed");
         self.events.lock().unwrap().clone()
     }
 
@@ -77,18 +83,31 @@ impl Probe {
     }
 }
 
+impl Probe {
+    fn run<R>(&self, hook: impl FnOnce() -> R) -> R {
+        catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            if message != "on purpose" {
+                *self.failure.lock().unwrap() = Some(message);
+            }
+            resume_unwind(panic)
+        })
+    }
+}
+
 impl Sink<u32> for Probe {
     fn send(&self, message: &Arc<Message<u32>>) -> SendOutcome {
         self.events.lock().unwrap().push(Event::Sent(*message.data()));
         let hook = self.on_send.lock().unwrap().clone();
-        hook.map_or(SendOutcome::Accepted, |hook| hook(*message.data()))
+        hook.map_or(SendOutcome::Accepted, |hook| self.run(|| hook(*message.data())))
     }
 
     fn close(&self, reason: CloseReason) {
         self.events.lock().unwrap().push(Event::Closed(reason));
         let hook = self.on_close.lock().unwrap().clone();
         if let Some(hook) = hook {
-            hook(reason);
+            self.run(|| hook(reason));
         }
     }
 }
@@ -107,7 +126,7 @@ impl Stop {
         let gone = Mutex::new(gone);
         let wait = move || {
             let _ = arrive.send(());
-            let _ = gone.lock().unwrap().recv();
+            let _ = gone.lock().unwrap().recv_timeout(PATIENCE);
         };
         (Self { arrived, go }, wait)
     }
@@ -123,7 +142,7 @@ impl Stop {
 }
 
 /// Nothing here takes a hundredth of it; it only turns a deadlock into a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `f` on a thread of its own; fails if it deadlocks or panics.
 pub(crate) fn finishes<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {

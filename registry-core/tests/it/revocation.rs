@@ -3,6 +3,7 @@
 use crate::kit::*;
 use registry_core::{CloseReason, Identity, Registration, Taken};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 #[test]
 fn rev_1_all_holders_are_ended_and_told_before_it_returns() {
@@ -155,6 +156,43 @@ fn rev_8_all_matches_are_shut_before_the_first_close_runs() {
     let _outbox = open(&registry, group("a"));
     assert_eq!(registry.close_by_identity(&id("a")), 4);
     assert_eq!(*seen.lock().unwrap(), [(0, 0); 3]);
+}
+
+#[test]
+fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
+    let registry = encoding();
+    let (in_send, park_send) = Stop::new();
+    let (in_close, park_close) = Stop::new();
+    let park_close = Arc::new(park_close);
+    let sending = Probe::sending(move |_| {
+        park_send();
+        registry_core::SendOutcome::Accepted
+    });
+    let _sending = join(&registry, &sending, Registration::new());
+    let revoked: Vec<_> = (0..3)
+        .map(|_| {
+            let park = park_close.clone();
+            Probe::closing(move |_| park())
+        })
+        .collect();
+    let guards: Vec<_> = revoked.iter().map(|probe| join(&registry, probe, group("a"))).collect();
+    let mut outbox = open(&registry, group("a"));
+    // The delivery starts with any of the four; the message is at most on its way to one.
+    let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
+    thread::scope(|scope| {
+        let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+        in_send.arrived();
+        let before = sent();
+        let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
+        in_close.arrived();
+        assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+        in_send.go();
+        broadcast.join().unwrap();
+        assert_eq!(sent(), before, "a send began on one that had ended");
+        drop(in_close);
+        assert_eq!(revoking.join().unwrap(), 4);
+    });
+    drop(guards);
 }
 
 #[test]
