@@ -251,7 +251,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// It is an event and not a state: a subscribe begun afterwards is accepted (REV-9). So change what your login check
     /// reads first, and call this after that change is committed.
     ///
-    /// Called from inside a send of one of them, that one's close waits for its send to end (RE-5).
+    /// Called from inside a send of one of them, that one's close waits for its send to end (RE-5). Called from inside closes
+    /// that lie 32 deep in each other, it ends and counts at once, but the telling waits for the outermost (RE-6).
     pub fn close_by_identity(&self, identity: &Identity) -> usize {
         let inner = &*self.inner;
         let now = inner.options.clock.now();

@@ -12,6 +12,7 @@ mod filter;
 mod isolation;
 mod kit;
 mod life;
+mod progress;
 mod queue;
 mod reentry;
 mod revocation;

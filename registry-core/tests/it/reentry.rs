@@ -228,6 +228,26 @@ fn re_6_revocations_inside_closes_add_up() {
 }
 
 #[test]
+fn re_6_and_rev_1_a_revocation_inside_a_close_tells_before_it_returns() {
+    let registry = Registry::new();
+    let (inner, last) = (registry.clone(), Probe::new());
+    let seen = last.clone();
+    let middle = Probe::closing(move |_| {
+        assert_eq!(inner.close_by_identity(&id("last")), 1);
+        assert_eq!(seen.closed(), [CloseReason::Revoked]);
+    });
+    let (inner, seen) = (registry.clone(), middle.clone());
+    let first = Probe::closing(move |_| {
+        assert_eq!(inner.close_by_identity(&id("middle")), 1);
+        assert_eq!(seen.closed(), [CloseReason::Revoked]);
+    });
+    let _guards = [(&first, "first"), (&middle, "middle"), (&last, "last")]
+        .map(|(probe, name)| join(&registry, probe, group(name)));
+    assert_eq!(registry.close_by_identity(&id("first")), 1);
+    assert_eq!([first.closed(), last.closed()], [[CloseReason::Revoked]; 2]);
+}
+
+#[test]
 fn re_6_a_chain_of_revocations_10_000_long_ends() {
     const LENGTH: usize = 10_000;
     let (counted, probes) = finishes(|| {
