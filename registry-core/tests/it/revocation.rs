@@ -1,8 +1,8 @@
 //! REV, CLO and CNT: ending subscribers by identity.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Identity, Registration, Taken};
-use std::sync::{Arc, Mutex};
+use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Taken, WireFormat};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 #[test]
@@ -59,6 +59,32 @@ fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
     assert_eq!((report.accepted, report.ended), (1, 2));
     assert_eq!(probes.iter().map(|probe| probe.sent().len()).sum::<usize>(), 1);
     assert!(probes.iter().all(|probe| probe.events().last() == Some(&Event::Closed(CloseReason::Revoked))), "CLO-4");
+}
+
+#[test]
+fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier() {
+    static PARK: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+    static SLOW: WireFormat = WireFormat::new("slow", |_, body, out| {
+        PARK.get().unwrap()();
+        out.extend_from_slice(body);
+    });
+    let (stop, park) = Stop::new();
+    assert!(PARK.set(Box::new(park)).is_ok());
+    let registry = encoding();
+    let mut outboxes: Vec<_> =
+        (0..3).map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap()).collect();
+    thread::scope(|scope| {
+        // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
+        let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+        stop.arrived();
+        assert_eq!(registry.close_by_identity(&id("a")), 3);
+        stop.go();
+        let report = broadcast.join().unwrap();
+        assert_eq!((report.matched, report.accepted, report.ended), (3, 0, 3));
+    });
+    for outbox in &mut outboxes {
+        assert_eq!(poll(outbox), Some(Taken::Closed(CloseReason::Revoked)));
+    }
 }
 
 #[test]
