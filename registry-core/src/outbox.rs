@@ -337,7 +337,7 @@ impl Outbox {
     }
 
     /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the queue. The first reason
-    /// stands.
+    /// stands. With [`Shutdown`](CloseReason::Shutdown) it keeps the queue to be flushed, and a revocation still discards it.
     pub fn end(&self, reason: CloseReason) {
         self.subscription.end(reason);
     }
@@ -345,6 +345,13 @@ impl Outbox {
     /// Returns the guard's view: id and unsubscribe.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.subscription.unsubscribe();
+        self.subscription.let_go();
     }
 }
 
