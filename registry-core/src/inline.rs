@@ -87,7 +87,7 @@ impl<T> OutboxLane<T> {
                         let mut frames = Frames::default();
                         drain.book.for_each_hearing(channel, |key, seat| {
                             let (outcome, displaced, waker) = match frames.of(seat.format, &message) {
-                                Some(frame) => seat.shared.push(frame),
+                                Some(frame) => seat.shared.push(frame, &message.channel),
                                 None if seat.shared.end(CloseReason::Failed) => (SendOutcome::Failed, 0, None),
                                 None => (SendOutcome::Closed, 0, None),
                             };

@@ -12,6 +12,7 @@ mod filter;
 mod isolation;
 mod kit;
 mod life;
+mod overflow;
 mod progress;
 mod queue;
 mod reentry;
