@@ -13,8 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
 use registry_core::{ChannelFilter, CloseReason, Identity, RegistryOptions, ScopeCap};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use transport_core::{Live, Refusal};
@@ -60,9 +61,7 @@ pub fn app(reach: Reach, options: &Options) -> (Router, Registry) {
         .route("/api/stats", get(stats))
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))));
     if options.open {
-        routes = routes
-            .route("/api/scopes/{scope}", delete(end_scope))
-            .route("/api/groups/{group}", delete(end_group));
+        routes = routes.route("/api/scopes/{scope}", delete(end_scope)).route("/api/groups/{group}", delete(end_group));
     }
     let guarding = Arc::new(Guard::new(reach, options.admin_token.clone()));
     let router = routes
@@ -81,6 +80,14 @@ struct SignIn {
     account: String,
     /// What the session may hear; every channel when absent.
     channels: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct SignedIn<'a> {
+    session: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    account: &'a str,
 }
 
 async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Problem> {
@@ -102,14 +109,17 @@ async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Pro
     })?;
     let token = session.token();
     let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax");
-    let body = json!({ "session": session.id, "token": token, "account": session.account });
+    let body = SignedIn { session: &session.id, token: Some(&token), account: &session.account };
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(body)).into_response())
 }
 
 /// Tells the page, which cannot read its cookie, who it is signed in as; `204` when as nobody.
 async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Response {
     match credential(&headers).and_then(|token| app.sessions.find(token)) {
-        Some(session) => Json(json!({ "session": session.id, "account": session.account })).into_response(),
+        Some(session) => {
+            let body = SignedIn { session: &session.id, token: None, account: &session.account };
+            Json(body).into_response()
+        }
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }
@@ -117,28 +127,46 @@ async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Response {
 // The order in the next two is the whole point. First the token dies, for every login check from now on; then the streams
 // are closed. A stream that passed its check before and has not been admitted yet is refused by its ticket.
 
-async fn end_session(State(app): State<App>, id: Name) -> Result<Json<Value>, Refusal> {
+#[derive(Serialize)]
+struct Closed {
+    closed: usize,
+}
+
+async fn end_session(State(app): State<App>, id: Name) -> Result<Json<Closed>, Refusal> {
     let id = name(id)?;
     app.sessions.end(&id);
     Ok(close(&app, &session_identity(&id)))
 }
 
-async fn end_account(State(app): State<App>, account: Name) -> Result<Json<Value>, Refusal> {
+async fn end_account(State(app): State<App>, account: Name) -> Result<Json<Closed>, Refusal> {
     let account = name(account)?;
     app.sessions.end_account(&account);
     Ok(close(&app, &account_identity(&account)))
 }
 
-async fn end_scope(State(app): State<App>, scope: Name) -> Result<Json<Value>, Refusal> {
+async fn end_scope(State(app): State<App>, scope: Name) -> Result<Json<Closed>, Refusal> {
     Ok(close(&app, &scope_identity(&name(scope)?)))
 }
 
-async fn end_group(State(app): State<App>, group: Name) -> Result<Json<Value>, Refusal> {
+async fn end_group(State(app): State<App>, group: Name) -> Result<Json<Closed>, Refusal> {
     Ok(close(&app, &group_identity(&name(group)?)))
 }
 
-fn close(app: &App, identity: &Identity) -> Json<Value> {
-    Json(json!({ "closed": app.registry.close_by_identity(identity) }))
+fn close(app: &App, identity: &Identity) -> Json<Closed> {
+    Json(Closed { closed: app.registry.close_by_identity(identity) })
+}
+
+/// A [`Report`](registry_core::Report).
+#[derive(Serialize)]
+struct Sent {
+    id: String,
+    matched: usize,
+    accepted: usize,
+    dropped: usize,
+    lagged: usize,
+    failed: usize,
+    ended: usize,
+    pending: usize,
 }
 
 async fn broadcast(State(app): State<App>, channel: Name, body: JsonBody) -> Result<Response, Problem> {
@@ -151,47 +179,61 @@ async fn broadcast_unnamed(State(app): State<App>, body: JsonBody) -> Result<Res
 }
 
 fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Response, Problem> {
-    let report = app.registry.broadcast(channel, body.parse::<Payload>()?).map_err(|error| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    })?;
-    let body = json!({
-        "id": report.id.to_string(),
-        "matched": report.matched,
-        "accepted": report.accepted,
-        "dropped": report.dropped,
-        "lagged": report.lagged,
-        "failed": report.failed,
-        "ended": report.ended,
-        "pending": report.pending,
-    });
+    let report = app
+        .registry
+        .broadcast(channel, body.parse::<Payload>()?)
+        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let body = Sent {
+        id: report.id.to_string(),
+        matched: report.matched,
+        accepted: report.accepted,
+        dropped: report.dropped,
+        lagged: report.lagged,
+        failed: report.failed,
+        ended: report.ended,
+        pending: report.pending,
+    };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
-async fn stats(State(app): State<App>) -> Json<Value> {
+/// [`Stats`](registry_core::Stats), with zeros where nothing was counted yet.
+#[derive(Serialize)]
+struct Counts {
+    sessions: usize,
+    accounts: usize,
+    subscribers: usize,
+    draining: usize,
+    transports: BTreeMap<&'static str, usize>,
+    channels: BTreeMap<String, usize>,
+    /// Subscribers that hear every channel.
+    unfiltered: usize,
+    /// Streams that ended, by reason.
+    closed: BTreeMap<&'static str, u64>,
+    broadcasts: u64,
+    dropped: u64,
+    tickets: usize,
+    remembered_revocations: usize,
+}
+
+async fn stats(State(app): State<App>) -> Json<Counts> {
     let stats = app.registry.stats();
     let (sessions, accounts) = app.sessions.count();
-    let transports: Map<_, Value> = [&SSE, &WS]
-        .map(|format| (format.name().to_owned(), stats.formats.get(format.name()).copied().unwrap_or(0).into()))
-        .into_iter()
-        .collect();
-    let closed: Map<_, Value> = CloseReason::ALL
-        .map(|reason| (reason.as_str().to_owned(), stats.ended.get(&reason).copied().unwrap_or(0).into()))
-        .into_iter()
-        .collect();
-    Json(json!({
-        "subscribers": stats.subscribers,
-        "draining": stats.draining,
-        "transports": transports,
-        "channels": stats.channels,
-        "unfiltered": stats.unfiltered,
-        "closed": closed,
-        "broadcasts": stats.broadcasts,
-        "dropped": stats.dropped,
-        "tickets": stats.tickets,
-        "remembered_revocations": stats.remembered_revocations,
-        "sessions": sessions,
-        "accounts": accounts,
-    }))
+    let of_format = |name| (name, stats.formats.get(name).copied().unwrap_or(0));
+    let of_reason = |reason: CloseReason| (reason.as_str(), stats.ended.get(&reason).copied().unwrap_or(0));
+    Json(Counts {
+        sessions,
+        accounts,
+        subscribers: stats.subscribers,
+        draining: stats.draining,
+        transports: [SSE.name(), WS.name()].map(of_format).into(),
+        closed: CloseReason::ALL.map(of_reason).into(),
+        channels: stats.channels,
+        unfiltered: stats.unfiltered,
+        broadcasts: stats.broadcasts,
+        dropped: stats.dropped,
+        tickets: stats.tickets,
+        remembered_revocations: stats.remembered_revocations,
+    })
 }
 
 fn name(path: Name) -> Result<String, Refusal> {

@@ -71,11 +71,7 @@ impl Guard {
 }
 
 /// Checks every request.
-pub(crate) async fn guard(
-    State(guard): State<Arc<Guard>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
+pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Result<Response, Refusal> {
     guard.check(request.method(), request.headers())?;
     Ok(next.run(request).await)
 }
@@ -116,7 +112,9 @@ mod tests {
         for host in ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:3000"] {
             assert!(check(&[host]), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "192.0.2.1", "a b"] {
+        for host in
+            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "192.0.2.1", "a b"]
+        {
             assert!(!check(&[host]), "{host}");
         }
         assert!(!check(&[]) && !check(&["localhost", "evil.example"]));

@@ -85,7 +85,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
     if arguments.open && Reach::of(arguments.listen) == Reach::Network {
         let listen = arguments.listen;
-        return Err(format!("--open admits everybody, so it is refused off loopback: {listen} is no loopback address").into());
+        return Err(
+            format!("--open admits everybody, so it is refused off loopback: {listen} is no loopback address").into()
+        );
     }
     Ok(Command::Serve(arguments))
 }

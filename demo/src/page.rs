@@ -25,10 +25,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/icon.svg", file("image/svg+xml", include_str!("../page/icon.svg")))
 }
 
-fn file<S: Clone + Send + Sync + 'static>(
-    kind: &'static str,
-    text: &'static str,
-) -> axum::routing::MethodRouter<S> {
+fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str) -> axum::routing::MethodRouter<S> {
     get(move || async move { ([(header::CONTENT_TYPE, kind)], text).into_response() })
 }
 
