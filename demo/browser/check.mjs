@@ -86,7 +86,7 @@ async function revocation(browser, url) {
   await listenOver(page, "Server-sent events", "SSE 1");
   await listenOver(page, "WebSocket", "WS 2");
   const hostile = '{"html": "<img src=x onerror=alert(1)>", "snow": "☃"}';
-  assert.match(await broadcast(page, "runs", hostile), /^Matched 2, accepted 2\. Id [0-9a-f]{16}-1$/);
+  assert.match(await broadcast(page, "runs", hostile), /^Matched 2, accepted 2\nid [0-9a-f]{16}-1$/);
   await said(page, hostile).nth(1).waitFor();
   assert.equal(await page.locator("#log img").count(), 0, "text is text");
   assert.match(await broadcast(page, "elsewhere", "1"), /^Matched 0, /);
@@ -99,7 +99,7 @@ async function revocation(browser, url) {
   await page.getByRole("button", { name: "Revoke account" }).click();
   await stream(page, "SSE 1").getByText("closed: revoked").waitFor();
   await stream(page, "WS 2").getByText("closed: revoked").waitFor();
-  await page.getByText("The account ada was revoked: 2 streams were closed.").waitFor();
+  await page.getByText("The account ada was revoked: 2 streams were closed. Sign in again to go on.").waitFor();
   await page.getByText("Not signed in").waitFor();
   await page.locator("#stats").getByText("revoked 2").waitFor();
   await seen("revoked");
@@ -127,6 +127,7 @@ async function revokedByAnother(browser, url) {
   await listenOver(page, "Server-sent events", "SSE 1");
   await broadcast(page, "runs", '{"run": 18, "state": "finished", "seconds": 41.7}');
   await said(page, "finished").waitFor();
+  await page.locator("#stats").getByText("sse 1", { exact: true }).waitFor();
   await seen("dark");
   const answer = await fetch(`${url}/api/accounts/linus`, { method: "DELETE" });
   assert.deepEqual(await answer.json(), { closed: 1 });
@@ -148,9 +149,10 @@ async function eviction(browser, url) {
   await said(page, "[1, 2, 3]").nth(9).waitFor();
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(wide <= 0, `the page is ${wide} pixels too wide for a phone`);
+  await page.locator("#stats").getByText("ws 10").waitFor();
   await seen("phone");
   await page.getByRole("button", { name: "Log out this session" }).click();
-  await page.getByText("You logged out: 10 streams were closed.").waitFor();
+  await page.getByText("You logged out: 10 streams were closed. Sign in again to go on.").waitFor();
   assert.equal(requests.filter((path) => path === "/ws").length, 11);
   assert.deepEqual(faults, []);
   await context.close();

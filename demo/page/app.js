@@ -79,6 +79,7 @@ function setMe(identity) {
   $("sign-in").hidden = Boolean(me);
   $("signed-in").hidden = !me;
   $("open").disabled = !me;
+  $("open-hint").hidden = Boolean(me);
   $("own-account").textContent = me?.account ?? "";
   $("own-session").textContent = me?.session ?? "";
   if (me) {
@@ -117,17 +118,18 @@ on("log-out", "click", () => endSession(me.session));
 on("end-session", "submit", () => endSession($("victim-session").value.trim()));
 on("revoke-account", "submit", async () => {
   const account = $("victim").value;
+  const own = me?.account === account;
   const { closed } = await call("DELETE", `/api/accounts/${encodeURIComponent(account)}`);
-  await ended(`The account ${account} was revoked`, closed, me?.account === account);
+  ended(`The account ${account} was revoked`, closed, own);
 });
 
 async function endSession(session) {
   const own = me?.session === session;
   const { closed } = await call("DELETE", `/api/sessions/${encodeURIComponent(session)}`);
-  await ended(own ? "You logged out" : `The session ${session} was logged out`, closed, own);
+  ended(own ? "You logged out" : `The session ${session} was logged out`, closed, own);
 }
 
-async function ended(what, closed, own) {
+function ended(what, closed, own) {
   const count = closed === 1 ? "1 stream was closed" : `${closed} streams were closed`;
   if (own) {
     setMe(null);
@@ -321,7 +323,7 @@ on("broadcast", "submit", async () => {
     if (new Blob([json]).size > MAX_BODY) throw new Error("413: the body is too large: 1 MiB at most");
     const report = await call("POST", `/api/channels/${encodeURIComponent($("channel").value)}`, json);
     sent.className = "good";
-    sent.textContent = `Matched ${report.matched}, accepted ${report.accepted}. Id ${report.id}`;
+    sent.textContent = `Matched ${report.matched}, accepted ${report.accepted}\nid ${report.id}`;
   } catch (error) {
     sent.className = "bad";
     sent.textContent = error.message;
@@ -354,7 +356,7 @@ async function showStats() {
     ["Streams", counts(stats.transports)],
     ["By channel", counts(stats.unfiltered ? { ...stats.channels, "all channels": stats.unfiltered } : stats.channels)],
     ["Closed", counts(stats.closed)],
-    ["Sessions", `${stats.sessions} of ${stats.accounts} ${stats.accounts === 1 ? "account" : "accounts"}`],
+    ["Sessions", `${stats.sessions} (${stats.accounts} ${stats.accounts === 1 ? "account" : "accounts"})`],
     ["Broadcasts", stats.broadcasts],
   ];
   $("stats").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
