@@ -345,7 +345,7 @@ function refreshStats() {
 }
 
 async function showStats() {
-  const counts = (object) => Object.entries(object).filter(([, n]) => n > 0).map(([name, n]) => `${name || '""'} ${n}`).join(" · ") || "none";
+  const counts = (object) => Object.entries(object).filter(([, n]) => n > 0).map(([name, n]) => `${name || '""'}\u00a0${n}`).join(" · ") || "none";
   let stats;
   try {
     stats = await call("GET", "/api/stats");

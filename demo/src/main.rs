@@ -145,7 +145,7 @@ async fn run(arguments: Arguments) -> ExitCode {
     say(format_args!("listening on http://{}", server.address()));
     match server.run(stop).await {
         Ok(Ending::Drained) => say("stopped"),
-        Ok(Ending::Cut(streams)) => say(format_args!("stopped; {streams} streams did not take their farewell in time")),
+        Ok(Ending::Cut) => say("stopped at the deadline: some streams did not take their farewell"),
         Err(error) => {
             complain(format_args!("cannot serve: {error}"));
             return ExitCode::FAILURE;
