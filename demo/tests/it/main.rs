@@ -1,5 +1,7 @@
 //! The calls of the demo, over real sockets of the loopback.
 
+#![allow(clippy::unwrap_used, reason = "a helper that panics fails its test")]
+
 mod binary;
 mod broadcasts;
 mod client;
