@@ -16,12 +16,13 @@ import { chromium } from "playwright-core";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const { DEMO, CHROMIUM = "/usr/bin/chromium", SCREENSHOTS } = process.env;
-const listen = ["--listen", "127.0.0.1:0"];
+const running = new Set();
 
-async function startServer() {
-  const [command, ...args] = DEMO ? [resolve(DEMO), ...listen] : ["cargo", "run", "--quiet", "-p", "demo", "--", ...listen];
-  const server = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+async function startServer(...args) {
+  const [command, ...first] = DEMO ? [resolve(DEMO)] : ["cargo", "run", "--quiet", "-p", "demo", "--"];
+  const server = spawn(command, [...first, ...args], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   await once(server, "spawn");
+  running.add(server);
   for await (const line of createInterface({ input: server.stdout })) {
     const url = /^listening on (http:\S+)$/.exec(line)?.[1];
     if (url) return { server, url };
@@ -30,6 +31,7 @@ async function startServer() {
 }
 
 async function stopServer(server) {
+  running.delete(server);
   if (server.exitCode !== null) return server.exitCode;
   const exit = once(server, "exit");
   server.kill("SIGTERM");
@@ -158,8 +160,8 @@ async function eviction(browser, url) {
   await context.close();
 }
 
-/** The server goes: open streams are told. */
-async function shutdown(browser, url, server) {
+/** The server goes and open streams are told; it comes back, and has forgotten the session. */
+async function restart(browser, url, server) {
   const { page, context, faults, seen } = await openPage(browser, url);
   await signIn(page, "grace");
   await listenOver(page, "Server-sent events", "SSE 1");
@@ -167,18 +169,35 @@ async function shutdown(browser, url, server) {
   assert.equal(await stopServer(server), 0, "the server ends well with streams open");
   await said(page, "closed: shutdown").nth(1).waitFor();
   await seen("shutdown");
-  assert.deepEqual(faults.filter((text) => !/ERR_|WebSocket connection/.test(text)), []);
+  await startServer("--listen", new URL(url).host);
+  await page.getByText("grace is signed out: the server does not know its session any more.").waitFor();
+  await signIn(page, "grace");
+  await listenOver(page, "Server-sent events", "SSE 3");
+  await seen("restarted");
+  assert.deepEqual(faults.filter((text) => !/ERR_|WebSocket connection|status of 401/.test(text)), []);
   await context.close();
 }
 
-let server;
+/** A server with an admin token: the page asks for it when it is needed. */
+async function adminToken(browser) {
+  const { url } = await startServer("--listen", "127.0.0.1:0", "--admin-token", "letmein");
+  const { page, context, faults } = await openPage(browser, url);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText("401: this call needs the admin token").waitFor();
+  await page.getByLabel("Admin token").fill("letmein");
+  await signIn(page, "ada");
+  await listenOver(page, "WebSocket", "WS 1");
+  assert.match(await broadcast(page, "runs", "1"), /^Matched 1, accepted 1/);
+  assert.deepEqual(faults.filter((text) => !/status of 401/.test(text)), []);
+  await context.close();
+}
+
 let browser;
 try {
-  let url;
-  ({ server, url } = await startServer());
+  const { server, url } = await startServer("--listen", "127.0.0.1:0");
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--disable-dev-shm-usage"] });
   let passed = 0;
-  for (const check of [revocation, revokedByAnother, eviction, shutdown]) {
+  for (const check of [revocation, revokedByAnother, eviction, restart, adminToken]) {
     await check(browser, url, server);
     console.log(`ok ${check.name}`);
     passed += 1;
@@ -186,5 +205,5 @@ try {
   console.log(`${passed} passed, 0 failed`);
 } finally {
   await browser?.close();
-  if (server) await stopServer(server);
+  for (const server of running) await stopServer(server);
 }
