@@ -18,7 +18,7 @@ mod sessions;
 pub use api::app;
 pub use guard::Reach;
 pub use options::Options;
-pub use server::{Ending, Server};
+pub use server::Server;
 
 use registry_core::SubscriberRegistry;
 use serde_json::value::RawValue;

@@ -1,6 +1,6 @@
 //! Starts the demo: arguments, signals, exit codes.
 
-use demo::{Ending, Options, Reach, Server};
+use demo::{Options, Reach, Server};
 use std::fmt::Display;
 use std::future::pending;
 use std::io::{self, Write};
@@ -143,14 +143,8 @@ async fn run(arguments: Arguments) -> ExitCode {
     };
     let stop = signals(1);
     say(format_args!("listening on http://{}", server.address()));
-    match server.run(stop).await {
-        Ok(Ending::Drained) => say("stopped"),
-        Ok(Ending::Cut) => say("stopped at the deadline: some streams did not take their farewell"),
-        Err(error) => {
-            complain(format_args!("cannot serve: {error}"));
-            return ExitCode::FAILURE;
-        }
-    }
+    let ended = server.run(stop).await;
+    say(format_args!("stopped: {} streams were told, {} connections had to be reset", ended.told, ended.reset));
     ExitCode::SUCCESS
 }
 

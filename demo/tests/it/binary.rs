@@ -79,7 +79,8 @@ async fn drn_3_a_signal_tells_open_streams_and_ends_the_process() {
         assert_eq!(ws.farewell().await, (1001, "shutdown".into()));
         drop((sse, ws));
         assert_eq!(within(child.wait()).await.unwrap().code(), Some(0), "{signal}");
-        assert_eq!(within(lines.next_line()).await.unwrap().as_deref(), Some("stopped"));
+        let line = within(lines.next_line()).await.unwrap();
+        assert_eq!(line.as_deref(), Some("stopped: 2 streams were told, 0 connections had to be reset"));
         let mut error = String::new();
         within(child.stderr.take().unwrap().read_to_string(&mut error)).await.unwrap();
         assert_eq!(error, "");

@@ -1,6 +1,6 @@
 //! A server in process, and clients that know no more than the wire does.
 
-use demo::{Ending, Options, Reach, Server};
+use demo::{Options, Reach, Server};
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
+use transport_core::Drained;
 
 /// Waits for what must come. The bound only keeps a broken test from hanging.
 pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
@@ -25,7 +26,7 @@ pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<Ending>,
+    running: JoinHandle<Drained>,
 }
 
 impl TestServer {
@@ -44,12 +45,12 @@ impl TestServer {
                 // A test that ends without a word ends its server too.
                 let _ = stopped.await;
             };
-            server.run(stop).await.unwrap()
+            server.run(stop).await
         });
         Self { address, stop, running }
     }
 
-    pub(crate) async fn stop(self) -> Ending {
+    pub(crate) async fn stop(self) -> Drained {
         let _ = self.stop.send(());
         within(self.running).await.unwrap()
     }
