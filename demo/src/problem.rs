@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::error::Category;
-use serde_json::json;
 use transport_core::Refusal;
 
 /// Why a call failed.
@@ -26,6 +26,13 @@ impl From<serde_json::Error> for Problem {
     }
 }
 
+#[derive(Serialize)]
+struct BadJson {
+    error: String,
+    line: usize,
+    column: usize,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let error = match self {
@@ -36,7 +43,7 @@ impl IntoResponse for Problem {
             Category::Data => "unsuitable JSON",
             Category::Io | Category::Syntax | Category::Eof => "invalid JSON",
         };
-        let body = json!({ "error": format!("{what}: {error}"), "line": error.line(), "column": error.column() });
+        let body = BadJson { error: format!("{what}: {error}"), line: error.line(), column: error.column() };
         (StatusCode::BAD_REQUEST, Json(body)).into_response()
     }
 }
