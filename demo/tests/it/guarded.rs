@@ -1,6 +1,6 @@
 //! Who may change something.
 
-use crate::client::{Headers, Response, TestServer, call};
+use crate::client::{Headers, Response, TestServer, call, exchange};
 use demo::{Options, Reach};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -66,6 +66,19 @@ async fn a_foreign_host_is_refused_on_loopback() {
             assert_eq!(change(&server, call, &[("host", host)]).await.status, status, "{call:?} at {host}");
         }
     }
+}
+
+/// As HTTP/2 always does.
+#[tokio::test]
+async fn a_host_in_the_address_counts_when_there_is_no_other() {
+    let server = TestServer::start().await;
+    let own = server.address.to_string();
+    let evil = "evil.example";
+    for (host, origin, status) in [(own.as_str(), own.as_str(), 200), (&own, evil, 403), (evil, evil, 403)] {
+        let request = format!("DELETE http://{host}/api/accounts/ada HTTP/1.1\r\norigin: http://{origin}\r\n\r\n");
+        assert_eq!(exchange(server.address, request.as_bytes()).await.status, status, "{origin} at {host}");
+    }
+    assert_eq!(exchange(server.address, b"GET / HTTP/1.1\r\n\r\n").await.status, 403, "no name at all");
 }
 
 #[tokio::test]
