@@ -25,6 +25,7 @@ Options:
 Calls:
   GET    /                        the page
   POST   /api/sessions            sign in: {\"account\":\"ada\"}, and \"channels\":[...] to restrict what it may hear
+  GET    /api/session             who the credential is; 204 when nobody
   DELETE /api/sessions/ID         end a session and close its streams
   DELETE /api/accounts/ACCOUNT    end all sessions of an account and close their streams
   GET    /events?channels=a,b     server-sent events
