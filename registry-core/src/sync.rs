@@ -43,3 +43,6 @@ impl<T> Mutex<T> {
 pub(crate) fn current_thread() -> ThreadId {
     checker::thread::current().id()
 }
+
+#[cfg(all(test, registry_loom))]
+pub(crate) mod model;
