@@ -79,7 +79,8 @@ fn que_the_owner_is_woken_for_every_frame_and_for_a_draining_end() {
         let accepted = publisher.join().unwrap();
         assert!(closer.join().unwrap());
         assert_eq!(reason, CloseReason::Shutdown);
-        let accepted: Vec<_> = [&b"1"[..], b"2"].into_iter().zip(accepted).filter(|(_, a)| *a).map(|(f, _)| f).collect();
+        let accepted: Vec<_> =
+            [&b"1"[..], b"2"].into_iter().zip(accepted).filter(|(_, a)| *a).map(|(f, _)| f).collect();
         assert_eq!(taken, accepted, "a shutdown drains what was accepted, in order");
     });
 }

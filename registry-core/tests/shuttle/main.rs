@@ -1,0 +1,7 @@
+//! Random schedules of random programs, judged by what the threads saw.
+//!
+//! Needs `--cfg registry_shuttle`; the judge itself is tested in every build.
+
+mod judge;
+#[cfg(registry_shuttle)]
+mod program;
