@@ -8,7 +8,7 @@ fn outbox() -> Arc<Shared> {
 }
 
 fn push(outbox: &Shared, frame: &'static [u8]) -> bool {
-    let (outcome, _, waker) = outbox.push(&Bytes::from_static(frame));
+    let (outcome, _, waker) = outbox.push(&Bytes::from_static(frame), &Channel::from("c"));
     if let Some(waker) = waker {
         waker.wake();
     }

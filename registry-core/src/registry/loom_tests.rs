@@ -169,3 +169,22 @@ fn con_2_an_owner_that_drops_its_outbox_while_it_is_revoked_is_ended_once() {
         assert_eq!(stats.subscribers, 0, "CNT-2");
     });
 }
+
+#[test]
+fn rev_1_an_owner_that_asks_to_be_called_while_it_is_ended_is_called() {
+    every_schedule(|| {
+        let registry = registry();
+        let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let revoker = {
+            let registry = registry.clone();
+            spawn(move || registry.close_by_identity(&ada()))
+        };
+        let calls = Arc::new(Count::new(0));
+        let heard = calls.clone();
+        outbox.on_end(move |reason| {
+            heard.fetch_add(usize::from(reason == CloseReason::Revoked), Ordering::SeqCst);
+        });
+        assert_eq!(revoker.join().unwrap(), 1);
+        assert!(calls.load(Ordering::SeqCst) >= 1, "REV-1: nobody told the owner");
+    });
+}
