@@ -64,7 +64,25 @@ fn rev_2_cnt_1_one_of_two_closers_ends_it_and_nothing_is_accepted_after_either_r
 }
 
 #[test]
-fn que_the_owner_is_woken_for_every_frame_and_for_a_draining_end() {
+fn que_2_the_owner_is_woken_for_every_frame() {
+    every_schedule(|| {
+        let outbox = outbox();
+        let publishers = [b"1", b"2"].map(|frame| {
+            let outbox = outbox.clone();
+            spawn(move || assert!(push(&outbox, frame)))
+        });
+        // Nobody closes: only a push can end this wait.
+        let mut taken = 0;
+        while taken < publishers.len() {
+            let Taken::Frames(batch) = wait(|cx| outbox.poll_take(cx, 1)) else { unreachable!("nobody closes") };
+            taken += batch.frames.len();
+        }
+        publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+    });
+}
+
+#[test]
+fn drn_1_the_owner_is_woken_for_a_draining_end_and_finds_all_that_was_accepted() {
     every_schedule(|| {
         let outbox = outbox();
         let publisher = {

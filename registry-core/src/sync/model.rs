@@ -11,8 +11,8 @@ pub(crate) use loom::thread::spawn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Two preemptions find every bug that was planted; `LOOM_MAX_PREEMPTIONS` sets another bound.
-const PREEMPTIONS: usize = 2;
+/// Two preemptions find every bug that was planted, three take seconds. `LOOM_MAX_PREEMPTIONS` sets another bound.
+const PREEMPTIONS: usize = 3;
 
 /// Runs a scenario under every schedule.
 pub(crate) fn every_schedule(scenario: impl Fn() + Send + Sync + 'static) {
