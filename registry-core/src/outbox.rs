@@ -120,6 +120,8 @@ struct Queue {
     ended: Option<CloseReason>,
     waker: Option<Waker>,
     on_end: Option<Arc<EndHook>>,
+    /// What the hook was called with: an end may be told by more than one thread.
+    told: Option<CloseReason>,
 }
 
 /// A frame and the channel that it came on.
@@ -133,7 +135,8 @@ type EndHook = dyn Fn(CloseReason) + Send + Sync;
 
 impl Shared {
     pub(crate) fn new(options: OutboxOptions) -> Self {
-        let queue = Queue { frames: VecDeque::new(), bytes: 0, lost: 0, ended: None, waker: None, on_end: None };
+        let queue =
+            Queue { frames: VecDeque::new(), bytes: 0, lost: 0, ended: None, waker: None, on_end: None, told: None };
         Self { queue: Mutex::new(queue), options }
     }
 
@@ -273,8 +276,11 @@ impl Seat for Shared {
 
     fn tell(&self) {
         let (waker, hook, ended) = {
-            let mut queue = self.queue.lock();
-            (queue.waker.take(), queue.on_end.clone(), queue.ended)
+            let mut guard = self.queue.lock();
+            let queue = &mut *guard;
+            let untold = queue.ended.filter(|_| queue.told != queue.ended);
+            queue.told = queue.ended;
+            (queue.waker.take(), queue.on_end.clone(), untold)
         };
         if let Some(waker) = waker {
             contain(|| waker.wake());
@@ -361,6 +367,7 @@ impl Outbox {
         let hook: Arc<EndHook> = Arc::new(hook);
         let (former, ended) = {
             let mut queue = self.shared.queue.lock();
+            queue.told = queue.ended;
             (queue.on_end.replace(hook.clone()), queue.ended)
         };
         discard(former);

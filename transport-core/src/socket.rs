@@ -226,4 +226,14 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         assert!(read.len() < written, "{} of {written} bytes arrived", read.len());
     }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn sse_5_the_kernel_gives_up_on_a_peer_that_acknowledges_nothing() {
+        let (server, _client) = pair().await;
+        let timeout = Duration::from_secs(30);
+        server.0.tune(timeout);
+        assert_eq!(SockRef::from(&server.0.tcp).tcp_user_timeout().unwrap(), Some(timeout));
+        assert!(server.0.tcp.nodelay().unwrap(), "a message does not wait for the next");
+    }
 }

@@ -4,7 +4,7 @@ use crate::kit::*;
 use registry_core::{CloseReason, OutboxOptions, Registration, SubscribeError, Taken};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 fn is_over(drained: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
@@ -52,6 +52,26 @@ fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice(
     assert_eq!(outbox.poll_take(&mut Context::from_waker(&waker), 1), Poll::Ready(Taken::Closed(CloseReason::Revoked)));
     assert_eq!(wakes.count(), 0);
     assert_eq!(registry.stats().ended.values().sum::<u64>(), 1);
+}
+
+#[test]
+fn clo_1_an_owner_is_called_once_for_each_reason() {
+    let registry = encoding();
+    let outbox = open(&registry, group("a"));
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let called = calls.clone();
+    outbox.on_end(move |reason| called.lock().unwrap().push(reason));
+    registry.begin_shutdown();
+    for _ in 0..3 {
+        registry.close_by_identity(&id("a"));
+    }
+    outbox.end(CloseReason::Heartbeat);
+    assert_eq!(*calls.lock().unwrap(), [CloseReason::Shutdown, CloseReason::Revoked]);
+    let called = calls.clone();
+    outbox.on_end(move |reason| called.lock().unwrap().push(reason));
+    assert_eq!(calls.lock().unwrap().len(), 3, "a late hook is called at once");
+    drop(outbox);
+    assert_eq!(calls.lock().unwrap().len(), 3);
 }
 
 #[test]
@@ -172,7 +192,7 @@ fn sub_6_the_last_handle_may_go_inside_a_callback() {
     let registry = Registry::new();
     let other = Probe::new();
     let _other = join(&registry, &other, Registration::new());
-    let handle = std::sync::Mutex::new(Some(registry.clone()));
+    let handle = Mutex::new(Some(registry.clone()));
     let probe = Probe::closing(move |_| drop(handle.lock().unwrap().take()));
     let subscription = join(&registry, &probe, group("a"));
     let ada = id("a");

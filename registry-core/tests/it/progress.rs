@@ -3,6 +3,7 @@
 use crate::kit::*;
 use registry_core::{CloseReason, Registration, RegistryOptions, SendOutcome, Taken};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::thread;
 
 /// A sink that is stuck in `send` on a thread of its own, while `meanwhile` runs.
@@ -140,19 +141,19 @@ fn que_3_compaction_keeps_the_order_of_what_stays() {
     let (keep, leave) = (stayed.clone(), gone.clone());
     while_stuck(RegistryOptions::new(), move |registry, _| {
         for n in 1..=1_500 {
-            // One comes and goes at once, so that places and channel numbers are used again and again.
+            // Places and channel numbers are used again and again, now and then by one who stays.
             let goes = Probe::new();
             let name = format!("{n}");
             let guard = join(registry, &goes, hears(&[&name]));
-            if n % 100 == 0 {
-                let stays = Probe::new();
-                Box::leak(Box::new(join(registry, &stays, Registration::new())));
-                keep.lock().unwrap().push((stays, n));
-            }
             registry.broadcast(&name, n).unwrap();
             drop(guard);
             assert_eq!(Arc::strong_count(&goes), 1, "the log keeps the sink");
             leave.lock().unwrap().push(goes);
+            if n % 100 == 0 {
+                let stays = Probe::new();
+                Box::leak(Box::new(join(registry, &stays, Registration::new())));
+                keep.lock().unwrap().push((stays, n + 1));
+            }
         }
     });
     assert!(gone.lock().unwrap().iter().all(|probe| probe.events().is_empty()));
@@ -161,4 +162,18 @@ fn que_3_compaction_keeps_the_order_of_what_stays() {
     for (probe, from) in stayed.iter() {
         assert_eq!(probe.sent(), (*from..=1_500).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn del_1_coming_and_going_on_the_way_to_the_sinks_costs_them_nothing() {
+    let registry = encoding();
+    let probe = Probe::new();
+    let _probe = join(&registry, &probe, Registration::new());
+    let mut outbox = open(&registry, Registration::new());
+    // Owners are woken before sinks are served.
+    let inner = registry.clone();
+    let waker = Waker::from(Arc::new(OnWake(move || drop(join(&inner, &Probe::new(), Registration::new())))));
+    assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 2);
+    assert_eq!((probe.sent(), registry.len()), (vec![1], 2));
 }
