@@ -96,14 +96,16 @@ fn del_1_tidying_never_makes_a_publisher_leave_its_broadcast_to_nobody() {
 struct Outboxes {
     seq: Mutex<u64>,
     lane: OutboxLane<u64>,
+    outbox: Arc<Shared>,
 }
 
 impl Outboxes {
     /// With one subscriber, under key 0.
     fn new() -> Arc<Self> {
-        let outboxes = Arc::new(Self { seq: Mutex::new(0), lane: OutboxLane::new() });
-        outboxes.lane.append(Op::Join(0, seat(), Numbers::All));
-        outboxes
+        let (lane, first) = (OutboxLane::new(), seat());
+        let outbox = first.shared.clone();
+        lane.append(Op::Join(0, first, Numbers::All));
+        Arc::new(Self { seq: Mutex::new(0), lane, outbox })
     }
 
     fn broadcast(&self) {
@@ -116,6 +118,15 @@ impl Outboxes {
         };
         self.lane.settle(true, |_| {});
         assert_eq!(message.tally.report(message.id, 1).accepted, 1, "DEL-1: not pushed by return");
+    }
+}
+
+impl<T> OutboxLane<T> {
+    /// How many unfiltered subscribers its book knows.
+    pub(crate) fn members(&self) -> usize {
+        let mut members = 0;
+        self.drain.lock().book.for_each_hearing(None, |_, _| members += 1);
+        members
     }
 }
 
@@ -148,6 +159,9 @@ fn sub_7_who_leaves_while_another_drains_is_forgotten_by_one_of_the_two() {
                     outboxes.lane.append(Op::Join(1, seat(), Numbers::All));
                     outboxes.lane.append(Op::Leave(1));
                 }
+                // Loom sees no conflict in a `try_lock` that fails. This one, with the push of the draining thread, makes it
+                // try the order in which that thread has the log's entries and not yet these.
+                outboxes.outbox.tell();
                 outboxes.lane.settle(false, |_| {});
             })
         };

@@ -185,6 +185,22 @@ fn rev_1_an_owner_that_asks_to_be_called_while_it_is_ended_is_called() {
             heard.fetch_add(usize::from(reason == CloseReason::Revoked), Ordering::SeqCst);
         });
         assert_eq!(revoker.join().unwrap(), 1);
-        assert!(calls.load(Ordering::SeqCst) >= 1, "REV-1: nobody told the owner");
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "REV-1: the owner is told once");
+    });
+}
+
+#[test]
+fn sub_7_who_is_revoked_while_it_joins_leaves_nothing_in_its_lane() {
+    every_schedule(|| {
+        let registry = registry();
+        let revoker = {
+            let registry = registry.clone();
+            spawn(move || registry.close_by_identity(&ada()))
+        };
+        let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let counted = revoker.join().unwrap();
+        assert_eq!(outbox.has_ended(), counted == 1, "REV-1");
+        drop(outbox);
+        assert_eq!(registry.inner.outboxes.members(), 0, "SUB-7: the lane's book still holds it");
     });
 }
