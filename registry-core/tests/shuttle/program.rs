@@ -310,10 +310,10 @@ fn random_program() {
     }
 }
 
-/// `REGISTRY_SHUTTLE_ITERATIONS`, or a number that takes half a minute.
+/// `REGISTRY_SHUTTLE_ITERATIONS`, or a number that takes about half a minute.
 fn iterations() -> usize {
     let set = std::env::var("REGISTRY_SHUTTLE_ITERATIONS").ok();
-    set.map_or(20_000, |number| number.parse().expect("a number of iterations"))
+    set.map_or(60_000, |number| number.parse().expect("a number of iterations"))
 }
 
 #[test]
