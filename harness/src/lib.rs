@@ -1,7 +1,17 @@
 //! The reference conformance suite for subscriber registries: catalogue, scripts, oracle, kits, runner.
 //!
-//! A [`script::Script`] is run by a driver over one fresh registry, which yields a [`trace::Trace`].
+//! A [`script::Script`] is run by a driver over one fresh registry, which yields a [`trace::Trace`]; the
+//! [`oracle`] accepts it or names the requirement of the [`catalogue`] that it breaks. Scripts are fixed cases or come from
+//! [`generate`]; failing ones are made small by [`shrink`]. [`subject`] drives a registry in process, `adapter` one in
+//! a foreign process. [`gallery`] guards the suite itself.
 
+pub mod catalogue;
+pub mod diet;
+pub mod gallery;
+pub mod generate;
+pub mod oracle;
 pub mod protocol;
 pub mod script;
+pub mod shrink;
+pub mod subject;
 pub mod trace;
