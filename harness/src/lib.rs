@@ -5,6 +5,8 @@
 //! [`generate`]; failing ones are made small by [`shrink`]. [`subject`] drives a registry in process, `adapter` one in
 //! a foreign process. [`gallery`] guards the suite itself.
 
+pub mod campaign;
+pub mod cases;
 pub mod catalogue;
 pub mod diet;
 pub mod gallery;

@@ -15,10 +15,10 @@ const CHAINS: [&[&str]; 8] = [
         "CAP-3", "RE-1", "DEL-5", "FLT-8", "FLT-3", "FLT-4", "FLT-6", "FLT-5", "FLT-2", "FLT-1", "DEL-1",
     ],
     &["FLT-7", "REV-6", "FLT-4", "FLT-6", "FLT-5", "FLT-1"],
-    &["FLT-3", "DEL-2"],
-    &["SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6", "REV-9", "REV-5", "REV-1"],
-    &["ISO-6", "REV-6", "REV-5", "SUB-5", "REV-4"],
-    &["ISO-3", "REV-7", "SUB-5", "ISO-4", "RE-5", "RE-6", "CAP-6", "CNT-1"],
+    &["SUB-3", "REV-2", "CLO-4", "CAP-1", "ISO-5", "FLT-3", "DEL-2"],
+    &["SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6", "REV-9", "REV-5", "SUB-2", "REV-4", "REV-1"],
+    &["ISO-6", "SUB-5", "REV-6", "REV-5", "REV-4", "CLO-1"],
+    &["ISO-3", "REV-7", "SUB-5", "ISO-4", "RE-5", "RE-6", "CAP-6", "CNT-1", "REV-10"],
     &["ISO-6", "SUB-5", "ADM-3", "ADM-2", "CAP-1", "ISO-5", "ISO-3", "CNT-2"],
     &["FLT-8", "FLT-4", "ISO-4", "REV-9", "SUB-5", "CAP-2", "SUB-1"],
 ];
@@ -85,7 +85,8 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
     edits(script).into_iter().filter_map(move |edit| {
         let mut candidate = base.clone();
         edit.apply(&mut candidate);
-        (weigh(&candidate) < weight && candidate.check().is_ok()).then_some(candidate)
+        let sensible = weigh(&candidate) < weight && candidate.check().is_ok() && gates_can_open(&candidate);
+        sensible.then_some(candidate)
     })
 }
 
@@ -126,12 +127,49 @@ enum Plainer {
     ScopeAsGroup,
     NoGroup(usize),
     NoName(usize),
+    FirstHalf,
+    SecondHalf,
     OneName,
     NoKinds,
 }
 
+/// Whether nothing waits for a gate that nothing releases: such a script only costs patience.
+fn gates_can_open(script: &Script) -> bool {
+    let (mut held, mut released) = (Vec::new(), Vec::new());
+    let mut subscribed = Vec::new();
+    let mut gates = |op: &Op| match &op.act {
+        Act::Hold { gate } => held.push(*gate),
+        Act::Release { gate } => released.push(*gate),
+        Act::Sub { sink, .. } | Act::Admit { sink, .. } => subscribed.push(*sink),
+        _ => {}
+    };
+    for op in &script.steps {
+        gates(op);
+        if let Act::Par { lanes } = &op.act {
+            lanes.iter().flatten().for_each(&mut gates);
+        }
+    }
+    let casts = script.steps.iter().any(|op| {
+        matches!(&op.act, Act::Par { lanes } if lanes.iter().flatten().any(|op| matches!(op.act, Act::Cast { .. })))
+    });
+    for (sink, rules) in script.sinks.iter().enumerate() {
+        if casts && subscribed.contains(&(sink as u32)) {
+            released.extend(rules.rules.iter().flat_map(|rule| &rule.ops).filter_map(|op| match op.act {
+                Act::Release { gate } => Some(gate),
+                _ => None,
+            }));
+        }
+    }
+    held.iter().all(|gate| released.contains(gate))
+}
+
 fn edits(script: &Script) -> Vec<Edit> {
     let mut edits = Vec::new();
+    script.visit(&mut |op| {
+        if let Act::Par { .. } = op.act {
+            edits.push(Edit::Inline(op.id));
+        }
+    });
     let steps = script.steps.len();
     let mut len = steps / 2;
     while len >= 2 {
@@ -149,24 +187,22 @@ fn edits(script: &Script) -> Vec<Edit> {
     let mut fresh_sink = script.sink_count() as u32;
     script.visit(&mut |op| {
         edits.push(Edit::Drop(op.id));
-        if let Act::Par { .. } = op.act {
-            edits.push(Edit::Inline(op.id));
-        }
         match &op.act {
-            Act::Sub { with, sink, .. } | Act::Admit { with, sink, .. } => {
+            Act::Sub { with, .. } | Act::Admit { with, .. } => {
                 if matches!(op.act, Act::Admit { .. }) {
                     edits.push(Edit::Subscribe(op.id));
                 }
-                if *sink > 0 || fresh_sink > script.sink_count() as u32 {
-                    edits.push(Edit::OwnSink(op.id, fresh_sink));
-                    fresh_sink += 1;
-                }
+                edits.push(Edit::OwnSink(op.id, fresh_sink));
+                fresh_sink += 1;
                 let mut plainer = vec![Plainer::NoOverwrite, Plainer::NotExact, Plainer::NoScope, Plainer::ScopeAsGroup];
                 plainer.extend((0..with.groups.len()).map(Plainer::NoGroup));
                 plainer.push(Plainer::NoKinds);
                 let listed = with.channels.as_ref().map_or(0, Vec::len);
                 if listed <= 16 {
                     plainer.extend((0..listed).map(Plainer::NoName));
+                }
+                if listed > 2 {
+                    plainer.extend([Plainer::FirstHalf, Plainer::SecondHalf]);
                 }
                 plainer.push(Plainer::OneName);
                 edits.extend(plainer.into_iter().map(|change| Edit::Plain(op.id, change)));
@@ -213,9 +249,10 @@ impl Edit {
                 if let Some(at) = ops.iter().position(|op| op.id == *id)
                     && let Act::Par { lanes } = ops[at].act.clone()
                 {
-                    let inner = lanes.into_iter().flatten();
-                    ops.splice(at..=at, inner.filter(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. })));
+                    ops.splice(at..=at, lanes.into_iter().flatten());
                 }
+                // On one lane nobody could release what it holds.
+                ops.retain(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }));
             }),
             Edit::Cap(cap) => script.cap = *cap,
             Edit::OneRegistry => script.visit_mut(&mut |op| op.registry = 0),
@@ -300,6 +337,16 @@ fn simplify(op: &mut Op, change: Plainer) {
         Plainer::NoName(at) => {
             if let Some(names) = &mut with.channels {
                 names.remove(at);
+            }
+        }
+        Plainer::FirstHalf => {
+            if let Some(names) = &mut with.channels {
+                names.truncate(names.len().div_ceil(2));
+            }
+        }
+        Plainer::SecondHalf => {
+            if let Some(names) = &mut with.channels {
+                names.drain(..names.len() / 2);
             }
         }
         Plainer::OneName => {

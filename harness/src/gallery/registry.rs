@@ -144,21 +144,22 @@ impl Specimen {
 
     fn deliver(&self, cast: &Cast) -> Result<(), String> {
         let mut failed = false;
-        let mut index = 0;
+        let (mut index, mut last) = (0, 0);
         loop {
-            let member = if self.has(Bug::IteratesTheLiveTable) || self.has(Bug::SkipsAfterARemoval) {
+            let member = if self.has(Bug::IteratesTheLiveTable) {
                 let table = self.shared.table();
-                let old = |member: &&Arc<Member>| {
-                    self.has(Bug::IteratesTheLiveTable) || cast.members.iter().any(|old| old.id == member.id)
-                };
-                let live: Vec<_> =
-                    table.members.iter().filter(old).filter(|member| self.hears(&member.with, &cast.channel)).collect();
-                live.get(index).copied().cloned()
+                let fits = |member: &&Arc<Member>| member.id > last && self.hears(&member.with, &cast.channel);
+                table.members.iter().find(fits).cloned()
+            } else if self.has(Bug::SkipsAfterARemoval) {
+                let table = self.shared.table();
+                let fits = |member: &&Arc<Member>| cast.members.iter().any(|old| old.id == member.id);
+                table.members.iter().filter(fits).nth(index).cloned()
             } else {
                 cast.members.get(index).cloned()
             };
             let Some(member) = member else { break };
             index += 1;
+            last = member.id;
             if self.has(Bug::LosesTheFourth) && index == 4 {
                 continue;
             }
@@ -271,12 +272,13 @@ impl Specimen {
                 if self.has(Bug::EvictsTheNewest) {
                     own.reverse();
                 }
+                let all = own.len();
                 let excess = match shared.bug {
-                    Some(Bug::CapOffByOne) => own.len().saturating_sub(cap),
-                    Some(Bug::EvictsAll) if own.len() >= cap => own.len(),
-                    Some(Bug::EvictsOneTooMany) if own.len() >= cap => (own.len() + 2 - cap).min(own.len()),
+                    Some(Bug::CapOffByOne) => all.saturating_sub(cap),
+                    Some(Bug::EvictsAll) if all >= cap => all,
+                    Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
                     Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
-                    _ => (own.len() + 1).saturating_sub(cap),
+                    _ => (all + 1).saturating_sub(cap.max(1)),
                 };
                 victims = own.drain(..excess).collect();
                 if !self.has(Bug::EvictedStay) {

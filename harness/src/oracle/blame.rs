@@ -168,7 +168,7 @@ impl Walk<'_> {
                 Act::Sub { with, .. } | Act::Admit { with, .. } if self.script.cap.is_some() && with.scope.is_some() => {
                     let requirement = if with.scope != subject.with.scope || op.registry != subject.registry {
                         "CAP-4"
-                    } else if self.subs.iter().any(|other| other.claims.iter().any(|claim| claim.op == op.id)) {
+                    } else if self.subs.iter().any(|other| other.close.is_none() && other.claims.iter().any(|claim| claim.op == op.id)) {
                         "CAP-2"
                     } else {
                         "CAP-3"
@@ -192,6 +192,8 @@ impl Walk<'_> {
         let names = subject.with.channels.iter().flatten();
         if subject.registry != registry {
             "ISO-6"
+        } else if self.shares_sink(sub) {
+            "SUB-5"
         } else if names.clone().any(|name| name == identity.value())
             || subject.with.identities().any(|own| own.kind() != identity.kind() && joined(own) == joined(identity))
             || subject.with.identities().any(|own| own.kind() != identity.kind() && own.value() == identity.value())
@@ -200,8 +202,6 @@ impl Walk<'_> {
             "REV-6"
         } else if subject.with.identities().any(|own| alike(own, identity)) {
             "REV-5"
-        } else if self.shares_sink(sub) {
-            "SUB-5"
         } else {
             "REV-4"
         }
@@ -247,6 +247,8 @@ impl Walk<'_> {
         let again = self.revocations.iter().any(|past| past.called < subject.called && subject.holds(past.identity));
         when(again, "REV-9");
         when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
+        when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
+        when(self.revocations.iter().any(|past| past.called < at && !subject.holds(past.identity)), "REV-4");
         list.push("REV-1");
         list
     }

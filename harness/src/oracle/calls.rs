@@ -175,11 +175,14 @@ impl<'s> Walk<'s> {
     fn call_sub(&mut self, op: &'s Op, lane: u32, ticket: Option<u32>) -> Step {
         let (Act::Sub { sub: label, sink, with } | Act::Admit { sub: label, sink, with, .. }) = &op.act else { return Ok(()) };
         let (label, sink) = (*label, *sink);
-        if let Some(ticket) = ticket
-            && !self.tickets.contains_key(&ticket)
-        {
-            return Err(Stop::Nonsense(format!("operation {} names a ticket that does not exist", op.id)));
-        }
+        // A ticket belongs to the registry that opened it.
+        let registry = match ticket.map(|ticket| self.tickets.get(&ticket)) {
+            None => op.registry,
+            Some(Some(ticket)) => ticket.registry,
+            Some(None) => {
+                return Err(Stop::Nonsense(format!("operation {} names a ticket that does not exist", op.id)));
+            }
+        };
         let new = self.subs.len();
         let inside = self.casts_around(lane);
         self.by_label.insert(label, new);
@@ -188,7 +191,7 @@ impl<'s> Walk<'s> {
             inside,
             op: op.id,
             sink,
-            registry: op.registry,
+            registry,
             with,
             by_ticket: ticket.is_some(),
             called: self.now,
@@ -203,17 +206,17 @@ impl<'s> Walk<'s> {
         let open: Vec<OpId> = self
             .revocations
             .iter()
-            .filter(|past| past.returned.is_none() && past.registry == op.registry && self.subs[new].holds(past.identity))
+            .filter(|past| past.returned.is_none() && past.registry == registry && self.subs[new].holds(past.identity))
             .map(|past| past.op)
             .collect();
         for revoke in open {
             self.claim(new, Why::Revoke, revoke, false);
         }
-        if self.shutdowns.iter().any(|(registry, _, returned)| *registry == op.registry && returned.is_none()) {
+        if self.shutdowns.iter().any(|(of, _, returned)| *of == registry && returned.is_none()) {
             self.claim(new, Why::Shutdown, op.id, false);
         }
         if let (Some(cap), Some(scope), FullScope::EvictOldest) = (self.script.cap, &with.scope, self.policies.full_scope) {
-            self.claim_victims(new, cap as usize, op.registry, scope);
+            self.claim_victims(new, cap as usize, registry, scope);
         }
         Ok(())
     }
@@ -276,8 +279,7 @@ impl<'s> Walk<'s> {
 
     /// Judges whether `sub` or `admit` had to be refused, or had to be accepted.
     fn must_refuse(&mut self, op: &'s Op, new: usize, refused: bool) -> Step {
-        let began = self.subs[new].called;
-        let registry = op.registry;
+        let (began, registry) = (self.subs[new].called, self.subs[new].registry);
         let down = self.shutdowns.iter().find(|(of, ..)| *of == registry).copied();
         if let Some((_, called, returned)) = down {
             if returned.is_some_and(|returned| returned < began) && !refused {
@@ -320,7 +322,7 @@ impl<'s> Walk<'s> {
         let Some(ticket) = self.tickets.get(&ticket) else { return Ok(()) };
         let began = self.subs[new].called;
         let (opened, ready) = (ticket.called, ticket.returned.unwrap_or(usize::MAX));
-        if ticket.spent || ticket.registry != self.subs[new].registry {
+        if ticket.spent {
             if !refused {
                 return self.breaks("ADM-6", "a ticket that was used or given up admitted again".into());
             }

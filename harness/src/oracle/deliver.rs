@@ -20,10 +20,10 @@ pub(crate) enum Refusal {
     Filtered,
     /// It was subscribed too late.
     Later { inside: bool },
-    /// It has ended.
-    Ended(Ended),
     /// It has had it.
     Again,
+    /// It has ended.
+    Ended(Ended),
 }
 
 /// How a subscriber that must not receive has ended.
@@ -217,8 +217,8 @@ impl Walk<'_> {
                 let op = self.casts[cast].op;
                 for sub in self.by_sink.get(&sink).cloned().unwrap_or_default() {
                     if !self.subs[sub].over() {
-                        let sure = !shared && self.subs[sub].active();
-                        self.claim(sub, Why::Fail, op, sure);
+                        // Whatever else was ending it: by policy, who fails is removed.
+                        self.claim(sub, Why::Fail, op, !shared);
                     }
                 }
             }
