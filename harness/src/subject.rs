@@ -325,7 +325,10 @@ impl World {
                     held.abandon();
                 }
             }
-            Act::Settle => registry()?.settle(),
+            Act::Settle => {
+                let all: Vec<_> = lock(&self.registries).values().cloned().collect();
+                all.iter().for_each(|registry| registry.settle());
+            }
             Act::Shutdown => registry()?.shutdown(),
             Act::Hold { gate } => self.wait(op.id, |gates| gates.released.contains(gate)),
             Act::Release { gate } => {

@@ -1,1 +1,21 @@
-//! What the registry's transports share: authoriser and grant, request parsing, admission, limits, farewells.
+//! What the transports of a subscriber registry share: the authoriser and its grant, the channels that a request asks
+//! for, the admission that no revocation slips through, and the frames that wait for a socket.
+//!
+//! A web developer writes an [`Authorise`], wraps the registry in a [`Live`], and mounts `transport_sse::sse(&live)` and
+//! `transport_ws::ws(&live)` on an axum router. Both enter by [`Live::admit`]: ticket, authoriser, admission (ADM-7).
+
+mod authorise;
+mod channels;
+mod live;
+mod origin;
+mod pending;
+mod refusal;
+
+pub use authorise::{Authorise, Denied, Grant};
+pub use live::{Admitted, Live, LiveOptions};
+pub use origin::Origins;
+pub use pending::Pending;
+pub use refusal::Refusal;
+
+/// How many bytes an owner takes from its outbox at a time: what was taken cannot be recalled by a revocation (REV-3).
+pub const TAKE_BYTES: usize = 64 * 1024;

@@ -1,1 +1,107 @@
 //! Serves a subscriber registry over WebSocket, upgraded from an axum router.
+//!
+//! Mount [`ws`] on a route. A message arrives as one text frame that holds the encoded payload; the end is a close frame
+//! whose code and text tell the reason (WS-1):
+//!
+//! | reason | code | the client should |
+//! |---|---|---|
+//! | revoked | 4001 | not come back with this credential |
+//! | expired | 4002 | renew, then come back |
+//! | heartbeat | 4003 | come back |
+//! | evicted | 4004 | not come back by itself |
+//! | lagged | 1013 | come back |
+//! | failed | 1011 | come back |
+//! | protocol | 1009 too big, 1007 not UTF-8, 1008 anything else | mend itself |
+//! | shutdown | 1001 | come back after a delay |
+//!
+//! # Examples
+//! ```
+//! # use async_trait::async_trait;
+//! # use axum::http::request::Parts;
+//! # use transport_core::{Authorise, Denied, Grant};
+//! # struct MyAuth;
+//! # #[async_trait]
+//! # impl Authorise for MyAuth {
+//! #     async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> { Err(Denied::unauthenticated("")) }
+//! # }
+//! use axum::Router;
+//! use registry_core::SubscriberRegistry;
+//! use transport_core::Live;
+//! use transport_ws::ws;
+//!
+//! let registry = SubscriberRegistry::<String>::new();
+//! let live = Live::new(registry.clone(), MyAuth);
+//! let app: Router = Router::new().route("/ws", ws(&live));
+//! ```
+
+mod connection;
+mod frame;
+mod inbound;
+mod options;
+
+pub use frame::WS;
+pub use inbound::OnText;
+pub use options::WsOptions;
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use connection::Connection;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
+use transport_core::{Live, Refusal};
+
+/// A route that serves the registry's broadcasts over WebSocket, with the default options.
+///
+/// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals come before the
+/// upgrade: those of [`Live::admit`], `403` for a foreign `Origin`, `426` for a request that is no upgrade.
+pub fn ws<T, S>(live: &Live<T>) -> MethodRouter<S>
+where
+    T: Send + Sync + 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    ws_with(live, WsOptions::new())
+}
+
+/// A route that serves the registry's broadcasts over WebSocket.
+pub fn ws_with<T, S>(live: &Live<T>, options: WsOptions) -> MethodRouter<S>
+where
+    T: Send + Sync + 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    let live = live.clone();
+    get(move |request: Request| {
+        let (live, options) = (live.clone(), options.clone());
+        async move { serve(&live, options, request).await.unwrap_or_else(Refusal::into_response) }
+    })
+}
+
+async fn serve<T: Send + Sync + 'static>(
+    live: &Live<T>,
+    options: WsOptions,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let request = request.map(drop);
+    let response = create_response(&request).map_err(|error| not_an_upgrade(&error.to_string()))?;
+    let (mut parts, ()) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let upgrade = upgrade.ok_or_else(|| not_an_upgrade("this connection cannot be upgraded"))?;
+    live.options().origins().check(&parts.headers)?;
+    // Active from here on: what is broadcast before the peer sees `101` waits in the outbox.
+    let admitted = live.admit(&parts, &WS).await?;
+    drop(parts);
+    tokio::spawn(async move {
+        // When the peer goes away before the upgrade, dropping the subscriber unsubscribes it.
+        if let Ok(upgraded) = upgrade.await {
+            Connection::new(TokioIo::new(upgraded), admitted, options).await.run().await;
+        }
+    });
+    Ok(response.map(|()| axum::body::Body::empty()))
+}
+
+fn not_an_upgrade(why: &str) -> Refusal {
+    let reason = format!("this address speaks WebSocket over HTTP/1.1 only: {why}");
+    Refusal::new(StatusCode::UPGRADE_REQUIRED, reason)
+}

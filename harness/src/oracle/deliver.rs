@@ -62,7 +62,7 @@ impl Walk<'_> {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
                 continue;
             }
-            let eligible: Vec<usize> = subs.iter().copied().filter(|sub| self.may_receive(*sub, cast, lane).is_ok()).collect();
+            let eligible: Vec<usize> = subs.iter().copied().filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok()).collect();
             if !eligible.is_empty() && self.casts[cast].attribute(sink, eligible) {
                 return self.delivered(sink, cast, lane, self.throws(sink, Hook::Send, nth));
             }
@@ -71,7 +71,7 @@ impl Walk<'_> {
     }
 
     /// Whether this subscriber may be sent this broadcast now, leaving aside whether it has had it.
-    pub(crate) fn may_receive(&self, sub: usize, cast: usize, lane: u32) -> Result<(), Refusal> {
+    pub(crate) fn may_receive(&self, sub: usize, cast: usize, lane: Option<u32>) -> Result<(), Refusal> {
         let cast_index = cast;
         let (sub, cast) = (&self.subs[sub], &self.casts[cast]);
         if sub.registry != cast.registry {
@@ -163,7 +163,7 @@ impl Walk<'_> {
                 continue;
             }
             for sub in subs {
-                let refusal = match self.may_receive(*sub, cast, lane) {
+                let refusal = match self.may_receive(*sub, cast, Some(lane)) {
                     Ok(()) => Refusal::Again,
                     Err(refusal) => refusal,
                 };
@@ -262,7 +262,7 @@ impl Walk<'_> {
     /// Notes what was rightly not delivered.
     fn kept_silence(&mut self, cast: usize) {
         for sub in 0..self.subs.len() {
-            let refusal = self.may_receive(sub, cast, u32::MAX);
+            let refusal = self.may_receive(sub, cast, None);
             if let Err(refusal) = refusal {
                 let requirement = self.blame_unwanted(sub, cast, refusal);
                 self.keeps(&[requirement]);

@@ -309,8 +309,10 @@ impl<'s> Walk<'s> {
     }
 
     /// Whether a send logged now on this lane may have taken its turn before `end`: the lane did nothing since.
-    pub(crate) fn turn_before(&self, lane: u32, end: usize) -> bool {
-        self.last_event.get(&lane).is_some_and(|last| *last < end)
+    ///
+    /// A thread that logged nothing at all yet may have been on its way as well. Without a lane, nothing may.
+    pub(crate) fn turn_before(&self, lane: Option<u32>, end: usize) -> bool {
+        lane.is_some_and(|lane| self.last_event.get(&lane).is_none_or(|last| *last < end))
     }
 
     pub(crate) fn claim(&mut self, sub: usize, why: Why, op: OpId, sure: bool) {

@@ -1,0 +1,26 @@
+//! Runs foreign code so that its panic stays its own (ISO-8).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `foreign`; `None` when it panicked.
+///
+/// Unwind safety is asserted because callers hold no lock and touch no half-made state of ours while foreign code runs.
+pub(crate) fn contain<R>(foreign: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(foreign)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            // The payload is foreign too, and its destructor may panic in turn; the payload of that panic is leaked.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                Box::leak(again);
+            }
+            None
+        }
+    }
+}
+
+/// Drops foreign values; a panicking destructor is contained.
+pub(crate) fn discard<V>(value: V) {
+    if std::mem::needs_drop::<V>() {
+        contain(|| drop(value));
+    }
+}

@@ -1,0 +1,206 @@
+//! The operations log of a lane, and the book that its consumer keeps.
+//!
+//! Every broadcast, every new subscriber and every removal is appended to a log under the registry's one lock, so the
+//! log's order is the registry's order. Whoever consumes the log applies it to a [`Book`] that nobody else touches: that
+//! gives one order for all (ORD-3), puts a nested broadcast behind the outer one (ORD-2), keeps a new subscriber out of
+//! an older broadcast (RE-3), and holds no lock while sinks run.
+
+use crate::message::Message;
+use std::sync::Arc;
+
+/// A subscriber's place in the registry's table and in its lane's book. Reused after a removal; a log tells the two
+/// holders apart by its order.
+pub(crate) type Key = usize;
+
+/// A channel's number while some subscriber names it. Reused like a [`Key`].
+pub(crate) type ChannelNo = usize;
+
+/// A filter over channel numbers.
+#[derive(Debug, Clone)]
+pub(crate) enum Numbers {
+    All,
+    One(ChannelNo),
+    /// Sorted, without repetition; may be empty.
+    Many(Arc<[ChannelNo]>),
+}
+
+impl Numbers {
+    /// The numbers of the channels it names.
+    pub(crate) fn named(&self) -> &[ChannelNo] {
+        match self {
+            Self::All => &[],
+            Self::One(channel) => std::slice::from_ref(channel),
+            Self::Many(channels) => channels,
+        }
+    }
+}
+
+/// One entry of a lane's log.
+pub(crate) enum Op<T, S> {
+    /// A broadcast; `None` for a channel that no subscriber names.
+    Cast(Option<ChannelNo>, Arc<Message<T>>),
+    Join(Key, S, Numbers),
+    Leave(Key),
+}
+
+/// A lane's subscribers, by channel.
+///
+/// Pure state: operations go in, the seats that hear a channel come out, and every change costs the channels it names,
+/// whatever the number of subscribers.
+pub(crate) struct Book<S> {
+    members: Vec<Option<Member>>,
+    count: usize,
+    channels: Vec<Vec<Listener<S>>>,
+    unfiltered: Vec<Listener<S>>,
+    /// Steps so far, in listeners touched.
+    pub(crate) visits: u64,
+}
+
+struct Listener<S> {
+    key: Key,
+    seat: S,
+}
+
+struct Member {
+    numbers: Numbers,
+    /// Where it stands in the list of each channel it names, or in `unfiltered`.
+    places: Box<[usize]>,
+}
+
+impl Member {
+    /// The place of its entry in the list of `channel`, `None` standing for the unfiltered.
+    fn place(&mut self, channel: Option<ChannelNo>) -> Option<&mut usize> {
+        let at = match channel {
+            None => 0,
+            Some(channel) => self.numbers.named().binary_search(&channel).ok()?,
+        };
+        self.places.get_mut(at)
+    }
+}
+
+impl<S> Default for Book<S> {
+    fn default() -> Self {
+        Self { members: Vec::new(), count: 0, channels: Vec::new(), unfiltered: Vec::new(), visits: 0 }
+    }
+}
+
+impl<S: Clone> Book<S> {
+    pub(crate) fn join(&mut self, key: Key, seat: S, numbers: Numbers) {
+        let mut places = Vec::with_capacity(numbers.named().len().max(1));
+        let mut add = |list: &mut Vec<Listener<S>>| {
+            places.push(list.len());
+            list.push(Listener { key, seat: seat.clone() });
+            self.visits += 1;
+        };
+        match &numbers {
+            Numbers::All => add(&mut self.unfiltered),
+            named => {
+                for &channel in named.named() {
+                    if self.channels.len() <= channel {
+                        self.channels.resize_with(channel + 1, Vec::new);
+                    }
+                    add(&mut self.channels[channel]);
+                }
+            }
+        }
+        if self.members.len() <= key {
+            self.members.resize_with(key + 1, || None);
+        }
+        self.members[key] = Some(Member { numbers, places: places.into() });
+        self.count += 1;
+    }
+
+    pub(crate) fn leave(&mut self, key: Key) {
+        let Some(member) = self.members.get_mut(key).and_then(Option::take) else { return };
+        match &member.numbers {
+            Numbers::All => self.remove(None, member.places[0]),
+            named => {
+                for (&channel, &place) in named.named().iter().zip(&member.places) {
+                    self.remove(Some(channel), place);
+                }
+            }
+        }
+        self.count -= 1;
+        if self.count == 0 {
+            *self = Self { visits: self.visits, ..Self::default() }; // memory returns to where it was (SUB-7)
+        }
+    }
+
+    fn remove(&mut self, channel: Option<ChannelNo>, place: usize) {
+        self.visits += 1;
+        let list = match channel {
+            Some(channel) => &mut self.channels[channel],
+            None => &mut self.unfiltered,
+        };
+        list.swap_remove(place);
+        if let Some(moved) = list.get(place) {
+            let member = self.members[moved.key].as_mut();
+            if let Some(at) = member.and_then(|member| member.place(channel)) {
+                *at = place;
+            }
+        } else if list.is_empty() {
+            *list = Vec::new();
+        }
+    }
+
+    /// Calls `each` for every subscriber that hears the channel, in no particular order.
+    pub(crate) fn for_each_hearing(&mut self, channel: Option<ChannelNo>, mut each: impl FnMut(Key, &S)) {
+        let named = channel.and_then(|channel| self.channels.get(channel));
+        for listener in named.into_iter().flatten().chain(&self.unfiltered) {
+            self.visits += 1;
+            each(listener.key, &listener.seat);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Join(Key, Option<BTreeSet<ChannelNo>>),
+        Leave(Key),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let filter = proptest::option::of(proptest::collection::btree_set(0_usize..5, 0..4));
+        prop_oneof![(0_usize..8, filter).prop_map(|(k, f)| Step::Join(k, f)), (0_usize..8).prop_map(Step::Leave)]
+    }
+
+    proptest! {
+        #[test]
+        fn flt_1_book_agrees_with_a_plain_list(steps in proptest::collection::vec(step(), 0..60)) {
+            let mut book = Book::default();
+            let mut model: BTreeMap<Key, Option<BTreeSet<ChannelNo>>> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Join(key, filter) => {
+                        if model.contains_key(&key) { continue }
+                        let numbers = match &filter {
+                            None => Numbers::All,
+                            Some(set) if set.len() == 1 => Numbers::One(*set.first().unwrap()),
+                            Some(set) => Numbers::Many(set.iter().copied().collect()),
+                        };
+                        book.join(key, key, numbers);
+                        model.insert(key, filter);
+                    }
+                    Step::Leave(key) => { book.leave(key); model.remove(&key); }
+                }
+                for channel in 0..6 {
+                    let mut heard = Vec::new();
+                    book.for_each_hearing(Some(channel), |key, seat| { assert_eq!(key, *seat); heard.push(key) });
+                    heard.sort_unstable();
+                    let expected: Vec<Key> = model.iter()
+                        .filter(|(_, filter)| filter.as_ref().is_none_or(|set| set.contains(&channel)))
+                        .map(|(key, _)| *key).collect();
+                    prop_assert_eq!(heard, expected);
+                }
+            }
+            for key in 0..8 { book.leave(key) }
+            prop_assert_eq!((book.members.capacity(), book.channels.capacity(), book.unfiltered.capacity()), (0, 0, 0));
+        }
+    }
+}

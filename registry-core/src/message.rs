@@ -1,0 +1,163 @@
+//! The envelope of one broadcast, and how a payload becomes bytes.
+
+use crate::channel::Channel;
+use crate::report::Tally;
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+
+/// Names one broadcast: `epoch-seq`.
+///
+/// The epoch is drawn at random for each registry; the sequence number counts its broadcasts from 1. The order of the
+/// numbers is the order in which every subscriber sees the broadcasts (ORD-3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MessageId {
+    epoch: u64,
+    seq: u64,
+}
+
+impl MessageId {
+    pub(crate) fn new(epoch: u64, seq: u64) -> Self {
+        Self { epoch, seq }
+    }
+
+    /// Returns the registry's random epoch.
+    #[must_use]
+    pub fn epoch(self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the number of the broadcast within its registry, from 1.
+    #[must_use]
+    pub fn seq(self) -> u64 {
+        self.seq
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.epoch, self.seq)
+    }
+}
+
+/// One broadcast, as every subscriber receives it: shared and unalterable (DEL-6).
+pub struct Message<T> {
+    pub(crate) id: MessageId,
+    pub(crate) channel: Channel,
+    pub(crate) data: T,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) tally: Tally,
+}
+
+impl<T> Message<T> {
+    /// Returns the broadcast's id.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// Returns the channel's name.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        self.channel.as_str()
+    }
+
+    /// Returns the payload.
+    #[must_use]
+    pub fn data(&self) -> &T {
+        &self.data
+    }
+
+    /// Returns the encoded payload; `None` while the registry has no [`Encode`].
+    #[must_use]
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Message<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id)
+            .field("channel", &self.channel)
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The error of an [`Encode`].
+pub type EncodeError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Turns a payload into bytes, once per broadcast and before the broadcast takes its id.
+pub trait Encode<T>: Send + Sync + 'static {
+    /// Encodes one payload.
+    ///
+    /// # Errors
+    /// Whatever makes the payload impossible to encode; the broadcast fails with it, reaches nobody and uses no id (DEL-8).
+    fn encode(&self, data: &T) -> Result<Bytes, EncodeError>;
+}
+
+impl<T, F> Encode<T> for F
+where
+    F: Fn(&T) -> Result<Bytes, EncodeError> + Send + Sync + 'static,
+{
+    fn encode(&self, data: &T) -> Result<Bytes, EncodeError> {
+        self(data)
+    }
+}
+
+/// Encodes payloads as JSON text.
+///
+/// A raw carriage return can stand in JSON only as white space (a `RawValue` may bring one along); it becomes a space, so
+/// that line-based formats carry the text unchanged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Json;
+
+impl<T: serde::Serialize> Encode<T> for Json {
+    fn encode(&self, data: &T) -> Result<Bytes, EncodeError> {
+        let mut text = serde_json::to_vec(data)?;
+        for byte in &mut text {
+            if *byte == b'\r' {
+                *byte = b' ';
+            }
+        }
+        Ok(text.into())
+    }
+}
+
+/// How an encoded payload is framed for one kind of wire.
+///
+/// A format is a `static`: outboxes of the same format share each frame, which is built once per broadcast.
+pub struct WireFormat {
+    name: &'static str,
+    frame: fn(MessageId, &[u8], &mut BytesMut),
+}
+
+impl WireFormat {
+    /// Creates a format from its name (for statistics) and a pure function that appends one frame to a buffer.
+    ///
+    /// The function runs under a lock of the registry: it must do nothing but write the frame.
+    #[must_use]
+    pub const fn new(name: &'static str, frame: fn(MessageId, &[u8], &mut BytesMut)) -> Self {
+        Self { name, frame }
+    }
+
+    /// Returns the format's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Frames one encoded payload.
+    #[must_use]
+    pub fn frame(&self, id: MessageId, body: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(body.len() + 64);
+        (self.frame)(id, body, &mut out);
+        out.freeze()
+    }
+}
+
+impl fmt::Debug for WireFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WireFormat").field(&self.name).finish()
+    }
+}

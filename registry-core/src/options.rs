@@ -1,0 +1,127 @@
+//! What a registry can be told when it is made.
+
+use crate::clock::{Clock, SystemClock};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many subscribers may share a scope, and what happens at the cap.
+///
+/// A cap below one cannot be constructed (CAP-5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScopeCap {
+    pub(crate) limit: NonZeroUsize,
+    pub(crate) when_full: WhenFull,
+}
+
+/// What happens when a scope is full (CAP-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The oldest subscriber of the scope is ended as [`Evicted`](crate::CloseReason::Evicted). The default.
+    #[default]
+    EvictOldest,
+    /// The new subscriber is refused with [`SubscribeError::ScopeFull`](crate::SubscribeError::ScopeFull).
+    RefuseNew,
+}
+
+impl ScopeCap {
+    /// Creates a cap that evicts the oldest.
+    #[must_use]
+    pub fn new(limit: NonZeroUsize) -> Self {
+        Self { limit, when_full: WhenFull::default() }
+    }
+
+    /// Sets what happens at the cap.
+    #[must_use]
+    pub fn with_when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+}
+
+/// Options of a registry. Every one has a default that is safe.
+#[derive(Clone)]
+pub struct RegistryOptions {
+    pub(crate) scope_cap: Option<ScopeCap>,
+    pub(crate) ticket_lifetime: Duration,
+    pub(crate) max_remembered_revocations: usize,
+    pub(crate) max_waiting_broadcasts: usize,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl RegistryOptions {
+    /// 10 s: longer than any login check should take, short enough that an abandoned one is soon forgotten.
+    pub const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(10);
+    /// 4,096 revocations within the life of one ticket; about 400 KiB.
+    pub const DEFAULT_REMEMBERED_REVOCATIONS: usize = 4096;
+    /// 65,536 broadcasts may wait behind a foreign sink that does not return.
+    pub const DEFAULT_WAITING_BROADCASTS: usize = 65_536;
+
+    /// Creates the defaults: no cap, tickets of 10 s, 4,096 remembered revocations, 65,536 waiting broadcasts.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            scope_cap: None,
+            ticket_lifetime: Self::DEFAULT_TICKET_LIFETIME,
+            max_remembered_revocations: Self::DEFAULT_REMEMBERED_REVOCATIONS,
+            max_waiting_broadcasts: Self::DEFAULT_WAITING_BROADCASTS,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Caps how many subscribers may be active in one scope.
+    #[must_use]
+    pub fn with_scope_cap(mut self, cap: ScopeCap) -> Self {
+        self.scope_cap = Some(cap);
+        self
+    }
+
+    /// Sets how long a ticket admits.
+    #[must_use]
+    pub fn with_ticket_lifetime(mut self, lifetime: Duration) -> Self {
+        self.ticket_lifetime = lifetime;
+        self
+    }
+
+    /// Sets how many revocations are remembered for open tickets. Beyond it, tickets older than what was forgotten are
+    /// refused (ADM-6).
+    #[must_use]
+    pub fn with_max_remembered_revocations(mut self, revocations: usize) -> Self {
+        self.max_remembered_revocations = revocations;
+        self
+    }
+
+    /// Sets how many broadcasts may wait for foreign sinks while one of these does not return. Beyond it, broadcasts are
+    /// dropped for foreign sinks, and counted; outboxes get them all the same.
+    #[must_use]
+    pub fn with_max_waiting_broadcasts(mut self, broadcasts: usize) -> Self {
+        self.max_waiting_broadcasts = broadcasts;
+        self
+    }
+
+    /// Sets the clock by which tickets age.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for RegistryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryOptions")
+            .field("scope_cap", &self.scope_cap)
+            .field("ticket_lifetime", &self.ticket_lifetime)
+            .field("max_remembered_revocations", &self.max_remembered_revocations)
+            .field("max_waiting_broadcasts", &self.max_waiting_broadcasts)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! What a subscriber asks for, and the guard that it gets.
+
+use crate::channel::ChannelFilter;
+use crate::close::CloseReason;
+use crate::identity::Identity;
+use crate::lane::Key;
+use crate::sink::Seat;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+/// What a new subscriber hears and holds.
+///
+/// # Examples
+/// ```
+/// use registry_core::{ChannelFilter, Identity, Registration};
+///
+/// let registration = Registration::new()
+///     .filter(ChannelFilter::only(["runs", "jobs"]))
+///     .scope(Identity::new("session", "s-17"))
+///     .group(Identity::new("account", "ada"));
+/// assert!(registration.identities().any(|identity| identity.value() == "ada"));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Registration {
+    pub(crate) filter: ChannelFilter,
+    pub(crate) scope: Option<Identity>,
+    pub(crate) groups: Vec<Identity>,
+}
+
+impl Registration {
+    /// Creates a registration that hears every channel and holds no identity.
+    pub fn new() -> Self {
+        Self { filter: ChannelFilter::All, scope: None, groups: Vec::new() }
+    }
+
+    /// Sets which channels it hears.
+    pub fn filter(mut self, filter: ChannelFilter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Sets the identity that a [`ScopeCap`](crate::ScopeCap) counts: usually the session.
+    pub fn scope(mut self, scope: Identity) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Adds an identity that is never capped: an account, a tenant, a role.
+    pub fn group(mut self, group: Identity) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    /// Adds several groups.
+    pub fn groups(mut self, groups: impl IntoIterator<Item = Identity>) -> Self {
+        self.groups.extend(groups);
+        self
+    }
+
+    /// Returns every identity it holds: the scope, then the groups.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.scope.iter().chain(&self.groups)
+    }
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Names one subscriber of one registry, for ever: a later subscriber never has an earlier one's id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SubscriptionId {
+    pub(crate) key: Key,
+    pub(crate) serial: u64,
+}
+
+impl SubscriptionId {
+    /// Returns the subscriber's number: subscribers of one registry are numbered from 1 in the order they came.
+    #[must_use]
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
+impl fmt::Debug for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubscriptionId({})", self.serial)
+    }
+}
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serial.fmt(f)
+    }
+}
+
+/// What a guard asks of its registry, whatever the registry's payload is.
+pub(crate) trait Release: Send + Sync {
+    /// Takes the subscriber out of the table and does what follows from its end.
+    fn release(&self, id: SubscriptionId, seat: &dyn Seat, reason: CloseReason) -> bool;
+}
+
+/// The guard of one subscriber: dropping it unsubscribes.
+///
+/// After [`unsubscribe`](Subscription::unsubscribe) or the drop returned, no send begins, also not from a broadcast in
+/// progress (SUB-3), and the sink's `close` is not called (SUB-4). It may outlive the registry, and leaking it is safe: the
+/// subscriber then lasts until it is ended or the registry goes.
+#[must_use = "dropping a subscription unsubscribes it"]
+pub struct Subscription {
+    id: SubscriptionId,
+    seat: Arc<dyn Seat>,
+    registry: Weak<dyn Release>,
+}
+
+impl Subscription {
+    pub(crate) fn new(id: SubscriptionId, seat: Arc<dyn Seat>, registry: Weak<dyn Release>) -> Self {
+        Self { id, seat, registry }
+    }
+
+    /// Returns the subscriber's id.
+    #[must_use]
+    pub fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    /// Ends the subscriber without telling its sink. Calling it again, or after a forced end, does nothing (SUB-2).
+    pub fn unsubscribe(&self) {
+        self.end(CloseReason::Unsubscribed);
+    }
+
+    /// Ends the subscriber for `reason`; true when this call ended it.
+    pub(crate) fn end(&self, reason: CloseReason) -> bool {
+        match self.registry.upgrade() {
+            Some(registry) => registry.release(self.id, &*self.seat, reason),
+            None => {
+                let ended = self.seat.end(reason);
+                self.seat.tell();
+                ended
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.unsubscribe();
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,246 @@
+//! The one way in: ticket, authoriser, admission.
+
+use crate::channels::{Limits, first_beyond, requested};
+use crate::{Authorise, Denied, Grant, Origins, Refusal};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use futures_util::FutureExt;
+use registry_core::{
+    AdmitError, Encode, Json, Outbox, OutboxOptions, RegistryOptions, SubscribeError, SubscriberRegistry, WireFormat,
+};
+use serde::Serialize;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, timeout};
+
+/// How often an admission begins again after a revocation crossed it (ADM-7).
+const ATTEMPTS: usize = 3;
+
+/// A registry with its authoriser and options: what the transports' routes are made from. Cloning it is cheap.
+///
+/// # Examples
+/// ```
+/// # use async_trait::async_trait;
+/// # use axum::http::request::Parts;
+/// # use transport_core::{Authorise, Denied, Grant};
+/// # struct MyAuth;
+/// # #[async_trait]
+/// # impl Authorise for MyAuth {
+/// #     async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> { Err(Denied::unauthenticated("")) }
+/// # }
+/// use registry_core::SubscriberRegistry;
+/// use transport_core::Live;
+///
+/// let registry = SubscriberRegistry::<String>::new();
+/// let live = Live::new(registry.clone(), MyAuth);
+/// ```
+pub struct Live<T: Send + Sync + 'static> {
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T: Send + Sync + 'static> {
+    registry: SubscriberRegistry<T>,
+    authoriser: Box<dyn Authorise>,
+    options: LiveOptions,
+}
+
+/// What both transports can be told.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    outbox: OutboxOptions,
+    max_channels: usize,
+    max_channel_bytes: usize,
+    authorise_timeout: Duration,
+    origins: Origins,
+}
+
+impl LiveOptions {
+    /// Creates the defaults: outboxes of 1,024 messages and 1 MiB, 100 channels of 256 bytes in a request, 10 s for the
+    /// authoriser, WebSocket upgrades from pages of the same host.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            outbox: OutboxOptions::new(),
+            max_channels: 100,
+            max_channel_bytes: 256,
+            authorise_timeout: RegistryOptions::DEFAULT_TICKET_LIFETIME,
+            origins: Origins::default(),
+        }
+    }
+
+    /// Sets the bounds of each subscriber's outbox.
+    #[must_use]
+    pub fn with_outbox(mut self, outbox: OutboxOptions) -> Self {
+        self.outbox = outbox;
+        self
+    }
+
+    /// Sets how many channels one request may name; 100 by default, which keeps a request line within common limits.
+    #[must_use]
+    pub fn with_max_channels(mut self, channels: NonZeroUsize) -> Self {
+        self.max_channels = channels.get();
+        self
+    }
+
+    /// Sets how many bytes a channel's name may have in a request; 256 by default.
+    #[must_use]
+    pub fn with_max_channel_bytes(mut self, bytes: usize) -> Self {
+        self.max_channel_bytes = bytes;
+        self
+    }
+
+    /// Sets how long the authoriser may take; 10 s by default. More than the registry's ticket lifetime is of no use.
+    #[must_use]
+    pub fn with_authorise_timeout(mut self, timeout: Duration) -> Self {
+        self.authorise_timeout = timeout;
+        self
+    }
+
+    /// Sets which pages may open a WebSocket.
+    #[must_use]
+    pub fn with_origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
+    /// Returns which pages may open a WebSocket.
+    #[must_use]
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A subscriber that was admitted: active already, before its peer sees `200` or `101`.
+#[derive(Debug)]
+#[must_use = "dropping it unsubscribes"]
+pub struct Admitted {
+    /// Its queue and guard.
+    pub outbox: Outbox,
+    /// What it was granted.
+    pub grant: Arc<Grant>,
+    /// When its authority ends.
+    pub expires: Option<Instant>,
+}
+
+impl<T: Serialize + Send + Sync + 'static> Live<T> {
+    /// Wraps a registry; payloads are JSON on the wire, unless the registry has an encoding already.
+    pub fn new(registry: SubscriberRegistry<T>, authoriser: impl Authorise) -> Self {
+        Self::with_options(registry, authoriser, LiveOptions::new())
+    }
+
+    /// Wraps a registry with options.
+    pub fn with_options(registry: SubscriberRegistry<T>, authoriser: impl Authorise, options: LiveOptions) -> Self {
+        Self::with_encoder(registry, authoriser, Json, options)
+    }
+}
+
+impl<T: Send + Sync + 'static> Live<T> {
+    /// Wraps a registry whose payloads become bytes in another way than JSON. Over WebSocket they go as text frames, so
+    /// they must be UTF-8.
+    pub fn with_encoder(
+        registry: SubscriberRegistry<T>,
+        authoriser: impl Authorise,
+        encoder: impl Encode<T>,
+        options: LiveOptions,
+    ) -> Self {
+        registry.encode_with(encoder);
+        Self { inner: Arc::new(Inner { registry, authoriser: Box::new(authoriser), options }) }
+    }
+
+    /// Returns the registry.
+    #[must_use]
+    pub fn registry(&self) -> &SubscriberRegistry<T> {
+        &self.inner.registry
+    }
+
+    /// Returns the options.
+    #[must_use]
+    pub fn options(&self) -> &LiveOptions {
+        &self.inner.options
+    }
+
+    /// Admits a request, or says why not.
+    ///
+    /// The ticket is drawn first, then the authoriser reads the credential, then the registry admits, so a revocation that
+    /// falls in between refuses the admission; it then begins again, three times in all (ADM-7).
+    ///
+    /// # Errors
+    /// `400` for a query that cannot be read, what the authoriser [`Denied`], `403` for a channel that is not granted, `401`
+    /// for a grant that is over, `429` for a full scope that refuses, `503` when the authoriser did not answer in time, when
+    /// revocations crossed every attempt, or when the registry shuts down; `500` when the authoriser panicked.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn admit(&self, request: &Parts, format: &'static WireFormat) -> Result<Admitted, Refusal> {
+        let Inner { registry, authoriser, options } = &*self.inner;
+        let limits = Limits { names: options.max_channels, name_bytes: options.max_channel_bytes };
+        let requested = requested(request.uri.query(), limits)?;
+        for _ in 0..ATTEMPTS {
+            let ticket = registry.begin();
+            let check = AssertUnwindSafe(authoriser.authorise(request)).catch_unwind();
+            let grant = match timeout(options.authorise_timeout, check).await {
+                Ok(Ok(Ok(grant))) => grant,
+                Ok(Ok(Err(Denied(refusal)))) => return Err(refusal),
+                Ok(Err(_panic)) => {
+                    return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the login check failed"));
+                }
+                Err(_elapsed) => return Err(busy("the login check took too long")),
+            };
+            if let Some(name) = first_beyond(&requested, &grant.channels) {
+                let reason = format!("the channel {name:?} is not granted to this credential");
+                return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
+            }
+            let expires = match grant.expires_at.map(remaining) {
+                None => None,
+                Some(Some(left)) => Instant::now().checked_add(left),
+                Some(None) => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "the credential has expired")),
+            };
+            match ticket.admit_outbox(format, options.outbox, grant.registration(&requested)) {
+                Ok(outbox) => return Ok(Admitted { outbox, grant: Arc::new(grant), expires }),
+                Err(AdmitError::Subscribe(SubscribeError::ScopeFull)) => {
+                    let reason = "too many connections of this session: close one first";
+                    return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(RETRY_AFTER));
+                }
+                Err(AdmitError::Subscribe(error)) => return Err(busy(&error.to_string())),
+                Err(_crossed) => {}
+            }
+        }
+        Err(busy("permissions are being changed: try again"))
+    }
+}
+
+/// Seconds after which a refused client may come back.
+const RETRY_AFTER: u32 = 1;
+
+fn busy(reason: &str) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_after(RETRY_AFTER)
+}
+
+/// How long until a moment of wall-clock time; `None` when it is past.
+fn remaining(at: SystemTime) -> Option<Duration> {
+    at.duration_since(SystemTime::now()).ok().filter(|left| !left.is_zero())
+}
+
+impl<T: Send + Sync + 'static> Clone for Live<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Live<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live")
+            .field("registry", &self.inner.registry)
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
+    }
+}

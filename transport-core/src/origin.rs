@@ -1,0 +1,114 @@
+//! Which web pages may connect.
+
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+
+use crate::Refusal;
+
+/// Which values of the `Origin` header are accepted.
+///
+/// A browser sends the header and cannot be talked out of it; a request without one is not from a browser's page and is
+/// accepted (WS-3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Origins {
+    /// Pages of the host that is asked. The default. The scheme is not compared, since a proxy in front may have ended TLS.
+    #[default]
+    Same,
+    /// Pages of the host that is asked, and these origins: `https://app.example.org`.
+    SameOr(Vec<String>),
+    /// Every page of the world. Only for data that is public.
+    Any,
+}
+
+impl Origins {
+    /// Checks the headers of a request.
+    ///
+    /// # Errors
+    /// A `403` that names the origin.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(()) };
+        let origin = origin.to_str().unwrap_or("not ASCII");
+        let listed = match self {
+            Self::Any => true,
+            Self::Same => false,
+            Self::SameOr(list) => list.iter().any(|listed| listed.eq_ignore_ascii_case(origin)),
+        };
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        if origins.next().is_none() && (listed || host.is_some_and(|host| same_host(origin, host))) {
+            return Ok(());
+        }
+        Err(Refusal::new(StatusCode::FORBIDDEN, format!("pages of the origin {origin:?} may not connect here")))
+    }
+}
+
+/// Compares host and port; an absent port is the one of the origin's scheme.
+fn same_host(origin: &str, host: &str) -> bool {
+    let Ok(origin) = origin.parse::<Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (origin.scheme_str(), origin.authority()) else { return false };
+    let default = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return false,
+    };
+    let Ok(host) = host.parse::<axum::http::uri::Authority>() else { return false };
+    let port = |authority: &axum::http::uri::Authority| authority.port_u16().unwrap_or(default);
+    authority.host().eq_ignore_ascii_case(host.host()) && port(authority) == port(&host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(origins: &Origins, origin: Option<&str>, host: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        origins.check(&headers).is_ok()
+    }
+
+    #[test]
+    fn ws_3_only_pages_of_the_same_host_by_default() {
+        let same = Origins::default();
+        for (origin, host) in [
+            ("http://live.example", "live.example"),
+            ("https://live.example", "live.example:443"),
+            ("http://LIVE.example:80", "live.Example"),
+            ("http://[::1]:3000", "[::1]:3000"),
+        ] {
+            assert!(accepts(&same, Some(origin), host), "{origin} at {host}");
+        }
+        for (origin, host) in [
+            ("http://evil.example", "live.example"),
+            ("http://live.example.evil", "live.example"),
+            ("http://live.example:81", "live.example"),
+            ("null", "live.example"),
+            ("file://", "live.example"),
+            ("ftp://live.example", "live.example"),
+            ("", "live.example"),
+        ] {
+            assert!(!accepts(&same, Some(origin), host), "{origin} at {host}");
+        }
+        assert!(accepts(&same, None, "live.example"), "no browser, no origin");
+    }
+
+    #[test]
+    fn ws_3_a_list_adds_and_any_is_any() {
+        let list = Origins::SameOr(vec!["https://app.example".into()]);
+        assert!(accepts(&list, Some("https://app.example"), "live.example"));
+        assert!(accepts(&list, Some("https://live.example"), "live.example"));
+        assert!(!accepts(&list, Some("http://app.example"), "live.example"));
+        assert!(accepts(&Origins::Any, Some("http://evil.example"), "live.example"));
+    }
+
+    #[test]
+    fn ws_3_two_origins_are_one_too_many() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "live.example".parse().unwrap());
+        headers.append(header::ORIGIN, "http://live.example".parse().unwrap());
+        headers.append(header::ORIGIN, "http://evil.example".parse().unwrap());
+        assert!(Origins::Same.check(&headers).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! A wire to test on: a real server on loopback, an authoriser that can be steered, and a client that reads raw bytes.
+//!
+//! Included by the transports' test binaries; each uses a part of it.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::http::request::Parts;
+use registry_core::{ChannelFilter, Identity};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use transport_core::{Authorise, Denied, Grant};
+
+/// Long enough for the slowest machine; a test that waits for it has failed.
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
+
+/// What is awaited, or a failed test.
+pub(crate) async fn soon<F: Future>(what: &str, event: F) -> F::Output {
+    tokio::time::timeout(BOUND, event).await.unwrap_or_else(|_| panic!("{what} never came"))
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    soon(what, async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Runs at each look at a credential, with the number of the look, from 1.
+type Hook = Arc<dyn Fn(usize) + Send + Sync>;
+
+/// Tokens and their grants. `?token=…` is the credential.
+#[derive(Clone, Default)]
+pub(crate) struct Tokens {
+    grants: Arc<Mutex<HashMap<String, Grant>>>,
+    looks: Arc<AtomicUsize>,
+    hook: Arc<Mutex<Option<Hook>>>,
+}
+
+impl Tokens {
+    /// One token for each name; the account and the session both have that name.
+    pub(crate) fn of(names: &[&str]) -> Self {
+        let tokens = Self::default();
+        for name in names {
+            tokens.grant(name, grant(name, ChannelFilter::All));
+        }
+        tokens
+    }
+
+    pub(crate) fn grant(&self, token: &str, grant: Grant) {
+        self.grants.lock().unwrap().insert(token.to_owned(), grant);
+    }
+
+    pub(crate) fn forget(&self, token: &str) {
+        self.grants.lock().unwrap().remove(token);
+    }
+
+    pub(crate) fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    /// Runs `hook` after each look at the credential and before the admission.
+    pub(crate) fn after_look(&self, hook: impl Fn(usize) + Send + Sync + 'static) {
+        *self.hook.lock().unwrap() = Some(Arc::new(hook));
+    }
+}
+
+pub(crate) fn grant(name: &str, channels: ChannelFilter) -> Grant {
+    Grant::new(channels).scope(Identity::new("session", name)).group(account(name))
+}
+
+pub(crate) fn account(name: &str) -> Identity {
+    Identity::new("account", name)
+}
+
+#[async_trait]
+impl Authorise for Tokens {
+    async fn authorise(&self, request: &Parts) -> Result<Grant, Denied> {
+        let query = request.uri.query().unwrap_or_default();
+        let token = query.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default();
+        let found = self.grants.lock().unwrap().get(token).cloned();
+        let look = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
+        let hook = self.hook.lock().unwrap().clone(); // a panicking hook must not poison the lock
+        if let Some(hook) = hook {
+            hook(look);
+        }
+        found.ok_or_else(|| Denied::unauthenticated("sign in first"))
+    }
+}
+
+/// Serves a router on a free port of the loopback address, until the runtime ends.
+pub(crate) async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// A connection whose bytes are read as they come.
+pub(crate) struct Raw {
+    pub(crate) tcp: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// A response head.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    text: String,
+}
+
+impl Head {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.text.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+impl Raw {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self { tcp: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
+    /// Connects, sends a request without a body, and reads the head of the response.
+    pub(crate) async fn request(address: SocketAddr, method: &str, target: &str, headers: &str) -> (Head, Self) {
+        let mut raw = Self::connect(address).await;
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+        raw.tcp.write_all(request.as_bytes()).await.unwrap();
+        let text = raw.read_past("\r\n\r\n").await;
+        let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        (Head { status, text }, raw)
+    }
+
+    pub(crate) async fn get(address: SocketAddr, target: &str) -> (Head, Self) {
+        Self::request(address, "GET", target, "").await
+    }
+
+    /// Reads until `needle` was read, and returns all up to its end.
+    pub(crate) async fn read_past(&mut self, needle: &str) -> String {
+        soon(needle, async {
+            loop {
+                let found = self.buffer.windows(needle.len()).position(|window| window == needle.as_bytes());
+                if let Some(at) = found {
+                    let read: Vec<u8> = self.buffer.drain(..at + needle.len()).collect();
+                    return String::from_utf8_lossy(&read).into_owned();
+                }
+                let more = self.tcp.read_buf(&mut self.buffer).await.unwrap_or(0);
+                assert!(more > 0, "the stream ended before {needle:?}: {:?}", String::from_utf8_lossy(&self.buffer));
+            }
+        })
+        .await
+    }
+
+    /// Reads to the end of the stream: the last chunk of a body, the end of the connection, or a reset.
+    pub(crate) async fn read_to_end(mut self) -> String {
+        soon("the end of the stream", async {
+            while !self.buffer.ends_with(b"\r\n0\r\n\r\n")
+                && self.tcp.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0)
+            {}
+        })
+        .await;
+        String::from_utf8_lossy(&self.buffer).into_owned()
+    }
+}

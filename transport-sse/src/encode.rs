@@ -1,0 +1,148 @@
+//! The event stream format.
+//!
+//! Ids come from the registry and event names are constants, so neither can hold a line break (SSE-2).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use registry_core::{CloseReason, MessageId, WireFormat};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// The frames of this transport: one event for each message, with its id and its payload.
+pub static SSE: WireFormat = WireFormat::new("sse", event);
+
+/// What a stream begins with: a comment, so that the client's `onopen` fires before the first message, and so that a byte
+/// order mark at the start of a payload is never the first thing in the stream.
+pub(crate) const HELLO: Bytes = Bytes::from_static(b": ok\n\n");
+
+/// A comment that keeps an idle connection open.
+pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
+
+/// Long enough never to come back: `EventSource` has no way to be told so.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn event(id: MessageId, body: &[u8], out: &mut BytesMut) {
+    // Writing to a `BytesMut` does not fail.
+    let _ = writeln!(out, "id: {id}");
+    data(body, out);
+}
+
+/// The `data:` lines of a payload, and the end of its event. A line ends at CR, LF or CRLF, as a parser sees it.
+fn data(body: &[u8], out: &mut BytesMut) {
+    let mut rest = body;
+    loop {
+        let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let line = &rest[..end.unwrap_or(rest.len())];
+        out.reserve(line.len() + 8);
+        out.put_slice(b"data: ");
+        out.put_slice(line);
+        out.put_u8(b'\n');
+        let Some(end) = end else { break };
+        let crlf = rest[end..].starts_with(b"\r\n");
+        rest = &rest[end + 1 + usize::from(crlf)..];
+    }
+    out.put_u8(b'\n');
+}
+
+/// Tells that messages were dropped before the next one, by the policy of the outbox.
+pub(crate) fn lost(count: u64) -> Bytes {
+    format!("event: lagged\ndata: {{\"lost\":{count}}}\n\n").into()
+}
+
+/// The farewell of an end, if it has one (SSE-4). It has no `id:`, so that a client resumes after the last message.
+pub(crate) fn farewell(reason: CloseReason, subscriber: u64) -> Option<Bytes> {
+    let retry = match reason {
+        CloseReason::Revoked | CloseReason::Evicted => A_DAY,
+        CloseReason::Shutdown => Duration::from_millis(1000 + spread(subscriber) % 4000),
+        CloseReason::Expired | CloseReason::Lagged => Duration::from_millis(500 + spread(subscriber) % 1000),
+        CloseReason::Heartbeat | CloseReason::Failed | CloseReason::Protocol | CloseReason::Unsubscribed => {
+            return None;
+        }
+        _ => return None,
+    };
+    Some(format!("event: close\ndata: {{\"reason\":\"{reason}\"}}\nretry: {}\n\n", retry.as_millis()).into())
+}
+
+/// Spreads successive numbers, so that clients which are sent away together do not come back together (DRN-2).
+fn spread(number: u64) -> u64 {
+    number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A strict parser of the format: the data of each event, and its id.
+    fn parse(stream: &str) -> Vec<(Option<String>, String)> {
+        let text = stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut data, mut id) = (Vec::new(), String::new(), None);
+        for line in text.split_terminator('\n') {
+            if line.is_empty() {
+                if !data.is_empty() {
+                    data.pop();
+                    events.push((id.clone(), std::mem::take(&mut data)));
+                }
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "data" => data.extend([value, "\n"]),
+                "id" if !value.contains('\0') => id = Some(value.to_owned()),
+                "" | "event" | "retry" => {}
+                unknown => panic!("unknown field {unknown:?}"),
+            }
+        }
+        events
+    }
+
+    fn stream(bodies: &[&str]) -> String {
+        let mut out = BytesMut::from(&HELLO[..]);
+        for body in bodies {
+            data(body.as_bytes(), &mut out);
+        }
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn sse_2_hostile_payloads_come_back() {
+        let big = "x".repeat(1 << 20);
+        let many = "line\n".repeat(1000);
+        for body in
+            ["", " ", "  two", "\0", "\u{feff}bom", "a\u{2028}b", "data: x", ":", "\n", "\n\n", "a\n", &big, &many]
+        {
+            let events = parse(&stream(&[body, "next"]));
+            assert_eq!(events, [(None, body.to_owned()), (None, "next".to_owned())], "{body:.20?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sse_2_any_text_comes_back_with_its_line_ends_read_as_lf(bodies in proptest::collection::vec("([\\r\\n: \\x00]|\\PC){0,30}", 1..4)) {
+            let read: Vec<String> = parse(&stream(&bodies.iter().map(String::as_str).collect::<Vec<_>>()))
+                .into_iter().map(|(_, data)| data).collect();
+            let expected: Vec<String> = bodies.iter().map(|b| b.replace("\r\n", "\n").replace('\r', "\n")).collect();
+            prop_assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
+    fn sse_4_farewells_tell_the_reason_and_when_to_come_back() {
+        let text = |reason| farewell(reason, 7).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        let revoked = text(CloseReason::Revoked).unwrap();
+        assert_eq!(revoked, "event: close\ndata: {\"reason\":\"revoked\"}\nretry: 86400000\n\n");
+        for reason in CloseReason::ALL {
+            if let Some(text) = text(reason) {
+                assert!(!text.contains("id:"), "a farewell is not a message to resume from");
+                assert_eq!(parse(&text), [(None, format!("{{\"reason\":\"{reason}\"}}"))]);
+            }
+        }
+        assert_eq!(text(CloseReason::Failed), None);
+    }
+
+    #[test]
+    fn drn_2_clients_are_told_different_times_to_come_back() {
+        let told: std::collections::HashSet<_> = (0..100).map(|n| farewell(CloseReason::Shutdown, n)).collect();
+        assert!(told.len() > 80, "{}", told.len());
+    }
+}

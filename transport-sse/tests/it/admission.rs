@@ -1,0 +1,156 @@
+//! What a request must bring, and the race that a ticket closes.
+
+use crate::Server;
+use crate::wire::{Raw, Tokens, account, grant, serve};
+use axum::Router;
+use axum::http::request::Parts;
+use registry_core::{ChannelFilter, RegistryOptions, ScopeCap, SubscriberRegistry, WhenFull};
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+use transport_core::{Authorise, Denied, Grant, Live, LiveOptions};
+use transport_sse::sse;
+
+#[tokio::test]
+async fn adm_7_a_login_that_a_revocation_overtakes_is_refused() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let (registry, tokens) = (server.registry.clone(), server.tokens.clone());
+    // The account is revoked just after its credential was found good.
+    server.tokens.after_look(move |look| {
+        if look == 1 {
+            tokens.forget("ada");
+            assert_eq!(registry.close_by_identity(&account("ada")), 0, "nobody to close yet");
+        }
+    });
+    let (status, _) = server.refused("token=ada").await;
+    assert_eq!((status, server.tokens.looks(), server.registry.len()), (401, 2, 0));
+}
+
+#[tokio::test]
+async fn adm_7_a_change_of_roles_does_not_turn_a_good_client_away() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let registry = server.registry.clone();
+    server.tokens.after_look(move |look| {
+        if look < 3 {
+            registry.close_by_identity(&account("ada"));
+        }
+    });
+    let mut raw = server.open("token=ada").await;
+    assert_eq!(server.tokens.looks(), 3);
+    server.broadcast("runs", "1");
+    raw.read_past("data: 1\n").await;
+}
+
+#[tokio::test]
+async fn adm_7_three_attempts_and_no_more() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let registry = server.registry.clone();
+    server.tokens.after_look(move |_| {
+        registry.close_by_identity(&account("ada"));
+    });
+    let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
+    assert_eq!((head.status, head.header("retry-after")), (503, Some("1")));
+    assert_eq!((server.tokens.looks(), server.registry.len(), server.registry.stats().tickets), (3, 0, 0));
+}
+
+#[tokio::test]
+async fn adm_7_the_subscriber_is_active_before_the_client_sees_the_head() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let (head, mut raw) = Raw::get(server.address, "/events?token=ada").await;
+    assert_eq!((head.status, server.registry.len()), (200, 1));
+    assert_eq!(server.broadcast("runs", "1").accepted, 1);
+    raw.read_past("data: 1\n").await;
+}
+
+#[tokio::test]
+async fn flt_2_the_query_asks_for_a_part_and_never_for_more() {
+    let tokens = Tokens::default();
+    tokens.grant("ada", grant("ada", ChannelFilter::only(["runs", "jobs", "a,b", ""])));
+    tokens.grant("nothing", grant("nothing", ChannelFilter::only([""; 0])));
+    let server = Server::start(tokens).await;
+    for query in ["channels=", "channels=runs,", "channel=%ff", "channels=%zz"] {
+        assert_eq!(server.refused(&format!("token=ada&{query}")).await.0, 400, "{query}");
+    }
+    for query in ["channels=runs,secrets", "channel=runs,jobs", "channels=Runs", "channel=a%2Cb%00"] {
+        let (status, body) = server.refused(&format!("token=ada&{query}")).await;
+        assert_eq!(status, 403, "{query}");
+        assert!(body.contains("is not granted"), "{body}");
+    }
+    assert_eq!(server.refused("token=nothing&channels=runs").await.0, 403);
+
+    let mut part = server.open("token=ada&channels=runs").await;
+    let mut comma = server.open("token=ada&channel=a,b&channel=").await;
+    let mut granted = server.open("token=ada").await;
+    let nothing = server.open("token=nothing").await;
+    assert_eq!(server.broadcast("secrets", "0").matched, 0);
+    assert_eq!(server.broadcast("jobs", "1").matched, 1);
+    assert_eq!(server.broadcast("a,b", "2").matched, 2);
+    assert_eq!(server.broadcast("", "3").matched, 2);
+    assert_eq!(server.broadcast("runs", "4").matched, 2);
+    assert!(!part.read_past("data: 4\n").await.contains("data: 1"));
+    comma.read_past("data: 3\n").await;
+    granted.read_past("data: 4\n").await;
+    assert_eq!(server.registry.close_by_identity(&account("nothing")), 1);
+    assert!(!nothing.read_to_end().await.contains("id:"), "an empty grant is not everything");
+}
+
+#[tokio::test]
+async fn flt_8_the_wire_limits_names() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let names = |count: usize| (0..count).map(|i| format!("channel=c{i}")).collect::<Vec<_>>().join("&");
+    assert_eq!(server.refused(&format!("token=ada&{}", names(101))).await.0, 400);
+    server.open(&format!("token=ada&{}", names(100))).await;
+    assert_eq!(server.refused(&format!("token=ada&channel={}", "n".repeat(257))).await.0, 400);
+    server.open(&format!("token=ada&channel={}", "n".repeat(256))).await;
+}
+
+#[tokio::test]
+async fn lse_1_a_grant_that_is_over_is_refused() {
+    let tokens = Tokens::default();
+    tokens.grant("old", grant("old", ChannelFilter::All).expires_at(SystemTime::now() - Duration::from_secs(1)));
+    assert_eq!(Server::start(tokens).await.refused("token=old").await.0, 401);
+}
+
+#[tokio::test]
+async fn cap_2_a_full_scope_may_refuse() {
+    let cap = ScopeCap::new(NonZeroUsize::MIN).with_when_full(WhenFull::RefuseNew);
+    let registry = RegistryOptions::new().with_scope_cap(cap);
+    let server = Server::with(Tokens::of(&["ada"]), registry, LiveOptions::new()).await;
+    let mut first = server.open("token=ada").await;
+    assert_eq!(server.refused("token=ada").await.0, 429);
+    server.broadcast("runs", "1");
+    first.read_past("data: 1\n").await;
+}
+
+#[tokio::test]
+async fn drn_1_a_registry_that_shuts_down_takes_nobody() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    server.registry.begin_shutdown();
+    let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
+    assert_eq!((head.status, head.header("retry-after")), (503, Some("1")));
+}
+
+#[tokio::test]
+async fn iso_8_a_panicking_login_check_leaves_nothing_behind() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    server.tokens.after_look(|look| assert!(look > 1, "a bug in the login check"));
+    assert_eq!(server.refused("token=ada").await.0, 500);
+    assert_eq!(server.registry.stats().tickets, 0);
+    server.open("token=ada").await;
+}
+
+#[tokio::test]
+async fn adm_6_an_endless_login_check_is_given_up_on() {
+    struct Endless;
+    #[async_trait::async_trait]
+    impl Authorise for Endless {
+        async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> {
+            std::future::pending().await
+        }
+    }
+    let registry = SubscriberRegistry::<u8>::new();
+    let options = LiveOptions::new().with_authorise_timeout(Duration::from_millis(10));
+    let live = Live::with_options(registry.clone(), Endless, options);
+    let address = serve(Router::new().route("/events", sse(&live))).await;
+    let (head, _raw) = Raw::get(address, "/events").await;
+    assert_eq!((head.status, head.header("retry-after"), registry.stats().tickets), (503, Some("1"), 0));
+}

@@ -1,0 +1,54 @@
+//! The SSE transport on real sockets, by requirement.
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped has failed the test")]
+
+#[path = "../../../transport-core/tests/wire/mod.rs"]
+mod wire;
+
+mod admission;
+mod stream;
+
+use axum::Router;
+use registry_core::{RegistryOptions, SubscriberRegistry};
+use serde_json::value::RawValue;
+use std::net::SocketAddr;
+use transport_core::{Live, LiveOptions};
+use transport_sse::sse;
+use wire::{Raw, Tokens, serve};
+
+type Payload = Box<RawValue>;
+
+struct Server {
+    registry: SubscriberRegistry<Payload>,
+    address: SocketAddr,
+    tokens: Tokens,
+}
+
+impl Server {
+    async fn start(tokens: Tokens) -> Self {
+        Self::with(tokens, RegistryOptions::new(), LiveOptions::new()).await
+    }
+
+    async fn with(tokens: Tokens, registry: RegistryOptions, options: LiveOptions) -> Self {
+        let registry = SubscriberRegistry::with_options(registry);
+        let live = Live::with_options(registry.clone(), tokens.clone(), options);
+        let address = serve(Router::new().route("/events", sse(&live))).await;
+        Self { registry, address, tokens }
+    }
+
+    /// Opens a stream and reads its greeting.
+    async fn open(&self, query: &str) -> Raw {
+        let (head, mut raw) = Raw::get(self.address, &format!("/events?{query}")).await;
+        assert_eq!(head.status, 200);
+        raw.read_past(": ok\n\n").await;
+        raw
+    }
+
+    async fn refused(&self, query: &str) -> (u16, String) {
+        let (head, mut raw) = Raw::get(self.address, &format!("/events?{query}")).await;
+        (head.status, raw.read_past("}").await)
+    }
+
+    fn broadcast(&self, channel: &str, json: &str) -> registry_core::Report {
+        self.registry.broadcast(channel, RawValue::from_string(json.to_owned()).unwrap()).unwrap()
+    }
+}

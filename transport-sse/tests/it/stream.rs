@@ -1,0 +1,158 @@
+//! What a client reads.
+
+use crate::Server;
+use crate::wire::{Raw, Tokens, account, grant, until};
+use registry_core::{ChannelFilter, Identity, OutboxOptions, Overflow, RegistryOptions, ScopeCap};
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+use transport_core::LiveOptions;
+
+#[tokio::test]
+async fn sse_1_the_head_and_the_greeting_come_before_any_message() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let (head, mut raw) = Raw::get(server.address, "/events?token=ada").await;
+    assert_eq!(head.status, 200);
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(head.header("cache-control"), Some("no-store"));
+    assert_eq!(head.header("x-accel-buffering"), Some("no"));
+    assert!(raw.read_past(": ok\n\n").await.ends_with("\r\n: ok\n\n"), "the comment is the first thing");
+}
+
+#[tokio::test]
+async fn sse_2_posted_json_arrives_byte_for_byte_with_its_id() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let mut raw = server.open("token=ada").await;
+    let long = format!("\"{}\"", "x".repeat(1 << 20));
+    for json in [r#"{"b": 1,  "a":"\u0000\u2028ä"}"#, "\" two\"", "\"\u{2028}\u{feff}\"", "[]", &long] {
+        let report = server.broadcast("runs", json);
+        assert_eq!((report.matched, report.accepted), (1, 1));
+        let read = raw.read_past(&format!("data: {json}\n\n")).await;
+        assert!(read.contains(&format!("id: {}\n", report.id)), "{read:.80}");
+    }
+    // White space between lines is JSON's, and comes as lines.
+    server.broadcast("runs", "{\r\n \"a\": 1\n}");
+    raw.read_past("data: { \ndata:  \"a\": 1\ndata: }\n\n").await;
+}
+
+#[tokio::test]
+async fn flt_1_only_what_was_asked_for_arrives() {
+    let server = Server::start(Tokens::of(&["ada", "grace"])).await;
+    let mut some = server.open("token=ada&channels=runs,jobs").await;
+    let mut all = server.open("token=grace").await;
+    assert_eq!(server.broadcast("other", "1").matched, 1);
+    assert_eq!(server.broadcast("Runs", "2").matched, 1);
+    assert_eq!(server.broadcast("jobs", "3").matched, 2);
+    assert!(!some.read_past("data: 3\n").await.contains("data: 1"));
+    assert!(all.read_past("data: 3\n").await.contains("data: 2"));
+}
+
+#[tokio::test]
+async fn rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on() {
+    let server = Server::start(Tokens::of(&["ada", "grace"])).await;
+    let ada = [server.open("token=ada").await, server.open("token=ada&channels=runs").await];
+    let mut grace = server.open("token=grace").await;
+    server.tokens.forget("ada");
+    assert_eq!(server.registry.close_by_identity(&account("ada")), 2);
+    server.broadcast("runs", "\"afterwards\"");
+    grace.read_past("afterwards").await;
+    for raw in ada {
+        let rest = raw.read_to_end().await;
+        let farewell = "event: close\ndata: {\"reason\":\"revoked\"}\nretry: 86400000\n\n";
+        assert!(rest.contains(farewell), "{rest}");
+        assert!(!rest.contains("afterwards") && !rest.contains("id:"), "{rest}");
+    }
+    let (status, body) = server.refused("token=ada").await;
+    assert_eq!(status, 401, "so that EventSource stops: {body}");
+}
+
+#[tokio::test]
+async fn rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded() {
+    let bounds = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
+    let options = LiveOptions::new().with_outbox(bounds.with_max_messages(NonZeroUsize::new(1 << 20).unwrap()));
+    let server = Server::with(Tokens::of(&["ada", "grace"]), RegistryOptions::new(), options).await;
+    let stalled = server.open("token=ada").await;
+    let filler = format!("\"{}\"", "x".repeat(1 << 20));
+    for _ in 0..40 {
+        server.broadcast("runs", &filler);
+    }
+    let report = server.broadcast("runs", "\"queued last\"");
+    assert_eq!(report.accepted, 1);
+    assert_eq!(server.registry.close_by_identity(&account("ada")), 1);
+    assert!(!stalled.read_to_end().await.contains("queued last"));
+}
+
+#[tokio::test]
+async fn sse_4_every_forced_end_says_its_reason() {
+    let cap = ScopeCap::new(NonZeroUsize::MIN);
+    let bound = OutboxOptions::new().with_max_messages(NonZeroUsize::MIN);
+    let tokens = Tokens::of(&["ada", "grace", "linus"]);
+    let soon = SystemTime::now() + Duration::from_millis(300);
+    tokens.grant("brief", grant("brief", ChannelFilter::All).expires_at(soon));
+    let options = LiveOptions::new().with_outbox(bound);
+    let server = Server::with(tokens, RegistryOptions::new().with_scope_cap(cap), options).await;
+
+    let evicted = server.open("token=ada").await;
+    let newer = server.open("token=ada").await;
+    let told = evicted.read_to_end().await;
+    assert!(told.contains("{\"reason\":\"evicted\"}\nretry: 86400000\n"), "{told}");
+
+    let expired = server.open("token=brief").await.read_to_end().await;
+    assert!(expired.contains("{\"reason\":\"expired\"}\nretry: "), "{expired}");
+
+    // The owner takes nothing between two broadcasts on one thread, so the second meets a full outbox.
+    assert_eq!(server.broadcast("runs", "1").accepted, 1);
+    assert_eq!(server.broadcast("runs", "2").lagged, 1);
+    let lagged = newer.read_to_end().await;
+    assert!(lagged.contains("{\"reason\":\"lagged\"}\nretry: ") && !lagged.contains("data: 2"), "{lagged}");
+
+    let shut = server.open("token=linus").await;
+    server.broadcast("runs", "3");
+    assert_eq!(server.registry.begin_shutdown(), 1);
+    let shut = shut.read_to_end().await;
+    let message = shut.find("data: 3\n").expect("what was queued is flushed");
+    assert!(shut.find("{\"reason\":\"shutdown\"}\nretry: ").unwrap() > message, "{shut}");
+    crate::wire::soon("the drain", server.registry.drained()).await;
+}
+
+#[tokio::test]
+async fn que_1_a_loss_that_the_policy_allows_is_said() {
+    let bounds = OutboxOptions::new().with_max_messages(NonZeroUsize::MIN).with_overflow(Overflow::DropOldest);
+    let options = LiveOptions::new().with_outbox(bounds);
+    let server = Server::with(Tokens::of(&["ada"]), RegistryOptions::new(), options).await;
+    let mut raw = server.open("token=ada").await;
+    // On one thread, the owner takes nothing in between.
+    for json in ["1", "2", "3"] {
+        assert_eq!(server.broadcast("runs", json).accepted, 1);
+    }
+    let read = raw.read_past("data: 3\n\n").await;
+    assert!(read.contains("event: lagged\ndata: {\"lost\":2}\n\nid: "), "{read}");
+    assert_eq!(server.registry.stats().dropped, 2);
+}
+
+#[tokio::test]
+async fn sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let raw = server.open("token=ada").await;
+    assert_eq!(server.registry.len(), 1);
+    drop(raw);
+    until("the removal", || server.registry.is_empty()).await;
+    assert_eq!(server.registry.stats().ended[&registry_core::CloseReason::Unsubscribed], 1);
+}
+
+#[tokio::test]
+async fn sse_5_a_head_request_leaves_no_subscriber() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let (head, _raw) = Raw::request(server.address, "HEAD", "/events?token=ada", "").await;
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    until("the removal", || server.registry.is_empty()).await;
+}
+
+#[tokio::test]
+async fn rev_6_an_identity_is_not_a_channel_and_kinds_are_apart() {
+    let server = Server::start(Tokens::of(&["ada"])).await;
+    let mut raw = server.open("token=ada&channels=ada").await;
+    assert_eq!(server.registry.close_by_identity(&Identity::unkinded("ada")), 0);
+    assert_eq!(server.registry.close_by_identity(&Identity::new("tenant", "ada")), 0);
+    server.broadcast("ada", "1");
+    raw.read_past("data: 1\n").await;
+}

@@ -1,0 +1,112 @@
+//! Frames from the server: text, ping and close, never masked and never fragmented.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use registry_core::{CloseReason, MessageId, WireFormat};
+
+/// The frames of this transport: one text frame for each message, with its payload and nothing else.
+pub static WS: WireFormat = WireFormat::new("ws", text);
+
+/// An empty ping.
+pub(crate) const PING: Bytes = Bytes::from_static(&[FIN | 0x9, 0]);
+
+const FIN: u8 = 0x80;
+
+fn text(_: MessageId, body: &[u8], out: &mut BytesMut) {
+    out.put_u8(FIN | 0x1);
+    match body.len() {
+        short @ 0..=125 => out.put_u8(short as u8),
+        middle @ 126..=0xffff => {
+            out.put_u8(126);
+            out.put_u16(middle as u16);
+        }
+        long => {
+            out.put_u8(127);
+            out.put_u64(long as u64);
+        }
+    }
+    out.put_slice(body);
+}
+
+/// Why the server closes: the registry's reason, and what the peer did if it was the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// As the registry has it.
+    Reason(CloseReason),
+    /// A message over the limit.
+    TooBig,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// Anything else that the protocol or our limits forbid, in words.
+    Violation(&'static str),
+}
+
+impl Closing {
+    /// The close frame, if there is anything to say. Never code 1000 (WS-1).
+    pub(crate) fn frame(self) -> Option<Bytes> {
+        let (code, text): (u16, &str) = match self {
+            Self::Reason(reason) => match reason {
+                CloseReason::Revoked => (4001, reason.as_str()),
+                CloseReason::Expired => (4002, reason.as_str()),
+                CloseReason::Heartbeat => (4003, reason.as_str()),
+                CloseReason::Evicted => (4004, reason.as_str()),
+                CloseReason::Lagged => (1013, reason.as_str()),
+                CloseReason::Failed => (1011, reason.as_str()),
+                CloseReason::Protocol => (1008, reason.as_str()),
+                CloseReason::Shutdown => (1001, reason.as_str()),
+                CloseReason::Unsubscribed => return None,
+                _ => return None,
+            },
+            Self::TooBig => (1009, "protocol: message too big"),
+            Self::NotUtf8 => (1007, "protocol: text is not UTF-8"),
+            Self::Violation(what) => (1008, what),
+        };
+        let mut out = BytesMut::with_capacity(4 + text.len());
+        out.put_u8(FIN | 0x8);
+        out.put_u8(2 + text.len() as u8);
+        out.put_u16(code);
+        out.put_slice(text.as_bytes());
+        Some(out.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+    use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket};
+
+    /// What an independent client reads.
+    fn read(bytes: &[u8]) -> Message {
+        WebSocket::from_raw_socket(Cursor::new(bytes.to_vec()), Role::Client, None).read().unwrap()
+    }
+
+    #[test]
+    fn ws_1_text_of_every_length_class_is_read_back() {
+        let registry = registry_core::SubscriberRegistry::<u8>::new();
+        let id = registry.broadcast("", 0).unwrap().id;
+        for length in [0, 1, 125, 126, 127, 0xffff, 0x10000, 1 << 20] {
+            let body = "x".repeat(length);
+            assert_eq!(read(&WS.frame(id, body.as_bytes())), Message::text(body));
+        }
+    }
+
+    #[test]
+    fn ws_1_close_codes_are_those_of_the_table() {
+        let expected = [4001, 4002, 4003, 4004, 1013, 1011, 1008, 1001];
+        for (reason, code) in CloseReason::ALL.into_iter().zip(expected) {
+            let Message::Close(Some(close)) = read(&Closing::Reason(reason).frame().unwrap()) else {
+                panic!("{reason}")
+            };
+            assert_eq!((u16::from(close.code), close.reason.as_str()), (code, reason.as_str()));
+        }
+        assert_eq!(Closing::Reason(CloseReason::Unsubscribed).frame(), None);
+        for (closing, code) in
+            [(Closing::TooBig, 1009), (Closing::NotUtf8, 1007), (Closing::Violation("protocol: x"), 1008)]
+        {
+            let Message::Close(Some(close)) = read(&closing.frame().unwrap()) else { panic!("{closing:?}") };
+            assert_eq!(u16::from(close.code), code);
+            assert!(close.reason.starts_with("protocol: "), "the text names the reason");
+        }
+        assert!(matches!(read(&PING), Message::Ping(payload) if payload.is_empty()));
+    }
+}

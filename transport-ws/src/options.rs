@@ -1,0 +1,111 @@
+//! What the WebSocket transport can be told.
+
+use crate::inbound::OnText;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the WebSocket transport can be told.
+#[derive(Clone)]
+pub struct WsOptions {
+    pub(crate) ping_period: Duration,
+    pub(crate) pong_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) messages_per_second: NonZeroU32,
+    pub(crate) burst: NonZeroU32,
+    pub(crate) read_buffer_bytes: usize,
+    pub(crate) on_text: Option<Arc<dyn OnText>>,
+}
+
+impl WsOptions {
+    /// Creates the defaults: a ping every 20 s that must be answered within 20 s (load balancers cut idle connections after
+    /// 60 s or less), 1 s for the close handshake, inbound messages of 64 KiB at most and 20 a second with bursts of 40, a read
+    /// buffer of 4 KiB, and no handler for inbound text.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            ping_period: Duration::from_secs(20),
+            pong_timeout: Duration::from_secs(20),
+            close_timeout: Duration::from_secs(1),
+            max_message_bytes: 64 * 1024,
+            messages_per_second: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
+            burst: NonZeroU32::new(40).unwrap_or(NonZeroU32::MIN),
+            read_buffer_bytes: 4096,
+            on_text: None,
+        }
+    }
+
+    /// Sets how often a ping is sent.
+    #[must_use]
+    pub fn with_ping_period(mut self, period: Duration) -> Self {
+        self.ping_period = period;
+        self
+    }
+
+    /// Sets how long a pong may take; then the connection is closed as *heartbeat*.
+    #[must_use]
+    pub fn with_pong_timeout(mut self, timeout: Duration) -> Self {
+        self.pong_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the close handshake may take; then the socket is dropped (WS-4).
+    #[must_use]
+    pub fn with_close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// Sets the largest inbound message, in bytes; a larger one closes with 1009.
+    #[must_use]
+    pub fn with_max_message_bytes(mut self, bytes: usize) -> Self {
+        self.max_message_bytes = bytes;
+        self
+    }
+
+    /// Sets how many inbound messages and pings are accepted a second in the long run, and how many at once; more close
+    /// with 1008.
+    #[must_use]
+    pub fn with_rate(mut self, messages_per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        self.messages_per_second = messages_per_second;
+        self.burst = burst;
+        self
+    }
+
+    /// Sets the size of the read buffer, in bytes: it is most of what an idle connection costs.
+    #[must_use]
+    pub fn with_read_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.read_buffer_bytes = bytes;
+        self
+    }
+
+    /// Sets who gets inbound text messages; without a handler they are read and ignored.
+    #[must_use]
+    pub fn with_on_text(mut self, handler: impl OnText) -> Self {
+        self.on_text = Some(Arc::new(handler));
+        self
+    }
+}
+
+impl Default for WsOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for WsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsOptions")
+            .field("ping_period", &self.ping_period)
+            .field("pong_timeout", &self.pong_timeout)
+            .field("close_timeout", &self.close_timeout)
+            .field("max_message_bytes", &self.max_message_bytes)
+            .field("messages_per_second", &self.messages_per_second)
+            .field("burst", &self.burst)
+            .field("read_buffer_bytes", &self.read_buffer_bytes)
+            .field("on_text", &self.on_text.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,152 @@
+//! What a peer sends.
+
+use crate::wire::{account, soon};
+use crate::{Client, Server};
+use async_trait::async_trait;
+use futures_util::{SinkExt, StreamExt};
+use registry_core::{CloseReason, RegistryOptions};
+use std::num::NonZeroU32;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use transport_core::{Grant, LiveOptions};
+use transport_ws::{OnText, WsOptions};
+
+/// Hands texts on, with the account that sent them; panics at "panic" and never ends at "stay".
+struct Forward(mpsc::UnboundedSender<(String, String)>);
+
+#[async_trait]
+impl OnText for Forward {
+    async fn on_text(&self, grant: &Grant, text: String) {
+        assert_ne!(text, "panic");
+        let account = grant.identities().find(|identity| identity.kind() == Some("account")).unwrap();
+        self.0.send((account.value().to_owned(), text.clone())).unwrap();
+        if text == "stay" {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn start(options: WsOptions) -> (Server, mpsc::UnboundedReceiver<(String, String)>) {
+    let (forward, received) = mpsc::unbounded_channel();
+    let options = options.with_on_text(Forward(forward));
+    (Server::with(&["ada"], RegistryOptions::new(), LiveOptions::new(), options).await, received)
+}
+
+async fn sends(server: &Server, message: Message) -> (u16, String) {
+    let mut client = server.open("token=ada").await;
+    client.0.send(message).await.unwrap();
+    client.closed().await
+}
+
+/// A masked frame with this first byte and payload.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+async fn sends_raw(server: &Server, bytes: &[u8]) -> (u16, String) {
+    let mut client = server.open("token=ada").await;
+    client.0.get_mut().write_all(bytes).await.unwrap();
+    client.closed().await
+}
+
+#[tokio::test]
+async fn ws_2_inbound_text_reaches_the_handler_with_its_grant() {
+    let (server, mut received) = start(WsOptions::new()).await;
+    let mut ada = server.open("token=ada").await;
+    for text in ["one", "two", ""] {
+        ada.0.send(Message::text(text)).await.unwrap();
+        assert_eq!(soon("the text", received.recv()).await.unwrap(), ("ada".into(), text.into()));
+    }
+    server.broadcast("and back");
+    assert_eq!(ada.text().await, "and back");
+}
+
+#[tokio::test]
+async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nobody() {
+    let (server, mut received) = start(WsOptions::new()).await;
+    let mut ada = server.open("token=ada").await;
+    ada.0.send(Message::text("stay")).await.unwrap();
+    soon("the text", received.recv()).await.unwrap();
+    server.broadcast("meanwhile");
+    assert_eq!(ada.text().await, "meanwhile");
+    assert_eq!(sends(&server, Message::text("panic")).await, (1011, "failed".into()));
+    assert_eq!(server.registry.close_by_identity(&account("ada")), 1, "the panicking one is gone already");
+    assert_eq!(ada.closed().await, (4001, "revoked".into()));
+}
+
+#[tokio::test]
+async fn ws_2_inbound_messages_are_bounded_in_size() {
+    let (server, mut received) = start(WsOptions::new()).await;
+    let mut ada = server.open("token=ada").await;
+    ada.0.send(Message::text("x".repeat(64 * 1024))).await.unwrap();
+    assert_eq!(soon("the text", received.recv()).await.unwrap().1.len(), 64 * 1024);
+    let too_big = Message::text("x".repeat(64 * 1024 + 1));
+    assert_eq!(sends(&server, too_big).await, (1009, "protocol: message too big".into()));
+    assert_eq!(server.registry.stats().ended[&CloseReason::Protocol], 1);
+}
+
+#[tokio::test]
+async fn ws_2_a_message_that_never_ends_is_cut() {
+    let (server, _received) = start(WsOptions::new()).await;
+    let mut endless = masked(0x01, b"begin");
+    for _ in 0..40_000 {
+        endless.extend(masked(0x00, b""));
+    }
+    assert_eq!(sends_raw(&server, &endless).await.0, 1009);
+}
+
+#[tokio::test]
+async fn ws_2_inbound_messages_are_bounded_in_rate() {
+    let number = |n| NonZeroU32::new(n).unwrap();
+    let (server, mut received) = start(WsOptions::new().with_rate(number(1), number(3))).await;
+    for flood in [Message::text("x"), Message::Ping("x".into())] {
+        let mut ada = server.open("token=ada").await;
+        for _ in 0..10 {
+            // The server may close while we still send.
+            let _late = ada.0.feed(flood.clone()).await;
+        }
+        let _late = ada.0.flush().await;
+        let closed = loop {
+            match soon("the close", ada.0.next()).await.unwrap().unwrap() {
+                Message::Close(close) => break close.unwrap(),
+                other => assert!(other.is_pong(), "{other:?}"),
+            }
+        };
+        assert_eq!((u16::from(closed.code), closed.reason.as_str()), (1008, "protocol: too many messages"));
+    }
+    drop(server);
+    let mut handled = 0;
+    while received.try_recv().is_ok() {
+        handled += 1;
+    }
+    assert_eq!(handled, 3);
+}
+
+#[tokio::test]
+async fn ws_1_what_breaks_the_protocol_is_told_so() {
+    let (server, _received) = start(WsOptions::new()).await;
+    assert_eq!(sends(&server, Message::binary(vec![1])).await, (1008, "protocol: text only".into()));
+    let invalid = |status: (u16, String)| assert_eq!(status, (1008, "protocol: not a valid frame".into()));
+    assert_eq!(sends_raw(&server, &masked(0x81, b"\xff")).await, (1007, "protocol: text is not UTF-8".into()));
+    invalid(sends_raw(&server, &[0x81, 1, b'x']).await); // not masked
+    invalid(sends_raw(&server, &masked(0x80, b"x")).await); // continues nothing
+    invalid(sends_raw(&server, &masked(0xc1, b"x")).await); // a reserved bit
+    invalid(sends_raw(&server, &masked(0x83, b"x")).await); // a reserved opcode
+    invalid(sends_raw(&server, &masked(0x09, b"x")).await); // a fragmented ping
+    let mut long_ping = vec![0x89, 0x80 | 126, 0, 126, 0, 0, 0, 0];
+    long_ping.extend([0; 126]);
+    invalid(sends_raw(&server, &long_ping).await);
+    assert!(server.registry.is_empty());
+}
+
+#[tokio::test]
+async fn ws_2_without_a_handler_text_is_ignored() {
+    let server = Server::start(&["ada"]).await;
+    let mut ada: Client = server.open("token=ada").await;
+    ada.0.send(Message::text("hello?")).await.unwrap();
+    server.broadcast("here");
+    assert_eq!(ada.text().await, "here");
+}
