@@ -7,6 +7,7 @@
 
 pub mod campaign;
 pub mod cases;
+pub mod core;
 pub mod catalogue;
 pub mod diet;
 pub mod gallery;

@@ -303,7 +303,7 @@ impl Walk<'_> {
             "ISO-6"
         } else if self.by_sink.values().any(|all| all.len() > 1) {
             "SUB-5"
-        } else if self.tickets.values().any(|ticket| !ticket.spent) {
+        } else if self.tickets.values().any(|ticket| ticket.open()) {
             "ADM-3"
         } else if self.subs.iter().any(|sub| sub.refused) {
             "ADM-2"

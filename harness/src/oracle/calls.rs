@@ -28,7 +28,7 @@ impl<'s> Walk<'s> {
             Act::Cast { channel, data } => self.call_cast(op, channel, data, lane),
             Act::Revoke { identity } => self.call_revoke(op, identity),
             Act::Begin { ticket } => {
-                let fresh = Ticket { registry: op.registry, called: self.now, returned: None, spent: false };
+                let fresh = Ticket { registry: op.registry, called: self.now, returned: None, used: None };
                 self.tickets.insert(*ticket, fresh);
             }
             Act::Shutdown => {
@@ -40,7 +40,13 @@ impl<'s> Walk<'s> {
                     }
                 }
             }
-            Act::Count | Act::Abandon { .. } | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {}
+            Act::Abandon { ticket } => {
+                let now = self.now;
+                if let Some(ticket) = self.tickets.get_mut(ticket) {
+                    ticket.begin_use(now);
+                }
+            }
+            Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {}
         }
         self.open.insert(id, lane);
         self.stack(lane).push(Frame::Call(id));
@@ -69,8 +75,9 @@ impl<'s> Walk<'s> {
                 Ok(())
             }
             Act::Abandon { ticket } => {
+                let (began, now) = (self.called[&id], self.now);
                 if let Some(ticket) = self.tickets.get_mut(ticket) {
-                    ticket.spent = true;
+                    ticket.end_use(began, now);
                 }
                 Ok(())
             }
@@ -184,7 +191,10 @@ impl<'s> Walk<'s> {
             }
         };
         let new = self.subs.len();
-        let inside = self.casts_around(lane);
+        let (inside, now) = (self.casts_around(lane), self.now);
+        if let Some(ticket) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
+            ticket.begin_use(now);
+        }
         self.by_label.insert(label, new);
         self.subs.push(Sub {
             label,
@@ -262,15 +272,15 @@ impl<'s> Walk<'s> {
         let Some(new) = self.subs.iter().position(|sub| sub.op == op.id) else { return Ok(()) };
         let now = self.now;
         self.must_refuse(op, new, refused)?;
+        if let Act::Admit { ticket, .. } = &op.act
+            && let Some(ticket) = self.tickets.get_mut(ticket)
+        {
+            ticket.end_use(self.subs[new].called, now);
+        }
         if refused {
             return self.refused(op, new);
         }
         self.subs[new].returned = Some(now);
-        if let Act::Admit { ticket, .. } = &op.act
-            && let Some(ticket) = self.tickets.get_mut(ticket)
-        {
-            ticket.spent = true;
-        }
         self.keeps(&["SUB-1"]);
         self.owed_closes(op.id, Why::Evict)?;
         self.close_claims(op.id);
@@ -322,12 +332,18 @@ impl<'s> Walk<'s> {
         let Some(ticket) = self.tickets.get(&ticket) else { return Ok(()) };
         let began = self.subs[new].called;
         let (opened, ready) = (ticket.called, ticket.returned.unwrap_or(usize::MAX));
-        if ticket.spent {
-            if !refused {
+        if let Some((first, ended)) = ticket.used
+            && first != began
+        {
+            let before = ended.is_some_and(|ended| ended < began);
+            if before && !refused {
                 return self.breaks("ADM-6", "a ticket that was used or given up admitted again".into());
             }
-            self.keeps(&["ADM-6"]);
-            return Ok(());
+            // While another use is in progress, either of them may have it.
+            if before || refused {
+                self.keeps(&["ADM-6"]);
+                return Ok(());
+            }
         }
         let own = |past: &&Revocation<'_>| past.registry == self.subs[new].registry && self.subs[new].holds(past.identity);
         let within = self
@@ -364,11 +380,6 @@ impl<'s> Walk<'s> {
 
     fn refused(&mut self, op: &'s Op, new: usize) -> Step {
         self.subs[new].refused = true;
-        if let Act::Admit { ticket, .. } = &op.act
-            && let Some(ticket) = self.tickets.get_mut(ticket)
-        {
-            ticket.spent = true;
-        }
         let closed = (0..self.subs.len()).find(|sub| {
             let sub = &self.subs[*sub];
             sub.close.is_some_and(|close| close > self.subs[new].called)

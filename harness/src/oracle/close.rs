@@ -144,7 +144,7 @@ impl Walk<'_> {
             self.keeps(&["REV-8", "CNT-3"]);
         }
         self.keeps(&["CNT-2"]);
-        if self.tickets.values().any(|ticket| !ticket.spent) {
+        if self.tickets.values().any(|ticket| ticket.open()) {
             self.keeps(&["ADM-3"]);
         }
         Ok(())

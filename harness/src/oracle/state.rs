@@ -146,7 +146,28 @@ pub(crate) struct Ticket {
     pub(crate) registry: u32,
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
-    pub(crate) spent: bool,
+    /// When it was first used or given up: the call, and the return.
+    pub(crate) used: Option<(usize, Option<usize>)>,
+}
+
+impl Ticket {
+    pub(crate) fn open(&self) -> bool {
+        self.used.is_none()
+    }
+
+    /// A use begins.
+    pub(crate) fn begin_use(&mut self, now: usize) {
+        self.used.get_or_insert((now, None));
+    }
+
+    /// A use that began at `began` has ended.
+    pub(crate) fn end_use(&mut self, began: usize, now: usize) {
+        if let Some((first, end @ None)) = &mut self.used
+            && *first == began
+        {
+            *end = Some(now);
+        }
+    }
 }
 
 /// Something in progress on a lane.

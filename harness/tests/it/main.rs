@@ -1,3 +1,4 @@
 //! The suite's own tests.
 
 mod gallery;
+mod registry_core;

@@ -1,0 +1,19 @@
+//! The registry kit on `registry-core`.
+
+use harness::{
+    campaign::{InProcess, Plan, campaign},
+    core,
+};
+
+#[test]
+fn random_scripts_agree_with_the_oracle() {
+    let plan = Plan { scripts: 5_000, seed: 7, ..Plan::default() };
+    let outcome = campaign(&core::hello(), &mut InProcess::new(core::factory()), &plan, &mut |_, _| {});
+    let found: Vec<String> = outcome
+        .failures
+        .iter()
+        .map(|f| format!("{:?}\n{}\n{}", f.violation, serde_json::to_string(&f.script).unwrap(), serde_json::to_string(&f.trace).unwrap()))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+    assert_eq!(format!("{:?}", outcome.faults), "[]");
+}
