@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -14,11 +14,12 @@ use serde::Serialize;
 use crate::{
     catalogue::{self, Level},
     cases::cases,
+    clock::Started,
     diet::{Diet, Spice},
     generate::{Dice, generate},
     oracle::{self, Verdict, Violation},
     protocol::{Hello, Reentrancy},
-    script::Script,
+    script::{Act, Ending, Script},
     shrink::{Bounds, same_or_more_general, shrink},
     subject::{Factory, Limits, execute},
     trace::Trace,
@@ -37,8 +38,10 @@ pub enum Answer {
     Trace(Trace),
     /// The implementation lacks something.
     Unsupported(String),
-    /// The adapter broke.
+    /// The adapter broke the protocol or failed by itself.
     Fault(String),
+    /// It died or did not answer; the next script gets a fresh one.
+    Lost(String),
 }
 
 /// Drives a registry in this process.
@@ -167,6 +170,9 @@ const FAULTS: usize = 5;
 /// So many shrinkings that lead to a known failure are enough for one requirement.
 const DETOURS: u32 = 3;
 
+/// How long a script that never ends may be made smaller.
+const LOST_SHRINKING: Duration = Duration::from_secs(30);
+
 /// Runs a campaign. `progress` hears of every script.
 pub fn campaign(hello: &Hello, driver: &mut dyn Driver, plan: &Plan, progress: &mut dyn FnMut(&Outcome, &str)) -> Outcome {
     let mut run = Run {
@@ -176,7 +182,7 @@ pub fn campaign(hello: &Hello, driver: &mut dyn Driver, plan: &Plan, progress: &
         outcome: Outcome::default(),
         avoid: Diet::everything(),
         detours: BTreeMap::new(),
-        started: Instant::now(),
+        started: Started::now(),
     };
     if hello.policies.reentrancy == Reentrancy::Refused {
         run.refuses_reentrancy();
@@ -206,7 +212,7 @@ pub fn campaign(hello: &Hello, driver: &mut dyn Driver, plan: &Plan, progress: &
         run.script(&name, &script);
         progress(&run.outcome, &name);
     }
-    run.outcome.took = run.started.elapsed();
+    run.outcome.took = run.started.ago();
     run.outcome
 }
 
@@ -218,12 +224,12 @@ struct Run<'a> {
     /// What is still allowed.
     avoid: Diet,
     detours: BTreeMap<&'static str, u32>,
-    started: Instant,
+    started: Started,
 }
 
 impl Run<'_> {
     fn over(&self) -> bool {
-        self.plan.time.is_some_and(|time| self.started.elapsed() >= time)
+        self.plan.time.is_some_and(|time| self.started.ago() >= time)
             || self.outcome.faults.len() >= FAULTS
             || (self.plan.first_only && !self.outcome.failures.is_empty())
     }
@@ -247,6 +253,7 @@ impl Run<'_> {
                 return;
             }
             Answer::Fault(message) => return self.fault(message, name, script),
+            Answer::Lost(how) => return self.lost(how, name, script),
         };
         let verdict = oracle::judge(script, &trace, &self.hello.policies);
         if let Some(why) = &verdict.nonsense {
@@ -264,6 +271,56 @@ impl Run<'_> {
 
     fn fault(&mut self, message: String, name: &str, script: &Script) {
         self.outcome.faults.push(Fault { message, found_by: name.to_owned(), script: script.clone() });
+    }
+
+    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if the script goes well once
+    /// its sinks no longer call back, or its lanes run one after the other, then it is the registry.
+    fn lost(&mut self, how: String, name: &str, script: &Script) {
+        let diet = Diet::of(script);
+        let (requirement, calm) = if diet.has(Spice::Gated) || diet.has(Spice::Free) {
+            ("CON-0", without_lanes(script))
+        } else if diet.has(Spice::InSend) || diet.has(Spice::InClose) {
+            ("RE-1", without_calls_from_sinks(script))
+        } else if diet.has(Spice::FailingSend) || diet.has(Spice::FailingClose) {
+            ("ISO-4", without_failures(script))
+        } else {
+            return self.fault(how, name, script);
+        };
+        if !matches!(self.driver.run(&calm), Answer::Trace(_)) {
+            return self.fault(how, name, script);
+        }
+        self.outcome.runs += 1;
+        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == requirement) {
+            known.times += 1;
+            return;
+        }
+        if !self.counts(requirement) {
+            return;
+        }
+        // Every failing run costs a deadline.
+        let bounds = Bounds { time: LOST_SHRINKING, ..self.plan.shrinking };
+        let driver = &mut *self.driver;
+        let (small, _) = shrink(script, requirement, bounds, |candidate| {
+            matches!(driver.run(candidate), Answer::Lost(_)).then_some(requirement)
+        });
+        let again = u32::from(matches!(self.driver.run(&small), Answer::Lost(_)));
+        for spice in [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose] {
+            if Diet::of(&small).has(spice) {
+                self.avoid = self.avoid.without(spice);
+            }
+        }
+        let cause = format!("the script never ended, though it does without what makes it special: {how}");
+        self.outcome.failures.push(Failure {
+            violation: Violation { requirement, at: 0, cause },
+            level: Level::M,
+            found_by: name.to_owned(),
+            found_after: self.outcome.runs,
+            script: small,
+            trace: Trace::new(),
+            original: script.clone(),
+            again: 3 * again,
+            times: 1,
+        });
     }
 
     fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
@@ -349,6 +406,32 @@ impl Run<'_> {
             times: 1,
         });
     }
+}
+
+fn without_calls_from_sinks(script: &Script) -> Script {
+    let mut calm = script.clone();
+    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.ops.clear());
+    calm
+}
+
+fn without_failures(script: &Script) -> Script {
+    let mut calm = script.clone();
+    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.then = Ending::Ok);
+    calm
+}
+
+fn without_lanes(script: &Script) -> Script {
+    let mut calm = without_calls_from_sinks(script);
+    calm.steps = calm
+        .steps
+        .into_iter()
+        .flat_map(|op| match op.act {
+            Act::Par { lanes } => lanes.into_iter().flatten().collect(),
+            _ => vec![op],
+        })
+        .filter(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }))
+        .collect();
+    calm
 }
 
 fn judged(driver: &mut dyn Driver, script: &Script, policies: &crate::protocol::Policies) -> Option<(Trace, Verdict)> {

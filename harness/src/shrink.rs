@@ -4,8 +4,9 @@
 //! candidate counts only if it is rejected for the same requirement, or for a more general one that the first is a
 //! special case of: if a broadcast is still lost when no sink throws any more, then it was DEL-1 and not ISO-1.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Started;
 use crate::script::{Act, Ending, Identity, Op, Script};
 
 /// Chains of requirements, from the special case to the general rule.
@@ -58,12 +59,12 @@ pub fn shrink(
     bounds: Bounds,
     mut fails: impl FnMut(&Script) -> Option<&'static str>,
 ) -> (Script, &'static str) {
-    let started = Instant::now();
+    let started = Started::now();
     let (mut best, mut blamed) = (script.clone(), requirement);
     let mut runs = 0;
     'better: loop {
         for candidate in candidates(&best) {
-            if runs >= bounds.runs || started.elapsed() >= bounds.time {
+            if runs >= bounds.runs || started.ago() >= bounds.time {
                 break 'better;
             }
             runs += 1;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     protocol::{FullScope, Reentrancy},
-    script::{Act, Identity, Op, OpId},
+    script::{Act, Hook, Identity, Op, OpId},
     trace::Report,
 };
 
@@ -282,6 +282,9 @@ impl<'s> Walk<'s> {
         }
         self.subs[new].returned = Some(now);
         self.keeps(&["SUB-1"]);
+        if self.failures.iter().any(|failure| failure.at > self.subs[new].called && failure.hook == Hook::Close) {
+            self.keeps(&["ISO-7"]);
+        }
         self.owed_closes(op.id, Why::Evict)?;
         self.close_claims(op.id);
         Ok(())

@@ -250,6 +250,7 @@ impl Walk<'_> {
             for sub in &must {
                 let occasions = self.occasions(*sub, cast);
                 self.keeps(&occasions);
+                self.keeps(&["DEL-2"]);
             }
             self.kept_silence(cast);
         }
@@ -266,6 +267,12 @@ impl Walk<'_> {
             if let Err(refusal) = refusal {
                 let requirement = self.blame_unwanted(sub, cast, refusal);
                 self.keeps(&[requirement]);
+                if refusal == (Refusal::Later { inside: true }) {
+                    self.keeps(&["RE-4"]);
+                }
+                if self.subs[sub].close.is_some_and(|close| close < self.casts[cast].called) {
+                    self.keeps(&["CLO-4"]);
+                }
             }
         }
         if self.casts[cast].must.is_empty() {

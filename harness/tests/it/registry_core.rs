@@ -1,7 +1,7 @@
 //! The registry kit on `registry-core`.
 
 use harness::{
-    campaign::{InProcess, Plan, campaign},
+    campaign::{InProcess, Plan, campaign, never_exercised},
     core,
 };
 
@@ -16,4 +16,5 @@ fn random_scripts_agree_with_the_oracle() {
         .collect();
     assert!(found.is_empty(), "{}", found.join("\n\n"));
     assert_eq!(format!("{:?}", outcome.faults), "[]");
+    assert_eq!(format!("{:?}", never_exercised(&core::hello(), &outcome)), "{}");
 }
