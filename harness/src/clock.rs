@@ -9,13 +9,11 @@ pub(crate) struct Started(Instant);
 impl Started {
     /// Now.
     #[expect(clippy::disallowed_methods, reason = "budgets of the suite are in real time")]
-    
     pub(crate) fn now() -> Self {
         Self(Instant::now())
     }
 
     /// How long ago it was.
-    
     pub(crate) fn ago(self) -> Duration {
         self.0.elapsed()
     }

@@ -19,5 +19,6 @@ pub mod protocol;
 pub mod runner;
 pub mod script;
 pub mod shrink;
+pub mod strategy;
 pub mod subject;
 pub mod trace;

@@ -45,6 +45,10 @@ impl Member {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.gate().over
+    }
+
     /// Ends it without telling the sink.
     pub(super) fn silence(&self) {
         self.gate().over = true;

@@ -365,6 +365,9 @@ impl Specimen {
                     member.silence();
                     continue;
                 }
+                if self.has(Bug::CountsWhoEscaped) && member.is_over() {
+                    continue;
+                }
                 if self.has(Bug::RevokedStay) {
                     member.sink.close(Some("revoked"));
                     continue;

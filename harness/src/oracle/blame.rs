@@ -30,6 +30,7 @@ impl Walk<'_> {
                 list.push(requirement);
             }
         };
+        when(self.overlapped(message.op), "CON-1");
         when(subject.with.overwrite.is_some(), "FLT-7");
         when(self.shares_sink(sub), "SUB-5");
         when(self.several_registries(), "ISO-6");
@@ -286,8 +287,9 @@ impl Walk<'_> {
             }
         };
         let failed = |hook| self.failures.iter().any(|failure| failure.at > past.called && failure.hook == hook);
-        when(failed(Hook::Close), "ISO-3");
         let mine = || self.subs.iter().enumerate().filter(|(_, sub)| sub.holds(past.identity));
+        when(mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.claimed(Why::Revoke)), "CON-2");
+        when(failed(Hook::Close), "ISO-3");
         when(mine().any(|(_, sub)| sub.with.identities().filter(|own| *own == past.identity).count() > 1), "REV-7");
         when(mine().any(|(index, _)| self.shares_sink(index)), "SUB-5");
         when(self.failures.iter().any(|failure| failure.at < past.called), "ISO-4");

@@ -49,6 +49,7 @@ impl<'s> Walk<'s> {
             Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {}
         }
         self.open.insert(id, lane);
+        self.lanes.insert(id, lane);
         self.stack(lane).push(Frame::Call(id));
         Ok(())
     }
@@ -85,8 +86,12 @@ impl<'s> Walk<'s> {
                 self.settled = true;
                 Ok(())
             }
+            Act::Par { .. } => {
+                self.keeps(&["CON-0"]);
+                Ok(())
+            }
             Act::Shutdown => self.ret_shutdown(id),
-            Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => Ok(()),
+            Act::Hold { .. } | Act::Release { .. } => Ok(()),
         }
     }
 

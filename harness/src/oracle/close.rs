@@ -2,10 +2,10 @@
 
 use super::{
     Step, Stop,
-    state::{Failure, Frame, Sub, Walk, Why},
+    state::{Claim, Failure, Frame, Sub, Walk, Why},
 };
 use crate::{
-    protocol::SendFailure,
+    protocol::{Delivery, SendFailure},
     script::{Act, Hook, Op, OpId},
 };
 
@@ -107,6 +107,13 @@ impl Walk<'_> {
         }
         let occasions = self.occasions_of_number(index);
         self.keeps(&occasions);
+        let stuck = self.stacks.values().any(|stack| {
+            let holding = stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
+            holding && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
+        });
+        if stuck {
+            self.keeps(&["PRG-1"]);
+        }
         for sub in 0..self.subs.len() {
             if self.subs[sub].registry == self.revocations[index].registry
                 && self.subs[sub].active()
@@ -120,15 +127,24 @@ impl Walk<'_> {
     }
 
     pub(crate) fn ret_count(&mut self, op: &Op, n: u64) -> Step {
-        let here = |sub: &&Sub<'_>| sub.registry == op.registry && !sub.refused;
-        let sure = self.subs.iter().filter(here).filter(|sub| sub.active()).count() as u64;
-        let claimed = |sub: &&Sub<'_>| sub.forced() && sub.gone.is_none();
-        let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !sub.active() && sub.gone.is_none()).collect();
-        // Claimed for sure by an operation in progress: a SHOULD says that they no longer count.
-        let leaving = doubtful.iter().copied().filter(|sub| claimed(sub) && sub.claims.iter().any(|claim| claim.sure));
-        let (closing, waiting): (Vec<_>, Vec<_>) = leaving.partition(|sub| sub.close.is_some());
-        let failing = waiting.iter().filter(|sub| sub.claimed(Why::Fail)).count();
-        let (closing, waiting) = (closing.len() as u64, (waiting.len() - failing) as u64);
+        let began = self.called[&op.id];
+        // Others may come and go while it counts: surely counted is who was active all the while.
+        let here = |sub: &&Sub<'_>| {
+            sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began)
+        };
+        let steady = |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
+        let sure = self.subs.iter().filter(here).filter(steady).count() as u64;
+        let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !steady(sub)).collect();
+        // A SHOULD says that who was surely claimed no longer counts once a close of the same operation has begun.
+        let closed_before = |sub: &Sub<'_>| sub.close.is_some_and(|close| close < began);
+        let begun = |claim: &Claim| {
+            claim.sure
+                && matches!(claim.why, Why::Revoke | Why::Evict | Why::Shutdown)
+                && self.subs.iter().any(|other| closed_before(other) && other.claims.iter().any(|own| own.op == claim.op))
+        };
+        let leaving = doubtful.iter().copied().filter(|sub| sub.claims.iter().any(begun));
+        let (closing, waiting): (Vec<_>, Vec<_>) = leaving.partition(|sub| closed_before(sub));
+        let (closing, waiting) = (closing.len() as u64, waiting.len() as u64);
         let most = sure + doubtful.len() as u64;
         if !(sure..=most).contains(&n) {
             let requirement = self.blame_count(op.registry);
@@ -159,7 +175,9 @@ impl Walk<'_> {
         for index in 0..self.subs.len() {
             let silent_failure = self.policies.send_failure == SendFailure::Drop;
             let sub = &self.subs[index];
-            if sub.claims.is_empty() {
+            // Who delivers later also removes later who failed.
+            let later = self.policies.delivery == Delivery::Async && !self.settled && sub.claimed(Why::Fail);
+            if sub.claims.is_empty() || later {
                 continue;
             }
             let sure = sub.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op));

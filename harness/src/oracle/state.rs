@@ -89,10 +89,6 @@ impl Sub<'_> {
     pub(crate) fn claimed(&self, why: Why) -> bool {
         self.claims.iter().any(|claim| claim.why == why)
     }
-
-    pub(crate) fn forced(&self) -> bool {
-        self.claims.iter().any(|claim| claim.why.forced())
-    }
 }
 
 /// A send, as seen by a broadcast.
@@ -202,7 +198,9 @@ pub(crate) struct Walk<'s> {
     pub(crate) now: usize,
     pub(crate) ops: HashMap<OpId, &'s Op>,
     pub(crate) open: HashMap<OpId, u32>,
+    /// When and on which lane each operation was called.
     pub(crate) called: HashMap<OpId, usize>,
+    pub(crate) lanes: HashMap<OpId, u32>,
     pub(crate) stacks: BTreeMap<u32, Vec<Frame>>,
     pub(crate) last_event: BTreeMap<u32, usize>,
     pub(crate) subs: Vec<Sub<'s>>,
@@ -249,6 +247,7 @@ impl<'s> Walk<'s> {
             ops,
             open: HashMap::new(),
             called: HashMap::new(),
+            lanes: HashMap::new(),
             stacks: BTreeMap::new(),
             last_event: BTreeMap::new(),
             subs: Vec::new(),
@@ -354,6 +353,16 @@ impl<'s> Walk<'s> {
 
     pub(crate) fn name(&self, sub: usize) -> String {
         format!("subscriber {}", self.subs[sub].label)
+    }
+
+    /// Whether an operation was called on another lane than `op`'s while that was in progress, up to now.
+    pub(crate) fn overlapped(&self, op: OpId) -> bool {
+        let (lane, began) = (self.lanes.get(&op), self.called.get(&op));
+        let beside = |other: &OpId| {
+            self.called.get(other) > began && self.lanes.get(other) != lane && !matches!(self.ops[other].act, Act::Hold { .. })
+        };
+        // The main lane waits while others run.
+        lane.is_some_and(|lane| *lane != 0) && self.called.keys().any(|other| self.lanes.get(other) != Some(&0) && beside(other))
     }
 
     /// Operations that the script orders and the trace does not have.

@@ -1,4 +1,6 @@
 //! The suite's own tests.
 
+mod adapters;
+mod catalogue;
 mod gallery;
 mod registry_core;
