@@ -32,7 +32,8 @@ pub(crate) struct Admission {
 struct Open {
     /// The number of the last revocation before it.
     born: u64,
-    expires: Instant,
+    /// `None` for a lifetime beyond the end of the clock.
+    expires: Option<Instant>,
 }
 
 /// Why a ticket does not admit.
@@ -60,7 +61,7 @@ impl Admission {
     pub(crate) fn begin(&mut self, now: Instant) -> TicketNo {
         self.expire(now);
         self.drawn += 1;
-        self.open.insert(self.drawn, Open { born: self.revocations, expires: now + self.lifetime });
+        self.open.insert(self.drawn, Open { born: self.revocations, expires: now.checked_add(self.lifetime) });
         self.drawn
     }
 
@@ -115,7 +116,7 @@ impl Admission {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.open.first_entry().is_some_and(|first| first.get().expires <= now) {
+        while self.open.first_entry().is_some_and(|first| first.get().expires.is_some_and(|at| at <= now)) {
             self.open.pop_first();
         }
         self.prune();

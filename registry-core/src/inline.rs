@@ -77,7 +77,7 @@ impl<T> OutboxLane<T> {
             let drain = &mut *guard;
             mem::swap(&mut drain.spare, &mut *self.log.lock());
             let mut wakers = Vec::new();
-            let mut lagged = Vec::new();
+            let mut over = Vec::new();
             let mut spent = Vec::new();
             for op in drain.spare.drain(..) {
                 match op {
@@ -86,15 +86,22 @@ impl<T> OutboxLane<T> {
                     Op::Cast(channel, message) => {
                         let mut frames = Frames::default();
                         drain.book.for_each_hearing(channel, |key, seat| {
-                            let (outcome, displaced, waker) = seat.shared.push(frames.of(seat.format, &message));
+                            let (outcome, displaced, waker) = match frames.of(seat.format, &message) {
+                                Some(frame) => seat.shared.push(frame, &message.channel),
+                                None if seat.shared.end(CloseReason::Failed) => (SendOutcome::Failed, 0, None),
+                                None => (SendOutcome::Closed, 0, None),
+                            };
                             message.tally.count(outcome);
                             if displaced > 0 {
                                 self.dropped.fetch_add(displaced, Ordering::Relaxed);
                             }
-                            if outcome == SendOutcome::Lagged {
-                                let seat = seat.shared.clone();
-                                lagged.push(Ended { key, seat, reason: CloseReason::Lagged });
-                            }
+                            let reason = match outcome {
+                                SendOutcome::Lagged => Some(CloseReason::Lagged),
+                                SendOutcome::Failed => Some(CloseReason::Failed),
+                                SendOutcome::Accepted | SendOutcome::Dropped | SendOutcome::Closed => None,
+                            };
+                            let end = |reason| Ended { key, seat: seat.shared.clone(), reason };
+                            over.extend(reason.map(end));
                             wakers.extend(waker);
                         });
                         spent.push(message);
@@ -110,24 +117,25 @@ impl<T> OutboxLane<T> {
             for message in spent {
                 discard(message);
             }
-            lagged.into_iter().for_each(&mut ended);
+            over.into_iter().for_each(&mut ended);
         }
     }
 }
 
-/// The frames of one broadcast, each built once.
+/// The frames of one broadcast, each built once; absent where the format's function panicked.
 #[derive(Default)]
-struct Frames(Vec<(&'static WireFormat, Bytes)>);
+struct Frames(Vec<(&'static WireFormat, Option<Bytes>)>);
 
 impl Frames {
-    fn of<T>(&mut self, format: &'static WireFormat, message: &Message<T>) -> &Bytes {
+    fn of<T>(&mut self, format: &'static WireFormat, message: &Message<T>) -> Option<&Bytes> {
         let at = self.0.iter().position(|(known, _)| std::ptr::eq(*known, format)).unwrap_or_else(|| {
             // The registry admits no outbox before it has an encoding, so there is a body.
             let body = message.body.as_deref().unwrap_or_default();
-            self.0.push((format, format.frame(message.id, body)));
+            // Contained here, because the drain would lose the wake-ups and the broadcasts behind this one.
+            self.0.push((format, contain(|| format.frame(message.id, body))));
             self.0.len() - 1
         });
-        &self.0[at].1
+        self.0[at].1.as_ref()
     }
 }
 

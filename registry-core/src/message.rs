@@ -135,7 +135,8 @@ pub struct WireFormat {
 impl WireFormat {
     /// Creates a format from its name (for statistics) and a pure function that appends one frame to a buffer.
     ///
-    /// The function runs under a lock of the registry: it must do nothing but write the frame.
+    /// The function runs under a lock of the registry: it must do nothing but write the frame. If it panics, the outboxes of
+    /// this format that the broadcast matches are ended as [`Failed`](crate::CloseReason::Failed) (ISO-8).
     #[must_use]
     pub const fn new(name: &'static str, frame: fn(MessageId, &[u8], &mut BytesMut)) -> Self {
         Self { name, frame }

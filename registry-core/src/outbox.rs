@@ -8,6 +8,7 @@
 //! `max_bytes` bytes, or exactly one frame that is larger than `max_bytes` (QUE-1); after a discarding end the queue is
 //! empty for ever; no waker is cloned, woken or dropped under the lock.
 
+use crate::channel::Channel;
 use crate::close::CloseReason;
 use crate::contain::{contain, discard};
 use crate::sink::{Seat, SendOutcome};
@@ -31,6 +32,12 @@ pub enum Overflow {
     Close,
     /// The oldest messages make room; the loss is counted and shown to the owner.
     DropOldest,
+    /// The new message is dropped; the loss is counted and shown to the owner.
+    DropNewest,
+    /// Of each channel only the latest matters: older queued messages of the same channel make room, and then, if that is
+    /// not enough, the oldest of all. The new one is appended, so what remains is in order; the loss is counted and shown.
+    /// For values that replace each other, with a channel for each.
+    KeepLatest,
 }
 
 /// The bounds of an outbox and what happens at them.
@@ -96,7 +103,7 @@ pub enum Taken {
 pub struct Batch {
     /// The frames, oldest first; never empty.
     pub frames: Vec<Bytes>,
-    /// How many messages were dropped just before these, since the last batch.
+    /// How many messages were dropped since the last batch, before or between these.
     pub lost: u64,
 }
 
@@ -107,49 +114,61 @@ pub(crate) struct Shared {
 }
 
 struct Queue {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Queued>,
     bytes: usize,
     lost: u64,
     ended: Option<CloseReason>,
     waker: Option<Waker>,
+    on_end: Option<Arc<EndHook>>,
+    /// What the hook was called with: an end may be told by more than one thread.
+    told: Option<CloseReason>,
 }
+
+/// A frame and the channel that it came on.
+struct Queued {
+    frame: Bytes,
+    channel: Channel,
+}
+
+/// What an owner wants to be called at the end.
+type EndHook = dyn Fn(CloseReason) + Send + Sync;
 
 impl Shared {
     pub(crate) fn new(options: OutboxOptions) -> Self {
-        let queue = Queue { frames: VecDeque::new(), bytes: 0, lost: 0, ended: None, waker: None };
+        let queue =
+            Queue { frames: VecDeque::new(), bytes: 0, lost: 0, ended: None, waker: None, on_end: None, told: None };
         Self { queue: Mutex::new(queue), options }
     }
 
-    /// Offers one frame. Returns the outcome, how many older messages it displaced, and the owner's waker if the owner
+    /// Offers one frame. Returns the outcome, how many messages it or its policy cost, and the owner's waker if the owner
     /// waits; the caller wakes once it holds no lock.
-    pub(crate) fn push(&self, frame: &Bytes) -> (SendOutcome, u64, Option<Waker>) {
+    pub(crate) fn push(&self, frame: &Bytes, channel: &Channel) -> (SendOutcome, u64, Option<Waker>) {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
         if queue.ended.is_some() {
             return (SendOutcome::Closed, 0, None);
         }
-        let mut displaced = 0;
-        while !queue.frames.is_empty()
-            && (queue.frames.len() >= self.options.max_messages.get()
-                || queue.bytes + frame.len() > self.options.max_bytes.get())
-        {
+        let before = queue.lost;
+        if !queue.has_room(frame.len(), &self.options) {
             match self.options.overflow {
                 Overflow::Close => {
                     queue.end(CloseReason::Lagged);
                     return (SendOutcome::Lagged, 0, queue.waker.take());
                 }
-                Overflow::DropOldest => {
-                    if let Some(oldest) = queue.frames.pop_front() {
-                        queue.bytes -= oldest.len();
-                        displaced += 1;
-                    }
+                Overflow::DropNewest => {
+                    queue.lost += 1;
+                    return (SendOutcome::Dropped, 1, None);
                 }
+                Overflow::DropOldest => {}
+                Overflow::KeepLatest => queue.forget(channel),
+            }
+            while !queue.has_room(frame.len(), &self.options) {
+                queue.lost += u64::from(queue.pop().is_some());
             }
         }
-        queue.lost += displaced;
         queue.bytes += frame.len();
-        queue.frames.push_back(frame.clone());
-        (SendOutcome::Accepted, displaced, queue.waker.take())
+        queue.frames.push_back(Queued { frame: frame.clone(), channel: channel.clone() });
+        (SendOutcome::Accepted, queue.lost - before, queue.waker.take())
     }
 
     fn poll_take(&self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Taken> {
@@ -200,14 +219,35 @@ impl Queue {
         }
     }
 
+    /// Tells whether a frame fits; a larger one than the bound fits into an empty queue.
+    fn has_room(&self, bytes: usize, options: &OutboxOptions) -> bool {
+        self.frames.is_empty()
+            || (self.frames.len() < options.max_messages.get() && self.bytes + bytes <= options.max_bytes.get())
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?.frame;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    /// Drops what is queued of a channel.
+    fn forget(&mut self, channel: &Channel) {
+        self.frames.retain(|queued| {
+            let stays = queued.channel != *channel;
+            if !stays {
+                self.bytes -= queued.frame.len();
+                self.lost += 1;
+            }
+            stays
+        });
+    }
+
     fn take(&mut self, max_bytes: usize) -> Batch {
         let mut batch = Batch { frames: Vec::new(), lost: std::mem::take(&mut self.lost) };
         let mut room = max_bytes;
-        while self.frames.front().is_some_and(|frame| batch.frames.is_empty() || frame.len() <= room) {
-            batch.frames.extend(self.frames.pop_front().inspect(|frame| {
-                room = room.saturating_sub(frame.len());
-                self.bytes -= frame.len();
-            }));
+        while self.frames.front().is_some_and(|next| batch.frames.is_empty() || next.frame.len() <= room) {
+            batch.frames.extend(self.pop().inspect(|frame| room = room.saturating_sub(frame.len())));
         }
         if self.frames.is_empty() {
             self.frames = VecDeque::new(); // an idle outbox keeps no buffer
@@ -235,9 +275,19 @@ impl Seat for Shared {
     }
 
     fn tell(&self) {
-        let waker = self.queue.lock().waker.take();
+        let (waker, hook, ended) = {
+            let mut guard = self.queue.lock();
+            let queue = &mut *guard;
+            let untold = queue.ended.filter(|_| queue.told != queue.ended);
+            queue.told = queue.ended;
+            (queue.waker.take(), queue.on_end.clone(), untold)
+        };
         if let Some(waker) = waker {
             contain(|| waker.wake());
+        }
+        if let (Some(hook), Some(reason)) = (hook, ended) {
+            contain(|| hook(reason));
+            discard(hook);
         }
     }
 }
@@ -308,8 +358,26 @@ impl Outbox {
         self.shared.poll_discarded(cx)
     }
 
+    /// Has `hook` called with the reason when the subscriber ends, on the thread that ends it, or at once if it has ended.
+    ///
+    /// Unlike a waker, it is called also while nobody polls: an owner whose socket is full learns of the end this way. It
+    /// is called again when a discarding reason overrides a draining one. It must not block. A later hook replaces an
+    /// earlier one.
+    pub fn on_end(&self, hook: impl Fn(CloseReason) + Send + Sync + 'static) {
+        let hook: Arc<EndHook> = Arc::new(hook);
+        let (former, ended) = {
+            let mut queue = self.shared.queue.lock();
+            queue.told = queue.ended;
+            (queue.on_end.replace(hook.clone()), queue.ended)
+        };
+        discard(former);
+        if let Some(reason) = ended {
+            contain(|| hook(reason));
+        }
+    }
+
     /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the queue. The first reason
-    /// stands.
+    /// stands. With [`Shutdown`](CloseReason::Shutdown) it keeps the queue to be flushed, and a revocation still discards it.
     pub fn end(&self, reason: CloseReason) {
         self.subscription.end(reason);
     }
@@ -317,6 +385,13 @@ impl Outbox {
     /// Returns the guard's view: id and unsubscribe.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.subscription.unsubscribe();
+        self.subscription.let_go();
     }
 }
 

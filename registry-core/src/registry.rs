@@ -1,6 +1,10 @@
 //! The registry: the only module that locks the table, and the one that every operation goes through.
 //!
-//! Lock order: table, then a lane's log. Gates and outboxes are leaves. No foreign code runs under any of them.
+//! Lock order: table, then a lane's log; table, then a gate. Gates and outboxes are leaves. No foreign code runs under any
+//! of them.
+//!
+//! Invariant: whoever is not in the table has its gate shut. Both happen in one critical section, or the gate comes first;
+//! else one of two revocations at once could find nobody and return while a send may still begin (REV-1, REV-2).
 
 use crate::admission::{Refusal, TicketNo};
 use crate::channel::{Channel, ChannelFilter};
@@ -16,10 +20,11 @@ use crate::outbox::{self, Outbox, OutboxOptions};
 use crate::report::{Report, Stats, Tally};
 use crate::sink::{Foreign, Seat, Sink};
 use crate::subscription::{Registration, Release, Subscription, SubscriptionId};
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::{LaneId, Removed, Table};
 use crate::telling::{EVICTION_DEPTH, REVOCATION_DEPTH, tell_all};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -70,9 +75,21 @@ struct Inner<T: Send + Sync + 'static> {
     options: RegistryOptions,
     epoch: u64,
     ended: [AtomicU64; CloseReason::ALL.len()],
-    drained: Mutex<Vec<Waker>>,
+    /// Outboxes that are in somebody's hands, ended or not: what a drain waits for.
+    owners: AtomicUsize,
+    /// Who waits for the end of a drain, by the number of the future.
+    drained: Mutex<BTreeMap<u64, Waker>>,
+    watchers: AtomicU64,
     /// What guards refer to.
     this: Weak<Inner<T>>,
+}
+
+/// Subscribers whose gates are shut and who have yet to be told.
+#[derive(Default)]
+struct Ending {
+    /// How many of them this call ended.
+    ended: usize,
+    untold: Vec<Arc<dyn Seat>>,
 }
 
 impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
@@ -95,7 +112,9 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             options,
             epoch,
             ended: Default::default(),
+            owners: AtomicUsize::new(0),
             drained: Mutex::default(),
+            watchers: AtomicU64::new(0),
             this: this.clone(),
         });
         Self { inner }
@@ -163,7 +182,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     pub fn begin(&self) -> Ticket<T> {
         let now = self.inner.options.clock.now();
         let number = self.inner.table.lock().admission.begin(now);
-        Ticket { registry: self.inner.this.clone(), number: Some(number) }
+        Ticket { registry: self.inner.this.clone(), number }
     }
 
     /// Sends `data` to every subscriber whose filter lets `channel` pass.
@@ -232,18 +251,17 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// It is an event and not a state: a subscribe begun afterwards is accepted (REV-9). So change what your login check
     /// reads first, and call this after that change is committed.
     ///
-    /// Called from inside a send of one of them, that one's close waits for its send to end (RE-5).
+    /// Called from inside a send of one of them, that one's close waits for its send to end (RE-5). Called from inside closes
+    /// that lie 32 deep in each other, it ends and counts at once, but the telling waits for the outermost (RE-6).
     pub fn close_by_identity(&self, identity: &Identity) -> usize {
         let inner = &*self.inner;
         let now = inner.options.clock.now();
-        let removed = {
+        let ending = {
             let mut table = inner.table.lock();
             table.admission.revoked(identity, now);
-            let removed = table.take_holders(identity);
-            inner.leave(&removed);
-            removed
+            inner.shut(table.take_holders(identity), CloseReason::Revoked)
         };
-        inner.end_all(removed, CloseReason::Revoked, REVOCATION_DEPTH)
+        inner.finish(ending, REVOCATION_DEPTH)
     }
 
     /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown); returns how many.
@@ -252,25 +270,25 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// revoked, which discards its queue but counts it no second time.
     pub fn begin_shutdown(&self) -> usize {
         let inner = &*self.inner;
-        let removed = {
+        let ending = {
             let mut table = inner.table.lock();
-            let removed = table.shut_down();
-            inner.leave(&removed);
-            removed
+            inner.shut(table.shut_down(), CloseReason::Shutdown)
         };
-        let ended = inner.end_all(removed, CloseReason::Shutdown, REVOCATION_DEPTH);
-        inner.wake_drained();
+        let ended = inner.finish(ending, REVOCATION_DEPTH);
+        inner.wake_if_drained();
         ended
     }
 
-    /// Completes when the registry [shuts down](Self::begin_shutdown) and every owner has let go of its outbox.
+    /// Completes when the registry [shuts down](Self::begin_shutdown) and every owner has dropped its outbox, also those whose
+    /// subscriber had ended before: they may still be writing a farewell.
     ///
     /// It does not keep the registry alive; when the last handle is dropped, it completes too.
     ///
     /// # Cancel safety
     /// Cancel safe: it only observes.
     pub fn drained(&self) -> impl Future<Output = ()> + Send + use<T> {
-        Drained { registry: self.inner.this.clone() }
+        let number = self.inner.watchers.fetch_add(1, Ordering::Relaxed);
+        Drained { registry: self.inner.this.clone(), number }
     }
 
     /// Returns the number of active subscribers.
@@ -364,7 +382,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         join: impl FnOnce(usize, crate::lane::Numbers),
     ) -> Result<Subscription, AdmitError> {
         let now = ticket.map(|_| self.options.clock.now());
-        let seated = {
+        let (id, evicted) = {
             let mut table = self.table.lock();
             if let (Some(ticket), Some(now)) = (ticket, now) {
                 let redeemed = table.admission.redeem(ticket, registration.identities(), now);
@@ -381,54 +399,52 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 return Err(SubscribeError::ScopeFull.into());
             }
             let seated = table.insert(seat.clone(), lane, format, registration);
-            self.leave(&seated.evicted);
+            let evicted = self.shut(seated.evicted, CloseReason::Evicted);
             join(seated.id.key, seated.numbers);
-            (seated.id, seated.evicted)
+            if lane == LaneId::Outboxes {
+                self.owners.fetch_add(1, Ordering::SeqCst);
+            }
+            (seated.id, evicted)
         };
-        let (id, evicted) = seated;
-        self.end_all(evicted, CloseReason::Evicted, EVICTION_DEPTH);
+        self.finish(evicted, EVICTION_DEPTH);
         let registry: Weak<dyn Release> = self.this.clone();
         Ok(Subscription::new(id, seat, registry))
     }
 
-    /// Tells the lanes who left. The caller holds the table's lock.
-    fn leave(&self, removed: &[Removed]) {
-        for removed in removed.iter().filter(|removed| !removed.was_draining) {
+    /// Ends subscribers that just left the table: tells their lanes, shuts their gates. The caller still holds the table's
+    /// lock, and then owes the result to [`finish`](Self::finish).
+    fn shut(&self, removed: impl IntoIterator<Item = Removed>, reason: CloseReason) -> Ending {
+        let mut ending = Ending::default();
+        for removed in removed {
             match removed.lane {
+                _ if removed.was_draining => {}
                 LaneId::Outboxes => self.outboxes.append(Op::Leave(removed.key)),
                 LaneId::Foreign => self.foreign.leave(removed.key),
             }
+            ending.ended += usize::from(removed.seat.end(reason));
+            // Also one that somebody else ended just now: when we return it was told, whoever did it (REV-1).
+            ending.untold.push(removed.seat);
         }
+        self.count_ended(reason, ending.ended);
+        ending
     }
 
-    /// Ends subscribers that left the table: first every gate, then every close. Returns how many this call ended.
-    fn end_all(&self, removed: Vec<Removed>, reason: CloseReason, depth: usize) -> usize {
-        let mut ended = 0;
-        let mut untold = Vec::with_capacity(removed.len());
-        for removed in removed {
-            let first = removed.seat.end(reason);
-            ended += usize::from(first);
-            // A seat that drains is told again: its reason changed.
-            if first || removed.was_draining {
-                untold.push(removed.seat);
-            }
-        }
-        self.count_ended(reason, ended);
-        tell_all(self.address(), untold, depth);
+    /// Runs the closes of an ending, without locks. Returns how many it ended.
+    fn finish(&self, ending: Ending, depth: usize) -> usize {
+        tell_all(self.address(), ending.untold, depth);
         self.tidy();
-        ended
+        ending.ended
     }
 
-    /// Takes a subscriber out of the table that a lane found at its end, and tells it.
+    /// Takes a subscriber out of the table that a lane found at its end, and tells it. The lane, which is being drained,
+    /// reads its log again afterwards; to tidy here would go down the stack with every subscriber that lags.
     fn forget(&self, ended: Ended) {
         {
             let mut table = self.table.lock();
-            let removed = table.take_seat(ended.key, &ended.seat);
-            self.leave(removed.as_slice());
+            self.shut(table.take_seat(ended.key, &ended.seat), ended.reason);
         }
         self.count_ended(ended.reason, 1);
         tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
-        self.tidy();
     }
 
     fn count_ended(&self, reason: CloseReason, count: usize) {
@@ -441,14 +457,15 @@ impl<T: Send + Sync + 'static> Inner<T> {
         self.outboxes.settle(false, |ended| self.forget(ended));
     }
 
-    fn wake_drained(&self) {
-        let over = {
-            let table = self.table.lock();
-            table.shutting_down && table.active + table.draining == 0
-        };
-        if over {
+    fn is_drained(&self) -> bool {
+        // Owners are taken under the table's lock, and none once it shuts down: the order of the two looks matters.
+        self.table.lock().shutting_down && self.owners.load(Ordering::SeqCst) == 0
+    }
+
+    fn wake_if_drained(&self) {
+        if self.is_drained() {
             let waiting = std::mem::take(&mut *self.drained.lock());
-            for waker in waiting {
+            for waker in waiting.into_values() {
                 contain(|| waker.wake());
             }
         }
@@ -461,36 +478,34 @@ impl<T: Send + Sync + 'static> Inner<T> {
 }
 
 impl<T: Send + Sync + 'static> Release for Inner<T> {
-    fn release(&self, id: SubscriptionId, seat: &dyn Seat, reason: CloseReason) -> bool {
-        let removed = {
+    fn release(&self, id: SubscriptionId, reason: CloseReason) -> bool {
+        let ending = {
             let mut table = self.table.lock();
-            let removed = table.take(id);
-            self.leave(removed.as_slice());
-            removed
+            let removed = if reason.discards() { table.take(id) } else { table.let_drain(id) };
+            self.shut(removed, reason)
         };
-        let ended = seat.end(reason);
-        if ended {
-            self.count_ended(reason, 1);
-            seat.tell();
+        self.finish(ending, REVOCATION_DEPTH) > 0
+    }
+
+    fn let_go(&self) {
+        if self.owners.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.wake_if_drained();
         }
-        if let Some(removed) = removed {
-            if removed.was_draining {
-                self.wake_drained();
-            }
-            self.tidy();
-        }
-        ended
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for Inner<T> {
     fn drop(&mut self) {
-        let removed = self.table.lock().take_everyone();
-        self.leave(&removed);
-        self.end_all(removed, CloseReason::Shutdown, REVOCATION_DEPTH);
-        for waker in std::mem::take(&mut *self.drained.lock()) {
+        let ending = {
+            let mut table = self.table.lock();
+            self.shut(table.take_everyone(), CloseReason::Shutdown)
+        };
+        self.finish(ending, REVOCATION_DEPTH);
+        let waiting = std::mem::take(&mut *self.drained.lock());
+        for waker in waiting.into_values() {
             contain(|| waker.wake());
         }
+        discard(self.encoder.take());
     }
 }
 
@@ -537,7 +552,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for SubscriberRegistry<T> {
 #[must_use = "a ticket that is dropped admits nobody"]
 pub struct Ticket<T: Send + Sync + 'static> {
     registry: Weak<Inner<T>>,
-    number: Option<TicketNo>,
+    number: TicketNo,
 }
 
 impl<T: Send + Sync + 'static> Ticket<T> {
@@ -545,9 +560,9 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     ///
     /// # Errors
     /// See [`AdmitError`]. The sink is dropped; nothing was sent, and nobody was evicted (ADM-2).
-    pub fn admit(mut self, sink: impl Sink<T>, registration: Registration) -> Result<Subscription, AdmitError> {
+    pub fn admit(self, sink: impl Sink<T>, registration: Registration) -> Result<Subscription, AdmitError> {
         match self.registry.upgrade() {
-            Some(inner) => inner.enrol_sink(self.number.take(), sink, registration),
+            Some(inner) => inner.enrol_sink(Some(self.number), sink, registration),
             None => {
                 discard(sink);
                 Err(SubscribeError::ShuttingDown.into())
@@ -560,21 +575,21 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     /// # Errors
     /// See [`AdmitError`].
     pub fn admit_outbox(
-        mut self,
+        self,
         format: &'static WireFormat,
         options: OutboxOptions,
         registration: Registration,
     ) -> Result<Outbox, AdmitError> {
         let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
-        let number = self.number.take();
-        inner.enrol_outbox(number, format, options, registration)
+        inner.enrol_outbox(Some(self.number), format, options, registration)
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for Ticket<T> {
     fn drop(&mut self) {
-        if let (Some(number), Some(inner)) = (self.number.take(), self.registry.upgrade()) {
-            inner.table.lock().admission.close(number);
+        // Also after it admitted or was refused: whatever came of it, it is not open any more (ADM-2).
+        if let Some(inner) = self.registry.upgrade() {
+            inner.table.lock().admission.close(self.number);
         }
     }
 }
@@ -587,6 +602,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for Ticket<T> {
 
 struct Drained<T: Send + Sync + 'static> {
     registry: Weak<Inner<T>>,
+    number: u64,
 }
 
 impl<T: Send + Sync + 'static> Future for Drained<T> {
@@ -596,17 +612,17 @@ impl<T: Send + Sync + 'static> Future for Drained<T> {
         let Some(inner) = self.registry.upgrade() else { return Poll::Ready(()) };
         // Registered first, so that an end between the look and the registration is not missed.
         let waker = cx.waker().clone();
-        let mut waiting = inner.drained.lock();
-        let known = waiting.iter().any(|known| known.will_wake(&waker));
-        let spare = if known {
-            Some(waker)
-        } else {
-            waiting.push(waker);
-            None
-        };
-        drop(waiting);
+        let spare = inner.drained.lock().insert(self.number, waker);
         discard(spare);
-        let table = inner.table.lock();
-        if table.shutting_down && table.active + table.draining == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if inner.is_drained() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Drained<T> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.registry.upgrade() {
+            let spare = inner.drained.lock().remove(&self.number);
+            discard(spare);
+        }
     }
 }

@@ -100,7 +100,10 @@ impl fmt::Display for SubscriptionId {
 /// What a guard asks of its registry, whatever the registry's payload is.
 pub(crate) trait Release: Send + Sync {
     /// Takes the subscriber out of the table and does what follows from its end.
-    fn release(&self, id: SubscriptionId, seat: &dyn Seat, reason: CloseReason) -> bool;
+    fn release(&self, id: SubscriptionId, reason: CloseReason) -> bool;
+
+    /// An owner dropped its outbox.
+    fn let_go(&self);
 }
 
 /// The guard of one subscriber: dropping it unsubscribes.
@@ -134,12 +137,19 @@ impl Subscription {
     /// Ends the subscriber for `reason`; true when this call ended it.
     pub(crate) fn end(&self, reason: CloseReason) -> bool {
         match self.registry.upgrade() {
-            Some(registry) => registry.release(self.id, &*self.seat, reason),
+            Some(registry) => registry.release(self.id, reason),
             None => {
                 let ended = self.seat.end(reason);
                 self.seat.tell();
                 ended
             }
+        }
+    }
+
+    /// Says that the owner of the outbox is gone.
+    pub(crate) fn let_go(&self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.let_go();
         }
     }
 }

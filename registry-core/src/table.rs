@@ -186,10 +186,18 @@ impl Table {
 
     /// Removes one subscriber, unless it left before.
     pub(crate) fn take(&mut self, id: SubscriptionId) -> Option<Removed> {
-        if self.records.get(id.key)?.serial != id.serial {
-            return None;
-        }
+        self.find(id)?;
         self.remove(id.key)
+    }
+
+    /// Makes one outbox leave its lane and drain, unless it left before or drains already.
+    pub(crate) fn let_drain(&mut self, id: SubscriptionId) -> Option<Removed> {
+        let draining = self.find(id)?.draining;
+        (!draining).then(|| self.drain(id.key))
+    }
+
+    fn find(&self, id: SubscriptionId) -> Option<&Record> {
+        self.records.get(id.key).filter(|record| record.serial == id.serial)
     }
 
     /// Removes the subscriber at a key, if the seat there is still this one.

@@ -6,16 +6,22 @@
 
 mod authorise;
 mod channels;
+mod cut;
 mod live;
 mod origin;
 mod pending;
 mod refusal;
+mod server;
+mod socket;
 
 pub use authorise::{Authorise, Denied, Grant};
+pub use cut::Path;
 pub use live::{Admitted, Live, LiveOptions};
 pub use origin::Origins;
 pub use pending::Pending;
 pub use refusal::Refusal;
+pub use server::{Drained, Server, ServerMetrics, ServerOptions};
+pub use socket::Io;
 
 /// How many bytes an owner takes from its outbox at a time: what was taken cannot be recalled by a revocation (REV-3).
 pub const TAKE_BYTES: usize = 64 * 1024;

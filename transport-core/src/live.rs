@@ -1,7 +1,8 @@
 //! The one way in: ticket, authoriser, admission.
 
 use crate::channels::{Limits, first_beyond, requested};
-use crate::{Authorise, Denied, Grant, Origins, Refusal};
+use crate::cut::Cut;
+use crate::{Authorise, Denied, Grant, Origins, Path, Refusal};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::FutureExt;
@@ -9,10 +10,11 @@ use registry_core::{
     AdmitError, Encode, Json, Outbox, OutboxOptions, RegistryOptions, SubscribeError, SubscriberRegistry, WireFormat,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout};
 
@@ -45,6 +47,7 @@ struct Inner<T: Send + Sync + 'static> {
     registry: SubscriberRegistry<T>,
     authoriser: Box<dyn Authorise>,
     options: LiveOptions,
+    refusals: Mutex<BTreeMap<u16, u64>>,
 }
 
 /// What both transports can be told.
@@ -129,6 +132,8 @@ pub struct Admitted {
     pub grant: Arc<Grant>,
     /// When its authority ends.
     pub expires: Option<Instant>,
+    /// Which way its bytes go.
+    pub path: Path,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Live<T> {
@@ -153,7 +158,9 @@ impl<T: Send + Sync + 'static> Live<T> {
         options: LiveOptions,
     ) -> Self {
         registry.encode_with(encoder);
-        Self { inner: Arc::new(Inner { registry, authoriser: Box::new(authoriser), options }) }
+        Self {
+            inner: Arc::new(Inner { registry, authoriser: Box::new(authoriser), options, refusals: Mutex::default() }),
+        }
     }
 
     /// Returns the registry.
@@ -168,7 +175,26 @@ impl<T: Send + Sync + 'static> Live<T> {
         &self.inner.options
     }
 
-    /// Admits a request, or says why not.
+    /// Returns how many requests were refused, by status.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<u16, u64> {
+        self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Checks that the page which asks may connect, for transports that browsers let any page open.
+    ///
+    /// # Errors
+    /// `403`, as [`Origins::check`] says.
+    pub fn check_origin(&self, request: &Parts) -> Result<(), Refusal> {
+        self.inner.options.origins.check(&request.headers).inspect_err(|refusal| self.count(refusal))
+    }
+
+    fn count(&self, refusal: &Refusal) {
+        let mut refusals = self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        *refusals.entry(refusal.status().as_u16()).or_default() += 1;
+    }
+
+    /// Admits a request, or says why not, and counts it.
     ///
     /// The ticket is drawn first, then the authoriser reads the credential, then the registry admits, so a revocation that
     /// falls in between refuses the admission; it then begins again, three times in all (ADM-7).
@@ -181,7 +207,11 @@ impl<T: Send + Sync + 'static> Live<T> {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn admit(&self, request: &Parts, format: &'static WireFormat) -> Result<Admitted, Refusal> {
-        let Inner { registry, authoriser, options } = &*self.inner;
+        self.try_admit(request, format).await.inspect_err(|refusal| self.count(refusal))
+    }
+
+    async fn try_admit(&self, request: &Parts, format: &'static WireFormat) -> Result<Admitted, Refusal> {
+        let Inner { registry, authoriser, options, .. } = &*self.inner;
         let limits = Limits { names: options.max_channels, name_bytes: options.max_channel_bytes };
         let requested = requested(request.uri.query(), limits)?;
         for _ in 0..ATTEMPTS {
@@ -205,7 +235,14 @@ impl<T: Send + Sync + 'static> Live<T> {
                 Some(None) => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "the credential has expired")),
             };
             match ticket.admit_outbox(format, options.outbox, grant.registration(&requested)) {
-                Ok(outbox) => return Ok(Admitted { outbox, grant: Arc::new(grant), expires }),
+                Ok(outbox) => {
+                    let cut = request.extensions.get::<Cut>().cloned();
+                    let path = cut.as_ref().map_or(Path::Portable, Cut::path);
+                    if let Some(cut) = cut {
+                        cut.watch(&outbox);
+                    }
+                    return Ok(Admitted { outbox, grant: Arc::new(grant), expires, path });
+                }
                 Err(AdmitError::Subscribe(SubscribeError::ScopeFull)) => {
                     let reason = "too many connections of this session: close one first";
                     return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(RETRY_AFTER));

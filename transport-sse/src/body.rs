@@ -110,7 +110,7 @@ mod tests {
     use registry_core::{Json, OutboxOptions, Registration, SubscriberRegistry};
     use std::future::poll_fn;
     use std::sync::Arc;
-    use transport_core::Grant;
+    use transport_core::{Grant, Path};
 
     const PERIOD: Duration = Duration::from_secs(15);
 
@@ -118,7 +118,7 @@ mod tests {
         registry.encode_with(Json);
         let outbox = registry.open_outbox(&SSE, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
-        SseBody::new(Admitted { outbox, grant, expires }, PERIOD)
+        SseBody::new(Admitted { outbox, grant, expires, path: Path::Portable }, PERIOD)
     }
 
     async fn next(body: &mut SseBody) -> Option<Bytes> {

@@ -35,7 +35,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use body::SseBody;
 use std::time::Duration;
-use transport_core::Live;
+use transport_core::{Live, Path};
 
 /// What the SSE transport can be told.
 #[derive(Debug, Clone)]
@@ -96,11 +96,16 @@ async fn serve<T: Send + Sync + 'static>(live: &Live<T>, options: &SseOptions, r
         Ok(admitted) => admitted,
         Err(refusal) => return refusal.into_response(),
     };
+    let path = admitted.path;
     let mut response = Response::new(axum::body::Body::new(SseBody::new(admitted, options.keep_alive)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx buffers otherwise, and the first message arrives with the thousandth.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if path == Path::Owned {
+        // The socket ends with the stream, by a reset if need be: it must not carry another request then.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }

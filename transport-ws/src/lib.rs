@@ -88,7 +88,7 @@ async fn serve<T: Send + Sync + 'static>(
     let (mut parts, ()) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or_else(|| not_an_upgrade("this connection cannot be upgraded"))?;
-    live.options().origins().check(&parts.headers)?;
+    live.check_origin(&parts)?;
     // Active from here on: what is broadcast before the peer sees `101` waits in the outbox.
     let admitted = live.admit(&parts, &WS).await?;
     drop(parts);

@@ -6,15 +6,17 @@
 use async_trait::async_trait;
 use axum::Router;
 use axum::http::request::Parts;
-use registry_core::{ChannelFilter, Identity};
+use registry_core::{ChannelFilter, Identity, SubscriberRegistry};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use transport_core::{Authorise, Denied, Grant};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use transport_core::{Authorise, Denied, Drained, Grant, Server, ServerMetrics, ServerOptions};
 
 /// Long enough for the slowest machine; a test that waits for it has failed.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
@@ -104,6 +106,36 @@ pub(crate) async fn serve(app: Router) -> SocketAddr {
     address
 }
 
+/// A running [`Server`]: its own listener, so that connections are owned.
+pub(crate) struct Owned {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: ServerMetrics,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<Drained>,
+}
+
+impl Owned {
+    pub(crate) async fn start<T: Send + Sync + 'static>(
+        app: Router,
+        registry: &SubscriberRegistry<T>,
+        options: ServerOptions,
+    ) -> Self {
+        let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+        let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
+        let (stop, stopped) = oneshot::channel();
+        let registry = registry.clone();
+        let ended =
+            tokio::spawn(async move { server.run(app, &registry, async { stopped.await.unwrap_or(()) }).await });
+        Self { address, metrics, stop, ended }
+    }
+
+    /// Shuts the server down and waits until it has.
+    pub(crate) async fn stop(self) -> Drained {
+        self.stop.send(()).unwrap();
+        soon("the end of the server", self.ended).await.unwrap()
+    }
+}
+
 /// A connection whose bytes are read as they come.
 pub(crate) struct Raw {
     pub(crate) tcp: TcpStream,
@@ -129,14 +161,27 @@ impl Raw {
         Self { tcp: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
+    /// Connects with a small receive buffer: a client that is soon stalled when it does not read.
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self { tcp: socket.connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
     /// Connects, sends a request without a body, and reads the head of the response.
     pub(crate) async fn request(address: SocketAddr, method: &str, target: &str, headers: &str) -> (Head, Self) {
-        let mut raw = Self::connect(address).await;
-        let request = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+        Self::connect(address).await.ask(method, target, headers).await
+    }
+
+    /// Sends a request without a body, and reads the head of the response.
+    pub(crate) async fn ask(mut self, method: &str, target: &str, headers: &str) -> (Head, Self) {
+        let raw = &mut self;
+        let host = raw.tcp.peer_addr().unwrap();
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
         raw.tcp.write_all(request.as_bytes()).await.unwrap();
         let text = raw.read_past("\r\n\r\n").await;
         let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-        (Head { status, text }, raw)
+        (Head { status, text }, self)
     }
 
     pub(crate) async fn get(address: SocketAddr, target: &str) -> (Head, Self) {
@@ -146,12 +191,16 @@ impl Raw {
     /// Reads until `needle` was read, and returns all up to its end.
     pub(crate) async fn read_past(&mut self, needle: &str) -> String {
         soon(needle, async {
+            let mut searched = 0;
             loop {
-                let found = self.buffer.windows(needle.len()).position(|window| window == needle.as_bytes());
+                let fresh = &self.buffer[searched..];
+                let found = fresh.windows(needle.len()).position(|window| window == needle.as_bytes());
                 if let Some(at) = found {
-                    let read: Vec<u8> = self.buffer.drain(..at + needle.len()).collect();
+                    let read: Vec<u8> = self.buffer.drain(..searched + at + needle.len()).collect();
                     return String::from_utf8_lossy(&read).into_owned();
                 }
+                searched = self.buffer.len().saturating_sub(needle.len());
+                self.buffer.reserve(64 * 1024);
                 let more = self.tcp.read_buf(&mut self.buffer).await.unwrap_or(0);
                 assert!(more > 0, "the stream ended before {needle:?}: {:?}", String::from_utf8_lossy(&self.buffer));
             }
@@ -159,9 +208,26 @@ impl Raw {
         .await
     }
 
+    /// Reads until the connection was reset; panics if it ends in any other way.
+    pub(crate) async fn read_to_reset(mut self) -> Vec<u8> {
+        let error = soon("the reset", async {
+            loop {
+                match self.tcp.read_buf(&mut self.buffer).await {
+                    Ok(0) => panic!("ended without a reset"),
+                    Ok(_) => {}
+                    Err(error) => return error,
+                }
+            }
+        })
+        .await;
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        self.buffer
+    }
+
     /// Reads to the end of the stream: the last chunk of a body, the end of the connection, or a reset.
     pub(crate) async fn read_to_end(mut self) -> String {
         soon("the end of the stream", async {
+            // The last chunk of a body that was chunked ends it, whether the connection lives on or not.
             while !self.buffer.ends_with(b"\r\n0\r\n\r\n")
                 && self.tcp.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0)
             {}

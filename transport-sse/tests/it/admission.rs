@@ -76,6 +76,7 @@ async fn flt_2_the_query_asks_for_a_part_and_never_for_more() {
         assert!(body.contains("is not granted"), "{body}");
     }
     assert_eq!(server.refused("token=nothing&channels=runs").await.0, 403);
+    assert_eq!(server.live.refusals(), [(400, 4), (403, 5)].into(), "each is counted");
 
     let mut part = server.open("token=ada&channels=runs").await;
     let mut comma = server.open("token=ada&channel=a,b&channel=").await;

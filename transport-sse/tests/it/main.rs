@@ -5,6 +5,8 @@
 mod wire;
 
 mod admission;
+mod http2;
+mod owned;
 mod stream;
 
 use axum::Router;
@@ -19,6 +21,7 @@ type Payload = Box<RawValue>;
 
 struct Server {
     registry: SubscriberRegistry<Payload>,
+    live: Live<Payload>,
     address: SocketAddr,
     tokens: Tokens,
 }
@@ -32,7 +35,7 @@ impl Server {
         let registry = SubscriberRegistry::with_options(registry);
         let live = Live::with_options(registry.clone(), tokens.clone(), options);
         let address = serve(Router::new().route("/events", sse(&live))).await;
-        Self { registry, address, tokens }
+        Self { registry, live, address, tokens }
     }
 
     /// Opens a stream and reads its greeting.

@@ -28,6 +28,7 @@ async fn ws_3_foreign_pages_are_refused_before_the_upgrade() {
         assert_eq!(status, 403, "{foreign}");
         assert!(raw.read_past("}").await.contains("may not connect here"));
     }
+    assert_eq!(server.live.refusals(), [(403, 3)].into(), "each is counted");
     assert_eq!(server.tokens.looks(), 2, "the credential of a foreign page is not looked at");
 
     let options = LiveOptions::new().with_origins(Origins::SameOr(vec!["https://app.example".into()]));

@@ -7,6 +7,7 @@ mod wire;
 mod close;
 mod handshake;
 mod inbound;
+mod owned;
 
 use axum::Router;
 use futures_util::StreamExt;
@@ -22,6 +23,7 @@ use wire::{Tokens, serve, soon};
 
 struct Server {
     registry: SubscriberRegistry<String>,
+    live: Live<String>,
     address: SocketAddr,
     tokens: Tokens,
 }
@@ -36,7 +38,7 @@ impl Server {
         let tokens = Tokens::of(names);
         let live = Live::with_options(registry.clone(), tokens.clone(), live);
         let address = serve(Router::new().route("/ws", ws_with(&live, ws))).await;
-        Self { registry, address, tokens }
+        Self { registry, live, address, tokens }
     }
 
     /// A WebSocket client that answers pings and closes, as browsers do.

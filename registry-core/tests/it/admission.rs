@@ -1,0 +1,164 @@
+//! ADM: no revocation between a login check and the subscription is missed.
+
+use crate::kit::*;
+use registry_core::{
+    AdmitError, ManualClock, OutboxOptions, Registration, RegistryOptions, ScopeCap, SubscribeError, WhenFull,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn adm_1_a_revocation_between_begin_and_admit_refuses() {
+    let registry = Registry::new();
+    let ticket = registry.begin();
+    assert_eq!(registry.close_by_identity(&id("ada")), 0);
+    let probe = Probe::new();
+    assert_eq!(ticket.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
+
+    let ticket = registry.begin();
+    registry.close_by_identity(&id("ada"));
+    assert_eq!(ticket.admit(probe, scope("ada")).unwrap_err(), AdmitError::Revoked, "a scope counts too");
+}
+
+#[test]
+fn adm_1_a_revocation_before_begin_or_after_admit_does_not_refuse() {
+    let registry = Registry::new();
+    let older = registry.begin();
+    registry.close_by_identity(&id("ada"));
+    let probe = Probe::new();
+    let _admitted = registry.begin().admit(probe.clone(), group("ada")).unwrap();
+    assert_eq!(registry.close_by_identity(&id("ada")), 1, "admitted, then ended and counted");
+    assert_eq!(older.admit(probe, group("ada")).unwrap_err(), AdmitError::Revoked);
+}
+
+#[test]
+fn adm_1_a_plain_subscribe_is_no_admission() {
+    let registry = Registry::new();
+    let _ticket = registry.begin();
+    registry.close_by_identity(&id("ada"));
+    assert!(registry.subscribe_with(Probe::new(), group("ada")).is_ok(), "REV-9: a revocation is an event");
+}
+
+#[test]
+fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
+    let registry = encoding_with(capped(1));
+    let first = Probe::new();
+    let _first = join(&registry, &first, scope("s"));
+    let refused = Probe::new();
+    let weak = Arc::downgrade(&refused);
+
+    let ticket = registry.begin();
+    registry.close_by_identity(&id("ada"));
+    assert!(ticket.admit(refused, scope("s").group(id("ada"))).is_err());
+    registry.broadcast("c", 1).unwrap();
+
+    assert!(weak.upgrade().is_none(), "the refused sink is kept");
+    assert_eq!(first.events(), [Event::Sent(1)], "the refused one evicted another");
+    let stats = registry.stats();
+    assert_eq!((stats.subscribers, stats.tickets, stats.remembered_revocations), (1, 0, 0));
+}
+
+#[test]
+fn adm_2_a_refusal_for_want_of_an_encoding_frees_the_ticket() {
+    let registry = Registry::new();
+    let refused = registry.begin().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
+    assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::NoEncoding));
+    assert_eq!(registry.stats().tickets, 0);
+}
+
+#[test]
+fn adm_2_a_ticket_frees_itself_when_the_registry_refuses() {
+    let cap = ScopeCap::new(size(1)).with_when_full(WhenFull::RefuseNew);
+    let registry = encoding_with(RegistryOptions::new().with_scope_cap(cap));
+    let _first = open(&registry, scope("s"));
+    let refused = registry.begin().admit(Probe::new(), scope("s"));
+    assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::ScopeFull));
+    registry.begin_shutdown();
+    let refused = registry.begin().admit(Probe::new(), Registration::new());
+    assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::ShuttingDown));
+    assert_eq!(registry.stats().tickets, 0);
+}
+
+#[test]
+fn adm_3_open_tickets_hear_nothing_count_nowhere_and_take_no_place() {
+    let registry = encoding_with(capped(1));
+    let probe = Probe::new();
+    let _one = join(&registry, &probe, scope("s"));
+    let tickets: Vec<_> = (0..5).map(|_| registry.begin()).collect();
+    assert_eq!((registry.len(), registry.stats().tickets), (1, 5));
+    assert_eq!(registry.broadcast("c", 1).unwrap().matched, 1);
+    assert_eq!(probe.closed(), []);
+    drop(tickets);
+    assert_eq!(registry.stats().tickets, 0);
+}
+
+#[test]
+fn adm_4_identities_are_first_named_at_admit() {
+    let registry = Registry::new();
+    let ticket = registry.begin();
+    let probe = Probe::new();
+    let _subscription = ticket.admit(probe.clone(), group("ada").scope(id("s"))).unwrap();
+    assert_eq!(registry.close_by_identity(&id("ada")), 1);
+}
+
+#[test]
+fn adm_5_revoking_others_does_not_refuse() {
+    let registry = Registry::new();
+    let ticket = registry.begin();
+    for n in 0..100 {
+        registry.close_by_identity(&id(&format!("other-{n}")));
+    }
+    assert!(ticket.admit(Probe::new(), group("ada")).is_ok());
+}
+
+#[test]
+fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
+    let registry = Registry::new();
+    registry.close_by_identity(&id("a"));
+    assert_eq!(registry.stats().remembered_revocations, 0, "no ticket was open");
+    let ticket = registry.begin();
+    registry.close_by_identity(&id("a"));
+    assert_eq!(registry.stats().remembered_revocations, 1);
+    drop(ticket);
+    assert_eq!((registry.stats().tickets, registry.stats().remembered_revocations), (0, 0));
+}
+
+#[test]
+fn adm_6_a_ticket_expires() {
+    let clock = ManualClock::new();
+    let registry = Registry::with_options(RegistryOptions::new().with_clock(clock.clone()));
+    let (late, in_time) = (registry.begin(), registry.begin());
+    clock.advance(RegistryOptions::DEFAULT_TICKET_LIFETIME - Duration::from_nanos(1));
+    assert!(in_time.admit(Probe::new(), group("ada")).is_ok());
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(late.admit(Probe::new(), group("ada")).unwrap_err(), AdmitError::Expired);
+}
+
+#[test]
+fn adm_6_a_ticket_may_live_for_ever() {
+    let registry = Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
+    assert!(registry.begin().admit(Probe::new(), group("ada")).is_ok());
+}
+
+#[test]
+fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
+    let registry = Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
+    let older = registry.begin();
+    for n in 0..11 {
+        registry.close_by_identity(&id(&format!("{n}")));
+        assert!(registry.stats().remembered_revocations <= 10);
+    }
+    let younger = registry.begin();
+    assert_eq!(older.admit(Probe::new(), group("ada")).unwrap_err(), AdmitError::Forgotten);
+    assert!(younger.admit(Probe::new(), group("ada")).is_ok());
+}
+
+#[test]
+fn adm_6_a_ticket_outlives_its_registry() {
+    let registry = Registry::new();
+    let (admitting, dropped) = (registry.begin(), registry.begin());
+    drop(registry);
+    drop(dropped);
+    let refused = admitting.admit(Probe::new(), group("ada"));
+    assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::ShuttingDown));
+}

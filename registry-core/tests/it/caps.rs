@@ -1,0 +1,104 @@
+//! CAP: how many may share a scope.
+
+use crate::kit::*;
+use registry_core::{CloseReason, Registration, RegistryOptions, ScopeCap, SubscribeError, WhenFull};
+use std::num::NonZeroUsize;
+
+#[test]
+fn cap_1_to_3_the_oldest_goes_and_no_more_than_needed() {
+    let registry = Registry::with_options(capped(3));
+    let probes: Vec<_> = (0..5).map(|_| Probe::new()).collect();
+    let mut guards = Vec::new();
+    for (n, probe) in probes.iter().enumerate() {
+        guards.push(join(&registry, probe, scope("s")));
+        assert_eq!(registry.len(), (n + 1).min(3));
+        let evicted = probes.iter().filter(|probe| probe.closed() == [CloseReason::Evicted]).count();
+        assert_eq!(evicted, (n + 1).saturating_sub(3));
+    }
+    registry.broadcast("c", 1).unwrap();
+    let heard: Vec<_> = probes.iter().map(|probe| probe.sent().len()).collect();
+    assert_eq!(heard, [0, 0, 1, 1, 1]);
+}
+
+#[test]
+fn cap_3_who_left_makes_room() {
+    let registry = Registry::with_options(capped(2));
+    let (first, second, third) = (Probe::new(), Probe::new(), Probe::new());
+    let leaver = join(&registry, &first, scope("s"));
+    let _second = join(&registry, &second, scope("s"));
+    drop(leaver);
+    let _third = join(&registry, &third, scope("s"));
+    assert_eq!((second.closed(), third.closed(), registry.len()), (vec![], vec![], 2));
+}
+
+#[test]
+fn cap_2_the_oldest_is_meant_by_age_and_not_by_place() {
+    let registry = Registry::with_options(capped(2));
+    let gone = join(&registry, &Probe::new(), scope("s"));
+    let (older, younger) = (Probe::new(), Probe::new());
+    let _older = join(&registry, &older, scope("s"));
+    drop(gone);
+    let _younger = join(&registry, &younger, scope("s")); // takes the first one's place
+    let _newest = join(&registry, &Probe::new(), scope("s"));
+    assert_eq!((older.closed(), younger.closed()), (vec![CloseReason::Evicted], vec![]));
+}
+
+#[test]
+fn cap_2_refusing_the_new_one_is_the_alternative() {
+    let cap = ScopeCap::new(size(2)).with_when_full(WhenFull::RefuseNew);
+    let registry = Registry::with_options(RegistryOptions::new().with_scope_cap(cap));
+    let probes: Vec<_> = (0..2).map(|_| Probe::new()).collect();
+    let mut guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, scope("s"))).collect();
+    let refused = registry.subscribe_with(Probe::new(), scope("s"));
+    assert_eq!(refused.unwrap_err(), SubscribeError::ScopeFull);
+    assert!(probes.iter().all(|probe| probe.closed().is_empty()) && registry.len() == 2);
+    guards.pop();
+    assert!(registry.subscribe_with(Probe::new(), scope("s")).is_ok());
+}
+
+#[test]
+fn cap_4_only_the_scope_is_capped_and_scopes_are_independent() {
+    let registry = Registry::with_options(capped(1));
+    let probe = Probe::new();
+    let _one = join(&registry, &probe, scope("s").group(id("shared")));
+    let _two = join(&registry, &probe, scope("t").group(id("shared")));
+    let _groups: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("shared").group(id("s")))).collect();
+    let _none: Vec<_> = (0..5).map(|_| join(&registry, &probe, Registration::new())).collect();
+    assert_eq!((registry.len(), probe.closed()), (12, vec![]));
+    let _capped = join(&registry, &probe, scope("s"));
+    assert_eq!((registry.len(), probe.closed()), (12, vec![CloseReason::Evicted]));
+}
+
+#[test]
+fn cap_4_without_the_option_nothing_is_capped() {
+    let registry = Registry::new();
+    let _guards: Vec<_> = (0..50).map(|_| join(&registry, &Probe::new(), scope("s"))).collect();
+    assert_eq!(registry.len(), 50);
+    assert_eq!(registry.close_by_identity(&id("s")), 50);
+}
+
+#[test]
+fn cap_5_a_cap_below_one_cannot_be_constructed() {
+    assert!(NonZeroUsize::new(0).map(ScopeCap::new).is_none());
+}
+
+#[test]
+fn cap_6_the_evicted_are_closed_once_and_counted_by_no_revocation() {
+    let registry = encoding_with(capped(1));
+    let old = Probe::new();
+    let _old = join(&registry, &old, scope("s").group(id("a")));
+    let mut outbox = open(&registry, scope("s").group(id("a")));
+    let _new = join(&registry, &Probe::new(), scope("s").group(id("a")));
+    assert_eq!(ended(&mut outbox), Some(CloseReason::Evicted));
+    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(&id("s")), 0);
+    assert_eq!(old.events(), [Event::Closed(CloseReason::Evicted)]);
+    assert_eq!(registry.stats().ended[&CloseReason::Evicted], 2);
+}
+
+#[test]
+fn cap_1_a_scope_that_is_also_a_group_is_capped_once() {
+    let registry = Registry::with_options(capped(2));
+    let _guards: Vec<_> = (0..4).map(|_| join(&registry, &Probe::new(), scope("s").group(id("s")))).collect();
+    assert_eq!((registry.len(), registry.close_by_identity(&id("s"))), (2, 2));
+}

@@ -1,0 +1,73 @@
+//! What an operation costs, in steps and not in time.
+
+use crate::kit::*;
+use registry_core::{Outbox, Subscription};
+
+fn visits<R>(registry: &Registry, operation: impl FnOnce() -> R) -> (u64, R) {
+    let before = registry.stats().visits;
+    let result = operation();
+    (registry.stats().visits - before, result)
+}
+
+fn crowd(registry: &Registry, size: usize, channel: &str, name: &str) -> (Vec<Subscription>, Vec<Outbox>) {
+    let one = || hears(&[channel]).group(id(name)).group(id("everybody"));
+    let sinks = (0..size / 2).map(|_| join(registry, &Probe::new(), one())).collect();
+    let outboxes = (0..size / 2).map(|_| open(registry, one())).collect();
+    (sinks, outboxes)
+}
+
+#[test]
+fn del_1_a_broadcast_costs_its_matches() {
+    let registry = encoding();
+    let _crowd = crowd(&registry, 10_000, "crowded", "crowd");
+    let _few = crowd(&registry, 10, "quiet", "few");
+    let (steps, report) = visits(&registry, || registry.broadcast("quiet", 1).unwrap());
+    assert_eq!((report.accepted, steps), (10, 10));
+    let (steps, report) = visits(&registry, || registry.broadcast("nobody", 1).unwrap());
+    assert_eq!((report.matched, steps), (0, 0));
+    let (steps, report) = visits(&registry, || registry.broadcast("crowded", 1).unwrap());
+    assert_eq!((report.accepted, steps), (10_000, 10_000));
+}
+
+#[test]
+fn rev_1_a_revocation_costs_those_it_closes() {
+    let steps = |others: usize| {
+        let registry = encoding();
+        // The others share the channel and one identity with those that are closed.
+        let _crowd = crowd(&registry, others, "c", "crowd");
+        let _few = crowd(&registry, 10, "c", "few");
+        let _more = crowd(&registry, others, "c", "crowd");
+        visits(&registry, || assert_eq!(registry.close_by_identity(&id("few")), 10)).0
+    };
+    let alone = steps(0);
+    assert!(alone > 0 && alone <= 10 * 10, "{alone} steps for ten");
+    assert_eq!(steps(5_000), alone);
+}
+
+#[test]
+fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
+    let steps = |others: usize| {
+        let registry = encoding_with(capped(20_000));
+        let one = || hears(&["c", "d"]).group(id("everybody")).scope(id("scope"));
+        let sinks: Vec<_> = (0..others / 2).map(|_| join(&registry, &Probe::new(), one())).collect();
+        let outboxes: Vec<_> = (0..others / 2).map(|_| open(&registry, one())).collect();
+        let steps = visits(&registry, || {
+            drop(join(&registry, &Probe::new(), one()));
+            drop(open(&registry, one()));
+        });
+        drop((sinks, outboxes));
+        steps.0
+    };
+    let among_few = steps(10);
+    assert!(among_few > 0);
+    assert_eq!(steps(10_000), among_few);
+}
+
+#[test]
+fn sub_2_leaving_from_the_middle_costs_no_more_than_from_the_end() {
+    let registry = encoding();
+    let (mut sinks, mut outboxes) = crowd(&registry, 10_000, "c", "crowd");
+    let last = visits(&registry, || drop((sinks.pop(), outboxes.pop()))).0;
+    let middle = visits(&registry, || drop((sinks.swap_remove(2_500), outboxes.swap_remove(2_500)))).0;
+    assert_eq!(middle, last);
+}

@@ -1,0 +1,205 @@
+//! DRN: how everything ends, and SUB-6: what the last handle takes with it.
+
+use crate::kit::*;
+use registry_core::{CloseReason, OutboxOptions, Registration, SubscribeError, Taken};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+fn is_over(drained: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
+    drained.poll(&mut Context::from_waker(waker)).is_ready()
+}
+
+#[test]
+fn drn_1_shutdown_refuses_newcomers_and_closes_all() {
+    let registry = encoding();
+    let probe = Probe::new();
+    let _sink = join(&registry, &probe, group("a"));
+    let mut outbox = open(&registry, group("a"));
+    assert_eq!(registry.begin_shutdown(), 2);
+    assert_eq!(registry.begin_shutdown(), 0);
+
+    assert_eq!(probe.events(), [Event::Closed(CloseReason::Shutdown)]);
+    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+    assert_eq!((registry.len(), registry.stats().draining), (0, 1));
+    let refused = registry.subscribe(Probe::new(), None, None).map(drop);
+    assert_eq!(refused, Err(SubscribeError::ShuttingDown));
+    let refused = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).map(drop);
+    assert_eq!(refused, Err(SubscribeError::ShuttingDown));
+    assert_eq!(registry.broadcast("c", 1).unwrap().matched, 0);
+}
+
+#[test]
+fn drn_1_a_draining_outbox_flushes_what_it_holds_and_takes_no_more() {
+    let registry = encoding();
+    let mut outbox = open(&registry, Registration::new());
+    registry.broadcast("c", 1).unwrap();
+    registry.begin_shutdown();
+    registry.broadcast("c", 2).unwrap();
+    assert_eq!(frames(&mut outbox), [1]);
+    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+}
+
+#[test]
+fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice() {
+    let registry = encoding();
+    let mut outbox = open(&registry, group("a"));
+    let (wakes, waker) = Wakes::new();
+    registry.broadcast("c", 1).unwrap();
+    assert_eq!(registry.begin_shutdown(), 1);
+    assert_eq!(registry.close_by_identity(&id("a")), 0, "it was counted by the shutdown");
+    assert_eq!(outbox.poll_take(&mut Context::from_waker(&waker), 1), Poll::Ready(Taken::Closed(CloseReason::Revoked)));
+    assert_eq!(wakes.count(), 0);
+    assert_eq!(registry.stats().ended.values().sum::<u64>(), 1);
+}
+
+#[test]
+fn clo_1_an_owner_is_called_once_for_each_reason() {
+    let registry = encoding();
+    let outbox = open(&registry, group("a"));
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let called = calls.clone();
+    outbox.on_end(move |reason| called.lock().unwrap().push(reason));
+    registry.begin_shutdown();
+    for _ in 0..3 {
+        registry.close_by_identity(&id("a"));
+    }
+    outbox.end(CloseReason::Heartbeat);
+    assert_eq!(*calls.lock().unwrap(), [CloseReason::Shutdown, CloseReason::Revoked]);
+    let called = calls.clone();
+    outbox.on_end(move |reason| called.lock().unwrap().push(reason));
+    assert_eq!(calls.lock().unwrap().len(), 3, "a late hook is called at once");
+    drop(outbox);
+    assert_eq!(calls.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
+    let registry = encoding();
+    let mut outbox = open(&registry, group("a"));
+    registry.broadcast("c", 1).unwrap();
+    outbox.end(CloseReason::Shutdown);
+    assert_eq!((registry.len(), registry.stats().draining), (0, 1));
+    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "the queue outlived the revocation");
+    drop(outbox);
+    assert_eq!(registry.stats().draining, 0);
+}
+
+#[test]
+fn drn_1_drained_completes_when_the_last_owner_let_go() {
+    let registry = encoding();
+    let (first, second) = (open(&registry, Registration::new()), open(&registry, Registration::new()));
+    let (wakes, waker) = Wakes::new();
+    let mut drained = pin!(registry.drained());
+    assert!(!is_over(drained.as_mut(), &waker));
+    registry.begin_shutdown();
+    drop(first);
+    assert!(!is_over(drained.as_mut(), &waker));
+    drop(second);
+    assert!(wakes.count() > 0, "nobody was woken");
+    assert!(is_over(drained.as_mut(), &waker));
+}
+
+#[test]
+fn drn_1_drained_waits_for_owners_that_still_say_farewell() {
+    let registry = encoding();
+    let (revoked, ended) = (open(&registry, group("a")), open(&registry, Registration::new()));
+    registry.close_by_identity(&id("a"));
+    ended.end(CloseReason::Heartbeat);
+    registry.begin_shutdown();
+    let (wakes, waker) = Wakes::new();
+    let mut drained = pin!(registry.drained());
+    assert!(!is_over(drained.as_mut(), &waker), "two owners have not let go");
+    drop(revoked);
+    assert!(!is_over(drained.as_mut(), &waker), "one owner has not let go");
+    drop(ended);
+    assert_eq!(wakes.count(), 1);
+    assert!(is_over(drained.as_mut(), &waker));
+}
+
+#[test]
+fn drn_1_drained_completes_at_once_without_outboxes() {
+    let registry = Registry::new();
+    let _subscription = join(&registry, &Probe::new(), Registration::new());
+    let (wakes, waker) = Wakes::new();
+    let mut drained = pin!(registry.drained());
+    assert!(!is_over(drained.as_mut(), &waker));
+    registry.begin_shutdown();
+    assert_eq!(wakes.count(), 1);
+    assert!(is_over(drained.as_mut(), &waker));
+}
+
+#[test]
+fn drn_1_a_drained_that_is_dropped_keeps_no_waker() {
+    let registry = Registry::new();
+    let (wakes, waker) = Wakes::new();
+    {
+        let mut drained = pin!(registry.drained());
+        assert!(!is_over(drained.as_mut(), &waker));
+        assert!(!is_over(drained.as_mut(), &waker));
+    }
+    drop(waker);
+    assert_eq!(Arc::strong_count(&wakes), 1, "its waker is kept");
+    registry.begin_shutdown();
+    assert_eq!(wakes.count(), 0);
+}
+
+#[test]
+fn drn_1_the_end_of_the_registry_completes_drained() {
+    let registry = Registry::new();
+    let (wakes, waker) = Wakes::new();
+    let mut drained = pin!(registry.drained());
+    assert!(!is_over(drained.as_mut(), &waker));
+    drop(registry);
+    assert_eq!(wakes.count(), 1);
+    assert!(is_over(drained.as_mut(), &waker));
+}
+
+#[test]
+fn sub_6_dropping_the_last_handle_ends_all_as_shutdown() {
+    let registry = encoding();
+    let probe = Probe::new();
+    let subscription = join(&registry, &probe, Registration::new());
+    let mut outbox = open(&registry, Registration::new());
+    registry.broadcast("c", 1).unwrap();
+    let clone = registry.clone();
+    drop(registry);
+    assert_eq!(probe.closed(), [], "a handle is left");
+    drop(clone);
+    assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Shutdown)]);
+    assert_eq!(frames(&mut outbox), [1], "a shutdown flushes");
+    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+    subscription.unsubscribe();
+    drop(subscription);
+    assert_eq!(probe.closed().len(), 1);
+    assert_eq!(Arc::strong_count(&probe), 1);
+}
+
+#[test]
+fn sub_6_an_outbox_may_outlive_its_registry() {
+    let registry = encoding();
+    let mut outbox = open(&registry, Registration::new());
+    drop(registry);
+    outbox.end(CloseReason::Heartbeat);
+    assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat), "a discarding reason overrides");
+    drop(outbox);
+}
+
+#[test]
+fn sub_6_the_last_handle_may_go_inside_a_callback() {
+    let registry = Registry::new();
+    let other = Probe::new();
+    let _other = join(&registry, &other, Registration::new());
+    let handle = Mutex::new(Some(registry.clone()));
+    let probe = Probe::closing(move |_| drop(handle.lock().unwrap().take()));
+    let subscription = join(&registry, &probe, group("a"));
+    let ada = id("a");
+    finishes(move || {
+        assert_eq!(registry.close_by_identity(&ada), 1);
+        drop(registry);
+    });
+    drop(subscription);
+    assert_eq!(other.closed(), [CloseReason::Shutdown]);
+}

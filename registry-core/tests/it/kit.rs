@@ -1,0 +1,270 @@
+//! What the tests are made of: a sink that records and obeys, outboxes polled by hand, threads that must finish.
+
+use bytes::Bytes;
+use registry_core::{
+    ChannelFilter, CloseReason, Identity, Json, Message, Outbox, OutboxOptions, Registration, RegistryOptions,
+    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Taken, WireFormat,
+};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+pub(crate) type Registry = SubscriberRegistry<u32>;
+
+/// One frame is its body.
+pub(crate) static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    Sent(u32),
+    Closed(CloseReason),
+}
+
+type OnSend = Arc<dyn Fn(u32) -> SendOutcome + Send + Sync>;
+type OnClose = Arc<dyn Fn(CloseReason) + Send + Sync>;
+
+/// A sink that records what happens to it, then does what its test told it to.
+///
+/// The registry contains panics, so that a hook whose assertion fails would go unheard: the probe remembers it, and fails
+/// whoever looks at its events. A panic with the message "on purpose" is none.
+#[derive(Default)]
+pub(crate) struct Probe {
+    events: Mutex<Vec<Event>>,
+    failure: Mutex<Option<String>>,
+    on_send: Mutex<Option<OnSend>>,
+    on_close: Mutex<Option<OnClose>>,
+}
+
+impl Probe {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// A probe whose `send` does this.
+    pub(crate) fn sending(hook: impl Fn(u32) -> SendOutcome + Send + Sync + 'static) -> Arc<Self> {
+        let probe = Self::new();
+        probe.on_send(hook);
+        probe
+    }
+
+    /// A probe whose `close` does this.
+    pub(crate) fn closing(hook: impl Fn(CloseReason) + Send + Sync + 'static) -> Arc<Self> {
+        let probe = Self::new();
+        probe.on_close(hook);
+        probe
+    }
+
+    pub(crate) fn on_send(&self, hook: impl Fn(u32) -> SendOutcome + Send + Sync + 'static) {
+        *self.on_send.lock().unwrap() = Some(Arc::new(hook));
+    }
+
+    pub(crate) fn on_close(&self, hook: impl Fn(CloseReason) + Send + Sync + 'static) {
+        *self.on_close.lock().unwrap() = Some(Arc::new(hook));
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        assert_eq!(*self.failure.lock().unwrap(), None, "an assertion inside the sink failed");
+        self.events.lock().unwrap().clone()
+    }
+
+    pub(crate) fn sent(&self) -> Vec<u32> {
+        let sent = |event: Event| if let Event::Sent(data) = event { Some(data) } else { None };
+        self.events().into_iter().filter_map(sent).collect()
+    }
+
+    pub(crate) fn closed(&self) -> Vec<CloseReason> {
+        let closed = |event: Event| if let Event::Closed(reason) = event { Some(reason) } else { None };
+        self.events().into_iter().filter_map(closed).collect()
+    }
+}
+
+impl Probe {
+    fn run<R>(&self, hook: impl FnOnce() -> R) -> R {
+        catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            if message != "on purpose" {
+                *self.failure.lock().unwrap() = Some(message);
+            }
+            resume_unwind(panic)
+        })
+    }
+}
+
+impl Sink<u32> for Probe {
+    fn send(&self, message: &Arc<Message<u32>>) -> SendOutcome {
+        self.events.lock().unwrap().push(Event::Sent(*message.data()));
+        let hook = self.on_send.lock().unwrap().clone();
+        hook.map_or(SendOutcome::Accepted, |hook| self.run(|| hook(*message.data())))
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.events.lock().unwrap().push(Event::Closed(reason));
+        let hook = self.on_close.lock().unwrap().clone();
+        if let Some(hook) = hook {
+            self.run(|| hook(reason));
+        }
+    }
+}
+
+/// A place in a sink where its thread stops until the test lets it go on.
+pub(crate) struct Stop {
+    arrived: Receiver<()>,
+    go: Sender<()>,
+}
+
+impl Stop {
+    /// The stop, and what a sink calls there. Once the stop is dropped nobody waits any more.
+    pub(crate) fn new() -> (Self, impl Fn() + Send + Sync) {
+        let (arrive, arrived) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
+        let gone = Mutex::new(gone);
+        let wait = move || {
+            let _ = arrive.send(());
+            let _ = gone.lock().unwrap().recv_timeout(PATIENCE);
+        };
+        (Self { arrived, go }, wait)
+    }
+
+    /// Waits until a thread stands there.
+    pub(crate) fn arrived(&self) {
+        self.arrived.recv_timeout(PATIENCE).expect("nobody came to the stop");
+    }
+
+    pub(crate) fn go(&self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+/// Nothing here takes a hundredth of it; it only turns a deadlock into a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `f` on a thread of its own; fails if it deadlocks or panics.
+pub(crate) fn finishes<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    let (done, result) = mpsc::channel();
+    let thread = thread::spawn(move || done.send(f()));
+    let result = result.recv_timeout(PATIENCE).expect("panicked, or waits for ever");
+    thread.join().unwrap().ok();
+    result
+}
+
+/// A registry that encodes JSON, for outboxes.
+pub(crate) fn encoding() -> Registry {
+    encoding_with(RegistryOptions::new())
+}
+
+pub(crate) fn encoding_with(options: RegistryOptions) -> Registry {
+    let registry = Registry::with_options(options);
+    assert!(registry.encode_with(Json));
+    registry
+}
+
+pub(crate) fn capped(limit: usize) -> RegistryOptions {
+    RegistryOptions::new().with_scope_cap(ScopeCap::new(size(limit)))
+}
+
+pub(crate) fn size(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
+}
+
+pub(crate) fn id(value: &str) -> Identity {
+    Identity::new("test", value)
+}
+
+pub(crate) fn group(value: &str) -> Registration {
+    Registration::new().group(id(value))
+}
+
+pub(crate) fn scope(value: &str) -> Registration {
+    Registration::new().scope(id(value))
+}
+
+pub(crate) fn hears(names: &[&str]) -> Registration {
+    Registration::new().filter(ChannelFilter::only(names.iter().copied()))
+}
+
+pub(crate) fn join(registry: &Registry, probe: &Arc<Probe>, registration: Registration) -> Subscription {
+    registry.subscribe_with(probe.clone(), registration).unwrap()
+}
+
+pub(crate) fn open(registry: &Registry, registration: Registration) -> Outbox {
+    registry.open_outbox(&RAW, OutboxOptions::new(), registration).unwrap()
+}
+
+/// An outbox without a bound worth the name.
+pub(crate) fn open_wide(registry: &Registry, registration: Registration) -> Outbox {
+    let options = OutboxOptions::new().with_max_messages(NonZeroUsize::MAX).with_max_bytes(NonZeroUsize::MAX);
+    registry.open_outbox(&RAW, options, registration).unwrap()
+}
+
+/// Raises its flag when it goes, also by a panic: for threads that run until then.
+pub(crate) struct Raise<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Polls once; `None` while there is nothing.
+pub(crate) fn poll(outbox: &mut Outbox) -> Option<Taken> {
+    match outbox.poll_take(&mut Context::from_waker(Waker::noop()), usize::MAX) {
+        Poll::Ready(taken) => Some(taken),
+        Poll::Pending => None,
+    }
+}
+
+/// Why the outbox was ended, if that discarded what it held.
+pub(crate) fn ended(outbox: &mut Outbox) -> Option<CloseReason> {
+    match outbox.poll_discarded(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(reason) => Some(reason),
+        Poll::Pending => None,
+    }
+}
+
+/// Everything that the outbox holds, as numbers.
+pub(crate) fn frames(outbox: &mut Outbox) -> Vec<u32> {
+    match poll(outbox) {
+        Some(Taken::Frames(batch)) => batch.frames.iter().map(number).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn number(frame: &Bytes) -> u32 {
+    std::str::from_utf8(frame).unwrap().parse().unwrap()
+}
+
+/// Counts wake-ups.
+#[derive(Default)]
+pub(crate) struct Wakes(AtomicUsize);
+
+impl Wakes {
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
+        let wakes = Arc::new(Self::default());
+        (wakes.clone(), wakes.into())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs its hook when it is woken, on the waking thread.
+pub(crate) struct OnWake<F>(pub(crate) F);
+
+impl<F: Fn() + Send + Sync> Wake for OnWake<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}

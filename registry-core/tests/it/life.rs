@@ -1,0 +1,176 @@
+//! SUB: the life of a subscription, and the memory it leaves.
+
+use crate::kit::*;
+use registry_core::{ChannelFilter, CloseReason, Registration, Subscription};
+use std::sync::{Arc, Mutex};
+
+#[test]
+fn sub_1_and_cnt_2_a_valid_subscribe_succeeds_and_is_counted() {
+    let registry = encoding();
+    assert!(registry.is_empty());
+    let first = registry.subscribe(Probe::new(), None, None).unwrap();
+    let second = registry.subscribe(Probe::new(), Some(&["a"]), Some("ada")).unwrap();
+    let outbox = open(&registry, group("a"));
+    assert_eq!((registry.len(), registry.clone().len()), (3, 3));
+    assert!(first.id() != second.id() && second.id() != outbox.subscription().id());
+    drop((first, outbox));
+    assert_eq!(registry.len(), 1);
+}
+
+#[test]
+fn sub_2_unsubscribe_is_idempotent_and_touches_nobody_else() {
+    let registry = Registry::with_options(capped(1));
+    let gone = join(&registry, &Probe::new(), Registration::new());
+    gone.unsubscribe();
+    let revoked = join(&registry, &Probe::new(), group("a"));
+    registry.close_by_identity(&id("a"));
+    let evicted = join(&registry, &Probe::new(), scope("s"));
+    // These take the places that became free.
+    let heirs: Vec<_> = (0..4).map(|_| Probe::new()).collect();
+    let _scoped = join(&registry, &heirs[0], scope("s"));
+    let _guards: Vec<_> = heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
+    for dead in [&gone, &revoked, &evicted] {
+        dead.unsubscribe();
+        dead.unsubscribe();
+    }
+    drop((gone, revoked, evicted));
+    assert_eq!(registry.len(), 4);
+    registry.broadcast("c", 1).unwrap();
+    assert!(heirs.iter().all(|heir| heir.events() == [Event::Sent(1)]));
+}
+
+#[test]
+fn sub_3_and_sub_4_after_unsubscribe_nothing_is_sent_and_nothing_closed() {
+    let registry = Registry::new();
+    let probe = Probe::new();
+    let subscription = join(&registry, &probe, group("a"));
+    registry.broadcast("c", 1).unwrap();
+    subscription.unsubscribe();
+    assert_eq!(registry.broadcast("c", 2).unwrap().matched, 0);
+    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    registry.begin_shutdown();
+    drop(registry);
+    assert_eq!(probe.events(), [Event::Sent(1)], "CLO-2 and CLO-3: no close");
+}
+
+#[test]
+fn sub_3_not_even_from_a_broadcast_in_progress() {
+    let registry = Registry::new();
+    let (stop, park) = Stop::new();
+    let stuck = Probe::sending(move |_| {
+        park();
+        registry_core::SendOutcome::Accepted
+    });
+    let _stuck = join(&registry, &stuck, hears(&["stuck"]));
+    let probe = Probe::new();
+    let subscription = join(&registry, &probe, hears(&["c"]));
+    finishes(move || {
+        std::thread::scope(|scope| {
+            scope.spawn(|| registry.broadcast("stuck", 0).unwrap());
+            stop.arrived();
+            assert_eq!(registry.broadcast("c", 1).unwrap().pending, 1, "it waits behind the stuck one");
+            subscription.unsubscribe();
+            stop.go();
+        });
+    });
+    assert_eq!(probe.events(), []);
+}
+
+#[test]
+fn sub_5_one_sink_registered_twice_is_two_subscribers() {
+    let registry = Registry::new();
+    let probe = Probe::new();
+    let first = join(&registry, &probe, group("a"));
+    let _second = join(&registry, &probe, group("a"));
+    registry.broadcast("c", 1).unwrap();
+    first.unsubscribe();
+    registry.broadcast("c", 2).unwrap();
+    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(probe.sent(), [1, 1, 2]);
+    assert_eq!(probe.closed(), [CloseReason::Revoked]);
+}
+
+#[test]
+fn sub_6_dropping_the_guard_unsubscribes_and_leaking_it_is_safe() {
+    let registry = encoding();
+    let probe = Probe::new();
+    drop(join(&registry, &probe, Registration::new()));
+    drop(open(&registry, Registration::new()));
+    assert_eq!((registry.len(), registry.broadcast("c", 1).unwrap().matched), (0, 0));
+    Box::leak(Box::new(join(&registry, &probe, Registration::new())));
+    registry.broadcast("c", 2).unwrap();
+    drop(registry);
+    assert_eq!(probe.events(), [Event::Sent(2), Event::Closed(CloseReason::Shutdown)]);
+}
+
+/// Ends one subscriber in each way there is; afterwards no sink is kept, whether or not a guard is.
+#[test]
+fn sub_7_no_end_keeps_the_sink() {
+    type End = fn(&Registry, &Subscription);
+    let ends: [(&str, End); 5] = [
+        ("unsubscribed", |_, guard| guard.unsubscribe()),
+        ("revoked", |registry, _| assert_eq!(registry.close_by_identity(&id("a")), 1)),
+        ("evicted", |registry, _| drop(join(registry, &Probe::new(), scope("s")))),
+        ("failed", |registry, _| assert_eq!(registry.broadcast("c", 1).unwrap().failed, 1)),
+        ("shut down", |registry, _| assert_eq!(registry.begin_shutdown(), 1)),
+    ];
+    for (name, end) in ends {
+        let registry = Registry::with_options(capped(1));
+        let probe = Probe::sending(|_| registry_core::SendOutcome::Failed);
+        let guard = join(&registry, &probe, scope("s").group(id("a")).filter(ChannelFilter::only(["c"])));
+        let weak = Arc::downgrade(&probe);
+        drop(probe);
+        end(&registry, &guard);
+        assert!(weak.upgrade().is_none(), "{name}: the sink is kept");
+        let stats = registry.stats();
+        assert_eq!((stats.subscribers, stats.channels.len()), (0, 0), "{name}");
+    }
+}
+
+#[test]
+fn sub_7_a_sink_revoked_while_it_is_stuck_goes_when_it_returns() {
+    let registry = Registry::new();
+    let (stop, park) = Stop::new();
+    let stuck = Probe::sending(move |_| {
+        park();
+        registry_core::SendOutcome::Accepted
+    });
+    let weak = Arc::downgrade(&stuck);
+    let _guard = join(&registry, &stuck, group("a"));
+    drop(stuck);
+    finishes(move || {
+        std::thread::scope(|scope| {
+            scope.spawn(|| registry.broadcast("c", 0).unwrap());
+            stop.arrived();
+            assert_eq!(registry.close_by_identity(&id("a")), 1);
+            stop.go();
+        });
+    });
+    assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn sub_7_memory_returns_to_where_it_was() {
+    const CROWD: usize = 10_000;
+    let registry = encoding_with(capped(4));
+    let come_and_go = |crowd: usize| {
+        let outboxes = Mutex::new(Vec::new());
+        let guards: Vec<_> = (0..crowd)
+            .map(|n| {
+                let names = ChannelFilter::only([format!("channel-{n}"), "all".to_owned()]);
+                let registration = scope(&format!("s-{}", n / 2)).group(id(&format!("g-{n}"))).group(id("all"));
+                let registration = registration.filter(names);
+                outboxes.lock().unwrap().push(open(&registry, registration.clone()));
+                join(&registry, &Probe::new(), registration)
+            })
+            .collect();
+        assert_eq!(registry.broadcast("all", 1).unwrap().accepted, 2 * crowd);
+        assert_eq!(registry.close_by_identity(&id("g-0")), 2);
+        drop((guards, outboxes));
+        assert!(registry.is_empty());
+    };
+    come_and_go(1);
+    let grown = allocation_counter::measure(|| come_and_go(CROWD));
+    assert!(grown.bytes_max > 1_000 * CROWD as u64, "the measure sees nothing: {grown:?}");
+    assert!(grown.bytes_current < 32 << 10, "memory was kept: {grown:?}");
+}

@@ -1,0 +1,20 @@
+//! Tests of the registry through its public face. Each is named after the requirement it proves.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
+mod admission;
+mod caps;
+mod cost;
+mod delivery;
+mod dependencies;
+mod drain;
+mod filter;
+mod isolation;
+mod kit;
+mod life;
+mod overflow;
+mod progress;
+mod queue;
+mod reentry;
+mod revocation;
+mod threads;

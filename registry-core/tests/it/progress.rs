@@ -1,0 +1,179 @@
+//! PRG, QUE-2 and QUE-3: a foreign sink that does not return delays nobody, and what waits behind it is bounded.
+
+use crate::kit::*;
+use registry_core::{CloseReason, Registration, RegistryOptions, SendOutcome, Taken};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::thread;
+
+/// A sink that is stuck in `send` on a thread of its own, while `meanwhile` runs.
+fn while_stuck(options: RegistryOptions, meanwhile: impl FnOnce(&Registry, &Probe) + Send + 'static) {
+    finishes(move || {
+        let registry = encoding_with(options);
+        let (stop, park) = Stop::new();
+        let stuck = Probe::sending(move |n| {
+            if n == 0 {
+                park();
+            }
+            SendOutcome::Accepted
+        });
+        let _stuck = join(&registry, &stuck, group("stuck"));
+        thread::scope(|scope| {
+            scope.spawn(|| registry.broadcast("c", 0).unwrap());
+            stop.arrived();
+            meanwhile(&registry, &stuck);
+            drop(stop);
+        });
+    });
+}
+
+#[test]
+fn prg_1_a_revocation_completes_while_another_sink_is_stuck() {
+    while_stuck(RegistryOptions::new(), |registry, stuck| {
+        let probe = Probe::new();
+        let _probe = join(registry, &probe, group("a"));
+        let mut outbox = open(registry, group("a"));
+        registry.broadcast("c", 1).unwrap();
+        assert_eq!(registry.close_by_identity(&id("a")), 2);
+        assert_eq!(probe.events(), [Event::Closed(CloseReason::Revoked)], "its message waited behind the stuck one");
+        assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+        assert_eq!(stuck.closed(), []);
+    });
+}
+
+#[test]
+fn prg_2_a_revocation_completes_while_the_revoked_sink_is_stuck() {
+    while_stuck(RegistryOptions::new(), |registry, stuck| {
+        assert_eq!(registry.close_by_identity(&id("stuck")), 1);
+        assert_eq!(stuck.events(), [Event::Sent(0), Event::Closed(CloseReason::Revoked)]);
+    });
+}
+
+#[test]
+fn prg_3_and_que_2_a_broadcast_waits_for_no_stuck_sink_and_outboxes_get_it_at_once() {
+    while_stuck(RegistryOptions::new(), |registry, stuck| {
+        let probe = Probe::new();
+        let guard = join(registry, &probe, Registration::new());
+        let mut outbox = open(registry, Registration::new());
+        let report = registry.broadcast("c", 1).unwrap();
+        assert_eq!((report.matched, report.accepted, report.pending), (3, 1, 2));
+        assert_eq!((frames(&mut outbox), probe.sent(), stuck.sent()), (vec![1], vec![], vec![0]));
+        // Everything else works too.
+        guard.unsubscribe();
+        assert_eq!(registry.stats().subscribers, 2);
+        assert_eq!(registry.begin_shutdown(), 2);
+    });
+}
+
+#[test]
+fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_goes_on() {
+    let probe = Probe::new();
+    let seen = probe.clone();
+    while_stuck(RegistryOptions::new(), move |registry, _| {
+        let guard = join(registry, &seen, Registration::new());
+        (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().pending, 2));
+        Box::leak(Box::new(guard)); // it must outlive the stop
+    });
+    assert_eq!(probe.sent(), [1, 2, 3]);
+}
+
+#[test]
+fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
+    while_stuck(RegistryOptions::new().with_max_waiting_broadcasts(10), |registry, _| {
+        let mut outbox = open(registry, Registration::new());
+        let reports: Vec<_> = (1..=30).map(|n| registry.broadcast("c", n).unwrap()).collect();
+        assert!(reports[..10].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 1, 0)));
+        assert!(reports[10..].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 0, 1)));
+        assert_eq!(registry.stats().dropped, 20);
+        assert_eq!(frames(&mut outbox).len(), 30, "outboxes get them all the same");
+    });
+}
+
+#[test]
+fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
+    while_stuck(RegistryOptions::new(), |registry, stuck| {
+        let stay = Probe::new();
+        let stayer = join(registry, &stay, Registration::new());
+        let churn = |rounds: usize| {
+            for _ in 0..rounds {
+                let guards: Vec<_> = (0..3).map(|_| join(registry, &Probe::new(), hears(&["a", "b"]))).collect();
+                drop(guards);
+            }
+        };
+        churn(1_000);
+        let grown = allocation_counter::measure(|| churn(20_000));
+        assert!(grown.bytes_current < 1 << 20, "the log grows: {grown:?}");
+        assert_eq!(registry.broadcast("c", 1).unwrap().pending, 2);
+        stayer.unsubscribe();
+        assert_eq!((stay.events(), stuck.sent()), (vec![], vec![0]));
+    });
+}
+
+#[test]
+fn que_3_who_left_behind_a_stuck_sink_costs_nothing_afterwards() {
+    finishes(|| {
+        let registry = Registry::new();
+        let (stop, park) = Stop::new();
+        let stuck = Probe::sending(move |n| {
+            if n == 0 {
+                park();
+            }
+            SendOutcome::Accepted
+        });
+        let _stuck = join(&registry, &stuck, Registration::new());
+        let crowd: Vec<_> = (0..50).map(|_| join(&registry, &Probe::new(), Registration::new())).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| registry.broadcast("c", 0).unwrap());
+            stop.arrived();
+            drop(crowd);
+            stop.go();
+        });
+        let before = registry.stats().visits;
+        assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 1);
+        assert_eq!(registry.stats().visits - before, 1, "it went past some who had left");
+        assert_eq!(stuck.sent(), [0, 1]);
+    });
+}
+
+#[test]
+fn que_3_compaction_keeps_the_order_of_what_stays() {
+    let (stayed, gone) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (keep, leave) = (stayed.clone(), gone.clone());
+    while_stuck(RegistryOptions::new(), move |registry, _| {
+        for n in 1..=1_500 {
+            // Places and channel numbers are used again and again, now and then by one who stays.
+            let goes = Probe::new();
+            let name = format!("{n}");
+            let guard = join(registry, &goes, hears(&[&name]));
+            registry.broadcast(&name, n).unwrap();
+            drop(guard);
+            assert_eq!(Arc::strong_count(&goes), 1, "the log keeps the sink");
+            leave.lock().unwrap().push(goes);
+            if n % 100 == 0 {
+                let stays = Probe::new();
+                Box::leak(Box::new(join(registry, &stays, Registration::new())));
+                keep.lock().unwrap().push((stays, n + 1));
+            }
+        }
+    });
+    assert!(gone.lock().unwrap().iter().all(|probe| probe.events().is_empty()));
+    let stayed = stayed.lock().unwrap();
+    assert_eq!(stayed.len(), 15);
+    for (probe, from) in stayed.iter() {
+        assert_eq!(probe.sent(), (*from..=1_500).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn del_1_coming_and_going_on_the_way_to_the_sinks_costs_them_nothing() {
+    let registry = encoding();
+    let probe = Probe::new();
+    let _probe = join(&registry, &probe, Registration::new());
+    let mut outbox = open(&registry, Registration::new());
+    // Owners are woken before sinks are served.
+    let inner = registry.clone();
+    let waker = Waker::from(Arc::new(OnWake(move || drop(join(&inner, &Probe::new(), Registration::new())))));
+    assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 2);
+    assert_eq!((probe.sent(), registry.len()), (vec![1], 2));
+}

@@ -1,0 +1,397 @@
+//! RE: sinks that call the registry from inside their callbacks.
+
+use crate::kit::*;
+use registry_core::{CloseReason, Message, Registration, SendOutcome, Sink, Subscription};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+/// Guards made inside callbacks.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Subscription>>>);
+
+impl Kept {
+    fn keep(&self, subscription: Subscription) {
+        self.0.lock().unwrap().push(subscription);
+    }
+}
+
+/// Calls every operation of the registry once.
+fn everything(registry: &Registry) {
+    let subscription = join(registry, &Probe::new(), group("inner"));
+    let mut outbox = open(registry, group("inner"));
+    let admitted = registry.begin().admit(Probe::new(), scope("inner")).unwrap();
+    registry.broadcast("inner", 99).unwrap();
+    assert_eq!(frames(&mut outbox), [99]);
+    assert!(registry.len() >= 3 && registry.stats().subscribers >= 3 && !registry.is_empty());
+    subscription.unsubscribe();
+    assert_eq!(registry.close_by_identity(&id("inner")), 2);
+    admitted.unsubscribe();
+    drop(registry.begin());
+    drop(registry.drained());
+}
+
+/// A sink whose destructor calls the registry.
+struct Farewell(Registry, Arc<AtomicUsize>);
+
+impl Sink<u32> for Farewell {
+    fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
+        SendOutcome::Accepted
+    }
+
+    fn close(&self, _: CloseReason) {}
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        everything(&self.0);
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn re_1_every_operation_inside_send_close_and_drop() {
+    finishes(|| {
+        let registry = encoding_with(capped(1));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let busy = Probe::new();
+        let (inner, called) = (registry.clone(), calls.clone());
+        busy.on_send(move |n| {
+            if n < 99 {
+                everything(&inner);
+                called.fetch_add(1, Ordering::SeqCst);
+            }
+            SendOutcome::Accepted
+        });
+        let (inner, called) = (registry.clone(), calls.clone());
+        busy.on_close(move |_| {
+            everything(&inner);
+            called.fetch_add(1, Ordering::SeqCst);
+        });
+        let farewell = || Farewell(registry.clone(), calls.clone());
+        let _busy = join(&registry, &busy, group("a"));
+        let dropped = registry.subscribe(farewell(), None, None).unwrap();
+        let _revoked = registry.subscribe_with(farewell(), group("a")).unwrap();
+        let _evicted = registry.subscribe_with(farewell(), scope("s")).unwrap();
+
+        registry.broadcast("c", 1).unwrap();
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        drop(dropped);
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+        let _evicting = join(&registry, &Probe::new(), scope("s"));
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
+        assert_eq!(registry.close_by_identity(&id("a")), 2);
+        assert_eq!((calls.load(Ordering::SeqCst), registry.len()), (5, 1));
+    });
+}
+
+#[test]
+fn re_1_shutdown_inside_a_send() {
+    finishes(|| {
+        let registry = Registry::new();
+        let inner = registry.clone();
+        let probe = Probe::sending(move |_| {
+            assert_eq!(inner.begin_shutdown(), 2);
+            SendOutcome::Accepted
+        });
+        let other = Probe::new();
+        let _probe = join(&registry, &probe, Registration::new());
+        let _other = join(&registry, &other, Registration::new());
+        registry.broadcast("c", 1).unwrap();
+        assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Shutdown)]);
+        assert_eq!(other.closed(), [CloseReason::Shutdown]);
+    });
+}
+
+#[test]
+fn re_1_and_sub_3_a_sink_unsubscribes_itself_and_another_inside_its_send() {
+    let registry = Registry::new();
+    let kept = Kept::default();
+    let all: Vec<_> = (0..3).map(|_| Probe::new()).collect();
+    for probe in &all {
+        let guards = kept.0.clone();
+        probe.on_send(move |_| {
+            let guards = std::mem::take(&mut *guards.lock().unwrap());
+            guards.iter().for_each(Subscription::unsubscribe);
+            SendOutcome::Accepted
+        });
+        kept.keep(join(&registry, probe, Registration::new()));
+    }
+    let report = registry.broadcast("c", 1).unwrap();
+    assert_eq!((report.accepted, report.ended), (1, 2), "a send began after its unsubscribe returned");
+    assert_eq!(all.iter().map(|probe| probe.events().len()).sum::<usize>(), 1);
+    assert_eq!(registry.len(), 0);
+}
+
+#[test]
+fn re_3_a_subscriber_made_inside_a_delivery_misses_that_broadcast() {
+    let registry = Registry::new();
+    let (kept, newcomer) = (Kept::default(), Probe::new());
+    let (inner, keep, new) = (registry.clone(), kept.clone(), newcomer.clone());
+    let probe = Probe::sending(move |n| {
+        if n == 1 {
+            keep.keep(join(&inner, &new, Registration::new()));
+        }
+        SendOutcome::Accepted
+    });
+    let _probe = join(&registry, &probe, Registration::new());
+    registry.broadcast("c", 1).unwrap();
+    registry.broadcast("c", 2).unwrap();
+    assert_eq!((probe.sent(), newcomer.sent()), (vec![1, 2], vec![2]));
+}
+
+#[test]
+fn re_4_a_broadcast_makes_no_more_sends_than_there_were_subscribers() {
+    let registry = Registry::new();
+    let (kept, sends) = (Kept::default(), Arc::new(AtomicUsize::new(0)));
+    fn breeder(registry: &Registry, kept: &Kept, sends: &Arc<AtomicUsize>) -> Subscription {
+        let (inner, keep, count) = (registry.clone(), kept.clone(), sends.clone());
+        let probe = Probe::sending(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            keep.keep(breeder(&inner, &keep, &count));
+            SendOutcome::Accepted
+        });
+        join(registry, &probe, Registration::new())
+    }
+    for _ in 0..3 {
+        kept.keep(breeder(&registry, &kept, &sends));
+    }
+    for (round, expected) in [3, 6, 12].into_iter().enumerate() {
+        let before = sends.load(Ordering::SeqCst);
+        assert_eq!(registry.broadcast("c", 1).unwrap().matched, expected);
+        assert_eq!(sends.load(Ordering::SeqCst) - before, expected, "round {round}");
+    }
+}
+
+#[test]
+fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_send() {
+    let registry = encoding();
+    let others: Vec<_> = (0..4).map(|_| Probe::new()).collect();
+    let probe = Probe::new();
+    let (inner, seen, this) = (registry.clone(), others.clone(), Arc::downgrade(&probe));
+    probe.on_send(move |_| {
+        assert_eq!(inner.close_by_identity(&id("a")), 6);
+        assert_eq!(inner.len(), 0);
+        assert!(seen.iter().all(|other| other.closed() == [CloseReason::Revoked]), "REV-1 holds at once");
+        assert_eq!(this.upgrade().unwrap().closed(), [], "its own send has not ended");
+        SendOutcome::Accepted
+    });
+    // On both sides of the sending one, whatever the order of the delivery.
+    let mut guards: Vec<_> = others[..2].iter().map(|other| join(&registry, other, group("a"))).collect();
+    guards.push(join(&registry, &probe, group("a")));
+    guards.extend(others[2..].iter().map(|other| join(&registry, other, group("a"))));
+    let mut outbox = open(&registry, group("a"));
+
+    registry.broadcast("c", 1).unwrap();
+    assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
+    assert!(others.iter().all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked))));
+    assert!(others.iter().any(|other| other.sent().is_empty()), "REV-2: a send began after the revocation");
+    assert!(frames(&mut outbox).is_empty(), "REV-3");
+}
+
+#[test]
+fn re_5_a_send_that_revokes_itself_and_fails_is_closed_once() {
+    for outcome in [SendOutcome::Failed, SendOutcome::Lagged, SendOutcome::Closed, SendOutcome::Dropped] {
+        let registry = Registry::new();
+        let inner = registry.clone();
+        let probe = Probe::sending(move |_| {
+            assert_eq!(inner.close_by_identity(&id("a")), 1);
+            assert_eq!(inner.close_by_identity(&id("a")), 0);
+            outcome
+        });
+        let _probe = join(&registry, &probe, group("a"));
+        registry.broadcast("c", 1).unwrap();
+        assert_eq!(probe.closed(), [CloseReason::Revoked]);
+        assert_eq!(registry.stats().ended.values().sum::<u64>(), 1);
+    }
+}
+
+#[test]
+fn re_6_revocations_inside_closes_add_up() {
+    let registry = Registry::new();
+    let nested = Arc::new(AtomicUsize::new(0));
+    let probes: Vec<_> = (0..30)
+        .map(|_| {
+            let (inner, nested) = (registry.clone(), nested.clone());
+            Probe::closing(move |_| {
+                for name in ["a", "b", "c"] {
+                    nested.fetch_add(inner.close_by_identity(&id(name)), Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    let names = ["a", "b", "c"];
+    let _guards: Vec<_> =
+        probes.iter().enumerate().map(|(n, probe)| join(&registry, probe, group(names[n % 3]))).collect();
+    let counted = registry.close_by_identity(&id("a"));
+    assert_eq!((counted, counted + nested.load(Ordering::SeqCst)), (10, 30));
+    assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
+}
+
+#[test]
+fn re_6_and_rev_1_a_revocation_inside_a_close_tells_before_it_returns() {
+    let registry = Registry::new();
+    let (inner, last) = (registry.clone(), Probe::new());
+    let seen = last.clone();
+    let middle = Probe::closing(move |_| {
+        assert_eq!(inner.close_by_identity(&id("last")), 1);
+        assert_eq!(seen.closed(), [CloseReason::Revoked]);
+    });
+    let (inner, seen) = (registry.clone(), middle.clone());
+    let first = Probe::closing(move |_| {
+        assert_eq!(inner.close_by_identity(&id("middle")), 1);
+        assert_eq!(seen.closed(), [CloseReason::Revoked]);
+    });
+    let _guards = [(&first, "first"), (&middle, "middle"), (&last, "last")]
+        .map(|(probe, name)| join(&registry, probe, group(name)));
+    assert_eq!(registry.close_by_identity(&id("first")), 1);
+    assert_eq!([first.closed(), last.closed()], [[CloseReason::Revoked]; 2]);
+}
+
+#[test]
+fn re_6_a_chain_of_revocations_10_000_long_ends() {
+    const LENGTH: usize = 10_000;
+    let (counted, probes) = finishes(|| {
+        let registry = Registry::new();
+        let nested = Arc::new(AtomicUsize::new(0));
+        let probes: Vec<_> = (0..LENGTH)
+            .map(|n| {
+                let (inner, nested) = (registry.clone(), nested.clone());
+                Probe::closing(move |_| {
+                    nested.fetch_add(inner.close_by_identity(&id(&format!("{}", n + 1))), Ordering::SeqCst);
+                })
+            })
+            .collect();
+        let guards: Vec<_> =
+            probes.iter().enumerate().map(|(n, probe)| join(&registry, probe, group(&format!("{n}")))).collect();
+        let counted = registry.close_by_identity(&id("0")) + nested.load(Ordering::SeqCst);
+        drop(guards);
+        (counted, probes)
+    });
+    assert_eq!(counted, LENGTH);
+    assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
+}
+
+#[test]
+fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
+    struct Link(#[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>, Arc<AtomicUsize>);
+    impl Sink<u32> for Link {
+        fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
+            SendOutcome::Accepted
+        }
+        fn close(&self, _: CloseReason) {}
+    }
+    impl Drop for Link {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let count = dropped.clone();
+    finishes(move || {
+        let registry = Registry::new();
+        let mut first = None;
+        for _ in 0..10_000 {
+            first = Some(registry.subscribe(Link(first.take(), count.clone()), None, None).unwrap());
+        }
+        drop(first);
+        assert!(registry.is_empty());
+    });
+    assert_eq!(dropped.load(Ordering::SeqCst), 10_000);
+}
+
+#[test]
+fn re_7_a_subscribe_inside_close_is_active_and_counted() {
+    let registry = Registry::new();
+    let (kept, newcomer) = (Kept::default(), Probe::new());
+    let (inner, keep, new) = (registry.clone(), kept.clone(), newcomer.clone());
+    let probe = Probe::closing(move |_| keep.keep(join(&inner, &new, group("a"))));
+    let _probe = join(&registry, &probe, group("a"));
+    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!((registry.len(), newcomer.closed()), (1, vec![]), "REV-9: it was begun afterwards");
+    registry.broadcast("c", 1).unwrap();
+    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(newcomer.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
+}
+
+#[test]
+fn re_8_the_cap_holds_when_the_evicted_come_back() {
+    let registry = Registry::with_options(capped(2));
+    let (kept, back) = (Kept::default(), Probe::new());
+    let mut probes = Vec::new();
+    for _ in 0..6 {
+        let (inner, keep, new) = (registry.clone(), kept.clone(), back.clone());
+        let probe = Probe::closing(move |_| {
+            keep.keep(join(&inner, &new, scope("s")));
+            assert!(inner.len() <= 2);
+        });
+        kept.keep(join(&registry, &probe, scope("s")));
+        assert!(registry.len() <= 2);
+        probes.push(probe);
+    }
+    assert_eq!(registry.len(), 2);
+    assert!(probes.iter().chain([&back]).flat_map(|probe| probe.closed()).all(|why| why == CloseReason::Evicted));
+    // 6 + one for each first eviction were subscribed, 2 remain.
+    let returned = probes.iter().map(|probe| probe.closed().len()).sum::<usize>();
+    assert_eq!(returned + back.closed().len(), 6 + returned - 2);
+}
+
+#[test]
+fn re_8_two_sinks_evict_each_other_for_thousands_of_rounds_on_one_stack() {
+    const ROUNDS: usize = 20_000;
+    let closes = finishes(|| {
+        let registry = Registry::with_options(capped(1));
+        let (kept, rounds) = (Kept::default(), Arc::new(AtomicUsize::new(0)));
+        let pair = [Probe::new(), Probe::new()];
+        for (probe, other) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
+            let (inner, keep, count, other): (_, _, _, Weak<Probe>) =
+                (registry.clone(), kept.clone(), rounds.clone(), Arc::downgrade(other));
+            probe.on_close(move |_| {
+                if count.fetch_add(1, Ordering::SeqCst) < ROUNDS {
+                    keep.keep(join(&inner, &other.upgrade().unwrap(), scope("s")));
+                    assert_eq!(inner.len(), 1);
+                }
+            });
+        }
+        kept.keep(join(&registry, &pair[0], scope("s")));
+        kept.keep(join(&registry, &pair[1], scope("s")));
+        assert_eq!(registry.len(), 1);
+        pair[0].closed().len() + pair[1].closed().len()
+    });
+    assert_eq!(closes, ROUNDS + 1);
+}
+
+#[test]
+fn cnt_3_len_inside_close_excludes_all_that_were_claimed() {
+    let registry = Registry::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (inner, lens) = (registry.clone(), seen.clone());
+    let probe = Probe::closing(move |_| lens.lock().unwrap().push(inner.len()));
+    let guards: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("a"))).collect();
+    let _other = join(&registry, &Probe::new(), group("b"));
+    assert_eq!(registry.close_by_identity(&id("a")), 5);
+    assert_eq!(*seen.lock().unwrap(), [1; 5], "REV-8: all leave the table before the first close runs");
+    drop(guards);
+}
+
+#[test]
+fn ord_2_a_broadcast_inside_a_delivery_arrives_after_the_outer_one_everywhere() {
+    let registry = encoding();
+    let inner = registry.clone();
+    let nesting = Probe::sending(move |n| {
+        if n < 4 {
+            let report = inner.broadcast("c", n + 1).unwrap();
+            assert_eq!((report.matched, report.accepted, report.pending), (4, 1, 3), "the outer call delivers it");
+        }
+        SendOutcome::Accepted
+    });
+    let plain = [Probe::new(), Probe::new()];
+    let _first = join(&registry, &plain[0], Registration::new());
+    let _nesting = join(&registry, &nesting, Registration::new());
+    let _last = join(&registry, &plain[1], Registration::new());
+    let mut outbox = open(&registry, Registration::new());
+    registry.broadcast("c", 1).unwrap();
+    for probe in plain.iter().chain([&nesting]) {
+        assert_eq!(probe.sent(), [1, 2, 3, 4]);
+    }
+    assert_eq!(frames(&mut outbox), [1, 2, 3, 4]);
+}

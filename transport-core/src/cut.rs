@@ -1,0 +1,137 @@
+//! How a connection is cut whose peer does not read (REV-11).
+//!
+//! A stream that was ended gets its farewell from its owner. But an owner can only write as fast as the peer reads, and an
+//! HTTP server does not even ask the owner while its buffers are full. So at the end of a stream, whoever ends it, a
+//! deadline starts here, and it ends in a reset that needs nobody's cooperation.
+
+use crate::socket::Socket;
+use futures_util::future::{AbortHandle, Abortable};
+use registry_core::{CloseReason, Outbox};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+
+tokio::task_local! {
+    /// The HTTP/2 stream whose future is being polled.
+    pub(crate) static STREAM: Stream;
+}
+
+/// One HTTP/2 stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    abort: AbortHandle,
+    alive: Weak<()>,
+}
+
+/// Which way a connection's bytes go, and so what a revocation can do to a peer that does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Path {
+    /// Our listener accepted the socket and nobody shares it: it is reset at the deadline, whatever is queued.
+    Owned,
+    /// A stream of an HTTP/2 connection on our listener: the stream is reset at the deadline, the connection goes on.
+    Stream,
+    /// Another server's connection: the owner is told to stop, and no more can be done.
+    Portable,
+}
+
+/// The means to cut one request's connection. [`Server`](crate::Server) puts it into the extensions of each request.
+#[derive(Clone)]
+pub(crate) struct Cut {
+    target: Target,
+    shared: Arc<Cutter>,
+}
+
+#[derive(Clone)]
+enum Target {
+    Socket(Weak<Socket>),
+    Stream(Stream),
+}
+
+/// What the cuts of one server have in common.
+pub(crate) struct Cutter {
+    pub(crate) deadline: Duration,
+    pub(crate) runtime: Handle,
+    pub(crate) resets: Arc<AtomicU64>,
+}
+
+impl Cut {
+    pub(crate) fn socket(socket: &Arc<Socket>, shared: Arc<Cutter>) -> Self {
+        Self { target: Target::Socket(Arc::downgrade(socket)), shared }
+    }
+
+    pub(crate) fn stream(stream: Stream, shared: Arc<Cutter>) -> Self {
+        Self { target: Target::Stream(stream), shared }
+    }
+
+    pub(crate) fn path(&self) -> Path {
+        match self.target {
+            Target::Socket(_) => Path::Owned,
+            Target::Stream(_) => Path::Stream,
+        }
+    }
+
+    /// Has the connection of this outbox cut when its subscriber was ended by force and is not gone at the deadline.
+    pub(crate) fn watch(self, outbox: &Outbox) {
+        outbox.on_end(move |reason| {
+            // A draining end has the deadline of the drain; who ended by itself is going.
+            if reason.discards() && reason != CloseReason::Unsubscribed {
+                self.start();
+            }
+        });
+    }
+
+    fn start(&self) {
+        let shared = self.shared.clone();
+        match self.target.clone() {
+            Target::Socket(socket) => {
+                let Some(socket) = socket.upgrade() else { return };
+                // From here on the socket is held to the deadline, unless the peer is done before: else the kernel would
+                // go on offering what it has to a peer that reads when it likes.
+                self.shared.runtime.spawn(async move {
+                    if timeout(shared.deadline, socket.peer_ended()).await.is_err() {
+                        shared.resets.fetch_add(1, Ordering::Relaxed);
+                    }
+                    socket.reset();
+                });
+            }
+            Target::Stream(stream) => {
+                self.shared.runtime.spawn(async move {
+                    sleep(shared.deadline).await;
+                    if stream.alive.strong_count() > 0 {
+                        shared.resets.fetch_add(1, Ordering::Relaxed);
+                        stream.abort.abort();
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cut").field(&self.path()).finish()
+    }
+}
+
+/// Runs the streams of HTTP/2 connections, each so that it can be aborted, which resets it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streams;
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let (abort, registration) = AbortHandle::new_pair();
+        let alive = Arc::new(());
+        let this = Stream { abort, alive: Arc::downgrade(&alive) };
+        tokio::spawn(STREAM.scope(this, async move {
+            let _alive = alive;
+            Abortable::new(stream, registration).await
+        }));
+    }
+}

@@ -1,0 +1,422 @@
+//! An HTTP server for long streams: bounded in every way that a peer could exploit, and able to end.
+
+use crate::Refusal;
+use crate::cut::{Cut, Cutter, STREAM, Streams};
+use crate::socket::{Io, Socket, Sockets};
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::{StatusCode, Version};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use registry_core::SubscriberRegistry;
+use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+
+/// Connections that the kernel may hold before they are accepted: a herd that comes back at once fits in.
+const BACKLOG: u32 = 4096;
+/// How long to wait when the process is out of descriptors.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// How long a refused connection may take to read its answer.
+const REFUSAL: Duration = Duration::from_secs(1);
+
+/// What hyper may hold for one HTTP/1 connection on top of the outbox, and the longest request head (QUE-3).
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How often an HTTP/2 connection is asked whether it is alive, and how long the answer may take.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+retry-after: 1\r\nconnection: close\r\n\r\n{\"error\":\"too many connections: come back in a second\"}";
+
+/// What a [`Server`] can be told. Durations are upper bounds.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    close_deadline: Duration,
+    drain_deadline: Duration,
+    head_timeout: Duration,
+    user_timeout: Duration,
+    max_connections: Option<NonZeroUsize>,
+}
+
+impl ServerOptions {
+    /// Creates the defaults: `close_deadline` 2 s, `drain_deadline` 10 s, request heads within 10 s, unacknowledged data for
+    /// 30 s at most, no limit on connections.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            close_deadline: Duration::from_secs(2),
+            drain_deadline: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
+            user_timeout: Duration::from_secs(30),
+            max_connections: None,
+        }
+    }
+
+    /// Sets when the connection of an ended subscriber is reset whose peer did not go (REV-11); 2 s by default: a
+    /// farewell crosses the slowest link in that time.
+    #[must_use]
+    pub fn with_close_deadline(mut self, deadline: Duration) -> Self {
+        self.close_deadline = deadline;
+        self
+    }
+
+    /// Sets how long a shutdown waits for streams to flush; 10 s by default, what orchestrators grant before they kill.
+    #[must_use]
+    pub fn with_drain_deadline(mut self, deadline: Duration) -> Self {
+        self.drain_deadline = deadline;
+        self
+    }
+
+    /// Sets how long the head of a request may take, from the connection or from the former response; 10 s by default.
+    #[must_use]
+    pub fn with_head_timeout(mut self, timeout: Duration) -> Self {
+        self.head_timeout = timeout;
+        self
+    }
+
+    /// Sets how long sent data may stay unacknowledged before the kernel gives the peer up (`TCP_USER_TIMEOUT`, on Linux);
+    /// 30 s by default. With the keep-alives of the transports, a pulled cable is noticed within their period and this.
+    #[must_use]
+    pub fn with_user_timeout(mut self, timeout: Duration) -> Self {
+        self.user_timeout = timeout;
+        self
+    }
+
+    /// Limits the connections; more are answered `503` with `Retry-After` and closed. No limit by default: the process's
+    /// limit on descriptors is one.
+    #[must_use]
+    pub fn with_max_connections(mut self, connections: NonZeroUsize) -> Self {
+        self.max_connections = Some(connections);
+        self
+    }
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Serves an axum router on a TCP listener, for applications whose responses do not end by themselves.
+///
+/// What it adds to `axum::serve`: it can reset the connection of a peer that does not read (REV-11), also under TLS and, by
+/// streams, over HTTP/2; it bounds request heads and connections; and it ends, whatever its clients do (DRN-3).
+///
+/// # Examples
+/// ```no_run
+/// use axum::Router;
+/// use registry_core::SubscriberRegistry;
+/// use transport_core::{Server, ServerOptions};
+///
+/// # async fn example() -> std::io::Result<()> {
+/// let registry = SubscriberRegistry::<String>::new();
+/// let app = Router::new(); // .route("/events", sse(&live))
+/// let server = Server::bind("127.0.0.1:3000", ServerOptions::new()).await?;
+/// println!("listening on http://{}", server.local_addr()?);
+/// server.run(app, &registry, async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    options: ServerOptions,
+    metrics: ServerMetrics,
+}
+
+/// The counts of a server; a cheap clone that reads the same counts while it runs.
+#[derive(Debug, Clone)]
+pub struct ServerMetrics {
+    sockets: Arc<Sockets>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    slow_heads: AtomicU64,
+    panics: AtomicU64,
+    resets: Arc<AtomicU64>,
+}
+
+impl ServerMetrics {
+    /// Returns the number of open connections.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Returns how many connections were accepted, those that were refused included.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.counts.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many connections were refused because of the limit.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.counts.refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many connections were closed because the head of a request did not come in time.
+    #[must_use]
+    pub fn slow_heads(&self) -> u64 {
+        self.counts.slow_heads.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many handlers panicked; each was answered `500`.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.counts.panics.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many connections and streams were reset because their peer did not go by itself.
+    #[must_use]
+    pub fn resets(&self) -> u64 {
+        self.counts.resets.load(Ordering::Relaxed)
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Subscribers that were told of the shutdown.
+    pub told: usize,
+    /// Connections that had to be reset at the deadline.
+    pub reset: usize,
+}
+
+/// What the connections of one server share.
+struct Shared {
+    app: Router,
+    http: Builder<Streams>,
+    cutter: Arc<Cutter>,
+    options: ServerOptions,
+    counts: Arc<Counts>,
+}
+
+impl Server {
+    /// Binds a listener.
+    ///
+    /// # Errors
+    /// Those of the operating system: the address is in use, is not this machine's, or needs a privilege.
+    pub async fn bind(address: impl ToSocketAddrs, options: ServerOptions) -> io::Result<Self> {
+        let mut error = io::Error::new(io::ErrorKind::InvalidInput, "the address resolves to nothing");
+        for address in lookup_host(address).await? {
+            match listen(address) {
+                Ok(listener) => return Ok(Self::from_listener(listener, options)),
+                Err(failed) => error = failed,
+            }
+        }
+        Err(error)
+    }
+
+    /// Takes a listener that was bound elsewhere.
+    #[must_use]
+    pub fn from_listener(listener: TcpListener, options: ServerOptions) -> Self {
+        let metrics = ServerMetrics { sockets: Arc::default(), counts: Arc::default() };
+        Self { listener, options, metrics }
+    }
+
+    /// Returns the address that it listens on.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Returns the counts, to be read while the server runs.
+    #[must_use]
+    pub fn metrics(&self) -> ServerMetrics {
+        self.metrics.clone()
+    }
+
+    /// Serves until `shutdown` completes, then ends within the drain deadline.
+    ///
+    /// The end: the listener closes, the registry [begins its shutdown](SubscriberRegistry::begin_shutdown), streams flush and
+    /// say farewell, requests in progress are answered, and at the deadline what is left is reset. A revocation during that
+    /// time still discards (DRN-1).
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the listener; connections go on.
+    pub async fn run<T: Send + Sync + 'static>(
+        self,
+        app: Router,
+        registry: &SubscriberRegistry<T>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
+        self.run_over(app, registry, shutdown, |io| ready(Ok(io))).await
+    }
+
+    /// As [`run`](Self::run), with something between the socket and HTTP: a TLS handshake. `wrap` has as long as a request
+    /// head. The sockets stay owned, so a revocation resets stalled peers under TLS too.
+    pub async fn run_over<T, S, W, F>(
+        self,
+        app: Router,
+        registry: &SubscriberRegistry<T>,
+        shutdown: impl Future<Output = ()>,
+        wrap: W,
+    ) -> Drained
+    where
+        T: Send + Sync + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        W: Fn(Io) -> F,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let Self { listener, options, metrics } = self;
+        let ServerMetrics { sockets, counts } = metrics;
+        let cutter =
+            Cutter { deadline: options.close_deadline, runtime: Handle::current(), resets: counts.resets.clone() };
+        let http = http(options.head_timeout);
+        let shared = Arc::new(Shared { app, http, cutter: Arc::new(cutter), options, counts });
+        let graceful = GracefulShutdown::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((tcp, peer)) = accepted else {
+                sleep(OUT_OF_DESCRIPTORS).await;
+                continue;
+            };
+            shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
+            let full = shared.options.max_connections.is_some_and(|most| sockets.len() >= most.get());
+            let socket = sockets.open(tcp);
+            if full {
+                shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(refuse(socket));
+                continue;
+            }
+            socket.tune(shared.options.user_timeout);
+            let wrapped = wrap(Io(socket.clone()));
+            tokio::spawn(connect(wrapped, socket, peer, shared.clone(), graceful.watcher()));
+        }
+        drop(listener);
+        let told = registry.begin_shutdown();
+        let deadline = shared.options.drain_deadline;
+        drop(shared);
+        let ended = async { tokio::join!(graceful.shutdown(), registry.drained(), sockets.all_gone()) };
+        let reset = match timeout(deadline, ended).await {
+            Ok(_) => 0,
+            Err(_elapsed) => sockets.reset_all(),
+        };
+        Drained { told, reset }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted server takes its port back at once, as std's and tokio's listeners do.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn http(head_timeout: Duration) -> Builder<Streams> {
+    let mut http = Builder::new(Streams);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES);
+    http.http2().timer(TokioTimer::new()).keep_alive_interval(HTTP2_PING).keep_alive_timeout(HTTP2_PING);
+    http
+}
+
+/// Serves one connection to its end.
+async fn connect<S>(
+    wrapped: impl Future<Output = io::Result<S>>,
+    socket: Arc<Socket>,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    watcher: Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let head_timeout = shared.options.head_timeout;
+    let counts = shared.counts.clone();
+    let Ok(Ok(io)) = timeout(head_timeout, wrapped).await else { return };
+    let mut connection = {
+        let (socket, service) = (Arc::downgrade(&socket), shared.clone());
+        let service = service_fn(move |request| {
+            let socket = socket.upgrade();
+            let shared = service.clone();
+            async move { Ok::<_, Infallible>(answer(request, socket, peer, shared).await) }
+        });
+        let connection = shared.http.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
+        Box::pin(watcher.watch(connection))
+    };
+    drop(shared);
+    // Before it knows the protocol, hyper waits for the first bytes without a limit.
+    let served = match timeout(head_timeout, &mut connection).await {
+        Ok(served) => served,
+        Err(_elapsed) if !socket.has_asked() => {
+            counts.slow_heads.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        Err(_elapsed) => {
+            drop(socket);
+            connection.await
+        }
+    };
+    let slow = |error: &hyper::Error| error.is_timeout();
+    if served.is_err_and(|error| error.downcast_ref::<hyper::Error>().is_some_and(slow)) {
+        counts.slow_heads.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Answers one request: the application does, knowing the peer and how its stream can be cut.
+async fn answer(
+    mut request: axum::http::Request<Incoming>,
+    socket: Option<Arc<Socket>>,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+) -> Response {
+    if let Some(socket) = &socket {
+        socket.asks();
+    }
+    let cut = if request.version() == Version::HTTP_2 {
+        STREAM.try_with(|stream| Cut::stream(stream.clone(), shared.cutter.clone())).ok()
+    } else {
+        socket.as_ref().map(|socket| Cut::socket(socket, shared.cutter.clone()))
+    };
+    drop(socket);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    if let Some(cut) = cut {
+        request.extensions_mut().insert(cut);
+    }
+    let answered = AssertUnwindSafe(shared.app.clone().call(request)).catch_unwind().await;
+    answered.map_or_else(
+        |_panic| {
+            shared.counts.panics.fetch_add(1, Ordering::Relaxed);
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed").into_response()
+        },
+        |Ok(response)| response,
+    )
+}
+
+/// Tells a connection over the limit when to come back.
+async fn refuse(socket: Arc<Socket>) {
+    socket.answer(TOO_MANY);
+    // Closing it with unread bytes would reset it, and the answer would be lost.
+    let _elapsed = timeout(REFUSAL, socket.peer_ended()).await;
+}

@@ -1,0 +1,239 @@
+//! A socket that two can hold: the HTTP server reads and writes it, and a revocation can reset it.
+
+use slab::Slab;
+use socket2::SockRef;
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// An accepted socket. It is closed when the last holder lets go.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    tcp: TcpStream,
+    /// Whether a whole request head came.
+    asked: AtomicBool,
+    key: usize,
+    all: Arc<Sockets>,
+}
+
+/// The open sockets of one server.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    open: Mutex<Slab<Weak<Socket>>>,
+    gone: Notify,
+}
+
+impl Sockets {
+    /// Takes an accepted connection.
+    pub(crate) fn open(self: &Arc<Self>, tcp: TcpStream) -> Arc<Socket> {
+        let mut open = self.lock();
+        let entry = open.vacant_entry();
+        let socket = Arc::new(Socket { tcp, asked: AtomicBool::new(false), key: entry.key(), all: self.clone() });
+        entry.insert(Arc::downgrade(&socket));
+        socket
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Resets every connection that is still open; returns how many.
+    pub(crate) fn reset_all(&self) -> usize {
+        let all: Vec<Arc<Socket>> = self.lock().iter().filter_map(|(_, socket)| socket.upgrade()).collect();
+        all.iter().for_each(|socket| socket.reset());
+        all.len()
+    }
+
+    /// Waits until every connection has gone.
+    pub(crate) async fn all_gone(&self) {
+        loop {
+            let gone = self.gone.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Weak<Socket>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let mut open = self.all.lock();
+        open.remove(self.key);
+        if open.is_empty() {
+            drop(open);
+            self.all.gone.notify_waiters();
+        }
+    }
+}
+
+impl Socket {
+    /// Notes that a whole request head came.
+    pub(crate) fn asks(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Sets what every connection gets: no delay for small writes, and a bound on unacknowledged data.
+    pub(crate) fn tune(&self, user_timeout: Duration) {
+        // A connection without them works too, so a failure is none.
+        let _slower = self.tcp.set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let _longer = SockRef::from(&self.tcp).set_tcp_user_timeout(Some(user_timeout));
+        #[cfg(not(target_os = "linux"))]
+        let _ = user_timeout;
+    }
+
+    /// Resets the connection: what the kernel has not sent yet is dropped, and nothing more is.
+    ///
+    /// Whoever reads or writes the socket finds its end at once and lets go.
+    pub(crate) fn reset(&self) {
+        // Nothing here can fail in a way that we could mend: the connection is gone then.
+        let _gone = self.tcp.set_zero_linger();
+        // Dissolving the association resets the peer now. Elsewhere the reset leaves when the last holder lets go.
+        #[cfg(target_os = "linux")]
+        let _gone = rustix::net::connect_unspec(&self.tcp);
+        #[cfg(not(target_os = "linux"))]
+        let _gone = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
+    }
+
+    /// Waits until the peer has ended its side, throwing away what it still sends.
+    pub(crate) async fn peer_ended(&self) {
+        let mut scrap = [0; 1024];
+        while self.tcp.readable().await.is_ok() {
+            match self.tcp.try_read(&mut scrap) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes a short answer without waiting, and ends the writing side.
+    pub(crate) fn answer(&self, bytes: &[u8]) {
+        let _unheard = self.tcp.try_io(Interest::WRITABLE, || SockRef::from(&self.tcp).send(bytes));
+        let _gone = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
+    }
+}
+
+/// A connection that a [`Server`](crate::Server) accepted.
+#[derive(Debug)]
+pub struct Io(pub(crate) Arc<Socket>);
+
+impl Io {
+    /// Repeats an operation until it would not block.
+    fn poll_io<R>(
+        &self,
+        cx: &mut Context<'_>,
+        ready: impl Fn(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>,
+        mut operation: impl FnMut(&TcpStream) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        loop {
+            ready!(ready(&self.0.tcp, cx))?;
+            match operation(&self.0.tcp) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(self.poll_io(cx, TcpStream::poll_read_ready, |tcp| tcp.try_read(buf.initialize_unfilled())))?;
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&self.0.tcp).shutdown(Shutdown::Write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (Io, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let sockets = Arc::new(Sockets::default());
+        (Io(sockets.open(listener.accept().await.unwrap().0)), client)
+    }
+
+    #[tokio::test]
+    async fn rev_11_a_reset_drops_what_the_kernel_holds_and_frees_a_blocked_writer() {
+        let (mut server, mut client) = pair().await;
+        let socket = server.0.clone();
+        let writer = tokio::spawn(async move {
+            let chunk = [b'x'; 64 * 1024];
+            let mut written = 0;
+            while let Ok(more) = server.write(&chunk).await {
+                written += more;
+            }
+            written
+        });
+        // The kernel holds all that it takes once the socket is no longer writable.
+        while socket.tcp.ready(Interest::WRITABLE).now_or_never().is_some() {
+            tokio::task::yield_now().await;
+        }
+        socket.reset();
+        drop(socket);
+        let written = writer.await.unwrap();
+        let mut read = Vec::new();
+        let error = client.read_to_end(&mut read).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(read.len() < written, "{} of {written} bytes arrived", read.len());
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn sse_5_the_kernel_gives_up_on_a_peer_that_acknowledges_nothing() {
+        let (server, _client) = pair().await;
+        let timeout = Duration::from_secs(30);
+        server.0.tune(timeout);
+        assert_eq!(SockRef::from(&server.0.tcp).tcp_user_timeout().unwrap(), Some(timeout));
+        assert!(server.0.tcp.nodelay().unwrap(), "a message does not wait for the next");
+    }
+}

@@ -1,0 +1,195 @@
+//! HTTP/2, in the clear and under TLS, and HTTP/1.1 under TLS: a stream is cut and the shared socket goes on.
+
+use crate::Payload;
+use crate::wire::{Raw, Tokens, account, soon, until};
+use axum::Router;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http2;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use registry_core::{OutboxOptions, SubscriberRegistry};
+use serde_json::value::RawValue;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use transport_core::{Live, LiveOptions, Server, ServerMetrics, ServerOptions};
+use transport_sse::sse;
+
+const DEADLINE: Duration = Duration::from_millis(50);
+
+struct Site {
+    registry: SubscriberRegistry<Payload>,
+    address: SocketAddr,
+    metrics: ServerMetrics,
+    tls: Option<TlsConnector>,
+}
+
+/// A certificate of its own, and a client that trusts it.
+fn tls() -> (TlsAcceptor, TlsConnector) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let certificate = certified.cert.der().clone();
+    let mut server =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    (TlsAcceptor::from(Arc::new(server)), TlsConnector::from(Arc::new(client)))
+}
+
+impl Site {
+    async fn start(secure: bool) -> Self {
+        let registry = SubscriberRegistry::new();
+        let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
+        let tokens = Tokens::of(&["ada", "grace"]);
+        let live = Live::with_options(registry.clone(), tokens, LiveOptions::new().with_outbox(roomy));
+        let app = Router::new().route("/events", sse(&live));
+        let options = ServerOptions::new().with_close_deadline(DEADLINE);
+        let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+        let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
+        let served = registry.clone();
+        let never = std::future::pending();
+        let mut site = Self { registry, address, metrics, tls: None };
+        if secure {
+            let (acceptor, connector) = tls();
+            site.tls = Some(connector);
+            tokio::spawn(async move { server.run_over(app, &served, never, move |io| acceptor.accept(io)).await });
+        } else {
+            tokio::spawn(async move { server.run(app, &served, never).await });
+        }
+        site
+    }
+
+    async fn connect(&self) -> Box<dyn Wire> {
+        let tcp = Raw::connect_narrow(self.address).await.tcp;
+        match &self.tls {
+            None => Box::new(tcp),
+            Some(tls) => Box::new(tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()),
+        }
+    }
+
+    fn broadcast(&self, channel: &str, json: &str) {
+        self.registry.broadcast(channel, RawValue::from_string(json.to_owned()).unwrap()).unwrap();
+    }
+}
+
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl Wire for TcpStream {}
+impl Wire for tokio_rustls::client::TlsStream<TcpStream> {}
+
+struct Client(http2::SendRequest<Empty<Bytes>>);
+
+impl Client {
+    async fn new(site: &Site) -> Self {
+        let io = TokioIo::new(site.connect().await);
+        let (send, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        Self(send)
+    }
+
+    async fn open(&mut self, query: &str) -> Response<Incoming> {
+        let request = Request::get(format!("http://localhost/events?{query}")).body(Empty::new()).unwrap();
+        let mut response = self.0.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("connection"), "the socket is shared");
+        assert_eq!(read(&mut response).await.unwrap(), ": ok\n\n");
+        response
+    }
+}
+
+async fn read(response: &mut Response<Incoming>) -> Result<String, hyper::Error> {
+    let frame = soon("a frame", response.body_mut().frame()).await.expect("the stream goes on")?;
+    Ok(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+}
+
+async fn a_stalled_stream_is_reset_and_the_connection_goes_on(secure: bool) {
+    let site = Site::start(secure).await;
+    let mut client = Client::new(&site).await;
+    let mut stalled = client.open("token=ada&channels=runs").await;
+    let mut other = client.open("token=grace&channels=jobs").await;
+    let filler = format!("\"{}\"", "x".repeat(1 << 20));
+    for _ in 0..16 {
+        site.broadcast("runs", &filler);
+    }
+    site.broadcast("jobs", "1");
+    assert!(read(&mut other).await.unwrap().ends_with("data: 1\n\n"));
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    until("the reset", || site.metrics.resets() == 1).await;
+    let error = loop {
+        match read(&mut stalled).await {
+            Ok(text) => assert!(!text.contains("event: close"), "the farewell came through"),
+            Err(error) => break error,
+        }
+    };
+    assert!(format!("{error:?}").contains("Reset"), "{error:?}");
+    site.broadcast("jobs", "2");
+    assert!(read(&mut other).await.unwrap().ends_with("data: 2\n\n"), "the other stream goes on");
+    client.open("token=grace").await;
+    assert_eq!(site.metrics.open(), 1, "over the same connection");
+}
+
+#[tokio::test]
+async fn rev_11_h2c_a_stalled_stream_is_reset_and_the_connection_goes_on() {
+    a_stalled_stream_is_reset_and_the_connection_goes_on(false).await;
+}
+
+#[tokio::test]
+async fn rev_11_h2_under_tls_a_stalled_stream_is_reset_and_the_connection_goes_on() {
+    a_stalled_stream_is_reset_and_the_connection_goes_on(true).await;
+}
+
+#[tokio::test]
+async fn rev_1_h2_a_stream_that_reads_gets_its_farewell() {
+    let site = Site::start(false).await;
+    let mut client = Client::new(&site).await;
+    let mut ada = client.open("token=ada").await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    assert!(read(&mut ada).await.unwrap().contains("{\"reason\":\"revoked\"}"));
+    assert!(soon("the end", ada.body_mut().frame()).await.is_none());
+    drop(ada);
+    client.open("token=grace").await;
+    assert_eq!(site.metrics.resets(), 0);
+}
+
+#[tokio::test]
+async fn sse_5_h2_a_stream_that_the_client_drops_is_noticed() {
+    let site = Site::start(false).await;
+    let mut client = Client::new(&site).await;
+    let ada = client.open("token=ada").await;
+    let mut grace = client.open("token=grace").await;
+    drop(ada);
+    until("the removal", || site.registry.len() == 1).await;
+    site.broadcast("runs", "1");
+    read(&mut grace).await.unwrap();
+}
+
+#[tokio::test]
+async fn rev_11_http1_under_tls_a_stalled_peer_is_reset() {
+    let site = Site::start(true).await;
+    let mut stalled = site.connect().await;
+    stalled.write_all(b"GET /events?token=ada HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    soon("the head", stalled.read_exact(&mut first)).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let mut client = Client::new(&site).await;
+    let mut witness = client.open("token=grace&channels=jobs").await;
+    for _ in 0..16 {
+        site.broadcast("runs", &format!("\"{}\"", "x".repeat(1 << 20)));
+    }
+    site.broadcast("jobs", "1");
+    read(&mut witness).await.unwrap();
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    until("the reset", || site.metrics.resets() == 1).await;
+    let mut rest = Vec::new();
+    let error = soon("the end", stalled.read_to_end(&mut rest)).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(rest.len() < 8 << 20, "{} bytes", rest.len());
+}

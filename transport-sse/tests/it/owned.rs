@@ -1,0 +1,186 @@
+//! What only our own listener can promise: peers that do not read are cut, and the server ends.
+
+use crate::Payload;
+use crate::wire::{Owned, Raw, Tokens, account, soon, until};
+use axum::Router;
+use axum::routing::get;
+use registry_core::{OutboxOptions, SubscriberRegistry};
+use serde_json::value::RawValue;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use transport_core::{Live, LiveOptions, ServerOptions};
+use transport_sse::sse;
+
+/// Short, so that tests need not wait; the event is what is waited for.
+const DEADLINE: Duration = Duration::from_millis(50);
+
+struct Site {
+    registry: SubscriberRegistry<Payload>,
+    server: Owned,
+}
+
+impl Site {
+    async fn start(options: ServerOptions) -> Self {
+        let registry = SubscriberRegistry::new();
+        let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
+        let tokens = Tokens::of(&["ada", "grace"]);
+        let live = Live::with_options(registry.clone(), tokens, LiveOptions::new().with_outbox(roomy));
+        let app = Router::new()
+            .route("/events", sse(&live))
+            .route("/panic", get(async || -> &str { panic!("a bug in a handler") }))
+            .route("/hello", get(async || "hello"));
+        let server = Owned::start(app, &registry, options).await;
+        Self { registry, server }
+    }
+
+    fn broadcast(&self, json: String) {
+        self.registry.broadcast("runs", RawValue::from_string(json).unwrap()).unwrap();
+    }
+
+    /// Sends so many bytes that they fill what is between the registry and a reader that stalls, and waits until another
+    /// reader has got them all: by then the stalled one's connection has written what it could.
+    async fn fill(&self, bytes: usize) {
+        let (_, mut witness) = Raw::get(self.server.address, "/events?token=grace").await;
+        for _ in 0..bytes.div_ceil(1 << 20) {
+            self.broadcast(format!("\"{}\"", "x".repeat(bytes.min(1 << 20))));
+        }
+        self.broadcast("\"that was it\"".into());
+        witness.read_past("that was it").await;
+        drop(witness);
+        until("the witness's end", || self.registry.len() == 1).await;
+    }
+
+    /// A client that reads the greeting and then no more.
+    async fn stalled(&self, token: &str) -> Raw {
+        let raw = Raw::connect_narrow(self.server.address).await;
+        let (head, mut raw) = raw.ask("GET", &format!("/events?token={token}"), "").await;
+        assert_eq!((head.status, head.header("connection")), (200, Some("close")));
+        raw.read_past(": ok\n\n").await;
+        raw
+    }
+}
+
+#[tokio::test]
+async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
+    let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
+    let stalled = site.stalled("ada").await;
+    site.fill(16 << 20).await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    until("the reset", || site.server.metrics.resets() == 1).await;
+    let read = stalled.read_to_reset().await;
+    assert!(read.len() < 1 << 20, "{} bytes: the kernel's buffer was flushed", read.len());
+}
+
+#[tokio::test]
+async fn rev_11_a_peer_that_has_room_only_for_the_farewell_is_reset_too() {
+    // hyper can write all it has into the kernel and let go; what the kernel holds is dropped all the same.
+    let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
+    let stalled = site.stalled("ada").await;
+    site.fill(256 << 10).await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    until("the reset", || site.server.metrics.resets() == 1).await;
+    assert!(stalled.read_to_reset().await.len() < 256 << 10);
+}
+
+#[tokio::test]
+async fn rev_11_a_peer_that_reads_gets_its_farewell_and_no_reset() {
+    let site = Site::start(ServerOptions::new()).await;
+    let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
+    until("the end of the connection", || site.server.metrics.open() == 0).await;
+    assert_eq!(site.server.metrics.resets(), 0);
+}
+
+#[tokio::test]
+async fn drn_3_the_server_ends_whatever_its_clients_do() {
+    let site = Site::start(ServerOptions::new().with_drain_deadline(Duration::from_secs(1))).await;
+    let stalled = site.stalled("ada").await;
+    site.fill(16 << 20).await;
+    let (_, grace) = Raw::get(site.server.address, "/events?token=grace").await;
+    let _silent = Raw::connect(site.server.address).await;
+    let mut half = Raw::connect(site.server.address).await;
+    half.tcp.write_all(b"GET /hello HT").await.unwrap();
+    until("every connection", || site.server.metrics.open() == 4).await;
+    let ended = tokio::spawn(site.server.stop());
+    let told = grace.read_to_end().await;
+    assert!(told.contains("{\"reason\":\"shutdown\"}"));
+    let ended = ended.await.unwrap();
+    assert_eq!(ended.told, 2);
+    assert!(ended.reset >= 1, "{ended:?}");
+    stalled.read_to_reset().await;
+}
+
+#[tokio::test]
+async fn drn_1_a_revocation_during_the_drain_discards() {
+    let options = ServerOptions::new().with_close_deadline(DEADLINE).with_drain_deadline(Duration::from_secs(20));
+    let site = Site::start(options).await;
+    let stalled = site.stalled("ada").await;
+    site.fill(16 << 20).await;
+    let (registry, metrics) = (site.registry.clone(), site.server.metrics.clone());
+    let ended = tokio::spawn(site.server.stop());
+    until("the drain", || registry.stats().draining == 1).await;
+    assert_eq!(registry.close_by_identity(&account("ada")), 0, "it was counted by the shutdown");
+    until("the reset", || metrics.resets() == 1).await;
+    stalled.read_to_reset().await;
+    let ended = soon("the end of the server", ended).await.unwrap();
+    assert_eq!((ended.told, ended.reset), (1, 0), "the revocation's deadline came first");
+}
+
+#[tokio::test]
+async fn drn_1_without_stalled_clients_nothing_is_reset() {
+    let site = Site::start(ServerOptions::new()).await;
+    let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
+    site.broadcast("\"flushed\"".into());
+    let ended = tokio::spawn(site.server.stop());
+    let read = ada.read_to_end().await;
+    assert!(read.contains("flushed") && read.contains("shutdown"), "{read}");
+    let ended = ended.await.unwrap();
+    assert_eq!((ended.told, ended.reset), (1, 0));
+}
+
+#[tokio::test]
+async fn limits_slow_heads_are_cut_and_counted() {
+    let site = Site::start(ServerOptions::new().with_head_timeout(DEADLINE)).await;
+    for beginning in ["", "GET", "GET /hello HTTP/1.1\r\nHost: x\r\n", "PRI * HTTP/2.0\r\n"] {
+        let before = site.server.metrics.slow_heads();
+        let mut raw = Raw::connect(site.server.address).await;
+        raw.tcp.write_all(beginning.as_bytes()).await.unwrap();
+        raw.read_to_end().await;
+        until("the count", || site.server.metrics.slow_heads() == before + 1).await;
+    }
+    let (_, mut stream) = Raw::get(site.server.address, "/events?token=ada").await;
+    stream.read_past(": ok\n\n").await;
+    let (_, second) = Raw::get(site.server.address, "/hello").await;
+    second.read_to_end().await;
+    site.broadcast("\"a stream is no slow head\"".into());
+    stream.read_past("no slow head").await;
+}
+
+#[tokio::test]
+async fn limits_connections_over_the_limit_are_told_when_to_come_back() {
+    let site = Site::start(ServerOptions::new().with_max_connections(NonZeroUsize::new(2).unwrap())).await;
+    let (_, mut first) = Raw::get(site.server.address, "/events?token=ada").await;
+    let (_, second) = Raw::get(site.server.address, "/events?token=grace").await;
+    let (head, refused) = Raw::get(site.server.address, "/hello").await;
+    assert_eq!((head.status, head.header("retry-after")), (503, Some("1")));
+    assert!(refused.read_to_end().await.contains("too many connections"));
+    assert_eq!(site.server.metrics.refused(), 1);
+    drop(second);
+    until("room", || site.server.metrics.open() == 1).await;
+    assert_eq!(Raw::get(site.server.address, "/hello").await.0.status, 200);
+    site.broadcast("1".into());
+    first.read_past("data: 1\n").await;
+}
+
+#[tokio::test]
+async fn limits_a_panic_in_a_handler_is_answered_and_counted() {
+    let site = Site::start(ServerOptions::new()).await;
+    let (head, mut raw) = Raw::get(site.server.address, "/panic").await;
+    assert_eq!(head.status, 500);
+    raw.read_past("the handler failed").await;
+    assert_eq!(site.server.metrics.panics(), 1);
+    let (head, _raw) = raw.ask("GET", "/hello", "").await;
+    assert_eq!(head.status, 200, "the connection goes on");
+}

@@ -1,0 +1,87 @@
+//! What only our own listener can promise: peers that do not read are cut, and the server ends.
+
+use crate::wire::{Owned, Raw, Tokens, account, until};
+use axum::Router;
+use registry_core::{OutboxOptions, SubscriberRegistry};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use transport_core::{Live, LiveOptions, ServerOptions};
+use transport_ws::{WsOptions, ws_with};
+
+const DEADLINE: Duration = Duration::from_millis(50);
+
+struct Site {
+    registry: SubscriberRegistry<String>,
+    server: Owned,
+}
+
+impl Site {
+    async fn start(options: ServerOptions, ws: WsOptions) -> Self {
+        let registry = SubscriberRegistry::new();
+        let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
+        let tokens = Tokens::of(&["ada", "grace"]);
+        let live = Live::with_options(registry.clone(), tokens, LiveOptions::new().with_outbox(roomy));
+        let app = Router::new().route("/ws", ws_with(&live, ws));
+        let server = Owned::start(app, &registry, options).await;
+        Self { registry, server }
+    }
+
+    async fn open(&self, token: &str) -> Raw {
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let raw = Raw::connect_narrow(self.server.address).await;
+        let (head, raw) = raw.ask("GET", &format!("/ws?token={token}"), upgrade).await;
+        assert_eq!(head.status, 101);
+        raw
+    }
+
+    /// Sends more than the buffers between the registry and a stalled reader hold; see the SSE test of the same name.
+    async fn fill(&self) {
+        let mut witness = self.open("grace").await;
+        for _ in 0..16 {
+            self.registry.broadcast("runs", "x".repeat(1 << 20)).unwrap();
+        }
+        self.registry.broadcast("runs", "that was it".into()).unwrap();
+        witness.read_past("that was it").await;
+        drop(witness);
+        until("the witness's end", || self.registry.len() == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
+    let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE), WsOptions::new()).await;
+    let stalled = site.open("ada").await;
+    site.fill().await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    until("the reset", || site.server.metrics.resets() == 1).await;
+    let read = stalled.read_to_reset().await;
+    assert!(read.len() < 1 << 20, "{} bytes: the kernel's buffer was flushed", read.len());
+}
+
+#[tokio::test]
+async fn rev_11_a_peer_that_reads_but_never_answers_the_close_is_reset_too() {
+    let options = WsOptions::new().with_close_timeout(Duration::from_secs(20));
+    let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE), options).await;
+    let mut ada = site.open("ada").await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    let mut farewell = [0; 11];
+    ada.tcp.read_exact(&mut farewell).await.unwrap();
+    assert_eq!(&farewell, b"\x88\x09\x0f\xa1revoked");
+    until("the end of the connection", || site.server.metrics.open() == 0).await;
+    assert_eq!(site.server.metrics.resets(), 1);
+}
+
+#[tokio::test]
+async fn drn_3_the_server_tells_and_ends_whatever_its_clients_do() {
+    let site = Site::start(ServerOptions::new().with_drain_deadline(Duration::from_secs(1)), WsOptions::new()).await;
+    let stalled = site.open("ada").await;
+    site.fill().await;
+    let grace = site.open("grace").await;
+    let ended = tokio::spawn(site.server.stop());
+    assert!(grace.read_to_end().await.ends_with("shutdown"));
+    let ended = ended.await.unwrap();
+    assert_eq!((ended.told, ended.reset), (2, 1));
+    stalled.read_to_reset().await;
+}
