@@ -12,8 +12,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    catalogue::{self, Level},
     cases::cases,
+    catalogue::{self, Level},
     clock::Started,
     diet::{Diet, Spice},
     generate::{Dice, generate},
@@ -174,7 +174,12 @@ const DETOURS: u32 = 3;
 const LOST_SHRINKING: Duration = Duration::from_secs(30);
 
 /// Runs a campaign. `progress` hears of every script.
-pub fn campaign(hello: &Hello, driver: &mut dyn Driver, plan: &Plan, progress: &mut dyn FnMut(&Outcome, &str)) -> Outcome {
+pub fn campaign(
+    hello: &Hello,
+    driver: &mut dyn Driver,
+    plan: &Plan,
+    progress: &mut dyn FnMut(&Outcome, &str),
+) -> Outcome {
     let mut run = Run {
         hello,
         driver,
@@ -243,7 +248,9 @@ impl Run<'_> {
             return;
         }
         let diet = Diet::of(script);
-        if self.hello.policies.reentrancy == Reentrancy::Refused && (diet.has(Spice::InSend) || diet.has(Spice::InClose)) {
+        if self.hello.policies.reentrancy == Reentrancy::Refused
+            && (diet.has(Spice::InSend) || diet.has(Spice::InClose))
+        {
             return;
         }
         let trace = match self.driver.run(script) {
@@ -304,7 +311,8 @@ impl Run<'_> {
             matches!(driver.run(candidate), Answer::Lost(_)).then_some(requirement)
         });
         let again = u32::from(matches!(self.driver.run(&small), Answer::Lost(_)));
-        for spice in [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose] {
+        for spice in [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose]
+        {
             if Diet::of(&small).has(spice) {
                 self.avoid = self.avoid.without(spice);
             }
@@ -451,7 +459,9 @@ pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static st
         .filter(|own| own.level == Level::M && own.by_oracle() && hello.offers(&own.profile))
         .map(|own| own.id.as_str())
         .filter(|id| Diet::to_test(id).and(offered) == Diet::to_test(id) && optional(hello, id))
-        .filter(|id| !outcome.kept.contains_key(id) && outcome.failures.iter().all(|own| own.violation.requirement != *id))
+        .filter(|id| {
+            !outcome.kept.contains_key(id) && outcome.failures.iter().all(|own| own.violation.requirement != *id)
+        })
         .collect()
 }
 
@@ -459,7 +469,9 @@ pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static st
 fn optional(hello: &Hello, id: &str) -> bool {
     match id {
         "CLO-5" => hello.offers("reasons"),
-        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" | "RE-8" => hello.policies.reentrancy == Reentrancy::Allowed,
+        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" | "RE-8" => {
+            hello.policies.reentrancy == Reentrancy::Allowed
+        }
         _ => true,
     }
 }

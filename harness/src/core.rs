@@ -90,7 +90,8 @@ impl Subject for SubscriberRegistry<String> {
     }
 
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        let report = SubscriberRegistry::broadcast(self, channel, data.to_owned()).map_err(|error| error.to_string())?;
+        let report =
+            SubscriberRegistry::broadcast(self, channel, data.to_owned()).map_err(|error| error.to_string())?;
         Ok(Some(Report {
             matched: report.matched as u64,
             accepted: report.accepted as u64,

@@ -96,12 +96,14 @@ pub fn generate(seed: u64, diet: Diet, wanted: Diet) -> Script {
     }
     if chosen.has(Spice::Gated) {
         // The lane must be sure to park: nothing else may end that sink or reach it first.
-        let others = [Spice::Free, Spice::InSend, Spice::InClose, Spice::Shutdown, Spice::FailingSend, Spice::FailingClose];
+        let others =
+            [Spice::Free, Spice::InSend, Spice::InClose, Spice::Shutdown, Spice::FailingSend, Spice::FailingClose];
         chosen = others.into_iter().fold(chosen, Diet::without);
     }
     // A sink does not know for which of its subscribers it is called; what depends on it could not be attributed.
     if chosen.has(Spice::SharedSinks) {
-        chosen = [Spice::FailingSend, Spice::InClose, Spice::Free, Spice::Gated].into_iter().fold(chosen, Diet::without);
+        chosen =
+            [Spice::FailingSend, Spice::InClose, Spice::Free, Spice::Gated].into_iter().fold(chosen, Diet::without);
     }
     let script = Cook::new(dice, chosen).cook().numbered();
     debug_assert_eq!(script.check(), Ok(()));
@@ -204,7 +206,9 @@ impl Cook {
         let act = match self.dice.below(20) {
             0..=5 => self.sub(plain),
             6..=8 if self.diet.has(Spice::Unsub) => Act::Unsub { sub: self.dice.below(self.subs + 1) },
-            9..=11 if self.diet.has(Spice::Revoke) => Act::Revoke { identity: self.dice.pick(&self.identities).clone() },
+            9..=11 if self.diet.has(Spice::Revoke) => {
+                Act::Revoke { identity: self.dice.pick(&self.identities).clone() }
+            }
             12 if self.diet.has(Spice::Count) => Act::Count,
             13..=15 if self.diet.has(Spice::Admission) => self.admission(plain),
             16 if self.diet.has(Spice::Revoke) && self.diet.has(Spice::Scope) => {
@@ -326,7 +330,9 @@ impl Cook {
 
     /// Two or three lanes that race.
     fn free_lanes(&mut self, script: &mut Script) {
-        let lanes = (0..2 + self.dice.below(2)).map(|_| (0..1 + self.dice.below(4)).map(|_| self.op(false)).collect()).collect();
+        let lanes = (0..2 + self.dice.below(2))
+            .map(|_| (0..1 + self.dice.below(4)).map(|_| self.op(false)).collect())
+            .collect();
         script.steps.push(Op::new(0, Act::Par { lanes }));
     }
 

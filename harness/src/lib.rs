@@ -13,6 +13,7 @@ pub mod core;
 pub mod diet;
 pub mod gallery;
 pub mod generate;
+pub mod kit;
 pub mod oracle;
 pub mod pretty;
 pub mod protocol;

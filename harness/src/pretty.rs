@@ -64,7 +64,9 @@ pub fn op(op: &Op) -> String {
         Act::Revoke { identity: named } => format!("close_by_identity({})", identity(named)),
         Act::Count => "count()".into(),
         Act::Begin { ticket } => format!("t{ticket} = begin()"),
-        Act::Admit { ticket, sub, sink, with } => format!("s{sub} = t{ticket}.admit(sink {sink}, {})", registration(with)),
+        Act::Admit { ticket, sub, sink, with } => {
+            format!("s{sub} = t{ticket}.admit(sink {sink}, {})", registration(with))
+        }
         Act::Abandon { ticket } => format!("t{ticket}.abandon()"),
         Act::Settle => "settle".into(),
         Act::Hold { gate } => format!("wait for gate {gate}"),
@@ -78,7 +80,9 @@ pub fn op(op: &Op) -> String {
 fn registration(with: &Registration) -> String {
     let mut text = match &with.channels {
         None => "every channel".to_owned(),
-        Some(names) if names.len() > 8 => format!("{} names from {} to {}", names.len(), short(&names[0]), short(&names[names.len() - 1])),
+        Some(names) if names.len() > 8 => {
+            format!("{} names from {} to {}", names.len(), short(&names[0]), short(&names[names.len() - 1]))
+        }
         Some(names) => format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")),
     };
     if with.exact {
@@ -142,10 +146,16 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             Event::Err { op, error } => (format!("{op} threw {error:?}"), -1),
             Event::Send { sink, data, .. } => (format!("send to sink {sink}: {}", short(data)), 1),
             Event::Sent { sink, threw, .. } => (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1),
-            Event::Close { sink, reason, .. } => {
-                (format!("close of sink {sink}{}", reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()), 1)
+            Event::Close { sink, reason, .. } => (
+                format!(
+                    "close of sink {sink}{}",
+                    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+                ),
+                1,
+            ),
+            Event::Closed { sink, threw, .. } => {
+                (format!("sink {sink} {}", if *threw { "failed to close" } else { "closed" }), -1)
             }
-            Event::Closed { sink, threw, .. } => (format!("sink {sink} {}", if *threw { "failed to close" } else { "closed" }), -1),
             Event::Fuel => ("out of fuel".into(), 0),
             Event::Stuck { op } => (format!("{op} waited in vain"), 0),
             Event::Unbuilt { error } => (format!("the registry could not be constructed: {error}"), 0),

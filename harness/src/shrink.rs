@@ -12,13 +12,17 @@ use crate::script::{Act, Ending, Identity, Op, Script};
 /// Chains of requirements, from the special case to the general rule.
 const CHAINS: [&[&str]; 8] = [
     &[
-        "CON-1", "FLT-7", "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-1", "ISO-3", "ISO-4", "REV-9", "SUB-2", "REV-5", "REV-4", "CAP-4",
-        "CAP-3", "RE-1", "DEL-5", "FLT-8", "FLT-3", "FLT-4", "FLT-6", "FLT-5", "FLT-2", "FLT-1", "DEL-1",
+        "CON-1", "FLT-7", "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-1", "ISO-3", "ISO-4", "REV-9", "SUB-2", "REV-5",
+        "REV-4", "CAP-4", "CAP-3", "RE-1", "DEL-5", "FLT-8", "FLT-3", "FLT-4", "FLT-6", "FLT-5", "FLT-2", "FLT-1",
+        "DEL-1",
     ],
     &["FLT-7", "REV-6", "FLT-4", "FLT-6", "FLT-5", "FLT-1"],
     &["SUB-3", "REV-2", "CLO-4", "CAP-1", "ISO-5", "FLT-3", "DEL-2"],
-    &["SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6", "REV-9", "REV-5", "SUB-2", "REV-4", "REV-1"],
-    &["ISO-6", "SUB-5", "REV-6", "REV-5", "REV-4", "CLO-1"],
+    &[
+        "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6", "REV-9", "REV-5",
+        "SUB-2", "REV-4", "REV-1",
+    ],
+    &["ISO-6", "SUB-5", "REV-5", "REV-6", "REV-4", "CLO-1"],
     &["CON-2", "ISO-3", "REV-7", "SUB-5", "ISO-4", "RE-5", "RE-6", "CAP-6", "CNT-1", "REV-10"],
     &["ISO-6", "SUB-5", "ADM-3", "ADM-2", "CAP-1", "ISO-5", "ISO-3", "CNT-2"],
     &["FLT-8", "FLT-4", "ISO-4", "REV-9", "SUB-5", "CAP-2", "SUB-1"],
@@ -94,16 +98,31 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
 /// One way to make a script simpler.
 enum Edit {
     /// Leave out steps.
-    Cut { from: usize, len: usize },
+    Cut {
+        from: usize,
+        len: usize,
+    },
     /// Leave out an operation, wherever it is.
     Drop(u32),
     /// Leave out a rule.
-    DropRule { sink: usize, rule: usize },
+    DropRule {
+        sink: usize,
+        rule: usize,
+    },
     /// Let a rule's call succeed, or fire at the first.
-    CalmRule { sink: usize, rule: usize },
+    CalmRule {
+        sink: usize,
+        rule: usize,
+    },
     /// Let it throw rather than fail, as most can.
-    ThrowRule { sink: usize, rule: usize },
-    FirstRule { sink: usize, rule: usize },
+    ThrowRule {
+        sink: usize,
+        rule: usize,
+    },
+    FirstRule {
+        sink: usize,
+        rule: usize,
+    },
     /// Run lanes one after the other.
     Inline(u32),
     /// No cap, or a lower one.
@@ -111,7 +130,10 @@ enum Edit {
     /// Everything on the first registry.
     OneRegistry,
     /// One name, channel or identity, becomes another.
-    Rename { from: String, to: &'static str },
+    Rename {
+        from: String,
+        to: &'static str,
+    },
     /// Simplify one registration.
     Plain(u32, Plainer),
     /// An admission becomes a subscribe.
@@ -195,7 +217,8 @@ fn edits(script: &Script) -> Vec<Edit> {
                 }
                 edits.push(Edit::OwnSink(op.id, fresh_sink));
                 fresh_sink += 1;
-                let mut plainer = vec![Plainer::NoOverwrite, Plainer::NotExact, Plainer::NoScope, Plainer::ScopeAsGroup];
+                let mut plainer =
+                    vec![Plainer::NoOverwrite, Plainer::NotExact, Plainer::NoScope, Plainer::ScopeAsGroup];
                 plainer.extend((0..with.groups.len()).map(Plainer::NoGroup));
                 plainer.push(Plainer::NoKinds);
                 let listed = with.channels.as_ref().map_or(0, Vec::len);
@@ -218,7 +241,12 @@ fn edits(script: &Script) -> Vec<Edit> {
     names.sort();
     names.dedup();
     for name in names {
-        edits.extend(["a", "b", "c", "x", "y"].iter().filter(|to| **to != name).map(|to| Edit::Rename { from: name.clone(), to }));
+        edits.extend(
+            ["a", "b", "c", "x", "y"]
+                .iter()
+                .filter(|to| **to != name)
+                .map(|to| Edit::Rename { from: name.clone(), to }),
+        );
     }
     for (sink, rules) in script.sinks.iter().enumerate() {
         for rule in 0..rules.rules.len() {
@@ -383,14 +411,20 @@ fn weigh(script: &Script) -> usize {
                 }
                 sinks.push(*sink);
                 weight += 10 * usize::from(with.exact) + 20 * usize::from(with.overwrite.is_some());
-                weight += 30 * usize::from(matches!(op.act, Act::Admit { .. })) + 15 * usize::from(with.scope.is_some());
+                weight +=
+                    30 * usize::from(matches!(op.act, Act::Admit { .. })) + 15 * usize::from(with.scope.is_some());
                 weight += with.channels.as_ref().map_or(25, |names| {
                     names.iter().map(|name| 10 + burden(name)).sum::<usize>() + 20 * usize::from(names.is_empty())
                 });
-                weight += with.identities().map(|own| 10 + burden(own.value()) + 10 * usize::from(own.kind().is_some())).sum::<usize>();
+                weight += with
+                    .identities()
+                    .map(|own| 10 + burden(own.value()) + 10 * usize::from(own.kind().is_some()))
+                    .sum::<usize>();
             }
             Act::Cast { channel, .. } => weight += burden(channel),
-            Act::Revoke { identity } => weight += burden(identity.value()) + 10 * usize::from(identity.kind().is_some()),
+            Act::Revoke { identity } => {
+                weight += burden(identity.value()) + 10 * usize::from(identity.kind().is_some())
+            }
             _ => {}
         }
     });

@@ -126,7 +126,6 @@ pub fn arb_identity() -> impl Strategy<Value = Identity> {
 /// Whole registrations.
 pub fn arb_registration() -> impl Strategy<Value = Registration> {
     let groups = proptest::collection::vec(arb_identity(), 0..3);
-    (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups).prop_map(|(channels, exact, scope, groups)| {
-        Registration { channels, exact, scope, groups, overwrite: None }
-    })
+    (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups)
+        .prop_map(|(channels, exact, scope, groups)| Registration { channels, exact, scope, groups, overwrite: None })
 }

@@ -90,6 +90,23 @@ pub type Factory = Arc<dyn Fn(Option<u32>) -> Option<Arc<dyn Subject>> + Send + 
 pub struct Probe {
     world: Arc<World>,
     sink: u32,
+    /// How often each call is passed on: once, unless somebody sabotages.
+    times: Option<Arc<Times>>,
+    /// Runs when the last clone is dropped.
+    _on_drop: Option<Arc<OnDrop>>,
+}
+
+/// How often to pass a call on.
+pub(crate) type Times = dyn Fn(Hook) -> u32 + Send + Sync;
+
+struct OnDrop(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(run) = lock(&self.0).take() {
+            run();
+        }
+    }
 }
 
 impl std::fmt::Debug for Probe {
@@ -105,8 +122,28 @@ impl Probe {
         self.sink
     }
 
+    /// A sink outside of any script, which does `on_drop` when nothing holds it any more.
+    #[must_use]
+    pub fn lone(on_drop: impl FnOnce() + Send + 'static) -> Self {
+        let nothing: Factory = Arc::new(|_| None);
+        let world = Arc::new(World::new(&Script::default(), &nothing, Limits::default(), None));
+        let on_drop = Arc::new(OnDrop(Mutex::new(Some(Box::new(on_drop)))));
+        Self { world, sink: 0, times: None, _on_drop: Some(on_drop) }
+    }
+
+    /// The same sink, with calls swallowed or repeated.
+    pub(crate) fn passing(mut self, times: Arc<Times>) -> Self {
+        self.times = Some(times);
+        self
+    }
+
     /// Takes a message. Returns whether it was accepted; panics where the script says so.
     pub fn send(&self, data: &str) -> bool {
+        let times = self.times.as_ref().map_or(1, |times| times(Hook::Send));
+        (0..times).fold(true, |accepted, _| self.take(data) && accepted)
+    }
+
+    fn take(&self, data: &str) -> bool {
         let lane = lane();
         let event = Event::Send { sink: self.sink, data: data.to_owned(), lane };
         let ending = self.world.sink_call(self.sink, Hook::Send, event);
@@ -119,6 +156,11 @@ impl Probe {
 
     /// Is told the end. Panics where the script says so.
     pub fn close(&self, reason: Option<&str>) {
+        let times = self.times.as_ref().map_or(1, |times| times(Hook::Close));
+        (0..times).for_each(|_| self.told(reason));
+    }
+
+    fn told(&self, reason: Option<&str>) {
         let lane = lane();
         let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), lane };
         let ending = self.world.sink_call(self.sink, Hook::Close, event);
@@ -158,18 +200,7 @@ pub type OutOfFuel = Box<dyn Fn(Trace) + Send + Sync>;
 #[must_use]
 pub fn execute_or(script: &Script, factory: &Factory, limits: Limits, out_of_fuel: Option<OutOfFuel>) -> Trace {
     LANE.set(0);
-    let world = Arc::new(World {
-        script: script.clone(),
-        factory: Arc::clone(factory),
-        limits,
-        out_of_fuel,
-        log: Mutex::new(Log::default()),
-        registries: Mutex::new(BTreeMap::new()),
-        subs: Mutex::new(BTreeMap::new()),
-        tickets: Mutex::new(BTreeMap::new()),
-        gates: Mutex::new(Gates::default()),
-        gate_moved: Condvar::new(),
-    });
+    let world = Arc::new(World::new(script, factory, limits, out_of_fuel));
     match panic::catch_unwind(AssertUnwindSafe(|| world.registry(0))) {
         Ok(Some(_)) => world.run(&world.script.steps),
         Ok(None) => world.log(Event::Unbuilt { error: "refused".into() }),
@@ -221,6 +252,25 @@ struct Gates {
 }
 
 impl World {
+    fn new(script: &Script, factory: &Factory, limits: Limits, out_of_fuel: Option<OutOfFuel>) -> Self {
+        Self {
+            script: script.clone(),
+            factory: Arc::clone(factory),
+            limits,
+            out_of_fuel,
+            log: Mutex::default(),
+            registries: Mutex::default(),
+            subs: Mutex::default(),
+            tickets: Mutex::default(),
+            gates: Mutex::default(),
+            gate_moved: Condvar::new(),
+        }
+    }
+
+    fn probe(self: &Arc<Self>, sink: u32) -> Probe {
+        Probe { world: Arc::clone(self), sink, times: None, _on_drop: None }
+    }
+
     fn log(&self, event: Event) {
         let mut log = lock(&self.log);
         if !log.over {
@@ -298,12 +348,12 @@ impl World {
         let mut done = Done::default();
         match &op.act {
             Act::Sub { sub, sink, with } => {
-                let made = registry()?.subscribe(Probe { world: Arc::clone(self), sink: *sink }, with);
+                let made = registry()?.subscribe(self.probe(*sink), with);
                 done.refused = self.keep(*sub, made);
             }
             Act::Admit { ticket, sub, sink, with } => {
                 let held = lock(&self.tickets).get(ticket).cloned();
-                let made = held.ok_or("no ticket")?.admit(Probe { world: Arc::clone(self), sink: *sink }, with);
+                let made = held.ok_or("no ticket")?.admit(self.probe(*sink), with);
                 done.refused = self.keep(*sub, made);
             }
             Act::Unsub { sub } => {

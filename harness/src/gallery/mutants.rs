@@ -251,7 +251,11 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::LastInFirstOut, &["ORD-1"], "delivers waiting broadcasts newest first"),
     wrong(Bug::InnerFirst, &["ORD-2", "ORD-3"], "delivers a nested broadcast before the outer one"),
     wrong(Bug::UnsubscribesAnother, &["SUB-2"], "removes another subscriber at the second unsubscribe"),
-    wrong(Bug::SkipsAfterARemoval, &["SUB-2", "REV-4", "ISO-1"], "skips a subscriber when another leaves during a delivery"),
+    wrong(
+        Bug::SkipsAfterARemoval,
+        &["SUB-2", "REV-4", "ISO-1"],
+        "skips a subscriber when another leaves during a delivery",
+    ),
     wrong(Bug::SendsToUnsubscribed, &["SUB-3"], "goes on sending to who left during the broadcast"),
     wrong(Bug::UnsubscribeCloses, &["SUB-4"], "calls close at unsubscribe"),
     wrong(Bug::KeyedBySink, &["SUB-5"], "keeps one subscriber per sink"),

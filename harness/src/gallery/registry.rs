@@ -107,7 +107,9 @@ impl Specimen {
             Some(Bug::EmptyNameHearsAll) => name == channel || name.is_empty(),
             Some(Bug::EmptyNameHearsNothing) => name == channel && !name.is_empty(),
             Some(Bug::MagicNamesHearNothing) => name == channel && !name.starts_with("__"),
-            Some(Bug::ComparesNumbers) => name == channel || matches!((name.parse::<f64>(), channel.parse::<f64>()), (Ok(a), Ok(b)) if a == b),
+            Some(Bug::ComparesNumbers) => {
+                name == channel || matches!((name.parse::<f64>(), channel.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+            }
             Some(Bug::CutsLongNames) => name.len() <= 4_096 && name == channel,
             _ => name == channel,
         };
@@ -123,9 +125,9 @@ impl Specimen {
         match self.shared.bug {
             Some(Bug::ConcatenatesKinds) => with.identities().any(|own| joined(own) == joined(identity)),
             Some(Bug::IgnoresKinds) => with.identities().any(|own| own.value() == identity.value()),
-            Some(Bug::FoldsIdentities) => with.identities().any(|own| {
-                own.kind() == identity.kind() && own.value().eq_ignore_ascii_case(identity.value())
-            }),
+            Some(Bug::FoldsIdentities) => with
+                .identities()
+                .any(|own| own.kind() == identity.kind() && own.value().eq_ignore_ascii_case(identity.value())),
             Some(Bug::MatchesIdentityPrefixes) => {
                 with.identities().any(|own| own.kind() == identity.kind() && own.value().starts_with(identity.value()))
             }
@@ -169,7 +171,9 @@ impl Specimen {
                 _ => false,
             };
             let times = match &member.with.channels {
-                Some(names) if self.has(Bug::DuplicatesDeliverTwice) => names.iter().filter(|name| **name == cast.channel).count().max(1),
+                Some(names) if self.has(Bug::DuplicatesDeliverTwice) => {
+                    names.iter().filter(|name| **name == cast.channel).count().max(1)
+                }
                 _ => 1 + usize::from(self.has(Bug::SendsTwice)),
             };
             for _ in 0..times {
@@ -244,7 +248,10 @@ impl Specimen {
             }
             if let Some(since) = since {
                 let any = self.is(Variety::CautiousTickets) || self.has(Bug::AnyRevocationRefuses);
-                let revoked = table.past.iter().any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
+                let revoked = table
+                    .past
+                    .iter()
+                    .any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
                 if revoked && !self.has(Bug::TicketsForget) {
                     refused = true;
                     if !self.has(Bug::RefusalsEvict) && !self.has(Bug::RefusedStay) {
@@ -328,7 +335,8 @@ impl Specimen {
         if self.has(Bug::BansTheRevoked) {
             table.banned.push(identity.clone());
         }
-        let mut matching: Vec<_> = table.members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+        let mut matching: Vec<_> =
+            table.members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
         if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
             matching.truncate(1);
         }
@@ -340,7 +348,8 @@ impl Specimen {
             table.members.pop();
         }
         if self.has(Bug::ClosesTheUnsubscribed) {
-            let late: Vec<_> = table.ended.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+            let late: Vec<_> =
+                table.ended.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
             table.ended.clear();
             drop(table);
             for member in late {
@@ -388,7 +397,10 @@ impl Specimen {
             }
             count += found;
             if self.has(Bug::CountsIdentities) {
-                count += matching.iter().map(|member| member.with.identities().filter(|own| *own == identity).count() - 1).sum::<usize>();
+                count += matching
+                    .iter()
+                    .map(|member| member.with.identities().filter(|own| *own == identity).count() - 1)
+                    .sum::<usize>();
             }
             if !self.is(Variety::ClosesOneByOne) || found == 0 {
                 break;
@@ -412,7 +424,8 @@ impl Subject for Specimen {
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
         let alone = {
             let mut table = self.shared.table();
-            let mut members: Vec<_> = table.members.iter().filter(|member| self.hears(&member.with, channel)).cloned().collect();
+            let mut members: Vec<_> =
+                table.members.iter().filter(|member| self.hears(&member.with, channel)).cloned().collect();
             if members.is_empty() && self.has(Bug::NobodyIsAnError) {
                 return Err("nobody listens".into());
             }

@@ -96,13 +96,20 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
 
 fn sink(event: &Event) -> Option<u32> {
     match event {
-        Event::Send { sink, .. } | Event::Sent { sink, .. } | Event::Close { sink, .. } | Event::Closed { sink, .. } => Some(*sink),
+        Event::Send { sink, .. }
+        | Event::Sent { sink, .. }
+        | Event::Close { sink, .. }
+        | Event::Closed { sink, .. } => Some(*sink),
         _ => None,
     }
 }
 
 fn redirect(event: &mut Event, to: u32) {
-    if let Event::Send { sink, .. } | Event::Sent { sink, .. } | Event::Close { sink, .. } | Event::Closed { sink, .. } = event {
+    if let Event::Send { sink, .. }
+    | Event::Sent { sink, .. }
+    | Event::Close { sink, .. }
+    | Event::Closed { sink, .. } = event
+    {
         *sink = to;
     }
 }

@@ -166,10 +166,16 @@ impl Walk<'_> {
                     let cause = format!("revoking {} closed {who}, which does not hold it", show(identity));
                     return (self.blame_stranger(sub, op.registry, identity), cause);
                 }
-                Act::Sub { with, .. } | Act::Admit { with, .. } if self.script.cap.is_some() && with.scope.is_some() => {
+                Act::Sub { with, .. } | Act::Admit { with, .. }
+                    if self.script.cap.is_some() && with.scope.is_some() =>
+                {
                     let requirement = if with.scope != subject.with.scope || op.registry != subject.registry {
                         "CAP-4"
-                    } else if self.subs.iter().any(|other| other.close.is_none() && other.claims.iter().any(|claim| claim.op == op.id)) {
+                    } else if self
+                        .subs
+                        .iter()
+                        .any(|other| other.close.is_none() && other.claims.iter().any(|claim| claim.op == op.id))
+                    {
                         "CAP-2"
                     } else {
                         "CAP-3"
@@ -190,19 +196,21 @@ impl Walk<'_> {
 
     fn blame_stranger(&self, sub: usize, registry: u32, identity: &Identity) -> &'static str {
         let subject = &self.subs[sub];
-        let names = subject.with.channels.iter().flatten();
+        let mut names = subject.with.channels.iter().flatten();
         if subject.registry != registry {
             "ISO-6"
         } else if self.shares_sink(sub) {
             "SUB-5"
-        } else if names.clone().any(|name| name == identity.value())
-            || subject.with.identities().any(|own| own.kind() != identity.kind() && joined(own) == joined(identity))
-            || subject.with.identities().any(|own| own.kind() != identity.kind() && own.value() == identity.value())
-            || subject.with.identities().any(|own| own.kind().is_some() && joined(own) == joined(identity))
-        {
+        } else if subject.with.identities().any(|own| {
+            let joint = joined(own) == joined(identity);
+            let (kind, other) = (own.kind(), identity.kind());
+            (kind != other && (joint || own.value() == identity.value())) || (kind.is_some() && joint)
+        }) {
             "REV-6"
         } else if subject.with.identities().any(|own| alike(own, identity)) {
             "REV-5"
+        } else if names.any(|name| name == identity.value()) {
+            "REV-6"
         } else {
             "REV-4"
         }

@@ -185,7 +185,9 @@ impl<'s> Walk<'s> {
     }
 
     fn call_sub(&mut self, op: &'s Op, lane: u32, ticket: Option<u32>) -> Step {
-        let (Act::Sub { sub: label, sink, with } | Act::Admit { sub: label, sink, with, .. }) = &op.act else { return Ok(()) };
+        let (Act::Sub { sub: label, sink, with } | Act::Admit { sub: label, sink, with, .. }) = &op.act else {
+            return Ok(());
+        };
         let (label, sink) = (*label, *sink);
         // A ticket belongs to the registry that opened it.
         let registry = match ticket.map(|ticket| self.tickets.get(&ticket)) {
@@ -230,7 +232,9 @@ impl<'s> Walk<'s> {
         if self.shutdowns.iter().any(|(of, _, returned)| *of == registry && returned.is_none()) {
             self.claim(new, Why::Shutdown, op.id, false);
         }
-        if let (Some(cap), Some(scope), FullScope::EvictOldest) = (self.script.cap, &with.scope, self.policies.full_scope) {
+        if let (Some(cap), Some(scope), FullScope::EvictOldest) =
+            (self.script.cap, &with.scope, self.policies.full_scope)
+        {
             self.claim_victims(new, cap as usize, registry, scope);
         }
         Ok(())
@@ -240,8 +244,8 @@ impl<'s> Walk<'s> {
     fn claim_victims(&mut self, new: usize, cap: usize, registry: u32, scope: &'s Identity) {
         let members: Vec<usize> = self.members(registry, scope).filter(|member| *member != new).collect();
         let op = self.subs[new].op;
-        let calm = members.iter().all(|member| self.subs[*member].active())
-            && !self.contended.contains(&(registry, scope));
+        let calm =
+            members.iter().all(|member| self.subs[*member].active()) && !self.contended.contains(&(registry, scope));
         let excess = (members.len() + 1).saturating_sub(cap);
         if calm {
             let ambiguous = excess > 0
@@ -307,7 +311,8 @@ impl<'s> Walk<'s> {
                 return Ok(());
             }
         }
-        if let (Some(cap), Some(scope), FullScope::RefuseNew) = (self.script.cap, &self.subs[new].with.scope, self.policies.full_scope)
+        if let (Some(cap), Some(scope), FullScope::RefuseNew) =
+            (self.script.cap, &self.subs[new].with.scope, self.policies.full_scope)
         {
             let others: Vec<usize> = self.members(registry, scope).filter(|member| *member != new).collect();
             let sure = others.iter().filter(|other| self.subs[**other].active()).count();
@@ -353,7 +358,8 @@ impl<'s> Walk<'s> {
                 return Ok(());
             }
         }
-        let own = |past: &&Revocation<'_>| past.registry == self.subs[new].registry && self.subs[new].holds(past.identity);
+        let own =
+            |past: &&Revocation<'_>| past.registry == self.subs[new].registry && self.subs[new].holds(past.identity);
         let within = self
             .revocations
             .iter()
@@ -361,13 +367,15 @@ impl<'s> Walk<'s> {
             .find(|past| past.called > ready && past.returned.is_some_and(|returned| returned < began));
         if let Some(past) = within {
             if !refused {
-                let cause = format!("{:?} was revoked after begin returned and before admit, and was admitted", past.identity);
+                let cause =
+                    format!("{:?} was revoked after begin returned and before admit, and was admitted", past.identity);
                 return self.breaks("ADM-1", cause);
             }
             self.keeps(&["ADM-1"]);
             return Ok(());
         }
-        let overlaps = self.revocations.iter().filter(own).any(|past| past.returned.is_none_or(|returned| returned > opened));
+        let overlaps =
+            self.revocations.iter().filter(own).any(|past| past.returned.is_none_or(|returned| returned > opened));
         if overlaps || !refused {
             if !refused {
                 self.keeps(&["ADM-4", "ADM-5"]);
@@ -464,7 +472,8 @@ impl<'s> Walk<'s> {
         self.casts[index].returned = Some(now);
         if let Some(report) = report {
             let cast = &self.casts[index];
-            let sure = cast.must.iter().filter(|sub| self.subs[**sub].last_claim.is_none_or(|at| at < cast.called)).count();
+            let sure =
+                cast.must.iter().filter(|sub| self.subs[**sub].last_claim.is_none_or(|at| at < cast.called)).count();
             let most = self
                 .subs
                 .iter()
@@ -546,12 +555,18 @@ impl<'s> Walk<'s> {
         let parked: Vec<u32> = self
             .stacks
             .values()
-            .filter(|stack| stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. })))
-            .flat_map(|stack| stack.iter().filter_map(|frame| if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None }))
+            .filter(|stack| {
+                stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }))
+            })
+            .flat_map(|stack| {
+                stack.iter().filter_map(|frame| if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None })
+            })
             .collect();
-        let blocked = self.stacks.values().filter_map(|stack| stack.last().and_then(Frame::op)).find(|op| {
-            !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle)
-        });
+        let blocked = self
+            .stacks
+            .values()
+            .filter_map(|stack| stack.last().and_then(Frame::op))
+            .find(|op| !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle));
         let Some(blocked) = blocked else {
             // A delivery that should have come did not: its own requirement will say so.
             return Ok(());

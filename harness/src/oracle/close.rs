@@ -108,7 +108,8 @@ impl Walk<'_> {
         let occasions = self.occasions_of_number(index);
         self.keeps(&occasions);
         let stuck = self.stacks.values().any(|stack| {
-            let holding = stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
+            let holding =
+                stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
             holding && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
         });
         if stuck {
@@ -129,9 +130,8 @@ impl Walk<'_> {
     pub(crate) fn ret_count(&mut self, op: &Op, n: u64) -> Step {
         let began = self.called[&op.id];
         // Others may come and go while it counts: surely counted is who was active all the while.
-        let here = |sub: &&Sub<'_>| {
-            sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began)
-        };
+        let here =
+            |sub: &&Sub<'_>| sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began);
         let steady = |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
         let sure = self.subs.iter().filter(here).filter(steady).count() as u64;
         let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !steady(sub)).collect();
@@ -140,7 +140,10 @@ impl Walk<'_> {
         let begun = |claim: &Claim| {
             claim.sure
                 && matches!(claim.why, Why::Revoke | Why::Evict | Why::Shutdown)
-                && self.subs.iter().any(|other| closed_before(other) && other.claims.iter().any(|own| own.op == claim.op))
+                && self
+                    .subs
+                    .iter()
+                    .any(|other| closed_before(other) && other.claims.iter().any(|own| own.op == claim.op))
         };
         let leaving = doubtful.iter().copied().filter(|sub| sub.claims.iter().any(begun));
         let (closing, waiting): (Vec<_>, Vec<_>) = leaving.partition(|sub| closed_before(sub));
@@ -180,7 +183,8 @@ impl Walk<'_> {
             if sub.claims.is_empty() || later {
                 continue;
             }
-            let sure = sub.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op));
+            let sure =
+                sub.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op));
             let told = sub.close.is_some();
             let excused = sub.claimed(Why::Unsub) || (silent_failure && sub.claimed(Why::Fail));
             if let Some((Why::Evict, op)) = sure
@@ -199,7 +203,8 @@ impl Walk<'_> {
             let silent_victim = self.silent_victims.iter().any(|(victim, _)| *victim == index);
             let sub = &mut self.subs[index];
             let ended = silent_victim
-                || told || (silent_failure && sub.claims.iter().any(|claim| claim.sure && claim.why == Why::Fail));
+                || told
+                || (silent_failure && sub.claims.iter().any(|claim| claim.sure && claim.why == Why::Fail));
             if ended && sub.gone.is_none() {
                 let why = sub.claims.iter().find(|claim| claim.why.forced()).map_or(Why::Unsub, |claim| claim.why);
                 sub.gone = Some((at, why));

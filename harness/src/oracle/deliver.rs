@@ -62,7 +62,8 @@ impl Walk<'_> {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
                 continue;
             }
-            let eligible: Vec<usize> = subs.iter().copied().filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok()).collect();
+            let eligible: Vec<usize> =
+                subs.iter().copied().filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok()).collect();
             if !eligible.is_empty() && self.casts[cast].attribute(sink, eligible) {
                 return self.delivered(sink, cast, lane, self.throws(sink, Hook::Send, nth));
             }
@@ -84,9 +85,10 @@ impl Walk<'_> {
             return Err(Refusal::Filtered);
         }
         if sub.called > cast.called
-            && (sub.inside.contains(&cast_index) || cast.returned.is_some_and(|returned| returned < sub.called)) {
-                return Err(Refusal::Later { inside: !sub.inside.is_empty() });
-            }
+            && (sub.inside.contains(&cast_index) || cast.returned.is_some_and(|returned| returned < sub.called))
+        {
+            return Err(Refusal::Later { inside: !sub.inside.is_empty() });
+        }
         if let Some((at, why)) = sub.gone
             && !(self.turn_before(lane, at) && cast.called < at)
         {
@@ -114,7 +116,9 @@ impl Walk<'_> {
     /// Checks the order of this delivery against all that the subscriber has had.
     fn order(&mut self, sink: u32, sub: usize, cast: usize) -> Step {
         let had: Vec<usize> = (0..self.casts.len())
-            .filter(|other| *other != cast && self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink))
+            .filter(|other| {
+                *other != cast && self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink)
+            })
             .collect();
         for other in had {
             if self.casts[cast].returned.is_some_and(|returned| returned < self.casts[other].called)
@@ -122,17 +126,28 @@ impl Walk<'_> {
             {
                 let (first, second) = (self.casts[cast].op, self.casts[other].op);
                 let who = self.name(sub);
-                return self.breaks("ORD-1", format!("{who} got broadcast {second} before broadcast {first}, which had ended before it began"));
+                return self.breaks(
+                    "ORD-1",
+                    format!("{who} got broadcast {second} before broadcast {first}, which had ended before it began"),
+                );
             }
             if self.stems_from(other, cast) {
                 let (outer, inner) = (self.casts[cast].op, self.casts[other].op);
                 let who = self.name(sub);
-                self.breaks("ORD-2", format!("{who} got the inner broadcast {inner} before the outer broadcast {outer}"))?;
+                self.breaks(
+                    "ORD-2",
+                    format!("{who} got the inner broadcast {inner} before the outer broadcast {outer}"),
+                )?;
             }
             if self.policies.order == Order::Total && self.seen_order.contains(&(cast, other)) {
                 let (first, second) = (self.casts[other].op, self.casts[cast].op);
                 let who = self.name(sub);
-                return self.breaks("ORD-3", format!("{who} got broadcast {first} before broadcast {second}, another subscriber the other way round"));
+                return self.breaks(
+                    "ORD-3",
+                    format!(
+                        "{who} got broadcast {first} before broadcast {second}, another subscriber the other way round"
+                    ),
+                );
             }
             self.seen_order.insert((other, cast));
             self.keeps(&["ORD-1", "ORD-3"]);

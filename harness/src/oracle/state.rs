@@ -359,10 +359,13 @@ impl<'s> Walk<'s> {
     pub(crate) fn overlapped(&self, op: OpId) -> bool {
         let (lane, began) = (self.lanes.get(&op), self.called.get(&op));
         let beside = |other: &OpId| {
-            self.called.get(other) > began && self.lanes.get(other) != lane && !matches!(self.ops[other].act, Act::Hold { .. })
+            self.called.get(other) > began
+                && self.lanes.get(other) != lane
+                && !matches!(self.ops[other].act, Act::Hold { .. })
         };
         // The main lane waits while others run.
-        lane.is_some_and(|lane| *lane != 0) && self.called.keys().any(|other| self.lanes.get(other) != Some(&0) && beside(other))
+        lane.is_some_and(|lane| *lane != 0)
+            && self.called.keys().any(|other| self.lanes.get(other) != Some(&0) && beside(other))
     }
 
     /// Operations that the script orders and the trace does not have.

@@ -38,7 +38,12 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { first: Duration::from_secs(60), each: Duration::from_secs(5), patience: Duration::from_secs(2), fuel: 20_000 }
+        Self {
+            first: Duration::from_secs(60),
+            each: Duration::from_secs(5),
+            patience: Duration::from_secs(2),
+            fuel: 20_000,
+        }
     }
 }
 
@@ -98,7 +103,9 @@ impl Adapter {
         match self.read(self.deadlines.first) {
             Heard::Reply(reply) => match *reply {
                 Reply::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
-                Reply::Hello(hello) => Err(format!("it speaks protocol {}, this suite speaks {PROTOCOL}", hello.protocol)),
+                Reply::Hello(hello) => {
+                    Err(format!("it speaks protocol {}, this suite speaks {PROTOCOL}", hello.protocol))
+                }
                 other => Err(format!("it answered hello with {other:?}")),
             },
             Heard::Ended(how) => Err(format!("it ended instead of answering hello: {how}")),
@@ -116,7 +123,9 @@ impl Adapter {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{program:?} could not be started: {error}"))?;
-        let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
             return Err("its standard streams are missing".into());
         };
         let (requests, pending) = channel::<String>();
@@ -228,7 +237,9 @@ impl Adapter {
         let answer = match self.read(deadline) {
             Heard::Reply(reply) => self.reply(id, *reply),
             Heard::Ended(how) => Answer::Lost(format!("the adapter died: {how}")),
-            Heard::Silent => Answer::Lost(format!("the adapter did not answer within {} s{}", deadline.as_secs(), self.last_words())),
+            Heard::Silent => {
+                Answer::Lost(format!("the adapter did not answer within {} s{}", deadline.as_secs(), self.last_words()))
+            }
             Heard::Garbled(what) => Answer::Fault(what),
         };
         let ends = |event: &Event| matches!(event, Event::Fuel);
@@ -260,7 +271,9 @@ impl Adapter {
         match reply {
             Reply::Trace { events, .. } => Answer::Trace(events),
             Reply::Unsupported { need, .. } => Answer::Unsupported(need),
-            Reply::AdapterError { message, .. } => Answer::Fault(format!("the adapter reports its own failure: {message}")),
+            Reply::AdapterError { message, .. } => {
+                Answer::Fault(format!("the adapter reports its own failure: {message}"))
+            }
             Reply::Hello(_) => Answer::Fault("the adapter said hello again, unasked".into()),
         }
     }

@@ -129,7 +129,8 @@ fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
             Long("patience") => options.patience = seconds(parser.value()?.parse()?)?,
             Long("profile") => {
                 let name = parser.value()?.string()?;
-                let of_it: Vec<_> = catalogue::catalogue().requirements.iter().filter(|own| own.profile == name).collect();
+                let of_it: Vec<_> =
+                    catalogue::catalogue().requirements.iter().filter(|own| own.profile == name).collect();
                 if of_it.is_empty() {
                     return Err(Problem::Usage(format!("there is no profile {name:?}")));
                 }
@@ -138,7 +139,8 @@ fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
             }
             Long("only") => {
                 let id = parser.value()?.string()?;
-                let found = catalogue::find(&id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
+                let found =
+                    catalogue::find(&id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
                 options.only.push(found.id.clone());
                 options.partial = true;
             }
@@ -223,8 +225,15 @@ fn run(options: Options) -> Result<Exit, Problem> {
         progress.show(seen, outcome);
         for failure in &outcome.failures[printed..] {
             progress.clear();
-            let line = format!("{} {} (found by {})", failure.violation.requirement, failure.violation.cause, failure.found_by);
-            let _ = writeln!(stderr(), "{}", if failure.level == catalogue::Level::M { paint.red(&line) } else { paint.yellow(&line) });
+            let line = format!(
+                "{} {} (found by {})",
+                failure.violation.requirement, failure.violation.cause, failure.found_by
+            );
+            let _ = writeln!(
+                stderr(),
+                "{}",
+                if failure.level == catalogue::Level::M { paint.red(&line) } else { paint.yellow(&line) }
+            );
         }
         printed = outcome.failures.len();
     });
@@ -345,7 +354,14 @@ fn explain(options: &Options) -> Result<Exit, Problem> {
     };
     let found = catalogue::find(id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
     let paint = Paint { colours: colours() };
-    say(&format!("{} {} · profile {} · {} · since edition {}", paint.bold(&found.id), found.level.word(), found.profile, found.group, found.since));
+    say(&format!(
+        "{} {} · profile {} · {} · since edition {}",
+        paint.bold(&found.id),
+        found.level.word(),
+        found.profile,
+        found.group,
+        found.since
+    ));
     say(&wrap(&found.text, 2));
     if !found.rationale.is_empty() {
         say(&wrap(&format!("Why: {}", found.rationale), 2));
@@ -365,7 +381,10 @@ fn list() -> Result<Exit, Problem> {
 /// Hunts every wrong registry and prints the requirement that each was rejected for.
 fn show_gallery(options: &Options) -> Result<Exit, Problem> {
     let mut blind = 0;
-    say(&format!("{:<32} {:<14} {:<8} {:>7}  {}", "mutant", "breaks", "rejected", "scripts", "steps of the smallest script"));
+    say(&format!(
+        "{:<32} {:<14} {:<8} {:>7}  {}",
+        "mutant", "breaks", "rejected", "scripts", "steps of the smallest script"
+    ));
     for mutant in gallery::MUTANTS {
         let limits = Limits { patience: Duration::from_millis(200), ..Limits::default() };
         let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
@@ -392,9 +411,20 @@ fn show_gallery(options: &Options) -> Result<Exit, Problem> {
         let wrong = outcome.failures.iter().find(|failure| failure.level == catalogue::Level::M);
         blind += usize::from(wrong.is_some());
         let said = wrong.map_or("accepted", |failure| failure.violation.requirement);
-        say(&format!("legal: {:<25} {:<14} {:<8} {:>7}", format!("{:?}", variant.variety), "nothing", said, outcome.runs));
+        say(&format!(
+            "legal: {:<25} {:<14} {:<8} {:>7}",
+            format!("{:?}", variant.variety),
+            "nothing",
+            said,
+            outcome.runs
+        ));
     }
-    say(&format!("seed {}: {} mutants, {} legal variants, {blind} misjudged", options.seed, gallery::MUTANTS.len(), gallery::VARIANTS.len()));
+    say(&format!(
+        "seed {}: {} mutants, {} legal variants, {blind} misjudged",
+        options.seed,
+        gallery::MUTANTS.len(),
+        gallery::VARIANTS.len()
+    ));
     Ok(if blind == 0 { Exit::Conforming } else { Exit::Failures })
 }
 
@@ -424,7 +454,8 @@ fn read_saved(file: &Path) -> Result<Saved, String> {
 
 fn save(directory: &Path, outcome: &Outcome) -> Result<(), Problem> {
     for failure in outcome.failures.iter().filter(|failure| !failure.script.steps.is_empty()) {
-        std::fs::create_dir_all(directory).map_err(|error| Problem::Usage(format!("{}: {error}", directory.display())))?;
+        std::fs::create_dir_all(directory)
+            .map_err(|error| Problem::Usage(format!("{}: {error}", directory.display())))?;
         let saved = Saved { requirement: failure.violation.requirement.into(), script: failure.script.clone() };
         let json = serde_json::to_string_pretty(&saved).map_err(|error| Problem::Usage(error.to_string()))?;
         write_file(&directory.join(format!("{}.json", failure.violation.requirement)), &json)?;
@@ -433,7 +464,8 @@ fn save(directory: &Path, outcome: &Outcome) -> Result<(), Problem> {
 }
 
 fn write_file(file: &Path, text: &str) -> Result<(), Problem> {
-    std::fs::write(file, format!("{}\n", text.trim_end())).map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))
+    std::fs::write(file, format!("{}\n", text.trim_end()))
+        .map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))
 }
 
 /// A line on standard error that is written over, if somebody is looking.
@@ -451,7 +483,8 @@ impl Progress {
     fn show(&mut self, seen: u64, outcome: &Outcome) {
         if self.shown && (seen == 1 || seen >= self.last + 50) {
             self.last = seen;
-            let _ = write!(stderr(), "\r{seen} of {} scripts, {} requirements broken ", self.all, outcome.failures.len());
+            let _ =
+                write!(stderr(), "\r{seen} of {} scripts, {} requirements broken ", self.all, outcome.failures.len());
             let _ = stderr().flush();
         }
     }

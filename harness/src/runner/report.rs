@@ -151,7 +151,9 @@ impl Report {
                     _ if kept == 0 => Status::NotExercised,
                     _ => Status::Kept,
                 };
-                let reason = excuse.map(|entry| format!("{} {}", entry.reason, entry.link).trim().to_owned()).unwrap_or_default();
+                let reason = excuse
+                    .map(|entry| format!("{} {}", entry.reason, entry.link).trim().to_owned())
+                    .unwrap_or_default();
                 Line { id: own.id.clone(), level: own.level, profile: own.profile.clone(), status, kept, reason }
             })
             .collect();
@@ -170,7 +172,10 @@ impl Report {
         };
         let broken = requirements.iter().any(|line| {
             line.status == Status::Broken
-                && outcome.failures.iter().any(|failure| failure.violation.requirement == line.id && failure.level == Level::M)
+                && outcome
+                    .failures
+                    .iter()
+                    .any(|failure| failure.violation.requirement == line.id && failure.level == Level::M)
         });
         let exit = if broken {
             Exit::Failures
@@ -223,7 +228,9 @@ impl Report {
         let verdict = |profile: &str| {
             let broken = self.with(profile, Status::Broken);
             let (must, should): (Vec<&Line>, Vec<&Line>) = broken.into_iter().partition(|line| {
-                self.failures.iter().any(|failure| failure.violation.requirement == line.id && failure.level == Level::M)
+                self.failures
+                    .iter()
+                    .any(|failure| failure.violation.requirement == line.id && failure.level == Level::M)
             });
             let known = self.with(profile, Status::Known);
             let judged = self.with(profile, Status::Kept).len();
@@ -254,25 +261,46 @@ impl Report {
         let own = &self.implementation;
         let _ = writeln!(page, "{}", paint.bold(&format!("{} {} {}", own.name, own.version, own.language)));
         for (profile, verdict) in self.verdicts() {
-            let colour = if verdict.starts_with("conforming") { Paint::green } else if verdict.starts_with("not conforming") { Paint::red } else { Paint::yellow };
+            let colour = if verdict.starts_with("conforming") {
+                Paint::green
+            } else if verdict.starts_with("not conforming") {
+                Paint::red
+            } else {
+                Paint::yellow
+            };
             let _ = writeln!(page, "  {profile:<11}{}", colour(paint, &verdict));
         }
-        let _ = writeln!(page, "  {} scripts in {:.1} s, seed {}, edition {}", self.scripts, self.seconds, self.seed, self.edition);
+        let _ = writeln!(
+            page,
+            "  {} scripts in {:.1} s, seed {}, edition {}",
+            self.scripts, self.seconds, self.seed, self.edition
+        );
         for failure in &self.failures {
             self.failure(failure, paint, command, saved, &mut page);
         }
         for fault in &self.faults {
-            let _ = writeln!(page, "\n{}\n  {}\n  in {}", paint.red("The adapter, not the registry"), fault.message, fault.found_by);
+            let _ = writeln!(
+                page,
+                "\n{}\n  {}\n  in {}",
+                paint.red("The adapter, not the registry"),
+                fault.message,
+                fault.found_by
+            );
             let _ = write!(page, "{}", indent(&pretty::script(&fault.script), 2));
         }
         if !self.never_exercised.is_empty() {
             let _ = writeln!(page, "\n{}: {}", paint.yellow("Never put to the test"), self.never_exercised.join(" "));
         }
         for stale in &self.stale {
-            let _ = writeln!(page, "\n{} {stale} is listed as known to fail and does not: remove it from the file", paint.red("Stale:"));
+            let _ = writeln!(
+                page,
+                "\n{} {stale} is listed as known to fail and does not: remove it from the file",
+                paint.red("Stale:")
+            );
         }
         for (need, times) in &self.unsupported {
-            let _ = writeln!(page, "\n{} {times} scripts were answered with unsupported: {need}", paint.yellow("Note:"));
+            let _ =
+                writeln!(page, "\n{} {times} scripts were answered with unsupported: {need}", paint.yellow("Note:"));
         }
         for warning in &self.warnings {
             let _ = writeln!(page, "\n{} {warning}", paint.yellow("Warning:"));
@@ -280,7 +308,14 @@ impl Report {
         page
     }
 
-    fn failure(&self, failure: &Failure, paint: &Paint, command: &str, saved: &dyn Fn(&str) -> Option<String>, page: &mut String) {
+    fn failure(
+        &self,
+        failure: &Failure,
+        paint: &Paint,
+        command: &str,
+        saved: &dyn Fn(&str) -> Option<String>,
+        page: &mut String,
+    ) {
         let id = failure.violation.requirement;
         let Some(requirement) = catalogue::find(id) else { return };
         let line = self.requirements.iter().find(|line| line.id == id);
@@ -290,11 +325,16 @@ impl Report {
             Some(Status::NotScored) => " (not scored: later than the port's edition)",
             _ => "",
         };
-        let title = if failure.level == Level::M && excused.is_empty() { paint.red(&title) } else { paint.yellow(&title) };
+        let title =
+            if failure.level == Level::M && excused.is_empty() { paint.red(&title) } else { paint.yellow(&title) };
         let _ = writeln!(page, "\n{title}{excused}");
         let _ = writeln!(page, "{}", wrap(&requirement.text, 2));
         let _ = writeln!(page, "  {} {}", paint.bold("cause:"), failure.violation.cause);
-        let steady = if failure.deterministic() { "fails every time".to_owned() } else { format!("flaky: failed in {} of 3 more runs", failure.again) };
+        let steady = if failure.deterministic() {
+            "fails every time".to_owned()
+        } else {
+            format!("flaky: failed in {} of 3 more runs", failure.again)
+        };
         let _ = writeln!(page, "  found by {}, {steady}, {} scripts failed for it", failure.found_by, failure.times);
         if let Some(line) = line.filter(|line| !line.reason.is_empty()) {
             let _ = writeln!(page, "  known: {}", line.reason);
@@ -305,7 +345,11 @@ impl Report {
         let _ = write!(page, "  script:\n{}", indent(&pretty::script(&failure.script), 2));
         if !failure.trace.is_empty() {
             let mark = paint.red("► ");
-            let _ = write!(page, "  trace:\n{}", indent(&pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark), 4));
+            let _ = write!(
+                page,
+                "  trace:\n{}",
+                indent(&pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark), 4)
+            );
         }
         if let Some(file) = saved(id) {
             let _ = writeln!(page, "  replay:   registry-conform replay {file} -- {command}");
@@ -316,8 +360,11 @@ impl Report {
     /// The report as JUnit XML: one test case per requirement of the claimed profiles.
     #[must_use]
     pub fn junit(&self) -> String {
-        let claimed: Vec<&Line> =
-            self.requirements.iter().filter(|line| !matches!(line.status, Status::NotClaimed | Status::Elsewhere)).collect();
+        let claimed: Vec<&Line> = self
+            .requirements
+            .iter()
+            .filter(|line| !matches!(line.status, Status::NotClaimed | Status::Elsewhere))
+            .collect();
         let failing = |line: &&&Line| line.status == Status::Broken && line.level == Level::M;
         let failures = claimed.iter().filter(failing).count();
         let skipped = claimed.iter().filter(|line| !matches!(line.status, Status::Kept) && !failing(line)).count();
@@ -333,14 +380,18 @@ impl Report {
         for line in &claimed {
             let _ = write!(page, "  <testcase classname=\"{}\" name=\"{}\">", escape(&line.profile), escape(&line.id));
             let failure = self.failures.iter().find(|failure| failure.violation.requirement == line.id);
-            let body = failure.map(|failure| {
-                format!("{}\n{}", failure.violation.cause, pretty::script(&failure.script))
-            });
+            let body =
+                failure.map(|failure| format!("{}\n{}", failure.violation.cause, pretty::script(&failure.script)));
             match (line.status, failing(&line)) {
                 (Status::Kept, _) => {}
                 (_, true) => {
                     let cause = failure.map(|failure| failure.violation.cause.as_str()).unwrap_or_default();
-                    let _ = write!(page, "<failure message=\"{}\">{}</failure>", escape(cause), escape(&body.unwrap_or_default()));
+                    let _ = write!(
+                        page,
+                        "<failure message=\"{}\">{}</failure>",
+                        escape(cause),
+                        escape(&body.unwrap_or_default())
+                    );
                 }
                 (status, false) => {
                     let why = match status {
@@ -355,7 +406,12 @@ impl Report {
             page.push_str("</testcase>\n");
         }
         for fault in &self.faults {
-            let _ = writeln!(page, "  <testcase classname=\"adapter\" name=\"{}\"><error message=\"{}\"/></testcase>", escape(&fault.found_by), escape(&fault.message));
+            let _ = writeln!(
+                page,
+                "  <testcase classname=\"adapter\" name=\"{}\"><error message=\"{}\"/></testcase>",
+                escape(&fault.found_by),
+                escape(&fault.message)
+            );
         }
         page.push_str("</testsuite>\n");
         page

@@ -30,7 +30,7 @@ fn judge(command: &[&str], plan: &Plan, deadlines: Deadlines) -> (Hello, Outcome
 }
 
 fn conforms(command: &[&str]) {
-    let plan = Plan { scripts: 1_500, seed: 11, ..Plan::default() };
+    let plan = Plan { scripts: 800, seed: 11, ..Plan::default() };
     let (hello, outcome, report) = judge(command, &plan, Deadlines::default());
     let paint = harness::runner::Paint { colours: false };
     assert_eq!(report.exit, Exit::Conforming, "{}", report.text(&paint, "adapter", &|_| None));

@@ -13,10 +13,15 @@ use harness::{
 
 #[test]
 fn the_sound_registry_conforms() {
-    let plan = Plan { scripts: 3_000, ..Plan::default() };
+    let plan = Plan { scripts: 2_000, ..Plan::default() };
     let outcome = campaign(&gallery::hello(), &mut InProcess::new(gallery::sound()), &plan, &mut |_, _| {});
     for failure in &outcome.failures {
-        eprintln!("{:?}\n{}\n{}", failure.violation, serde_json::to_string(&failure.script).unwrap(), serde_json::to_string(&failure.trace).unwrap());
+        eprintln!(
+            "{:?}\n{}\n{}",
+            failure.violation,
+            serde_json::to_string(&failure.script).unwrap(),
+            serde_json::to_string(&failure.trace).unwrap()
+        );
     }
     assert!(outcome.failures.is_empty());
     assert_eq!(format!("{:?}", outcome.faults), "[]");
@@ -35,7 +40,12 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
         let found: Vec<_> = outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
         if !found.first().is_some_and(|first| mutant.breaks.contains(first)) {
             let script = outcome.failures.first().map(|failure| serde_json::to_string(&failure.script).unwrap());
-            wrong.push(format!("{:?}: expected {:?}, found {found:?} {script:?} {:?}", mutant.bug, mutant.breaks, outcome.faults.first()));
+            wrong.push(format!(
+                "{:?}: expected {:?}, found {found:?} {script:?} {:?}",
+                mutant.bug,
+                mutant.breaks,
+                outcome.faults.first()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -45,10 +55,17 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
 fn every_variant_is_accepted() {
     for variant in VARIANTS {
         let (hello, factory) = gallery::variant(variant.variety);
-        let outcome = campaign(&hello, &mut InProcess::new(factory), &Plan::default(), &mut |_, _| {});
+        let outcome =
+            campaign(&hello, &mut InProcess::new(factory), &Plan { scripts: 1_000, ..Plan::default() }, &mut |_, _| {});
         let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == harness::catalogue::Level::M).collect();
         for failure in &musts {
-            eprintln!("{:?}: {:?}\n{}\n{}", variant.variety, failure.violation, serde_json::to_string(&failure.script).unwrap(), serde_json::to_string(&failure.trace).unwrap());
+            eprintln!(
+                "{:?}: {:?}\n{}\n{}",
+                variant.variety,
+                failure.violation,
+                serde_json::to_string(&failure.script).unwrap(),
+                serde_json::to_string(&failure.trace).unwrap()
+            );
         }
         assert!(musts.is_empty());
         assert_eq!(format!("{:?}", outcome.faults), "[]", "{:?}", variant.variety);
@@ -71,7 +88,11 @@ fn tampered_traces_are_rejected() {
                 let Some(tampered) = tamper(&trace, how, nth) else { continue };
                 seen[kind] += 1;
                 let verdict = oracle::judge(&script, &tampered, &hello.policies);
-                assert!(!verdict.clean(), "{how:?} {nth} went unnoticed in {}", serde_json::to_string(&script).unwrap());
+                assert!(
+                    !verdict.clean(),
+                    "{how:?} {nth} went unnoticed in {}",
+                    serde_json::to_string(&script).unwrap()
+                );
             }
         }
     }
