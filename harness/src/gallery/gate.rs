@@ -88,7 +88,7 @@ impl Member {
                 return Ok(false);
             }
             gate.told = true;
-            if gate.sending.contains(&thread::current().id()) {
+            if gate.sending.contains(&thread::current().id()) && self.bug != Some(Bug::ClosesInsideTheSend) {
                 gate.pending = Some(reason);
                 return Ok(true);
             }

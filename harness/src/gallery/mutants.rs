@@ -167,6 +167,8 @@ pub enum Bug {
     AnyRevocationRefuses,
     /// Lets a ticket admit twice.
     TicketsAdmitTwice,
+    /// Closes the sending subscriber inside its own send.
+    ClosesInsideTheSend,
     /// Counts who unsubscribed during the revocation and was not closed.
     CountsWhoEscaped,
     /// Waits for a delivery in progress before it revokes.
@@ -312,6 +314,7 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::CountsTickets, &["ADM-3"], "counts open tickets"),
     wrong(Bug::AnyRevocationRefuses, &["ADM-5"], "refuses for any revocation"),
     wrong(Bug::TicketsAdmitTwice, &["ADM-6"], "lets a ticket admit twice"),
+    wrong(Bug::ClosesInsideTheSend, &["RE-5"], "closes the sending subscriber inside its own send"),
     wrong(Bug::CountsWhoEscaped, &["CON-2"], "counts who unsubscribed during the revocation and was not closed"),
     wrong(Bug::RevocationsWaitForDeliveries, &["PRG-1"], "waits for a delivery in progress before it revokes"),
 ];

@@ -43,6 +43,14 @@ impl Walk<'_> {
             }
             self.keeps(&["CLO-5"]);
         }
+        let mut sending = self.stacks.get(&lane).into_iter().flatten();
+        let own = sending.any(|frame| matches!(frame, Frame::Send { sink: of, .. } if *of == sink));
+        if own && !self.shares_sink(sub) {
+            let who = self.name(sub);
+            let requirement = if self.subs[sub].claimed(Why::Revoke) { "RE-5" } else { "CLO-4" };
+            return self
+                .breaks(requirement, format!("{who} was closed inside its own send, which close has to wait for"));
+        }
         self.subs[sub].close = Some(self.now);
         let rule = self.throws(sink, Hook::Close, nth);
         self.stack(lane).push(Frame::Close { sink, rule });

@@ -12,7 +12,11 @@ class Base {
   broadcast(channel, data) {
     for (const member of [...this.members]) {
       if (!this.members.has(member) || !this.hears(member, channel)) continue;
-      try { member.stream.send(data); } catch { this.close(member); }
+      member.sending = true;
+      let failed = false;
+      try { member.stream.send(data); } catch { failed = true; }
+      member.sending = false;
+      if (member.pending || (failed && this.members.has(member))) this.close(member);
     }
   }
   close_by_identity(identity) {
@@ -23,6 +27,7 @@ class Base {
   }
   close(member) {
     this.members.delete(member);
+    if (member.sending) { member.pending = true; return; }
     try { member.stream.close(); } catch { /* nobody else's concern */ }
   }
 }
