@@ -18,7 +18,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use transport_core::{Live, Refusal};
+use transport_core::{Live, Refusal, ServerMetrics};
 use transport_sse::{SSE, sse};
 use transport_ws::{WS, ws};
 
@@ -38,13 +38,15 @@ const MAX_CHANNELS: usize = 100;
 #[derive(Clone)]
 struct App {
     registry: Registry,
+    live: Live<Payload>,
     sessions: Arc<Sessions>,
+    server: ServerMetrics,
 }
 
 type Name = Result<Path<String>, PathRejection>;
 
-/// Makes the server's routes, and the registry behind them.
-pub fn app(reach: Reach, options: &Options) -> (Router, Registry) {
+/// Makes the server's routes, and the registry behind them. `server` is whose counts the statistics show.
+pub fn app(reach: Reach, options: &Options, server: ServerMetrics) -> (Router, Registry) {
     let cap = ScopeCap::new(STREAMS_PER_SESSION);
     let registry = Registry::with_options(RegistryOptions::new().with_scope_cap(cap));
     let sessions = Arc::new(Sessions::default());
@@ -71,7 +73,7 @@ pub fn app(reach: Reach, options: &Options) -> (Router, Registry) {
         })
         .layer(middleware::from_fn_with_state(guarding, guard))
         .layer(middleware::map_response(page::protect))
-        .with_state(App { registry: registry.clone(), sessions });
+        .with_state(App { registry: registry.clone(), live, sessions, server });
     (router, registry)
 }
 
@@ -209,10 +211,24 @@ struct Counts {
     unfiltered: usize,
     /// Streams that ended, by reason.
     closed: BTreeMap<&'static str, u64>,
+    /// Streams that were refused, by status.
+    refused: BTreeMap<u16, u64>,
     broadcasts: u64,
     dropped: u64,
     tickets: usize,
     remembered_revocations: usize,
+    connections: Connections,
+}
+
+/// [`ServerMetrics`].
+#[derive(Serialize)]
+struct Connections {
+    open: usize,
+    accepted: u64,
+    refused: u64,
+    slow_heads: u64,
+    panics: u64,
+    resets: u64,
 }
 
 async fn stats(State(app): State<App>) -> Json<Counts> {
@@ -233,6 +249,15 @@ async fn stats(State(app): State<App>) -> Json<Counts> {
         dropped: stats.dropped,
         tickets: stats.tickets,
         remembered_revocations: stats.remembered_revocations,
+        refused: app.live.refusals(),
+        connections: Connections {
+            open: app.server.open(),
+            accepted: app.server.accepted(),
+            refused: app.server.refused(),
+            slow_heads: app.server.slow_heads(),
+            panics: app.server.panics(),
+            resets: app.server.resets(),
+        },
     })
 }
 

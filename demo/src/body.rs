@@ -7,10 +7,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::Deserialize;
+use std::time::Duration;
+use tokio::time::timeout;
 use transport_core::Refusal;
 
 /// The largest body.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
+
+/// How long a body may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much of a body that is too large is read before it is refused. A client that is still sending does not read, and
 /// the reset of its connection would take the answer away; so most are heard out.
@@ -34,7 +39,8 @@ impl<S: Sync> FromRequest<S> for JsonBody {
             let reason = "the body must be JSON: send `Content-Type: application/json`";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
         }
-        read(request.into_body()).await.map(Self)
+        let slow = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long: send it within 10 s");
+        timeout(TIMEOUT, read(request.into_body())).await.map_err(slow)?.map(Self)
     }
 }
 

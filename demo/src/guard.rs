@@ -9,7 +9,7 @@ use crate::authoriser::bearer;
 use crate::secret::Secret;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::net::{IpAddr, SocketAddr};
@@ -71,16 +71,7 @@ impl Guard {
 }
 
 /// Checks every request.
-pub(crate) async fn guard(
-    State(guard): State<Arc<Guard>>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    // HTTP/2 says in the address what HTTP/1 says in the `Host`.
-    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let Some(host) = host {
-        request.headers_mut().entry(header::HOST).or_insert(host);
-    }
+pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Result<Response, Refusal> {
     guard.check(request.method(), request.headers())?;
     Ok(next.run(request).await)
 }

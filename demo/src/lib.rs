@@ -29,3 +29,8 @@ pub type Payload = Box<RawValue>;
 
 /// The registry of the demo.
 pub type Registry = SubscriberRegistry<Payload>;
+
+/// The README's program, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

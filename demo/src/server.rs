@@ -37,7 +37,7 @@ impl Server {
 
     fn new(server: transport_core::Server, reach: Reach, options: &Options) -> io::Result<Self> {
         let address = server.local_addr()?;
-        let (router, registry) = app(reach, options);
+        let (router, registry) = app(reach, options, server.metrics());
         Ok(Self { server, address, router, registry })
     }
 
@@ -55,5 +55,5 @@ impl Server {
 }
 
 fn server_options(options: &Options) -> ServerOptions {
-    ServerOptions::new().with_drain_deadline(options.drain_deadline)
+    ServerOptions::new().with_drain_deadline(options.drain_deadline).with_max_connections(options.max_connections)
 }

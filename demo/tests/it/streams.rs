@@ -1,6 +1,7 @@
 //! What a stream needs to be opened, and what it may hear.
 
 use crate::client::TestServer;
+use demo::{Options, Reach};
 use serde_json::json;
 
 #[tokio::test]
@@ -119,9 +120,13 @@ async fn stats_count_by_transport_channel_and_reason() {
     let expected = json!({
         "sessions": 1, "accounts": 1, "subscribers": 4, "draining": 0, "transports": { "sse": 3, "ws": 1 },
         "channels": { "runs": 2, "jobs": 2 }, "unfiltered": 1, "closed": none, "broadcasts": 1, "dropped": 0,
-        "tickets": 0, "remembered_revocations": 0,
+        "tickets": 0, "remembered_revocations": 0, "refused": { "401": 1 },
     });
-    assert_eq!(server.stats().await, expected);
+    server.sse("/events", &[]).await.unwrap_err();
+    let mut stats = server.stats().await;
+    let connections = stats.as_object_mut().unwrap().remove("connections").unwrap();
+    assert_eq!(stats, expected);
+    assert!(connections["open"].as_u64().unwrap() >= 5, "four streams, and who asks: {connections}");
     server.close("/api/accounts/ada").await;
     for stream in &mut streams {
         while stream.next().await.is_some() {}
@@ -131,4 +136,15 @@ async fn stats_count_by_transport_channel_and_reason() {
     assert_eq!((&stats["channels"], &stats["closed"]["revoked"]), (&json!({}), &json!(4)));
     let health = server.get("/healthz", &[]).await;
     assert_eq!((health.status, health.json()), (200, json!({ "status": "ok" })));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_when_to_come_back() {
+    let options = Options::new().with_max_connections(2.try_into().unwrap());
+    let server = TestServer::with(Reach::Loopback, options).await;
+    let ada = server.sign_in("ada").await;
+    let _streams = [ada.sse(&server, "/events").await, ada.sse(&server, "/events").await];
+    let refused = server.get("/healthz", &[]).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert!(refused.error().contains("too many connections"));
 }

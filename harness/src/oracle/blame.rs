@@ -67,14 +67,7 @@ impl Walk<'_> {
     }
 
     fn filter_occasions(&self, sub: usize, channel: &str, list: &mut Vec<&'static str>) {
-        let with = &self.subs[sub].with;
-        let Some(names) = &with.channels else {
-            list.push("FLT-2");
-            return;
-        };
-        if names.is_empty() {
-            list.push("FLT-2");
-        }
+        let names = self.subs[sub].with.channels.as_deref().unwrap_or_default();
         if names.len() > LONG || channel.len() > LONG {
             list.push("FLT-8");
         }
@@ -89,6 +82,9 @@ impl Walk<'_> {
         }
         if !plain(channel) && !channel.is_empty() {
             list.push("FLT-5");
+        }
+        if names.is_empty() {
+            list.push("FLT-2");
         }
         if names.len() > 1 {
             list.push("FLT-1");

@@ -150,8 +150,8 @@ impl Walk<'_> {
         if self.stacks.values().any(|stack| !stack.is_empty()) {
             return Ok(());
         }
-        self.resolve_claims(at)?;
-        self.settle_casts(at)
+        self.settle_casts(at)?;
+        self.resolve_claims(at)
     }
 
     fn end(&mut self, len: usize) -> Step {
