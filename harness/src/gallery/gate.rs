@@ -67,7 +67,10 @@ impl Member {
         let sent = panic::catch_unwind(AssertUnwindSafe(|| self.sink.send(data)));
         let pending = {
             let mut gate = self.gate();
-            gate.sending.retain(|thread| *thread != me);
+            // Sends nest when a sink broadcasts: each ends one.
+            if let Some(at) = gate.sending.iter().rposition(|thread| *thread == me) {
+                gate.sending.remove(at);
+            }
             if gate.sending.contains(&me) { None } else { gate.pending.take() }
         };
         if let Some(reason) = pending {

@@ -282,7 +282,7 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::UnknownReturnsOne, &["REV-10"], "returns 1 for an unknown identity"),
     wrong(Bug::ClosesTwice, &["CLO-1"], "closes twice"),
     wrong(Bug::ClosesTheUnsubscribed, &["CLO-3"], "closes who has left, at the next revocation"),
-    wrong(Bug::ClosesBeforeTheGate, &["CLO-4", "REV-2"], "stops sending only after the close has ended"),
+    wrong(Bug::ClosesBeforeTheGate, &["CLO-4", "REV-2", "CAP-1"], "stops sending only after the close has ended"),
     wrong(Bug::SaysTheWrongReason, &["CLO-5"], "gives the wrong reason"),
     wrong(Bug::CountsTheLiving, &["CNT-1"], "returns the survivors as well"),
     wrong(Bug::CountsTheUnsubscribed, &["CNT-2"], "counts who has left"),

@@ -18,6 +18,7 @@ impl<'s> Walk<'s> {
         if self.called.insert(id, self.now).is_some() {
             return Err(Stop::Nonsense(format!("operation {id} was run twice")));
         }
+        self.lanes.insert(id, lane);
         if self.script.cap == Some(0) {
             return self.breaks("CAP-5", "a registry with a cap of 0 was constructed".into());
         }
@@ -49,7 +50,6 @@ impl<'s> Walk<'s> {
             Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {}
         }
         self.open.insert(id, lane);
-        self.lanes.insert(id, lane);
         self.stack(lane).push(Frame::Call(id));
         Ok(())
     }

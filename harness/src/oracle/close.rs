@@ -43,8 +43,13 @@ impl Walk<'_> {
             }
             self.keeps(&["CLO-5"]);
         }
-        let mut sending = self.stacks.get(&lane).into_iter().flatten();
-        let own = sending.any(|frame| matches!(frame, Frame::Send { sink: of, .. } if *of == sink));
+        // The send from inside of which it was ended is still running.
+        let sends = self.own_sends(sink, lane);
+        let own = self.subs[sub]
+            .claims
+            .iter()
+            .filter(|claim| claim.why.forced())
+            .all(|claim| (1..=sends).contains(&claim.within));
         if own && !self.shares_sink(sub) {
             let who = self.name(sub);
             let requirement = if self.subs[sub].claimed(Why::Revoke) { "RE-5" } else { "CLO-4" };

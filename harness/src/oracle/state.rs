@@ -46,6 +46,8 @@ pub(crate) struct Claim {
     pub(crate) sure: bool,
     /// The operation has not returned.
     pub(crate) open: bool,
+    /// How many of its own sends the operation was called from inside of.
+    pub(crate) within: usize,
 }
 
 /// One registration.
@@ -309,6 +311,12 @@ impl<'s> Walk<'s> {
         sink.rules.iter().find(|rule| rule.on == hook && rule.nth == nth)
     }
 
+    /// How many sends of this sink the lane is inside of.
+    pub(crate) fn own_sends(&self, sink: u32, lane: u32) -> usize {
+        let stack = self.stacks.get(&lane).into_iter().flatten();
+        stack.filter(|frame| matches!(frame, Frame::Send { sink: of, .. } if *of == sink)).count()
+    }
+
     /// The broadcasts that this lane is delivering.
     pub(crate) fn casts_around(&self, lane: u32) -> Vec<usize> {
         let stack = self.stacks.get(&lane).into_iter().flatten();
@@ -337,9 +345,12 @@ impl<'s> Walk<'s> {
 
     pub(crate) fn claim(&mut self, sub: usize, why: Why, op: OpId, sure: bool) {
         let now = self.now;
+        // The send that failed has ended.
+        let lane = self.lanes.get(&op).filter(|_| why != Why::Fail);
+        let within = lane.map_or(0, |lane| self.own_sends(self.subs[sub].sink, *lane));
         let sub = &mut self.subs[sub];
         sub.last_claim = Some(now);
-        sub.claims.push(Claim { why, op, sure, open: true });
+        sub.claims.push(Claim { why, op, sure, open: true, within });
     }
 
     pub(crate) fn shares_sink(&self, sub: usize) -> bool {
