@@ -103,7 +103,9 @@ impl<'s> Walk<'s> {
         }
         let began = self.called[&id];
         let failed_inside = self.failures.iter().any(|failure| failure.at > began);
-        let down = self.shutdowns.iter().any(|(registry, ..)| *registry == op.registry);
+        // An admission belongs to the registry of its ticket.
+        let registry = self.subs.iter().find(|sub| sub.op == id).map_or(op.registry, |sub| sub.registry);
+        let down = self.shutdowns.iter().any(|(of, ..)| *of == registry);
         let nested_blame = if nested { "RE-1" } else { "" };
         let (requirement, what) = match &op.act {
             Act::Sub { .. } if failed_inside => ("ISO-7", "subscribe failed because the evicted sink's close did"),
