@@ -58,6 +58,12 @@ impl Registration {
         self
     }
 
+    /// Returns which channels it hears.
+    #[must_use]
+    pub fn hears(&self) -> &ChannelFilter {
+        &self.filter
+    }
+
     /// Returns every identity it holds: the scope, then the groups.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.scope.iter().chain(&self.groups)

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use axum::Router;
 use axum::http::request::Parts;
-use registry_core::{ChannelFilter, Identity, SubscriberRegistry};
+use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,6 +96,22 @@ impl Authorise for Tokens {
         }
         found.ok_or_else(|| Denied::unauthenticated("sign in first"))
     }
+}
+
+/// Grants every request what one registration of the sink kit asks for.
+pub(crate) struct AsRegistered(pub(crate) Registration);
+
+#[async_trait]
+impl Authorise for AsRegistered {
+    async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> {
+        let grant = Grant::new(self.0.hears().clone());
+        Ok(self.0.identities().fold(grant, |grant, identity| grant.group(identity.clone())))
+    }
+}
+
+/// Runs a check of the sink kit, for which a server must run beside it.
+pub(crate) fn run<T>(check: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(check)
 }
 
 /// Serves a router on a free port of the loopback address, until the runtime ends.

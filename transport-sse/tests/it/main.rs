@@ -6,6 +6,7 @@ mod wire;
 
 mod admission;
 mod http2;
+mod kit;
 mod owned;
 mod stream;
 

@@ -7,6 +7,7 @@ mod wire;
 mod close;
 mod handshake;
 mod inbound;
+mod kit;
 mod owned;
 
 use axum::Router;

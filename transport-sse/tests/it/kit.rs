@@ -1,0 +1,46 @@
+//! The sink kit, on event streams.
+
+use crate::wire::{AsRegistered, Owned, Raw, run};
+use axum::Router;
+use harness::kit::sink::{Peer, Rig};
+use registry_core::{Registration, SubscriberRegistry};
+use transport_core::{Live, ServerOptions};
+use transport_sse::sse;
+
+struct EventStreams;
+
+impl Rig for EventStreams {
+    type Peer = Reader;
+
+    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
+        let live = Live::new(registry.clone(), AsRegistered(registration));
+        let app = Router::new().route("/events", sse(&live));
+        let server = Owned::start(app, registry, ServerOptions::new()).await;
+        let (head, mut raw) = Raw::get(server.address, "/events").await;
+        assert_eq!(head.status, 200);
+        raw.read_past(": ok\n\n").await;
+        Reader { raw, over: false, _server: server }
+    }
+}
+
+struct Reader {
+    raw: Raw,
+    over: bool,
+    _server: Owned,
+}
+
+impl Peer for Reader {
+    async fn next(&mut self) -> Option<String> {
+        if self.over {
+            return None;
+        }
+        let event = self.raw.read_past("\n\n").await;
+        let data = event.lines().find_map(|line| line.strip_prefix("data: "))?;
+        self.over = event.contains("event: close");
+        (!self.over).then(|| serde_json::from_str(data).unwrap())
+    }
+
+    async fn leave(self) {}
+}
+
+harness::sink_suite!(event_streams, EventStreams, run);
