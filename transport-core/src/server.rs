@@ -34,6 +34,9 @@ use tower_service::Service;
 const BACKLOG: u32 = 4096;
 /// How long to wait when the process is out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// How many refused connections may be reading their answer; beyond that they are closed without one, so that a flood
+/// does not use the descriptors up.
+const MAX_REFUSALS: usize = 1024;
 /// How long a refused connection may take to read its answer.
 const REFUSAL: Duration = Duration::from_secs(1);
 
@@ -299,13 +302,16 @@ impl Server {
                 continue;
             };
             shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
-            let full = shared.options.max_connections.is_some_and(|most| sockets.len() >= most.get());
-            let socket = sockets.open(tcp);
-            if full {
+            let most = shared.options.max_connections.map_or(usize::MAX, NonZeroUsize::get);
+            let open = sockets.len();
+            if open >= most {
                 shared.counts.refused.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(refuse(socket));
+                if open - most < MAX_REFUSALS {
+                    tokio::spawn(refuse(sockets.open(tcp)));
+                }
                 continue;
             }
+            let socket = sockets.open(tcp);
             socket.tune(shared.options.user_timeout);
             let wrapped = wrap(Io(socket.clone()));
             tokio::spawn(connect(wrapped, socket, peer, shared.clone(), graceful.watcher()));
