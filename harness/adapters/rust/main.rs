@@ -1,0 +1,48 @@
+//! The adapter of `registry-core`: the protocol on standard input and output, all profiles that it has.
+
+use std::{
+    io::{BufRead, Write, stdin, stdout},
+    time::Duration,
+};
+
+use harness::{
+    core,
+    protocol::{Reply, Request},
+    subject::{Limits, execute_or},
+};
+
+fn main() {
+    let factory = core::factory();
+    for line in stdin().lock().lines().map_while(Result::ok) {
+        let request: Request = match serde_json::from_str(&line) {
+            Ok(request) => request,
+            Err(error) => {
+                answer(&Reply::AdapterError { id: None, message: error.to_string() });
+                continue;
+            }
+        };
+        match request {
+            Request::Hello { .. } => answer(&Reply::Hello(core::hello())),
+            Request::Run { id, fuel, patience_ms, script } => {
+                let limits = Limits { fuel, patience: Duration::from_millis(patience_ms) };
+                let out_of_fuel = Box::new(move |events| {
+                    answer(&Reply::Trace { id, events });
+                    std::process::exit(0);
+                });
+                let events = execute_or(&script, &factory, limits, Some(out_of_fuel));
+                answer(&Reply::Trace { id, events });
+            }
+            Request::Bye => break,
+        }
+    }
+}
+
+fn answer(reply: &Reply) {
+    let Ok(mut line) = serde_json::to_string(reply) else { std::process::exit(1) };
+    line.push('\n');
+    let mut out = stdout().lock();
+    if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+        // Nobody is listening any more.
+        std::process::exit(0);
+    }
+}

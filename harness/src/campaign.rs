@@ -1,0 +1,477 @@
+//! A campaign: many scripts against one implementation, and what came of them.
+//!
+//! Saved regressions first, then the fixed cases, then random scripts. The first failure does not end it: failures are
+//! bucketed by requirement, made small, run again; then the ingredient that triggers the failure is avoided, so that the rest is
+//! explored too, except in every eighth script, which confirms that what failed still fails.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    cases::cases,
+    catalogue::{self, Level},
+    clock::Started,
+    diet::{Diet, Spice},
+    generate::{Dice, generate},
+    oracle::{self, Verdict, Violation},
+    protocol::{Hello, Reentrancy},
+    script::{Act, Ending, Script},
+    shrink::{Bounds, same_or_more_general, shrink},
+    subject::{Factory, Limits, execute},
+    trace::Trace,
+};
+
+/// Runs scripts on an implementation.
+pub trait Driver {
+    /// Runs one, on a fresh registry.
+    fn run(&mut self, script: &Script) -> Answer;
+}
+
+/// What a driver says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What was observed.
+    Trace(Trace),
+    /// The implementation lacks something.
+    Unsupported(String),
+    /// The adapter broke the protocol or failed by itself.
+    Fault(String),
+    /// It died or did not answer; the next script gets a fresh one.
+    Lost(String),
+}
+
+/// Drives a registry in this process.
+#[derive(Clone)]
+pub struct InProcess {
+    factory: Factory,
+    limits: Limits,
+}
+
+impl InProcess {
+    /// Drives what the factory makes.
+    #[must_use]
+    pub fn new(factory: Factory) -> Self {
+        Self { factory, limits: Limits::default() }
+    }
+
+    /// Within other limits.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+impl Driver for InProcess {
+    fn run(&mut self, script: &Script) -> Answer {
+        Answer::Trace(execute(script, &self.factory, self.limits))
+    }
+}
+
+/// How much, and of what.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many random scripts.
+    pub scripts: u64,
+    /// The seed of the first; the others follow from it.
+    pub seed: u64,
+    /// Stop starting scripts after this long.
+    pub time: Option<Duration>,
+    /// Failures of these count, and scripts are made to provoke them; empty means all.
+    pub only: Vec<String>,
+    /// Run before everything else: name and script.
+    pub saved: Vec<(String, Script)>,
+    /// End with the first failure.
+    pub first_only: bool,
+    /// Bounds on shrinking one failure.
+    pub shrinking: Bounds,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            scripts: 2_000,
+            seed: 1,
+            time: None,
+            only: Vec::new(),
+            saved: Vec::new(),
+            first_only: false,
+            shrinking: Bounds::default(),
+        }
+    }
+}
+
+/// A requirement that an implementation broke, with the smallest script that shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// What is broken, where, and why.
+    pub violation: Violation,
+    /// How binding it is.
+    pub level: Level,
+    /// The case, or the seed of the random script, that found it.
+    pub found_by: String,
+    /// How many scripts had been run.
+    pub found_after: u64,
+    /// The smallest script found.
+    pub script: Script,
+    /// Its trace.
+    pub trace: Trace,
+    /// The script that found it.
+    pub original: Script,
+    /// In how many of three more runs the small script failed alike.
+    pub again: u32,
+    /// How many scripts failed for it in all.
+    pub times: u64,
+}
+
+impl Failure {
+    /// Whether it failed each time.
+    #[must_use]
+    pub fn deterministic(&self) -> bool {
+        self.again == 3
+    }
+}
+
+/// A script that could not be judged.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fault {
+    /// What went wrong.
+    pub message: String,
+    /// The case or seed.
+    pub found_by: String,
+    /// The script.
+    pub script: Script,
+}
+
+/// What came of a campaign.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// One for each broken requirement, in the order of discovery.
+    pub failures: Vec<Failure>,
+    /// The adapter's own failures.
+    pub faults: Vec<Fault>,
+    /// How many scripts kept each requirement that they could have broken.
+    pub kept: BTreeMap<&'static str, u64>,
+    /// Scripts that were judged.
+    pub runs: u64,
+    /// Scripts that needed something the adapter said it lacks only when asked.
+    pub unsupported: BTreeMap<String, u64>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// So many faults of the adapter end a campaign: it will not get better.
+const FAULTS: usize = 5;
+
+/// So many shrinkings that lead to a known failure are enough for one requirement.
+const DETOURS: u32 = 3;
+
+/// How long a script that never ends may be made smaller.
+const LOST_SHRINKING: Duration = Duration::from_secs(30);
+
+/// Runs a campaign. `progress` hears of every script.
+pub fn campaign(
+    hello: &Hello,
+    driver: &mut dyn Driver,
+    plan: &Plan,
+    progress: &mut dyn FnMut(&Outcome, &str),
+) -> Outcome {
+    let mut run = Run {
+        hello,
+        driver,
+        plan,
+        outcome: Outcome::default(),
+        avoid: Diet::everything(),
+        detours: BTreeMap::new(),
+        started: Started::now(),
+    };
+    if hello.policies.reentrancy == Reentrancy::Refused {
+        run.refuses_reentrancy();
+    }
+    let fixed = cases().into_iter().map(|case| (format!("case {:?}", case.name), case.script));
+    for (name, script) in plan.saved.iter().cloned().chain(fixed) {
+        if run.over() {
+            break;
+        }
+        run.script(&name, &script);
+        progress(&run.outcome, &name);
+    }
+    let mut seeds = Dice::new(plan.seed);
+    let wanted = plan.only.iter().map(|id| Diet::to_test(id)).collect::<Vec<_>>();
+    for index in 0..plan.scripts {
+        if run.over() {
+            break;
+        }
+        let seed = seeds.roll();
+        let mut diet = Diet::offered_by(hello);
+        if index % 8 != 7 {
+            diet = diet.and(run.avoid);
+        }
+        let wanted = wanted.get(index as usize % wanted.len().max(1)).copied().unwrap_or_default();
+        let script = generate(seed, diet, wanted);
+        let name = format!("seed {seed:#018x}");
+        run.script(&name, &script);
+        progress(&run.outcome, &name);
+    }
+    run.outcome.took = run.started.ago();
+    run.outcome
+}
+
+struct Run<'a> {
+    hello: &'a Hello,
+    driver: &'a mut dyn Driver,
+    plan: &'a Plan,
+    outcome: Outcome,
+    /// What is still allowed.
+    avoid: Diet,
+    detours: BTreeMap<&'static str, u32>,
+    started: Started,
+}
+
+impl Run<'_> {
+    fn over(&self) -> bool {
+        self.plan.time.is_some_and(|time| self.started.ago() >= time)
+            || self.outcome.faults.len() >= FAULTS
+            || (self.plan.first_only && !self.outcome.failures.is_empty())
+    }
+
+    fn counts(&self, requirement: &str) -> bool {
+        self.plan.only.is_empty() || self.plan.only.iter().any(|only| only.eq_ignore_ascii_case(requirement))
+    }
+
+    fn script(&mut self, name: &str, script: &Script) {
+        if self.hello.lacks(script).is_some() {
+            return;
+        }
+        let diet = Diet::of(script);
+        if self.hello.policies.reentrancy == Reentrancy::Refused
+            && (diet.has(Spice::InSend) || diet.has(Spice::InClose))
+        {
+            return;
+        }
+        let trace = match self.driver.run(script) {
+            Answer::Trace(trace) => trace,
+            Answer::Unsupported(need) => {
+                *self.outcome.unsupported.entry(need).or_default() += 1;
+                return;
+            }
+            Answer::Fault(message) => return self.fault(message, name, script),
+            Answer::Lost(how) => return self.lost(how, name, script),
+        };
+        let verdict = oracle::judge(script, &trace, &self.hello.policies);
+        if let Some(why) = &verdict.nonsense {
+            return self.fault(format!("the trace makes no sense: {why}"), name, script);
+        }
+        self.outcome.runs += 1;
+        for id in &verdict.kept {
+            *self.outcome.kept.entry(id).or_default() += 1;
+        }
+        let broken: Vec<Violation> = verdict.all().cloned().collect();
+        for violation in broken {
+            self.violation(violation, name, script, &trace);
+        }
+    }
+
+    fn fault(&mut self, message: String, name: &str, script: &Script) {
+        self.outcome.faults.push(Fault { message, found_by: name.to_owned(), script: script.clone() });
+    }
+
+    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if the script goes well once
+    /// its sinks no longer call back, or its lanes run one after the other, then it is the registry.
+    fn lost(&mut self, how: String, name: &str, script: &Script) {
+        let diet = Diet::of(script);
+        let (requirement, calm) = if diet.has(Spice::Gated) || diet.has(Spice::Free) {
+            ("CON-0", without_lanes(script))
+        } else if diet.has(Spice::InSend) || diet.has(Spice::InClose) {
+            ("RE-1", without_calls_from_sinks(script))
+        } else if diet.has(Spice::FailingSend) || diet.has(Spice::FailingClose) {
+            ("ISO-4", without_failures(script))
+        } else {
+            return self.fault(how, name, script);
+        };
+        if !matches!(self.driver.run(&calm), Answer::Trace(_)) {
+            return self.fault(how, name, script);
+        }
+        self.outcome.runs += 1;
+        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == requirement) {
+            known.times += 1;
+            return;
+        }
+        if !self.counts(requirement) {
+            return;
+        }
+        // Every failing run costs a deadline.
+        let bounds = Bounds { time: LOST_SHRINKING, ..self.plan.shrinking };
+        let driver = &mut *self.driver;
+        let (small, _) = shrink(script, requirement, bounds, |candidate| {
+            matches!(driver.run(candidate), Answer::Lost(_)).then_some(requirement)
+        });
+        let again = u32::from(matches!(self.driver.run(&small), Answer::Lost(_)));
+        for spice in [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose]
+        {
+            if Diet::of(&small).has(spice) {
+                self.avoid = self.avoid.without(spice);
+            }
+        }
+        let cause = format!("the script never ended, though it does without what makes it special: {how}");
+        self.outcome.failures.push(Failure {
+            violation: Violation { requirement, at: 0, cause },
+            level: Level::M,
+            found_by: name.to_owned(),
+            found_after: self.outcome.runs,
+            script: small,
+            trace: Trace::new(),
+            original: script.clone(),
+            again: 3 * again,
+            times: 1,
+        });
+    }
+
+    fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
+        let id = violation.requirement;
+        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id) {
+            known.times += 1;
+            return;
+        }
+        // A special case is not told from its general rule before it was made small.
+        if !self.counts(id) && !self.plan.only.iter().any(|only| same_or_more_general(id, only)) {
+            return;
+        }
+        if self.detours.get(id).is_some_and(|detours| *detours >= DETOURS) {
+            return;
+        }
+        // Lanes that race do not fail every time.
+        let tries = if Diet::of(script).has(Spice::Free) { 10 } else { 1 };
+        let (small, blamed) = {
+            let (driver, policies) = (&mut *self.driver, &self.hello.policies);
+            shrink(script, id, self.plan.shrinking, |candidate| {
+                (0..tries).find_map(|_| {
+                    let verdict = judged(driver, candidate, policies)?.1;
+                    verdict.all().map(|found| found.requirement).find(|found| same_or_more_general(id, found))
+                })
+            })
+        };
+        if blamed != id && self.outcome.failures.iter().any(|known| known.violation.requirement == blamed) {
+            *self.detours.entry(id).or_default() += 1;
+            return;
+        }
+        if !self.counts(blamed) {
+            return;
+        }
+        let mut shown = None;
+        let mut again = 0;
+        for _ in 0..3 * tries {
+            let Some((trace, verdict)) = judged(self.driver, &small, &self.hello.policies) else { continue };
+            if let Some(found) = verdict.all().find(|found| found.requirement == blamed) {
+                again += 1;
+                shown.get_or_insert((found.clone(), trace));
+            }
+            if again == 3 {
+                break;
+            }
+        }
+        let reproduced = shown.is_some();
+        let (violation, trace, small) = match shown {
+            Some((violation, small_trace)) => (violation, small_trace, small),
+            None => (violation, trace.clone(), script.clone()),
+        };
+        if reproduced
+            && let Some(spice) = Diet::of(&small).most_special()
+            && !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count)
+        {
+            self.avoid = self.avoid.without(spice);
+        }
+        let level = catalogue::find(violation.requirement).map_or(Level::M, |found| found.level);
+        self.outcome.failures.push(Failure {
+            level: if catalogue::is_must(violation.requirement) { Level::M } else { level },
+            violation,
+            found_by: name.to_owned(),
+            found_after: self.outcome.runs,
+            script: small,
+            trace,
+            original: script.clone(),
+            again,
+            times: 1,
+        });
+    }
+
+    fn refuses_reentrancy(&mut self) {
+        self.avoid = self.avoid.without(Spice::InSend).without(Spice::InClose);
+        let cause = "the implementation declares that it refuses calls from inside a sink".to_owned();
+        self.outcome.failures.push(Failure {
+            violation: Violation { requirement: "RE-1", at: 0, cause },
+            level: Level::M,
+            found_by: "hello".into(),
+            found_after: 0,
+            script: Script::default(),
+            trace: Trace::new(),
+            original: Script::default(),
+            again: 3,
+            times: 1,
+        });
+    }
+}
+
+fn without_calls_from_sinks(script: &Script) -> Script {
+    let mut calm = script.clone();
+    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.ops.clear());
+    calm
+}
+
+fn without_failures(script: &Script) -> Script {
+    let mut calm = script.clone();
+    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.then = Ending::Ok);
+    calm
+}
+
+fn without_lanes(script: &Script) -> Script {
+    let mut calm = without_calls_from_sinks(script);
+    calm.steps = calm
+        .steps
+        .into_iter()
+        .flat_map(|op| match op.act {
+            Act::Par { lanes } => lanes.into_iter().flatten().collect(),
+            _ => vec![op],
+        })
+        .filter(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }))
+        .collect();
+    calm
+}
+
+fn judged(driver: &mut dyn Driver, script: &Script, policies: &crate::protocol::Policies) -> Option<(Trace, Verdict)> {
+    let Answer::Trace(trace) = driver.run(script) else { return None };
+    let verdict = oracle::judge(script, &trace, policies);
+    verdict.nonsense.is_none().then_some((trace, verdict))
+}
+
+/// MUSTs of the claimed profiles that the oracle judges and that no script put to the test, though the implementation offers
+/// what they need.
+#[must_use]
+pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static str> {
+    let offered = Diet::offered_by(hello);
+    catalogue::catalogue()
+        .requirements
+        .iter()
+        .filter(|own| own.level == Level::M && own.by_oracle() && hello.offers(&own.profile))
+        .map(|own| own.id.as_str())
+        .filter(|id| Diet::to_test(id).and(offered) == Diet::to_test(id) && optional(hello, id))
+        .filter(|id| {
+            !outcome.kept.contains_key(id) && outcome.failures.iter().all(|own| own.violation.requirement != *id)
+        })
+        .collect()
+}
+
+/// Whether a requirement applies that hangs on a policy or feature of its own.
+fn optional(hello: &Hello, id: &str) -> bool {
+    match id {
+        "CLO-5" => hello.offers("reasons"),
+        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" | "RE-8" => {
+            hello.policies.reentrancy == Reentrancy::Allowed
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,129 @@
+//! The catalogue of requirements: `spec/requirements.toml`, built in.
+
+use std::{fmt::Write as _, sync::OnceLock};
+
+use serde::{Deserialize, Serialize};
+
+const SOURCE: &str = include_str!("../spec/requirements.toml");
+
+/// How binding a requirement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// Must.
+    M,
+    /// Should.
+    S,
+    /// May: a declared policy.
+    Y,
+}
+
+impl Level {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::M => "must",
+            Level::S => "should",
+            Level::Y => "may",
+        }
+    }
+}
+
+/// One promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requirement {
+    /// Its name, never reused.
+    pub id: String,
+    /// How binding it is.
+    pub level: Level,
+    /// What an implementation claims to be held to it.
+    pub profile: String,
+    /// The heading it stands under.
+    pub group: String,
+    /// The promise.
+    pub text: String,
+    /// Why.
+    #[serde(default)]
+    pub rationale: String,
+    /// The edition that brought it.
+    pub since: u32,
+    /// What checks it.
+    pub checked: Vec<String>,
+}
+
+impl Requirement {
+    /// Whether the oracle judges it.
+    #[must_use]
+    pub fn by_oracle(&self) -> bool {
+        self.checked.iter().any(|by| by == "oracle")
+    }
+}
+
+/// All promises of one edition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// The number of this edition.
+    pub edition: u32,
+    /// Profiles that nothing here implements or checks yet.
+    pub unimplemented: Vec<String>,
+    /// The promises, in reading order.
+    #[serde(rename = "requirement")]
+    pub requirements: Vec<Requirement>,
+}
+
+/// The catalogue that this suite was built with.
+///
+/// # Panics
+///
+/// If the built-in file does not parse, which the tests rule out.
+#[must_use]
+pub fn catalogue() -> &'static Catalogue {
+    static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+    CATALOGUE.get_or_init(|| toml::from_str(SOURCE).expect("spec/requirements.toml is valid"))
+}
+
+/// Finds a requirement by id, in any case.
+///
+/// ```
+/// assert_eq!(harness::catalogue::find("rev-2").map(|found| found.profile.as_str()), Some("core"));
+/// ```
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Requirement> {
+    catalogue().requirements.iter().find(|requirement| requirement.id.eq_ignore_ascii_case(id))
+}
+
+/// Whether breaking it is a failure rather than a note.
+#[must_use]
+pub fn is_must(id: &str) -> bool {
+    // Order is declared policy; a registry that declares it is held to it, and only then is it judged.
+    find(id).is_none_or(|requirement| requirement.level == Level::M) || id == "ORD-3"
+}
+
+/// The text of `SPEC.md`.
+#[must_use]
+pub fn spec() -> String {
+    let all = catalogue();
+    let mut page = format!(
+        "# What the registry promises\n\n\
+         Edition {} of the catalogue, generated from `harness/spec/requirements.toml` by \
+         `registry-conform spec`; do not edit.\n\n\
+         **M** must, **S** should, **Y** may (declared policy). *Checked* says what proves it: `oracle` is the conformance \
+         suite, a crate's name its own tests, which carry the id as their prefix.\n",
+        all.edition
+    );
+    let mut heading = "";
+    for requirement in &all.requirements {
+        if heading != requirement.group {
+            heading = &requirement.group;
+            let _ = write!(page, "\n## {heading} (`{}`)\n\n", requirement.profile);
+        }
+        let _ = write!(page, "- **{} {:?}** {}", requirement.id, requirement.level, requirement.text);
+        if !requirement.rationale.is_empty() {
+            let _ = write!(page, " *{}*", requirement.rationale);
+        }
+        let _ = writeln!(page, " (checked: {})", requirement.checked.join(", "));
+    }
+    page
+}

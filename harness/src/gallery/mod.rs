@@ -1,0 +1,79 @@
+//! The gallery: registries that are wrong in one way each, registries that are right in unusual ways.
+//!
+//! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the mutant breaks* is
+//! blind there; one that rejects a legal variant demands more than the text.
+
+mod gate;
+mod mutants;
+mod registry;
+mod tamper;
+
+use std::sync::Arc;
+
+pub use mutants::{Bug, MUTANTS, Mutant, VARIANTS, Variant, Variety};
+pub use tamper::{Tampering, tamper};
+
+use crate::{
+    protocol::{Hello, Order, SendFailure},
+    subject::{Factory, Subject},
+};
+use registry::Specimen;
+
+/// What all specimens claim.
+#[must_use]
+pub fn hello() -> Hello {
+    let mut hello = Hello::new(
+        "specimen",
+        &["core", "scope_cap", "admission", "threads"],
+        &["count", "groups", "kinds", "exact", "reasons", "shutdown"],
+    );
+    hello.policies.order = Order::Total;
+    hello.language = "rust".into();
+    hello
+}
+
+/// The right registry.
+#[must_use]
+pub fn sound() -> Factory {
+    build(None, None)
+}
+
+/// A wrong one.
+#[must_use]
+pub fn mutant(bug: Bug) -> Factory {
+    build(Some(bug), None)
+}
+
+/// A right one that differs, and what it declares.
+#[must_use]
+pub fn variant(variety: Variety) -> (Hello, Factory) {
+    let mut hello = hello();
+    match variety {
+        Variety::KeepsFailing => hello.policies.send_failure = SendFailure::Keep,
+        Variety::DropsFailing => hello.policies.send_failure = SendFailure::Drop,
+        Variety::DeliversInnerFirst => hello.policies.order = Order::PerSubscriber,
+        Variety::RefusesWhenFull => hello.policies.full_scope = crate::protocol::FullScope::RefuseNew,
+        Variety::Asynchronous => hello.policies.delivery = crate::protocol::Delivery::Async,
+        _ => {}
+    }
+    (hello, build(None, Some(variety)))
+}
+
+fn build(bug: Option<Bug>, variety: Option<Variety>) -> Factory {
+    let shared: std::sync::Mutex<Option<Specimen>> = std::sync::Mutex::new(None);
+    Arc::new(move |cap| {
+        if cap == Some(0) && bug != Some(Bug::CapOfZero) {
+            return None;
+        }
+        let fresh = Specimen::new(cap.map(|cap| cap as usize), bug, variety);
+        if bug == Some(Bug::OneTableForAll) {
+            // All registries of one script share a table; the next script is known by the table having been dropped.
+            let mut shared = shared.lock().ok()?;
+            if let Some(specimen) = shared.as_ref().filter(|specimen| specimen.in_use()) {
+                return Some(Arc::new(specimen.clone()) as Arc<dyn Subject>);
+            }
+            *shared = Some(fresh.clone());
+        }
+        Some(Arc::new(fresh))
+    })
+}

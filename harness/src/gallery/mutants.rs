@@ -1,0 +1,333 @@
+//! The list of specimens.
+
+/// What a wrong registry does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// Hears nothing when no list is given.
+    NoListHearsNothing,
+    /// Hears nothing when the compatible call's list is empty.
+    EmptyListHearsNothing,
+    /// Hears everything when an explicit filter is empty.
+    ExactEmptyHearsAll,
+    /// Looks at the first name of a list only.
+    FirstNameOnly,
+    /// Delivers once per listing of a name.
+    DuplicatesDeliverTwice,
+    /// Takes the empty name for every channel.
+    EmptyNameHearsAll,
+    /// Takes the empty name for no channel.
+    EmptyNameHearsNothing,
+    /// Matches channels by prefix.
+    MatchesPrefixes,
+    /// Ignores case.
+    FoldsCase,
+    /// Ignores white space around names.
+    TrimsNames,
+    /// Takes `*` for every channel.
+    MatchesWildcards,
+    /// Compares up to the first NUL.
+    CutsAtNul,
+    /// Loses names that start with two underscores.
+    MagicNamesHearNothing,
+    /// Compares numeric names as numbers.
+    ComparesNumbers,
+    /// Keeps the caller's list.
+    KeepsTheCallersList,
+    /// Keeps a thousand names only.
+    CutsLongLists,
+    /// Loses names over 4 KiB.
+    CutsLongNames,
+    /// Loses the fourth delivery.
+    LosesTheFourth,
+    /// Delivers everything twice.
+    SendsTwice,
+    /// Fails a broadcast that nobody hears.
+    NobodyIsAnError,
+    /// Sends the last message to whoever subscribes.
+    ReplaysTheLast,
+    /// Drops a payload that equals the one before.
+    MergesRepeats,
+    /// Delivers waiting broadcasts newest first.
+    LastInFirstOut,
+    /// Delivers a nested broadcast before the outer one.
+    InnerFirst,
+    /// Removes another subscriber at the second unsubscribe.
+    UnsubscribesAnother,
+    /// Skips a subscriber when another leaves during a delivery.
+    SkipsAfterARemoval,
+    /// Goes on sending to who left during the broadcast.
+    SendsToUnsubscribed,
+    /// Calls close at unsubscribe.
+    UnsubscribeCloses,
+    /// Keeps one subscriber per sink.
+    KeyedBySink,
+    /// Refuses a sink that is subscribed.
+    RefusesASinkTwice,
+    /// Unsubscribes all subscribers of the sink.
+    UnsubscribesTheWholeSink,
+    /// Accepts subscribers after its shutdown.
+    StaysOpenAfterShutdown,
+    /// Revokes the first match only.
+    RevokesTheFirstOnly,
+    /// Revokes without closing.
+    RevokesWithoutTelling,
+    /// Goes on sending to who was revoked during the broadcast.
+    SendsToRevoked,
+    /// Closes the revoked and leaves them subscribed.
+    RevokedStay,
+    /// Revokes subscribers without identities too.
+    RevokesTheNameless,
+    /// Removes the newest subscriber with the revoked.
+    RevocationTakesABystander,
+    /// Ignores the case of identities.
+    FoldsIdentities,
+    /// Matches identities by prefix.
+    MatchesIdentityPrefixes,
+    /// Compares kind and value as one string.
+    ConcatenatesKinds,
+    /// Ignores the kind.
+    IgnoresKinds,
+    /// Revokes subscribers of a channel of that name.
+    RevokesChannels,
+    /// Looks at the first identity only.
+    FirstIdentityOnly,
+    /// Does not find the scope by revocation.
+    ScopeIsNoIdentity,
+    /// Counts an identity that is listed twice twice.
+    CountsIdentities,
+    /// Refuses who holds an identity once revoked.
+    BansTheRevoked,
+    /// Returns 1 for an unknown identity.
+    UnknownReturnsOne,
+    /// Closes twice.
+    ClosesTwice,
+    /// Closes who has left, at the next revocation.
+    ClosesTheUnsubscribed,
+    /// Stops sending only after the close has ended.
+    ClosesBeforeTheGate,
+    /// Gives the wrong reason.
+    SaysTheWrongReason,
+    /// Returns the survivors as well.
+    CountsTheLiving,
+    /// Counts who has left.
+    CountsTheUnsubscribed,
+    /// Removes each only after its close.
+    RemovesAfterClosing,
+    /// Stops the broadcast at a failing sink.
+    StopsAtAFailure,
+    /// Fails the broadcast for a failing sink.
+    FailsTheBroadcast,
+    /// Stops the revocation at a failing close.
+    StopsAtAFailingClose,
+    /// Does not count a failing close.
+    FailingClosesDoNotCount,
+    /// Stays wedged after a failing send.
+    WedgesAtAFailure,
+    /// Keeps failing sinks, against its declaration.
+    KeepsFailingSinks,
+    /// Removes failing sinks without closing them, against its declaration.
+    DropsFailingSinks,
+    /// Shares one table between registries.
+    OneTableForAll,
+    /// Fails the subscribe when an evicted sink fails.
+    EvictionFailuresFailSubscribe,
+    /// Loses broadcasts made from inside a send.
+    LosesNestedBroadcasts,
+    /// Delivers to who subscribed inside the delivery.
+    IteratesTheLiveTable,
+    /// Forgets the cap during a delivery.
+    NestedSubscribesSkipTheCap,
+    /// Allows one more than the cap.
+    CapOffByOne,
+    /// Closes the evicted and leaves them subscribed.
+    EvictedStay,
+    /// Evicts the newest.
+    EvictsTheNewest,
+    /// Evicts the whole scope.
+    EvictsAll,
+    /// Evicts one too many.
+    EvictsOneTooMany,
+    /// Caps all scopes together.
+    CapsEverything,
+    /// Caps groups.
+    CapsGroups,
+    /// Accepts a cap of 0.
+    CapOfZero,
+    /// Evicts without closing.
+    EvictedNotTold,
+    /// Admits what was revoked since begin.
+    TicketsForget,
+    /// Subscribes who was refused.
+    RefusedStay,
+    /// Evicts for an admission that it refuses.
+    RefusalsEvict,
+    /// Counts open tickets.
+    CountsTickets,
+    /// Refuses for any revocation.
+    AnyRevocationRefuses,
+    /// Lets a ticket admit twice.
+    TicketsAdmitTwice,
+    /// Closes the sending subscriber inside its own send.
+    ClosesInsideTheSend,
+    /// Counts who unsubscribed during the revocation and was not closed.
+    CountsWhoEscaped,
+    /// Waits for a delivery in progress before it revokes.
+    RevocationsWaitForDeliveries,
+}
+
+/// A wrong registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Mutant {
+    /// What it does wrong.
+    pub bug: Bug,
+    /// The requirement that it breaks, and others that the same act breaks.
+    pub breaks: &'static [&'static str],
+    /// In words.
+    pub does: &'static str,
+}
+
+/// How a right registry differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variety {
+    /// Delivers newest subscriber first.
+    DeliversBackwards,
+    /// Searches again until none is left, and closes one at a time.
+    ClosesOneByOne,
+    /// Reports a sink's failure after delivering to all.
+    ReportsFailuresAfterwards,
+    /// Keeps a sink that failed, as declared.
+    KeepsFailing,
+    /// Removes a sink that failed without closing it, as declared.
+    DropsFailing,
+    /// Delivers nested broadcasts at once, promising no total order.
+    DeliversInnerFirst,
+    /// Refuses a ticket for any revocation.
+    CautiousTickets,
+    /// Refuses the newcomer when a scope is full, as declared.
+    RefusesWhenFull,
+    /// Delivers on a thread of its own, as declared.
+    Asynchronous,
+}
+
+/// A right registry that differs.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    /// How it differs.
+    pub variety: Variety,
+    /// In words.
+    pub does: &'static str,
+}
+
+const fn wrong(bug: Bug, breaks: &'static [&'static str], does: &'static str) -> Mutant {
+    Mutant { bug, breaks, does }
+}
+
+const fn legal(variety: Variety, does: &'static str) -> Variant {
+    Variant { variety, does }
+}
+
+/// All wrong registries, by requirement.
+pub const MUTANTS: &[Mutant] = &[
+    wrong(Bug::NoListHearsNothing, &["FLT-2"], "hears nothing when no list is given"),
+    wrong(Bug::EmptyListHearsNothing, &["FLT-2"], "hears nothing when the compatible call's list is empty"),
+    wrong(Bug::ExactEmptyHearsAll, &["FLT-2"], "hears everything when an explicit filter is empty"),
+    wrong(Bug::FirstNameOnly, &["FLT-1"], "looks at the first name of a list only"),
+    wrong(Bug::DuplicatesDeliverTwice, &["FLT-3"], "delivers once per listing of a name"),
+    wrong(Bug::EmptyNameHearsAll, &["FLT-4"], "takes the empty name for every channel"),
+    wrong(Bug::EmptyNameHearsNothing, &["FLT-4"], "takes the empty name for no channel"),
+    wrong(Bug::MatchesPrefixes, &["FLT-5"], "matches channels by prefix"),
+    wrong(Bug::FoldsCase, &["FLT-5"], "ignores case"),
+    wrong(Bug::TrimsNames, &["FLT-5"], "ignores white space around names"),
+    wrong(Bug::MatchesWildcards, &["FLT-5"], "takes `*` for every channel"),
+    wrong(Bug::CutsAtNul, &["FLT-5"], "compares up to the first NUL"),
+    wrong(Bug::MagicNamesHearNothing, &["FLT-6"], "loses names that start with two underscores"),
+    wrong(Bug::ComparesNumbers, &["FLT-6"], "compares numeric names as numbers"),
+    wrong(Bug::KeepsTheCallersList, &["FLT-7"], "keeps the caller's list"),
+    wrong(Bug::CutsLongLists, &["FLT-8"], "keeps a thousand names only"),
+    wrong(Bug::CutsLongNames, &["FLT-8"], "loses names over 4 KiB"),
+    wrong(Bug::LosesTheFourth, &["DEL-1"], "loses the fourth delivery"),
+    wrong(Bug::SendsTwice, &["DEL-2"], "delivers everything twice"),
+    wrong(Bug::NobodyIsAnError, &["DEL-3"], "fails a broadcast that nobody hears"),
+    wrong(Bug::ReplaysTheLast, &["DEL-4"], "sends the last message to whoever subscribes"),
+    wrong(Bug::MergesRepeats, &["DEL-5"], "drops a payload that equals the one before"),
+    wrong(Bug::LastInFirstOut, &["ORD-1"], "delivers waiting broadcasts newest first"),
+    wrong(Bug::InnerFirst, &["ORD-2", "ORD-3"], "delivers a nested broadcast before the outer one"),
+    wrong(Bug::UnsubscribesAnother, &["SUB-2"], "removes another subscriber at the second unsubscribe"),
+    wrong(
+        Bug::SkipsAfterARemoval,
+        &["SUB-2", "REV-4", "ISO-1"],
+        "skips a subscriber when another leaves during a delivery",
+    ),
+    wrong(Bug::SendsToUnsubscribed, &["SUB-3"], "goes on sending to who left during the broadcast"),
+    wrong(Bug::UnsubscribeCloses, &["SUB-4"], "calls close at unsubscribe"),
+    wrong(Bug::KeyedBySink, &["SUB-5"], "keeps one subscriber per sink"),
+    wrong(Bug::RefusesASinkTwice, &["SUB-5"], "refuses a sink that is subscribed"),
+    wrong(Bug::UnsubscribesTheWholeSink, &["SUB-5"], "unsubscribes all subscribers of the sink"),
+    wrong(Bug::StaysOpenAfterShutdown, &["SUB-6"], "accepts subscribers after its shutdown"),
+    wrong(Bug::RevokesTheFirstOnly, &["REV-1"], "revokes the first match only"),
+    wrong(Bug::RevokesWithoutTelling, &["REV-1"], "revokes without closing"),
+    wrong(Bug::SendsToRevoked, &["REV-2", "CLO-4"], "goes on sending to who was revoked during the broadcast"),
+    wrong(Bug::RevokedStay, &["REV-2", "CLO-4"], "closes the revoked and leaves them subscribed"),
+    wrong(Bug::RevokesTheNameless, &["REV-4"], "revokes subscribers without identities too"),
+    wrong(Bug::RevocationTakesABystander, &["REV-4"], "removes the newest subscriber with the revoked"),
+    wrong(Bug::FoldsIdentities, &["REV-5"], "ignores the case of identities"),
+    wrong(Bug::MatchesIdentityPrefixes, &["REV-5"], "matches identities by prefix"),
+    wrong(Bug::ConcatenatesKinds, &["REV-6"], "compares kind and value as one string"),
+    wrong(Bug::IgnoresKinds, &["REV-6"], "ignores the kind"),
+    wrong(Bug::RevokesChannels, &["REV-6"], "revokes subscribers of a channel of that name"),
+    wrong(Bug::FirstIdentityOnly, &["REV-7"], "looks at the first identity only"),
+    wrong(Bug::ScopeIsNoIdentity, &["REV-1", "REV-7"], "does not find the scope by revocation"),
+    wrong(Bug::CountsIdentities, &["REV-7"], "counts an identity that is listed twice twice"),
+    wrong(Bug::BansTheRevoked, &["REV-9"], "refuses who holds an identity once revoked"),
+    wrong(Bug::UnknownReturnsOne, &["REV-10"], "returns 1 for an unknown identity"),
+    wrong(Bug::ClosesTwice, &["CLO-1"], "closes twice"),
+    wrong(Bug::ClosesTheUnsubscribed, &["CLO-3"], "closes who has left, at the next revocation"),
+    wrong(Bug::ClosesBeforeTheGate, &["CLO-4", "REV-2"], "stops sending only after the close has ended"),
+    wrong(Bug::SaysTheWrongReason, &["CLO-5"], "gives the wrong reason"),
+    wrong(Bug::CountsTheLiving, &["CNT-1"], "returns the survivors as well"),
+    wrong(Bug::CountsTheUnsubscribed, &["CNT-2"], "counts who has left"),
+    wrong(Bug::RemovesAfterClosing, &["CNT-3", "REV-8"], "removes each only after its close"),
+    wrong(Bug::StopsAtAFailure, &["ISO-1"], "stops the broadcast at a failing sink"),
+    wrong(Bug::FailsTheBroadcast, &["ISO-2"], "fails the broadcast for a failing sink"),
+    wrong(Bug::StopsAtAFailingClose, &["ISO-3"], "stops the revocation at a failing close"),
+    wrong(Bug::FailingClosesDoNotCount, &["ISO-3"], "does not count a failing close"),
+    wrong(Bug::WedgesAtAFailure, &["ISO-4", "ISO-1"], "stays wedged after a failing send"),
+    wrong(Bug::KeepsFailingSinks, &["ISO-5"], "keeps failing sinks, against its declaration"),
+    wrong(Bug::DropsFailingSinks, &["ISO-5"], "removes failing sinks without closing them, against its declaration"),
+    wrong(Bug::OneTableForAll, &["ISO-6"], "shares one table between registries"),
+    wrong(Bug::EvictionFailuresFailSubscribe, &["ISO-7"], "fails the subscribe when an evicted sink fails"),
+    wrong(Bug::LosesNestedBroadcasts, &["RE-1"], "loses broadcasts made from inside a send"),
+    wrong(Bug::IteratesTheLiveTable, &["RE-3"], "delivers to who subscribed inside the delivery"),
+    wrong(Bug::NestedSubscribesSkipTheCap, &["CAP-1"], "forgets the cap during a delivery"),
+    wrong(Bug::CapOffByOne, &["CAP-1"], "allows one more than the cap"),
+    wrong(Bug::EvictedStay, &["CAP-1", "CLO-4"], "closes the evicted and leaves them subscribed"),
+    wrong(Bug::EvictsTheNewest, &["CAP-2"], "evicts the newest"),
+    wrong(Bug::EvictsAll, &["CAP-3"], "evicts the whole scope"),
+    wrong(Bug::EvictsOneTooMany, &["CAP-3"], "evicts one too many"),
+    wrong(Bug::CapsEverything, &["CAP-4"], "caps all scopes together"),
+    wrong(Bug::CapsGroups, &["CAP-4"], "caps groups"),
+    wrong(Bug::CapOfZero, &["CAP-5"], "accepts a cap of 0"),
+    wrong(Bug::EvictedNotTold, &["CAP-6"], "evicts without closing"),
+    wrong(Bug::TicketsForget, &["ADM-1"], "admits what was revoked since begin"),
+    wrong(Bug::RefusedStay, &["ADM-2", "ADM-1"], "subscribes who was refused"),
+    wrong(Bug::RefusalsEvict, &["ADM-2"], "evicts for an admission that it refuses"),
+    wrong(Bug::CountsTickets, &["ADM-3"], "counts open tickets"),
+    wrong(Bug::AnyRevocationRefuses, &["ADM-5"], "refuses for any revocation"),
+    wrong(Bug::TicketsAdmitTwice, &["ADM-6"], "lets a ticket admit twice"),
+    wrong(Bug::ClosesInsideTheSend, &["RE-5"], "closes the sending subscriber inside its own send"),
+    wrong(Bug::CountsWhoEscaped, &["CON-2"], "counts who unsubscribed during the revocation and was not closed"),
+    wrong(Bug::RevocationsWaitForDeliveries, &["PRG-1"], "waits for a delivery in progress before it revokes"),
+];
+
+/// All right registries that differ.
+pub const VARIANTS: &[Variant] = &[
+    legal(Variety::DeliversBackwards, "delivers newest subscriber first"),
+    legal(Variety::ClosesOneByOne, "searches again until none is left, and closes one at a time"),
+    legal(Variety::ReportsFailuresAfterwards, "reports a sink's failure after delivering to all"),
+    legal(Variety::KeepsFailing, "keeps a sink that failed, as declared"),
+    legal(Variety::DropsFailing, "removes a sink that failed without closing it, as declared"),
+    legal(Variety::DeliversInnerFirst, "delivers nested broadcasts at once, promising no total order"),
+    legal(Variety::CautiousTickets, "refuses a ticket for any revocation"),
+    legal(Variety::RefusesWhenFull, "refuses the newcomer when a scope is full, as declared"),
+    legal(Variety::Asynchronous, "delivers on a thread of its own, as declared"),
+];

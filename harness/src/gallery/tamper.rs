@@ -1,0 +1,115 @@
+//! Traces of a right registry, made wrong by hand.
+
+use crate::trace::{Event, Trace};
+
+/// What is done to a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tampering {
+    /// A send is left out.
+    DropSend,
+    /// A send is there twice.
+    RepeatSend,
+    /// A send goes to another sink.
+    MoveSend,
+    /// A send carries another payload.
+    ChangePayload,
+    /// Two sends on one sink change places.
+    SwapSends,
+    /// A close is left out.
+    DropClose,
+    /// A close is there twice.
+    RepeatClose,
+    /// A close goes to another sink.
+    MoveClose,
+    /// A returned number is one more.
+    OneMore,
+    /// A returned number is one less.
+    OneLess,
+}
+
+impl Tampering {
+    /// All of them.
+    pub const ALL: [Tampering; 10] = [
+        Tampering::DropSend,
+        Tampering::RepeatSend,
+        Tampering::MoveSend,
+        Tampering::ChangePayload,
+        Tampering::SwapSends,
+        Tampering::DropClose,
+        Tampering::RepeatClose,
+        Tampering::MoveClose,
+        Tampering::OneMore,
+        Tampering::OneLess,
+    ];
+}
+
+/// Tampers with the `nth` event that it applies to, if there is one. The trace must be one whose sinks do not call back.
+#[must_use]
+pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
+    let mut trace = trace.clone();
+    let wanted = |event: &Event| match how {
+        Tampering::DropSend
+        | Tampering::RepeatSend
+        | Tampering::MoveSend
+        | Tampering::ChangePayload
+        | Tampering::SwapSends => matches!(event, Event::Send { .. }),
+        Tampering::DropClose | Tampering::RepeatClose | Tampering::MoveClose => matches!(event, Event::Close { .. }),
+        Tampering::OneMore => matches!(event, Event::Ret { n: Some(_), .. }),
+        Tampering::OneLess => matches!(event, Event::Ret { n: Some(1..), .. }),
+    };
+    let at = trace.iter().enumerate().filter(|(_, event)| wanted(event)).nth(nth)?.0;
+    match how {
+        Tampering::DropSend | Tampering::DropClose => {
+            trace.drain(at..at + 2);
+        }
+        Tampering::RepeatSend | Tampering::RepeatClose => {
+            let pair = trace[at..at + 2].to_vec();
+            trace.splice(at..at, pair);
+        }
+        Tampering::MoveSend | Tampering::MoveClose => {
+            let own = sink(&trace[at])?;
+            let other = trace.iter().filter_map(sink).find(|other| *other != own)?;
+            for event in &mut trace[at..at + 2] {
+                redirect(event, other);
+            }
+        }
+        Tampering::ChangePayload => {
+            if let Event::Send { data, .. } = &mut trace[at] {
+                data.push('!');
+            }
+        }
+        Tampering::SwapSends => {
+            let own = sink(&trace[at])?;
+            let later = (at + 1..trace.len()).find(|later| {
+                matches!((&trace[*later], &trace[at]), (Event::Send { sink, data, .. }, Event::Send { data: first, .. }) if *sink == own && data != first)
+            })?;
+            trace.swap(at, later);
+        }
+        Tampering::OneMore | Tampering::OneLess => {
+            if let Event::Ret { n: Some(n), .. } = &mut trace[at] {
+                *n = if how == Tampering::OneMore { *n + 1 } else { *n - 1 };
+            }
+        }
+    }
+    Some(trace)
+}
+
+fn sink(event: &Event) -> Option<u32> {
+    match event {
+        Event::Send { sink, .. }
+        | Event::Sent { sink, .. }
+        | Event::Close { sink, .. }
+        | Event::Closed { sink, .. } => Some(*sink),
+        _ => None,
+    }
+}
+
+fn redirect(event: &mut Event, to: u32) {
+    if let Event::Send { sink, .. }
+    | Event::Sent { sink, .. }
+    | Event::Close { sink, .. }
+    | Event::Closed { sink, .. } = event
+    {
+        *sink = to;
+    }
+}

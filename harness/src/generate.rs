@@ -1,0 +1,370 @@
+//! Random scripts.
+//!
+//! Each script draws its own few ingredients (so that rare combinations come up undiluted), a small alphabet of names
+//! from a pool of names that careless code confuses, and ends with an epilogue (a count, one fresh broadcast per channel, a
+//! revocation per identity) that turns hidden divergence into deliveries and numbers.
+
+use crate::{
+    diet::{Diet, SPICES, Spice},
+    script::{Act, Ending, Hook, Identity, Op, Registration, Rule, Script, SinkScript},
+};
+
+/// A small, fast, seedable source of numbers (SplitMix64).
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Seeds it.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        (self.roll() % u64::from(bound.max(1))) as u32
+    }
+
+    /// True `of` times in `all`.
+    pub fn chance(&mut self, of: u32, all: u32) -> bool {
+        self.below(all) < of
+    }
+
+    /// One of a list that is not empty.
+    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len() as u32) as usize]
+    }
+}
+
+/// Families of names that careless code confuses with each other.
+pub const CONFUSABLE: [&[&str]; 18] = [
+    &["", "a"],
+    &["a", "A"],
+    &["a", " a", "a "],
+    &["a", "ab", "abc"],
+    &["a", "*", "a*"],
+    &["a", "a\0", "a\0b"],
+    &["a,b", "a", "b"],
+    &["a.b", "a.*", "a"],
+    &["a/b", "a/#", "a"],
+    &["\u{e9}", "e\u{301}"],
+    &["\u{feff}a", "a"],
+    &["ß", "ss"],
+    &["__proto__", "constructor", "toString"],
+    &["hasOwnProperty", "__proto__", "a"],
+    &["1", "01", "1.0"],
+    &["null", "undefined", ""],
+    &["true", "NaN", "0"],
+    &["a", "a\n", "a\u{2028}"],
+];
+
+/// Families of identities that careless code confuses with each other.
+fn kinds(family: u32) -> Vec<Identity> {
+    let kinded = Identity::kinded;
+    match family {
+        0 => vec![kinded("a", "b:c"), kinded("a:b", "c"), "a:b:c".into()],
+        1 => vec![kinded("user", "1"), kinded("account", "1"), "1".into()],
+        2 => vec![kinded("", "a"), "a".into(), kinded("a", "")],
+        _ => vec![kinded("user", "a"), "a".into(), "user:a".into()],
+    }
+}
+
+/// Generates the script of a seed, using no more than the diet allows and all that `wanted` names.
+#[must_use]
+pub fn generate(seed: u64, diet: Diet, wanted: Diet) -> Script {
+    let mut dice = Dice::new(seed);
+    let mut chosen = Diet::default();
+    for spice in SPICES {
+        let odds = match spice {
+            Spice::Revoke | Spice::Count => 6,
+            Spice::Unsub | Spice::InSend | Spice::InClose => 4,
+            Spice::Gated | Spice::Free | Spice::Shutdown | Spice::TwoRegistries => 1,
+            _ => 2,
+        };
+        let lucky = dice.chance(odds, 10);
+        if diet.has(spice) && (lucky || wanted.has(spice)) {
+            chosen = chosen.with(spice);
+        }
+    }
+    if chosen.has(Spice::Gated) {
+        // The lane must be sure to park: nothing else may end that sink or reach it first.
+        let others =
+            [Spice::Free, Spice::InSend, Spice::InClose, Spice::Shutdown, Spice::FailingSend, Spice::FailingClose];
+        chosen = others.into_iter().fold(chosen, Diet::without);
+    }
+    // A sink does not know for which of its subscribers it is called; what depends on it could not be attributed.
+    if chosen.has(Spice::SharedSinks) {
+        chosen =
+            [Spice::FailingSend, Spice::InClose, Spice::Free, Spice::Gated].into_iter().fold(chosen, Diet::without);
+    }
+    let script = Cook::new(dice, chosen).cook().numbered();
+    debug_assert_eq!(script.check(), Ok(()));
+    script
+}
+
+struct Cook {
+    dice: Dice,
+    diet: Diet,
+    channels: Vec<String>,
+    identities: Vec<Identity>,
+    scopes: Vec<Identity>,
+    subs: u32,
+    sinks: u32,
+    tickets: u32,
+    payloads: u32,
+}
+
+impl Cook {
+    fn new(mut dice: Dice, diet: Diet) -> Self {
+        let hostile = diet.has(Spice::Hostile);
+        let channels: Vec<String> = if hostile && dice.chance(3, 4) {
+            dice.pick(&CONFUSABLE).iter().map(|name| (*name).to_owned()).collect()
+        } else {
+            ["a", "b", "c"][..1 + dice.below(3) as usize].iter().map(|name| (*name).to_owned()).collect()
+        };
+        let identities: Vec<Identity> = if diet.has(Spice::Kinds) && dice.chance(3, 4) {
+            kinds(dice.below(4))
+        } else if hostile && dice.chance(1, 2) {
+            dice.pick(&CONFUSABLE).iter().map(|name| Identity::from(*name)).collect()
+        } else if dice.chance(1, 5) {
+            channels.iter().map(|name| Identity::from(name.as_str())).collect()
+        } else {
+            ["x", "y"][..1 + dice.below(2) as usize].iter().map(|name| Identity::from(*name)).collect()
+        };
+        let mut scopes = vec![Identity::from("s"), Identity::from("t")];
+        if dice.chance(1, 3) {
+            scopes[1] = identities[0].clone();
+        }
+        Self { dice, diet, channels, identities, scopes, subs: 0, sinks: 0, tickets: 0, payloads: 0 }
+    }
+
+    fn cook(mut self) -> Script {
+        let mut script = Script::default();
+        if self.diet.has(Spice::Scope) {
+            script.cap = Some(1 + self.dice.below(3));
+        }
+        let length = 2 + self.dice.below(9);
+        for _ in 0..length {
+            let op = self.op(true);
+            script.steps.push(op);
+        }
+        let early = script.steps.len();
+        if self.diet.has(Spice::Free) {
+            self.free_lanes(&mut script);
+        } else if self.diet.has(Spice::Gated) {
+            self.gated_lanes(&mut script);
+        }
+        for sink in 0..self.sinks {
+            let rules = self.rules();
+            if !rules.is_empty() {
+                script.sinks.resize_with((sink as usize + 1).max(script.sinks.len()), SinkScript::default);
+                script.sinks[sink as usize].rules.extend(rules);
+            }
+        }
+        if self.diet.has(Spice::Shutdown) {
+            let at = self.dice.below(early as u32 + 1) as usize;
+            script.steps.insert(at, Op::new(0, Act::Shutdown));
+        }
+        self.epilogue(&mut script);
+        script
+    }
+
+    fn epilogue(&mut self, script: &mut Script) {
+        let mut push = |act| script.steps.push(Op::new(0, act));
+        push(Act::Settle);
+        if self.diet.has(Spice::Count) {
+            push(Act::Count);
+        }
+        for channel in self.channels.clone() {
+            push(self.cast(channel));
+        }
+        push(self.cast("unheard of".into()));
+        push(Act::Settle);
+        if self.diet.has(Spice::Revoke) {
+            for identity in self.identities.clone() {
+                push(Act::Revoke { identity });
+            }
+            push(self.cast(self.channels[0].clone()));
+            push(Act::Settle);
+            if self.diet.has(Spice::Count) {
+                push(Act::Count);
+            }
+        }
+    }
+
+    /// One operation; from inside a sink or lane, not one that opens lanes.
+    fn op(&mut self, plain: bool) -> Op {
+        let registry = u32::from(self.diet.has(Spice::TwoRegistries) && self.dice.chance(1, 3));
+        let act = match self.dice.below(20) {
+            0..=5 => self.sub(plain),
+            6..=8 if self.diet.has(Spice::Unsub) => Act::Unsub { sub: self.dice.below(self.subs + 1) },
+            9..=11 if self.diet.has(Spice::Revoke) => {
+                Act::Revoke { identity: self.dice.pick(&self.identities).clone() }
+            }
+            12 if self.diet.has(Spice::Count) => Act::Count,
+            13..=15 if self.diet.has(Spice::Admission) => self.admission(plain),
+            16 if self.diet.has(Spice::Revoke) && self.diet.has(Spice::Scope) => {
+                Act::Revoke { identity: self.dice.pick(&self.scopes).clone() }
+            }
+            _ if self.subs == 0 => self.sub(plain),
+            _ => {
+                let channel = self.dice.pick(&self.channels).clone();
+                if plain && self.diet.has(Spice::EqualData) && self.dice.chance(2, 3) {
+                    Act::Cast { channel, data: "same".into() }
+                } else {
+                    self.cast(channel)
+                }
+            }
+        };
+        Op { id: 0, registry, act }
+    }
+
+    fn cast(&mut self, channel: String) -> Act {
+        self.payloads += 1;
+        Act::Cast { channel, data: format!("m{}", self.payloads) }
+    }
+
+    fn sub(&mut self, plain: bool) -> Act {
+        let sink = self.sink();
+        let sub = self.subs;
+        self.subs += 1;
+        let mut with = self.registration();
+        if !plain {
+            with.overwrite = None;
+        }
+        Act::Sub { sub, sink, with }
+    }
+
+    fn sink(&mut self) -> u32 {
+        if self.diet.has(Spice::SharedSinks) && self.sinks > 0 && self.dice.chance(1, 2) {
+            return self.dice.below(self.sinks);
+        }
+        self.sinks += 1;
+        self.sinks - 1
+    }
+
+    fn admission(&mut self, plain: bool) -> Act {
+        if self.tickets == 0 || self.dice.chance(1, 3) {
+            self.tickets += 1;
+            return Act::Begin { ticket: self.tickets - 1 };
+        }
+        let ticket = self.dice.below(self.tickets);
+        if self.dice.chance(1, 6) {
+            return Act::Abandon { ticket };
+        }
+        match self.sub(plain) {
+            Act::Sub { sub, sink, with } => Act::Admit { ticket, sub, sink, with },
+            other => other,
+        }
+    }
+
+    fn registration(&mut self) -> Registration {
+        let mut with = Registration::default();
+        let several = self.diet.has(Spice::Lists);
+        let names = if several { self.dice.below(5) } else { 1 };
+        with.exact = self.diet.has(Spice::Exact) && self.dice.chance(1, 2);
+        if names < 4 {
+            let mut list: Vec<String> = (0..names).map(|_| self.dice.pick(&self.channels).clone()).collect();
+            if self.diet.has(Spice::Duplicates) && self.dice.chance(1, 2) {
+                list.extend(list.first().cloned());
+            } else {
+                list.dedup();
+                if list.first() == list.last() && list.len() > 1 {
+                    list.pop();
+                }
+            }
+            with.channels = Some(list);
+            if self.diet.has(Spice::Overwrite) && self.dice.chance(1, 2) {
+                with.overwrite = Some(self.dice.pick(&self.channels).clone());
+            }
+        }
+        if self.diet.has(Spice::Revoke) && self.dice.chance(3, 4) {
+            with.groups.push(self.dice.pick(&self.identities).clone());
+        }
+        if self.diet.has(Spice::Scope) && self.dice.chance(3, 4) {
+            with.scope = Some(self.dice.pick(&self.scopes).clone());
+            if !self.diet.has(Spice::Groups) {
+                with.groups.clear();
+            }
+        }
+        if self.diet.has(Spice::Groups) && self.dice.chance(1, 2) {
+            with.groups.push(self.dice.pick(&self.identities).clone());
+            if let Some(scope) = &with.scope
+                && self.dice.chance(1, 3)
+            {
+                with.groups.push(scope.clone());
+            }
+        }
+        with
+    }
+
+    fn rules(&mut self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (on, inside, failing) in
+            [(Hook::Send, Spice::InSend, Spice::FailingSend), (Hook::Close, Spice::InClose, Spice::FailingClose)]
+        {
+            let nth = 1 + self.dice.below(2) * u32::from(on == Hook::Send);
+            let mut rule = Rule { on, nth, ops: Vec::new(), then: Ending::Ok };
+            if self.diet.has(inside) && self.dice.chance(1, 3) {
+                for _ in 0..=self.dice.below(2) {
+                    rule.ops.push(self.op(false));
+                }
+            }
+            if self.diet.has(failing) && self.dice.chance(1, 3) {
+                rule.then = if self.dice.chance(2, 3) { Ending::Throw } else { Ending::Fail };
+            }
+            if !rule.ops.is_empty() || rule.then != Ending::Ok {
+                rules.push(rule);
+            }
+        }
+        rules
+    }
+
+    /// Two or three lanes that race.
+    fn free_lanes(&mut self, script: &mut Script) {
+        let lanes = (0..2 + self.dice.below(2))
+            .map(|_| (0..1 + self.dice.below(4)).map(|_| self.op(false)).collect())
+            .collect();
+        script.steps.push(Op::new(0, Act::Par { lanes }));
+    }
+
+    /// One lane broadcasts and parks in a sink; another gets past it and lets it go on.
+    fn gated_lanes(&mut self, script: &mut Script) {
+        let op = |act| Op::new(0, act);
+        let channel = self.channels[0].clone();
+        // One past what an earlier `unsub` may name.
+        let sub = self.subs + 1;
+        let sink = self.sinks;
+        self.subs += 2;
+        self.sinks += 1;
+        let with = Registration { channels: Some(vec![channel.clone()]), ..Registration::default() };
+        let place = self.dice.below(script.steps.len() as u32 + 1) as usize;
+        script.steps.insert(place, op(Act::Sub { sub, sink, with }));
+        let park = Rule {
+            on: Hook::Send,
+            nth: 1,
+            ops: vec![op(Act::Release { gate: 0 }), op(Act::Hold { gate: 1 })],
+            then: Ending::Ok,
+        };
+        let cast = self.cast(channel);
+        let mut other = vec![op(Act::Hold { gate: 0 })];
+        for _ in 0..=self.dice.below(2) {
+            let identity = self.dice.pick(&self.identities).clone();
+            other.push(op(Act::Revoke { identity }));
+        }
+        other.push(op(Act::Release { gate: 1 }));
+        // The sink parks at its first send: nothing may be broadcast to it before the lanes run.
+        script.steps.retain(|step| !matches!(step.act, Act::Cast { .. }));
+        script.sinks.resize_with(sink as usize + 1, SinkScript::default);
+        script.sinks[sink as usize].rules.push(park);
+        script.steps.push(op(Act::Par { lanes: vec![vec![op(cast.clone())], other] }));
+    }
+}

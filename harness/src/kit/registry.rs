@@ -1,0 +1,493 @@
+//! The registry kit: one check per requirement that scripts can judge, and a few that only Rust can.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use super::Verdict;
+use crate::{
+    campaign::{InProcess, Plan, campaign},
+    diet::Diet,
+    pretty,
+    protocol::Hello,
+    script::{Hook, Identity, Registration},
+    subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
+    trace::Report,
+};
+
+/// A registry under test: what it claims, and how to make one.
+#[derive(Clone)]
+pub struct Rig {
+    /// What it claims.
+    pub hello: Hello,
+    /// Makes fresh ones.
+    pub factory: Factory,
+}
+
+impl std::fmt::Debug for Rig {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Rig").field("hello", &self.hello).finish_non_exhaustive()
+    }
+}
+
+/// How many random scripts each check runs, after the fixed cases.
+const SCRIPTS: u64 = 100;
+
+/// How long a call that should not block may take before it is called blocked.
+const BOUND: Duration = Duration::from_secs(20);
+
+impl Rig {
+    /// A rig.
+    #[must_use]
+    pub fn new(hello: Hello, factory: Factory) -> Self {
+        Self { hello, factory }
+    }
+
+    fn fresh(&self) -> Result<Arc<dyn Subject>, String> {
+        (self.factory)(None).ok_or_else(|| "the registry could not be constructed".to_owned())
+    }
+
+    /// Runs scripts that put one requirement to the test.
+    fn check(&self, requirement: &str) -> Verdict {
+        let needed = Diet::to_test(requirement);
+        let claimed = crate::catalogue::find(requirement).is_some_and(|own| self.hello.offers(&own.profile));
+        if !claimed || needed.and(Diet::offered_by(&self.hello)) != needed {
+            return Ok(());
+        }
+        let plan = Plan { scripts: SCRIPTS, only: vec![requirement.to_owned()], first_only: true, ..Plan::default() };
+        let outcome = campaign(&self.hello, &mut InProcess::new(Arc::clone(&self.factory)), &plan, &mut |_, _| {});
+        if let Some(failure) = outcome.failures.first() {
+            let trace = pretty::trace(&failure.script, &failure.trace, failure.violation.at, "> ");
+            let script = pretty::script(&failure.script);
+            return Err(format!("{requirement}: {}\n{script}\n{trace}", failure.violation.cause));
+        }
+        if let Some(fault) = outcome.faults.first() {
+            return Err(format!("{requirement}: {}", fault.message));
+        }
+        let idle = !outcome.kept.contains_key(requirement) && requirement_is_due(&self.hello, requirement);
+        if idle { Err(format!("{requirement} was never put to the test")) } else { Ok(()) }
+    }
+}
+
+/// Whether a check that saw no occasion is a failure: not for what hangs on an optional ability.
+fn requirement_is_due(hello: &Hello, requirement: &str) -> bool {
+    match requirement {
+        "CLO-5" => hello.offers("reasons"),
+        "DEL-7" => hello.offers("report"),
+        "PRG-2" | "PRG-3" => false,
+        _ => true,
+    }
+}
+
+macro_rules! checks {
+    ($($(#[doc = $text:literal])* $name:ident = $id:literal;)*) => {
+        $($(#[doc = $text])*
+        ///
+        /// # Errors
+        ///
+        /// A description of how it is broken.
+        pub async fn $name(rig: &Rig) -> Verdict {
+            rig.check($id)
+        })*
+    };
+}
+
+checks! {
+    /// A subscriber with a filter receives a broadcast exactly when the channel equals one of its names, byte for byte.
+    flt_1 = "FLT-1";
+    /// At the compatible call `subscribe(sink, channels, identity)`, an absent and an empty list both mean every channel.
+    flt_2 = "FLT-2";
+    /// A name that is listed twice delivers once.
+    flt_3 = "FLT-3";
+    /// The empty string is an ordinary name.
+    flt_4 = "FLT-4";
+    /// Names are not normalised, case-folded, trimmed, matched by prefix or wildcard, nor cut at a NUL.
+    flt_5 = "FLT-5";
+    /// Names that are magic in some host language (`__proto__`, `constructor`, `toString`, `1` and `01`, `null`) are ordinary.
+    flt_6 = "FLT-6";
+    /// The filter is copied at subscribe
+    flt_7 = "FLT-7";
+    /// Five thousand names on one subscriber, and a name of 64 KiB, work unchanged in core
+    flt_8 = "FLT-8";
+    /// A matching subscriber that is active for the whole broadcast is handed it
+    del_1 = "DEL-1";
+    /// It is handed it exactly once.
+    del_2 = "DEL-2";
+    /// A broadcast that nobody hears is a no-op, and not an error.
+    del_3 = "DEL-3";
+    /// Nothing is sent to a subscriber that was not broadcast while it was one.
+    del_4 = "DEL-4";
+    /// Equal consecutive payloads are not merged.
+    del_5 = "DEL-5";
+    /// `broadcast` reports the hand-over
+    del_7 = "DEL-7";
+    /// Broadcasts that do not overlap in time arrive in their order at each subscriber.
+    ord_1 = "ORD-1";
+    /// A broadcast made from inside a delivery arrives after the outer one, at every subscriber.
+    ord_2 = "ORD-2";
+    /// All subscribers see all broadcasts of one registry in one order, the order of their sequence ids.
+    ord_3 = "ORD-3";
+    /// A valid subscribe succeeds.
+    sub_1 = "SUB-1";
+    /// Unsubscribe is idempotent, harmless after a revocation or eviction, and never touches another subscriber.
+    sub_2 = "SUB-2";
+    /// No send begins after unsubscribe returned, not even from a broadcast in progress.
+    sub_3 = "SUB-3";
+    /// Unsubscribe does not call the sink's close.
+    sub_4 = "SUB-4";
+    /// The same foreign sink registered twice is two subscribers
+    sub_5 = "SUB-5";
+    /// Dropping the handle unsubscribes
+    sub_6 = "SUB-6";
+    /// When `close_by_identity` returns, every subscriber that held the identity and was active at the call has ended and was told to close.
+    rev_1 = "REV-1";
+    /// After it returned, no send begins on those, including from broadcasts that started earlier.
+    rev_2 = "REV-2";
+    /// Others are untouched, and a subscriber without identities never matches.
+    rev_4 = "REV-4";
+    /// Identities compare byte for byte.
+    rev_5 = "REV-5";
+    /// Identities and channels are separate namespaces.
+    rev_6 = "REV-6";
+    /// Any one of several identities matches
+    rev_7 = "REV-7";
+    /// All matches leave the table before the first close runs.
+    rev_8 = "REV-8";
+    /// A revocation is an event
+    rev_9 = "REV-9";
+    /// Revoking an identity that nobody holds returns 0.
+    rev_10 = "REV-10";
+    /// Close is called exactly once per forced end.
+    clo_1 = "CLO-1";
+    /// Close is never called without a forced end.
+    clo_2 = "CLO-2";
+    /// Close is never called if unsubscribe returned first.
+    clo_3 = "CLO-3";
+    /// No send begins on a subscriber after its close began.
+    clo_4 = "CLO-4";
+    /// Close carries a reason, and the first is reported.
+    clo_5 = "CLO-5";
+    /// The numbers that revocations return add up to the subscribers that they ended, each counted once, also under concurrent calls.
+    cnt_1 = "CNT-1";
+    /// At rest `len` equals the number of active subscribers.
+    cnt_2 = "CNT-2";
+    /// Inside a close callback, `len` already excludes the claimed ones.
+    cnt_3 = "CNT-3";
+    /// A failing or panicking send costs nobody else the message.
+    iso_1 = "ISO-1";
+    /// Nor does it fail the broadcast.
+    iso_2 = "ISO-2";
+    /// A failing or panicking close stops neither the other closes nor its own removal nor the count.
+    iso_3 = "ISO-3";
+    /// After any failure of a sink the registry works
+    iso_4 = "ISO-4";
+    /// What happens to the failing sink is one declared policy.
+    iso_5 = "ISO-5";
+    /// Two registries share nothing.
+    iso_6 = "ISO-6";
+    /// A failing close of an evicted sink does not fail the subscribe that evicted it.
+    iso_7 = "ISO-7";
+    /// Every operation may be called from inside send, close and a sink's `Drop`, without deadlock or corruption.
+    re_1 = "RE-1";
+    /// A subscriber created inside a delivery does not receive that broadcast.
+    re_3 = "RE-3";
+    /// One broadcast makes at most as many sends as there were subscribers when it began.
+    re_4 = "RE-4";
+    /// A revocation inside a send holds REV-1 and REV-2 at once for everyone else
+    re_5 = "RE-5";
+    /// A revocation inside a close terminates, and keeps CLO-1 and CNT-1.
+    re_6 = "RE-6";
+    /// A subscribe inside a close is afterwards active and counted, or closed once.
+    re_7 = "RE-7";
+    /// The cap still holds when a victim's close subscribes again.
+    re_8 = "RE-8";
+    /// When subscribe returns, at most N are active in its scope.
+    cap_1 = "CAP-1";
+    /// The oldest goes first, unless *refuse the new one* is the declared policy.
+    cap_2 = "CAP-2";
+    /// No more are evicted than needed.
+    cap_3 = "CAP-3";
+    /// Only the scope is capped, and scopes are independent.
+    cap_4 = "CAP-4";
+    /// A cap below 1 cannot be constructed.
+    cap_5 = "CAP-5";
+    /// The evicted are closed once and are part of no revocation's count.
+    cap_6 = "CAP-6";
+    /// Admit is refused if one of its identities was revoked by a call made after begin returned and finished before admit.
+    adm_1 = "ADM-1";
+    /// A refusal leaves nothing behind, sends nothing and evicts nobody.
+    adm_2 = "ADM-2";
+    /// Open tickets receive nothing, are not counted and take no place under a cap.
+    adm_3 = "ADM-3";
+    /// Identities may first be named at admit.
+    adm_4 = "ADM-4";
+    /// Revoking other identities does not refuse the ticket.
+    adm_5 = "ADM-5";
+    /// A ticket admits once
+    adm_6 = "ADM-6";
+    /// A revocation completes while some other sink is stuck in send.
+    prg_1 = "PRG-1";
+    /// It completes while the revoked sink itself is stuck.
+    prg_2 = "PRG-2";
+    /// A broadcast does not wait for a stuck sink.
+    prg_3 = "PRG-3";
+    /// There is no data race, deadlock or crash under any interleaving.
+    con_0 = "CON-0";
+    /// Subscribe, broadcast and removal are linearisable per subscriber.
+    con_1 = "CON-1";
+    /// An unsubscribe that races a revocation
+    con_2 = "CON-2";
+}
+
+/// After its end, however it came, the registry keeps no reference to the sink (SUB-7).
+///
+/// # Errors
+///
+/// Which end leaves one behind.
+pub async fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
+    let registry = rig.fresh()?;
+    for (how, end) in [("unsubscribe", 0), ("close_by_identity", 1), ("dropping the handle", 2)] {
+        let dropped = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&dropped);
+        let probe = Probe::lone(move || {
+            seen.fetch_add(1, Ordering::SeqCst);
+        });
+        let handle = subscribe(&registry, probe, "x")?;
+        match end {
+            0 => handle.unsubscribe(),
+            1 => {
+                registry.close_by_identity(&"x".into());
+            }
+            _ => {}
+        }
+        drop(handle);
+        // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation ends it in any.
+        registry.close_by_identity(&"x".into());
+        if dropped.load(Ordering::SeqCst) != 1 {
+            return Err(format!("SUB-7: the sink is still held after {how}"));
+        }
+    }
+    Ok(())
+}
+
+/// A sink's `Drop` may call every operation, without deadlock (RE-1).
+///
+/// # Errors
+///
+/// If one of the calls did not come back.
+pub async fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
+    for end in [true, false] {
+        let registry = rig.fresh()?;
+        let inner = Arc::downgrade(&registry);
+        let probe = Probe::lone(move || {
+            let Some(registry) = inner.upgrade() else { return };
+            drop(registry.subscribe(Probe::lone(|| {}), &Registration::to(&["a"]).group("y")));
+            drop(registry.broadcast("a", "m"));
+            registry.close_by_identity(&"y".into());
+            registry.close_by_identity(&"x".into());
+            registry.count();
+            drop(registry.begin());
+        });
+        let handle = subscribe(&registry, probe, "x")?;
+        let finish = move || {
+            if end {
+                registry.close_by_identity(&"x".into());
+            }
+            handle.unsubscribe();
+            drop(handle);
+        };
+        in_time(finish).map_err(|why| format!("RE-1: {why}"))?;
+    }
+    Ok(())
+}
+
+/// A sink whose `Drop` panics is contained, and the registry goes on (ISO-8).
+///
+/// # Errors
+///
+/// If the panic came through, or the registry no longer works.
+pub async fn iso_8_a_panicking_drop_is_contained(rig: &Rig) -> Verdict {
+    let registry = rig.fresh()?;
+    let probe = Probe::lone(|| std::panic::resume_unwind(Box::new("the sink's drop panics")));
+    let handle = subscribe(&registry, probe, "x")?;
+    let revoked = Arc::clone(&registry);
+    let revoke = move || {
+        revoked.close_by_identity(&"x".into());
+    };
+    in_time(revoke).map_err(|why| format!("ISO-8: {why}"))?;
+    in_time(move || drop(handle)).map_err(|why| format!("ISO-8: {why}"))?;
+    let handle = subscribe(&registry, Probe::lone(|| {}), "x")?;
+    let closed = registry.close_by_identity(&"x".into());
+    drop(handle);
+    if closed == 1 { Ok(()) } else { Err("ISO-8: the registry no longer works".into()) }
+}
+
+fn subscribe(registry: &Arc<dyn Subject>, probe: Probe, group: &str) -> Result<Arc<dyn Handle>, String> {
+    let with = Registration::to(&["a"]).group(group);
+    registry.subscribe(probe, &with).map_err(|Refused| "a valid subscribe was refused".into())
+}
+
+/// Runs it on another thread, which a deadlock then holds instead of the suite.
+fn in_time(run: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let _ = done.send(outcome.is_ok());
+    });
+    match ended.recv_timeout(BOUND) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("a panic of the sink came through".into()),
+        Err(_) => Err("the call does not come back".into()),
+    }
+}
+
+/// A way to spoil a registry from outside, and what that breaks.
+const SABOTAGE: [(Sabotage, &[&str]); 7] = [
+    (Sabotage::LoseSends, &["DEL-1", "FLT-1"]),
+    (Sabotage::RepeatSends, &["DEL-2"]),
+    (Sabotage::SwallowCloses, &["REV-1"]),
+    (Sabotage::RepeatCloses, &["CLO-1"]),
+    (Sabotage::CountOneMore, &["REV-10", "CNT-1"]),
+    (Sabotage::RefuseTheSecond, &["SUB-1"]),
+    (Sabotage::IgnoreUnsubscribe, &["SUB-3"]),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sabotage {
+    LoseSends,
+    RepeatSends,
+    SwallowCloses,
+    RepeatCloses,
+    CountOneMore,
+    RefuseTheSecond,
+    IgnoreUnsubscribe,
+}
+
+/// The checks notice when the author's own registry is spoilt.
+///
+/// # Errors
+///
+/// Which spoilt registry went unnoticed.
+pub async fn saboteurs_are_noticed(rig: &Rig) -> Verdict {
+    for (how, breaks) in SABOTAGE {
+        let inner = Arc::clone(&rig.factory);
+        let factory: Factory = Arc::new(move |cap| {
+            let inner = inner(cap)?;
+            Some(Arc::new(Saboteur { inner, how, subscribed: AtomicU32::new(0) }) as Arc<dyn Subject>)
+        });
+        let plan = Plan { scripts: SCRIPTS, first_only: true, ..Plan::default() };
+        let outcome = campaign(&rig.hello, &mut InProcess::new(factory), &plan, &mut |_, _| {});
+        let found = outcome.failures.first().map(|failure| failure.violation.requirement);
+        if !found.is_some_and(|found| breaks.contains(&found)) {
+            return Err(format!("a registry that is made to {how:?} breaks {breaks:?}; the suite found {found:?}"));
+        }
+    }
+    Ok(())
+}
+
+struct Saboteur {
+    inner: Arc<dyn Subject>,
+    how: Sabotage,
+    subscribed: AtomicU32,
+}
+
+impl Saboteur {
+    fn spoil(&self, probe: Probe) -> Probe {
+        let how = self.how;
+        let calls = Mutex::new(0_u32);
+        probe.passing(Arc::new(move |hook| {
+            let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+            *calls += u32::from(hook == Hook::Send);
+            match (how, hook) {
+                (Sabotage::LoseSends, Hook::Send) => u32::from(*calls != 1),
+                (Sabotage::RepeatSends, Hook::Send) | (Sabotage::RepeatCloses, Hook::Close) => 2,
+                (Sabotage::SwallowCloses, Hook::Close) => 0,
+                _ => 1,
+            }
+        }))
+    }
+}
+
+struct Ignored;
+
+impl Handle for Ignored {
+    fn unsubscribe(&self) {}
+}
+
+impl Subject for Saboteur {
+    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
+        if self.how == Sabotage::RefuseTheSecond && self.subscribed.fetch_add(1, Ordering::SeqCst) == 1 {
+            return Err(Refused);
+        }
+        let handle = self.inner.subscribe(self.spoil(sink), with)?;
+        if self.how == Sabotage::IgnoreUnsubscribe {
+            // Kept for ever, so that dropping it does not unsubscribe either.
+            Box::leak(Box::new(handle));
+            return Ok(Arc::new(Ignored));
+        }
+        Ok(handle)
+    }
+
+    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
+        self.inner.broadcast(channel, data)
+    }
+
+    fn close_by_identity(&self, identity: &Identity) -> usize {
+        self.inner.close_by_identity(identity) + usize::from(self.how == Sabotage::CountOneMore)
+    }
+
+    fn count(&self) -> usize {
+        self.inner.count()
+    }
+
+    fn begin(&self) -> Option<Arc<dyn Ticket>> {
+        self.inner.begin()
+    }
+
+    fn shutdown(&self) {
+        self.inner.shutdown();
+    }
+
+    fn settle(&self) {
+        self.inner.settle();
+    }
+}
+
+/// Expands to one `#[test]` per requirement for the registry that an expression of type
+/// [`Rig`](crate::kit::registry::Rig) describes.
+///
+/// ```
+/// harness::registry_suite!(my_registry, harness::kit::registry::Rig::new(harness::core::hello(), harness::core::factory()));
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! registry_suite {
+    ($name:ident, $rig:expr) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $crate::registry_suite!(@ $rig;
+                flt_1 flt_2 flt_3 flt_4 flt_5 flt_6 flt_7 flt_8 del_1 del_2 del_3 del_4 del_5 del_7 ord_1 ord_2
+                ord_3 sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 rev_1 rev_2 rev_4 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10
+                clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3
+                re_4 re_5 re_6 re_7 re_8 cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
+                prg_1 prg_2 prg_3 con_0 con_1 con_2 sub_7_nothing_is_kept re_1_a_drop_may_call_back
+                iso_8_a_panicking_drop_is_contained saboteurs_are_noticed);
+        }
+    };
+    (@ $rig:expr; $($check:ident)*) => {
+        $(#[test]
+        fn $check() {
+            if let Err(why) = $crate::kit::block_on($crate::kit::registry::$check(&$rig)) {
+                panic!("{why}");
+            }
+        })*
+    };
+}

@@ -1,0 +1,462 @@
+//! The sink kit: for authors of other sinks and of transports.
+//!
+//! The author says how to connect a peer to a registry through the sink under test, and how to read what the peer got. The
+//! checks use witnesses, never silence: that something did *not* arrive is known because a later message or the end of the
+//! stream did.
+
+use std::{future::Future, time::Duration};
+
+use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
+
+use super::{Verdict, bounded};
+
+/// Connects peers.
+pub trait Rig {
+    /// The peer's end.
+    type Peer: Peer;
+
+    /// A registry that is set up as the sink needs it, with an encoder for instance.
+    fn registry(&self) -> SubscriberRegistry<String> {
+        SubscriberRegistry::new()
+    }
+
+    /// Connects a peer through the sink; once it returns, the subscriber is active.
+    fn connect(
+        &self,
+        registry: &SubscriberRegistry<String>,
+        registration: Registration,
+    ) -> impl Future<Output = Self::Peer>;
+
+    /// How long to wait for something that must come. It is a bound on patience, not a promise of speed.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(20)
+    }
+}
+
+/// What a peer sees.
+pub trait Peer {
+    /// The next payload, or none at the end of the stream. Farewells and keep-alives are not payloads.
+    fn next(&mut self) -> impl Future<Output = Option<String>>;
+
+    /// Goes away, as a peer does.
+    fn leave(self) -> impl Future<Output = ()>;
+}
+
+fn on(channel: &str) -> Registration {
+    Registration::new().filter(ChannelFilter::only([channel]))
+}
+
+fn held_by(channel: &str, name: &str) -> Registration {
+    on(channel).group(Identity::new("account", name))
+}
+
+fn cast(registry: &SubscriberRegistry<String>, channel: &str, data: &str) -> Verdict {
+    registry.broadcast(channel, data.to_owned()).map(drop).map_err(|error| error.to_string())
+}
+
+async fn next<R: Rig>(rig: &R, peer: &mut R::Peer) -> Result<Option<String>, String> {
+    bounded(rig.patience(), peer.next()).await.ok_or_else(|| "nothing came, not even the end of the stream".to_owned())
+}
+
+async fn expect<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str, wanted: &[&str]) -> Verdict {
+    for wanted in wanted {
+        let came = next(rig, peer).await.map_err(|why| format!("{requirement}: waiting for {wanted:?}: {why}"))?;
+        if came.as_deref() != Some(*wanted) {
+            return Err(format!("{requirement}: {came:?} came instead of {wanted:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// What comes up to the end of the stream.
+async fn rest<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    while let Some(came) = next(rig, peer).await.map_err(|why| format!("{requirement}: {why}"))? {
+        all.push(came);
+    }
+    Ok(all)
+}
+
+/// A peer that listens is handed what is broadcast.
+///
+/// # Errors
+///
+/// How it is broken; so for all of them.
+pub async fn del_1<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, on("a")).await;
+    cast(&registry, "a", "m1")?;
+    expect(rig, &mut peer, "DEL-1", &["m1"]).await
+}
+
+/// Exactly once.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn del_2<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, on("a")).await;
+    cast(&registry, "a", "m1")?;
+    cast(&registry, "a", "witness")?;
+    expect(rig, &mut peer, "DEL-2", &["m1", "witness"]).await
+}
+
+/// Equal payloads are not merged.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn del_5<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, on("a")).await;
+    for data in ["same", "same", "same", "witness"] {
+        cast(&registry, "a", data)?;
+    }
+    expect(rig, &mut peer, "DEL-5", &["same", "same", "same", "witness"]).await
+}
+
+/// A sink hands over what it was given, whatever is in it.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn del_4<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, on("a")).await;
+    let odd = ["", " ", "\u{0}", "\u{feff}x", "a\u{2028}b", "data: x\\n\\nevent: y", "{\"a\":[null]}", "\u{1F600}"];
+    for data in odd {
+        cast(&registry, "a", data)?;
+    }
+    expect(rig, &mut peer, "DEL-4", &odd).await
+}
+
+/// Messages arrive in their order.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn ord_1<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, on("a")).await;
+    let all: Vec<String> = (0..100).map(|n| format!("m{n}")).collect();
+    for data in &all {
+        cast(&registry, "a", data)?;
+    }
+    let wanted: Vec<&str> = all.iter().map(String::as_str).collect();
+    expect(rig, &mut peer, "ORD-1", &wanted).await
+}
+
+/// Two peers see one order, and do not disturb each other.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn ord_3<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut one = rig.connect(&registry, on("a")).await;
+    let mut two = rig.connect(&registry, on("a")).await;
+    for data in ["m1", "m2", "m3"] {
+        cast(&registry, "a", data)?;
+    }
+    expect(rig, &mut two, "ORD-3", &["m1", "m2", "m3"]).await?;
+    expect(rig, &mut one, "ORD-3", &["m1", "m2", "m3"]).await
+}
+
+/// Other channels are not heard.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn flt_1<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, on("a")).await;
+    cast(&registry, "b", "not for you")?;
+    cast(&registry, "a", "witness")?;
+    expect(rig, &mut peer, "FLT-1", &["witness"]).await
+}
+
+/// An unfiltered peer hears every channel.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn flt_2<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, Registration::new()).await;
+    cast(&registry, "a", "m1")?;
+    cast(&registry, "b", "m2")?;
+    expect(rig, &mut peer, "FLT-2", &["m1", "m2"]).await
+}
+
+/// A revocation ends the peer's stream, and counts it.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn rev_1<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, held_by("a", "ada")).await;
+    let closed = registry.close_by_identity(&Identity::new("account", "ada"));
+    if closed != 1 {
+        return Err(format!("REV-1: it ended {closed} instead of 1"));
+    }
+    let late = rest(rig, &mut peer, "REV-1").await?;
+    if late.is_empty() { Ok(()) } else { Err(format!("REV-1: {late:?} came before the end of the stream")) }
+}
+
+/// Nothing that is broadcast after the revocation reaches the revoked; another peer is the witness.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn rev_2<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut gone = rig.connect(&registry, held_by("a", "ada")).await;
+    let mut stays = rig.connect(&registry, held_by("a", "bob")).await;
+    cast(&registry, "a", "early")?;
+    expect(rig, &mut gone, "REV-2", &["early"]).await?;
+    registry.close_by_identity(&Identity::new("account", "ada"));
+    cast(&registry, "a", "late")?;
+    expect(rig, &mut stays, "REV-2", &["early", "late"]).await?;
+    let late = rest(rig, &mut gone, "REV-2").await?;
+    if late.is_empty() { Ok(()) } else { Err(format!("REV-2: {late:?} came after the revocation")) }
+}
+
+/// Others are untouched.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn rev_4<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut bob = rig.connect(&registry, held_by("a", "bob")).await;
+    let mut nobody = rig.connect(&registry, on("a")).await;
+    let closed = registry.close_by_identity(&Identity::new("account", "ada"));
+    if closed != 0 {
+        return Err(format!("REV-4: it ended {closed}, and nobody held the identity"));
+    }
+    cast(&registry, "a", "witness")?;
+    expect(rig, &mut bob, "REV-4", &["witness"]).await?;
+    expect(rig, &mut nobody, "REV-4", &["witness"]).await
+}
+
+/// The end comes once, and stays the end.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn clo_1<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, held_by("a", "ada")).await;
+    let ada = Identity::new("account", "ada");
+    let counts = [registry.close_by_identity(&ada), registry.close_by_identity(&ada)];
+    if counts != [1, 0] {
+        return Err(format!("CLO-1: two revocations ended {counts:?}"));
+    }
+    rest(rig, &mut peer, "CLO-1").await?;
+    let again = rest(rig, &mut peer, "CLO-1").await?;
+    if again.is_empty() { Ok(()) } else { Err(format!("CLO-1: {again:?} came after the end")) }
+}
+
+/// A peer that goes away costs nobody else a message.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn iso_1<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let gone = rig.connect(&registry, on("a")).await;
+    let mut stays = rig.connect(&registry, on("a")).await;
+    gone.leave().await;
+    for data in ["m1", "m2", "m3"] {
+        cast(&registry, "a", data)?;
+    }
+    expect(rig, &mut stays, "ISO-1", &["m1", "m2", "m3"]).await
+}
+
+/// A revocation is an event: who comes back is served.
+///
+/// # Errors
+///
+/// See [`del_1`].
+pub async fn rev_9<R: Rig>(rig: &R) -> Verdict {
+    let registry = rig.registry();
+    let mut first = rig.connect(&registry, held_by("a", "ada")).await;
+    registry.close_by_identity(&Identity::new("account", "ada"));
+    rest(rig, &mut first, "REV-9").await?;
+    let mut second = rig.connect(&registry, held_by("a", "ada")).await;
+    cast(&registry, "a", "witness")?;
+    expect(rig, &mut second, "REV-9", &["witness"]).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sabotage {
+    Lose,
+    Repeat,
+    Merge,
+    Garble,
+    Swap,
+    GoOnAfterTheEnd,
+}
+
+/// The checks notice when the author's own peers are spoilt.
+///
+/// # Errors
+///
+/// What went unnoticed.
+pub async fn saboteurs_are_noticed<R: Rig>(rig: &R) -> Verdict {
+    let spoil = |how| Sabotaged { inner: rig, how };
+    let unnoticed = |how: Sabotage| format!("a sink that is made to {how:?} goes unnoticed");
+    for how in
+        [Sabotage::Lose, Sabotage::Repeat, Sabotage::Merge, Sabotage::Garble, Sabotage::Swap, Sabotage::GoOnAfterTheEnd]
+    {
+        let rig = spoil(how);
+        let verdict = match how {
+            Sabotage::Lose | Sabotage::Repeat => del_2(&rig).await,
+            Sabotage::Merge => del_5(&rig).await,
+            Sabotage::Garble => del_4(&rig).await,
+            Sabotage::Swap => ord_1(&rig).await,
+            Sabotage::GoOnAfterTheEnd => rev_2(&rig).await,
+        };
+        if verdict.is_ok() {
+            return Err(unnoticed(how));
+        }
+    }
+    Ok(())
+}
+
+struct Sabotaged<'a, R> {
+    inner: &'a R,
+    how: Sabotage,
+}
+
+impl<R: Rig> Rig for Sabotaged<'_, R> {
+    type Peer = SpoiltPeer<R::Peer>;
+
+    fn registry(&self) -> SubscriberRegistry<String> {
+        self.inner.registry()
+    }
+
+    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Self::Peer {
+        let inner = self.inner.connect(registry, registration).await;
+        SpoiltPeer { inner, how: self.how, last: None, held: None, count: 0 }
+    }
+}
+
+struct SpoiltPeer<P> {
+    inner: P,
+    how: Sabotage,
+    last: Option<String>,
+    held: Option<String>,
+    count: u32,
+}
+
+impl<P: Peer> Peer for SpoiltPeer<P> {
+    async fn next(&mut self) -> Option<String> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        let mut came = self.inner.next().await;
+        self.count += 1;
+        match self.how {
+            Sabotage::Lose if self.count == 1 => came = self.inner.next().await,
+            Sabotage::Repeat => self.held.clone_from(&came),
+            Sabotage::Merge => {
+                while came.is_some() && came == self.last {
+                    came = self.inner.next().await;
+                }
+                self.last.clone_from(&came);
+            }
+            Sabotage::Garble => came = came.map(|text| text.trim().to_owned()),
+            Sabotage::Swap if self.count == 2 => {
+                self.held = came;
+                came = self.inner.next().await;
+            }
+            Sabotage::GoOnAfterTheEnd if came.is_none() && self.last.is_none() => {
+                came = Some("late".to_owned());
+                self.last.clone_from(&came);
+            }
+            _ => {}
+        }
+        came
+    }
+
+    async fn leave(self) {
+        self.inner.leave().await;
+    }
+}
+
+/// Expands to one `#[test]` per requirement for the sink that an expression of a type which is a
+/// [`Rig`](crate::kit::sink::Rig) connects peers to. A third argument runs the futures, for sinks that need a runtime.
+///
+/// ```
+/// # mod example {
+/// use harness::kit::sink::{Peer, Rig};
+/// use registry_core::{CloseReason, Message, Registration, SendOutcome, Sink, SubscriberRegistry};
+/// use std::sync::{Arc, Mutex, mpsc};
+///
+/// /// A sink that is a channel: the end of the stream is the sender's end.
+/// struct Channel(Mutex<Option<mpsc::Sender<String>>>);
+///
+/// impl Sink<String> for Channel {
+///     fn send(&self, message: &Arc<Message<String>>) -> SendOutcome {
+///         let open = self.0.lock().unwrap();
+///         match open.as_ref().map(|open| open.send(message.data().clone())) {
+///             Some(Ok(())) => SendOutcome::Accepted,
+///             _ => SendOutcome::Closed,
+///         }
+///     }
+///     fn close(&self, _: CloseReason) {
+///         self.0.lock().unwrap().take();
+///     }
+/// }
+///
+/// struct Channels;
+/// struct Other(mpsc::Receiver<String>, registry_core::Subscription);
+///
+/// impl Rig for Channels {
+///     type Peer = Other;
+///     async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Other {
+///         let (sender, receiver) = mpsc::channel();
+///         let sink = Channel(Mutex::new(Some(sender)));
+///         Other(receiver, registry.subscribe_with(sink, registration).unwrap())
+///     }
+/// }
+///
+/// impl Peer for Other {
+///     async fn next(&mut self) -> Option<String> {
+///         self.0.recv().ok()
+///     }
+///     async fn leave(self) {}
+/// }
+///
+/// harness::sink_suite!(channel, Channels);
+/// # }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! sink_suite {
+    ($name:ident, $rig:expr) => {
+        $crate::sink_suite!($name, $rig, $crate::kit::block_on);
+    };
+    ($name:ident, $rig:expr, $run:expr) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $crate::sink_suite!(@ $rig, $run;
+                del_1 del_2 del_4 del_5 ord_1 ord_3 flt_1 flt_2 rev_1 rev_2 rev_4 rev_9 clo_1 iso_1 saboteurs_are_noticed);
+        }
+    };
+    (@ $rig:expr, $run:expr; $($check:ident)*) => {
+        $(#[test]
+        fn $check() {
+            // The rig is made inside, where a runtime is at hand.
+            let verdict = $run(async { $crate::kit::sink::$check(&$rig).await });
+            if let Err(why) = verdict {
+                panic!("{why}");
+            }
+        })*
+    };
+}

@@ -1,0 +1,353 @@
+//! Names the requirement: the most special circumstance that could explain what is seen, first.
+//!
+//! The same lists say, for a trace that is right, which requirements it had occasion to break.
+
+use super::{
+    deliver::{Ended, Refusal},
+    state::{Frame, Walk, Why},
+};
+use crate::script::{Act, Hook, Identity, OpId};
+
+/// Names that mean something in some host language.
+const MAGIC: [&str; 10] =
+    ["__proto__", "constructor", "toString", "hasOwnProperty", "null", "undefined", "true", "NaN", "1", "01"];
+
+/// How many names make a long list, and how many bytes a long name.
+const LONG: usize = 1_000;
+
+impl Walk<'_> {
+    pub(crate) fn blame_lost(&self, sub: usize, cast: usize) -> &'static str {
+        self.occasions(sub, cast).first().copied().unwrap_or("DEL-1")
+    }
+
+    /// What a delivery to `sub` proves, most special first; never empty.
+    pub(crate) fn occasions(&self, sub: usize, cast: usize) -> Vec<&'static str> {
+        let mut list = Vec::new();
+        let (subject, message) = (&self.subs[sub], &self.casts[cast]);
+        let began = message.called;
+        let mut when = |condition: bool, requirement| {
+            if condition {
+                list.push(requirement);
+            }
+        };
+        when(self.overlapped(message.op), "CON-1");
+        when(subject.with.overwrite.is_some(), "FLT-7");
+        when(self.shares_sink(sub), "SUB-5");
+        when(self.several_registries(), "ISO-6");
+        when(self.nested_at(subject.op, Hook::Close), "RE-7");
+        when(subject.by_ticket, "ADM-4");
+        let failed = |hook| self.failures.iter().any(|failure| failure.at > began && failure.hook == hook);
+        when(failed(Hook::Send), "ISO-1");
+        when(failed(Hook::Close), "ISO-3");
+        let unsubbed = |after: usize, before: usize| {
+            self.unsubs.iter().any(|(at, other)| *other != sub && (after..before).contains(at))
+        };
+        let revoked = |after: usize, before: usize| {
+            self.revocations.iter().any(|past| (after..before).contains(&past.called) && !subject.holds(past.identity))
+        };
+        when(unsubbed(began, usize::MAX), "SUB-2");
+        when(revoked(began, usize::MAX), "REV-4");
+        when(message.nested || self.called.values().any(|at| *at > began && Some(*at) < message.returned), "RE-1");
+        when(self.failures.iter().any(|failure| failure.at < began), "ISO-4");
+        let again = self.revocations.iter().any(|past| past.called < subject.called && subject.holds(past.identity));
+        when(again, "REV-9");
+        let alike = |past: &&super::state::Revocation<'_>| {
+            past.called < began && subject.with.identities().any(|own| alike(own, past.identity))
+        };
+        when(self.revocations.iter().any(|past| alike(&past)), "REV-5");
+        when(revoked(0, began), "REV-4");
+        let other_scope = self.evictions.iter().any(|victim| self.subs[*victim].with.scope != subject.with.scope);
+        when(other_scope, "CAP-4");
+        when(self.script.cap.is_some() && subject.with.scope.is_some(), "CAP-3");
+        when(unsubbed(subject.called, began), "SUB-2");
+        when(cast > 0 && self.casts[cast - 1].data == message.data, "DEL-5");
+        self.filter_occasions(sub, message.channel, &mut list);
+        list.push("DEL-1");
+        list
+    }
+
+    fn filter_occasions(&self, sub: usize, channel: &str, list: &mut Vec<&'static str>) {
+        let names = self.subs[sub].with.channels.as_deref().unwrap_or_default();
+        if names.len() > LONG || channel.len() > LONG {
+            list.push("FLT-8");
+        }
+        if names.iter().filter(|name| *name == channel).count() > 1 {
+            list.push("FLT-3");
+        }
+        if channel.is_empty() {
+            list.push("FLT-4");
+        }
+        if MAGIC.contains(&channel) {
+            list.push("FLT-6");
+        }
+        if !plain(channel) && !channel.is_empty() {
+            list.push("FLT-5");
+        }
+        if names.is_empty() {
+            list.push("FLT-2");
+        }
+        if names.len() > 1 {
+            list.push("FLT-1");
+        }
+    }
+
+    pub(crate) fn blame_unwanted(&self, sub: usize, cast: usize, refusal: Refusal) -> &'static str {
+        let with = &self.subs[sub].with;
+        let channel = self.casts[cast].channel;
+        match refusal {
+            Refusal::Elsewhere => "ISO-6",
+            Refusal::Refused => "ADM-2",
+            Refusal::Later { inside: true } => "RE-3",
+            Refusal::Later { inside: false } => "DEL-4",
+            Refusal::Ended(Ended::Unsub) => "SUB-3",
+            Refusal::Ended(Ended::Revoke) => "REV-2",
+            Refusal::Ended(Ended::Evict) => "CAP-1",
+            Refusal::Ended(Ended::Fail) => "ISO-5",
+            Refusal::Ended(Ended::Shutdown) => "SUB-6",
+            Refusal::Ended(Ended::Closing) => "CLO-4",
+            Refusal::Again => {
+                let doubled = with.channels.iter().flatten().filter(|name| *name == channel).count() > 1;
+                if doubled { "FLT-3" } else { "DEL-2" }
+            }
+            Refusal::Filtered => {
+                let names = with.channels.as_deref().unwrap_or_default();
+                if with.overwrite.as_deref() == Some(channel) {
+                    "FLT-7"
+                } else if names.is_empty() {
+                    "FLT-2"
+                } else if with.identities().any(|own| own.value() == channel) {
+                    "REV-6"
+                } else if channel.is_empty() || names.iter().any(String::is_empty) {
+                    "FLT-4"
+                } else if MAGIC.contains(&channel) || names.iter().any(|name| MAGIC.contains(&name.as_str())) {
+                    "FLT-6"
+                } else if !plain(channel) || names.iter().any(|name| !plain(name) || near(name, channel)) {
+                    "FLT-5"
+                } else {
+                    "FLT-1"
+                }
+            }
+        }
+    }
+
+    /// A close that nothing called for.
+    pub(crate) fn blame_close(&self, sink: u32, subs: &[usize], lane: u32) -> (&'static str, String) {
+        let live = subs.iter().copied().find(|sub| !self.subs[*sub].over());
+        let Some(sub) = live else {
+            let last = subs.last().copied().unwrap_or_default();
+            let subject = &self.subs[last];
+            let who = self.name(last);
+            return if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
+                ("CLO-1", format!("{who} was closed twice"))
+            } else if subject.refused {
+                ("ADM-2", format!("{who} was refused and is closed"))
+            } else if subject.gone.is_some_and(|(_, why)| why == Why::Fail) {
+                ("ISO-5", format!("{who} failed, which by policy is not answered by a close"))
+            } else {
+                ("CLO-3", format!("{who} was unsubscribed before and is closed"))
+            };
+        };
+        let who = self.name(sub);
+        let subject = &self.subs[sub];
+        let failing = matches!(self.inside(lane), Some(Frame::Send { sink: of, .. }) if of == sink)
+            || self.failures.iter().any(|failure| failure.sink == sink && failure.hook == Hook::Send);
+        if subject.claimed(Why::Unsub) {
+            return ("SUB-4", format!("unsubscribing {who} called its close"));
+        }
+        let mut open = self.closing_ops();
+        open.sort_by_key(|op| std::cmp::Reverse(self.called[&op.id]));
+        for op in open {
+            match &op.act {
+                Act::Revoke { identity } => {
+                    let cause = format!("revoking {} closed {who}, which does not hold it", show(identity));
+                    return (self.blame_stranger(sub, op.registry, identity), cause);
+                }
+                Act::Sub { with, .. } | Act::Admit { with, .. }
+                    if self.script.cap.is_some() && with.scope.is_some() =>
+                {
+                    let requirement = if with.scope != subject.with.scope || op.registry != subject.registry {
+                        "CAP-4"
+                    } else if self
+                        .subs
+                        .iter()
+                        .any(|other| other.close.is_none() && other.claims.iter().any(|claim| claim.op == op.id))
+                    {
+                        "CAP-2"
+                    } else {
+                        "CAP-3"
+                    };
+                    return (requirement, format!("a subscribe to a capped scope closed {who}"));
+                }
+                _ => {}
+            }
+        }
+        if failing {
+            return ("ISO-5", format!("{who} failed, which by policy is not answered by a close"));
+        }
+        if self.open.keys().any(|op| matches!(self.ops[op].act, Act::Unsub { .. })) {
+            return ("SUB-2", format!("unsubscribing another closed {who}"));
+        }
+        ("CLO-2", format!("{who} is closed, and nothing called for it"))
+    }
+
+    fn blame_stranger(&self, sub: usize, registry: u32, identity: &Identity) -> &'static str {
+        let subject = &self.subs[sub];
+        let mut names = subject.with.channels.iter().flatten();
+        if subject.registry != registry {
+            "ISO-6"
+        } else if self.shares_sink(sub) {
+            "SUB-5"
+        } else if subject.with.identities().any(|own| {
+            let joint = joined(own) == joined(identity);
+            let (kind, other) = (own.kind(), identity.kind());
+            (kind != other && (joint || own.value() == identity.value())) || (kind.is_some() && joint)
+        }) {
+            "REV-6"
+        } else if subject.with.identities().any(|own| alike(own, identity)) {
+            "REV-5"
+        } else if names.any(|name| name == identity.value()) {
+            "REV-6"
+        } else {
+            "REV-4"
+        }
+    }
+
+    pub(crate) fn blame_silence(&self, sub: usize, why: Why, op: OpId) -> &'static str {
+        let order = self.occasions_of_close(sub, why);
+        let began = self.called.get(&op).copied().unwrap_or_default();
+        let failing = self.failures.iter().any(|failure| failure.at > began);
+        if failing && why != Why::Fail {
+            return "ISO-3";
+        }
+        order.first().copied().unwrap_or("REV-1")
+    }
+
+    /// What the close of `sub` proves, most special first; never empty.
+    pub(crate) fn occasions_of_close(&self, sub: usize, why: Why) -> Vec<&'static str> {
+        let subject = &self.subs[sub];
+        match why {
+            Why::Evict => return vec!["CAP-6", "CAP-2", "CAP-1"],
+            Why::Fail => return vec!["ISO-5"],
+            Why::Shutdown => return vec!["SUB-6"],
+            Why::Unsub | Why::Revoke => {}
+        }
+        let mut list = Vec::new();
+        let mut when = |condition: bool, requirement| {
+            if condition {
+                list.push(requirement);
+            }
+        };
+        when(self.shares_sink(sub), "SUB-5");
+        when(self.several_registries(), "ISO-6");
+        when(self.nested_at(subject.op, Hook::Close), "RE-7");
+        when(subject.by_ticket, "ADM-4");
+        when(self.failures.iter().any(|failure| failure.hook == Hook::Close), "ISO-3");
+        when(!self.failures.is_empty(), "ISO-4");
+        when(subject.with.identities().count() > 1, "REV-7");
+        when(subject.with.identities().any(|own| own.kind().is_some()), "REV-6");
+        let at = subject.last_claim.unwrap_or_default();
+        let inside = |hook| self.revocations.iter().any(|past| past.called == at && self.nested_at(past.op, hook));
+        when(inside(Hook::Send), "RE-5");
+        when(inside(Hook::Close), "RE-6");
+        let again = self.revocations.iter().any(|past| past.called < subject.called && subject.holds(past.identity));
+        when(again, "REV-9");
+        when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
+        when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
+        when(self.revocations.iter().any(|past| past.called < at && !subject.holds(past.identity)), "REV-4");
+        list.push("REV-1");
+        list
+    }
+
+    /// Whether the script has the operation inside a sink's rule on this hook.
+    fn nested_at(&self, op: OpId, hook: Hook) -> bool {
+        let rules = self.script.sinks.iter().flat_map(|sink| &sink.rules);
+        rules.filter(|rule| rule.on == hook).any(|rule| rule.ops.iter().any(|own| own.id == op))
+    }
+
+    pub(crate) fn blame_number(&self, revocation: usize, too_many: bool) -> &'static str {
+        let occasions = self.occasions_of_number(revocation);
+        let past = &self.revocations[revocation];
+        let evicted = self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity));
+        if too_many && evicted {
+            return "CAP-6";
+        }
+        if too_many && !occasions.contains(&"CNT-1") {
+            return "REV-10";
+        }
+        occasions.first().copied().unwrap_or("CNT-1")
+    }
+
+    /// What the number that a revocation returned proves, most special first; never empty.
+    pub(crate) fn occasions_of_number(&self, revocation: usize) -> Vec<&'static str> {
+        let past = &self.revocations[revocation];
+        let known = self.subs.iter().any(|sub| sub.registry == past.registry && sub.holds(past.identity));
+        if !known {
+            return vec!["REV-10"];
+        }
+        let mut list = Vec::new();
+        let mut when = |condition: bool, requirement| {
+            if condition {
+                list.push(requirement);
+            }
+        };
+        let failed = |hook| self.failures.iter().any(|failure| failure.at > past.called && failure.hook == hook);
+        let mine = || self.subs.iter().enumerate().filter(|(_, sub)| sub.holds(past.identity));
+        when(mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.claimed(Why::Revoke)), "CON-2");
+        when(failed(Hook::Close), "ISO-3");
+        when(mine().any(|(_, sub)| sub.with.identities().filter(|own| *own == past.identity).count() > 1), "REV-7");
+        when(mine().any(|(index, _)| self.shares_sink(index)), "SUB-5");
+        when(self.failures.iter().any(|failure| failure.at < past.called), "ISO-4");
+        when(self.nested_at(past.op, Hook::Send), "RE-5");
+        when(self.nested_at(past.op, Hook::Close), "RE-6");
+        when(self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity)), "CAP-6");
+        list.push("CNT-1");
+        list
+    }
+
+    pub(crate) fn blame_count(&self, registry: u32) -> &'static str {
+        if self.subs.iter().any(|sub| sub.registry != registry) {
+            "ISO-6"
+        } else if self.by_sink.values().any(|all| all.len() > 1) {
+            "SUB-5"
+        } else if self.tickets.values().any(|ticket| ticket.open()) {
+            "ADM-3"
+        } else if self.subs.iter().any(|sub| sub.refused) {
+            "ADM-2"
+        } else if !self.evictions.is_empty() {
+            "CAP-1"
+        } else if self.failures.iter().any(|failure| failure.hook == Hook::Send) {
+            "ISO-5"
+        } else if !self.failures.is_empty() {
+            "ISO-3"
+        } else {
+            "CNT-2"
+        }
+    }
+}
+
+/// Ordinary: ASCII letters and digits, none of them upper case.
+fn plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Different names that a normalising comparison could take for one.
+fn near(a: &str, b: &str) -> bool {
+    a != b && (a.starts_with(b) || b.starts_with(a) || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
+}
+
+fn alike(a: &Identity, b: &Identity) -> bool {
+    a != b && a.kind() == b.kind() && (near(a.value(), b.value()) || !plain(a.value()) || !plain(b.value()))
+}
+
+/// An identity as a careless implementation would write it into one string.
+fn joined(identity: &Identity) -> String {
+    let all = format!("{}{}", identity.kind().unwrap_or_default(), identity.value());
+    all.chars().filter(|letter| letter.is_alphanumeric()).collect()
+}
+
+fn show(identity: &Identity) -> String {
+    match identity.kind() {
+        Some(kind) => format!("({kind:?}, {:?})", identity.value()),
+        None => format!("{:?}", identity.value()),
+    }
+}

@@ -1,0 +1,290 @@
+//! Forced ends: closes, the numbers that revocations return, and what is active.
+
+use super::{
+    Step, Stop,
+    state::{Claim, Failure, Frame, Sub, Walk, Why},
+};
+use crate::{
+    protocol::{Delivery, SendFailure},
+    script::{Act, Hook, Op, OpId},
+};
+
+impl Walk<'_> {
+    pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, lane: u32) -> Step {
+        let nth = self.closes_of.entry(sink).or_default();
+        *nth += 1;
+        let nth = *nth;
+        let Some(subs) = self.by_sink.get(&sink).cloned() else {
+            return Err(Stop::Nonsense(format!("sink {sink} was never subscribed")));
+        };
+        let silent = self.policies.send_failure == SendFailure::Drop;
+        let owed = |sub: &&usize| {
+            let sub = &self.subs[**sub];
+            let forced = sub.claims.iter().filter(|claim| claim.why.forced() && !(silent && claim.why == Why::Fail));
+            sub.close.is_none() && forced.clone().next().is_some()
+        };
+        let chosen = subs
+            .iter()
+            .filter(owed)
+            .max_by_key(|sub| (self.subs[**sub].claims.iter().any(|claim| claim.sure), self.subs[**sub].gone.is_none()))
+            .copied();
+        let Some(sub) = chosen else {
+            let (requirement, cause) = self.blame_close(sink, &subs, lane);
+            self.breaks(requirement, cause)?;
+            return Err(Stop::End);
+        };
+        self.keeps(&["CLO-2"]);
+        if let Some(reason) = reason {
+            let fits = self.subs[sub].claims.iter().any(|claim| claim.why.reason() == reason);
+            if !fits && !self.shares_sink(sub) {
+                let who = self.name(sub);
+                let due: Vec<&str> = self.subs[sub].claims.iter().map(|claim| claim.why.reason()).collect();
+                return self.breaks("CLO-5", format!("{who} was closed as {reason:?}, but was {}", due.join(" or ")));
+            }
+            self.keeps(&["CLO-5"]);
+        }
+        let mut sending = self.stacks.get(&lane).into_iter().flatten();
+        let own = sending.any(|frame| matches!(frame, Frame::Send { sink: of, .. } if *of == sink));
+        if own && !self.shares_sink(sub) {
+            let who = self.name(sub);
+            let requirement = if self.subs[sub].claimed(Why::Revoke) { "RE-5" } else { "CLO-4" };
+            return self
+                .breaks(requirement, format!("{who} was closed inside its own send, which close has to wait for"));
+        }
+        self.subs[sub].close = Some(self.now);
+        let rule = self.throws(sink, Hook::Close, nth);
+        self.stack(lane).push(Frame::Close { sink, rule });
+        Ok(())
+    }
+
+    pub(crate) fn closed(&mut self, sink: u32, threw: bool, lane: u32) -> Step {
+        match self.stack(lane).pop() {
+            Some(Frame::Close { sink: of, rule }) if of == sink => {
+                if threw != rule {
+                    return Err(Stop::Nonsense(format!("whether sink {sink} threw is not what its rules say")));
+                }
+            }
+            _ => return Err(Stop::Nonsense(format!("a close of sink {sink} ended that had not begun"))),
+        }
+        if threw {
+            self.failures.push(Failure { at: self.now, sink, hook: Hook::Close });
+        }
+        Ok(())
+    }
+
+    /// Checks that an operation which is about to return has told all that it surely ended.
+    pub(crate) fn owed_closes(&mut self, op: OpId, why: Why) -> Step {
+        for sub in 0..self.subs.len() {
+            let subject = &self.subs[sub];
+            let Some(own) = subject.claims.iter().find(|claim| claim.op == op && claim.why == why) else { continue };
+            if subject.close.is_some() {
+                let occasions = self.occasions_of_close(sub, why);
+                self.keeps(&occasions);
+                continue;
+            }
+            let others = subject.claims.iter().any(|claim| claim.op != op && (claim.open || claim.why == Why::Unsub));
+            let sending = self.busy.get(&subject.sink).is_some_and(|busy| *busy > 0);
+            // A victim that was not told may still be subscribed, which what follows will show (CAP-1).
+            if own.sure && !others && !sending && why != Why::Evict {
+                let requirement = self.blame_silence(sub, why, op);
+                let who = self.name(sub);
+                return self.breaks(requirement, format!("{who} was {} and was not told to close", why.reason()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ret_revoke(&mut self, id: OpId, n: u64) -> Step {
+        let now = self.now;
+        let Some(index) = self.revocations.iter().position(|past| past.op == id) else { return Ok(()) };
+        self.revocations[index].returned = Some(now);
+        self.revocations[index].n = n;
+        self.owed_closes(id, Why::Revoke)?;
+        let (mut least, mut most) = (0, 0);
+        for sub in &self.subs {
+            if let Some(own) = sub.claims.iter().find(|claim| claim.op == id && claim.why == Why::Revoke) {
+                most += 1;
+                let alone = sub.claims.len() == 1;
+                least += u64::from(own.sure && alone);
+            }
+        }
+        if !(least..=most).contains(&n) {
+            let requirement = self.blame_number(index, n > most);
+            let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            return self.breaks(requirement, format!("the revocation ended {range} and returned {n}"));
+        }
+        let occasions = self.occasions_of_number(index);
+        self.keeps(&occasions);
+        let stuck = self.stacks.values().any(|stack| {
+            let holding =
+                stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
+            holding && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
+        });
+        if stuck {
+            self.keeps(&["PRG-1"]);
+        }
+        for sub in 0..self.subs.len() {
+            if self.subs[sub].registry == self.revocations[index].registry
+                && self.subs[sub].active()
+                && !self.subs[sub].holds(self.revocations[index].identity)
+            {
+                self.keeps(&["REV-4", "REV-5"]);
+            }
+        }
+        self.close_claims(id);
+        Ok(())
+    }
+
+    pub(crate) fn ret_count(&mut self, op: &Op, n: u64) -> Step {
+        let began = self.called[&op.id];
+        // Others may come and go while it counts: surely counted is who was active all the while.
+        let here =
+            |sub: &&Sub<'_>| sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began);
+        let steady = |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
+        let sure = self.subs.iter().filter(here).filter(steady).count() as u64;
+        let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !steady(sub)).collect();
+        // A SHOULD says that who was surely claimed no longer counts once a close of the same operation has begun.
+        let closed_before = |sub: &Sub<'_>| sub.close.is_some_and(|close| close < began);
+        let begun = |claim: &Claim| {
+            claim.sure
+                && matches!(claim.why, Why::Revoke | Why::Evict | Why::Shutdown)
+                && self
+                    .subs
+                    .iter()
+                    .any(|other| closed_before(other) && other.claims.iter().any(|own| own.op == claim.op))
+        };
+        let leaving = doubtful.iter().copied().filter(|sub| sub.claims.iter().any(begun));
+        let (closing, waiting): (Vec<_>, Vec<_>) = leaving.partition(|sub| closed_before(sub));
+        let (closing, waiting) = (closing.len() as u64, waiting.len() as u64);
+        let most = sure + doubtful.len() as u64;
+        if !(sure..=most).contains(&n) {
+            let requirement = self.blame_count(op.registry);
+            let range = if sure == most { sure.to_string() } else { format!("{sure} to {most}") };
+            return self.breaks(requirement, format!("{range} are active and count returned {n}"));
+        }
+        let strict = most - closing - waiting;
+        if n > strict {
+            let requirement = if n <= strict + waiting { "REV-8" } else { "CNT-3" };
+            let cause = format!("{strict} are active without those being closed, and count returned {n}");
+            self.breaks(requirement, cause)?;
+        } else if closing + waiting > 0 {
+            self.keeps(&["REV-8", "CNT-3"]);
+        }
+        self.keeps(&["CNT-2"]);
+        if self.tickets.values().any(|ticket| ticket.open()) {
+            self.keeps(&["ADM-3"]);
+        }
+        Ok(())
+    }
+
+    /// Nothing is in progress: what was claimed has ended or has not.
+    pub(crate) fn resolve_claims(&mut self, at: usize) -> Step {
+        if self.subs.iter().all(|sub| sub.claims.is_empty()) {
+            return self.sum();
+        }
+        self.sum()?;
+        for index in 0..self.subs.len() {
+            let silent_failure = self.policies.send_failure == SendFailure::Drop;
+            let sub = &self.subs[index];
+            // Who delivers later also removes later who failed.
+            let later = self.policies.delivery == Delivery::Async && !self.settled && sub.claimed(Why::Fail);
+            if sub.claims.is_empty() || later {
+                continue;
+            }
+            let sure =
+                sub.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op));
+            let told = sub.close.is_some();
+            let excused = sub.claimed(Why::Unsub) || (silent_failure && sub.claimed(Why::Fail));
+            if let Some((Why::Evict, op)) = sure
+                && !told
+                && !excused
+            {
+                self.silent_victims.push((index, op));
+            } else if let Some((why, op)) = sure
+                && !told
+                && !excused
+            {
+                let requirement = self.blame_silence(index, why, op);
+                let who = self.name(index);
+                return self.breaks(requirement, format!("{who} was {} and was never told to close", why.reason()));
+            }
+            let silent_victim = self.silent_victims.iter().any(|(victim, _)| *victim == index);
+            let sub = &mut self.subs[index];
+            let ended = silent_victim
+                || told
+                || (silent_failure && sub.claims.iter().any(|claim| claim.sure && claim.why == Why::Fail));
+            if ended && sub.gone.is_none() {
+                let why = sub.claims.iter().find(|claim| claim.why.forced()).map_or(Why::Unsub, |claim| claim.why);
+                sub.gone = Some((at, why));
+            }
+            let by = sub.claims.iter().map(|claim| claim.why).find(|why| why.forced());
+            sub.claims.clear();
+            if told {
+                self.keeps(&["CLO-1"]);
+                if let Some(why) = by {
+                    let occasions = self.occasions_of_close(index, why);
+                    self.keeps(&occasions);
+                }
+            } else if by.is_none() {
+                self.keeps(&["SUB-4", "CLO-3"]);
+            }
+        }
+        let contended = std::mem::take(&mut self.contended);
+        if let Some(cap) = self.script.cap {
+            for (registry, scope) in contended {
+                let active = self.members(registry, scope).count();
+                if active > cap as usize {
+                    return self.breaks("RE-8", format!("{active} are active in a scope capped at {cap}"));
+                }
+                self.keeps(&["RE-8"]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds up what the revocations since the last rest returned, against what they ended.
+    fn sum(&mut self) -> Step {
+        let mut total = 0;
+        let mut last = None;
+        for (index, past) in self.revocations.iter_mut().enumerate() {
+            if !past.summed && past.returned.is_some() {
+                past.summed = true;
+                total += past.n;
+                last = Some(index);
+            }
+        }
+        let Some(last) = last else { return Ok(()) };
+        let (mut least, mut most) = (0, 0);
+        for sub in self.subs.iter().filter(|sub| sub.close.is_some() && sub.claimed(Why::Revoke)) {
+            most += 1;
+            let only = sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke | Why::Unsub));
+            least += u64::from(only);
+        }
+        if (least..=most).contains(&total) {
+            self.keeps(&["CNT-1"]);
+            return Ok(());
+        }
+        let requirement = self.blame_number(last, total > most);
+        let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        self.breaks(requirement, format!("revocations that overlap ended {range} and returned {total} in all"))
+    }
+
+    /// Victims that nothing else gave away were evicted without being told.
+    pub(crate) fn told_victims(&mut self) -> Step {
+        for (victim, op) in std::mem::take(&mut self.silent_victims) {
+            let requirement = self.blame_silence(victim, Why::Evict, op);
+            let who = self.name(victim);
+            self.breaks(requirement, format!("{who} was evicted and was never told to close"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything in progress may close subscribers.
+    pub(crate) fn closing_ops(&self) -> Vec<&Op> {
+        self.open
+            .keys()
+            .map(|op| self.ops[op])
+            .filter(|op| matches!(op.act, Act::Revoke { .. } | Act::Sub { .. } | Act::Admit { .. } | Act::Shutdown))
+            .collect()
+    }
+}

@@ -1,0 +1,355 @@
+//! Sends: which broadcast and which subscriber they are for, and whether they may be.
+
+use super::{
+    Step, Stop,
+    state::{Delivery, Failure, Frame, Walk, Why},
+};
+use crate::{
+    protocol::{Delivery as When, Order, SendFailure},
+    script::Hook,
+};
+
+/// Why a subscriber must not receive a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refusal {
+    /// It belongs to another registry.
+    Elsewhere,
+    /// It was never admitted.
+    Refused,
+    /// Its filter does not match.
+    Filtered,
+    /// It was subscribed too late.
+    Later { inside: bool },
+    /// It has had it.
+    Again,
+    /// It has ended.
+    Ended(Ended),
+}
+
+/// How a subscriber that must not receive has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ended {
+    Unsub,
+    Revoke,
+    Evict,
+    Fail,
+    Shutdown,
+    /// Its close has begun.
+    Closing,
+}
+
+impl From<Why> for Ended {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Unsub => Ended::Unsub,
+            Why::Revoke => Ended::Revoke,
+            Why::Evict => Ended::Evict,
+            Why::Fail => Ended::Fail,
+            Why::Shutdown => Ended::Shutdown,
+        }
+    }
+}
+
+impl Walk<'_> {
+    pub(crate) fn send(&mut self, sink: u32, data: &str, lane: u32) -> Step {
+        let nth = self.sends_of.entry(sink).or_default();
+        *nth += 1;
+        let nth = *nth;
+        let Some(subs) = self.by_sink.get(&sink).cloned() else {
+            return Err(Stop::Nonsense(format!("sink {sink} was never subscribed")));
+        };
+        for cast in self.first_open..self.casts.len() {
+            if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
+                continue;
+            }
+            let eligible: Vec<usize> =
+                subs.iter().copied().filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok()).collect();
+            if !eligible.is_empty() && self.casts[cast].attribute(sink, eligible) {
+                return self.delivered(sink, cast, lane, self.throws(sink, Hook::Send, nth));
+            }
+        }
+        self.unwanted(sink, data, lane, &subs)
+    }
+
+    /// Whether this subscriber may be sent this broadcast now, leaving aside whether it has had it.
+    pub(crate) fn may_receive(&self, sub: usize, cast: usize, lane: Option<u32>) -> Result<(), Refusal> {
+        let cast_index = cast;
+        let (sub, cast) = (&self.subs[sub], &self.casts[cast]);
+        if sub.registry != cast.registry {
+            return Err(Refusal::Elsewhere);
+        }
+        if sub.refused {
+            return Err(Refusal::Refused);
+        }
+        if !self.hears(sub, cast.channel) {
+            return Err(Refusal::Filtered);
+        }
+        if sub.called > cast.called
+            && (sub.inside.contains(&cast_index) || cast.returned.is_some_and(|returned| returned < sub.called))
+        {
+            return Err(Refusal::Later { inside: !sub.inside.is_empty() });
+        }
+        if let Some((at, why)) = sub.gone
+            && !(self.turn_before(lane, at) && cast.called < at)
+        {
+            return Err(Refusal::Ended(why.into()));
+        }
+        if let Some(at) = sub.close
+            && !(self.turn_before(lane, at) && cast.called < at)
+        {
+            return Err(Refusal::Ended(Ended::Closing));
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, sink: u32, cast: usize, lane: u32, rule: bool) -> Step {
+        let sub = self.casts[cast].deliveries.last().map(|delivery| delivery.taken).unwrap_or_default();
+        self.keeps(&["DEL-4"]);
+        if !self.shares_sink(sub) {
+            self.order(sink, sub, cast)?;
+        }
+        *self.busy.entry(sink).or_default() += 1;
+        self.stack(lane).push(Frame::Send { sink, cast, sub, rule });
+        Ok(())
+    }
+
+    /// Checks the order of this delivery against all that the subscriber has had.
+    fn order(&mut self, sink: u32, sub: usize, cast: usize) -> Step {
+        let had: Vec<usize> = (0..self.casts.len())
+            .filter(|other| {
+                *other != cast && self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink)
+            })
+            .collect();
+        for other in had {
+            if self.casts[cast].returned.is_some_and(|returned| returned < self.casts[other].called)
+                && !self.stems_from(other, cast)
+            {
+                let (first, second) = (self.casts[cast].op, self.casts[other].op);
+                let who = self.name(sub);
+                return self.breaks(
+                    "ORD-1",
+                    format!("{who} got broadcast {second} before broadcast {first}, which had ended before it began"),
+                );
+            }
+            if self.stems_from(other, cast) {
+                let (outer, inner) = (self.casts[cast].op, self.casts[other].op);
+                let who = self.name(sub);
+                self.breaks(
+                    "ORD-2",
+                    format!("{who} got the inner broadcast {inner} before the outer broadcast {outer}"),
+                )?;
+            }
+            if self.policies.order == Order::Total && self.seen_order.contains(&(cast, other)) {
+                let (first, second) = (self.casts[other].op, self.casts[cast].op);
+                let who = self.name(sub);
+                return self.breaks(
+                    "ORD-3",
+                    format!(
+                        "{who} got broadcast {first} before broadcast {second}, another subscriber the other way round"
+                    ),
+                );
+            }
+            self.seen_order.insert((other, cast));
+            self.keeps(&["ORD-1", "ORD-3"]);
+            if self.stems_from(cast, other) {
+                self.keeps(&["ORD-2"]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `inner` was made, directly or not, from inside a delivery of `outer`.
+    fn stems_from(&self, inner: usize, outer: usize) -> bool {
+        let mut at = self.casts[inner].outer;
+        while let Some(cast) = at {
+            if cast == outer {
+                return true;
+            }
+            at = self.casts[cast].outer;
+        }
+        false
+    }
+
+    /// No broadcast in progress accounts for this send: finds the nearest explanation.
+    fn unwanted(&mut self, sink: u32, data: &str, lane: u32, subs: &[usize]) -> Step {
+        let mut nearest: Option<(Refusal, usize, usize)> = None;
+        for cast in 0..self.casts.len() {
+            if self.casts[cast].data != data {
+                continue;
+            }
+            for sub in subs {
+                let refusal = match self.may_receive(*sub, cast, Some(lane)) {
+                    Ok(()) => Refusal::Again,
+                    Err(refusal) => refusal,
+                };
+                if nearest.is_none_or(|(best, ..)| refusal > best) {
+                    nearest = Some((refusal, *sub, cast));
+                }
+            }
+        }
+        let Some((refusal, sub, cast)) = nearest else {
+            let cause = format!("sink {sink} was sent {data:?}, which was not broadcast");
+            return self.breaks("DEL-4", cause);
+        };
+        let requirement = self.blame_unwanted(sub, cast, refusal);
+        let who = self.name(sub);
+        let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
+        let why = match refusal {
+            Refusal::Elsewhere => "belongs to another registry",
+            Refusal::Refused => "was refused",
+            Refusal::Filtered => "does not listen to it",
+            Refusal::Later { .. } => "subscribed after it had begun",
+            Refusal::Again => "has had it already",
+            Refusal::Ended(Ended::Unsub) => "was unsubscribed before",
+            Refusal::Ended(Ended::Revoke) => "was revoked before",
+            Refusal::Ended(Ended::Evict) => "was evicted before",
+            Refusal::Ended(Ended::Fail) => "was removed for a failure before",
+            Refusal::Ended(Ended::Shutdown) => "was shut down before",
+            Refusal::Ended(Ended::Closing) => "had its close begun before",
+        };
+        self.breaks(requirement, format!("broadcast {op} on {channel:?} was sent to {who}, which {why}"))?;
+        Err(Stop::End)
+    }
+
+    pub(crate) fn sent(&mut self, sink: u32, threw: bool, lane: u32) -> Step {
+        let frame = self.stack(lane).pop();
+        let Some(Frame::Send { sink: of, sub, rule, cast }) = frame else {
+            return Err(Stop::Nonsense(format!("a send on sink {sink} ended that had not begun")));
+        };
+        if of != sink {
+            return Err(Stop::Nonsense(format!("a send on sink {sink} ended inside one on sink {of}")));
+        }
+        if threw != rule {
+            return Err(Stop::Nonsense(format!("whether sink {sink} threw is not what its rules say")));
+        }
+        if let Some(busy) = self.busy.get_mut(&sink) {
+            *busy -= 1;
+        }
+        if threw {
+            self.failures.push(Failure { at: self.now, sink, hook: Hook::Send });
+            if self.policies.send_failure != SendFailure::Keep {
+                let shared = self.shares_sink(sub);
+                let op = self.casts[cast].op;
+                for sub in self.by_sink.get(&sink).cloned().unwrap_or_default() {
+                    if !self.subs[sub].over() {
+                        // Whatever else was ending it: by policy, who fails is removed.
+                        self.claim(sub, Why::Fail, op, !shared);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what every finished broadcast owed.
+    pub(crate) fn settle_casts(&mut self, at: usize) -> Step {
+        for cast in self.first_open..self.casts.len() {
+            let due = self.policies.delivery == When::Sync || self.settled;
+            if self.casts[cast].settled.is_some() || self.casts[cast].returned.is_none() || !due {
+                continue;
+            }
+            self.casts[cast].settled = Some(at);
+            let must: Vec<usize> = self.casts[cast]
+                .must
+                .iter()
+                .copied()
+                .filter(|sub| self.subs[*sub].last_claim.is_none_or(|claim| claim < self.casts[cast].called))
+                .collect();
+            if let Some(lost) = self.casts[cast].lost(&must, |sub| self.subs[sub].sink) {
+                let requirement = self.blame_lost(lost, cast);
+                let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
+                let who = self.name(lost);
+                let cause = format!("broadcast {op} on {channel:?} never reached {who}");
+                self.breaks(requirement, cause)?;
+            }
+            for sub in &must {
+                let occasions = self.occasions(*sub, cast);
+                self.keeps(&occasions);
+                self.keeps(&["DEL-2"]);
+            }
+            self.kept_silence(cast);
+        }
+        while self.casts.get(self.first_open).is_some_and(|cast| cast.settled.is_some()) {
+            self.first_open += 1;
+        }
+        Ok(())
+    }
+
+    /// Notes what was rightly not delivered.
+    fn kept_silence(&mut self, cast: usize) {
+        for sub in 0..self.subs.len() {
+            let refusal = self.may_receive(sub, cast, None);
+            if let Err(refusal) = refusal {
+                let requirement = self.blame_unwanted(sub, cast, refusal);
+                self.keeps(&[requirement]);
+                if refusal == (Refusal::Later { inside: true }) {
+                    self.keeps(&["RE-4"]);
+                }
+                if self.subs[sub].close.is_some_and(|close| close < self.casts[cast].called) {
+                    self.keeps(&["CLO-4"]);
+                }
+            }
+        }
+        if self.casts[cast].must.is_empty() {
+            self.keeps(&["DEL-3"]);
+        }
+        if self.casts[cast].threw {
+            self.kept.remove("ISO-2");
+        } else if self.failures.iter().any(|failure| failure.at > self.casts[cast].called) {
+            self.keeps(&["ISO-2"]);
+        }
+    }
+}
+
+impl super::state::Cast<'_> {
+    /// Counts a send for one of `eligible`, moving others over if need be. False if all have had it.
+    fn attribute(&mut self, sink: u32, eligible: Vec<usize>) -> bool {
+        let mut visited = Vec::new();
+        let Some(taken) = self.make_room(sink, &eligible, &mut visited) else { return false };
+        self.deliveries.push(Delivery { sink, eligible, taken });
+        true
+    }
+
+    /// Finds one of `eligible` that no delivery is counted for, along an augmenting path.
+    fn make_room(&mut self, sink: u32, eligible: &[usize], visited: &mut Vec<usize>) -> Option<usize> {
+        for sub in eligible {
+            if visited.contains(sub) {
+                continue;
+            }
+            visited.push(*sub);
+            let holder = self.deliveries.iter().position(|delivery| delivery.sink == sink && delivery.taken == *sub);
+            let Some(holder) = holder else { return Some(*sub) };
+            let others = self.deliveries[holder].eligible.clone();
+            if let Some(moved) = self.make_room(sink, &others, visited) {
+                self.deliveries[holder].taken = moved;
+                return Some(*sub);
+            }
+        }
+        None
+    }
+
+    /// One of `must` that the deliveries cannot account for. If all sends and all of `must` can be matched apart, both can be
+    /// matched at once (Mendelsohn and Dulmage), so looking at `must` alone is enough.
+    fn lost(&self, must: &[usize], sink_of: impl Fn(usize) -> u32) -> Option<usize> {
+        let mut given: Vec<Option<usize>> = vec![None; self.deliveries.len()];
+        must.iter().copied().find(|sub| !self.give(*sub, sink_of(*sub), &mut given, &mut Vec::new()))
+    }
+
+    fn give(&self, sub: usize, sink: u32, given: &mut Vec<Option<usize>>, visited: &mut Vec<usize>) -> bool {
+        for (index, delivery) in self.deliveries.iter().enumerate() {
+            if delivery.sink != sink || visited.contains(&index) || !delivery.eligible.contains(&sub) {
+                continue;
+            }
+            visited.push(index);
+            let free = match given[index] {
+                None => true,
+                Some(other) => self.give(other, sink, given, visited),
+            };
+            if free {
+                given[index] = Some(sub);
+                return true;
+            }
+        }
+        false
+    }
+}

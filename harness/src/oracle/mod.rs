@@ -1,0 +1,194 @@
+//! The oracle: walks a trace and says which requirement it breaks, if any.
+//!
+//! It is an acceptor, not an expected output. Per subscriber it knows *admitting / active / claimed / ended*; per open
+//! broadcast it knows who must, may and must not receive. What the requirements leave open stays open: any order between
+//! subscribers, closing one at a time, nested calls at once or later, one late send of a thread that took its turn
+//! before the end.
+//!
+//! When it rejects, it names the requirement for the most special circumstance that it sees (a broadcast lost while another
+//! sink threw is ISO-1, not DEL-1). The shrinker then takes circumstances away, so that what remains is needed for the
+//! failure; see [`crate::shrink`].
+//!
+//! Invariants of the walk: events are looked at once, in order; nothing is decided from the future, except that
+//! obligations fall due when nothing is in progress any more.
+
+mod blame;
+mod calls;
+mod close;
+mod deliver;
+mod state;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::{
+    protocol::{Delivery, Policies},
+    script::Script,
+    trace::{Event, Trace},
+};
+
+pub(crate) use state::Walk;
+
+/// Why a trace is rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The requirement that is broken.
+    pub requirement: &'static str,
+    /// The first wrong event, as an index into the trace; its length means *at the end*.
+    pub at: usize,
+    /// One line.
+    pub cause: String,
+}
+
+/// What the oracle says of one trace.
+#[derive(Debug, Clone, Default)]
+pub struct Verdict {
+    /// The first violation of a MUST; the walk ends there.
+    pub violation: Option<Violation>,
+    /// Violations of SHOULDs, in order.
+    pub notes: Vec<Violation>,
+    /// The trace makes no sense for the script (an unknown operation, a return without a call): the adapter's fault.
+    pub nonsense: Option<String>,
+    /// Requirements that this trace had occasion to break and kept.
+    pub kept: BTreeSet<&'static str>,
+}
+
+impl Verdict {
+    /// Whether nothing is wrong, SHOULDs included.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.violation.is_none() && self.notes.is_empty() && self.nonsense.is_none()
+    }
+
+    /// The violation of a MUST or else the first note.
+    #[must_use]
+    pub fn first(&self) -> Option<&Violation> {
+        self.violation.as_ref().or(self.notes.first())
+    }
+
+    /// Every violation, the MUST first.
+    pub fn all(&self) -> impl Iterator<Item = &Violation> {
+        self.violation.iter().chain(&self.notes)
+    }
+}
+
+/// Judges a trace of a script, given the implementation's policies.
+///
+/// ```
+/// use harness::{oracle, protocol::Policies, script::{Act, Op, Registration, Script}, trace::Event};
+///
+/// let script = Script::new(vec![
+///     Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
+///     Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+/// ]);
+/// let call = |op| Event::Call { op, lane: 0 };
+/// let ret = |op| Event::Ret { op, n: None, refused: false, report: None };
+/// let silent = vec![call(1), ret(1), call(2), ret(2)];
+/// let verdict = oracle::judge(&script, &silent, &Policies::default());
+/// assert_eq!(verdict.violation.map(|violation| violation.requirement), Some("DEL-1"));
+/// ```
+#[must_use]
+pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
+    let mut walk = Walk::new(script, *policies);
+    for (at, event) in trace.iter().enumerate() {
+        if let Err(stop) = walk.event(at, event) {
+            return walk.finish(stop);
+        }
+    }
+    let stop = walk.end(trace.len());
+    walk.finish(stop.err().unwrap_or(Stop::End))
+}
+
+/// Why a walk ends.
+pub(crate) enum Stop {
+    /// The trace is over, or says that nothing follows.
+    End,
+    /// A MUST is broken.
+    Broken(Violation),
+    /// The trace is not one of this script.
+    Nonsense(String),
+}
+
+pub(crate) type Step = Result<(), Stop>;
+
+impl Walk<'_> {
+    fn event(&mut self, at: usize, event: &Event) -> Step {
+        self.now = at;
+        let lane = match event {
+            Event::Call { lane, .. }
+            | Event::Send { lane, .. }
+            | Event::Sent { lane, .. }
+            | Event::Close { lane, .. }
+            | Event::Closed { lane, .. } => Some(*lane),
+            Event::Ret { op, .. } | Event::Err { op, .. } => Some(self.lane_of(*op)?),
+            Event::Stuck { .. } | Event::Fuel | Event::Unbuilt { .. } => None,
+        };
+        match event {
+            Event::Call { op, lane } => self.call(*op, *lane),
+            Event::Ret { op, n, refused, report } => self.ret(*op, *n, *refused, *report),
+            Event::Err { op, error } => self.err(*op, error),
+            Event::Send { sink, data, lane } => self.send(*sink, data, *lane),
+            Event::Sent { sink, threw, lane } => self.sent(*sink, *threw, *lane),
+            Event::Close { sink, reason, lane } => self.close(*sink, reason.as_deref(), *lane),
+            Event::Closed { sink, threw, lane } => self.closed(*sink, *threw, *lane),
+            Event::Fuel => self.fuel(),
+            Event::Stuck { .. } => self.stuck(),
+            Event::Unbuilt { error } => self.unbuilt(error),
+        }?;
+        if let Some(lane) = lane {
+            self.last_event.insert(lane, at);
+        }
+        if matches!(event, Event::Ret { .. } | Event::Err { .. } | Event::Sent { .. } | Event::Closed { .. }) {
+            self.rest(at)?;
+        }
+        Ok(())
+    }
+
+    /// Lets obligations fall due when nothing is in progress.
+    fn rest(&mut self, at: usize) -> Step {
+        if self.stacks.values().any(|stack| !stack.is_empty()) {
+            return Ok(());
+        }
+        self.settle_casts(at)?;
+        self.resolve_claims(at)
+    }
+
+    fn end(&mut self, len: usize) -> Step {
+        self.now = len;
+        if self.was_stuck && self.stacks.values().any(|stack| !stack.is_empty()) {
+            self.breaks("CON-0", "a lane never came back".into())?;
+        }
+        if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
+            return Err(Stop::Nonsense(format!("operation {op} never returned")));
+        }
+        self.unexecuted()?;
+        // Deliveries that nobody waited for may still be going on, and owe nothing yet.
+        let settled = self.policies.delivery == Delivery::Sync;
+        if settled && self.stacks.values().any(|stack| !stack.is_empty()) {
+            return Err(Stop::Nonsense("a call of a sink never ended".into()));
+        }
+        self.rest(len)?;
+        self.told_victims()?;
+        if self.was_stuck {
+            self.breaks("CON-0", "a lane waited in vain".into())?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, stop: Stop) -> Verdict {
+        let mut verdict = Verdict { notes: self.notes, kept: self.kept, ..Verdict::default() };
+        match stop {
+            Stop::End => {}
+            Stop::Broken(violation) => {
+                verdict.kept.remove(violation.requirement);
+                verdict.violation = Some(violation);
+            }
+            Stop::Nonsense(why) => verdict.nonsense = Some(why),
+        }
+        for note in &verdict.notes {
+            verdict.kept.remove(note.requirement);
+        }
+        verdict
+    }
+}

@@ -1,0 +1,408 @@
+//! What the walk knows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Step, Stop, Violation};
+use crate::{
+    catalogue,
+    protocol::{EmptyChannels, Policies},
+    script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Rule, Script},
+};
+
+/// What can end a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    Unsub,
+    Revoke,
+    Evict,
+    Fail,
+    Shutdown,
+}
+
+impl Why {
+    /// Whether the sink is told.
+    pub(crate) fn forced(self) -> bool {
+        self != Why::Unsub
+    }
+
+    /// The reason that a close for it carries.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Why::Unsub => "unsubscribed",
+            Why::Revoke => "revoked",
+            Why::Evict => "evicted",
+            Why::Fail => "failed",
+            Why::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// An operation that ends a subscriber, or may.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) why: Why,
+    pub(crate) op: OpId,
+    /// Nothing else can have ended the subscriber first.
+    pub(crate) sure: bool,
+    /// The operation has not returned.
+    pub(crate) open: bool,
+}
+
+/// One registration.
+#[derive(Debug)]
+pub(crate) struct Sub<'s> {
+    pub(crate) label: u32,
+    pub(crate) op: OpId,
+    pub(crate) sink: u32,
+    pub(crate) registry: u32,
+    pub(crate) with: &'s Registration,
+    pub(crate) by_ticket: bool,
+    /// The broadcasts from inside whose deliveries it was subscribed.
+    pub(crate) inside: Vec<usize>,
+    pub(crate) called: usize,
+    pub(crate) returned: Option<usize>,
+    pub(crate) refused: bool,
+    /// From here on it has surely ended: no send begins.
+    pub(crate) gone: Option<(usize, Why)>,
+    /// Its close began.
+    pub(crate) close: Option<usize>,
+    /// What may be ending it; cleared when nothing is in progress.
+    pub(crate) claims: Vec<Claim>,
+    /// The latest claim ever made.
+    pub(crate) last_claim: Option<usize>,
+}
+
+impl Sub<'_> {
+    pub(crate) fn over(&self) -> bool {
+        self.refused || self.gone.is_some() || self.close.is_some()
+    }
+
+    /// Active for sure: subscribed, and nothing is ending it.
+    pub(crate) fn active(&self) -> bool {
+        self.returned.is_some() && !self.over() && self.claims.is_empty()
+    }
+
+    pub(crate) fn holds(&self, identity: &Identity) -> bool {
+        self.with.identities().any(|own| own == identity)
+    }
+
+    pub(crate) fn claimed(&self, why: Why) -> bool {
+        self.claims.iter().any(|claim| claim.why == why)
+    }
+}
+
+/// A send, as seen by a broadcast.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) sink: u32,
+    /// The subscribers that it may have been made for.
+    pub(crate) eligible: Vec<usize>,
+    /// The one that it is counted for at present.
+    pub(crate) taken: usize,
+}
+
+/// One broadcast.
+#[derive(Debug)]
+pub(crate) struct Cast<'s> {
+    pub(crate) op: OpId,
+    pub(crate) registry: u32,
+    pub(crate) channel: &'s str,
+    pub(crate) data: &'s str,
+    pub(crate) called: usize,
+    pub(crate) returned: Option<usize>,
+    /// All its obligations were checked.
+    pub(crate) settled: Option<usize>,
+    /// The broadcast from inside whose delivery it was made.
+    pub(crate) outer: Option<usize>,
+    /// It was made from inside a sink.
+    pub(crate) nested: bool,
+    /// Those that must receive it, if nothing ends them.
+    pub(crate) must: Vec<usize>,
+    pub(crate) deliveries: Vec<Delivery>,
+    /// It threw.
+    pub(crate) threw: bool,
+}
+
+/// One `close_by_identity`.
+#[derive(Debug)]
+pub(crate) struct Revocation<'s> {
+    pub(crate) op: OpId,
+    pub(crate) registry: u32,
+    pub(crate) identity: &'s Identity,
+    pub(crate) called: usize,
+    pub(crate) returned: Option<usize>,
+    pub(crate) n: u64,
+    /// Its number was added up.
+    pub(crate) summed: bool,
+}
+
+/// One admission ticket.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) registry: u32,
+    pub(crate) called: usize,
+    pub(crate) returned: Option<usize>,
+    /// When it was first used or given up: the call, and the return.
+    pub(crate) used: Option<(usize, Option<usize>)>,
+}
+
+impl Ticket {
+    pub(crate) fn open(&self) -> bool {
+        self.used.is_none()
+    }
+
+    /// A use begins.
+    pub(crate) fn begin_use(&mut self, now: usize) {
+        self.used.get_or_insert((now, None));
+    }
+
+    /// A use that began at `began` has ended.
+    pub(crate) fn end_use(&mut self, began: usize, now: usize) {
+        if let Some((first, end @ None)) = &mut self.used
+            && *first == began
+        {
+            *end = Some(now);
+        }
+    }
+}
+
+/// Something in progress on a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Frame {
+    Call(OpId),
+    Send { sink: u32, cast: usize, sub: usize, rule: bool },
+    Close { sink: u32, rule: bool },
+}
+
+impl Frame {
+    pub(crate) fn op(&self) -> Option<OpId> {
+        match self {
+            Frame::Call(op) => Some(*op),
+            _ => None,
+        }
+    }
+}
+
+/// A sink failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failure {
+    pub(crate) at: usize,
+    pub(crate) sink: u32,
+    pub(crate) hook: Hook,
+}
+
+/// The walk over one trace.
+pub(crate) struct Walk<'s> {
+    pub(crate) script: &'s Script,
+    pub(crate) policies: Policies,
+    pub(crate) now: usize,
+    pub(crate) ops: HashMap<OpId, &'s Op>,
+    pub(crate) open: HashMap<OpId, u32>,
+    /// When and on which lane each operation was called.
+    pub(crate) called: HashMap<OpId, usize>,
+    pub(crate) lanes: HashMap<OpId, u32>,
+    pub(crate) stacks: BTreeMap<u32, Vec<Frame>>,
+    pub(crate) last_event: BTreeMap<u32, usize>,
+    pub(crate) subs: Vec<Sub<'s>>,
+    pub(crate) by_label: HashMap<u32, usize>,
+    pub(crate) by_sink: HashMap<u32, Vec<usize>>,
+    pub(crate) casts: Vec<Cast<'s>>,
+    /// Casts before this one are settled.
+    pub(crate) first_open: usize,
+    pub(crate) revocations: Vec<Revocation<'s>>,
+    pub(crate) tickets: HashMap<u32, Ticket>,
+    pub(crate) evictions: Vec<usize>,
+    /// Victims that were not told to close, with the operation that evicted them.
+    pub(crate) silent_victims: Vec<(usize, OpId)>,
+    /// Scopes in which several subscribes overlap.
+    pub(crate) contended: Vec<(u32, &'s Identity)>,
+    pub(crate) unsubs: Vec<(usize, usize)>,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) sends_of: HashMap<u32, u32>,
+    pub(crate) closes_of: HashMap<u32, u32>,
+    /// Sends in progress, per sink.
+    pub(crate) busy: HashMap<u32, u32>,
+    /// Shutdowns: registry, call, return.
+    pub(crate) shutdowns: Vec<(u32, usize, Option<usize>)>,
+    /// (earlier, later) pairs of broadcasts, as some subscriber saw them.
+    pub(crate) seen_order: BTreeSet<(usize, usize)>,
+    /// A lane waited in vain.
+    pub(crate) was_stuck: bool,
+    /// Asynchronous deliveries are due.
+    pub(crate) settled: bool,
+    pub(crate) notes: Vec<Violation>,
+    pub(crate) kept: BTreeSet<&'static str>,
+}
+
+impl<'s> Walk<'s> {
+    pub(crate) fn new(script: &'s Script, policies: Policies) -> Self {
+        let mut ops = HashMap::new();
+        script.visit(&mut |op| {
+            ops.insert(op.id, op);
+        });
+        Self {
+            script,
+            policies,
+            now: 0,
+            ops,
+            open: HashMap::new(),
+            called: HashMap::new(),
+            lanes: HashMap::new(),
+            stacks: BTreeMap::new(),
+            last_event: BTreeMap::new(),
+            subs: Vec::new(),
+            by_label: HashMap::new(),
+            by_sink: HashMap::new(),
+            casts: Vec::new(),
+            first_open: 0,
+            revocations: Vec::new(),
+            tickets: HashMap::new(),
+            evictions: Vec::new(),
+            silent_victims: Vec::new(),
+            contended: Vec::new(),
+            unsubs: Vec::new(),
+            failures: Vec::new(),
+            sends_of: HashMap::new(),
+            closes_of: HashMap::new(),
+            busy: HashMap::new(),
+            shutdowns: Vec::new(),
+            seen_order: BTreeSet::new(),
+            was_stuck: false,
+            settled: false,
+            notes: Vec::new(),
+            kept: BTreeSet::new(),
+        }
+    }
+
+    /// Rejects, or takes a note if the requirement is not a MUST.
+    pub(crate) fn breaks(&mut self, requirement: &'static str, cause: String) -> Step {
+        let violation = Violation { requirement, at: self.now, cause };
+        if catalogue::is_must(requirement) {
+            return Err(Stop::Broken(violation));
+        }
+        if self.notes.iter().all(|note| note.requirement != requirement) {
+            self.notes.push(violation);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn keeps(&mut self, requirements: &[&'static str]) {
+        self.kept.extend(requirements);
+    }
+
+    pub(crate) fn lane_of(&self, op: OpId) -> Result<u32, Stop> {
+        self.open.get(&op).copied().ok_or_else(|| Stop::Nonsense(format!("operation {op} ended without having begun")))
+    }
+
+    pub(crate) fn stack(&mut self, lane: u32) -> &mut Vec<Frame> {
+        self.stacks.entry(lane).or_default()
+    }
+
+    /// The sink call from inside which the next call on this lane is made.
+    pub(crate) fn inside(&self, lane: u32) -> Option<Frame> {
+        let stack = self.stacks.get(&lane)?;
+        stack.iter().rev().copied().find(|frame| !matches!(frame, Frame::Call(_)))
+    }
+
+    fn rule(&self, sink: u32, hook: Hook, nth: u32) -> Option<&'s Rule> {
+        let sink = self.script.sinks.get(sink as usize)?;
+        sink.rules.iter().find(|rule| rule.on == hook && rule.nth == nth)
+    }
+
+    /// The broadcasts that this lane is delivering.
+    pub(crate) fn casts_around(&self, lane: u32) -> Vec<usize> {
+        let stack = self.stacks.get(&lane).into_iter().flatten();
+        stack.filter_map(|frame| if let Frame::Send { cast, .. } = frame { Some(*cast) } else { None }).collect()
+    }
+
+    /// Whether a rule tells this call to throw or fail.
+    pub(crate) fn throws(&self, sink: u32, hook: Hook, nth: u32) -> bool {
+        self.rule(sink, hook, nth).is_some_and(|rule| rule.then != Ending::Ok)
+    }
+
+    pub(crate) fn hears(&self, sub: &Sub<'_>, channel: &str) -> bool {
+        match &sub.with.channels {
+            None => true,
+            Some(names) if names.is_empty() && !sub.with.exact => self.policies.empty_channels == EmptyChannels::All,
+            Some(names) => names.iter().any(|name| name == channel),
+        }
+    }
+
+    /// Whether a send logged now on this lane may have taken its turn before `end`: the lane did nothing since.
+    ///
+    /// A thread that logged nothing at all yet may have been on its way as well. Without a lane, nothing may.
+    pub(crate) fn turn_before(&self, lane: Option<u32>, end: usize) -> bool {
+        lane.is_some_and(|lane| self.last_event.get(&lane).is_none_or(|last| *last < end))
+    }
+
+    pub(crate) fn claim(&mut self, sub: usize, why: Why, op: OpId, sure: bool) {
+        let now = self.now;
+        let sub = &mut self.subs[sub];
+        sub.last_claim = Some(now);
+        sub.claims.push(Claim { why, op, sure, open: true });
+    }
+
+    pub(crate) fn shares_sink(&self, sub: usize) -> bool {
+        self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
+    }
+
+    pub(crate) fn several_registries(&self) -> bool {
+        self.subs.iter().any(|sub| sub.registry != self.subs[0].registry)
+            || self.casts.iter().any(|cast| Some(cast.registry) != self.subs.first().map(|sub| sub.registry))
+    }
+
+    pub(crate) fn name(&self, sub: usize) -> String {
+        format!("subscriber {}", self.subs[sub].label)
+    }
+
+    /// Whether an operation was called on another lane than `op`'s while that was in progress, up to now.
+    pub(crate) fn overlapped(&self, op: OpId) -> bool {
+        let (lane, began) = (self.lanes.get(&op), self.called.get(&op));
+        let beside = |other: &OpId| {
+            self.called.get(other) > began
+                && self.lanes.get(other) != lane
+                && !matches!(self.ops[other].act, Act::Hold { .. })
+        };
+        // The main lane waits while others run.
+        lane.is_some_and(|lane| *lane != 0)
+            && self.called.keys().any(|other| self.lanes.get(other) != Some(&0) && beside(other))
+    }
+
+    /// Operations that the script orders and the trace does not have.
+    pub(crate) fn unexecuted(&self) -> Step {
+        for op in &self.script.steps {
+            self.was_executed(op)?;
+        }
+        for (sink, script) in self.script.sinks.iter().enumerate() {
+            for rule in &script.rules {
+                let calls = match rule.on {
+                    Hook::Send => &self.sends_of,
+                    Hook::Close => &self.closes_of,
+                };
+                if calls.get(&(sink as u32)).is_some_and(|calls| *calls >= rule.nth) {
+                    for op in &rule.ops {
+                        self.was_executed(op)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn was_executed(&self, op: &Op) -> Step {
+        if let Act::Par { lanes } = &op.act {
+            for op in lanes.iter().flatten() {
+                self.was_executed(op)?;
+            }
+        }
+        let may_skip = match &op.act {
+            // In lanes and rules the label may have come into being later; that it exists is not enough to know.
+            Act::Unsub { .. } | Act::Admit { .. } | Act::Abandon { .. } => true,
+            _ => false,
+        };
+        if may_skip || self.called.contains_key(&op.id) {
+            return Ok(());
+        }
+        Err(Stop::Nonsense(format!("operation {} is missing from the trace", op.id)))
+    }
+}

@@ -1,0 +1,195 @@
+//! Scripts and traces for people.
+
+use std::fmt::Write as _;
+
+use crate::{
+    script::{Act, Ending, Hook, Identity, Op, Registration, Script},
+    trace::{Event, Trace},
+};
+
+/// How much of a long name or payload is shown.
+const SHOWN: usize = 40;
+
+/// A script as pseudo-code, one operation a line.
+///
+/// ```
+/// use harness::{pretty, script::{Act, Op, Registration, Script}};
+///
+/// let script = Script::new(vec![Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") })]);
+/// assert_eq!(pretty::script(&script), "  1  s0 = subscribe(sink 0, [\"a\"], groups [\"x\"])\n");
+/// ```
+#[must_use]
+pub fn script(script: &Script) -> String {
+    let mut page = String::new();
+    if let Some(cap) = script.cap {
+        let _ = writeln!(page, "     at most {cap} in a scope");
+    }
+    ops(&script.steps, 0, &mut page);
+    for (sink, rules) in script.sinks.iter().enumerate() {
+        for rule in &rules.rules {
+            let hook = if rule.on == Hook::Send { "send" } else { "close" };
+            let _ = writeln!(page, "     in {hook} {} of sink {sink}:", rule.nth);
+            ops(&rule.ops, 1, &mut page);
+            match rule.then {
+                Ending::Ok => {}
+                Ending::Throw => page.push_str("         throw\n"),
+                Ending::Fail => page.push_str("         report failure\n"),
+            }
+        }
+    }
+    page
+}
+
+fn ops(ops_: &[Op], depth: usize, page: &mut String) {
+    for op in ops_ {
+        let indent = "  ".repeat(depth);
+        let _ = writeln!(page, "{:>3}  {indent}{}", op.id, self::op(op));
+        if let Act::Par { lanes } = &op.act {
+            for (lane, inner) in lanes.iter().enumerate() {
+                let _ = writeln!(page, "     {indent}  lane {}:", lane + 1);
+                ops(inner, depth + 2, page);
+            }
+        }
+    }
+}
+
+/// One operation as pseudo-code.
+#[must_use]
+pub fn op(op: &Op) -> String {
+    let of = if op.registry == 0 { String::new() } else { format!(" in registry {}", op.registry) };
+    let done = match &op.act {
+        Act::Sub { sub, sink, with } => format!("s{sub} = subscribe(sink {sink}, {})", registration(with)),
+        Act::Unsub { sub } => format!("s{sub}.unsubscribe()"),
+        Act::Cast { channel, data } => format!("broadcast({}, {})", short(channel), short(data)),
+        Act::Revoke { identity: named } => format!("close_by_identity({})", identity(named)),
+        Act::Count => "count()".into(),
+        Act::Begin { ticket } => format!("t{ticket} = begin()"),
+        Act::Admit { ticket, sub, sink, with } => {
+            format!("s{sub} = t{ticket}.admit(sink {sink}, {})", registration(with))
+        }
+        Act::Abandon { ticket } => format!("t{ticket}.abandon()"),
+        Act::Settle => "settle".into(),
+        Act::Hold { gate } => format!("wait for gate {gate}"),
+        Act::Release { gate } => format!("open gate {gate}"),
+        Act::Par { .. } => "at the same time".into(),
+        Act::Shutdown => "shutdown()".into(),
+    };
+    done + &of
+}
+
+fn registration(with: &Registration) -> String {
+    let mut text = match &with.channels {
+        None => "every channel".to_owned(),
+        Some(names) if names.len() > 8 => {
+            format!("{} names from {} to {}", names.len(), short(&names[0]), short(&names[names.len() - 1]))
+        }
+        Some(names) => format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")),
+    };
+    if with.exact {
+        text.push_str(" exactly");
+    }
+    if let Some(scope) = &with.scope {
+        let _ = write!(text, ", scope {}", identity(scope));
+    }
+    if !with.groups.is_empty() {
+        let _ = write!(text, ", groups [{}]", with.groups.iter().map(identity).collect::<Vec<_>>().join(", "));
+    }
+    if let Some(name) = &with.overwrite {
+        let _ = write!(text, "; the caller then writes {} over its list", short(name));
+    }
+    text
+}
+
+/// An identity.
+#[must_use]
+pub fn identity(identity: &Identity) -> String {
+    match identity.kind() {
+        None => short(identity.value()),
+        Some(kind) => format!("({}, {})", short(kind), short(identity.value())),
+    }
+}
+
+fn short(text: &str) -> String {
+    if text.len() <= SHOWN {
+        return format!("{text:?}");
+    }
+    let head: String = text.chars().take(SHOWN / 2).collect();
+    format!("{head:?}… ({} bytes)", text.len())
+}
+
+/// A trace, one event a line, indented by what it is inside of, with a mark at `wrong`.
+#[must_use]
+pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String {
+    let mut names = std::collections::BTreeMap::new();
+    script.visit(&mut |one| {
+        names.insert(one.id, op(one));
+    });
+    let lanes = trace.iter().any(|event| lane(event) != 0);
+    let mut depth = 0_usize;
+    let mut page = String::new();
+    for (at, event) in trace.iter().enumerate() {
+        let (text, change) = match event {
+            Event::Call { op, .. } => (format!("{op} {} …", names.get(op).map_or("?", String::as_str)), 1),
+            Event::Ret { op, n, refused, report } => {
+                let mut text = format!("{op} returned");
+                if let Some(n) = n {
+                    let _ = write!(text, " {n}");
+                }
+                if *refused {
+                    text.push_str(" refused");
+                }
+                if let Some(report) = report {
+                    let _ = write!(text, " matched {}, accepted {}", report.matched, report.accepted);
+                }
+                (text, -1)
+            }
+            Event::Err { op, error } => (format!("{op} threw {error:?}"), -1),
+            Event::Send { sink, data, .. } => (format!("send to sink {sink}: {}", short(data)), 1),
+            Event::Sent { sink, threw, .. } => (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1),
+            Event::Close { sink, reason, .. } => (
+                format!(
+                    "close of sink {sink}{}",
+                    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+                ),
+                1,
+            ),
+            Event::Closed { sink, threw, .. } => {
+                (format!("sink {sink} {}", if *threw { "failed to close" } else { "closed" }), -1)
+            }
+            Event::Fuel => ("out of fuel".into(), 0),
+            Event::Stuck { op } => (format!("{op} waited in vain"), 0),
+            Event::Unbuilt { error } => (format!("the registry could not be constructed: {error}"), 0),
+        };
+        // Inside an operation that is called and returns with nothing in between there is nothing to show.
+        let empty = matches!((event, trace.get(at + 1)), (Event::Sent { .. } | Event::Closed { .. }, _))
+            && at > 0
+            && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
+            && at != wrong;
+        if change < 0 {
+            depth = depth.saturating_sub(1);
+        }
+        if !empty {
+            let arrow = if at == wrong { mark } else { "  " };
+            let on = if lanes { format!("[{}] ", lane(event)) } else { String::new() };
+            let _ = writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if lanes { 0 } else { depth }));
+        }
+        if change > 0 {
+            depth += 1;
+        }
+    }
+    if wrong >= trace.len() {
+        let _ = writeln!(page, "{mark}(end)");
+    }
+    page
+}
+
+fn lane(event: &Event) -> u32 {
+    match event {
+        Event::Call { lane, .. }
+        | Event::Send { lane, .. }
+        | Event::Sent { lane, .. }
+        | Event::Close { lane, .. }
+        | Event::Closed { lane, .. } => *lane,
+        _ => 0,
+    }
+}

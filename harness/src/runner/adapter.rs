@@ -1,0 +1,294 @@
+//! A foreign process that speaks the protocol.
+//!
+//! Deadlines are the runner's: an adapter that dies or does not answer is started again, and the one script is to blame.
+//! What it writes to standard output that is not a JSON object is a warning.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    },
+    time::Duration,
+};
+
+use crate::{
+    campaign::{Answer, Driver},
+    clock::Started,
+    diet::{Diet, Spice},
+    protocol::{Hello, PROTOCOL, Reply, Request},
+    script::Script,
+    trace::Event,
+};
+
+/// Deadlines and bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// For the hello and the first script: an interpreter may have to compile.
+    pub first: Duration,
+    /// For every other script.
+    pub each: Duration,
+    /// How long a lane may wait.
+    pub patience: Duration,
+    /// Sink calls in one script.
+    pub fuel: u32,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(60),
+            each: Duration::from_secs(5),
+            patience: Duration::from_secs(2),
+            fuel: 20_000,
+        }
+    }
+}
+
+/// So many lines of standard error are kept.
+const STDERR_LINES: usize = 20;
+
+/// A driver over a foreign process.
+pub struct Adapter {
+    command: Vec<String>,
+    deadlines: Deadlines,
+    process: Option<Process>,
+    next: u64,
+    /// The last answered request.
+    answered: u64,
+    warnings: Vec<String>,
+}
+
+struct Process {
+    child: Child,
+    /// To the thread that writes: an adapter that does not read must not hold the runner.
+    requests: Sender<String>,
+    lines: Receiver<String>,
+    stderr: Arc<Mutex<VecDeque<String>>>,
+    fresh: bool,
+}
+
+/// What a read came to.
+enum Heard {
+    Reply(Box<Reply>),
+    Ended(String),
+    Silent,
+    Garbled(String),
+}
+
+impl Adapter {
+    /// An adapter that is started by this command.
+    #[must_use]
+    pub fn new(command: Vec<String>, deadlines: Deadlines) -> Self {
+        Self { command, deadlines, process: None, next: 1, answered: 0, warnings: Vec::new() }
+    }
+
+    /// What it wrote that was no message, so far.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Starts it, if it is not running, and asks who it is.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started or does not answer properly, in words.
+    pub fn hello(&mut self) -> Result<Hello, String> {
+        self.process = None;
+        self.start()?;
+        self.write(&Request::Hello { protocol: PROTOCOL })?;
+        match self.read(self.deadlines.first) {
+            Heard::Reply(reply) => match *reply {
+                Reply::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
+                Reply::Hello(hello) => {
+                    Err(format!("it speaks protocol {}, this suite speaks {PROTOCOL}", hello.protocol))
+                }
+                other => Err(format!("it answered hello with {other:?}")),
+            },
+            Heard::Ended(how) => Err(format!("it ended instead of answering hello: {how}")),
+            Heard::Silent => Err("it did not answer hello".into()),
+            Heard::Garbled(what) => Err(what),
+        }
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        let (program, arguments) = self.command.split_first().ok_or("no command given")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{program:?} could not be started: {error}"))?;
+        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err("its standard streams are missing".into());
+        };
+        let (requests, pending) = channel::<String>();
+        std::thread::spawn(move || {
+            // A failure to write shows as the end of its output.
+            for line in pending {
+                if stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()).is_err() {
+                    break;
+                }
+            }
+        });
+        let (sender, lines) = sync_channel(1_000);
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stdout);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                    break;
+                }
+                line.clear();
+            }
+        });
+        let kept = Arc::new(Mutex::new(VecDeque::new()));
+        let keep = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == STDERR_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+            }
+        });
+        self.process = Some(Process { child, requests, lines, stderr: kept, fresh: true });
+        Ok(())
+    }
+
+    fn write(&mut self, request: &Request) -> Result<(), String> {
+        let process = self.process.as_mut().ok_or("it is not running")?;
+        let mut line = serde_json::to_string(request).map_err(|error| error.to_string())?;
+        line.push('\n');
+        // If the writing thread is gone, so is the process, as reading will show.
+        let _ = process.requests.send(line);
+        Ok(())
+    }
+
+    /// Reads until a message comes; other lines become warnings.
+    fn read(&mut self, deadline: Duration) -> Heard {
+        let started = Started::now();
+        loop {
+            let Some(process) = &self.process else { return Heard::Ended("it is not running".into()) };
+            let left = deadline.saturating_sub(started.ago());
+            match process.lines.recv_timeout(left) {
+                Ok(line) if line.starts_with('{') => {
+                    return match serde_json::from_str(&line) {
+                        Ok(reply) => Heard::Reply(Box::new(reply)),
+                        Err(error) => {
+                            let start: String = line.chars().take(200).collect();
+                            Heard::Garbled(format!("it wrote what the protocol does not have: {error}: {start}"))
+                        }
+                    };
+                }
+                Ok(line) => {
+                    if !line.is_empty() && self.warnings.len() < 20 {
+                        self.warnings.push(format!("a line on standard output is no message: {line:?}"));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Heard::Silent,
+                Err(RecvTimeoutError::Disconnected) => return Heard::Ended(self.how_it_ended()),
+            }
+        }
+    }
+
+    fn how_it_ended(&mut self) -> String {
+        let status = self.process.as_mut().and_then(|process| process.child.wait().ok());
+        let how = status.map_or_else(|| "it ended".to_owned(), |status| status.to_string());
+        format!("{how}{}", self.last_words())
+    }
+
+    fn last_words(&self) -> String {
+        let Some(process) = &self.process else { return String::new() };
+        let said = process.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_empty() {
+            return String::new();
+        }
+        format!("; on standard error:\n    {}", said.iter().cloned().collect::<Vec<_>>().join("\n    "))
+    }
+
+    fn ask(&mut self, script: &Script) -> Answer {
+        if self.process.is_none()
+            && let Err(why) = self.hello()
+        {
+            return Answer::Fault(why);
+        }
+        let id = self.next;
+        self.next += 1;
+        let patience_ms = self.deadlines.patience.as_millis() as u64;
+        let request = Request::Run { id, fuel: self.deadlines.fuel, patience_ms, script: script.clone() };
+        let diet = Diet::of(script);
+        let first = self.process.as_mut().is_some_and(|process| std::mem::replace(&mut process.fresh, false));
+        let mut deadline = if first { self.deadlines.first } else { self.deadlines.each };
+        if diet.has(Spice::Gated) || diet.has(Spice::Free) {
+            deadline += 3 * self.deadlines.patience;
+        }
+        if let Err(why) = self.write(&request) {
+            self.process = None;
+            return Answer::Lost(why);
+        }
+        let answer = match self.read(deadline) {
+            Heard::Reply(reply) => self.reply(id, *reply),
+            Heard::Ended(how) => Answer::Lost(format!("the adapter died: {how}")),
+            Heard::Silent => {
+                Answer::Lost(format!("the adapter did not answer within {} s{}", deadline.as_secs(), self.last_words()))
+            }
+            Heard::Garbled(what) => Answer::Fault(what),
+        };
+        let ends = |event: &Event| matches!(event, Event::Fuel);
+        match &answer {
+            Answer::Trace(trace) if !trace.iter().any(ends) => {}
+            Answer::Unsupported(_) => {}
+            // Whatever state it is in, the next script gets a fresh one.
+            _ => self.process = None,
+        }
+        answer
+    }
+
+    fn reply(&mut self, id: u64, reply: Reply) -> Answer {
+        let of = match &reply {
+            Reply::Trace { id, .. } | Reply::Unsupported { id, .. } => Some(*id),
+            Reply::AdapterError { id, .. } => *id,
+            Reply::Hello(_) => return Answer::Fault("the adapter said hello again, unasked".into()),
+        };
+        if let Some(of) = of
+            && of != id
+        {
+            return Answer::Fault(if of == self.answered {
+                format!("the adapter answered request {of} twice")
+            } else {
+                format!("the adapter answered request {of}, but was asked {id}")
+            });
+        }
+        self.answered = id;
+        match reply {
+            Reply::Trace { events, .. } => Answer::Trace(events),
+            Reply::Unsupported { need, .. } => Answer::Unsupported(need),
+            Reply::AdapterError { message, .. } => {
+                Answer::Fault(format!("the adapter reports its own failure: {message}"))
+            }
+            Reply::Hello(_) => Answer::Fault("the adapter said hello again, unasked".into()),
+        }
+    }
+}
+
+impl Driver for Adapter {
+    fn run(&mut self, script: &Script) -> Answer {
+        self.ask(script)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A polite end first would have to be waited for; an adapter holds nothing that needs one.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

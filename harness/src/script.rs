@@ -1,0 +1,454 @@
+//! Scripts: finite programs over one fresh registry, with sinks that call back.
+//!
+//! A script is data. It names subscribers, sinks, tickets and gates by small numbers ("labels"); an operation
+//! on a label that names nothing (yet) is skipped without a trace. So every part of a script is a script again,
+//! which is what makes shrinking simple. Every operation carries an `id` that is unique within its script and runs
+//! at most once; the trace refers to it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// Names one operation of a script.
+pub type OpId = u32;
+
+/// A program over one fresh registry (or two, see [`Op::registry`]).
+///
+/// ```
+/// use harness::script::{Act, Op, Registration, Script};
+///
+/// let script = Script::new(vec![
+///     Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["news"]) }),
+///     Op::new(2, Act::Cast { channel: "news".into(), data: "hello".into() }),
+/// ]);
+/// assert_eq!(script.sink_count(), 1);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// The most active subscribers that one scope may have; absent means no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<u32>,
+    /// What each sink does when it is called; sinks past the end of the list just accept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<SinkScript>,
+    /// The operations, run one after the other.
+    pub steps: Vec<Op>,
+}
+
+/// The rules of one sink.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkScript {
+    /// Each fires once, at the call it names.
+    pub rules: Vec<Rule>,
+}
+
+/// What a sink does at its n-th send or close.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Which calls are counted.
+    pub on: Hook,
+    /// The call at which the rule fires, from 1.
+    pub nth: u32,
+    /// Operations that the sink runs from inside that call.
+    #[serde(rename = "do", default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<Op>,
+    /// How the call ends.
+    #[serde(default, skip_serializing_if = "Ending::is_ok")]
+    pub then: Ending,
+}
+
+/// The calls that a registry makes on a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// A message is handed over.
+    Send,
+    /// The subscriber is forced to end.
+    Close,
+}
+
+/// How a scripted call ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It succeeds.
+    #[default]
+    Ok,
+    /// It throws, raises or panics.
+    Throw,
+    /// It reports failure by its return value; where there is none, it throws.
+    Fail,
+}
+
+impl Ending {
+    fn is_ok(&self) -> bool {
+        *self == Ending::Ok
+    }
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// Unique within the script.
+    pub id: OpId,
+    /// Which registry; only scripts for ISO-6 use another than 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub registry: u32,
+    /// What is done.
+    #[serde(flatten)]
+    pub act: Act,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Act {
+    /// Subscribe a sink.
+    Sub {
+        /// The label of the new subscriber.
+        sub: u32,
+        /// The sink; one sink may be subscribed more than once.
+        sink: u32,
+        /// Filter and identities.
+        #[serde(flatten)]
+        with: Registration,
+    },
+    /// End a subscriber by its handle.
+    Unsub {
+        /// The subscriber's label.
+        sub: u32,
+    },
+    /// Broadcast.
+    Cast {
+        /// The channel.
+        channel: String,
+        /// The payload.
+        data: String,
+    },
+    /// Close by identity.
+    Revoke {
+        /// The identity.
+        identity: Identity,
+    },
+    /// Ask how many subscribers are active.
+    Count,
+    /// Open a ticket, before a credential is read.
+    Begin {
+        /// The ticket's label.
+        ticket: u32,
+    },
+    /// Turn a ticket into a subscriber.
+    Admit {
+        /// The ticket's label.
+        ticket: u32,
+        /// The label of the new subscriber.
+        sub: u32,
+        /// The sink.
+        sink: u32,
+        /// Filter and identities.
+        #[serde(flatten)]
+        with: Registration,
+    },
+    /// Give a ticket up.
+    Abandon {
+        /// The ticket's label.
+        ticket: u32,
+    },
+    /// Wait until deliveries in progress have settled; nothing to do where `broadcast` delivers before it returns.
+    Settle,
+    /// Park until the gate is released.
+    Hold {
+        /// The gate.
+        gate: u32,
+    },
+    /// Release a gate, now and for ever.
+    Release {
+        /// The gate.
+        gate: u32,
+    },
+    /// Run lanes at the same time, each on its own thread, and wait for all.
+    Par {
+        /// The lanes; lane *i* of the list is reported as lane *i* + 1.
+        lanes: Vec<Vec<Op>>,
+    },
+    /// End all subscribers, reason *shutdown*, and refuse new ones.
+    Shutdown,
+}
+
+/// What a subscriber asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Registration {
+    /// The channels; absent means every channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<String>>,
+    /// Whether the list is meant exactly, so that an empty one hears nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exact: bool,
+    /// The capped identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Identity>,
+    /// Identities without a cap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Identity>,
+    /// After the call has returned, the caller overwrites every element of the list it passed with this name, and
+    /// appends it once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwrite: Option<String>,
+}
+
+impl Registration {
+    /// Hears every channel.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Hears these channels.
+    #[must_use]
+    pub fn to(channels: &[&str]) -> Self {
+        Self { channels: Some(channels.iter().map(|name| (*name).to_owned()).collect()), ..Self::default() }
+    }
+
+    /// Adds an identity without a cap.
+    #[must_use]
+    pub fn group(mut self, identity: impl Into<Identity>) -> Self {
+        self.groups.push(identity.into());
+        self
+    }
+
+    /// Sets the capped identity.
+    #[must_use]
+    pub fn scope(mut self, identity: impl Into<Identity>) -> Self {
+        self.scope = Some(identity.into());
+        self
+    }
+
+    /// Scope and groups, the scope first, with duplicates.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.scope.iter().chain(&self.groups)
+    }
+}
+
+/// A name by which subscribers are closed: a value, alone or with a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Identity {
+    /// Without a kind, as in the compatible call.
+    Plain(String),
+    /// A (kind, value) pair.
+    Kinded {
+        /// What the value is a name of.
+        kind: String,
+        /// The name.
+        value: String,
+    },
+}
+
+impl Identity {
+    /// A (kind, value) pair.
+    #[must_use]
+    pub fn kinded(kind: &str, value: &str) -> Self {
+        Self::Kinded { kind: kind.to_owned(), value: value.to_owned() }
+    }
+
+    /// The value, without its kind.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        match self {
+            Self::Plain(value) | Self::Kinded { value, .. } => value,
+        }
+    }
+
+    /// The kind, if it has one.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Kinded { kind, .. } => Some(kind),
+        }
+    }
+}
+
+impl From<&str> for Identity {
+    fn from(value: &str) -> Self {
+        Self::Plain(value.to_owned())
+    }
+}
+
+impl Op {
+    /// An operation on the first registry.
+    #[must_use]
+    pub fn new(id: OpId, act: Act) -> Self {
+        Self { id, registry: 0, act }
+    }
+}
+
+impl Script {
+    /// A script without rules and cap.
+    #[must_use]
+    pub fn new(steps: Vec<Op>) -> Self {
+        Self { cap: None, sinks: Vec::new(), steps }
+    }
+
+    /// One more than the highest sink label that anything names.
+    #[must_use]
+    pub fn sink_count(&self) -> usize {
+        let mut count = self.sinks.len();
+        self.visit(&mut |op| {
+            if let Act::Sub { sink, .. } | Act::Admit { sink, .. } = &op.act {
+                count = count.max(*sink as usize + 1);
+            }
+        });
+        count
+    }
+
+    /// Calls `see` with every operation: steps, their lanes, and what sinks run.
+    pub fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Op)) {
+        visit_ops(&self.steps, see);
+        for rule in self.sinks.iter().flat_map(|sink| &sink.rules) {
+            visit_ops(&rule.ops, see);
+        }
+    }
+
+    /// As [`Script::visit`], with the operations open to change.
+    pub fn visit_mut(&mut self, see: &mut dyn FnMut(&mut Op)) {
+        visit_ops_mut(&mut self.steps, see);
+        for rule in self.sinks.iter_mut().flat_map(|sink| &mut sink.rules) {
+            visit_ops_mut(&mut rule.ops, see);
+        }
+    }
+
+    /// Numbers the operations from 1, in the order in which they are written down.
+    #[must_use]
+    pub fn numbered(mut self) -> Self {
+        let mut next = 0;
+        self.visit_mut(&mut |op| {
+            next += 1;
+            op.id = next;
+        });
+        self
+    }
+
+    /// What an implementation must offer to run this script, as names of profiles and features.
+    #[must_use]
+    pub fn needs(&self) -> BTreeSet<&'static str> {
+        let mut needs = BTreeSet::new();
+        if self.cap.is_some() {
+            needs.insert("scope_cap");
+        }
+        self.visit(&mut |op| {
+            match &op.act {
+                Act::Sub { with, .. } | Act::Admit { with, .. } => {
+                    if with.exact {
+                        needs.insert("exact");
+                    }
+                    if with.scope.is_some() {
+                        needs.insert("scope_cap");
+                    }
+                    if with.groups.len() > 1 || (with.scope.is_some() && !with.groups.is_empty()) {
+                        needs.insert("groups");
+                    }
+                    if with.identities().any(|identity| identity.kind().is_some()) {
+                        needs.insert("kinds");
+                    }
+                }
+                Act::Revoke { identity } if identity.kind().is_some() => {
+                    needs.insert("kinds");
+                }
+                Act::Count => {
+                    needs.insert("count");
+                }
+                Act::Shutdown => {
+                    needs.insert("shutdown");
+                }
+                Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {
+                    needs.insert("threads");
+                }
+                _ => {}
+            }
+            if matches!(op.act, Act::Begin { .. } | Act::Admit { .. } | Act::Abandon { .. }) {
+                needs.insert("admission");
+            }
+        });
+        needs
+    }
+
+    /// Says why this cannot be judged, if so: an operation's number used twice, or one payload for two broadcasts of
+    /// which either is made by a sink or in a lane, so that a delivery could not be attributed.
+    ///
+    /// # Errors
+    ///
+    /// The reason, as a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let mut ids = BTreeSet::new();
+        let mut twice = None;
+        let mut all: Vec<&str> = Vec::new();
+        self.visit(&mut |op| {
+            if !ids.insert(op.id) {
+                twice = Some(op.id);
+            }
+            if let Act::Cast { data, .. } = &op.act {
+                all.push(data);
+            }
+        });
+        if let Some(id) = twice {
+            return Err(format!("the operation number {id} is used twice"));
+        }
+        let plain: Vec<&str> = self.steps.iter().filter_map(|op| op.payload()).collect();
+        for data in &all {
+            let (total, simple) = (count(&all, data), count(&plain, data));
+            if total > 1 && total != simple {
+                return Err(format!("the payload {data:?} is used by two broadcasts that may overlap"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op {
+    fn payload(&self) -> Option<&str> {
+        match &self.act {
+            Act::Cast { data, .. } => Some(data),
+            _ => None,
+        }
+    }
+}
+
+fn count(list: &[&str], wanted: &str) -> usize {
+    list.iter().filter(|data| **data == wanted).count()
+}
+
+fn visit_ops<'a>(ops: &'a [Op], see: &mut dyn FnMut(&'a Op)) {
+    for op in ops {
+        see(op);
+        if let Act::Par { lanes } = &op.act {
+            for lane in lanes {
+                visit_ops(lane, see);
+            }
+        }
+    }
+}
+
+fn visit_ops_mut(ops: &mut [Op], see: &mut dyn FnMut(&mut Op)) {
+    for op in ops {
+        see(op);
+        if let Act::Par { lanes } = &mut op.act {
+            for lane in lanes {
+                visit_ops_mut(lane, see);
+            }
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}

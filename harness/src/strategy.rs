@@ -1,0 +1,131 @@
+//! Proptest strategies, for property tests in other crates.
+//!
+//! [`arb_script`] generates and shrinks with the suite's own [generator](crate::generate) and [shrinker](crate::shrink): what
+//! proptest finds is as small as what the runner finds.
+
+use proptest::{
+    prelude::*,
+    sample::select,
+    strategy::{NewTree, ValueTree},
+    test_runner::TestRunner,
+};
+
+use crate::{
+    diet::Diet,
+    generate::{CONFUSABLE, generate},
+    script::{Identity, Registration, Script},
+    shrink::candidates,
+};
+
+/// Scripts of at most these ingredients.
+///
+/// ```
+/// use harness::{core, diet::Diet, oracle, strategy::arb_script, subject::{Limits, execute}};
+/// use proptest::prelude::*;
+///
+/// let hello = core::hello();
+/// proptest!(ProptestConfig::with_cases(20), |(script in arb_script(Diet::offered_by(&hello)))| {
+///     let trace = execute(&script, &core::factory(), Limits::default());
+///     let verdict = oracle::judge(&script, &trace, &hello.policies);
+///     prop_assert!(verdict.violation.is_none(), "{:?}", verdict.violation);
+/// });
+/// ```
+#[must_use]
+pub fn arb_script(diet: Diet) -> ScriptStrategy {
+    ScriptStrategy { diet }
+}
+
+/// See [`arb_script`].
+#[derive(Debug, Clone, Copy)]
+pub struct ScriptStrategy {
+    diet: Diet,
+}
+
+impl Strategy for ScriptStrategy {
+    type Tree = ScriptTree;
+    type Value = Script;
+
+    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
+        let script = generate(runner.rng().next_u64(), self.diet, Diet::default());
+        Ok(ScriptTree { best: script.clone(), current: script, left: None })
+    }
+}
+
+/// A script on its way to a smaller one.
+pub struct ScriptTree {
+    /// The smallest that is known to fail.
+    best: Script,
+    current: Script,
+    /// What was made of `best` and not tried yet.
+    left: Option<Box<dyn Iterator<Item = Script>>>,
+}
+
+impl std::fmt::Debug for ScriptTree {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ScriptTree").field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+impl ScriptTree {
+    fn next(&mut self) -> bool {
+        let best = &self.best;
+        match self.left.get_or_insert_with(|| Box::new(candidates(best))).next() {
+            Some(candidate) => {
+                self.current = candidate;
+                true
+            }
+            None => {
+                self.current = self.best.clone();
+                false
+            }
+        }
+    }
+}
+
+impl ValueTree for ScriptTree {
+    type Value = Script;
+
+    fn current(&self) -> Script {
+        self.current.clone()
+    }
+
+    /// The current one fails: go on from there.
+    fn simplify(&mut self) -> bool {
+        if self.current != self.best || self.left.is_none() {
+            self.best = self.current.clone();
+            self.left = None;
+        }
+        self.next()
+    }
+
+    /// The current one does not fail: try another.
+    fn complicate(&mut self) -> bool {
+        self.next()
+    }
+}
+
+/// Channel names: ordinary ones, those that careless code confuses, and any text.
+pub fn arb_channel() -> impl Strategy<Value = String> {
+    let odd: Vec<&'static str> = CONFUSABLE.concat();
+    prop_oneof![4 => select(vec!["a", "b", "c"]).prop_map(str::to_owned), 3 => select(odd).prop_map(str::to_owned), 1 => ".{0,12}"]
+}
+
+/// Lists of channel names as the compatible call takes them: absent, empty, or with duplicates.
+pub fn arb_filter() -> impl Strategy<Value = Option<Vec<String>>> {
+    proptest::option::weighted(0.8, proptest::collection::vec(arb_channel(), 0..4))
+}
+
+/// Identities, with and without a kind.
+pub fn arb_identity() -> impl Strategy<Value = Identity> {
+    prop_oneof![
+        3 => arb_channel().prop_map(Identity::Plain),
+        1 => (arb_channel(), arb_channel()).prop_map(|(kind, value)| Identity::Kinded { kind, value }),
+    ]
+}
+
+/// Whole registrations.
+pub fn arb_registration() -> impl Strategy<Value = Registration> {
+    let groups = proptest::collection::vec(arb_identity(), 0..3);
+    (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups)
+        .prop_map(|(channels, exact, scope, groups)| Registration { channels, exact, scope, groups, overwrite: None })
+}

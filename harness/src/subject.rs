@@ -1,0 +1,464 @@
+//! Running a script in process, on anything that implements [`Subject`].
+//!
+//! [`execute`] is the Rust counterpart of an adapter: it drives the registry, hands it [`Probe`]s as sinks and writes the trace.
+//! One lock orders the events of all lanes; no lock is held while foreign code runs.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    panic::{self, AssertUnwindSafe},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Script},
+    trace::{Event, Report, Trace},
+};
+
+/// A subscribe or admit was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+/// A registry under test.
+///
+/// What an implementation does not have it leaves at the default, and does not claim in its
+/// [`Hello`](crate::protocol::Hello): scripts that need it are then not run.
+pub trait Subject: Send + Sync {
+    /// Subscribes a sink.
+    ///
+    /// # Errors
+    ///
+    /// If the registry refuses it.
+    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused>;
+
+    /// Broadcasts, and reports the hand-over if the registry does.
+    ///
+    /// # Errors
+    ///
+    /// What the registry says, in words.
+    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String>;
+
+    /// Closes all that hold the identity and returns their number.
+    fn close_by_identity(&self, identity: &Identity) -> usize;
+
+    /// The number of active subscribers (feature `count`).
+    fn count(&self) -> usize {
+        0
+    }
+
+    /// Opens a ticket (profile `admission`).
+    fn begin(&self) -> Option<Arc<dyn Ticket>> {
+        None
+    }
+
+    /// Ends all subscribers and refuses new ones (feature `shutdown`).
+    fn shutdown(&self) {}
+
+    /// Waits until deliveries in progress have settled (policy `delivery: async`).
+    fn settle(&self) {}
+}
+
+/// What `subscribe` returns.
+pub trait Handle: Send + Sync {
+    /// Ends the subscriber; called again, it does nothing.
+    fn unsubscribe(&self);
+}
+
+/// What `begin` returns.
+pub trait Ticket: Send + Sync {
+    /// Turns the ticket into a subscriber.
+    ///
+    /// # Errors
+    ///
+    /// If the registry refuses it, or the ticket was used or given up.
+    fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused>;
+
+    /// Gives the ticket up.
+    fn abandon(&self);
+}
+
+/// Makes a registry with this cap on scopes, or none if the cap cannot be.
+pub type Factory = Arc<dyn Fn(Option<u32>) -> Option<Arc<dyn Subject>> + Send + Sync>;
+
+/// A scripted sink: what the registry under test calls.
+#[derive(Clone)]
+pub struct Probe {
+    world: Arc<World>,
+    sink: u32,
+    /// How often each call is passed on: once, unless somebody sabotages.
+    times: Option<Arc<Times>>,
+    /// Runs when the last clone is dropped.
+    _on_drop: Option<Arc<OnDrop>>,
+}
+
+/// How often to pass a call on.
+pub(crate) type Times = dyn Fn(Hook) -> u32 + Send + Sync;
+
+struct OnDrop(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(run) = lock(&self.0).take() {
+            run();
+        }
+    }
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Probe({})", self.sink)
+    }
+}
+
+impl Probe {
+    /// Which sink this is; two probes of one sink are the same sink.
+    #[must_use]
+    pub fn sink(&self) -> u32 {
+        self.sink
+    }
+
+    /// A sink outside of any script, which does `on_drop` when nothing holds it any more.
+    #[must_use]
+    pub fn lone(on_drop: impl FnOnce() + Send + 'static) -> Self {
+        let nothing: Factory = Arc::new(|_| None);
+        let world = Arc::new(World::new(&Script::default(), &nothing, Limits::default(), None));
+        let on_drop = Arc::new(OnDrop(Mutex::new(Some(Box::new(on_drop)))));
+        Self { world, sink: 0, times: None, _on_drop: Some(on_drop) }
+    }
+
+    /// The same sink, with calls swallowed or repeated.
+    pub(crate) fn passing(mut self, times: Arc<Times>) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Takes a message. Returns whether it was accepted; panics where the script says so.
+    pub fn send(&self, data: &str) -> bool {
+        let times = self.times.as_ref().map_or(1, |times| times(Hook::Send));
+        (0..times).fold(true, |accepted, _| self.take(data) && accepted)
+    }
+
+    fn take(&self, data: &str) -> bool {
+        let lane = lane();
+        let event = Event::Send { sink: self.sink, data: data.to_owned(), lane };
+        let ending = self.world.sink_call(self.sink, Hook::Send, event);
+        self.world.log(Event::Sent { sink: self.sink, threw: ending != Ending::Ok, lane });
+        if ending == Ending::Throw {
+            panic::resume_unwind(Box::new("the script says so"));
+        }
+        ending == Ending::Ok
+    }
+
+    /// Is told the end. Panics where the script says so.
+    pub fn close(&self, reason: Option<&str>) {
+        let times = self.times.as_ref().map_or(1, |times| times(Hook::Close));
+        (0..times).for_each(|_| self.told(reason));
+    }
+
+    fn told(&self, reason: Option<&str>) {
+        let lane = lane();
+        let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), lane };
+        let ending = self.world.sink_call(self.sink, Hook::Close, event);
+        self.world.log(Event::Closed { sink: self.sink, threw: ending != Ending::Ok, lane });
+        if ending != Ending::Ok {
+            panic::resume_unwind(Box::new("the script says so"));
+        }
+    }
+}
+
+/// Bounds on one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many calls of sinks are allowed.
+    pub fuel: u32,
+    /// How long a `hold` or a lane may wait.
+    pub patience: Duration,
+}
+
+impl Default for Limits {
+    /// 20,000 calls, far above what any script can cause, and two seconds, far above what a thread needs to start.
+    fn default() -> Self {
+        Self { fuel: 20_000, patience: Duration::from_secs(2) }
+    }
+}
+
+/// Runs a script on a fresh registry and returns what was observed.
+#[must_use]
+pub fn execute(script: &Script, factory: &Factory, limits: Limits) -> Trace {
+    execute_or(script, factory, limits, None)
+}
+
+/// What to do, instead of panicking into the registry, when fuel runs out.
+pub type OutOfFuel = Box<dyn Fn(Trace) + Send + Sync>;
+
+/// As [`execute`]; a process that serves one script at a time can exit when the fuel runs out.
+#[must_use]
+pub fn execute_or(script: &Script, factory: &Factory, limits: Limits, out_of_fuel: Option<OutOfFuel>) -> Trace {
+    LANE.set(0);
+    let world = Arc::new(World::new(script, factory, limits, out_of_fuel));
+    match panic::catch_unwind(AssertUnwindSafe(|| world.registry(0))) {
+        Ok(Some(_)) => world.run(&world.script.steps),
+        Ok(None) => world.log(Event::Unbuilt { error: "refused".into() }),
+        Err(panic) => world.log(Event::Unbuilt { error: words(&*panic) }),
+    }
+    let trace = {
+        let mut log = lock(&world.log);
+        log.over = true;
+        std::mem::take(&mut log.events)
+    };
+    // The registries hold the probes and the probes hold the world: cut the circle, outside the locks.
+    let registries = std::mem::take(&mut *lock(&world.registries));
+    let subs = std::mem::take(&mut *lock(&world.subs));
+    let tickets = std::mem::take(&mut *lock(&world.tickets));
+    let _ = panic::catch_unwind(AssertUnwindSafe(move || drop((tickets, subs, registries))));
+    trace
+}
+
+struct World {
+    script: Script,
+    factory: Factory,
+    limits: Limits,
+    out_of_fuel: Option<OutOfFuel>,
+    log: Mutex<Log>,
+    registries: Mutex<BTreeMap<u32, Arc<dyn Subject>>>,
+    subs: Mutex<BTreeMap<u32, Arc<dyn Handle>>>,
+    tickets: Mutex<BTreeMap<u32, Arc<dyn Ticket>>>,
+    gates: Mutex<Gates>,
+    gate_moved: Condvar,
+}
+
+/// The trace, and the counters that must advance in its order.
+#[derive(Default)]
+struct Log {
+    events: Trace,
+    sends: BTreeMap<u32, u32>,
+    closes: BTreeMap<u32, u32>,
+    calls: u32,
+    over: bool,
+}
+
+#[derive(Default)]
+struct Gates {
+    released: BTreeSet<u32>,
+    /// Lanes of a `par` that have ended.
+    arrived: usize,
+    /// Patience ran out: nothing waits any more.
+    forced: bool,
+}
+
+impl World {
+    fn new(script: &Script, factory: &Factory, limits: Limits, out_of_fuel: Option<OutOfFuel>) -> Self {
+        Self {
+            script: script.clone(),
+            factory: Arc::clone(factory),
+            limits,
+            out_of_fuel,
+            log: Mutex::default(),
+            registries: Mutex::default(),
+            subs: Mutex::default(),
+            tickets: Mutex::default(),
+            gates: Mutex::default(),
+            gate_moved: Condvar::new(),
+        }
+    }
+
+    fn probe(self: &Arc<Self>, sink: u32) -> Probe {
+        Probe { world: Arc::clone(self), sink, times: None, _on_drop: None }
+    }
+
+    fn log(&self, event: Event) {
+        let mut log = lock(&self.log);
+        if !log.over {
+            log.events.push(event);
+        }
+    }
+
+    fn registry(&self, number: u32) -> Option<Arc<dyn Subject>> {
+        if let Some(found) = lock(&self.registries).get(&number) {
+            return Some(Arc::clone(found));
+        }
+        let fresh = (self.factory)(self.script.cap)?;
+        Some(Arc::clone(lock(&self.registries).entry(number).or_insert(fresh)))
+    }
+
+    fn sink_call(self: &Arc<Self>, sink: u32, hook: Hook, event: Event) -> Ending {
+        let mut log = lock(&self.log);
+        if log.over {
+            return Ending::Ok;
+        }
+        log.events.push(event);
+        log.calls += 1;
+        if log.calls > self.limits.fuel {
+            log.events.push(Event::Fuel);
+            log.over = true;
+            if let Some(out_of_fuel) = &self.out_of_fuel {
+                out_of_fuel(std::mem::take(&mut log.events));
+            }
+            drop(log);
+            panic::resume_unwind(Box::new("out of fuel"));
+        }
+        let count = match hook {
+            Hook::Send => log.sends.entry(sink).or_default(),
+            Hook::Close => log.closes.entry(sink).or_default(),
+        };
+        *count += 1;
+        let nth = *count;
+        drop(log);
+        let rules = self.script.sinks.get(sink as usize).map(|script| &script.rules);
+        match rules.into_iter().flatten().find(|rule| rule.on == hook && rule.nth == nth) {
+            Some(rule) => {
+                self.run(&rule.ops);
+                rule.then
+            }
+            None => Ending::Ok,
+        }
+    }
+
+    fn run(self: &Arc<Self>, ops: &[Op]) {
+        for op in ops {
+            self.step(op);
+        }
+    }
+
+    fn step(self: &Arc<Self>, op: &Op) {
+        let id = op.id;
+        let known = match &op.act {
+            Act::Unsub { sub } => lock(&self.subs).contains_key(sub),
+            Act::Admit { ticket, .. } | Act::Abandon { ticket } => lock(&self.tickets).contains_key(ticket),
+            _ => true,
+        };
+        if !known {
+            return;
+        }
+        self.log(Event::Call { op: id, lane: lane() });
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op))).unwrap_or_else(|panic| Err(words(&*panic)));
+        self.log(match ended {
+            Ok(done) => Event::Ret { op: id, n: done.n, refused: done.refused, report: done.report },
+            Err(error) => Event::Err { op: id, error },
+        });
+    }
+
+    fn act(self: &Arc<Self>, op: &Op) -> Result<Done, String> {
+        let registry = || self.registry(op.registry).ok_or("the registry could not be constructed");
+        let mut done = Done::default();
+        match &op.act {
+            Act::Sub { sub, sink, with } => {
+                let made = registry()?.subscribe(self.probe(*sink), with);
+                done.refused = self.keep(*sub, made);
+            }
+            Act::Admit { ticket, sub, sink, with } => {
+                let held = lock(&self.tickets).get(ticket).cloned();
+                let made = held.ok_or("no ticket")?.admit(self.probe(*sink), with);
+                done.refused = self.keep(*sub, made);
+            }
+            Act::Unsub { sub } => {
+                let handle = lock(&self.subs).get(sub).cloned();
+                if let Some(handle) = handle {
+                    handle.unsubscribe();
+                }
+            }
+            Act::Cast { channel, data } => done.report = registry()?.broadcast(channel, data)?,
+            Act::Revoke { identity } => done.n = Some(registry()?.close_by_identity(identity) as u64),
+            Act::Count => done.n = Some(registry()?.count() as u64),
+            Act::Begin { ticket } => {
+                let opened = registry()?.begin().ok_or("no tickets here")?;
+                lock(&self.tickets).insert(*ticket, opened);
+            }
+            Act::Abandon { ticket } => {
+                let held = lock(&self.tickets).get(ticket).cloned();
+                if let Some(held) = held {
+                    held.abandon();
+                }
+            }
+            Act::Settle => {
+                let all: Vec<_> = lock(&self.registries).values().cloned().collect();
+                all.iter().for_each(|registry| registry.settle());
+            }
+            Act::Shutdown => registry()?.shutdown(),
+            Act::Hold { gate } => self.wait(op.id, |gates| gates.released.contains(gate)),
+            Act::Release { gate } => {
+                lock(&self.gates).released.insert(*gate);
+                self.gate_moved.notify_all();
+            }
+            Act::Par { lanes } => self.par(op.id, lanes),
+        }
+        Ok(done)
+    }
+
+    /// Keeps the handle; true if there is none.
+    fn keep(&self, sub: u32, made: Result<Arc<dyn Handle>, Refused>) -> bool {
+        match made {
+            Ok(handle) => {
+                lock(&self.subs).insert(sub, handle);
+                false
+            }
+            Err(Refused) => true,
+        }
+    }
+
+    fn par(self: &Arc<Self>, id: OpId, lanes: &[Vec<Op>]) {
+        lock(&self.gates).arrived = 0;
+        for (index, ops) in lanes.iter().enumerate() {
+            let (world, ops) = (Arc::clone(self), ops.clone());
+            // Not scoped: a lane that a broken registry never gives back must not hold the suite.
+            std::thread::spawn(move || {
+                LANE.set(index as u32 + 1);
+                world.run(&ops);
+                lock(&world.gates).arrived += 1;
+                world.gate_moved.notify_all();
+            });
+        }
+        self.wait(id, |gates| gates.arrived == lanes.len());
+        if lock(&self.gates).forced {
+            let patience = self.limits.patience;
+            let gates = lock(&self.gates);
+            drop(self.gate_moved.wait_timeout_while(gates, patience, |gates| gates.arrived < lanes.len()));
+        }
+    }
+
+    /// Waits for `reached`, or logs that it waited in vain and frees everything.
+    fn wait(&self, id: OpId, reached: impl Fn(&Gates) -> bool) {
+        let gates = lock(&self.gates);
+        let (mut gates, timeout) = self
+            .gate_moved
+            .wait_timeout_while(gates, self.limits.patience, |gates| !gates.forced && !reached(gates))
+            .unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() && !reached(&gates) {
+            self.log(Event::Stuck { op: id });
+            gates.forced = true;
+            self.gate_moved.notify_all();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Done {
+    n: Option<u64>,
+    refused: bool,
+    report: Option<Report>,
+}
+
+/// Threads that no script started are numbered from here.
+static FOREIGN: AtomicU32 = AtomicU32::new(100);
+
+thread_local! {
+    static LANE: Cell<u32> = Cell::new(FOREIGN.fetch_add(1, Ordering::Relaxed));
+}
+
+fn lane() -> u32 {
+    LANE.get()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+    said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".into())
+}

@@ -1,0 +1,131 @@
+//! Traces: what was observed while a script ran.
+//!
+//! One list of events in one order, over all lanes: an adapter with threads appends under one lock. A send or close is
+//! logged *at entry*, before the sink does anything else, and nothing is left out, merged or put in order afterwards.
+
+use serde::{Deserialize, Serialize};
+
+use crate::script::OpId;
+
+/// What was observed, in order.
+pub type Trace = Vec<Event>;
+
+/// One observation. `lane` is the thread it was made on; the main one is 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "e", rename_all = "snake_case")]
+pub enum Event {
+    /// An operation begins.
+    Call {
+        /// The operation.
+        op: OpId,
+        /// The thread.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lane: u32,
+    },
+    /// An operation returned.
+    Ret {
+        /// The operation.
+        op: OpId,
+        /// The number that `revoke` or `count` returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        n: Option<u64>,
+        /// Set when `sub` or `admit` was refused.
+        #[serde(default, skip_serializing_if = "is_false")]
+        refused: bool,
+        /// What `cast` reported, where it reports.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        report: Option<Report>,
+    },
+    /// An operation threw.
+    Err {
+        /// The operation.
+        op: OpId,
+        /// What it said.
+        error: String,
+    },
+    /// A send begins.
+    Send {
+        /// The sink it is made on.
+        sink: u32,
+        /// The payload.
+        data: String,
+        /// The thread.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lane: u32,
+    },
+    /// A send ended.
+    Sent {
+        /// The sink.
+        sink: u32,
+        /// Whether its rule made it throw or fail.
+        #[serde(default, skip_serializing_if = "is_false")]
+        threw: bool,
+        /// The thread.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lane: u32,
+    },
+    /// A close begins.
+    Close {
+        /// The sink.
+        sink: u32,
+        /// The reason, where the registry gives one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The thread.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lane: u32,
+    },
+    /// A close ended.
+    Closed {
+        /// The sink.
+        sink: u32,
+        /// Whether its rule made it throw or fail.
+        #[serde(default, skip_serializing_if = "is_false")]
+        threw: bool,
+        /// The thread.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lane: u32,
+    },
+    /// The fuel ran out: the registry kept calling sinks. Nothing follows.
+    Fuel,
+    /// A `hold` or a lane waited longer than the runner's patience. What follows was freed by force.
+    Stuck {
+        /// The `hold` or `par`.
+        op: OpId,
+    },
+    /// The registry could not be constructed with the script's options. Nothing follows.
+    Unbuilt {
+        /// What the constructor said.
+        error: String,
+    },
+}
+
+/// What a broadcast says of its hand-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Subscribers whose filter matched.
+    pub matched: u64,
+    /// Hand-overs that were accepted.
+    #[serde(default)]
+    pub accepted: u64,
+    /// Messages that a full queue dropped.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Subscribers that were closed because they lagged.
+    #[serde(default)]
+    pub lagged: u64,
+    /// Hand-overs that failed.
+    #[serde(default)]
+    pub failed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}

@@ -1,0 +1,29 @@
+// An adapter that breaks the protocol in one way: node cheat.mjs MODE. Everything else it leaves to the honest one.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+
+const mode = process.argv[2];
+const honest = spawn("node", [new URL("../../adapters/javascript/adapter.mjs", import.meta.url).pathname], { stdio: ["pipe", "pipe", "inherit"] });
+const say = (line) => process.stdout.write(line + "\n");
+let answers = 0;
+if (mode === "banner") say("Welcome to my registry!");
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const request = JSON.parse(line);
+  if (request.type === "run") {
+    if (mode === "declines") return say(JSON.stringify({ type: "unsupported", id: request.id, need: "everything" }));
+    if (mode === "idle") return say(JSON.stringify({ type: "trace", id: request.id, events: [] }));
+    if (mode === "confesses") return say(JSON.stringify({ type: "adapter_error", id: request.id, message: "I am broken" }));
+  }
+  honest.stdin.write(line + "\n");
+}).on("close", () => honest.stdin.end());
+createInterface({ input: honest.stdout }).on("line", (line) => {
+  answers += 1;
+  if (answers === 3) {
+    if (mode === "dies") { console.error("famous last words"); process.exit(7); }
+    if (mode === "hangs") return;
+    if (mode === "twice") say(line);
+    if (mode === "garbles") return say('{"type":"trace","id":');
+    if (mode === "renumbers") return say(line.replace(/"id":\d+/, '"id":999999'));
+  }
+  say(mode === "claims" && answers === 1 ? line.replace('"profiles":[', '"profiles":["threads",') : line);
+});

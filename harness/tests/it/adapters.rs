@@ -1,0 +1,168 @@
+//! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its own.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use harness::{
+    campaign::{Outcome, Plan, campaign, never_exercised},
+    protocol::Hello,
+    runner::{Adapter, Deadlines, Exit, Input, Known, Report},
+};
+
+fn here(path: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
+}
+
+fn judge(command: &[&str], plan: &Plan, deadlines: Deadlines) -> (Hello, Outcome, Report) {
+    let mut adapter = Adapter::new(command.iter().map(|word| (*word).to_owned()).collect(), deadlines);
+    let hello = adapter.hello().unwrap();
+    let outcome = campaign(&hello, &mut adapter, plan, &mut |_, _| {});
+    let report = Report::new(&Input {
+        hello: &hello,
+        outcome: &outcome,
+        known: &Known::default(),
+        today: "2030-01-01",
+        seed: plan.seed,
+        partial: false,
+        cut_short: false,
+        warnings: adapter.warnings(),
+    });
+    (hello, outcome, report)
+}
+
+fn conforms(command: &[&str]) {
+    let plan = Plan { scripts: 800, seed: 11, ..Plan::default() };
+    let (hello, outcome, report) = judge(command, &plan, Deadlines::default());
+    let paint = harness::runner::Paint { colours: false };
+    assert_eq!(report.exit, Exit::Conforming, "{}", report.text(&paint, "adapter", &|_| None));
+    assert_eq!(format!("{:?}", never_exercised(&hello, &outcome)), "{}");
+    assert!(outcome.failures.is_empty(), "not even a SHOULD: {:?}", outcome.failures[0].violation);
+}
+
+#[test]
+fn the_javascript_registry_conforms() {
+    conforms(&["node", &here("adapters/javascript/adapter.mjs")]);
+}
+
+#[test]
+fn the_python_registry_conforms() {
+    conforms(&["python3", &here("adapters/python/adapter.py")]);
+}
+
+#[test]
+fn the_rust_registry_conforms_from_outside() {
+    conforms(&[env!("CARGO_BIN_EXE_registry-core-adapter")]);
+}
+
+/// Runs the cheating adapter with deadlines that a cheat may use up.
+fn cheat(mode: &str) -> (Outcome, Report) {
+    let plan = Plan { scripts: 20, ..Plan::default() };
+    let deadlines = Deadlines { each: Duration::from_millis(1_000), ..Deadlines::default() };
+    let (_, outcome, report) = judge(&["node", &here("tests/adapters/cheat.mjs"), mode], &plan, deadlines);
+    (outcome, report)
+}
+
+#[track_caller]
+fn blamed(mode: &str, words: &str) {
+    let (outcome, report) = cheat(mode);
+    assert_eq!(report.exit, Exit::Adapter, "{mode}: {:?}", outcome.failures);
+    assert!(outcome.faults.iter().any(|fault| fault.message.contains(words)), "{mode}: {:?}", outcome.faults);
+}
+
+#[test]
+fn an_adapter_that_dies_is_blamed_with_its_last_words() {
+    blamed("dies", "famous last words");
+}
+
+#[test]
+fn an_adapter_that_hangs_is_blamed() {
+    blamed("hangs", "did not answer");
+}
+
+#[test]
+fn an_adapter_that_answers_twice_is_blamed() {
+    blamed("twice", "twice");
+}
+
+#[test]
+fn an_adapter_that_garbles_is_blamed() {
+    blamed("garbles", "what the protocol does not have");
+}
+
+#[test]
+fn an_adapter_that_answers_another_request_is_blamed() {
+    blamed("renumbers", "answered request 999999");
+}
+
+#[test]
+fn an_adapter_that_runs_nothing_is_blamed() {
+    blamed("idle", "missing from the trace");
+}
+
+#[test]
+fn an_adapter_that_confesses_is_no_pass() {
+    blamed("confesses", "I am broken");
+}
+
+#[test]
+fn an_adapter_that_claims_what_it_cannot_is_no_pass() {
+    let (outcome, report) = cheat("claims");
+    assert_ne!(report.exit, Exit::Conforming);
+    assert!(!outcome.faults.is_empty());
+}
+
+#[test]
+fn an_adapter_that_declines_everything_passes_nothing() {
+    let (outcome, report) = cheat("declines");
+    assert_eq!(outcome.runs, 0);
+    assert_eq!(report.exit, Exit::NothingExercised);
+}
+
+#[test]
+fn a_banner_is_a_warning() {
+    let mut adapter =
+        Adapter::new(vec!["node".into(), here("tests/adapters/cheat.mjs"), "banner".into()], Deadlines::default());
+    let hello = adapter.hello().unwrap();
+    let outcome = campaign(&hello, &mut adapter, &Plan { scripts: 20, ..Plan::default() }, &mut |_, _| {});
+    assert!(outcome.failures.is_empty() && outcome.faults.is_empty());
+    assert!(adapter.warnings()[0].contains("Welcome"));
+}
+
+/// A registry that is broken on purpose, behind the adapter that drives any module.
+fn broken(class: &str) -> Report {
+    let command = ["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/broken.mjs"), class];
+    judge(&command, &Plan { scripts: 300, ..Plan::default() }, Deadlines::default()).2
+}
+
+#[test]
+fn a_broken_copy_fails_for_the_right_requirement_in_three_steps() {
+    for (class, requirement) in [("Deaf", "REV-1"), ("Sticky", "REV-2"), ("Aliased", "FLT-7"), ("Plain", "FLT-6")] {
+        let report = broken(class);
+        assert_eq!(report.exit, Exit::Failures);
+        let found: Vec<_> = report.failures.iter().map(|failure| failure.violation.requirement).collect();
+        assert!(found.contains(&requirement), "{class}: {found:?}");
+        let failure = report.failures.iter().find(|failure| failure.violation.requirement == requirement).unwrap();
+        assert!(failure.script.steps.len() <= 3, "{class}: {}", harness::pretty::script(&failure.script));
+        assert!(failure.deterministic());
+    }
+}
+
+#[test]
+fn a_saved_failure_is_replayed() {
+    let runner = env!("CARGO_BIN_EXE_registry-conform");
+    let place = std::env::temp_dir().join(format!("registry-conform-{}", std::process::id()));
+    let adapter = [here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"), "Deaf".into()];
+    let save = place.display().to_string();
+    let run = |arguments: &[&str], adapter: &[String]| {
+        Command::new(runner).args(arguments).args(["--", "node"]).args(adapter).output().unwrap()
+    };
+    let first = run(&["run", "--scripts", "50", "--seed", "1", "--save", &save], &adapter);
+    assert_eq!(first.status.code(), Some(1));
+    let file = place.join("REV-1.json").display().to_string();
+    let again = run(&["replay", &file], &adapter);
+    let page = String::from_utf8(again.stdout).unwrap();
+    assert_eq!(again.status.code(), Some(1), "{page}");
+    assert!(page.contains("REV-1") && page.contains("close_by_identity"), "{page}");
+    let mended = run(&["replay", &file], &adapter[..1]);
+    assert_eq!(mended.status.code(), Some(0));
+    std::fs::remove_dir_all(place).unwrap();
+}

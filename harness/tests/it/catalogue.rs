@@ -1,0 +1,69 @@
+//! The catalogue, what is generated from it, and what it says of its own checks.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use harness::catalogue::{Level, catalogue, spec};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[test]
+fn spec_md_is_what_the_catalogue_says() {
+    let page = fs::read_to_string(root().join("SPEC.md")).unwrap();
+    assert!(page == spec(), "run: cargo run -p harness --bin registry-conform -- spec > SPEC.md");
+}
+
+#[test]
+fn ids_are_unique() {
+    let mut seen = BTreeSet::new();
+    assert!(catalogue().requirements.iter().all(|own| seen.insert(&own.id)));
+}
+
+/// All text of a crate's sources and tests.
+fn text_of(name: &str) -> String {
+    let mut text = String::new();
+    let mut folders = vec![root().join(name)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                text += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_must_is_checked_where_the_catalogue_says() {
+    let all = catalogue();
+    let mut missing = Vec::new();
+    let kit = text_of("harness/src/kit");
+    for own in &all.requirements {
+        let prefix = own.id.to_lowercase().replace('-', "_");
+        for by in &own.checked {
+            let there = match by.as_str() {
+                "oracle" => {
+                    let quoted = format!("\"{}\"", own.id);
+                    text_of("harness/src/oracle").contains(&quoted)
+                }
+                "type" => own.level != Level::M,
+                "not yet" => all.unimplemented.contains(&own.profile),
+                other => match other.split_once(':') {
+                    Some(("kit", name)) => kit.contains(&format!("fn {name}")),
+                    _ => text_of(other).contains(&format!("fn {prefix}_")),
+                },
+            };
+            if !there {
+                missing.push(format!("{} by {by}", own.id));
+            }
+        }
+        if own.checked.is_empty() {
+            missing.push(format!("{} by anything", own.id));
+        }
+    }
+    assert!(missing.is_empty(), "not checked where the catalogue says: {missing:#?}");
+}

@@ -1,0 +1,228 @@
+//! The sink kit on two sinks of our own, and on sinks that are wrong.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{Arc, Mutex},
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use harness::kit::{
+    block_on,
+    sink::{self, Peer, Rig},
+};
+use registry_core::{
+    CloseReason, Json, Message, MessageId, Outbox, OutboxOptions, Registration, SendOutcome, Sink, SubscriberRegistry,
+    Subscription, Taken, WireFormat,
+};
+
+/// What is wrong with a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    LosesTheFirst,
+    Repeats,
+    Merges,
+    Trims,
+    Reverses,
+    DoesNotClose,
+    SendsAfterClose,
+    ClosesForAnybody,
+}
+
+#[derive(Default)]
+struct Pipe {
+    queue: VecDeque<String>,
+    over: bool,
+    sent: u32,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone)]
+struct PipeSink {
+    pipe: Arc<Mutex<Pipe>>,
+    fault: Fault,
+    all: Arc<Mutex<Vec<Arc<Mutex<Pipe>>>>>,
+}
+
+impl PipeSink {
+    fn change(pipe: &Mutex<Pipe>, change: impl FnOnce(&mut Pipe)) {
+        let waker = {
+            let mut pipe = pipe.lock().unwrap();
+            change(&mut pipe);
+            pipe.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Sink<String> for PipeSink {
+    fn send(&self, message: &Arc<Message<String>>) -> SendOutcome {
+        if self.pipe.lock().unwrap().over {
+            return SendOutcome::Closed;
+        }
+        Self::change(&self.pipe, |pipe| {
+            pipe.sent += 1;
+            let data = message.data().clone();
+            match self.fault {
+                Fault::LosesTheFirst if pipe.sent == 1 => {}
+                Fault::Repeats => pipe.queue.extend([data.clone(), data]),
+                Fault::Merges if pipe.queue.back() == Some(&data) => {}
+                Fault::Trims => pipe.queue.push_back(data.trim().to_owned()),
+                Fault::Reverses => pipe.queue.push_front(data),
+                _ => pipe.queue.push_back(data),
+            }
+        });
+        SendOutcome::Accepted
+    }
+
+    fn close(&self, _: CloseReason) {
+        if self.fault == Fault::ClosesForAnybody {
+            for pipe in self.all.lock().unwrap().iter() {
+                Self::change(pipe, |pipe| pipe.over = true);
+            }
+        }
+        Self::change(&self.pipe, |pipe| {
+            if self.fault == Fault::SendsAfterClose {
+                pipe.queue.push_back("late".into());
+            }
+            pipe.over = self.fault != Fault::DoesNotClose;
+        });
+    }
+}
+
+struct Pipes {
+    fault: Fault,
+    all: Arc<Mutex<Vec<Arc<Mutex<Pipe>>>>>,
+}
+
+impl Pipes {
+    fn new(fault: Fault) -> Self {
+        Self { fault, all: Arc::default() }
+    }
+}
+
+struct PipePeer(Arc<Mutex<Pipe>>, Option<Subscription>);
+
+impl Rig for Pipes {
+    type Peer = PipePeer;
+
+    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> PipePeer {
+        let pipe = Arc::new(Mutex::new(Pipe::default()));
+        self.all.lock().unwrap().push(Arc::clone(&pipe));
+        let sink = PipeSink { pipe: Arc::clone(&pipe), fault: self.fault, all: Arc::clone(&self.all) };
+        PipePeer(pipe, Some(registry.subscribe_with(sink, registration).unwrap()))
+    }
+
+    fn patience(&self) -> Duration {
+        // What a faulty one does not send will not come.
+        if self.fault == Fault::None { Duration::from_secs(20) } else { Duration::from_millis(100) }
+    }
+}
+
+impl Peer for PipePeer {
+    async fn next(&mut self) -> Option<String> {
+        poll_fn(|context| {
+            let mut pipe = self.0.lock().unwrap();
+            match pipe.queue.pop_front() {
+                Some(data) => Poll::Ready(Some(data)),
+                None if pipe.over => Poll::Ready(None),
+                None => {
+                    pipe.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    async fn leave(mut self) {
+        drop(self.1.take());
+    }
+}
+
+harness::sink_suite!(pipe, Pipes::new(Fault::None));
+
+/// The registry's own outboxes, read as a transport would.
+struct Outboxes;
+
+struct Reader {
+    outbox: Outbox,
+    ready: VecDeque<String>,
+    over: bool,
+}
+
+fn frame(_: MessageId, body: &[u8], out: &mut bytes::BytesMut) {
+    out.extend_from_slice(body);
+}
+
+static LINES: WireFormat = WireFormat::new("lines", frame);
+
+impl Rig for Outboxes {
+    type Peer = Reader;
+
+    fn registry(&self) -> SubscriberRegistry<String> {
+        let registry = SubscriberRegistry::new();
+        assert!(registry.encode_with(Json));
+        registry
+    }
+
+    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
+        let outbox = registry.open_outbox(&LINES, OutboxOptions::new(), registration).unwrap();
+        Reader { outbox, ready: VecDeque::new(), over: false }
+    }
+}
+
+impl Peer for Reader {
+    async fn next(&mut self) -> Option<String> {
+        while self.ready.is_empty() && !self.over {
+            match poll_fn(|context| self.outbox.poll_take(context, 64 * 1024)).await {
+                Taken::Frames(batch) => {
+                    self.ready
+                        .extend(batch.frames.iter().map(|frame| serde_json::from_slice::<String>(frame).unwrap()));
+                }
+                Taken::Closed(_) => self.over = true,
+            }
+        }
+        self.ready.pop_front()
+    }
+
+    async fn leave(self) {}
+}
+
+harness::sink_suite!(outbox, Outboxes);
+
+#[test]
+fn faulty_sinks_are_caught() {
+    fn check(fault: Fault) -> Result<(), String> {
+        let rig = Pipes::new(fault);
+        block_on(async {
+            match fault {
+                Fault::None => sink::del_1(&rig).await,
+                Fault::LosesTheFirst | Fault::Repeats => sink::del_2(&rig).await,
+                Fault::Merges => sink::del_5(&rig).await,
+                Fault::Trims => sink::del_4(&rig).await,
+                Fault::Reverses => sink::ord_1(&rig).await,
+                Fault::DoesNotClose | Fault::SendsAfterClose => sink::rev_1(&rig).await,
+                Fault::ClosesForAnybody => sink::rev_2(&rig).await,
+            }
+        })
+    }
+    assert_eq!(check(Fault::None), Ok(()));
+    for (fault, requirement) in [
+        (Fault::LosesTheFirst, "DEL-2"),
+        (Fault::Repeats, "DEL-2"),
+        (Fault::Merges, "DEL-5"),
+        (Fault::Trims, "DEL-4"),
+        (Fault::Reverses, "ORD-1"),
+        (Fault::DoesNotClose, "REV-1"),
+        (Fault::SendsAfterClose, "REV-1"),
+        (Fault::ClosesForAnybody, "REV-2"),
+    ] {
+        let verdict = check(fault);
+        assert!(verdict.as_ref().is_err_and(|why| why.starts_with(requirement)), "{fault:?}: {verdict:?}");
+    }
+}

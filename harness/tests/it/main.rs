@@ -1,0 +1,10 @@
+//! The suite's own tests.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod adapters;
+mod catalogue;
+mod cli;
+mod gallery;
+mod kits;
+mod registry_core;
+mod schema;

@@ -1,0 +1,111 @@
+//! Every message that is sent or accepted fits the JSON Schemas.
+
+use harness::{
+    campaign::{Answer, Driver, InProcess},
+    cases::cases,
+    core,
+    diet::Diet,
+    generate::generate,
+    protocol::{Hello, Reply, Request},
+    script::Script,
+    trace::{Event, Report},
+};
+use jsonschema::Validator;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+fn schema(text: &str) -> Validator {
+    jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
+}
+
+fn to_adapter() -> Validator {
+    schema(include_str!("../../schema/to-adapter.schema.json"))
+}
+
+fn from_adapter() -> Validator {
+    schema(include_str!("../../schema/from-adapter.schema.json"))
+}
+
+#[track_caller]
+fn fits(schema: &Validator, message: &impl Serialize) -> Value {
+    let value = serde_json::to_value(message).unwrap();
+    assert!(schema.is_valid(&value), "{value}");
+    value
+}
+
+fn scripts() -> impl Iterator<Item = Script> {
+    let random = (0..300).map(|seed| generate(seed, Diet::everything(), Diet::default()));
+    cases().into_iter().map(|case| case.script).chain(random)
+}
+
+#[test]
+fn requests_fit_and_survive_the_way() {
+    let schema = to_adapter();
+    fits(&schema, &Request::Hello { protocol: 1 });
+    fits(&schema, &Request::Bye);
+    for script in scripts() {
+        let request = Request::Run { id: 1, fuel: 100, patience_ms: 5, script };
+        let value = fits(&schema, &request);
+        assert_eq!(serde_json::from_value::<Request>(value).unwrap(), request);
+    }
+}
+
+#[test]
+fn replies_fit_and_survive_the_way() {
+    let schema = from_adapter();
+    let mut driver = InProcess::new(core::factory());
+    let mut replies = vec![
+        Reply::Hello(core::hello()),
+        Reply::Hello(Hello::new("x", &[], &[])),
+        Reply::Unsupported { id: 3, need: "kinds".into() },
+        Reply::AdapterError { id: None, message: "no".into() },
+        Reply::Trace {
+            id: 4,
+            events: vec![
+                Event::Fuel,
+                Event::Stuck { op: 1 },
+                Event::Unbuilt { error: "no".into() },
+                Event::Err { op: 1, error: "no".into() },
+                Event::Ret {
+                    op: 1,
+                    n: Some(2),
+                    refused: true,
+                    report: Some(Report { matched: 1, ..Report::default() }),
+                },
+            ],
+        },
+    ];
+    for script in scripts().take(150) {
+        let Answer::Trace(events) = driver.run(&script) else { panic!("no trace") };
+        replies.push(Reply::Trace { id: 5, events });
+    }
+    for reply in replies {
+        let value = fits(&schema, &reply);
+        assert_eq!(serde_json::from_value::<Reply>(value).unwrap(), reply);
+    }
+}
+
+#[test]
+fn what_is_not_in_the_schemas_is_refused_by_both() {
+    let wrong = [
+        json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1, "script": {"steps": [{"id": 1, "op": "explode"}]}}),
+        json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1, "script": {"steps": [{"id": 1, "op": "unsub"}]}}),
+        json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1, "script": {"stages": []}}),
+        json!({"type": "hello"}),
+    ];
+    for message in wrong {
+        assert!(!to_adapter().is_valid(&message), "{message}");
+        assert!(serde_json::from_value::<Request>(message.clone()).is_err(), "{message}");
+    }
+    let wrong = [
+        json!({"type": "trace", "events": []}),
+        json!({"type": "trace", "id": 1, "events": [{"e": "sneeze"}]}),
+        json!({"type": "trace", "id": 1, "events": [{"e": "send", "sink": 1}]}),
+        json!({"type": "hello", "protocol": 1}),
+        json!({"type": "hello", "protocol": 1, "name": "x", "policies": {"delivery": "sometimes"}}),
+    ];
+    for message in wrong {
+        assert!(!from_adapter().is_valid(&message), "{message}");
+        assert!(serde_json::from_value::<Reply>(message.clone()).is_err(), "{message}");
+    }
+}
