@@ -7,6 +7,7 @@
 mod api;
 mod authoriser;
 mod body;
+mod descriptors;
 mod guard;
 mod options;
 mod page;
@@ -16,6 +17,7 @@ mod server;
 mod sessions;
 
 pub use api::app;
+pub use descriptors::take_all_descriptors;
 pub use guard::Reach;
 pub use options::Options;
 pub use server::Server;

@@ -94,6 +94,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
 }
 
 fn serve(arguments: Arguments) -> ExitCode {
+    demo::take_all_descriptors();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Error};
 use transport_core::{Admitted, Grant, Pending, TAKE_BYTES};
 
-/// Replies to the peer beyond which it is not read: some dozens of pongs.
+/// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with the writer.
 const MAX_REPLY_BYTES: usize = 8 * 1024;
 
 type Handling = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + Send>>> + Send>>;
@@ -34,8 +34,6 @@ pub(crate) struct Connection<IO> {
     parser: WebSocketStream<Inbound<IO>>,
     writer: WriteHalf<IO>,
     pending: Pending,
-    /// Bytes of replies in `pending`.
-    replies: usize,
     rate: Rate,
     handling: Option<Handling>,
     /// The next ping, or the moment at which the last one has gone unanswered for too long.
@@ -70,7 +68,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
             parser,
             writer,
             pending: Pending::new(),
-            replies: 0,
             rate: Rate::new(options.messages_per_second, options.burst, now),
             handling: None,
             heartbeat: Box::pin(sleep_until(now + options.ping_period)),
@@ -84,7 +81,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
     pub(crate) async fn run(mut self) {
         let end = poll_fn(|cx| self.poll_end(cx)).await;
         match end {
-            End::ByPeer | End::Gone => self.outbox.end(CloseReason::Unsubscribed),
+            End::ByPeer => {
+                self.pending.push(self.parser.get_mut().take_replies());
+                self.outbox.end(CloseReason::Unsubscribed);
+            }
+            End::Gone => self.outbox.end(CloseReason::Unsubscribed),
             // It counts as draining until its farewell is written, so that a shutdown waits for that.
             End::Closing(Closing::Reason(CloseReason::Shutdown)) => {}
             End::Closing(Closing::Reason(reason)) => self.outbox.end(reason),
@@ -114,7 +115,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
                 return Poll::Ready(end);
             }
             if self.pending.is_empty() {
-                self.replies = 0;
+                self.pending.push(self.parser.get_mut().take_replies());
+            }
+            if self.pending.is_empty() {
                 match self.outbox.poll_take(cx, TAKE_BYTES) {
                     Poll::Ready(Taken::Frames(batch)) => batch.frames.into_iter().for_each(|f| self.pending.push(f)),
                     Poll::Ready(Taken::Closed(reason)) => return Poll::Ready(End::Closing(Closing::Reason(reason))),
@@ -154,13 +157,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            if self.replies > MAX_REPLY_BYTES {
-                return Poll::Pending; // until they are written, which polls us again
+            if self.parser.get_ref().reply_bytes() > MAX_REPLY_BYTES {
+                return Poll::Pending; // until they go to the writer, after which we are polled again
             }
             let read = Pin::new(&mut self.parser).poll_next(cx);
-            let replies = self.parser.get_mut().take_replies();
-            self.replies += replies.len();
-            self.pending.push(replies.into());
             // Headers of tiny fragments count too: a message that never ends is cut (twice the payload is generous).
             let limit = self.options.max_message_bytes.saturating_mul(2).saturating_add(self.options.read_buffer_bytes);
             match read {
@@ -265,4 +265,41 @@ fn poll_write<W: AsyncWrite>(writer: Pin<&mut W>, cx: &mut Context<'_>, pending:
         }
         _ => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry_core::{ChannelFilter, OutboxOptions, Registration, SubscriberRegistry};
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+    use tokio::io::duplex;
+    use transport_core::Path;
+
+    async fn flood(pings: usize) {
+        let registry = SubscriberRegistry::<String>::new();
+        registry.encode_with(registry_core::Json);
+        let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
+        let grant = Arc::new(Grant::new(ChannelFilter::All));
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable };
+        let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
+        let (ours, mut peer) = duplex(512);
+        let connection = tokio::spawn(async move { Connection::new(ours, admitted, options).await.run().await });
+        let ping = [0x89, 0x80, 0, 0, 0, 0];
+        let mut sent = 0;
+        while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
+            sent += 1;
+        }
+        assert!(sent < pings, "a peer that does not read is not read for ever");
+        assert_eq!(registry.len(), 1);
+        drop(peer);
+        connection.await.unwrap();
+    }
+
+    #[test]
+    fn ws_2_replies_to_a_flood_of_empty_pings_do_not_pile_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let used = allocation_counter::measure(|| runtime.block_on(flood(20_000)));
+        assert!(used.bytes_max < 64 * 1024, "{} bytes at once", used.bytes_max);
+    }
 }

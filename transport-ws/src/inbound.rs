@@ -1,5 +1,6 @@
 //! What comes from the peer: the application's handler, the bound on its rate, and the reading half of the socket.
 
+use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -63,8 +64,13 @@ impl<IO> Inbound<IO> {
         Self { reader, replies: Vec::new(), unfinished: 0 }
     }
 
-    pub(crate) fn take_replies(&mut self) -> Vec<u8> {
-        mem::take(&mut self.replies)
+    /// Everything that is to be written to the peer, as one frame of frames: one for each would cost more than it holds.
+    pub(crate) fn take_replies(&mut self) -> Bytes {
+        mem::take(&mut self.replies).into()
+    }
+
+    pub(crate) fn reply_bytes(&self) -> usize {
+        self.replies.len()
     }
 
     /// Notes that a whole message came.

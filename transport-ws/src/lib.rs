@@ -36,6 +36,8 @@
 
 mod connection;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inbound;
 mod options;
 

@@ -22,20 +22,27 @@ impl Rig for WebSockets {
         let server = Owned::start(app, registry, ServerOptions::new()).await;
         let tcp = TcpStream::connect(server.address).await.unwrap();
         let (stream, _) = client_async(format!("ws://{}/ws", server.address), tcp).await.unwrap();
-        Reader { client: Client(stream), _server: server }
+        Reader { client: Client(stream), over: false, _server: server }
     }
 }
 
 struct Reader {
     client: Client,
+    over: bool,
     _server: Owned,
 }
 
 impl Peer for Reader {
     async fn next(&mut self) -> Option<String> {
+        if self.over {
+            return None;
+        }
         match self.client.next().await {
             Message::Text(text) => Some(serde_json::from_str(text.as_str()).unwrap()),
-            _ => None,
+            _ => {
+                self.over = true;
+                None
+            }
         }
     }
 

@@ -1,0 +1,14 @@
+//! What the fuzz target `ws_inbound` needs: a connection without its handshake.
+
+use crate::WsOptions;
+use crate::connection::Connection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use transport_core::Admitted;
+
+/// Serves an upgraded connection to its end.
+pub async fn serve<IO>(io: IO, admitted: Admitted, options: WsOptions)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    Connection::new(io, admitted, options).await.run().await;
+}
