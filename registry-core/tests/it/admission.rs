@@ -125,13 +125,19 @@ fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
 
 #[test]
 fn adm_6_a_ticket_expires() {
-    let clock = ManualClock::new();
-    let registry = Registry::with_options(RegistryOptions::new().with_clock(clock.clone()));
-    let (late, in_time) = (registry.begin(), registry.begin());
-    clock.advance(RegistryOptions::DEFAULT_TICKET_LIFETIME - Duration::from_nanos(1));
-    assert!(in_time.admit(Probe::new(), group("ada")).is_ok());
-    clock.advance(Duration::from_nanos(1));
-    assert_eq!(late.admit(Probe::new(), group("ada")).unwrap_err(), AdmitError::Expired);
+    let brief = Duration::from_secs(3);
+    for (options, lifetime) in [
+        (RegistryOptions::new(), RegistryOptions::DEFAULT_TICKET_LIFETIME),
+        (RegistryOptions::new().with_ticket_lifetime(brief), brief),
+    ] {
+        let clock = ManualClock::new();
+        let registry = Registry::with_options(options.with_clock(clock.clone()));
+        let (late, in_time) = (registry.begin(), registry.begin());
+        clock.advance(lifetime - Duration::from_nanos(1));
+        assert!(in_time.admit(Probe::new(), group("ada")).is_ok());
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(late.admit(Probe::new(), group("ada")).unwrap_err(), AdmitError::Expired);
+    }
 }
 
 #[test]
