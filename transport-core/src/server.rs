@@ -5,7 +5,7 @@ use crate::cut::{Cut, Cutter, STREAM, Streams};
 use crate::socket::{Io, Socket, Sockets};
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::{StatusCode, Version};
+use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -34,6 +34,9 @@ use tower_service::Service;
 const BACKLOG: u32 = 4096;
 /// How long to wait when the process is out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// How many refused connections may be reading their answer; beyond that they are closed without one, so that a flood
+/// does not use the descriptors up.
+const MAX_REFUSALS: usize = 1024;
 /// How long a refused connection may take to read its answer.
 const REFUSAL: Duration = Duration::from_secs(1);
 
@@ -41,9 +44,6 @@ const REFUSAL: Duration = Duration::from_secs(1);
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How often an HTTP/2 connection is asked whether it is alive, and how long the answer may take.
 const HTTP2_PING: Duration = Duration::from_secs(20);
-
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-retry-after: 1\r\nconnection: close\r\n\r\n{\"error\":\"too many connections: come back in a second\"}";
 
 /// What a [`Server`] can be told. Durations are upper bounds.
 #[derive(Debug, Clone)]
@@ -302,13 +302,16 @@ impl Server {
                 continue;
             };
             shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
-            let full = shared.options.max_connections.is_some_and(|most| sockets.len() >= most.get());
-            let socket = sockets.open(tcp);
-            if full {
+            let most = shared.options.max_connections.map_or(usize::MAX, NonZeroUsize::get);
+            let open = sockets.len();
+            if open >= most {
                 shared.counts.refused.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(refuse(socket));
+                if open - most < MAX_REFUSALS {
+                    tokio::spawn(refuse(sockets.open(tcp)));
+                }
                 continue;
             }
+            let socket = sockets.open(tcp);
             socket.tune(shared.options.user_timeout);
             let wrapped = wrap(Io(socket.clone()));
             tokio::spawn(connect(wrapped, socket, peer, shared.clone(), graceful.watcher()));
@@ -400,6 +403,11 @@ async fn answer(
         socket.as_ref().map(|socket| Cut::socket(socket, shared.cutter.clone()))
     };
     drop(socket);
+    // HTTP/2 says in the address what HTTP/1 says in a header. Whoever compares hosts should need to know one place only.
+    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().entry(header::HOST).or_insert(host);
+    }
     request.extensions_mut().insert(ConnectInfo(peer));
     if let Some(cut) = cut {
         request.extensions_mut().insert(cut);
@@ -416,7 +424,13 @@ async fn answer(
 
 /// Tells a connection over the limit when to come back.
 async fn refuse(socket: Arc<Socket>) {
-    socket.answer(TOO_MANY);
+    let body = r#"{"error":"too many connections: come back in a second"}"#;
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{body}"
+    );
+    socket.answer(answer.as_bytes());
     // Closing it with unread bytes would reset it, and the answer would be lost.
     let _elapsed = timeout(REFUSAL, socket.peer_ended()).await;
 }

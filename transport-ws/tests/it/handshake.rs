@@ -47,7 +47,7 @@ async fn ws_3_a_refusal_is_an_http_error_with_a_reason() {
         assert!(raw.read_past("}").await.contains(reason));
     }
     let (head, mut raw) = Raw::get(server.address, "/ws?token=ada").await;
-    assert_eq!(head.status, 426);
+    assert_eq!((head.status, head.header("upgrade")), (426, Some("websocket")));
     assert!(raw.read_past("}").await.contains("speaks WebSocket"));
     assert!(server.registry.is_empty());
 }

@@ -1,0 +1,115 @@
+//! Who a request is from: the session's token in `Authorization: Bearer` or in the cookie `session`.
+
+use crate::sessions::{Session, Sessions};
+use axum::extract::Query;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use registry_core::{ChannelFilter, Identity};
+use std::sync::Arc;
+use transport_core::{Authorise, Denied, Grant};
+
+/// The name of the cookie.
+pub(crate) const COOKIE: &str = "session";
+
+/// The identity of `?scope=` in open mode.
+pub(crate) fn scope_identity(value: &str) -> Identity {
+    Identity::new("scope", value)
+}
+
+/// The identity of `?group=` in open mode.
+pub(crate) fn group_identity(value: &str) -> Identity {
+    Identity::new("group", value)
+}
+
+/// Returns the bearer token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Returns the credential that a request presents. The header counts before the cookie: it was sent on purpose.
+pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).or_else(|| {
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        cookies
+            .flat_map(|line| line.split(';'))
+            .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    })
+}
+
+/// The login check of the streams.
+pub(crate) struct SessionAuthoriser {
+    sessions: Arc<Sessions>,
+    open: bool,
+}
+
+impl SessionAuthoriser {
+    pub(crate) fn new(sessions: Arc<Sessions>, open: bool) -> Self {
+        Self { sessions, open }
+    }
+}
+
+#[async_trait::async_trait]
+impl Authorise for SessionAuthoriser {
+    async fn authorise(&self, request: &Parts) -> Result<Grant, Denied> {
+        match credential(&request.headers) {
+            Some(token) => match self.sessions.find(token) {
+                Some(session) => Ok(grant_of(&session)),
+                None => Err(Denied::unauthenticated("this session has ended: sign in again")),
+            },
+            None if self.open => as_it_says(request),
+            None => Err(Denied::unauthenticated(
+                "sign in with `POST /api/sessions`, then send the cookie or `Authorization: Bearer <token>`",
+            )),
+        }
+    }
+}
+
+fn grant_of(session: &Session) -> Grant {
+    Grant::new(session.channels.clone()).scope(session.identity()).group(session.account_identity())
+}
+
+/// Open mode: everything, under the identities of the query.
+fn as_it_says(request: &Parts) -> Result<Grant, Denied> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&request.uri)
+        .map_err(|error| Denied::forbidden(format!("the query cannot be read: {error}")))?;
+    let mut grant = Grant::new(ChannelFilter::All);
+    let mut scoped = false;
+    for (key, value) in &pairs {
+        match key.as_str() {
+            "scope" if scoped => return Err(Denied::forbidden("a subscriber has one `scope` at most")),
+            "scope" => {
+                scoped = true;
+                grant = grant.scope(scope_identity(value));
+            }
+            "group" => grant = grant.group(group_identity(value)),
+            _ => {}
+        }
+    }
+    Ok(grant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        credential(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_credential_comes_from_the_header_or_the_cookie() {
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&[("authorization", "Bearer x.y")]).as_deref(), Some("x.y"));
+        assert_eq!(read(&[("authorization", "bearer  x.y ")]).as_deref(), Some("x.y"));
+        assert_eq!(read(&[("authorization", "Basic x.y")]), None);
+        assert_eq!(read(&[("cookie", "a=b; session=x.y;c=d")]).as_deref(), Some("x.y"));
+        assert_eq!(read(&[("cookie", "a=b"), ("cookie", "session=x.y")]).as_deref(), Some("x.y"));
+        assert_eq!(read(&[("cookie", "sessions=x.y; my-session=z")]), None);
+        assert_eq!(read(&[("cookie", "session=c"), ("authorization", "Bearer h")]).as_deref(), Some("h"));
+    }
+}

@@ -1,0 +1,36 @@
+//! The demo of the subscriber registry: a server whose accounts and sessions live in memory, and a page to try it with.
+//!
+//! It is what an application around the registry looks like: an [`Authorise`](transport_core::Authorise) that reads a
+//! session, routes for both transports, and log-out calls that first take the session away and then close its streams.
+//! The binary adds only arguments and signals; tests start a [`Server`] in process, on port 0.
+
+mod api;
+mod authoriser;
+mod body;
+mod guard;
+mod options;
+mod page;
+mod problem;
+mod secret;
+mod server;
+mod sessions;
+
+pub use api::app;
+pub use guard::Reach;
+pub use options::Options;
+pub use server::Server;
+
+use registry_core::SubscriberRegistry;
+use serde_json::value::RawValue;
+
+/// What is broadcast: the posted JSON text as it stands, so that formatting, key order and long numbers reach the peer
+/// unchanged.
+pub type Payload = Box<RawValue>;
+
+/// The registry of the demo.
+pub type Registry = SubscriberRegistry<Payload>;
+
+/// The README's program, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

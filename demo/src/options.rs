@@ -1,0 +1,67 @@
+//! What the server can be told.
+
+use crate::secret::Secret;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// What the server can be told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(crate) admin_token: Option<Secret>,
+    pub(crate) open: bool,
+    pub(crate) drain_deadline: Duration,
+    pub(crate) max_connections: NonZeroUsize,
+}
+
+impl Options {
+    /// 8 s for open streams to be told of a shutdown: with what surrounds it, the process is gone within 10 s.
+    pub const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+    /// 20,000 connections: about 400 MiB.
+    pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
+
+    /// Creates the defaults: no admin token, subscribers need a session, 8 s to drain, 20,000 connections.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            admin_token: None,
+            open: false,
+            drain_deadline: Self::DEFAULT_DRAIN_DEADLINE,
+            max_connections: Self::DEFAULT_MAX_CONNECTIONS,
+        }
+    }
+
+    /// Sets the token that calls which change something must present. Given, it is asked for on every address.
+    #[must_use]
+    pub fn with_admin_token(mut self, token: impl Into<String>) -> Self {
+        self.admin_token = Some(Secret::new(token));
+        self
+    }
+
+    /// Admits subscribers without a credential, under the identities that they name themselves. For load tests only.
+    #[must_use]
+    pub fn with_open(mut self, open: bool) -> Self {
+        self.open = open;
+        self
+    }
+
+    /// Sets how many connections there may be; more are answered `503`.
+    #[must_use]
+    pub fn with_max_connections(mut self, connections: NonZeroUsize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Sets how long a shutdown waits for open streams to take their farewell.
+    #[must_use]
+    pub fn with_drain_deadline(mut self, deadline: Duration) -> Self {
+        self.drain_deadline = deadline;
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}

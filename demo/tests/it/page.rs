@@ -1,0 +1,44 @@
+//! The page, as a browser gets it.
+
+use crate::client::TestServer;
+
+#[tokio::test]
+async fn the_page_and_its_parts_are_served_under_a_strict_policy() {
+    let server = TestServer::start().await;
+    let mut page = String::new();
+    for (path, kind) in [
+        ("/app.js", "text/javascript; charset=utf-8"),
+        ("/app.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+        ("/", "text/html; charset=utf-8"),
+    ] {
+        let response = server.get(path, &[]).await;
+        assert_eq!((response.status, response.header("content-type")), (200, Some(kind)), "{path}");
+        let policy = response.header("content-security-policy").unwrap();
+        for rule in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(rule), "{policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains("http") && !policy.contains('*'), "{policy}");
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
+        page = response.body;
+    }
+    // What it refers to is there, and is its own.
+    let parts: Vec<&str> =
+        page.split("src=\"").chain(page.split("href=\"")).filter(|part| part.starts_with('/')).collect();
+    assert!(parts.len() >= 4, "{parts:?}");
+    for part in parts {
+        let path = part.split('"').next().unwrap();
+        assert_eq!(server.get(path, &[]).await.status, 200, "{path}");
+    }
+    assert!(!page.contains("://"), "nothing foreign");
+}
+
+#[tokio::test]
+async fn the_script_sets_text_as_text() {
+    let server = TestServer::start().await;
+    let script = server.get("/app.js", &[]).await.body;
+    for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "://"] {
+        assert!(!script.contains(sink), "{sink}");
+    }
+}

@@ -1,0 +1,150 @@
+//! What a stream needs to be opened, and what it may hear.
+
+use crate::client::TestServer;
+use demo::{Options, Reach};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_stream_needs_a_credential() {
+    let server = TestServer::start().await;
+    for headers in [
+        &[][..],
+        &[("authorization", "Bearer 0000000000000000.00000000000000000000000000000000")],
+        &[("cookie", "session=")],
+        &[("authorization", "Basic YWRhOmFkYQ==")],
+    ] {
+        for refused in [server.sse("/events", headers).await.unwrap_err(), server.ws("/ws", headers).await.unwrap_err()]
+        {
+            assert_eq!(refused.status, 401, "{headers:?}");
+            assert!(refused.error().contains("sign in"), "{refused:?}");
+        }
+    }
+    let ada = server.sign_in("ada").await;
+    let cookie = format!("session={}", ada.token);
+    for headers in [[("cookie", cookie.as_str())], [("authorization", ada.bearer().as_str())]] {
+        let mut sse = server.sse("/events", &headers).await.unwrap();
+        let mut ws = server.ws("/ws", &headers).await.unwrap();
+        server.broadcast("runs", "1").await;
+        assert_eq!((sse.data().await, ws.data().await), ("1".into(), "1".into()));
+    }
+    assert_eq!(server.get("/ws", &[("cookie", &cookie)]).await.status, 426);
+}
+
+#[tokio::test]
+async fn flt_1_a_stream_hears_the_channels_it_asked_for() {
+    let server = TestServer::start().await;
+    let ada = server.sign_in("ada").await;
+    let mut sse = ada.sse(&server, "/events?channels=runs,a%2Fb").await;
+    let mut ws = ada.ws(&server, "/ws?channel=a,b&channel=runs").await;
+    let mut all = ada.ws(&server, "/ws").await;
+    for (channel, json, matched) in
+        [("other", "0", 1), ("a%2Fb", "1", 2), ("a%2Cb", "2", 2), ("a", "3", 1), ("Runs", "4", 1), ("runs", "5", 3)]
+    {
+        assert_eq!(server.broadcast(channel, json).await["matched"], matched, "{channel}");
+    }
+    assert_eq!([sse.data().await, sse.data().await], ["1", "5"]);
+    assert_eq!([ws.data().await, ws.data().await], ["2", "5"]);
+    for json in 0..=5 {
+        assert_eq!(all.data().await, json.to_string());
+    }
+}
+
+#[tokio::test]
+async fn flt_2_asking_for_nothing_or_too_much_is_an_error() {
+    let server = TestServer::start().await;
+    let login = server.sign_in_with(json!({ "account": "ada", "channels": ["runs", "jobs"] })).await;
+    let bearer = login.bearer();
+    let headers = [("authorization", bearer.as_str())];
+    let long = format!("channel={}", "x".repeat(257));
+    let many = (0..101).map(|n| format!("channel={n}")).collect::<Vec<_>>().join("&");
+    for (query, status) in [
+        ("channels=", 400),
+        ("channels", 400),
+        ("channels=runs,", 400),
+        ("channels=%zz", 400),
+        (&long, 400),
+        (&many, 400),
+        ("channels=runs,secrets", 403),
+        ("channel=", 403),
+    ] {
+        let sse = server.sse(&format!("/events?{query}"), &headers).await.unwrap_err();
+        let ws = server.ws(&format!("/ws?{query}"), &headers).await.unwrap_err();
+        assert_eq!((sse.status, ws.status), (status, status), "{query}");
+        assert!(!sse.error().is_empty());
+    }
+    // Without the parameter: all that is granted, and not more.
+    let mut stream = login.sse(&server, "/events").await;
+    assert_eq!(server.broadcast("secrets", "1").await["matched"], 0);
+    assert_eq!(server.broadcast("jobs", "2").await["matched"], 1);
+    assert_eq!(stream.data().await, "2");
+}
+
+#[tokio::test]
+async fn cap_1_the_eleventh_stream_of_a_session_evicts_the_oldest() {
+    let server = TestServer::start().await;
+    let (ada, other) = (server.sign_in("ada").await, server.sign_in("ada").await);
+    let mut bystander = other.sse(&server, "/events").await;
+    let mut oldest = ada.ws(&server, "/ws").await;
+    let mut second = ada.sse(&server, "/events").await;
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        kept.push(ada.ws(&server, "/ws").await);
+    }
+    assert_eq!(oldest.farewell().await, (4004, "evicted".into()));
+    assert_eq!(second.farewell().await, "evicted");
+    assert_eq!(server.broadcast("runs", "1").await["accepted"], 11);
+    assert_eq!(bystander.data().await, "1");
+    for stream in &mut kept {
+        assert_eq!(stream.data().await, "1");
+    }
+    assert_eq!(server.close("/api/accounts/ada").await, 11);
+    let stats = server.stats().await;
+    assert_eq!((&stats["closed"]["evicted"], &stats["closed"]["revoked"]), (&json!(2), &json!(11)));
+}
+
+#[tokio::test]
+async fn stats_count_by_transport_channel_and_reason() {
+    let server = TestServer::start().await;
+    let ada = server.sign_in("ada").await;
+    let mut streams = [
+        ada.sse(&server, "/events?channels=runs").await,
+        ada.sse(&server, "/events?channels=runs,jobs").await,
+        ada.sse(&server, "/events").await,
+    ];
+    let _ws = ada.ws(&server, "/ws?channels=jobs").await;
+    server.broadcast("runs", "1").await;
+    let none = json!({
+        "revoked": 0, "expired": 0, "heartbeat": 0, "evicted": 0, "lagged": 0, "failed": 0, "protocol": 0,
+        "shutdown": 0, "unsubscribed": 0,
+    });
+    let expected = json!({
+        "sessions": 1, "accounts": 1, "subscribers": 4, "draining": 0, "transports": { "sse": 3, "ws": 1 },
+        "channels": { "runs": 2, "jobs": 2 }, "unfiltered": 1, "closed": none, "broadcasts": 1, "dropped": 0,
+        "tickets": 0, "remembered_revocations": 0, "refused": { "401": 1 },
+    });
+    server.sse("/events", &[]).await.unwrap_err();
+    let mut stats = server.stats().await;
+    let connections = stats.as_object_mut().unwrap().remove("connections").unwrap();
+    assert_eq!(stats, expected);
+    assert!(connections["open"].as_u64().unwrap() >= 5, "four streams, and who asks: {connections}");
+    server.close("/api/accounts/ada").await;
+    for stream in &mut streams {
+        while stream.next().await.is_some() {}
+    }
+    let stats = server.stats().await;
+    assert_eq!(stats["transports"], json!({ "sse": 0, "ws": 0 }));
+    assert_eq!((&stats["channels"], &stats["closed"]["revoked"]), (&json!({}), &json!(4)));
+    let health = server.get("/healthz", &[]).await;
+    assert_eq!((health.status, health.json()), (200, json!({ "status": "ok" })));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_when_to_come_back() {
+    let options = Options::new().with_max_connections(2.try_into().unwrap());
+    let server = TestServer::with(Reach::Loopback, options).await;
+    let ada = server.sign_in("ada").await;
+    let _streams = [ada.sse(&server, "/events").await, ada.sse(&server, "/events").await];
+    let refused = server.get("/healthz", &[]).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert!(refused.error().contains("too many connections"));
+}
