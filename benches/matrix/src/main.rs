@@ -117,13 +117,14 @@ fn matrix(args: &Args) -> Result<ExitCode> {
     if cases.is_empty() {
         return Err("there is no such case".into());
     }
-    let results = runner::run(&cases, &servers, args.repeats, &binaries, &cores)?;
     std::fs::create_dir_all(&args.out)?;
-    let text = table::markdown(&results);
-    std::fs::write(args.out.join("matrix.json"), serde_json::to_string_pretty(&results)?)?;
-    std::fs::write(args.out.join("matrix.md"), &text)?;
-    std::fs::write(args.out.join("matrix.svg"), picture::draw(&results))?;
-    println!("{text}");
+    let save = |results: &Results| -> Result<()> {
+        std::fs::write(args.out.join("matrix.json"), serde_json::to_string_pretty(results)?)?;
+        std::fs::write(args.out.join("matrix.md"), table::markdown(results))?;
+        Ok(std::fs::write(args.out.join("matrix.svg"), picture::draw(results))?)
+    };
+    let results = runner::run(&cases, &servers, args.repeats, &binaries, &cores, save)?;
+    println!("{}", table::markdown(&results));
     println!("Written to {}.", args.out.display());
     let void = results.void();
     for reason in &void {

@@ -24,16 +24,19 @@ const GLANCE: Duration = Duration::from_millis(10);
 type Outcomes = HashMap<(String, String, usize), std::result::Result<Report, String>>;
 
 /// Runs everything: each repeat goes through the cases, each case through the servers, so that what is compared ran within
-/// the same minutes.
+/// the same minutes. `save` is given what there is after each repeat, so that a run that is broken off has its figures.
 pub(crate) fn run(
     cases: &[Case],
     servers: &[Server],
     repeats: usize,
     binaries: &Binaries,
     cores: &Cores,
+    mut save: impl FnMut(&Results) -> Result<()>,
 ) -> Result<Results> {
     let start = Instant::now();
     let mut outcomes = Outcomes::new();
+    let machine = machine::describe(cores, servers);
+    let mut results = Results { machine, repeats: 0, seconds: 0, measures: Vec::new() };
     let total: usize =
         repeats * cases.iter().map(|case| servers.iter().filter(|server| case.takes(server)).count()).sum::<usize>();
     for repeat in 0..repeats {
@@ -55,9 +58,12 @@ pub(crate) fn run(
                 eprintln!("[{:3}/{total}] {:16} {:20} {said}", outcomes.len(), case.name, server.label);
             }
         }
+        let done = repeat + 1;
+        let measures = cases.iter().flat_map(|case| summarise(case, servers, done, &outcomes)).collect();
+        results = Results { repeats: done, seconds: start.elapsed().as_secs(), measures, ..results };
+        save(&results)?;
     }
-    let measures = cases.iter().flat_map(|case| summarise(case, servers, repeats, &outcomes)).collect();
-    Ok(Results { machine: machine::describe(cores, servers), repeats, seconds: start.elapsed().as_secs(), measures })
+    Ok(results)
 }
 
 fn summarise(case: &Case, servers: &[Server], repeats: usize, outcomes: &Outcomes) -> Vec<Measured> {
