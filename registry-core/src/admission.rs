@@ -171,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn adm_6_as_many_as_the_limit_are_remembered() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 3);
+        let ticket = admission.begin(now);
+        for value in ["a", "b", "c"] {
+            admission.revoked(&id(value), now);
+        }
+        assert_eq!((admission.remembered(), admission.redeem(ticket, [&id("untouched")], now)), (3, Ok(())));
+    }
+
+    #[test]
     fn adm_6_the_same_identity_revoked_over_and_over_stays_within_the_bound() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 3);

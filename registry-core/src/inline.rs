@@ -327,3 +327,6 @@ impl<T> Drop for Turn<'_, T> {
         }
     }
 }
+
+#[cfg(all(test, registry_loom))]
+mod loom_tests;

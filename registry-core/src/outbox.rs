@@ -406,3 +406,6 @@ impl fmt::Debug for Outbox {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, registry_loom))]
+mod loom_tests;

@@ -626,3 +626,6 @@ impl<T: Send + Sync + 'static> Drop for Drained<T> {
         }
     }
 }
+
+#[cfg(all(test, registry_loom))]
+mod loom_tests;

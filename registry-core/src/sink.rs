@@ -163,3 +163,6 @@ impl<T: 'static> Seat for Foreign<T> {
         }
     }
 }
+
+#[cfg(all(test, registry_loom))]
+mod loom_tests;

@@ -1,20 +1,29 @@
 //! The one door to locks, atomics and threads, so that a model checker can stand behind it.
 //!
-//! Nothing else in the crate names `std::sync::Mutex`, `std::sync::atomic` or `std::thread`. `Arc` stays std's: no
-//! decision of ours hangs on a reference count.
+//! Nothing else in the crate names `std::sync::Mutex`, `std::sync::atomic` or `std::thread`. With `--cfg registry_loom`
+//! every schedule of a few threads is tried on the kernels, with `--cfg registry_shuttle` random ones on the whole
+//! registry. `Arc` and `OnceLock` stay std's: no decision of ours hangs on a reference count, and an encoder is set once.
 
-pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-pub(crate) use std::thread::ThreadId;
+#[cfg(registry_loom)]
+use loom as checker;
+#[cfg(registry_shuttle)]
+use shuttle as checker;
+#[cfg(not(any(registry_loom, registry_shuttle)))]
+use std as checker;
 
-pub(crate) use std::sync::MutexGuard;
+pub(crate) use checker::sync::MutexGuard;
+pub(crate) use checker::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+pub(crate) use checker::thread::ThreadId;
+pub(crate) use checker::thread_local;
+use std::sync::TryLockError;
 
 /// A mutex without poisoning: no foreign code ever runs under one of ours, so a panic cannot leave half a change behind.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self(checker::sync::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -24,13 +33,16 @@ impl<T> Mutex<T> {
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
 
 /// Names the running thread.
 pub(crate) fn current_thread() -> ThreadId {
-    std::thread::current().id()
+    checker::thread::current().id()
 }
+
+#[cfg(all(test, registry_loom))]
+pub(crate) mod model;

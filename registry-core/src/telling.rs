@@ -5,6 +5,7 @@
 //! sinks which evict each other go round a loop and not down the stack (RE-8).
 
 use crate::sink::Seat;
+use crate::sync::thread_local;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ struct Frame {
 }
 
 thread_local! {
-    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+    static FRAMES: RefCell<Vec<Frame>> = RefCell::default();
 }
 
 /// Tells all of them, or leaves them to an outer call of the same registry when `depth` levels are running already.

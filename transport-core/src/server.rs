@@ -5,14 +5,14 @@ use crate::cut::{Cut, Cutter, STREAM, Streams};
 use crate::socket::{Io, Socket, Sockets};
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use registry_core::SubscriberRegistry;
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -20,13 +20,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
@@ -42,6 +43,8 @@ const REFUSAL: Duration = Duration::from_secs(1);
 
 /// What hyper may hold for one HTTP/1 connection on top of the outbox, and the longest request head (QUE-3).
 const BUFFER_BYTES: usize = 64 * 1024;
+/// What an HTTP/2 connection begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How often an HTTP/2 connection is asked whether it is alive, and how long the answer may take.
 const HTTP2_PING: Duration = Duration::from_secs(20);
 
@@ -208,7 +211,9 @@ pub struct Drained {
 /// What the connections of one server share.
 struct Shared {
     app: Router,
-    http: Builder<Streams>,
+    /// Whether the socket's bytes are HTTP's.
+    plain: bool,
+    http: Http,
     cutter: Arc<Cutter>,
     options: ServerOptions,
     counts: Arc<Counts>,
@@ -265,7 +270,7 @@ impl Server {
         registry: &SubscriberRegistry<T>,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
-        self.run_over(app, registry, shutdown, |io| ready(Ok(io))).await
+        self.serve(app, registry, shutdown, |io| ready(Ok(io)), true).await
     }
 
     /// As [`run`](Self::run), with something between the socket and HTTP: a TLS handshake. `wrap` has as long as a request
@@ -283,13 +288,30 @@ impl Server {
         W: Fn(Io) -> F,
         F: Future<Output = io::Result<S>> + Send + 'static,
     {
+        self.serve(app, registry, shutdown, wrap, false).await
+    }
+
+    async fn serve<T, S, W, F>(
+        self,
+        app: Router,
+        registry: &SubscriberRegistry<T>,
+        shutdown: impl Future<Output = ()>,
+        wrap: W,
+        plain: bool,
+    ) -> Drained
+    where
+        T: Send + Sync + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        W: Fn(Io) -> F,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
         let Self { listener, options, metrics } = self;
         let ServerMetrics { sockets, counts } = metrics;
         let cutter =
             Cutter { deadline: options.close_deadline, runtime: Handle::current(), resets: counts.resets.clone() };
-        let http = http(options.head_timeout);
-        let shared = Arc::new(Shared { app, http, cutter: Arc::new(cutter), options, counts });
-        let graceful = GracefulShutdown::new();
+        let http = Http::new(options.head_timeout);
+        let shared = Arc::new(Shared { app, plain, http, cutter: Arc::new(cutter), options, counts });
+        let (end, ending) = watch::channel(());
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -314,13 +336,14 @@ impl Server {
             let socket = sockets.open(tcp);
             socket.tune(shared.options.user_timeout);
             let wrapped = wrap(Io(socket.clone()));
-            tokio::spawn(connect(wrapped, socket, peer, shared.clone(), graceful.watcher()));
+            tokio::spawn(connect(wrapped, socket, peer, shared.clone(), ending.clone()));
         }
         drop(listener);
         let told = registry.begin_shutdown();
         let deadline = shared.options.drain_deadline;
-        drop(shared);
-        let ended = async { tokio::join!(graceful.shutdown(), registry.drained(), sockets.all_gone()) };
+        drop((shared, ending));
+        end.send_replace(());
+        let ended = async { tokio::join!(end.closed(), registry.drained(), sockets.all_gone()) };
         let reset = match timeout(deadline, ended).await {
             Ok(_) => 0,
             Err(_elapsed) => sockets.reset_all(),
@@ -338,11 +361,61 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn http(head_timeout: Duration) -> Builder<Streams> {
-    let mut http = Builder::new(Streams);
-    http.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES);
-    http.http2().timer(TokioTimer::new()).keep_alive_interval(HTTP2_PING).keep_alive_timeout(HTTP2_PING);
-    http
+/// What speaks HTTP: version 1, and whichever of the two hyper finds.
+struct Http {
+    http1: http1::Builder,
+    either: Builder<Streams>,
+}
+
+impl Http {
+    fn new(head_timeout: Duration) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES);
+        let mut either = Builder::new(Streams);
+        either.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES);
+        either.http2().timer(TokioTimer::new()).keep_alive_interval(HTTP2_PING).keep_alive_timeout(HTTP2_PING);
+        Self { http1, either }
+    }
+
+    /// Serves a connection whose first bytes are known, or not. The future tells whether a head came too slowly.
+    ///
+    /// Where they cannot begin HTTP/2, hyper need not find out, which would cost 8 KiB for as long as the connection lives:
+    /// the bytes it looked at make its read buffer grow.
+    fn serve<S, H, F>(&self, first: &[u8], io: S, service: H, ending: watch::Receiver<()>) -> Serving
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Response, Infallible>> + Send + 'static,
+    {
+        let (io, service) = (TokioIo::new(io), service_fn(service));
+        if PREFACE.starts_with(first) {
+            let connection = self.either.serve_connection_with_upgrades(io, service).into_owned();
+            let served = wind_down(connection, ending, |connection| connection.graceful_shutdown());
+            let slow = |error: &hyper::Error| error.is_timeout();
+            Box::pin(served.map(move |served| served.is_err_and(|error| error.downcast_ref().is_some_and(slow))))
+        } else {
+            let connection = self.http1.serve_connection(io, service).with_upgrades();
+            let served = wind_down(connection, ending, |connection| connection.graceful_shutdown());
+            Box::pin(served.map(|served| served.is_err_and(|error| error.is_timeout())))
+        }
+    }
+}
+
+/// A connection being served; true when it ended because a head came too slowly.
+type Serving = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Serves a connection, and has it finish what it is at when the server ends. Holds `ending` until it is over.
+async fn wind_down<C: Future>(
+    connection: C,
+    mut ending: watch::Receiver<()>,
+    finish: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return served,
+        _ = ending.changed() => finish(connection.as_mut()),
+    }
+    connection.await
 }
 
 /// Serves one connection to its end.
@@ -351,45 +424,49 @@ async fn connect<S>(
     socket: Arc<Socket>,
     peer: SocketAddr,
     shared: Arc<Shared>,
-    watcher: Watcher,
+    ending: watch::Receiver<()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let head_timeout = shared.options.head_timeout;
     let counts = shared.counts.clone();
-    let Ok(Ok(io)) = timeout(head_timeout, wrapped).await else { return };
+    let slow_head = || {
+        counts.slow_heads.fetch_add(1, Ordering::Relaxed);
+    };
+    let mut first = [0; PREFACE.len()];
+    let begun = async {
+        let peeked = if shared.plain { socket.peek(&mut first).await? } else { 0 };
+        Ok::<_, io::Error>((wrapped.await?, peeked))
+    };
+    let (io, peeked) = match timeout(head_timeout, begun).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(_gone)) => return,
+        Err(_elapsed) => return slow_head(),
+    };
     let mut connection = {
         let (socket, service) = (Arc::downgrade(&socket), shared.clone());
-        let service = service_fn(move |request| {
-            let socket = socket.upgrade();
-            let shared = service.clone();
-            async move { Ok::<_, Infallible>(answer(request, socket, peer, shared).await) }
-        });
-        let connection = shared.http.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
-        Box::pin(watcher.watch(connection))
+        // Boxed, because hyper keeps the room of a request's future for as long as the connection lives.
+        let service = move |request| answer(request, socket.upgrade(), peer, service.clone()).map(Ok).boxed();
+        shared.http.serve(&first[..peeked], io, service, ending)
     };
     drop(shared);
     // Before it knows the protocol, hyper waits for the first bytes without a limit.
-    let served = match timeout(head_timeout, &mut connection).await {
-        Ok(served) => served,
-        Err(_elapsed) if !socket.has_asked() => {
-            counts.slow_heads.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
+    let too_slow = match timeout(head_timeout, &mut connection).await {
+        Ok(too_slow) => too_slow,
+        Err(_elapsed) if !socket.has_asked() => return slow_head(),
         Err(_elapsed) => {
             drop(socket);
             connection.await
         }
     };
-    let slow = |error: &hyper::Error| error.is_timeout();
-    if served.is_err_and(|error| error.downcast_ref::<hyper::Error>().is_some_and(slow)) {
-        counts.slow_heads.fetch_add(1, Ordering::Relaxed);
+    if too_slow {
+        slow_head();
     }
 }
 
 /// Answers one request: the application does, knowing the peer and how its stream can be cut.
 async fn answer(
-    mut request: axum::http::Request<Incoming>,
+    mut request: Request<Incoming>,
     socket: Option<Arc<Socket>>,
     peer: SocketAddr,
     shared: Arc<Shared>,

@@ -112,6 +112,11 @@ impl Socket {
         let _gone = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
     }
 
+    /// Waits for the first bytes, and leaves them where they are.
+    pub(crate) async fn peek(&self, first: &mut [u8]) -> io::Result<usize> {
+        self.tcp.peek(first).await
+    }
+
     /// Waits until the peer has ended its side, throwing away what it still sends.
     pub(crate) async fn peer_ended(&self) {
         let mut scrap = [0; 1024];

@@ -18,3 +18,4 @@ mod queue;
 mod reentry;
 mod revocation;
 mod threads;
+mod vocabulary;

@@ -1,0 +1,206 @@
+//! Small programs on the whole registry: tickets, drains and revocations against each other.
+
+use super::*;
+use crate::clock::{Clock, SystemClock};
+use crate::message::Json;
+use crate::outbox::Taken;
+use crate::sink::SendOutcome;
+use crate::sync::model::{every_schedule, spawn, wait};
+use std::sync::atomic::AtomicUsize as Count;
+use std::time::Instant;
+
+static DOTS: WireFormat = WireFormat::new("dots", |_, _, out| out.extend_from_slice(b"."));
+
+/// Time stands still, so that every run of a schedule is the same.
+struct Still(Instant);
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        self.0
+    }
+}
+
+fn registry() -> SubscriberRegistry<u64> {
+    let registry = SubscriberRegistry::with_options(RegistryOptions::new().with_clock(Still(SystemClock.now())));
+    registry.encode_with(Json);
+    registry
+}
+
+fn holding(ids: &[&str]) -> Registration {
+    Registration::new().groups(ids.iter().map(|id| Identity::unkinded(*id)))
+}
+
+fn ada() -> Identity {
+    Identity::unkinded("ada")
+}
+
+/// Counts its closes. Outside of the facade: read when all threads are done.
+#[derive(Default)]
+struct Probe(Count);
+
+impl Probe {
+    fn closes(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Sink<u64> for Probe {
+    fn send(&self, _: &Arc<Message<u64>>) -> SendOutcome {
+        SendOutcome::Accepted
+    }
+
+    fn close(&self, _: CloseReason) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn take(outbox: &mut Outbox) -> Poll<Taken> {
+    outbox.poll_take(&mut Context::from_waker(Waker::noop()), 1)
+}
+
+#[test]
+fn adm_1_an_admission_that_meets_a_revocation_is_refused_or_ended_and_counted() {
+    every_schedule(|| {
+        let registry = registry();
+        let probe = Arc::new(Probe::default());
+        let ticket = registry.begin();
+        let revoker = {
+            let registry = registry.clone();
+            spawn(move || registry.close_by_identity(&ada()))
+        };
+        let admitted = ticket.admit(probe.clone(), holding(&["ada"]));
+        let counted = revoker.join().unwrap();
+        match &admitted {
+            Ok(_) => assert_eq!((counted, probe.closes()), (1, 1), "ADM-1: admitted with a dead credential"),
+            Err(error) => {
+                assert_eq!((error, counted, probe.closes()), (&AdmitError::Revoked, 0, 0), "ADM-1, ADM-2");
+            }
+        }
+        assert!(registry.is_empty(), "CNT-2");
+        assert_eq!(registry.stats().remembered_revocations, 0, "ADM-6");
+    });
+}
+
+#[test]
+fn clo_5_drn_1_a_revocation_that_meets_a_shutdown_discards_and_is_counted_once() {
+    every_schedule(|| {
+        let registry = registry();
+        let mut outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        registry.broadcast("c", 1).unwrap();
+        let revoker = {
+            let registry = registry.clone();
+            spawn(move || registry.close_by_identity(&ada()))
+        };
+        let ended = registry.begin_shutdown();
+        let counted = revoker.join().unwrap();
+        assert_eq!(ended + counted, 1, "CNT-1");
+        assert_eq!(take(&mut outbox), Poll::Ready(Taken::Closed(CloseReason::Revoked)), "CLO-5");
+        drop(outbox);
+        let stats = registry.stats();
+        assert_eq!((stats.subscribers, stats.draining), (0, 0), "DRN-1");
+    });
+}
+
+#[test]
+fn drn_1_drained_is_woken_when_the_last_owner_lets_go() {
+    every_schedule(|| {
+        let registry = registry();
+        let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let mut drained = Box::pin(registry.drained());
+        let owner = spawn(move || drop(outbox));
+        let stopper = {
+            let registry = registry.clone();
+            spawn(move || registry.begin_shutdown())
+        };
+        wait(|cx| drained.as_mut().poll(cx));
+        owner.join().unwrap();
+        stopper.join().unwrap();
+    });
+}
+
+#[test]
+fn rev_2_two_revocations_of_one_subscriber_count_once_and_neither_returns_before_the_gate_is_shut() {
+    every_schedule(|| {
+        let registry = registry();
+        let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada", "eve"])).unwrap();
+        let outbox = Arc::new(outbox);
+        let revoke = |identity: &'static str| {
+            let (registry, outbox) = (registry.clone(), outbox.clone());
+            spawn(move || {
+                let counted = registry.close_by_identity(&Identity::unkinded(identity));
+                assert!(outbox.has_ended(), "REV-1: open after a revocation returned");
+                counted
+            })
+        };
+        let revokers = [revoke("ada"), revoke("eve")];
+        let counted: usize = revokers.into_iter().map(|revoker| revoker.join().unwrap()).sum();
+        assert_eq!(counted, 1, "CNT-1");
+    });
+}
+
+#[test]
+fn rev_2_nothing_of_a_broadcast_is_in_the_outbox_after_a_revocation_returned() {
+    every_schedule(|| {
+        let registry = registry();
+        let mut outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let publisher = {
+            let registry = registry.clone();
+            spawn(move || registry.broadcast("c", 1).unwrap())
+        };
+        assert_eq!(registry.close_by_identity(&ada()), 1);
+        assert_eq!(take(&mut outbox), Poll::Ready(Taken::Closed(CloseReason::Revoked)), "REV-3");
+        publisher.join().unwrap();
+        assert_eq!(take(&mut outbox), Poll::Ready(Taken::Closed(CloseReason::Revoked)), "REV-2");
+    });
+}
+
+#[test]
+fn con_2_an_owner_that_drops_its_outbox_while_it_is_revoked_is_ended_once() {
+    every_schedule(|| {
+        let registry = registry();
+        let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let owner = spawn(move || drop(outbox));
+        let counted = registry.close_by_identity(&ada());
+        owner.join().unwrap();
+        let stats = registry.stats();
+        let ended = |reason| stats.ended.get(&reason).copied().unwrap_or(0);
+        assert_eq!(ended(CloseReason::Revoked), counted as u64, "CNT-1");
+        assert_eq!(ended(CloseReason::Revoked) + ended(CloseReason::Unsubscribed), 1, "CON-2");
+        assert_eq!(stats.subscribers, 0, "CNT-2");
+    });
+}
+
+#[test]
+fn rev_1_an_owner_that_asks_to_be_called_while_it_is_ended_is_called() {
+    every_schedule(|| {
+        let registry = registry();
+        let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let revoker = {
+            let registry = registry.clone();
+            spawn(move || registry.close_by_identity(&ada()))
+        };
+        let calls = Arc::new(Count::new(0));
+        let heard = calls.clone();
+        outbox.on_end(move |reason| {
+            heard.fetch_add(usize::from(reason == CloseReason::Revoked), Ordering::SeqCst);
+        });
+        assert_eq!(revoker.join().unwrap(), 1);
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "REV-1: the owner is told once");
+    });
+}
+
+#[test]
+fn sub_7_who_is_revoked_while_it_joins_leaves_nothing_in_its_lane() {
+    every_schedule(|| {
+        let registry = registry();
+        let revoker = {
+            let registry = registry.clone();
+            spawn(move || registry.close_by_identity(&ada()))
+        };
+        let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let counted = revoker.join().unwrap();
+        assert_eq!(outbox.has_ended(), counted == 1, "REV-1");
+        drop(outbox);
+        assert_eq!(registry.inner.outboxes.members(), 0, "SUB-7: the lane's book still holds it");
+    });
+}

@@ -1,0 +1,51 @@
+//! What the loom tests share: they try every schedule of a few threads, up to a bound on preemptions.
+//!
+//! What a test asserts, it asserts outside of sinks and wakers: the crate contains their panics, failed assertions too.
+
+use crate::channel::Channel;
+use crate::message::{Message, MessageId};
+use crate::report::Tally;
+use bytes::Bytes;
+use loom::sync::Notify;
+pub(crate) use loom::thread::spawn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Two preemptions find every bug that was planted, three take seconds. `LOOM_MAX_PREEMPTIONS` sets another bound.
+const PREEMPTIONS: usize = 3;
+
+/// Runs a scenario under every schedule.
+pub(crate) fn every_schedule(scenario: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.or(Some(PREEMPTIONS));
+    // A scenario has a few hundred steps; beyond this one it runs in circles.
+    model.max_branches = 5_000;
+    model.check(scenario);
+}
+
+struct Parked(Notify);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// Polls until there is an answer. A wake-up that never comes is a deadlock, which loom reports.
+pub(crate) fn wait<R>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>) -> R {
+    let parked = Arc::new(Parked(Notify::new()));
+    let waker = Waker::from(parked.clone());
+    loop {
+        match poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => parked.0.wait(),
+        }
+    }
+}
+
+/// The broadcast with this sequence number, whose frame is one byte long.
+pub(crate) fn message(seq: u64) -> Arc<Message<u64>> {
+    let body = Some(Bytes::from_static(b"."));
+    let id = MessageId::new(0, seq);
+    Arc::new(Message { id, channel: Channel::from("c"), data: seq, body, tally: Tally::default() })
+}

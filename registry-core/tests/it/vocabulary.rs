@@ -1,0 +1,73 @@
+//! What the registry's words look like to a person, and what they hide.
+
+use registry_core::{
+    AdmitError, Channel, ChannelFilter, CloseReason, Identity, ManualClock, OutboxOptions, Overflow, RegistryOptions,
+    ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
+};
+use std::error::Error;
+use std::num::NonZeroUsize;
+
+#[test]
+fn rev_6_an_identity_has_a_kind_or_none_and_hides_its_value() {
+    let (ada, plain) = (Identity::new("account", "ada"), Identity::unkinded("ada"));
+    assert_eq!((ada.kind(), ada.value()), (Some("account"), "ada"));
+    assert_eq!((plain.kind(), plain.value()), (None, "ada"));
+    assert_eq!(format!("{ada:?} {plain:?}"), "Identity(account, 3 bytes) Identity(-, 3 bytes)");
+}
+
+#[test]
+fn clo_5_every_reason_has_a_name_of_its_own() {
+    let names: Vec<String> = CloseReason::ALL.iter().map(ToString::to_string).collect();
+    let expected =
+        ["revoked", "expired", "heartbeat", "evicted", "lagged", "failed", "protocol", "shutdown", "unsubscribed"];
+    assert_eq!(names, expected);
+    let drains: Vec<CloseReason> = CloseReason::ALL.into_iter().filter(|reason| !reason.discards()).collect();
+    assert_eq!(drains, [CloseReason::Shutdown]);
+}
+
+#[test]
+fn del_8_an_error_says_what_to_do_and_keeps_its_cause() {
+    let registry = SubscriberRegistry::<u8>::new();
+    registry.encode_with(|_: &u8| Err("no words for it".into()));
+    let error = registry.broadcast("c", 7).unwrap_err();
+    assert_eq!((error.data, error.to_string().as_str()), (7, "the payload cannot be encoded: no words for it"));
+    assert_eq!(Error::source(&error).unwrap().to_string(), "no words for it");
+    assert_eq!(format!("{error:?}"), "BroadcastError { source: \"no words for it\", .. }");
+}
+
+#[test]
+fn adm_2_a_refusal_says_what_to_do() {
+    for (error, words, retryable) in [
+        (AdmitError::Revoked, "check the credential again", true),
+        (AdmitError::Expired, "draw a new one", true),
+        (AdmitError::Forgotten, "too many revocations", true),
+        (SubscribeError::ShuttingDown.into(), "shutting down", false),
+        (SubscribeError::ScopeFull.into(), "end one of its subscribers first", false),
+        (SubscribeError::NoEncoding.into(), "encode_with", false),
+    ] {
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.is_retryable(), retryable, "{error}");
+    }
+}
+
+#[test]
+fn what_is_shown_of_things_names_them() {
+    static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+    let registry = SubscriberRegistry::<u8>::new();
+    registry.encode_with(registry_core::Json);
+    let outbox = registry.open_outbox(&RAW, OutboxOptions::new(), registry_core::Registration::new()).unwrap();
+    registry.broadcast("c", 7).unwrap();
+    assert_eq!(format!("{:?}", Channel::from("c")), "\"c\"");
+    assert_eq!(Channel::from("c").to_string(), "c");
+    assert_eq!(format!("{:?}", ChannelFilter::only(["c"])), "Only({\"c\"})");
+    assert_eq!(format!("{RAW:?}"), "WireFormat(\"raw\")");
+    assert_eq!(format!("{registry:?}"), "SubscriberRegistry { len: 1, .. }");
+    assert_eq!(format!("{outbox:?}"), "Outbox { id: SubscriptionId(1), messages: 1, bytes: 1, ended: None, .. }");
+    assert_eq!(outbox.subscription().id().to_string(), "1");
+    assert_eq!(format!("{:?}", outbox.subscription()), "Subscription { id: SubscriptionId(1), .. }");
+    assert!(format!("{:?}", registry.begin()).starts_with("Ticket { number: 1"));
+    assert!(format!("{:?}", ManualClock::new()).starts_with("ManualClock("));
+    let options = format!("{:?}", RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN)));
+    assert!(options.contains("limit: 1") && options.contains("10s") && options.contains("4096"), "{options}");
+    assert!(format!("{:?}", OutboxOptions::new().with_overflow(Overflow::DropOldest)).contains("DropOldest"));
+}
