@@ -27,7 +27,7 @@ Opens event streams on a server, publishes to them, and prints one line of JSON 
   --revoked TEXT    what a connection receives at its end [revoked]
   --pid P           the server: its CPU time and memory are read, its children's too
   --max-secs S      publish no more after so many seconds [20]
-  --stall-secs S    give up when nothing has happened for so long [3]
+  --stall-secs S    give up when nothing has happened for so long [5]
   --idle-ms T       rest before the memory is read [500]
 ";
 
@@ -87,7 +87,7 @@ impl Args {
             revoked: "revoked".into(),
             pid: None,
             max_secs: 20.0,
-            stall_secs: 3.0,
+            stall_secs: 5.0,
             idle_ms: 500,
         };
         let mut parser = lexopt::Parser::from_env();

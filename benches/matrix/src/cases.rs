@@ -146,12 +146,10 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
         ("ws-revoke", Wire::Ws, "", "WebSocket, closed loop"),
         ("sse-revoke-burst", Wire::Sse, "--mode burst --publishers 64", "SSE, burst"),
     ] {
-        let p99 = measure(
-            &format!("{title} to 1,000: p99 from a revocation's request to the stream's end"),
-            "ms",
-            Baseline::Nothing,
-            |report| report.revoked_p99 / 1e3,
-        );
+        let p99 =
+            measure(&format!("{title} to 1,000: revocation to farewell, p99"), "ms", Baseline::Nothing, |report| {
+                report.revoked_p99 / 1e3
+            });
         cases.push(Case { revoke, ..Case::new(name, wire, &format!("{load} {mode}"), vec![p99]) });
     }
     cases

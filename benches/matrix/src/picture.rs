@@ -14,6 +14,9 @@ const BAR: f64 = 22.0;
 const NAMES: f64 = 140.0;
 const FIGURES: f64 = 170.0;
 
+/// The longest bar, in bars of ours.
+const LONGEST: f64 = 6.0;
+
 const STYLE: &str = "<style>text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-weight:600}\
 .quiet{fill:#6e7781}.ours{fill:#0969da}.floor{fill:#8c959f}.other{fill:#c8d1da}.void{fill:#cf222e}\
 .range{stroke:#24292f;stroke-width:1.5}</style>";
@@ -44,6 +47,9 @@ pub(crate) fn draw(results: &Results) -> String {
 fn panel(measured: &Measured) -> String {
     let figures = measured.rows.iter().filter_map(|row| row.figure);
     let greatest = figures.map(|figure| figure.median).fold(f64::MIN_POSITIVE, f64::max);
+    // A bar that is far longer than ours is cut, or ours could not be seen.
+    let ours = measured.rows.iter().find(|row| row.server == DEMO).and_then(|row| row.figure);
+    let greatest = ours.map_or(greatest, |ours| greatest.min(ours.median * LONGEST));
     let better = if measured.more_is_better { "more is better" } else { "less is better" };
     let mut text = format!(
         "<text class=\"title\" y=\"12\">{}</text><text class=\"quiet\" y=\"28\">{}, {better}</text>",
@@ -74,14 +80,15 @@ fn bar(row: &Row, greatest: f64) -> String {
     let room = PANEL - NAMES - FIGURES;
     // A range that leaves the panel ends at its border: the table has its figures.
     let scale = |value: f64| (value.max(0.0) / greatest * room).min(room + 12.0);
-    let width = scale(figure.median).max(1.0);
+    let width = scale(figure.median).clamp(1.0, room);
+    let cut = if figure.median > greatest { "» " } else { "" };
     let (from, to) = (NAMES + scale(figure.min), NAMES + scale(figure.max));
     let ratio = row.ratio.map(|ratio| format!(" · {} ×", number(ratio.median))).unwrap_or_default();
     let _ = write!(
         text,
         "<rect class=\"{class}\" x=\"{NAMES}\" y=\"3\" width=\"{width:.1}\" height=\"{}\" rx=\"2\"/>\
          <line class=\"range\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"11\" y2=\"11\"/>\
-         <text x=\"{:.1}\" y=\"15\">{}{ratio}</text>",
+         <text x=\"{:.1}\" y=\"15\">{cut}{}{ratio}</text>",
         BAR - 6.0,
         (NAMES + width).max(to) + 6.0,
         number(figure.median)

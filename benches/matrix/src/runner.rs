@@ -73,7 +73,7 @@ fn summarise(case: &Case, servers: &[Server], repeats: usize, outcomes: &Outcome
     let of = |measure: &crate::cases::Measure| {
         let rows = servers.iter().filter(|server| case.takes(server)).map(|server| {
             let faults = (0..repeats).filter_map(|repeat| report(case.name, &server.name, repeat)?.err());
-            let void = faults.max().map(String::clone);
+            let void = faults.cloned().max();
             let figure = |case: &str, server: &str, repeat| Some((measure.read)(report(case, server, repeat)?.ok()?));
             let figures = (0..repeats).filter_map(|repeat| figure(case.name, &server.name, repeat));
             let ratios = (0..repeats).filter_map(|repeat| {
