@@ -45,7 +45,7 @@ fn bucket(value: u64) -> usize {
         return value as usize;
     }
     let power = value.ilog2() as usize;
-    ((power - 5) * STEPS) | (value >> (power - 6)) as usize % STEPS
+    (power - 5) * STEPS + (value >> (power - 6)) as usize % STEPS
 }
 
 /// The least value of a bucket.
