@@ -8,11 +8,15 @@ use axum::Router;
 use axum::http::request::Parts;
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 use std::collections::HashMap;
+use std::future::ready;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -145,10 +149,67 @@ impl Owned {
         Self { address, metrics, stop, ended }
     }
 
+    /// As [`start`](Self::start), and counts the writes to all sockets: each is one system call.
+    pub(crate) async fn start_counted<T: Send + Sync + 'static>(
+        app: Router,
+        registry: &SubscriberRegistry<T>,
+    ) -> (Self, Arc<AtomicUsize>) {
+        let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
+        let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
+        let (stop, stopped) = oneshot::channel();
+        let (registry, writes) = (registry.clone(), Arc::new(AtomicUsize::new(0)));
+        let counter = writes.clone();
+        let ended = tokio::spawn(async move {
+            let count = |io| ready(Ok(Counted { io, writes: counter.clone() }));
+            server.run_over(app, &registry, async { stopped.await.unwrap_or(()) }, count).await
+        });
+        (Self { address, metrics, stop, ended }, writes)
+    }
+
     /// Shuts the server down and waits until it has.
     pub(crate) async fn stop(self) -> Drained {
         self.stop.send(()).unwrap();
         soon("the end of the server", self.ended).await.unwrap()
+    }
+}
+
+/// A socket whose writes are counted.
+struct Counted<S> {
+    io: S,
+    writes: Arc<AtomicUsize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -7,6 +7,7 @@ use axum::routing::get;
 use registry_core::{OutboxOptions, SubscriberRegistry};
 use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use transport_core::{Live, LiveOptions, ServerOptions};
@@ -183,4 +184,28 @@ async fn limits_a_panic_in_a_handler_is_answered_and_counted() {
     assert_eq!(site.server.metrics.panics(), 1);
     let (head, _raw) = raw.ask("GET", "/hello", "").await;
     assert_eq!(head.status, 200, "the connection goes on");
+}
+
+#[tokio::test]
+async fn a_delivery_costs_one_write() {
+    const READERS: usize = 20;
+    const MESSAGES: usize = 20;
+    let registry = SubscriberRegistry::<Payload>::new();
+    let live = Live::new(registry.clone(), Tokens::of(&["ada"]));
+    let (server, writes) = Owned::start_counted(Router::new().route("/events", sse(&live)), &registry).await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let (_, mut raw) = Raw::get(server.address, "/events?token=ada").await;
+        raw.read_past(": ok\n\n").await;
+        readers.push(raw);
+    }
+    let before = writes.load(Ordering::SeqCst);
+    for number in 0..MESSAGES {
+        registry.broadcast("runs", RawValue::from_string(format!("\"m{number}.\"")).unwrap()).unwrap();
+        for raw in &mut readers {
+            raw.read_past(&format!("m{number}.")).await;
+        }
+    }
+    let spent = writes.load(Ordering::SeqCst) - before;
+    assert!(spent * 100 <= READERS * MESSAGES * 103, "{spent} writes for {} deliveries", READERS * MESSAGES);
 }

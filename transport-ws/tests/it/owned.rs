@@ -3,13 +3,25 @@
 use crate::wire::{Owned, Raw, Tokens, account, until};
 use axum::Router;
 use registry_core::{OutboxOptions, SubscriberRegistry};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use transport_core::{Live, LiveOptions, ServerOptions};
 use transport_ws::{WsOptions, ws_with};
 
 const DEADLINE: Duration = Duration::from_millis(50);
+
+/// A client that is soon stalled when it does not read.
+async fn open(address: SocketAddr, token: &str) -> Raw {
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let raw = Raw::connect_narrow(address).await;
+    let (head, raw) = raw.ask("GET", &format!("/ws?token={token}"), upgrade).await;
+    assert_eq!(head.status, 101);
+    raw
+}
 
 struct Site {
     registry: SubscriberRegistry<String>,
@@ -28,12 +40,7 @@ impl Site {
     }
 
     async fn open(&self, token: &str) -> Raw {
-        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-        let raw = Raw::connect_narrow(self.server.address).await;
-        let (head, raw) = raw.ask("GET", &format!("/ws?token={token}"), upgrade).await;
-        assert_eq!(head.status, 101);
-        raw
+        open(self.server.address, token).await
     }
 
     /// Sends more than the buffers between the registry and a stalled reader hold; see the SSE test of the same name.
@@ -84,4 +91,27 @@ async fn drn_3_the_server_tells_and_ends_whatever_its_clients_do() {
     let ended = ended.await.unwrap();
     assert_eq!((ended.told, ended.reset), (2, 1));
     stalled.read_to_reset().await;
+}
+
+#[tokio::test]
+async fn a_delivery_costs_one_write() {
+    const READERS: usize = 20;
+    const MESSAGES: usize = 20;
+    let registry = SubscriberRegistry::<String>::new();
+    let live = Live::new(registry.clone(), Tokens::of(&["ada"]));
+    let app = Router::new().route("/ws", ws_with(&live, WsOptions::new()));
+    let (server, writes) = Owned::start_counted(app, &registry).await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(open(server.address, "ada").await);
+    }
+    let before = writes.load(Ordering::SeqCst);
+    for number in 0..MESSAGES {
+        registry.broadcast("runs", format!("m{number}.")).unwrap();
+        for raw in &mut readers {
+            raw.read_past(&format!("m{number}.")).await;
+        }
+    }
+    let spent = writes.load(Ordering::SeqCst) - before;
+    assert!(spent * 100 <= READERS * MESSAGES * 103, "{spent} writes for {} deliveries", READERS * MESSAGES);
 }
