@@ -478,13 +478,13 @@ impl<T: Send + Sync + 'static> Inner<T> {
 }
 
 impl<T: Send + Sync + 'static> Release for Inner<T> {
-    fn release(&self, id: SubscriptionId, reason: CloseReason) -> bool {
+    fn release(&self, id: SubscriptionId, reason: CloseReason) {
         let ending = {
             let mut table = self.table.lock();
             let removed = if reason.discards() { table.take(id) } else { table.let_drain(id) };
             self.shut(removed, reason)
         };
-        self.finish(ending, REVOCATION_DEPTH) > 0
+        self.finish(ending, REVOCATION_DEPTH);
     }
 
     fn let_go(&self) {

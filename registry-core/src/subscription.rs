@@ -106,7 +106,7 @@ impl fmt::Display for SubscriptionId {
 /// What a guard asks of its registry, whatever the registry's payload is.
 pub(crate) trait Release: Send + Sync {
     /// Takes the subscriber out of the table and does what follows from its end.
-    fn release(&self, id: SubscriptionId, reason: CloseReason) -> bool;
+    fn release(&self, id: SubscriptionId, reason: CloseReason);
 
     /// An owner dropped its outbox.
     fn let_go(&self);
@@ -140,14 +140,13 @@ impl Subscription {
         self.end(CloseReason::Unsubscribed);
     }
 
-    /// Ends the subscriber for `reason`; true when this call ended it.
-    pub(crate) fn end(&self, reason: CloseReason) -> bool {
+    /// Ends the subscriber for `reason`, unless it has ended.
+    pub(crate) fn end(&self, reason: CloseReason) {
         match self.registry.upgrade() {
             Some(registry) => registry.release(self.id, reason),
             None => {
-                let ended = self.seat.end(reason);
+                self.seat.end(reason);
                 self.seat.tell();
-                ended
             }
         }
     }
