@@ -395,3 +395,37 @@ fn ord_2_a_broadcast_inside_a_delivery_arrives_after_the_outer_one_everywhere() 
     }
     assert_eq!(frames(&mut outbox), [1, 2, 3, 4]);
 }
+
+#[test]
+fn re_6_and_rev_1_revocations_one_after_the_other_inside_a_close_are_not_deep() {
+    const MANY: usize = 100;
+    let registry = Registry::new();
+    let probes: Vec<_> = (0..MANY).map(|_| Probe::new()).collect();
+    let (inner, seen) = (registry.clone(), probes.clone());
+    let first = Probe::closing(move |_| {
+        for (n, probe) in seen.iter().enumerate() {
+            assert_eq!(inner.close_by_identity(&id(&n.to_string())), 1);
+            assert_eq!(probe.closed(), [CloseReason::Revoked], "{n}");
+        }
+    });
+    let _guards: Vec<_> = probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
+    let _first = join(&registry, &first, group("first"));
+    assert_eq!(registry.close_by_identity(&id("first")), 1);
+    assert_eq!(first.closed(), [CloseReason::Revoked]);
+}
+
+#[test]
+fn iso_6_a_close_of_one_registry_does_not_hold_up_the_closes_of_another() {
+    let (one, other) = (Registry::new(), Registry::with_options(capped(1)));
+    let evicted = Probe::new();
+    let _evicted = join(&other, &evicted, scope("s"));
+    let (inner, seen) = (other.clone(), evicted.clone());
+    let closing = Probe::closing(move |_| {
+        let newer = join(&inner, &Probe::new(), scope("s"));
+        assert_eq!(seen.closed(), [CloseReason::Evicted], "no close of its registry is running");
+        drop(newer);
+    });
+    let _closing = join(&one, &closing, group("a"));
+    assert_eq!(one.close_by_identity(&id("a")), 1);
+    assert_eq!(closing.closed(), [CloseReason::Revoked]);
+}

@@ -1,8 +1,9 @@
 //! What the registry's words look like to a person, and what they hide.
 
+use crate::kit::{Probe, encoding, hears, join, open};
 use registry_core::{
-    AdmitError, Channel, ChannelFilter, CloseReason, Identity, ManualClock, OutboxOptions, Overflow, RegistryOptions,
-    ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
+    AdmitError, Channel, ChannelFilter, CloseReason, Identity, ManualClock, OutboxOptions, Overflow, Registration,
+    RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
 };
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -70,4 +71,24 @@ fn what_is_shown_of_things_names_them() {
     let options = format!("{:?}", RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN)));
     assert!(options.contains("limit: 1") && options.contains("10s") && options.contains("4096"), "{options}");
     assert!(format!("{:?}", OutboxOptions::new().with_overflow(Overflow::DropOldest)).contains("DropOldest"));
+}
+
+#[test]
+fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
+    let registry = encoding();
+    let named = open(&registry, hears(&["a", "b"]));
+    let unfiltered = open(&registry, Registration::new());
+    let sink = join(&registry, &Probe::new(), hears(&["a"]));
+    let read = || {
+        let stats = registry.stats();
+        let count = |of: &str| stats.formats.get(of).copied().unwrap_or_default();
+        let channels: Vec<_> = stats.channels.iter().map(|(name, count)| (name.clone(), *count)).collect();
+        (stats.subscribers, count("raw"), count("sink"), stats.unfiltered, channels)
+    };
+    assert_eq!(read(), (3, 2, 1, 1, vec![("a".into(), 2), ("b".into(), 1)]));
+    drop(unfiltered);
+    drop(named);
+    assert_eq!(read(), (1, 0, 1, 0, vec![("a".into(), 1)]));
+    drop(sink);
+    assert_eq!(read(), (0, 0, 0, 0, vec![]));
 }
