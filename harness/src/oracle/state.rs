@@ -350,9 +350,28 @@ impl<'s> Walk<'s> {
         // The send that failed has ended.
         let lane = self.lanes.get(&op).filter(|_| why != Why::Fail);
         let within = lane.map_or(0, |lane| self.own_sends(sub, *lane));
-        let sub = &mut self.subs[sub];
+        let index = sub;
+        let sub = &mut self.subs[index];
         sub.last_claim = Some(now);
         sub.claims.push(Claim { why, op, sure, open: true, within });
+        if why != Why::Evict {
+            self.may_make_room(index, op);
+        }
+    }
+
+    /// An end on another lane may come before an eviction in progress and make it needless.
+    fn may_make_room(&mut self, leaving: usize, op: OpId) {
+        let (registry, with) = (self.subs[leaving].registry, self.subs[leaving].with);
+        let Some(scope) = &with.scope else { return };
+        let lane = self.lanes.get(&op).copied();
+        for (index, sub) in self.subs.iter_mut().enumerate() {
+            if index == leaving || sub.registry != registry || sub.with.scope.as_ref() != Some(scope) {
+                continue;
+            }
+            for claim in sub.claims.iter_mut().filter(|claim| claim.open && claim.why == Why::Evict) {
+                claim.sure &= self.lanes.get(&claim.op).copied() == lane;
+            }
+        }
     }
 
     pub(crate) fn shares_sink(&self, sub: usize) -> bool {
