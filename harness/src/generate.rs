@@ -100,11 +100,6 @@ pub fn generate(seed: u64, diet: Diet, wanted: Diet) -> Script {
             [Spice::Free, Spice::InSend, Spice::InClose, Spice::Shutdown, Spice::FailingSend, Spice::FailingClose];
         chosen = others.into_iter().fold(chosen, Diet::without);
     }
-    // A sink does not know for which of its subscribers it is called; what depends on it could not be attributed.
-    if chosen.has(Spice::SharedSinks) {
-        chosen =
-            [Spice::FailingSend, Spice::InClose, Spice::Free, Spice::Gated].into_iter().fold(chosen, Diet::without);
-    }
     let script = Cook::new(dice, chosen).cook().numbered();
     debug_assert_eq!(script.check(), Ok(()));
     script

@@ -532,7 +532,9 @@ impl<'s> Walk<'s> {
             let surely = sub.claims.iter().any(|claim| claim.sure);
             for claim in sub.claims.iter_mut().filter(|claim| claim.op == op && claim.why != Why::Fail) {
                 claim.open = false;
-                if sub.gone.is_none() && (surely || sub.close.is_some()) {
+                // Of an eviction that may have been needless, what others are sure to end later says nothing.
+                let ended = if claim.why == Why::Evict { claim.sure } else { surely };
+                if sub.gone.is_none() && (ended || sub.close.is_some()) {
                     sub.gone = Some((now, claim.why));
                 }
             }

@@ -23,11 +23,14 @@ impl Walk<'_> {
             let forced = sub.claims.iter().filter(|claim| claim.why.forced() && !(silent && claim.why == Why::Fail));
             sub.close.is_none() && forced.clone().next().is_some()
         };
-        let chosen = subs
-            .iter()
-            .filter(owed)
-            .max_by_key(|sub| (self.subs[**sub].claims.iter().any(|claim| claim.sure), self.subs[**sub].gone.is_none()))
-            .copied();
+        let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
+        // The likeliest first: what it explains, it explains in one walk.
+        owing.sort_by_key(|sub| {
+            let sub = &self.subs[*sub];
+            std::cmp::Reverse((sub.claims.iter().any(|claim| claim.sure), sub.gone.is_none(), sub.called))
+        });
+        let guess = self.guesses.pick(owing.len());
+        let chosen = owing.get(guess).copied();
         let Some(sub) = chosen else {
             let (requirement, cause) = self.blame_close(sink, &subs, lane);
             self.breaks(requirement, cause)?;
@@ -36,7 +39,7 @@ impl Walk<'_> {
         self.keeps(&["CLO-2"]);
         if let Some(reason) = reason {
             let fits = self.subs[sub].claims.iter().any(|claim| claim.why.reason() == reason);
-            if !fits && !self.shares_sink(sub) {
+            if !fits {
                 let who = self.name(sub);
                 let due: Vec<&str> = self.subs[sub].claims.iter().map(|claim| claim.why.reason()).collect();
                 return self.breaks("CLO-5", format!("{who} was closed as {reason:?}, but was {}", due.join(" or ")));
@@ -44,13 +47,13 @@ impl Walk<'_> {
             self.keeps(&["CLO-5"]);
         }
         // The send from inside of which it was ended is still running.
-        let sends = self.own_sends(sink, lane);
+        let sends = self.own_sends(sub, lane);
         let own = self.subs[sub]
             .claims
             .iter()
             .filter(|claim| claim.why.forced())
             .all(|claim| (1..=sends).contains(&claim.within));
-        if own && !self.shares_sink(sub) {
+        if own {
             let who = self.name(sub);
             let requirement = if self.subs[sub].claimed(Why::Revoke) { "RE-5" } else { "CLO-4" };
             return self

@@ -62,8 +62,15 @@ impl Walk<'_> {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
                 continue;
             }
-            let eligible: Vec<usize> =
+            let mut eligible: Vec<usize> =
                 subs.iter().copied().filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok()).collect();
+            // What the sink does from inside the call depends on whose call it is; otherwise it may stay open.
+            if eligible.len() > 1 && self.rule(sink, Hook::Send, nth).is_some() {
+                eligible.retain(|sub| self.casts[cast].has_room(sink, *sub));
+                if !eligible.is_empty() {
+                    eligible = vec![eligible[self.guesses.pick(eligible.len())]];
+                }
+            }
             if !eligible.is_empty() && self.casts[cast].attribute(sink, eligible) {
                 return self.delivered(sink, cast, lane, self.throws(sink, Hook::Send, nth));
             }
@@ -228,13 +235,10 @@ impl Walk<'_> {
         if threw {
             self.failures.push(Failure { at: self.now, sink, hook: Hook::Send });
             if self.policies.send_failure != SendFailure::Keep {
-                let shared = self.shares_sink(sub);
                 let op = self.casts[cast].op;
-                for sub in self.by_sink.get(&sink).cloned().unwrap_or_default() {
-                    if !self.subs[sub].over() {
-                        // Whatever else was ending it: by policy, who fails is removed.
-                        self.claim(sub, Why::Fail, op, !shared);
-                    }
+                if !self.subs[sub].over() {
+                    // Whatever else was ending it: by policy, who fails is removed.
+                    self.claim(sub, Why::Fail, op, true);
                 }
             }
         }
@@ -305,23 +309,34 @@ impl super::state::Cast<'_> {
     /// Counts a send for one of `eligible`, moving others over if need be. False if all have had it.
     fn attribute(&mut self, sink: u32, eligible: Vec<usize>) -> bool {
         let mut visited = Vec::new();
-        let Some(taken) = self.make_room(sink, &eligible, &mut visited) else { return false };
+        let Some(taken) = Self::make_room(&mut self.deliveries, sink, &eligible, &mut visited) else { return false };
         self.deliveries.push(Delivery { sink, eligible, taken });
         true
     }
 
+    /// Whether a send could be counted for this one.
+    fn has_room(&self, sink: u32, sub: usize) -> bool {
+        let mut copy = self.deliveries.clone();
+        Self::make_room(&mut copy, sink, &[sub], &mut Vec::new()).is_some()
+    }
+
     /// Finds one of `eligible` that no delivery is counted for, along an augmenting path.
-    fn make_room(&mut self, sink: u32, eligible: &[usize], visited: &mut Vec<usize>) -> Option<usize> {
+    fn make_room(
+        deliveries: &mut [Delivery],
+        sink: u32,
+        eligible: &[usize],
+        visited: &mut Vec<usize>,
+    ) -> Option<usize> {
         for sub in eligible {
             if visited.contains(sub) {
                 continue;
             }
             visited.push(*sub);
-            let holder = self.deliveries.iter().position(|delivery| delivery.sink == sink && delivery.taken == *sub);
+            let holder = deliveries.iter().position(|delivery| delivery.sink == sink && delivery.taken == *sub);
             let Some(holder) = holder else { return Some(*sub) };
-            let others = self.deliveries[holder].eligible.clone();
-            if let Some(moved) = self.make_room(sink, &others, visited) {
-                self.deliveries[holder].taken = moved;
+            let others = deliveries[holder].eligible.clone();
+            if let Some(moved) = Self::make_room(deliveries, sink, &others, visited) {
+                deliveries[holder].taken = moved;
                 return Some(*sub);
             }
         }

@@ -11,11 +11,16 @@
 //!
 //! Invariants of the walk: events are looked at once, in order; nothing is decided from the future, except that
 //! obligations fall due when nothing is in progress any more.
+//!
+//! A sink does not say for which of its subscribers it is called. Where that matters (a close that several may be owed, a
+//! send that calls back or fails) the walk guesses, and is repeated with other guesses until one explains the
+//! whole trace: a trace is rejected only if no attribution makes it legal.
 
 mod blame;
 mod calls;
 mod close;
 mod deliver;
+mod guess;
 mod state;
 
 use std::collections::BTreeSet;
@@ -28,6 +33,7 @@ use crate::{
     trace::{Event, Trace},
 };
 
+use guess::Guesses;
 pub(crate) use state::Walk;
 
 /// Why a trace is rejected.
@@ -90,14 +96,40 @@ impl Verdict {
 /// ```
 #[must_use]
 pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
-    let mut walk = Walk::new(script, *policies);
+    let mut guesses = Guesses::default();
+    let mut best: Option<(Verdict, usize)> = None;
+    for _ in 0..WALKS {
+        let (verdict, made) = walk(script, trace, policies, guesses);
+        if verdict.clean() || verdict.nonsense.is_some() {
+            return verdict;
+        }
+        let reached = verdict.violation.as_ref().map_or(usize::MAX, |violation| violation.at);
+        let better = |(best, far): &(Verdict, usize)| (reached, best.notes.len()) > (*far, verdict.notes.len());
+        if best.as_ref().is_none_or(better) {
+            best = Some((verdict, reached));
+        }
+        let Some(other) = made.next() else { return best.map(|(verdict, _)| verdict).unwrap_or_default() };
+        guesses = other;
+    }
+    // Guesses that were not tried might explain it.
+    Verdict::default()
+}
+
+/// So many attributions are tried. Random scripts need a few dozen at most.
+const WALKS: u32 = 4_096;
+
+fn walk(script: &Script, trace: &Trace, policies: &Policies, guesses: Guesses) -> (Verdict, Guesses) {
+    let mut walk = Walk::new(script, *policies, guesses);
+    let mut stop = None;
     for (at, event) in trace.iter().enumerate() {
-        if let Err(stop) = walk.event(at, event) {
-            return walk.finish(stop);
+        if let Err(why) = walk.event(at, event) {
+            stop = Some(why);
+            break;
         }
     }
-    let stop = walk.end(trace.len());
-    walk.finish(stop.err().unwrap_or(Stop::End))
+    let stop = stop.or_else(|| walk.end(trace.len()).err()).unwrap_or(Stop::End);
+    let guesses = std::mem::take(&mut walk.guesses);
+    (walk.finish(stop), guesses)
 }
 
 /// Why a walk ends.

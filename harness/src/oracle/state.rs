@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Step, Stop, Violation};
+use super::{Step, Stop, Violation, guess::Guesses};
 use crate::{
     catalogue,
     protocol::{EmptyChannels, Policies},
@@ -94,7 +94,7 @@ impl Sub<'_> {
 }
 
 /// A send, as seen by a broadcast.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) sink: u32,
     /// The subscribers that it may have been made for.
@@ -197,6 +197,7 @@ pub(crate) struct Failure {
 pub(crate) struct Walk<'s> {
     pub(crate) script: &'s Script,
     pub(crate) policies: Policies,
+    pub(crate) guesses: Guesses,
     pub(crate) now: usize,
     pub(crate) ops: HashMap<OpId, &'s Op>,
     pub(crate) open: HashMap<OpId, u32>,
@@ -237,7 +238,7 @@ pub(crate) struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    pub(crate) fn new(script: &'s Script, policies: Policies) -> Self {
+    pub(crate) fn new(script: &'s Script, policies: Policies, guesses: Guesses) -> Self {
         let mut ops = HashMap::new();
         script.visit(&mut |op| {
             ops.insert(op.id, op);
@@ -245,6 +246,7 @@ impl<'s> Walk<'s> {
         Self {
             script,
             policies,
+            guesses,
             now: 0,
             ops,
             open: HashMap::new(),
@@ -306,15 +308,15 @@ impl<'s> Walk<'s> {
         stack.iter().rev().copied().find(|frame| !matches!(frame, Frame::Call(_)))
     }
 
-    fn rule(&self, sink: u32, hook: Hook, nth: u32) -> Option<&'s Rule> {
+    pub(crate) fn rule(&self, sink: u32, hook: Hook, nth: u32) -> Option<&'s Rule> {
         let sink = self.script.sinks.get(sink as usize)?;
         sink.rules.iter().find(|rule| rule.on == hook && rule.nth == nth)
     }
 
-    /// How many sends of this sink the lane is inside of.
-    pub(crate) fn own_sends(&self, sink: u32, lane: u32) -> usize {
+    /// How many sends to this subscriber the lane is inside of.
+    pub(crate) fn own_sends(&self, sub: usize, lane: u32) -> usize {
         let stack = self.stacks.get(&lane).into_iter().flatten();
-        stack.filter(|frame| matches!(frame, Frame::Send { sink: of, .. } if *of == sink)).count()
+        stack.filter(|frame| matches!(frame, Frame::Send { sub: of, .. } if *of == sub)).count()
     }
 
     /// The broadcasts that this lane is delivering.
@@ -347,10 +349,29 @@ impl<'s> Walk<'s> {
         let now = self.now;
         // The send that failed has ended.
         let lane = self.lanes.get(&op).filter(|_| why != Why::Fail);
-        let within = lane.map_or(0, |lane| self.own_sends(self.subs[sub].sink, *lane));
-        let sub = &mut self.subs[sub];
+        let within = lane.map_or(0, |lane| self.own_sends(sub, *lane));
+        let index = sub;
+        let sub = &mut self.subs[index];
         sub.last_claim = Some(now);
         sub.claims.push(Claim { why, op, sure, open: true, within });
+        if why != Why::Evict {
+            self.may_make_room(index, op);
+        }
+    }
+
+    /// An end on another lane may come before an eviction in progress and make it needless.
+    fn may_make_room(&mut self, leaving: usize, op: OpId) {
+        let (registry, with) = (self.subs[leaving].registry, self.subs[leaving].with);
+        let Some(scope) = &with.scope else { return };
+        let lane = self.lanes.get(&op).copied();
+        for (index, sub) in self.subs.iter_mut().enumerate() {
+            if index == leaving || sub.registry != registry || sub.with.scope.as_ref() != Some(scope) {
+                continue;
+            }
+            for claim in sub.claims.iter_mut().filter(|claim| claim.open && claim.why == Why::Evict) {
+                claim.sure &= self.lanes.get(&claim.op).copied() == lane;
+            }
+        }
     }
 
     pub(crate) fn shares_sink(&self, sub: usize) -> bool {

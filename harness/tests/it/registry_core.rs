@@ -4,6 +4,9 @@ use harness::{
     campaign::{InProcess, Plan, campaign, never_exercised},
     core,
     kit::registry::Rig,
+    oracle,
+    script::{Act, Hook, Op, Registration, Rule, Script, SinkScript},
+    subject::{Limits, execute},
 };
 
 harness::registry_suite!(kit, Rig::new(core::hello(), core::factory()));
@@ -27,4 +30,21 @@ fn random_scripts_agree_with_the_oracle() {
     assert!(found.is_empty(), "{}", found.join("\n\n"));
     assert_eq!(format!("{:?}", outcome.faults), "[]");
     assert_eq!(format!("{:?}", never_exercised(&core::hello(), &outcome)), "{}");
+}
+
+/// For whom a shared sink is closed shows only later.
+#[test]
+fn a_close_of_a_shared_sink_may_be_for_any_of_its_subscribers() {
+    let op = |act| Op::new(0, act);
+    let sub = |sub, sink| op(Act::Sub { sub, sink, with: Registration::all().scope("s") });
+    let cast = |data: &str| op(Act::Cast { channel: "a".into(), data: data.into() });
+    let mut script = Script::new(vec![sub(0, 0), sub(1, 0), cast("after")]);
+    script.cap = Some(1);
+    let ops = vec![cast("inside"), sub(2, 1), sub(3, 0)];
+    let rule = Rule { on: Hook::Close, nth: 1, ops, then: Default::default() };
+    script.sinks.push(SinkScript { rules: vec![rule] });
+    let script = script.numbered();
+    let trace = execute(&script, &core::factory(), Limits::default());
+    let verdict = oracle::judge(&script, &trace, &core::hello().policies);
+    assert!(verdict.clean(), "{verdict:?}\n{trace:#?}");
 }
