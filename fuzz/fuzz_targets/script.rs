@@ -22,8 +22,7 @@ static FACTORY: LazyLock<Factory> = LazyLock::new(core::factory);
 #[derive(Debug, Arbitrary)]
 struct Program {
     cap: Option<u8>,
-    /// Whether a sink may be subscribed more than once; then none fails and no scope is capped, since it could not be said
-    /// for whom a sink failed, or which of its subscribers was evicted.
+    /// Whether a sink may be subscribed more than once.
     shared: bool,
     steps: Vec<Call>,
     reactions: Vec<Reaction>,
@@ -146,7 +145,7 @@ fn script(program: &Program) -> Script {
     let mut names = Names { shared: program.shared, ..Names::default() };
     let steps = program.steps.iter().take(MOST_STEPS).map(|call| names.op(call)).collect();
     let mut script = Script::new(steps);
-    script.cap = program.cap.filter(|_| !program.shared).map(|cap| 1 + u32::from(cap % 4));
+    script.cap = program.cap.map(|cap| 1 + u32::from(cap % 4));
     let mut taken = BTreeSet::new();
     for reaction in program.reactions.iter().take(MOST_REACTIONS) {
         let sink = usize::from(reaction.sink % 16);
@@ -157,8 +156,8 @@ fn script(program: &Program) -> Script {
         let on = if reaction.closing { Hook::Close } else { Hook::Send };
         let ops = reaction.calls.iter().take(MOST_CALLS).map(|call| names.op(call)).collect();
         let then = match reaction.ending % 4 {
-            0 if !program.shared => Ending::Throw,
-            1 if !program.shared => Ending::Fail,
+            0 => Ending::Throw,
+            1 => Ending::Fail,
             _ => Ending::Ok,
         };
         script.sinks.resize_with(script.sinks.len().max(sink + 1), SinkScript::default);
