@@ -588,6 +588,11 @@ fn caps() -> Vec<Case> {
         )
         .cap(2)
         .on_send(1, vec![sub(5, s())]),
+        case(
+            "an empty scope is a scope",
+            vec![sub(0, a().scope("")), sub(1, a().scope("")), cast("a", "m1"), settle(), revoke("")],
+        )
+        .cap(1),
     ]
 }
 
