@@ -3,7 +3,7 @@
 //! Subscribers connect with a [`ChannelFilter`] and any number of [identities](Identity).
 //! [`broadcast`](SubscriberRegistry::broadcast) reaches exactly the matching ones;
 //! [`close_by_identity`](SubscriberRegistry::close_by_identity) ends every subscriber that holds an identity and says how
-//! many, for the moment a permission is revoked. After it returned nothing more is sent to them, nothing queued is flushed,
+//! many, for the moment a permission is revoked. After it returned no send begins on them, nothing queued is flushed,
 //! and a connection that was still logging in is refused ([`Ticket`]).
 //!
 //! A subscriber is either a foreign [`Sink`], or an [`Outbox`]: a bounded queue of encoded frames whose owner writes them
