@@ -6,5 +6,6 @@ mod catalogue;
 mod cli;
 mod gallery;
 mod kits;
+mod model;
 mod registry_core;
 mod schema;
