@@ -7,9 +7,9 @@
 
 use crate::close::CloseReason;
 use crate::contain::{contain, discard};
+use crate::gate::Gate;
 use crate::lane::{Book, Key, Numbers, Op};
 use crate::message::{Message, WireFormat};
-use crate::outbox;
 use crate::sink::{Foreign, Seat, SendOutcome};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
@@ -25,25 +25,18 @@ pub(crate) struct Ended {
     pub(crate) reason: CloseReason,
 }
 
-/// An outbox and the format its frames have.
-#[derive(Clone)]
-pub(crate) struct OutboxSeat {
-    pub(crate) shared: Arc<outbox::Shared>,
-    pub(crate) format: &'static WireFormat,
-}
-
 /// The lane of outboxes.
 pub(crate) struct OutboxLane<T> {
-    log: Mutex<Vec<Op<T, OutboxSeat>>>,
+    log: Mutex<Vec<Op<T, Arc<Gate>>>>,
     drain: Mutex<Drain<T>>,
     dropped: AtomicU64,
 }
 
 /// What only the draining thread touches.
 struct Drain<T> {
-    book: Book<OutboxSeat>,
+    book: Book<Arc<Gate>>,
     /// The emptied log of the last drain, to be filled again.
-    spare: Vec<Op<T, OutboxSeat>>,
+    spare: Vec<Op<T, Arc<Gate>>>,
 }
 
 impl<T> OutboxLane<T> {
@@ -53,7 +46,7 @@ impl<T> OutboxLane<T> {
     }
 
     /// Appends an entry. The caller holds the registry's lock, which is what gives the log its order.
-    pub(crate) fn append(&self, op: Op<T, OutboxSeat>) {
+    pub(crate) fn append(&self, op: Op<T, Arc<Gate>>) {
         self.log.lock().push(op);
     }
 
@@ -85,24 +78,18 @@ impl<T> OutboxLane<T> {
                     Op::Leave(key) => drain.book.leave(key),
                     Op::Cast(channel, message) => {
                         let mut frames = Frames::default();
-                        drain.book.for_each_hearing(channel, |key, seat| {
-                            let (outcome, displaced, waker) = match frames.of(seat.format, &message) {
-                                Some(frame) => seat.shared.push(frame, &message.channel),
-                                None if seat.shared.end(CloseReason::Failed) => (SendOutcome::Failed, 0, None),
-                                None => (SendOutcome::Closed, 0, None),
+                        drain.book.for_each_hearing(channel, |key, gate| {
+                            let offered = match frames.of(gate.format, &message) {
+                                Some(frame) => gate.push(frame, &message.channel),
+                                None => gate.fail(),
                             };
-                            message.tally.count(outcome);
-                            if displaced > 0 {
-                                self.dropped.fetch_add(displaced, Ordering::Relaxed);
+                            message.tally.count(offered.outcome);
+                            if offered.dropped > 0 {
+                                self.dropped.fetch_add(offered.dropped, Ordering::Relaxed);
                             }
-                            let reason = match outcome {
-                                SendOutcome::Lagged => Some(CloseReason::Lagged),
-                                SendOutcome::Failed => Some(CloseReason::Failed),
-                                SendOutcome::Accepted | SendOutcome::Dropped | SendOutcome::Closed => None,
-                            };
-                            let end = |reason| Ended { key, seat: seat.shared.clone(), reason };
-                            over.extend(reason.map(end));
-                            wakers.extend(waker);
+                            let end = |reason| Ended { key, seat: gate.clone(), reason };
+                            over.extend(offered.ended.map(end));
+                            wakers.extend(offered.waker);
                         });
                         spent.push(message);
                     }

@@ -3,11 +3,11 @@
 use super::*;
 use crate::sync::model::{every_schedule, spawn, wait};
 
-fn outbox() -> Arc<Shared> {
-    Arc::new(Shared::new(OutboxOptions::new()))
+fn outbox() -> Arc<Gate> {
+    Arc::new(Gate::new(&DOTS, OutboxOptions::new()))
 }
 
-fn push(outbox: &Shared, frame: &'static [u8]) -> bool {
+fn push(outbox: &Gate, frame: &'static [u8]) -> bool {
     let (outcome, _, waker) = outbox.push(&Bytes::from_static(frame), &Channel::from("c"));
     if let Some(waker) = waker {
         waker.wake();
@@ -15,14 +15,14 @@ fn push(outbox: &Shared, frame: &'static [u8]) -> bool {
     outcome == SendOutcome::Accepted
 }
 
-fn close(outbox: &Shared, reason: CloseReason) -> bool {
+fn close(outbox: &Gate, reason: CloseReason) -> bool {
     let first = outbox.end(reason);
     outbox.tell();
     first
 }
 
 /// Takes until the end. Returns what came, and the reason.
-fn take_all(outbox: &Shared) -> (Vec<Bytes>, CloseReason) {
+fn take_all(outbox: &Gate) -> (Vec<Bytes>, CloseReason) {
     let mut taken = Vec::new();
     loop {
         match wait(|cx| outbox.poll_take(cx, 1)) {
@@ -32,7 +32,7 @@ fn take_all(outbox: &Shared) -> (Vec<Bytes>, CloseReason) {
     }
 }
 
-fn is_shut_and_empty(outbox: &Shared) -> bool {
+fn is_shut_and_empty(outbox: &Gate) -> bool {
     let queue = outbox.queue.lock();
     queue.ended.is_some() && queue.frames.is_empty() && queue.bytes == 0
 }
