@@ -21,7 +21,7 @@ pub use cut::Path;
 pub use handover::Handover;
 pub use live::{Admitted, Live, LiveOptions};
 pub use origin::Origins;
-pub use owned::OwnedSocket;
+pub use owned::{OwnedSocket, reclaim};
 pub use pending::Pending;
 pub use refusal::Refusal;
 pub use server::{Drained, Server, ServerMetrics, ServerOptions};

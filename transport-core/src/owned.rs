@@ -1,7 +1,11 @@
 //! A socket without an HTTP server around it.
 
-use crate::socket::Socket;
+use crate::socket::{Io, Socket};
+use bytes::Bytes;
 use futures_util::FutureExt;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -106,6 +110,24 @@ impl OwnedSocket {
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.0.shutdown_write()
     }
+}
+
+/// Takes the socket out of an upgraded connection, with what the peer sent after its request and was read already.
+///
+/// # Errors
+/// The connection itself when it is none of [`Server`](crate::Server)'s, or there is more than a socket under it, such as
+/// TLS.
+pub fn reclaim(upgraded: Upgraded) -> Result<(OwnedSocket, Bytes), Upgraded> {
+    let (io, read) = match upgraded.downcast::<TokioIo<Io>>() {
+        Ok(parts) => (parts.io, parts.read_buf),
+        Err(upgraded) => {
+            let parts = auto::upgrade::downcast::<TokioIo<Io>>(upgraded)?;
+            (parts.io, parts.read_buf)
+        }
+    };
+    // Copied, because hyper's whole buffer lives as long as a part of it.
+    let read = Bytes::copy_from_slice(&read);
+    Ok((OwnedSocket::take_over(io.into_inner().into_socket()), read))
 }
 
 #[cfg(test)]

@@ -5,3 +5,4 @@
 mod wire;
 
 mod handover;
+mod upgrade;
