@@ -7,8 +7,10 @@
 mod authorise;
 mod channels;
 mod cut;
+mod handover;
 mod live;
 mod origin;
+mod owned;
 mod pending;
 mod refusal;
 mod server;
@@ -16,8 +18,10 @@ mod socket;
 
 pub use authorise::{Authorise, Denied, Grant};
 pub use cut::Path;
+pub use handover::Handover;
 pub use live::{Admitted, Live, LiveOptions};
 pub use origin::Origins;
+pub use owned::{OwnedSocket, reclaim};
 pub use pending::Pending;
 pub use refusal::Refusal;
 pub use server::{Drained, Server, ServerMetrics, ServerOptions};

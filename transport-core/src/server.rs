@@ -335,7 +335,7 @@ impl Server {
             }
             let socket = sockets.open(tcp);
             socket.tune(shared.options.user_timeout);
-            let wrapped = wrap(Io(socket.clone()));
+            let wrapped = wrap(Io::new(socket.clone()));
             tokio::spawn(connect(wrapped, socket, peer, shared.clone(), ending.clone()));
         }
         drop(listener);
@@ -477,8 +477,10 @@ async fn answer(
     let cut = if request.version() == Version::HTTP_2 {
         STREAM.try_with(|stream| Cut::stream(stream.clone(), shared.cutter.clone())).ok()
     } else {
-        socket.as_ref().map(|socket| Cut::socket(socket, shared.cutter.clone()))
+        let plain = shared.plain && request.version() == Version::HTTP_11;
+        socket.as_ref().map(|socket| Cut::socket(socket, plain, shared.cutter.clone()))
     };
+    let plain = cut.as_ref().and_then(Cut::plain_socket);
     drop(socket);
     // HTTP/2 says in the address what HTTP/1 says in a header. Whoever compares hosts should need to know one place only.
     let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
@@ -490,13 +492,23 @@ async fn answer(
         request.extensions_mut().insert(cut);
     }
     let answered = AssertUnwindSafe(shared.app.clone().call(request)).catch_unwind().await;
-    answered.map_or_else(
+    let response = answered.map_or_else(
         |_panic| {
             shared.counts.panics.fetch_add(1, Ordering::Relaxed);
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed").into_response()
         },
         |Ok(response)| response,
-    )
+    );
+    if let Some(socket) = plain.and_then(|socket| socket.upgrade()) {
+        socket.proof().answers(closes(&response));
+    }
+    response
+}
+
+/// Whether hyper ends the connection after this response.
+fn closes(response: &Response) -> bool {
+    let connection = response.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    connection.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Tells a connection over the limit when to come back.

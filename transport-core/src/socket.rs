@@ -1,5 +1,6 @@
 //! A socket that two can hold: the HTTP server reads and writes it, and a revocation can reset it.
 
+use crate::handover::Proof;
 use slab::Slab;
 use socket2::SockRef;
 
@@ -20,6 +21,7 @@ pub(crate) struct Socket {
     tcp: TcpStream,
     /// Whether a whole request head came.
     asked: AtomicBool,
+    proof: Proof,
     key: usize,
     all: Arc<Sockets>,
 }
@@ -36,7 +38,8 @@ impl Sockets {
     pub(crate) fn open(self: &Arc<Self>, tcp: TcpStream) -> Arc<Socket> {
         let mut open = self.lock();
         let entry = open.vacant_entry();
-        let socket = Arc::new(Socket { tcp, asked: AtomicBool::new(false), key: entry.key(), all: self.clone() });
+        let asked = AtomicBool::new(false);
+        let socket = Arc::new(Socket { tcp, asked, proof: Proof::default(), key: entry.key(), all: self.clone() });
         entry.insert(Arc::downgrade(&socket));
         socket
     }
@@ -89,6 +92,14 @@ impl Socket {
         self.asked.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    pub(crate) fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
     /// Sets what every connection gets: no delay for small writes, and a bound on unacknowledged data.
     pub(crate) fn tune(&self, user_timeout: Duration) {
         // A connection without them works too, so a failure is none.
@@ -112,6 +123,11 @@ impl Socket {
         let _gone = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
     }
 
+    /// Ends the writing side.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(&self.tcp).shutdown(Shutdown::Write)
+    }
+
     /// Waits for the first bytes, and leaves them where they are.
     pub(crate) async fn peek(&self, first: &mut [u8]) -> io::Result<usize> {
         self.tcp.peek(first).await
@@ -133,15 +149,27 @@ impl Socket {
     /// Writes a short answer without waiting, and ends the writing side.
     pub(crate) fn answer(&self, bytes: &[u8]) {
         let _unheard = self.tcp.try_io(Interest::WRITABLE, || SockRef::from(&self.tcp).send(bytes));
-        let _gone = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
+        let _gone = self.shutdown_write();
     }
 }
 
 /// A connection that a [`Server`](crate::Server) accepted.
 #[derive(Debug)]
-pub struct Io(pub(crate) Arc<Socket>);
+pub struct Io {
+    socket: Arc<Socket>,
+    /// Whether a body took the socket out of it.
+    detached: bool,
+}
 
 impl Io {
+    pub(crate) fn new(socket: Arc<Socket>) -> Self {
+        Self { socket, detached: false }
+    }
+
+    pub(crate) fn into_socket(self) -> Arc<Socket> {
+        self.socket
+    }
+
     /// Repeats an operation until it would not block.
     fn poll_io<R>(
         &self,
@@ -149,9 +177,10 @@ impl Io {
         ready: impl Fn(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>,
         mut operation: impl FnMut(&TcpStream) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
+        let tcp = self.socket.tcp();
         loop {
-            ready!(ready(&self.0.tcp, cx))?;
-            match operation(&self.0.tcp) {
+            ready!(ready(tcp, cx))?;
+            match operation(tcp) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -161,6 +190,10 @@ impl Io {
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.detached {
+            // Not before the body has the socket: at the end of the stream the server may drop the body.
+            return self.socket.proof().poll_taken(cx).map(Ok);
+        }
         let read = ready!(self.poll_io(cx, TcpStream::poll_read_ready, |tcp| tcp.try_read(buf.initialize_unfilled())))?;
         buf.advance(read);
         Poll::Ready(Ok(()))
@@ -169,7 +202,12 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write(bytes))
+        if self.detached {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = ready!(self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write(bytes)))?;
+        self.socket.proof().wrote(&[io::IoSlice::new(bytes)], written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -177,40 +215,53 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write_vectored(slices))
+        if self.detached {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        let written = ready!(self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write_vectored(slices)))?;
+        self.socket.proof().wrote(slices, written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(proven) = self.socket.proof().flushed() {
+            self.detached = proven;
+            // Whether the body waits with a waker of its own or was not polled since: it has to go on.
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0.tcp).shutdown(Shutdown::Write))
+        if self.detached {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(self.socket.shutdown_write())
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    async fn pair() -> (Io, TcpStream) {
+    pub(crate) async fn pair() -> (Io, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let sockets = Arc::new(Sockets::default());
-        (Io(sockets.open(listener.accept().await.unwrap().0)), client)
+        (Io::new(sockets.open(listener.accept().await.unwrap().0)), client)
     }
 
     #[tokio::test]
     async fn rev_11_a_reset_drops_what_the_kernel_holds_and_frees_a_blocked_writer() {
         let (mut server, mut client) = pair().await;
-        let socket = server.0.clone();
+        let socket = server.socket.clone();
         let writer = tokio::spawn(async move {
             let chunk = [b'x'; 64 * 1024];
             let mut written = 0;
@@ -237,8 +288,8 @@ mod tests {
     async fn sse_5_the_kernel_gives_up_on_a_peer_that_acknowledges_nothing() {
         let (server, _client) = pair().await;
         let timeout = Duration::from_secs(30);
-        server.0.tune(timeout);
-        assert_eq!(SockRef::from(&server.0.tcp).tcp_user_timeout().unwrap(), Some(timeout));
-        assert!(server.0.tcp.nodelay().unwrap(), "a message does not wait for the next");
+        server.socket.tune(timeout);
+        assert_eq!(SockRef::from(&server.socket.tcp).tcp_user_timeout().unwrap(), Some(timeout));
+        assert!(server.socket.tcp.nodelay().unwrap(), "a message does not wait for the next");
     }
 }
