@@ -38,10 +38,11 @@ pub struct LaneOptions {
 }
 
 impl LaneOptions {
-    /// 16 MiB: some hundred milliseconds of a busy server, which a flusher that stands still so long must not exceed.
-    pub const DEFAULT_BYTES: NonZeroUsize = NonZeroUsize::new(16 << 20).expect("not zero");
+    /// 64 MiB: more than a burst between two turns of a flusher that has work, and what a server can spare when one has not
+    /// run for too long.
+    pub const DEFAULT_BYTES: NonZeroUsize = NonZeroUsize::new(64 << 20).expect("not zero");
 
-    /// Creates the default bound: 16 MiB.
+    /// Creates the default bound: 64 MiB.
     #[must_use]
     pub fn new() -> Self {
         Self { max_bytes: Self::DEFAULT_BYTES }

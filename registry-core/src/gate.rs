@@ -161,6 +161,7 @@ impl Gate {
         }
         let mut offered = Offered::only(SendOutcome::Accepted);
         queue.push(frame, channel, &self.options, &mut offered);
+        queue.slow = queue.wired && offered.ended.is_none();
         offered.waker = queue.waker.take();
         offered
     }
@@ -347,6 +348,11 @@ impl Gate {
     /// Tells whether the last write to the wire ended within a frame.
     pub(crate) fn is_mid_frame(&self) -> bool {
         self.queue.lock().mid_frame
+    }
+
+    /// Tells whether something waits for the wire to have room.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.queue.lock().slow
     }
 
     /// Bytes of the owner's own frames that wait.

@@ -251,6 +251,12 @@ impl Outbox {
         self.gate.say(frame, now);
     }
 
+    /// Tells whether something waits for the [wire](Self::attach) to have room.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.gate.is_slow()
+    }
+
     /// Returns how many bytes of the owner's own frames wait.
     #[must_use]
     pub fn unsaid(&self) -> usize {

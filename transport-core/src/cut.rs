@@ -78,6 +78,11 @@ impl Cut {
         }
     }
 
+    /// How long a peer may take to go.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.shared.deadline
+    }
+
     /// The socket that a response's body can take over.
     pub(crate) fn plain_socket(&self) -> Option<Weak<Socket>> {
         match &self.target {
@@ -104,10 +109,10 @@ impl Cut {
                 // From here on the socket is held to the deadline, unless the peer is done before: else the kernel would
                 // go on offering what it has to a peer that reads when it likes.
                 self.shared.runtime.spawn(async move {
-                    if timeout(shared.deadline, socket.peer_ended()).await.is_err() {
-                        shared.resets.fetch_add(1, Ordering::Relaxed);
+                    match timeout(shared.deadline, socket.peer_ended()).await {
+                        Ok(()) => socket.reset(),
+                        Err(_elapsed) => socket.cut(),
                     }
-                    socket.reset();
                 });
             }
             Target::Stream(stream) => {

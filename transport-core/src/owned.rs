@@ -41,19 +41,23 @@ impl OwnedSocket {
         self.0.tcp()
     }
 
+    /// The socket itself, as the one that is written to.
+    pub(crate) fn shared(&self) -> Arc<Socket> {
+        self.0.clone()
+    }
+
+    /// Waits until the peer has ended its side, throwing away what it still sends.
+    pub async fn peer_ended(&self) {
+        self.0.peer_ended().await;
+    }
+
     /// Writes what the socket takes, past the runtime: it does not learn that the socket is full. Who wants to wait for
     /// room must have [`try_write`](Self::try_write) fail first.
     ///
     /// # Errors
     /// `WouldBlock` when the socket is full, else those of the operating system.
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::net::{SendFlags, send};
-            Ok(send(self.tcp(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
-        }
-        #[cfg(not(target_os = "linux"))]
-        self.try_write(bytes)
+        self.0.try_send(bytes)
     }
 
     /// Writes what the socket takes. When it is full, the runtime knows, and
@@ -101,6 +105,11 @@ impl OwnedSocket {
     /// Resets the connection: what the kernel has not sent yet is dropped, and nothing more is sent.
     pub fn reset(&self) {
         self.0.reset();
+    }
+
+    /// Resets the connection of a peer that did not go by itself, which the server counts.
+    pub(crate) fn cut(&self) {
+        self.0.cut();
     }
 
     /// Ends the writing side: the peer reads what was written, and then the end.

@@ -1,0 +1,74 @@
+//! An event stream on a socket of ours.
+
+use crate::encode::{KEEP_ALIVE, farewell, last_chunks};
+use registry_core::{CloseReason, Outbox};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+use transport_core::{OwnedSocket, Wired};
+
+/// What the peer sends after its request is thrown away; only its end matters.
+const SCRAP_BYTES: usize = 512;
+
+/// The owner of one subscriber's outbox and socket. It writes when the socket was full, and comments when it is idle; what
+/// is broadcast meanwhile, a flusher writes.
+pub(crate) struct Stream {
+    wired: Wired,
+    period: Duration,
+    keep_alive: Pin<Box<Sleep>>,
+    expires: Option<Pin<Box<Sleep>>>,
+    /// When the first comment was written, which HTTP did.
+    began: Instant,
+}
+
+impl Stream {
+    pub(crate) fn new(outbox: Outbox, socket: OwnedSocket, period: Duration, expires: Option<Pin<Box<Sleep>>>) -> Self {
+        let wired = Wired::new(outbox, socket);
+        Self { wired, period, keep_alive: Box::pin(sleep(period)), expires, began: Instant::now() }
+    }
+
+    /// Serves the stream to its end.
+    pub(crate) async fn run(mut self, close_deadline: Duration) {
+        let Some(reason) = poll_fn(|cx| self.poll_end(cx)).await else { return };
+        let outbox = self.wired.outbox();
+        let farewell = farewell(reason, outbox.subscription().id().serial());
+        if reason != CloseReason::Unsubscribed {
+            self.wired.part(&last_chunks(farewell), close_deadline).await;
+        }
+    }
+
+    /// Waits for the subscriber's end, or its peer's (`None`).
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseReason>> {
+        if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
+            self.expires = None;
+            self.wired.outbox().end(CloseReason::Expired);
+        }
+        if self.poll_gone(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        while self.keep_alive.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let due = self.wired.wrote().unwrap_or(self.began) + self.period;
+            if now >= due && !self.wired.outbox().is_waiting() {
+                self.wired.say(&KEEP_ALIVE);
+            }
+            self.keep_alive.as_mut().reset(if now >= due { now + self.period } else { due });
+        }
+        self.wired.poll_flush(cx).map(Result::ok)
+    }
+
+    /// Waits for the peer to go (SSE-5).
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; SCRAP_BYTES];
+        loop {
+            let socket = self.wired.socket();
+            match std::task::ready!(socket.poll_read_ready(cx)).and_then(|()| socket.try_read(&mut scrap)) {
+                Ok(0) => return Poll::Ready(()),
+                Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Poll::Ready(()),
+                _ => {}
+            }
+        }
+    }
+}
