@@ -217,7 +217,17 @@ struct Counts {
     dropped: u64,
     tickets: usize,
     remembered_revocations: usize,
+    lanes: Lanes,
     connections: Connections,
+}
+
+/// The streams whose sockets are the library's, and what its flushers wrote to them.
+#[derive(Serialize)]
+struct Lanes {
+    subscribers: usize,
+    wired: usize,
+    writes: u64,
+    messages: u64,
 }
 
 /// [`ServerMetrics`].
@@ -250,6 +260,12 @@ async fn stats(State(app): State<App>) -> Json<Counts> {
         tickets: stats.tickets,
         remembered_revocations: stats.remembered_revocations,
         refused: app.live.refusals(),
+        lanes: Lanes {
+            subscribers: stats.in_lanes,
+            wired: stats.wired,
+            writes: stats.lane_writes,
+            messages: stats.lane_messages,
+        },
         connections: Connections {
             open: app.server.open(),
             accepted: app.server.accepted(),
