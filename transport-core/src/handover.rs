@@ -259,7 +259,7 @@ impl Armed {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -269,7 +269,7 @@ mod tests {
     const TAIL: &[u8] = b"abab";
 
     #[derive(Default)]
-    struct Woken(AtomicUsize);
+    pub(crate) struct Woken(pub(crate) AtomicUsize);
 
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {

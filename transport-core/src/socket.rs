@@ -278,6 +278,8 @@ impl AsyncWrite for Io {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Handover;
+    use crate::handover::tests::Woken;
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -322,5 +324,59 @@ pub(crate) mod tests {
         server.socket.tune(timeout);
         assert_eq!(SockRef::from(&server.socket.tcp).tcp_user_timeout().unwrap(), Some(timeout));
         assert!(server.socket.tcp.nodelay().unwrap(), "a message does not wait for the next");
+    }
+
+    #[tokio::test]
+    async fn rev_12_a_detached_connection_writes_nothing_ends_nothing_and_is_over_once_the_socket_is_taken() {
+        let (mut server, mut client) = pair().await;
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        server.socket.proof().answers(true);
+        let mut handover = Handover::new(Arc::downgrade(&server.socket));
+        handover.arm(b"tail");
+        assert_eq!(server.write(b"head, ta").await.unwrap(), 8);
+        assert_eq!(server.write_vectored(&[io::IoSlice::new(b"i"), io::IoSlice::new(b"l")]).await.unwrap(), 2);
+        client.write_all(b"for the new owner").await.unwrap();
+        assert!(Pin::new(&mut server).poll_flush(&mut cx).is_ready());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "who serves the body polls it again");
+        let mut scrap = [0; 8];
+        assert!(Pin::new(&mut server).poll_read(&mut cx, &mut ReadBuf::new(&mut scrap)).is_pending());
+        let socket = handover.poll_socket(&mut cx);
+        let Poll::Ready(Some(socket)) = socket else { panic!("{socket:?}") };
+        assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+        assert_eq!(server.read(&mut scrap).await.unwrap(), 0);
+        assert_eq!(server.write(b"lost").await.unwrap(), 4);
+        assert_eq!(server.write_vectored(&[io::IoSlice::new(b"al"), io::IoSlice::new(b"so")]).await.unwrap(), 4);
+        server.shutdown().await.unwrap();
+        drop((server, handover));
+        socket.try_send(b", and more").unwrap();
+        let mut read = [0; 17];
+        std::future::poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
+        assert_eq!(socket.try_read(&mut read).unwrap(), 17);
+        drop(socket);
+        let mut all = String::new();
+        client.read_to_string(&mut all).await.unwrap();
+        assert_eq!(all, "head, tail, and more");
+    }
+
+    #[tokio::test]
+    async fn sse_1_a_connection_that_is_not_detached_ends_as_ever() {
+        let (mut server, mut client) = pair().await;
+        server.socket.proof().answers(true);
+        let mut handover = Handover::new(Arc::downgrade(&server.socket));
+        handover.arm(b"tail");
+        server.write_all(b"head").await.unwrap();
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        assert!(Pin::new(&mut server).poll_flush(&mut Context::from_waker(&waker)).is_ready());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(matches!(handover.poll_socket(&mut Context::from_waker(&waker)), Poll::Ready(None)));
+        server.write_all(b", tail").await.unwrap();
+        server.shutdown().await.unwrap();
+        let mut all = String::new();
+        let end = client.read_to_string(&mut all);
+        tokio::time::timeout(Duration::from_secs(30), end).await.unwrap().unwrap();
+        assert_eq!(all, "head, tail");
     }
 }

@@ -8,7 +8,7 @@ use crate::WsOptions;
 use crate::frame::{Closing, PING};
 use crate::inbound::{Inbound, Rate};
 use bytes::Buf;
-use futures_util::{FutureExt, Stream};
+use futures_util::FutureExt;
 use registry_core::{CloseReason, Outbox, Taken};
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -17,9 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Error};
+use tokio_tungstenite::tungstenite::{self, Error, Message};
 use transport_core::{Admitted, Grant, Pending, TAKE_BYTES};
 
 /// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with the writer.
@@ -31,7 +29,7 @@ pub(crate) struct Connection<IO> {
     outbox: Outbox,
     grant: Arc<Grant>,
     options: WsOptions,
-    parser: WebSocketStream<Inbound<IO>>,
+    inbound: Inbound<ReadHalf<IO>>,
     writer: WriteHalf<IO>,
     pending: Pending,
     rate: Rate,
@@ -53,19 +51,13 @@ enum End {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
-    pub(crate) async fn new(io: IO, admitted: Admitted, options: WsOptions) -> Self {
+    pub(crate) fn new(io: IO, admitted: Admitted, options: WsOptions) -> Self {
         let (reader, writer) = split(io);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(options.read_buffer_bytes)
-            .write_buffer_size(0)
-            .max_message_size(Some(options.max_message_bytes))
-            .max_frame_size(Some(options.max_message_bytes));
-        let parser = WebSocketStream::from_raw_socket(Inbound::new(reader), Role::Server, Some(config)).await;
         let now = Instant::now();
         Self {
             outbox: admitted.outbox,
             grant: admitted.grant,
-            parser,
+            inbound: Inbound::new(reader),
             writer,
             pending: Pending::new(),
             rate: Rate::new(options.messages_per_second, options.burst, now),
@@ -82,7 +74,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
         let end = poll_fn(|cx| self.poll_end(cx)).await;
         match end {
             End::ByPeer => {
-                self.pending.push(self.parser.get_mut().take_replies());
+                self.pending.push(self.inbound.take_replies());
                 self.outbox.end(CloseReason::Unsubscribed);
             }
             End::Gone => self.outbox.end(CloseReason::Unsubscribed),
@@ -91,9 +83,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
             End::Closing(Closing::Reason(reason)) => self.outbox.end(reason),
             End::Closing(_) => self.outbox.end(CloseReason::Protocol),
         }
-        let Self { parser, writer, pending, options, outbox, .. } = self;
-        let reader = parser.into_inner().into_reader();
-        let farewell = say_farewell(end, pending, writer, reader);
+        let Self { inbound, writer, pending, options, outbox, .. } = self;
+        let farewell = say_farewell(end, pending, writer, inbound.into_reader());
         // The handshake is bounded; then both halves are dropped, and the socket with them (WS-4).
         let _elapsed = timeout(options.close_timeout, farewell).await;
         drop(outbox);
@@ -115,7 +106,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
                 return Poll::Ready(end);
             }
             if self.pending.is_empty() {
-                self.pending.push(self.parser.get_mut().take_replies());
+                self.pending.push(self.inbound.take_replies());
             }
             if self.pending.is_empty() {
                 match self.outbox.poll_take(cx, TAKE_BYTES) {
@@ -157,21 +148,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            if self.parser.get_ref().reply_bytes() > MAX_REPLY_BYTES {
+            if self.inbound.reply_bytes() > MAX_REPLY_BYTES {
                 return Poll::Pending; // until they go to the writer, after which we are polled again
             }
-            let read = Pin::new(&mut self.parser).poll_next(cx);
+            let read = self.inbound.poll_message(cx, &self.options);
             // Headers of tiny fragments count too: a message that never ends is cut (twice the payload is generous).
             let limit = self.options.max_message_bytes.saturating_mul(2).saturating_add(self.options.read_buffer_bytes);
             match read {
-                Poll::Pending if self.parser.get_ref().unfinished() > limit => {
+                Poll::Pending if self.inbound.unfinished() > limit => {
                     return Poll::Ready(End::Closing(Closing::TooBig));
                 }
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(End::ByPeer),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(broken(&error)),
-                Poll::Ready(Some(Ok(message))) => {
-                    self.parser.get_mut().finish();
+                Poll::Ready(Err(error)) => return Poll::Ready(broken(&error)),
+                Poll::Ready(Ok(message)) => {
                     if let Some(closing) = self.heard(message) {
                         return Poll::Ready(End::Closing(closing));
                     }
@@ -284,7 +273,7 @@ mod tests {
         let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable };
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (ours, mut peer) = duplex(512);
-        let connection = tokio::spawn(async move { Connection::new(ours, admitted, options).await.run().await });
+        let connection = tokio::spawn(async move { Connection::new(ours, admitted, options).run().await });
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         let mut sent = 0;
         while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
@@ -301,5 +290,28 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let used = allocation_counter::measure(|| runtime.block_on(flood(20_000)));
         assert!(used.bytes_max < 64 * 1024, "{} bytes at once", used.bytes_max);
+    }
+
+    #[test]
+    fn que_3_an_idle_connection_holds_no_read_buffer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let options = WsOptions::new().with_read_buffer_bytes(1 << 20);
+        let registry = SubscriberRegistry::<String>::new();
+        registry.encode_with(registry_core::Json);
+        let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
+        let grant = Arc::new(Grant::new(ChannelFilter::All));
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable };
+        let (ours, mut peer) = duplex(512);
+        let used = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                tokio::spawn(Connection::new(ours, admitted, options).run());
+                let mut pong = [0; 5];
+                peer.write_all(&[0x89, 0x83, 0, 0, 0, 0, b'h', b'e', b'y']).await.unwrap();
+                peer.read_exact(&mut pong).await.unwrap();
+                assert_eq!(&pong, b"\x8a\x03hey");
+            });
+        });
+        assert!(used.bytes_max >= 1 << 20, "a buffer to read the ping");
+        assert!(used.bytes_current < 4096, "{} bytes are still held", used.bytes_current);
     }
 }

@@ -10,5 +10,5 @@ pub async fn serve<IO>(io: IO, admitted: Admitted, options: WsOptions)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    Connection::new(io, admitted, options).await.run().await;
+    Connection::new(io, admitted, options).run().await;
 }

@@ -40,6 +40,7 @@ mod frame;
 pub mod fuzzing;
 mod inbound;
 mod options;
+mod parser;
 
 pub use frame::WS;
 pub use inbound::OnText;
@@ -97,7 +98,7 @@ async fn serve<T: Send + Sync + 'static>(
     tokio::spawn(async move {
         // When the peer goes away before the upgrade, dropping the subscriber unsubscribes it.
         if let Ok(upgraded) = upgrade.await {
-            Connection::new(TokioIo::new(upgraded), admitted, options).await.run().await;
+            Connection::new(TokioIo::new(upgraded), admitted, options).run().await;
         }
     });
     Ok(response.map(|()| axum::body::Body::empty()))
