@@ -177,7 +177,7 @@ impl Outbox {
     /// is full. What it took before and has not written, it should throw away then.
     ///
     /// It shares its waker with [`poll_take`](Self::poll_take): the later of the two calls is woken.
-    pub fn poll_discarded(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+    pub fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.gate.poll_discarded(cx)
     }
 

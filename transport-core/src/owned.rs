@@ -8,8 +8,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 
@@ -118,6 +120,18 @@ impl OwnedSocket {
     /// Those of the operating system: the connection has gone.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.0.shutdown_write()
+    }
+}
+
+impl AsyncRead for OwnedSocket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_read(buf.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|read| buf.advance(read))),
+            }
+        }
     }
 }
 

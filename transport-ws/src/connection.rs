@@ -1,43 +1,67 @@
-//! The owner of one WebSocket connection: the one task that writes its socket.
+//! The owner of one WebSocket connection.
 //!
-//! Invariants: every byte to the peer goes through `pending`, in whole frames; before each write the outbox is asked whether
-//! the subscriber has ended, and a discarding end throws `pending` away; the parser is not polled while replies to the
-//! peer pile up, so that a peer which sends and does not read stops being read.
+//! Invariants: every byte to the peer goes through [`Outgoing`], in whole frames; the parser is not polled while replies
+//! to the peer pile up, so that a peer which sends and does not read stops being read.
 
 use crate::WsOptions;
 use crate::frame::{Closing, PING};
 use crate::inbound::{Inbound, Rate};
-use bytes::Buf;
+use crate::outgoing::{Outgoing, Piped};
+use bytes::Bytes;
 use futures_util::FutureExt;
-use registry_core::{CloseReason, Outbox, Taken};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use registry_core::CloseReason;
 use std::future::poll_fn;
+use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Error, Message};
-use transport_core::{Admitted, Grant, Pending, TAKE_BYTES};
+use transport_core::{Admitted, Grant, Wired, reclaim};
 
 /// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with the writer.
 const MAX_REPLY_BYTES: usize = 8 * 1024;
 
 type Handling = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + Send>>> + Send>>;
 
-pub(crate) struct Connection<IO> {
-    outbox: Outbox,
+pub(crate) struct Connection<O, R> {
+    outgoing: O,
+    inbound: Inbound<R>,
     grant: Arc<Grant>,
-    options: WsOptions,
-    inbound: Inbound<ReadHalf<IO>>,
-    writer: WriteHalf<IO>,
-    pending: Pending,
+    options: Arc<WsOptions>,
     rate: Rate,
     handling: Option<Handling>,
     /// The next ping, or the moment at which the last one has gone unanswered for too long.
     heartbeat: Pin<Box<Sleep>>,
     awaiting_pong: bool,
     expires: Option<Pin<Box<Sleep>>>,
+}
+
+/// Serves an upgraded connection to its end, in a task of its own: on its socket, if that is ours.
+pub(crate) fn serve(upgraded: Upgraded, admitted: Admitted, options: Arc<WsOptions>) {
+    match reclaim(upgraded) {
+        Ok((socket, read)) => {
+            let reader = Cursor::new(read).chain(socket.clone());
+            let connection = |outbox| (Wired::new(outbox, socket), reader);
+            tokio::spawn(Connection::new(admitted, options, connection).run());
+        }
+        Err(upgraded) => {
+            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).run());
+        }
+    }
+}
+
+/// A connection over a stream.
+pub(crate) fn piped<IO>(io: IO, admitted: Admitted, options: Arc<WsOptions>) -> Connection<impl Outgoing, impl Incoming>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (reader, writer) = split(io);
+    Connection::new(admitted, options, |outbox| (Piped::new(outbox, writer), reader))
 }
 
 /// How a connection's life ended.
@@ -50,16 +74,19 @@ enum End {
     Closing(Closing),
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
-    pub(crate) fn new(io: IO, admitted: Admitted, options: WsOptions) -> Self {
-        let (reader, writer) = split(io);
+/// What a connection reads from.
+pub(crate) trait Incoming: AsyncRead + Unpin + Send + 'static {}
+
+impl<R: AsyncRead + Unpin + Send + 'static> Incoming for R {}
+
+impl<O: Outgoing, R: Incoming> Connection<O, R> {
+    fn new(admitted: Admitted, options: Arc<WsOptions>, ends: impl FnOnce(registry_core::Outbox) -> (O, R)) -> Self {
         let now = Instant::now();
+        let (outgoing, reader) = ends(admitted.outbox);
         Self {
-            outbox: admitted.outbox,
-            grant: admitted.grant,
+            outgoing,
             inbound: Inbound::new(reader),
-            writer,
-            pending: Pending::new(),
+            grant: admitted.grant,
             rate: Rate::new(options.messages_per_second, options.burst, now),
             handling: None,
             heartbeat: Box::pin(sleep_until(now + options.ping_period)),
@@ -72,53 +99,55 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
     /// Serves the connection to its end.
     pub(crate) async fn run(mut self) {
         let end = poll_fn(|cx| self.poll_end(cx)).await;
-        match end {
+        let Self { mut inbound, outgoing, options, .. } = self;
+        let outbox = outgoing.outbox();
+        let farewell = match end {
+            End::Gone => return,
             End::ByPeer => {
-                self.pending.push(self.inbound.take_replies());
-                self.outbox.end(CloseReason::Unsubscribed);
+                outbox.end(CloseReason::Unsubscribed);
+                inbound.take_replies()
             }
-            End::Gone => self.outbox.end(CloseReason::Unsubscribed),
-            // It counts as draining until its farewell is written, so that a shutdown waits for that.
-            End::Closing(Closing::Reason(CloseReason::Shutdown)) => {}
-            End::Closing(Closing::Reason(reason)) => self.outbox.end(reason),
-            End::Closing(_) => self.outbox.end(CloseReason::Protocol),
-        }
-        let Self { inbound, writer, pending, options, outbox, .. } = self;
-        let farewell = say_farewell(end, pending, writer, inbound.into_reader());
-        // The handshake is bounded; then both halves are dropped, and the socket with them (WS-4).
-        let _elapsed = timeout(options.close_timeout, farewell).await;
-        drop(outbox);
+            End::Closing(closing) => {
+                match closing {
+                    // It counts as draining until its farewell is written, so that a shutdown waits for that.
+                    Closing::Reason(CloseReason::Shutdown) => {}
+                    Closing::Reason(reason) => outbox.end(reason),
+                    _ => outbox.end(CloseReason::Protocol),
+                }
+                closing.frame().unwrap_or_default()
+            }
+        };
+        let mut reader = inbound.into_reader();
+        let peer_ended = async {
+            let mut rest = [0; 512];
+            while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+        };
+        outgoing.part(farewell, matches!(end, End::ByPeer), peer_ended, options.close_timeout).await;
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
             self.expires = None;
-            self.outbox.end(CloseReason::Expired);
+            self.outgoing.outbox().end(CloseReason::Expired);
         }
         if let Poll::Ready(end) = self.poll_heartbeat(cx) {
             return Poll::Ready(end);
         }
         loop {
-            if let Poll::Ready(reason) = self.outbox.poll_discarded(cx) {
+            if let Poll::Ready(reason) = self.outgoing.outbox().poll_discarded(cx) {
                 return Poll::Ready(End::Closing(Closing::Reason(reason)));
             }
             if let Poll::Ready(end) = self.poll_inbound(cx) {
                 return Poll::Ready(end);
             }
-            if self.pending.is_empty() {
-                self.pending.push(self.inbound.take_replies());
-            }
-            if self.pending.is_empty() {
-                match self.outbox.poll_take(cx, TAKE_BYTES) {
-                    Poll::Ready(Taken::Frames(batch)) => batch.frames.into_iter().for_each(|f| self.pending.push(f)),
-                    Poll::Ready(Taken::Closed(reason)) => return Poll::Ready(End::Closing(Closing::Reason(reason))),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            match poll_write(Pin::new(&mut self.writer), cx, &mut self.pending) {
-                Poll::Ready(true) => {}
-                Poll::Ready(false) => return Poll::Ready(End::Gone),
-                // The end wakes us also while the socket is full: it was asked for at the top of the loop.
+            let replies = if self.outgoing.has_room() { self.inbound.take_replies() } else { Bytes::new() };
+            let replied = !replies.is_empty();
+            self.outgoing.say(replies);
+            match self.outgoing.poll_flush(cx) {
+                Poll::Ready(Ok(reason)) => return Poll::Ready(End::Closing(Closing::Reason(reason))),
+                Poll::Ready(Err(_gone)) => return Poll::Ready(End::Gone),
+                // The peer is read again when its replies are on their way: it may not have been for their number.
+                Poll::Pending if replied || (self.inbound.reply_bytes() > 0 && self.outgoing.has_room()) => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -129,7 +158,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
             if self.awaiting_pong {
                 return Poll::Ready(End::Closing(Closing::Reason(CloseReason::Heartbeat)));
             }
-            self.pending.push(PING);
+            self.outgoing.say(PING);
             self.awaiting_pong = true;
             self.heartbeat.as_mut().reset(Instant::now() + self.options.pong_timeout);
         }
@@ -210,59 +239,14 @@ fn broken(error: &Error) -> End {
     }
 }
 
-/// Writes what is still due, says why, ends the writing side, and waits for the peer's end.
-async fn say_farewell<IO>(end: End, mut pending: Pending, mut writer: WriteHalf<IO>, mut reader: ReadHalf<IO>)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    match end {
-        End::Gone => return,
-        End::ByPeer => {}
-        End::Closing(closing) => {
-            // In the middle of a frame a farewell would be read as its rest: no farewell then.
-            if !pending.discard() {
-                return;
-            }
-            pending.push(closing.frame().unwrap_or_default());
-        }
-    }
-    while !pending.is_empty() {
-        if writer.write_buf(&mut pending).await.is_err() {
-            return;
-        }
-    }
-    // Dropping a socket with unread bytes resets it, and the peer may lose the farewell: read to the end first.
-    if writer.shutdown().await.is_ok() {
-        let mut rest = [0; 512];
-        while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
-    }
-}
-
-/// Writes as much as the socket takes in one go; false when it is broken.
-fn poll_write<W: AsyncWrite>(writer: Pin<&mut W>, cx: &mut Context<'_>, pending: &mut Pending) -> Poll<bool> {
-    let polled = if writer.is_write_vectored() {
-        let mut slices = [std::io::IoSlice::new(&[]); 64];
-        let filled = pending.chunks_vectored(&mut slices);
-        writer.poll_write_vectored(cx, &slices[..filled])
-    } else {
-        writer.poll_write(cx, pending.chunk())
-    };
-    polled.map(|written| match written {
-        Ok(written) if written > 0 => {
-            pending.advance(written);
-            true
-        }
-        _ => false,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use registry_core::{ChannelFilter, OutboxOptions, Registration, SubscriberRegistry};
     use std::num::NonZeroU32;
     use std::time::Duration;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::time::timeout;
     use transport_core::Path;
 
     async fn flood(pings: usize) {
@@ -270,10 +254,10 @@ mod tests {
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable };
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (ours, mut peer) = duplex(512);
-        let connection = tokio::spawn(async move { Connection::new(ours, admitted, options).run().await });
+        let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).run().await });
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         let mut sent = 0;
         while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
@@ -300,11 +284,11 @@ mod tests {
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable };
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
         let (ours, mut peer) = duplex(512);
         let used = allocation_counter::measure(|| {
             runtime.block_on(async {
-                tokio::spawn(Connection::new(ours, admitted, options).run());
+                tokio::spawn(piped(ours, admitted, Arc::new(options)).run());
                 let mut pong = [0; 5];
                 peer.write_all(&[0x89, 0x83, 0, 0, 0, 0, b'h', b'e', b'y']).await.unwrap();
                 peer.read_exact(&mut pong).await.unwrap();

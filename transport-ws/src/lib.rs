@@ -40,6 +40,7 @@ mod frame;
 pub mod fuzzing;
 mod inbound;
 mod options;
+mod outgoing;
 mod parser;
 
 pub use frame::WS;
@@ -50,9 +51,8 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use connection::Connection;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use std::sync::Arc;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use transport_core::{Live, Refusal};
 
@@ -74,7 +74,7 @@ where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    let live = live.clone();
+    let (live, options) = (live.clone(), Arc::new(options));
     get(move |request: Request| {
         let (live, options) = (live.clone(), options.clone());
         async move { serve(&live, options, request).await.unwrap_or_else(Refusal::into_response) }
@@ -83,7 +83,7 @@ where
 
 async fn serve<T: Send + Sync + 'static>(
     live: &Live<T>,
-    options: WsOptions,
+    options: Arc<WsOptions>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let request = request.map(drop);
@@ -98,7 +98,7 @@ async fn serve<T: Send + Sync + 'static>(
     tokio::spawn(async move {
         // When the peer goes away before the upgrade, dropping the subscriber unsubscribes it.
         if let Ok(upgraded) = upgrade.await {
-            Connection::new(TokioIo::new(upgraded), admitted, options).run().await;
+            connection::serve(upgraded, admitted, options);
         }
     });
     Ok(response.map(|()| axum::body::Body::empty()))

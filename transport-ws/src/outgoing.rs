@@ -29,9 +29,14 @@ pub(crate) trait Outgoing: Send + Unpin + 'static {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>>;
 
     /// Says the last frame, if the last write ended between two, and then the end; waits as long as `patience` for the
-    /// peer's, which `peer_ended` does on a stream.
-    fn part(self, farewell: Bytes, peer_ended: impl Future<Output = ()> + Send, patience: Duration)
-    -> impl Future<Output = ()> + Send;
+    /// peer's, which on a stream is `peer_ended`. With `by_peer`, the peer has said that it wants no more.
+    fn part(
+        self,
+        farewell: Bytes,
+        by_peer: bool,
+        peer_ended: impl Future<Output = ()> + Send,
+        patience: Duration,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 impl Outgoing for Wired {
@@ -51,8 +56,11 @@ impl Outgoing for Wired {
         Wired::poll_flush(self, cx)
     }
 
-    async fn part(self, farewell: Bytes, _: impl Future<Output = ()> + Send, patience: Duration) {
-        Wired::part(self, &farewell, patience).await;
+    async fn part(self, farewell: Bytes, by_peer: bool, _: impl Future<Output = ()> + Send, patience: Duration) {
+        // Who left in the middle of a frame is not waited for, and did not have to be cut.
+        if !(by_peer && self.outbox().is_mid_frame()) {
+            Wired::part(self, &farewell, patience).await;
+        }
     }
 }
 
@@ -102,9 +110,15 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
         }
     }
 
-    async fn part(mut self, farewell: Bytes, peer_ended: impl Future<Output = ()> + Send, patience: Duration) {
+    async fn part(
+        mut self,
+        farewell: Bytes,
+        by_peer: bool,
+        peer_ended: impl Future<Output = ()> + Send,
+        patience: Duration,
+    ) {
         // In the middle of a frame a farewell would be read as its rest: no farewell then.
-        if !self.pending.discard() {
+        if !by_peer && !self.pending.discard() {
             return;
         }
         self.pending.push(farewell);
