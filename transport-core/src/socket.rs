@@ -160,8 +160,9 @@ impl Socket {
 
     /// Waits until the peer has ended its side, throwing away what it still sends.
     pub(crate) async fn peer_ended(&self) {
-        let mut scrap = [0; 1024];
         while self.tcp.readable().await.is_ok() {
+            // In here, so that a task that may come to wait does not carry it.
+            let mut scrap = [0; 1024];
             match self.tcp.try_read(&mut scrap) {
                 Ok(0) => return,
                 Ok(_) => {}

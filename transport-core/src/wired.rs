@@ -1,6 +1,7 @@
 //! The owner of a subscriber whose socket is ours.
 
 use crate::owned::OwnedSocket;
+use bytes::Bytes;
 use registry_core::{CloseReason, Outbox};
 use std::io;
 use std::task::{Context, Poll};
@@ -65,9 +66,9 @@ impl Wired {
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket, which resets a peer that has sent something unread.
-    pub async fn part(self, farewell: &[u8], patience: Duration) {
+    pub async fn part(self, farewell: Bytes, patience: Duration) {
         let said = !self.outbox.is_mid_frame()
-            && (farewell.is_empty() || self.socket.try_write(farewell).is_ok_and(|written| written == farewell.len()))
+            && (farewell.is_empty() || self.socket.try_write(&farewell).is_ok_and(|written| written == farewell.len()))
             && self.socket.shutdown_write().is_ok();
         if said {
             // Closing a socket with unread bytes resets it, and the peer may lose the farewell.
