@@ -1,7 +1,7 @@
 //! What an operation costs, in steps and not in time.
 
 use crate::kit::*;
-use registry_core::{Outbox, Subscription};
+use registry_core::{Outbox, Registration, Subscription};
 
 fn visits<R>(registry: &Registry, operation: impl FnOnce() -> R) -> (u64, R) {
     let before = registry.stats().visits;
@@ -61,6 +61,24 @@ fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
     let among_few = steps(10);
     assert!(among_few > 0);
     assert_eq!(steps(10_000), among_few);
+}
+
+#[test]
+fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
+    let registry = encoding();
+    let _other = open(&registry, hears(&["a"]).group(id("x")));
+    for (registration, coming, going) in [
+        // A name is counted in the table and listed in the book; an identity is listed once. Going is one step itself.
+        (hears(&["a", "b"]).group(id("x")).group(id("y")).group(id("x")), 2 + 2 + 2, 1 + 2 + 2 + 2),
+        (hears(&["a"]).scope(id("x")), 1 + 1 + 1, 1 + 1 + 1 + 1),
+        (Registration::new(), 1, 1 + 1),
+        (hears(&[]), 0, 1),
+    ] {
+        let (steps, outbox) = visits(&registry, || open(&registry, registration.clone()));
+        assert_eq!((steps, visits(&registry, || drop(outbox)).0), (coming, going), "an outbox, {registration:?}");
+        let (steps, sink) = visits(&registry, || join(&registry, &Probe::new(), registration.clone()));
+        assert_eq!((steps, visits(&registry, || drop(sink)).0), (coming, going), "a sink, {registration:?}");
+    }
 }
 
 #[test]
