@@ -82,6 +82,18 @@ fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
 }
 
 #[test]
+fn sub_1_a_single_name_is_held_without_a_list() {
+    let held = |registration: Registration| {
+        let (registry, mut outboxes) = (encoding(), Vec::new());
+        let open_all = || outboxes.extend((0..1_000).map(|_| open(&registry, registration.clone())));
+        allocation_counter::measure(open_all).count_current
+    };
+    let [unfiltered, one, two] = [Registration::new(), hears(&["a"]), hears(&["a", "b"])].map(held);
+    assert!(one < unfiltered + 100, "each holds a list: {one} after {unfiltered}");
+    assert!(two > one + 900, "the measure sees no lists: {two} after {one}");
+}
+
+#[test]
 fn sub_2_leaving_from_the_middle_costs_no_more_than_from_the_end() {
     let registry = encoding();
     let (mut sinks, mut outboxes) = crowd(&registry, 10_000, "c", "crowd");

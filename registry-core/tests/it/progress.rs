@@ -137,7 +137,7 @@ fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
 }
 
 #[test]
-fn que_3_nor_do_they_when_many_broadcasts_wait_and_these_are_not_gone_through_each_time() {
+fn que_3_who_comes_and_goes_behind_many_waiting_broadcasts_leaves_nothing_and_stays_cheap() {
     while_stuck(RegistryOptions::new(), |registry, _| {
         let churn = || (0..10_000).for_each(|_| drop(join(registry, &Probe::new(), hears(&["a"]))));
         let alone = allocation_counter::measure(churn);
