@@ -44,10 +44,14 @@ pub(crate) struct Connection<O, R> {
 /// Serves an upgraded connection to its end, in a task of its own: on its socket, if that is ours.
 pub(crate) fn serve(upgraded: Upgraded, admitted: Admitted, options: Arc<WsOptions>) {
     match reclaim(upgraded) {
+        Ok((socket, read)) if read.is_empty() => {
+            let ends = |outbox| (Wired::new(outbox, socket.clone()), socket);
+            tokio::spawn(Connection::new(admitted, options, ends).own());
+        }
         Ok((socket, read)) => {
             let reader = Cursor::new(read).chain(socket.clone());
-            let connection = |outbox| (Wired::new(outbox, socket), reader);
-            tokio::spawn(Connection::new(admitted, options, connection).own());
+            let ends = |outbox| (Wired::new(outbox, socket), reader);
+            tokio::spawn(Connection::new(admitted, options, ends).own());
         }
         Err(upgraded) => {
             tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).own());
@@ -146,7 +150,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
             outgoing,
             inbound: Inbound::new(reader),
             grant: options.on_text.is_some().then_some(admitted.grant),
-            rate: Rate::new(options.messages_per_second, options.burst, now),
+            rate: Rate::new(options.burst, now),
             handling: None,
             heartbeat: Box::pin(sleep_until(now + options.ping_period)),
             awaiting_pong: false,
@@ -212,7 +216,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
             Message::Close(_) => return None,
             _ => {}
         }
-        if !self.rate.allows(Instant::now()) {
+        if !self.rate.allows(&self.options, Instant::now()) {
             return Some(Closing::Violation("protocol: too many messages"));
         }
         match message {
