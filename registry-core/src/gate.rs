@@ -30,6 +30,9 @@ use std::time::Instant;
 /// How much an owner takes from the queue at a time, for one write: more could not be recalled (REV-3).
 pub(crate) const TAKE_BYTES: usize = 64 * 1024;
 
+/// How large a buffer an idle outbox without a wire keeps, in frames: the smallest there is, 200 bytes.
+const KEPT_FRAMES: usize = 4;
+
 /// The writing side of a peer's socket.
 ///
 /// It is called under the gate's lock: it must not block, not panic, and not call the registry.
@@ -460,8 +463,9 @@ impl Queue {
         while self.frames.front().is_some_and(|next| batch.frames.is_empty() || next.frame.len() <= room) {
             batch.frames.extend(self.pop().inspect(|frame| room = room.saturating_sub(frame.len())));
         }
-        if self.frames.is_empty() {
-            self.frames = VecDeque::new(); // an idle outbox keeps no buffer
+        // An owner who takes message by message should not pay for a buffer each time; with a wire, most never need one.
+        if self.frames.is_empty() && (self.wired || self.frames.capacity() > KEPT_FRAMES) {
+            self.frames = VecDeque::new();
         }
         batch
     }

@@ -65,8 +65,8 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Returns the handover of a request's connection; `None` where there can be none: over TLS, HTTP/2 and HTTP/1.0, and
-    /// on other servers.
+    /// Returns the handover of a request's connection; `None` where there can be none: over TLS, HTTP/2 and HTTP/1.0, on
+    /// other servers, and where [`ServerOptions::portable`](crate::ServerOptions::portable) was asked for.
     #[must_use]
     pub fn of(request: &Parts) -> Option<Self> {
         request.extensions.get::<Cut>()?.plain_socket().map(Self::new)

@@ -59,6 +59,7 @@ pub struct ServerOptions {
     max_connections: Option<NonZeroUsize>,
     lanes: Option<NonZeroUsize>,
     lane: LaneOptions,
+    portable: bool,
 }
 
 impl ServerOptions {
@@ -74,6 +75,7 @@ impl ServerOptions {
             max_connections: None,
             lanes: None,
             lane: LaneOptions::new(),
+            portable: false,
         }
     }
 
@@ -120,6 +122,14 @@ impl ServerOptions {
     #[must_use]
     pub fn with_lanes(mut self, lanes: NonZeroUsize) -> Self {
         self.lanes = Some(lanes);
+        self
+    }
+
+    /// Leaves every socket to HTTP, as on any other server: each stream is written by a task of its own, through buffers that
+    /// a revocation does not reach. To compare, and for layers that must see every byte of a body.
+    #[must_use]
+    pub fn portable(mut self) -> Self {
+        self.portable = true;
         self
     }
 
@@ -326,7 +336,7 @@ impl Server {
         F: Future<Output = io::Result<S>> + Send + 'static,
     {
         let Self { listener, options, metrics } = self;
-        if plain {
+        if plain && !options.portable {
             let workers = Handle::current().metrics().num_workers();
             for _ in 0..options.lanes.map_or(workers, NonZeroUsize::get) {
                 tokio::spawn(drive(registry.open_lane(options.lane)));
@@ -511,7 +521,7 @@ async fn answer(
     let cut = if request.version() == Version::HTTP_2 {
         STREAM.try_with(|stream| Cut::stream(stream.clone(), shared.cutter.clone())).ok()
     } else {
-        let plain = shared.plain && request.version() == Version::HTTP_11;
+        let plain = shared.plain && !shared.options.portable && request.version() == Version::HTTP_11;
         socket.as_ref().map(|socket| Cut::socket(socket, plain, shared.cutter.clone()))
     };
     let plain = cut.as_ref().and_then(Cut::plain_socket);

@@ -21,7 +21,9 @@ pub(crate) struct SseBody {
     stage: Stage,
     period: Duration,
     close_deadline: Duration,
+    /// A period after the last message, or earlier.
     keep_alive: Pin<Box<Sleep>>,
+    wrote: Instant,
     expires: Option<Pin<Box<Sleep>>>,
 }
 
@@ -41,6 +43,7 @@ impl SseBody {
             period,
             close_deadline: admitted.close_deadline,
             keep_alive: Box::pin(sleep(period)),
+            wrote: Instant::now(),
             expires: admitted.expires.map(|at| Box::pin(sleep_until(at))),
         }
     }
@@ -76,7 +79,7 @@ impl SseBody {
         }
         match outbox.poll_take(cx, TAKE_BYTES) {
             Poll::Ready(Taken::Frames(batch)) => {
-                self.rest();
+                self.wrote = Instant::now();
                 Poll::Ready(Some(join(batch)))
             }
             Poll::Ready(Taken::Closed(reason)) => {
@@ -86,17 +89,20 @@ impl SseBody {
                 Poll::Ready(farewell(reason, subscriber))
             }
             Poll::Pending => {
-                ready!(self.keep_alive.as_mut().poll(cx));
-                self.rest();
-                Poll::Ready(Some(KEEP_ALIVE))
+                // Set again when it is over and not with each message, which would cost more than the message.
+                loop {
+                    ready!(self.keep_alive.as_mut().poll(cx));
+                    let now = Instant::now();
+                    let due = now >= self.wrote + self.period;
+                    self.wrote = if due { now } else { self.wrote };
+                    let next = self.wrote + self.period;
+                    self.keep_alive.as_mut().reset(next);
+                    if due {
+                        return Poll::Ready(Some(KEEP_ALIVE));
+                    }
+                }
             }
         }
-    }
-
-    /// Begins a new period of silence.
-    fn rest(&mut self) {
-        let next = Instant::now() + self.period;
-        self.keep_alive.as_mut().reset(next);
     }
 }
 

@@ -41,9 +41,9 @@ pub(crate) struct Connection<O, R> {
     expires: Option<Pin<Box<Sleep>>>,
 }
 
-/// Serves an upgraded connection to its end, in a task of its own: on its socket, if that is ours.
-pub(crate) fn serve(upgraded: Upgraded, admitted: Admitted, options: Arc<WsOptions>) {
-    match reclaim(upgraded) {
+/// Serves an upgraded connection to its end, in a task of its own: on its socket, if that can be `ours`.
+pub(crate) fn serve(upgraded: Upgraded, ours: bool, admitted: Admitted, options: Arc<WsOptions>) {
+    match if ours { reclaim(upgraded) } else { Err(upgraded) } {
         Ok((socket, read)) if read.is_empty() => {
             let ends = |outbox| (Wired::new(outbox, socket.clone()), socket);
             tokio::spawn(Connection::new(admitted, options, ends).own());

@@ -54,7 +54,7 @@ use axum::routing::{MethodRouter, get};
 use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
-use transport_core::{Live, Refusal};
+use transport_core::{Handover, Live, Refusal};
 
 /// A route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
@@ -94,11 +94,12 @@ async fn serve<T: Send + Sync + 'static>(
     live.check_origin(&parts)?;
     // Active from here on: what is broadcast before the peer sees `101` waits in the outbox.
     let admitted = live.admit(&parts, &WS).await?;
+    let handover = Handover::of(&parts);
     drop(parts);
     tokio::spawn(async move {
         // When the peer goes away before the upgrade, dropping the subscriber unsubscribes it.
         if let Ok(upgraded) = upgrade.await {
-            connection::serve(upgraded, admitted, options);
+            connection::serve(upgraded, handover.is_some(), admitted, options);
         }
     });
     Ok(response.map(|()| axum::body::Body::empty()))
