@@ -127,6 +127,8 @@ enum Handed {
 pub(crate) struct Proof {
     /// Whether the connection ends with the present response.
     last: AtomicBool,
+    /// Whether a write or a flush may matter: a body arms in the task that writes, so this need not be asked of the stage.
+    armed: AtomicBool,
     stage: Mutex<Stage>,
 }
 
@@ -166,18 +168,25 @@ impl Proof {
         let mut stage = self.lock();
         if !matches!(*stage, Stage::Detached { .. }) && self.last.load(Ordering::Relaxed) {
             _former = mem::replace(&mut *stage, Stage::Armed(armed));
+            self.armed.store(true, Ordering::Relaxed);
         }
     }
 
     /// Notes that so many bytes of these were written.
     pub(crate) fn wrote(&self, slices: &[IoSlice<'_>], bytes: usize) {
-        if let Stage::Armed(armed) = &mut *self.lock() {
+        if self.armed.load(Ordering::Relaxed)
+            && let Stage::Armed(armed) = &mut *self.lock()
+        {
             armed.wrote(slices, bytes);
         }
     }
 
     /// Decides at a flush; `None` when nobody asked.
     pub(crate) fn flushed(&self) -> Option<bool> {
+        if !self.armed.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.armed.store(false, Ordering::Relaxed);
         let (former, proven) = {
             let mut stage = self.lock();
             let Stage::Armed(armed) = &*stage else { return None };
