@@ -28,7 +28,6 @@ impl Wired {
     }
 
     /// Returns the outbox.
-    #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }

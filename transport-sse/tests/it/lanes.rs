@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 use transport_core::{Live, LiveOptions, Server, ServerOptions};
 use transport_sse::{SseOptions, sse, sse_with};
 
