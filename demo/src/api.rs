@@ -172,15 +172,17 @@ struct Sent {
 }
 
 async fn broadcast(State(app): State<App>, channel: Name, body: JsonBody) -> Result<Response, Problem> {
-    broadcast_to(&app, &name(channel)?, &body)
+    broadcast_to(&app, &name(channel)?, &body).await
 }
 
 /// `""` is a channel like any other, but no segment of a path.
 async fn broadcast_unnamed(State(app): State<App>, body: JsonBody) -> Result<Response, Problem> {
-    broadcast_to(&app, "", &body)
+    broadcast_to(&app, "", &body).await
 }
 
-fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Response, Problem> {
+async fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Response, Problem> {
+    // Whoever asks faster than the sockets take it waits here.
+    app.registry.caught_up().await;
     let report = app
         .registry
         .broadcast(channel, body.parse::<Payload>()?)

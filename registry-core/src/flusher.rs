@@ -7,8 +7,8 @@
 //! Invariants: only the flusher touches the book of subscribers; a log holds at most its bound in bytes of broadcasts, and
 //! beyond it counts what it had no room for.
 
-use crate::contain::discard;
-use crate::gate::Gate;
+use crate::contain::{discard, wake_all};
+use crate::gate::{Gate, TAKE_BYTES};
 use crate::lane::{Book, ChannelNo, Key, Numbers};
 use crate::message::Message;
 use crate::registry::Lanes;
@@ -28,6 +28,8 @@ use std::time::Instant;
 const WRITES_AT_ONCE: usize = 128;
 /// Writes in a turn after which the flusher pauses once more, so that publishers fill the next turn.
 const BUSY_TURN: usize = 64;
+/// Bytes in a log up to which its flusher keeps up: two segments, since more would not make its writes any longer.
+const CAUGHT_UP: usize = 2 * TAKE_BYTES;
 /// What a waiting broadcast is counted as, besides its payload.
 const CAST_BYTES: usize = 128;
 
@@ -100,6 +102,8 @@ struct State<T> {
     full: bool,
     closed: bool,
     waker: Option<Waker>,
+    /// Publishers who wait for the flusher to catch up.
+    publishers: Vec<Waker>,
 }
 
 /// What happened to the lane's subscribers, in the registry's order.
@@ -121,7 +125,8 @@ pub(crate) struct Cast<T> {
 /// Appending: the caller holds the registry's lock, which gives the log its order, and wakes after it let go.
 impl<T> Log<T> {
     pub(crate) fn new(options: LaneOptions) -> Self {
-        let state = State { entries: Vec::new(), bytes: 0, full: false, closed: false, waker: None };
+        let state =
+            State { entries: Vec::new(), bytes: 0, full: false, closed: false, waker: None, publishers: Vec::new() };
         Self { state: Mutex::new(state), max_bytes: options.max_bytes.get(), counts: Counts::default() }
     }
 
@@ -167,29 +172,47 @@ impl<T> Log<T> {
         state.waker.take()
     }
 
-    /// Nothing more will be appended.
-    pub(crate) fn close(&self) -> Option<Waker> {
+    /// Nothing more will be appended; the caller wakes.
+    pub(crate) fn close(&self) -> Vec<Waker> {
         let mut state = self.state.lock();
         state.closed = true;
-        state.waker.take()
+        let mut wakers = mem::take(&mut state.publishers);
+        wakers.extend(state.waker.take());
+        wakers
+    }
+
+    /// Waits until little enough waits for the flusher.
+    pub(crate) fn poll_caught_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
+        let mut state = self.state.lock();
+        let caught_up = state.bytes <= CAUGHT_UP || state.closed;
+        // Who is polled again and again meanwhile stands there once.
+        if caught_up || state.publishers.last().is_some_and(|last| last.will_wake(&waker)) {
+            drop(state);
+            discard(waker); // foreign code, so not under the lock
+        } else {
+            state.publishers.push(waker);
+        }
+        if caught_up { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Takes the whole log; ready without entries when it is closed and nothing is left.
     fn poll_entries(&self, cx: &mut Context<'_>) -> Poll<Vec<Entry<T>>> {
         // Cloning and dropping a waker runs foreign code, so both happen outside the lock.
         let mut spare = Some(cx.waker().clone());
-        let polled = {
+        let (polled, publishers) = {
             let mut state = self.state.lock();
             if state.entries.is_empty() && !state.closed {
                 spare = mem::replace(&mut state.waker, spare);
-                Poll::Pending
+                (Poll::Pending, Vec::new())
             } else {
                 state.bytes = 0;
                 state.full = false;
-                Poll::Ready(mem::take(&mut state.entries))
+                (Poll::Ready(mem::take(&mut state.entries)), mem::take(&mut state.publishers))
             }
         };
         discard(spare);
+        wake_all(publishers);
         polled
     }
 }

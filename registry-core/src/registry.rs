@@ -9,7 +9,7 @@
 use crate::admission::{Refusal, TicketNo};
 use crate::channel::{Channel, ChannelFilter};
 use crate::close::CloseReason;
-use crate::contain::{contain, discard};
+use crate::contain::{contain, discard, wake_all};
 use crate::error::{AdmitError, BroadcastError, SubscribeError};
 use crate::flusher::{Flusher, LaneOptions, Log};
 use crate::gate::Gate;
@@ -233,6 +233,27 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         Flusher::new(number, log, registry)
     }
 
+    /// Completes when the flushers keep up: when none has more than 128 KiB of broadcasts waiting.
+    ///
+    /// [`broadcast`](Self::broadcast) never waits, so publishers who produce as fast as they can outrun the flushers, up to the
+    /// bound of the log; messages are late then, and in the end lost. A publisher who awaits this before each broadcast
+    /// is held to the pace of the writes. Without lanes it is complete at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only observes.
+    pub fn caught_up(&self) -> impl Future<Output = ()> + Send + use<T> {
+        let lanes = self.inner.table.lock().lanes.clone();
+        std::future::poll_fn(move |cx| {
+            lanes
+                .iter()
+                .try_for_each(|log| match log.poll_caught_up(cx) {
+                    Poll::Ready(()) => Ok(()),
+                    Poll::Pending => Err(()),
+                })
+                .map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+
     /// Draws a ticket, **before** the credential is read: see [`Ticket`].
     pub fn begin(&self) -> Ticket<T> {
         let now = self.inner.options.clock.now();
@@ -344,7 +365,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             let mut locked = inner.table.lock();
             let removed = locked.shut_down();
             let mut ending = inner.shut(&mut locked, removed, CloseReason::Shutdown);
-            ending.wakers.extend(locked.lanes.iter().filter_map(|log| log.close()));
+            ending.wakers.extend(locked.lanes.iter().flat_map(|log| log.close()));
             ending
         };
         let ended = inner.finish(ending, REVOCATION_DEPTH);
@@ -401,12 +422,6 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             stats.visits += log.counts.visits.load(Ordering::Relaxed);
         }
         stats
-    }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        contain(|| waker.wake());
     }
 }
 
@@ -557,9 +572,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
     fn wake_if_drained(&self) {
         if self.is_drained() {
             let waiting = std::mem::take(&mut *self.drained.lock());
-            for waker in waiting.into_values() {
-                contain(|| waker.wake());
-            }
+            wake_all(waiting.into_values());
         }
     }
 
@@ -586,10 +599,10 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
     fn lose(&self, lane: usize) {
         let ending = {
             let mut locked = self.table.lock();
-            let waker = locked.lanes[lane].close();
+            let wakers = locked.lanes[lane].close();
             let (removed, draining) = locked.close_lane(lane);
             let mut ending = self.shut(&mut locked, removed, CloseReason::Failed);
-            ending.wakers.extend(waker);
+            ending.wakers.extend(wakers);
             ending.wakers.extend(draining.iter().filter_map(|seat| seat.complete()));
             ending
         };
@@ -627,14 +640,12 @@ impl<T: Send + Sync + 'static> Drop for Inner<T> {
             let mut locked = self.table.lock();
             let removed = locked.take_everyone();
             let mut ending = self.shut(&mut locked, removed, CloseReason::Shutdown);
-            ending.wakers.extend(locked.lanes.iter().filter_map(|log| log.close()));
+            ending.wakers.extend(locked.lanes.iter().flat_map(|log| log.close()));
             ending
         };
         self.finish(ending, REVOCATION_DEPTH);
         let waiting = std::mem::take(&mut *self.drained.lock());
-        for waker in waiting.into_values() {
-            contain(|| waker.wake());
-        }
+        wake_all(waiting.into_values());
         discard(self.encoder.take());
     }
 }

@@ -8,7 +8,7 @@
 //! Invariants: a subscriber's frames are handed over in the order of the log, and each frame is built once for each
 //! format; nothing here waits, and between two calls of [`Turn::serve`] everything stands where it stood.
 
-use crate::contain::{contain, discard};
+use crate::contain::{contain, discard, wake_all};
 use crate::flusher::{Cast, Entry};
 use crate::gate::{Gate, Offered, Queued, TAKE_BYTES};
 use crate::inline::Ended;
@@ -18,11 +18,10 @@ use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 /// Bytes that count as one more write: a long write is not a short one.
-const BYTES_PER_WRITE: usize = 4096;
+const BYTES_PER_WRITE: usize = 16 * 1024;
 /// Gates whose cache misses are made to overlap.
 const GROUP: usize = 16;
 /// Bits of a mask.
@@ -117,7 +116,7 @@ impl<T> Turn<T> {
     /// Does what follows from an offer; foreign code runs here, without any lock.
     fn note(&mut self, key: Key, gate: Arc<Gate>, offered: Offered, ended: &mut impl FnMut(Ended)) {
         self.tally.dropped += offered.dropped;
-        wake(offered.waker);
+        wake_all(offered.waker);
         if let Some(reason) = offered.ended {
             ended(Ended { key, seat: gate, reason });
         }
@@ -144,7 +143,7 @@ impl<T> Turn<T> {
         match self.border.take() {
             Some(Entry::Drain(key, seat)) => {
                 book.leave(key);
-                wake(seat.complete());
+                wake_all(seat.complete());
             }
             Some(Entry::Gap(missed)) => {
                 let mut missing = Vec::new();
@@ -439,11 +438,5 @@ impl Targets {
     fn warm(&self, book: &Book<Arc<Gate>>, from: usize, to: usize) {
         let warmed = (from..to).fold(0, |seen, at| seen | self.at(book, at).seat.warm());
         std::hint::black_box(warmed);
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        contain(|| waker.wake());
     }
 }

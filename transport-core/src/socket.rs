@@ -161,11 +161,12 @@ impl Socket {
 
     /// Waits until the peer has ended its side, throwing away what it still sends.
     pub(crate) async fn peer_ended(&self) {
-        let mut scrap = [0; 1024];
         // More than one may wait here at a time, which `poll_read_ready` would not bear.
         while self.tcp.readable().await.is_ok() {
             // Else a peer that sends without end would keep the thread, and no deadline over this would ever be looked at.
             consume_budget().await;
+            // In here, so that a task that may come to wait does not carry it.
+            let mut scrap = [0; 1024];
             match self.tcp.try_read(&mut scrap) {
                 Ok(0) => return,
                 Ok(_) => {}

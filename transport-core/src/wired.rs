@@ -1,6 +1,7 @@
 //! The owner of a subscriber whose socket is ours.
 
 use crate::owned::OwnedSocket;
+use bytes::Bytes;
 use registry_core::{CloseReason, Outbox};
 use std::future::poll_fn;
 use std::io;
@@ -66,8 +67,8 @@ impl Wired {
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket, which resets a peer that has sent something unread.
-    pub async fn part(self, farewell: &[u8], patience: Duration) {
-        match self.say_last(farewell).await {
+    pub async fn part(self, farewell: Bytes, patience: Duration) {
+        match self.say_last(&farewell).await {
             Ok(()) => {
                 // Closing a socket with unread bytes resets it, and the peer may lose the farewell.
                 let _elapsed = timeout(patience, self.socket.peer_ended()).await;
@@ -133,7 +134,7 @@ mod tests {
         let (wired, mut client) = full(&registry).await;
         registry.begin_shutdown();
         assert_eq!(ended(&wired).await, CloseReason::Shutdown);
-        let parting = tokio::spawn(async move { wired.part(b"farewell", Duration::ZERO).await });
+        let parting = tokio::spawn(async move { wired.part("farewell".into(), Duration::ZERO).await });
         tokio::task::yield_now().await;
         let mut read = Vec::new();
         client.read_to_end(&mut read).await.unwrap();
@@ -147,7 +148,7 @@ mod tests {
         let (wired, mut client) = full(&registry).await;
         registry.begin_shutdown();
         ended(&wired).await;
-        let parting = tokio::spawn(async move { wired.part(b"farewell", Duration::ZERO).await });
+        let parting = tokio::spawn(async move { wired.part("farewell".into(), Duration::ZERO).await });
         tokio::task::yield_now().await;
         registry.close_by_identity(&Identity::new("account", "ada"));
         parting.await.unwrap();
@@ -160,7 +161,7 @@ mod tests {
         let (wired, mut client) = full(&registry).await;
         registry.close_by_identity(&Identity::new("account", "ada"));
         assert_eq!(ended(&wired).await, CloseReason::Revoked);
-        wired.part(b"farewell", Duration::from_secs(60)).await;
+        wired.part("farewell".into(), Duration::from_secs(60)).await;
         assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

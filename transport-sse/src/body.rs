@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use transport_core::{Admitted, Handover, TAKE_BYTES};
+use transport_core::{Admitted, Handover, Owner, TAKE_BYTES};
 
 /// An event stream, as hyper polls it. Dropping it, which hyper does when the client goes away, unsubscribes (SSE-5).
 ///
@@ -62,8 +62,8 @@ impl SseBody {
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(socket)) => {
                     if let Some(outbox) = self.outbox.take() {
-                        let stream = Stream::new(outbox, socket, self.period, self.expires.take());
-                        tokio::spawn(stream.run(self.close_deadline));
+                        let expires = self.expires.take();
+                        tokio::spawn(Stream::new(outbox, socket, self.period, expires, self.close_deadline).own());
                     }
                 }
             },

@@ -2,13 +2,12 @@
 
 use crate::encode::{KEEP_ALIVE, farewell, last_chunks};
 use registry_core::{CloseReason, Outbox};
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
-use transport_core::{OwnedSocket, Wired};
+use transport_core::{OwnedSocket, Owner, Wired};
 
 /// What the peer sends after its request is thrown away; only its end matters.
 const SCRAP_BYTES: usize = 512;
@@ -26,25 +25,13 @@ pub(crate) struct Stream {
     began: Instant,
     /// What the peer sent after its request.
     scrap: usize,
+    close_deadline: Duration,
 }
 
-impl Stream {
-    pub(crate) fn new(outbox: Outbox, socket: OwnedSocket, period: Duration, expires: Option<Pin<Box<Sleep>>>) -> Self {
-        let wired = Wired::new(outbox, socket);
-        Self { wired, period, keep_alive: Box::pin(sleep(period)), expires, began: Instant::now(), scrap: 0 }
-    }
+impl Owner for Stream {
+    /// The subscriber's end; `None` when its peer is gone.
+    type End = Option<CloseReason>;
 
-    /// Serves the stream to its end.
-    pub(crate) async fn run(mut self, close_deadline: Duration) {
-        let Some(reason) = poll_fn(|cx| self.poll_end(cx)).await else { return };
-        let outbox = self.wired.outbox();
-        let farewell = farewell(reason, outbox.subscription().id().serial());
-        if reason != CloseReason::Unsubscribed {
-            self.wired.part(&last_chunks(farewell), close_deadline).await;
-        }
-    }
-
-    /// Waits for the subscriber's end, or its peer's (`None`).
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseReason>> {
         if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
             self.expires = None;
@@ -62,6 +49,33 @@ impl Stream {
             self.keep_alive.as_mut().reset(if now >= due { now + self.period } else { due });
         }
         self.wired.poll_flush(cx).map(Result::ok)
+    }
+
+    async fn part(self, end: Self::End) {
+        let Some(reason) = end.filter(|reason| *reason != CloseReason::Unsubscribed) else { return };
+        let farewell = farewell(reason, self.wired.outbox().subscription().id().serial());
+        self.wired.part(last_chunks(farewell), self.close_deadline).await;
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(
+        outbox: Outbox,
+        socket: OwnedSocket,
+        period: Duration,
+        expires: Option<Pin<Box<Sleep>>>,
+        close_deadline: Duration,
+    ) -> Self {
+        let wired = Wired::new(outbox, socket);
+        Self {
+            wired,
+            period,
+            keep_alive: Box::pin(sleep(period)),
+            expires,
+            began: Instant::now(),
+            scrap: 0,
+            close_deadline,
+        }
     }
 
     /// Waits for the peer to go (SSE-5).

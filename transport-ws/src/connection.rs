@@ -12,7 +12,6 @@ use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use registry_core::CloseReason;
-use std::future::poll_fn;
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -21,7 +20,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Error, Message};
-use transport_core::{Admitted, Grant, Wired, reclaim};
+use transport_core::{Admitted, Grant, Owner, Wired, reclaim};
 
 /// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with the writer.
 const MAX_REPLY_BYTES: usize = 8 * 1024;
@@ -31,7 +30,8 @@ type Handling = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + S
 pub(crate) struct Connection<O, R> {
     outgoing: O,
     inbound: Inbound<R>,
-    grant: Arc<Grant>,
+    /// Kept for the application's handler, if there is one.
+    grant: Option<Arc<Grant>>,
     options: Arc<WsOptions>,
     rate: Rate,
     handling: Option<Handling>,
@@ -44,13 +44,17 @@ pub(crate) struct Connection<O, R> {
 /// Serves an upgraded connection to its end, in a task of its own: on its socket, if that is ours.
 pub(crate) fn serve(upgraded: Upgraded, admitted: Admitted, options: Arc<WsOptions>) {
     match reclaim(upgraded) {
+        Ok((socket, read)) if read.is_empty() => {
+            let ends = |outbox| (Wired::new(outbox, socket.clone()), socket);
+            tokio::spawn(Connection::new(admitted, options, ends).own());
+        }
         Ok((socket, read)) => {
             let reader = Cursor::new(read).chain(socket.clone());
-            let connection = |outbox| (Wired::new(outbox, socket), reader);
-            tokio::spawn(Connection::new(admitted, options, connection).run());
+            let ends = |outbox| (Wired::new(outbox, socket), reader);
+            tokio::spawn(Connection::new(admitted, options, ends).own());
         }
         Err(upgraded) => {
-            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).run());
+            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).own());
         }
     }
 }
@@ -65,7 +69,7 @@ where
 }
 
 /// How a connection's life ended.
-enum End {
+pub(crate) enum End {
     /// The peer closed properly; what it is still owed stands in `pending`.
     ByPeer,
     /// The socket broke, or the peer left without a word.
@@ -79,52 +83,8 @@ pub(crate) trait Incoming: AsyncRead + Unpin + Send + 'static {}
 
 impl<R: AsyncRead + Unpin + Send + 'static> Incoming for R {}
 
-impl<O: Outgoing, R: Incoming> Connection<O, R> {
-    fn new(admitted: Admitted, options: Arc<WsOptions>, ends: impl FnOnce(registry_core::Outbox) -> (O, R)) -> Self {
-        let now = Instant::now();
-        let (outgoing, reader) = ends(admitted.outbox);
-        Self {
-            outgoing,
-            inbound: Inbound::new(reader),
-            grant: admitted.grant,
-            rate: Rate::new(options.messages_per_second, options.burst, now),
-            handling: None,
-            heartbeat: Box::pin(sleep_until(now + options.ping_period)),
-            awaiting_pong: false,
-            expires: admitted.expires.map(|at| Box::pin(sleep_until(at))),
-            options,
-        }
-    }
-
-    /// Serves the connection to its end.
-    pub(crate) async fn run(mut self) {
-        let end = poll_fn(|cx| self.poll_end(cx)).await;
-        let Self { mut inbound, outgoing, options, .. } = self;
-        let outbox = outgoing.outbox();
-        let farewell = match end {
-            // The flusher may find out first.
-            End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
-            End::ByPeer => {
-                outbox.end(CloseReason::Unsubscribed);
-                inbound.take_replies()
-            }
-            End::Closing(closing) => {
-                match closing {
-                    // It counts as draining until its farewell is written, so that a shutdown waits for that.
-                    Closing::Reason(CloseReason::Shutdown) => {}
-                    Closing::Reason(reason) => outbox.end(reason),
-                    _ => outbox.end(CloseReason::Protocol),
-                }
-                closing.frame().unwrap_or_default()
-            }
-        };
-        let mut reader = inbound.into_reader();
-        let peer_ended = async {
-            let mut rest = [0; 512];
-            while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
-        };
-        outgoing.part(farewell, matches!(end, End::ByPeer), peer_ended, options.close_timeout).await;
-    }
+impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
+    type End = End;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
@@ -151,6 +111,52 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
                 Poll::Pending if replied || (self.inbound.reply_bytes() > 0 && self.outgoing.has_room()) => {}
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    async fn part(self, end: End) {
+        let Self { mut inbound, outgoing, options, .. } = self;
+        let outbox = outgoing.outbox();
+        let farewell = match end {
+            // The flusher may find out first.
+            End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
+            End::ByPeer => {
+                outbox.end(CloseReason::Unsubscribed);
+                inbound.take_replies()
+            }
+            End::Closing(closing) => {
+                match closing {
+                    // It counts as draining until its farewell is written, so that a shutdown waits for that.
+                    Closing::Reason(CloseReason::Shutdown) => {}
+                    Closing::Reason(reason) => outbox.end(reason),
+                    _ => outbox.end(CloseReason::Protocol),
+                }
+                closing.frame().unwrap_or_default()
+            }
+        };
+        let mut reader = inbound.into_reader();
+        let peer_ended = async {
+            let mut rest = [0; 512];
+            while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+        };
+        outgoing.part(farewell, matches!(end, End::ByPeer), peer_ended, options.close_timeout).await;
+    }
+}
+
+impl<O: Outgoing, R: Incoming> Connection<O, R> {
+    fn new(admitted: Admitted, options: Arc<WsOptions>, ends: impl FnOnce(registry_core::Outbox) -> (O, R)) -> Self {
+        let now = Instant::now();
+        let (outgoing, reader) = ends(admitted.outbox);
+        Self {
+            outgoing,
+            inbound: Inbound::new(reader),
+            grant: options.on_text.is_some().then_some(admitted.grant),
+            rate: Rate::new(options.burst, now),
+            handling: None,
+            heartbeat: Box::pin(sleep_until(now + options.ping_period)),
+            awaiting_pong: false,
+            expires: admitted.expires.map(|at| Box::pin(sleep_until(at))),
+            options,
         }
     }
 
@@ -211,13 +217,13 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
             Message::Close(_) => return None,
             _ => {}
         }
-        if !self.rate.allows(Instant::now()) {
+        if !self.rate.allows(&self.options, Instant::now()) {
             return Some(Closing::Violation("protocol: too many messages"));
         }
         match message {
             Message::Text(text) => {
-                if let Some(handler) = self.options.on_text.clone() {
-                    let (grant, text) = (self.grant.clone(), text.as_str().to_owned());
+                if let (Some(handler), Some(grant)) = (self.options.on_text.clone(), self.grant.clone()) {
+                    let text = text.as_str().to_owned();
                     let handling = async move { handler.on_text(&grant, text).await };
                     self.handling = Some(Box::pin(AssertUnwindSafe(handling).catch_unwind()));
                 }
@@ -258,7 +264,7 @@ mod tests {
         let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (ours, mut peer) = duplex(512);
-        let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).run().await });
+        let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).own().await });
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         let mut sent = 0;
         while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
@@ -289,7 +295,7 @@ mod tests {
         let (ours, mut peer) = duplex(512);
         let used = allocation_counter::measure(|| {
             runtime.block_on(async {
-                tokio::spawn(piped(ours, admitted, Arc::new(options)).run());
+                tokio::spawn(piped(ours, admitted, Arc::new(options)).own());
                 let mut pong = [0; 5];
                 peer.write_all(&[0x89, 0x83, 0, 0, 0, 0, b'h', b'e', b'y']).await.unwrap();
                 peer.read_exact(&mut pong).await.unwrap();

@@ -4,12 +4,12 @@ use crate::WsOptions;
 use crate::connection::piped;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use transport_core::Admitted;
+use transport_core::{Admitted, Owner};
 
 /// Serves an upgraded connection to its end.
 pub async fn serve<IO>(io: IO, admitted: Admitted, options: WsOptions)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    piped(io, admitted, Arc::new(options)).run().await;
+    piped(io, admitted, Arc::new(options)).own().await;
 }

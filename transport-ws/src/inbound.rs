@@ -25,25 +25,23 @@ pub trait OnText: Send + Sync + 'static {
     async fn on_text(&self, grant: &Grant, text: String);
 }
 
-/// A token bucket: `per_second` in the long run, `burst` at once.
+/// A token bucket: the options' rate in the long run, and their burst at once.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    per_second: f64,
-    burst: f64,
     tokens: f64,
     filled: Instant,
 }
 
 impl Rate {
-    pub(crate) fn new(per_second: NonZeroU32, burst: NonZeroU32, now: Instant) -> Self {
-        let burst = f64::from(burst.get());
-        Self { per_second: f64::from(per_second.get()), burst, tokens: burst, filled: now }
+    pub(crate) fn new(burst: NonZeroU32, now: Instant) -> Self {
+        Self { tokens: f64::from(burst.get()), filled: now }
     }
 
     /// Takes one token, if there is one.
-    pub(crate) fn allows(&mut self, now: Instant) -> bool {
-        let fresh = now.saturating_duration_since(self.filled).as_secs_f64() * self.per_second;
-        self.tokens = (self.tokens + fresh).min(self.burst);
+    pub(crate) fn allows(&mut self, options: &WsOptions, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
+        let fresh = seconds * f64::from(options.messages_per_second.get());
+        self.tokens = (self.tokens + fresh).min(f64::from(options.burst.get()));
         self.filled = now;
         let allowed = self.tokens >= 1.0;
         if allowed {
@@ -131,11 +129,12 @@ mod tests {
     fn ws_2_the_rate_allows_a_burst_and_then_the_long_run() {
         let start = Instant::now();
         let number = |n| NonZeroU32::new(n).unwrap();
-        let mut rate = Rate::new(number(20), number(40), start);
-        assert_eq!((0..100).filter(|_| rate.allows(start)).count(), 40);
+        let options = WsOptions::new().with_rate(number(20), number(40));
+        let mut rate = Rate::new(options.burst, start);
+        assert_eq!((0..100).filter(|_| rate.allows(&options, start)).count(), 40);
         let later = start + Duration::from_millis(500);
-        assert_eq!((0..100).filter(|_| rate.allows(later)).count(), 10);
+        assert_eq!((0..100).filter(|_| rate.allows(&options, later)).count(), 10);
         let much_later = start + Duration::from_secs(3600);
-        assert_eq!((0..100).filter(|_| rate.allows(much_later)).count(), 40);
+        assert_eq!((0..100).filter(|_| rate.allows(&options, much_later)).count(), 40);
     }
 }

@@ -59,7 +59,7 @@ impl Outgoing for Wired {
     async fn part(self, farewell: Bytes, by_peer: bool, _: impl Future<Output = ()> + Send, patience: Duration) {
         // Who left in the middle of a frame is not waited for, and did not have to be cut.
         if !(by_peer && self.outbox().is_mid_frame()) {
-            Wired::part(self, &farewell, patience).await;
+            Wired::part(self, farewell, patience).await;
         }
     }
 }
