@@ -471,7 +471,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
             LaneId::Flusher(number) => lanes[number].join(key, gate.clone(), numbers),
             LaneId::Outboxes | LaneId::Foreign => {
                 self.outboxes.append(Op::Join(key, gate.clone(), numbers));
-                None
+                // No flusher will say that it brings nothing more, also if one was asked for.
+                gate.complete()
             }
         };
         let subscription = self.enrol(ticket, gate.clone(), Some(options), format.name(), registration, join)?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::consume_budget;
 
 /// An accepted socket. It is closed when the last holder lets go.
 #[derive(Debug)]
@@ -160,7 +161,10 @@ impl Socket {
 
     /// Waits until the peer has ended its side, throwing away what it still sends.
     pub(crate) async fn peer_ended(&self) {
+        // More than one may wait here at a time, which `poll_read_ready` would not bear.
         while self.tcp.readable().await.is_ok() {
+            // Else a peer that sends without end would keep the thread, and no deadline over this would ever be looked at.
+            consume_budget().await;
             // In here, so that a task that may come to wait does not carry it.
             let mut scrap = [0; 1024];
             match self.tcp.try_read(&mut scrap) {
@@ -315,6 +319,19 @@ pub(crate) mod tests {
         let error = client.read_to_end(&mut read).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         assert!(read.len() < written, "{} of {written} bytes arrived", read.len());
+    }
+
+    #[tokio::test]
+    async fn rev_11_waiting_for_a_peer_that_sends_without_end_gives_way_to_the_deadline() {
+        let (server, client) = pair().await;
+        let flood = [b'x'; 64 * 1024];
+        client.writable().await.unwrap();
+        while client.try_write(&flood).is_ok() {}
+        assert!(server.socket.peer_ended().now_or_never().is_none());
+        assert!(
+            server.socket.tcp.try_read(&mut [0; 1]).is_ok(),
+            "it did not go on as long as there was something to read"
+        );
     }
 
     #[tokio::test]

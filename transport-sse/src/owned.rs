@@ -2,14 +2,17 @@
 
 use crate::encode::{KEEP_ALIVE, farewell, last_chunks};
 use registry_core::{CloseReason, Outbox};
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 use transport_core::{OwnedSocket, Owner, Wired};
 
 /// What the peer sends after its request is thrown away; only its end matters.
 const SCRAP_BYTES: usize = 512;
+/// How much of it there may be: a listener has nothing to say, and to read it costs.
+const MAX_SCRAP: usize = 64 * 1024;
 
 /// The owner of one subscriber's outbox and socket. It writes when the socket was full, and comments when it is idle; what
 /// is broadcast meanwhile, a flusher writes.
@@ -20,6 +23,8 @@ pub(crate) struct Stream {
     expires: Option<Pin<Box<Sleep>>>,
     /// When the first comment was written, which HTTP did.
     began: Instant,
+    /// What the peer sent after its request.
+    scrap: usize,
     close_deadline: Duration,
 }
 
@@ -62,19 +67,30 @@ impl Stream {
         close_deadline: Duration,
     ) -> Self {
         let wired = Wired::new(outbox, socket);
-        Self { wired, period, keep_alive: Box::pin(sleep(period)), expires, began: Instant::now(), close_deadline }
+        Self {
+            wired,
+            period,
+            keep_alive: Box::pin(sleep(period)),
+            expires,
+            began: Instant::now(),
+            scrap: 0,
+            close_deadline,
+        }
     }
 
     /// Waits for the peer to go (SSE-5).
-    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; SCRAP_BYTES];
-        loop {
+        while self.scrap <= MAX_SCRAP {
             let socket = self.wired.socket();
-            match std::task::ready!(socket.poll_read_ready(cx)).and_then(|()| socket.try_read(&mut scrap)) {
+            match ready!(socket.poll_read_ready(cx)).and_then(|()| socket.try_read(&mut scrap)) {
                 Ok(0) => return Poll::Ready(()),
-                Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Poll::Ready(()),
-                _ => {}
+                Ok(read) => self.scrap += read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_gone) => return Poll::Ready(()),
             }
         }
+        self.wired.outbox().end(CloseReason::Protocol);
+        Poll::Pending // and not read any more: the end comes next
     }
 }

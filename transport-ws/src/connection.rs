@@ -118,7 +118,8 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
         let Self { mut inbound, outgoing, options, .. } = self;
         let outbox = outgoing.outbox();
         let farewell = match end {
-            End::Gone => return,
+            // The flusher may find out first.
+            End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
             End::ByPeer => {
                 outbox.end(CloseReason::Unsubscribed);
                 inbound.take_replies()

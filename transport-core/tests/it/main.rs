@@ -5,4 +5,5 @@
 mod wire;
 
 mod handover;
+mod lanes;
 mod upgrade;

@@ -7,6 +7,7 @@ mod wire;
 mod admission;
 mod http2;
 mod kit;
+mod lanes;
 mod owned;
 mod stream;
 
