@@ -3,16 +3,18 @@
 use super::*;
 use crate::sync::model::{every_schedule, spawn, wait};
 
+static DOTS: WireFormat = WireFormat::new("dots", |_, _, out| out.extend_from_slice(b"."));
+
 fn outbox() -> Arc<Gate> {
     Arc::new(Gate::new(&DOTS, OutboxOptions::new()))
 }
 
 fn push(outbox: &Gate, frame: &'static [u8]) -> bool {
-    let (outcome, _, waker) = outbox.push(&Bytes::from_static(frame), &Channel::from("c"));
-    if let Some(waker) = waker {
+    let offered = outbox.push(&Bytes::from_static(frame), &Channel::from("c"));
+    if let Some(waker) = offered.waker {
         waker.wake();
     }
-    outcome == SendOutcome::Accepted
+    offered.outcome == SendOutcome::Accepted
 }
 
 fn close(outbox: &Gate, reason: CloseReason) -> bool {
@@ -35,13 +37,6 @@ fn take_all(outbox: &Gate) -> (Vec<Bytes>, CloseReason) {
 fn is_shut_and_empty(outbox: &Gate) -> bool {
     let queue = outbox.queue.lock();
     queue.ended.is_some() && queue.frames.is_empty() && queue.bytes == 0
-}
-
-impl Outbox {
-    /// Whether its end has come; for tests that cannot take from it, because others hold it too.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.shared.queue.lock().ended.is_some()
-    }
 }
 
 #[test]
