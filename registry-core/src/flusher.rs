@@ -7,14 +7,15 @@
 //! Invariants: only the flusher touches the book of subscribers; a log holds at most its bound in bytes of broadcasts, and
 //! beyond it counts what it had no room for.
 
+use crate::clock::{Clock, SystemClock};
 use crate::contain::{discard, wake_all};
 use crate::gate::{Gate, TAKE_BYTES};
-use crate::lane::{Book, ChannelNo, Key, Numbers};
+use crate::lane::{Book, Change, ChannelNo, Key, Numbers, spent};
 use crate::message::Message;
 use crate::registry::Lanes;
 use crate::sink::Seat;
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use crate::turn::{Tally, Turn};
+use crate::turn::{Tally, Turn, abandon};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,8 @@ const WRITES_AT_ONCE: usize = 128;
 const BUSY_TURN: usize = 64;
 /// Bytes in a log up to which its flusher keeps up: two segments, since more would not make its writes any longer.
 const CAUGHT_UP: usize = 2 * TAKE_BYTES;
+/// Logs shorter than this are not worth compacting.
+const COMPACT_FROM: usize = 1024;
 /// What a waiting broadcast is counted as, besides its payload.
 const CAST_BYTES: usize = 128;
 
@@ -101,9 +104,31 @@ struct State<T> {
     /// The bound was reached since the flusher last took the log.
     full: bool,
     closed: bool,
+    /// The length at which subscribers who left again are next taken out of the log.
+    compact_at: usize,
     waker: Option<Waker>,
     /// Publishers who wait for the flusher to catch up.
     publishers: Vec<Waker>,
+}
+
+impl<T> State<T> {
+    /// Takes out subscribers that came and left while the flusher stood still, so that the log stays bounded.
+    fn compact(&mut self) {
+        let mut spent = spent(self.entries.iter().map(|entry| match entry {
+            Entry::Join(key, ..) => Some((*key, Change::Join)),
+            Entry::Leave(key) => Some((*key, Change::Leave)),
+            _ => None,
+        }))
+        .into_iter();
+        self.entries.retain(|_| !spent.next().unwrap_or(false));
+        self.compact_at = (self.entries.len() * 2).max(COMPACT_FROM);
+    }
+}
+
+impl<T> Drop for Log<T> {
+    fn drop(&mut self) {
+        abandon(self.take().into_iter());
+    }
 }
 
 /// What happened to the lane's subscribers, in the registry's order.
@@ -126,7 +151,7 @@ pub(crate) struct Cast<T> {
 impl<T> Log<T> {
     pub(crate) fn new(options: LaneOptions) -> Self {
         let state =
-            State { entries: Vec::new(), bytes: 0, full: false, closed: false, waker: None, publishers: Vec::new() };
+            State { entries: Vec::new(), bytes: 0, full: false, closed: false, compact_at: COMPACT_FROM, waker: None, publishers: Vec::new() };
         Self { state: Mutex::new(state), max_bytes: options.max_bytes.get(), counts: Counts::default() }
     }
 
@@ -168,8 +193,16 @@ impl<T> Log<T> {
         let mut state = self.state.lock();
         if !state.closed {
             state.entries.push(entry);
+            if state.entries.len() >= state.compact_at {
+                state.compact();
+            }
         }
         state.waker.take()
+    }
+
+    /// Takes what is left.
+    fn take(&self) -> Vec<Entry<T>> {
+        mem::take(&mut self.state.lock().entries)
     }
 
     /// Nothing more will be appended; the caller wakes.
@@ -208,6 +241,7 @@ impl<T> Log<T> {
             } else {
                 state.bytes = 0;
                 state.full = false;
+                state.compact_at = COMPACT_FROM;
                 (Poll::Ready(mem::take(&mut state.entries)), mem::take(&mut state.publishers))
             }
         };
@@ -289,7 +323,7 @@ impl<T: Send + Sync + 'static> Flusher<T> {
     pub fn poll_serve(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Served> {
         let mut budget = WRITES_AT_ONCE;
         loop {
-            let mut turn = match self.turn.take() {
+            let turn = match self.turn.take() {
                 Some(turn) => turn,
                 None => match self.log.poll_entries(cx) {
                     Poll::Pending => return Poll::Pending,
@@ -297,19 +331,24 @@ impl<T: Send + Sync + 'static> Flusher<T> {
                     Poll::Ready(entries) => Turn::new(entries),
                 },
             };
-            let over = turn.serve(&mut self.book, &mut budget, now, |ended| match self.registry.upgrade() {
-                Some(registry) => registry.forget(ended),
-                None => ended.seat.tell(),
-            });
-            self.log.counts.add(turn.take_tally(), self.book.visits);
-            let busy = turn.writes() > BUSY_TURN;
-            if !over {
-                self.turn = Some(turn);
-            }
-            if !over || busy {
+            if self.serve(turn, &mut budget, now) {
                 return Poll::Ready(Served::More);
             }
         }
+    }
+
+    /// Serves a turn as far as the budget goes; true when it is time for a pause.
+    fn serve(&mut self, mut turn: Turn<T>, budget: &mut usize, now: Instant) -> bool {
+        let over = turn.serve(&mut self.book, budget, now, |ended| match self.registry.upgrade() {
+            Some(registry) => registry.forget(ended),
+            None => ended.seat.tell(),
+        });
+        self.log.counts.add(turn.take_tally(), self.book.visits);
+        let busy = turn.writes() > BUSY_TURN;
+        if !over {
+            self.turn = Some(turn);
+        }
+        !over || busy
     }
 }
 
@@ -318,6 +357,16 @@ impl<T: Send + Sync + 'static> Drop for Flusher<T> {
         if let Some(registry) = self.registry.upgrade() {
             registry.lose(self.lane);
         }
+        // Who drains still gets what was broadcast before. A thread that is unwinding may have come from there.
+        if !std::thread::panicking() {
+            let now = SystemClock.now();
+            let turns = [self.turn.take(), Some(Turn::new(self.log.take()))];
+            for turn in turns.into_iter().flatten() {
+                let mut no_pause = usize::MAX;
+                self.serve(turn, &mut no_pause, now);
+            }
+        }
+        abandon(self.log.take().into_iter());
     }
 }
 

@@ -96,8 +96,8 @@ pub(crate) type EndHook = dyn Fn(CloseReason) + Send + Sync;
 /// What became of frames that were offered. The caller wakes once it holds no lock.
 pub(crate) struct Offered {
     pub(crate) outcome: SendOutcome,
-    /// The end that this came to, which the registry has yet to learn.
-    pub(crate) ended: Option<CloseReason>,
+    /// The end that this came to, which the registry has yet to learn; whether it is the first is to be counted (CNT-1).
+    pub(crate) ended: Option<(CloseReason, bool)>,
     /// They were written to the wire, to the end.
     pub(crate) written: bool,
     /// Messages that the policy dropped.
@@ -110,10 +110,21 @@ impl Offered {
         Self { outcome, ended: None, written: false, dropped: 0, waker: None }
     }
 
-    fn end(&mut self, outcome: SendOutcome, reason: CloseReason) {
+    /// Ends the subscriber for a reason that discards.
+    fn end(&mut self, queue: &mut Queue, outcome: SendOutcome, reason: CloseReason) {
         self.outcome = outcome;
-        self.ended = Some(reason);
+        self.ended = Some((reason, queue.ended.is_none()));
+        queue.end(reason);
     }
+}
+
+/// Why something was not written.
+#[derive(Debug)]
+pub(crate) enum Unwritten {
+    /// The peer is gone.
+    Gone(io::Error),
+    /// The format panicked.
+    Broken,
 }
 
 /// What the owner of a wired gate is to do.
@@ -197,8 +208,7 @@ impl Gate {
                 }
                 Err(error) if is_full(&error) => {}
                 Err(_gone) => {
-                    queue.end(CloseReason::Unsubscribed);
-                    offered.end(SendOutcome::Closed, CloseReason::Unsubscribed);
+                    offered.end(queue, SendOutcome::Closed, CloseReason::Unsubscribed);
                     offered.waker = queue.waker.take();
                     return offered;
                 }
@@ -226,10 +236,10 @@ impl Gate {
         }
         let mut offered = Offered::only(SendOutcome::Dropped);
         if self.options.overflow == Overflow::Close {
-            queue.end(CloseReason::Lagged);
-            offered.end(SendOutcome::Lagged, CloseReason::Lagged);
+            offered.end(&mut queue, SendOutcome::Lagged, CloseReason::Lagged);
         } else {
             queue.lost += messages;
+            queue.slow = queue.wired; // so that the owner says it before the next message
         }
         offered.waker = queue.waker.take();
         offered
@@ -237,22 +247,23 @@ impl Gate {
 
     /// Ends it, because a frame could not be built.
     pub(crate) fn fail(&self) -> Offered {
+        let mut queue = self.queue.lock();
         let mut offered = Offered::only(SendOutcome::Closed);
-        if self.end(CloseReason::Failed) {
-            offered.end(SendOutcome::Failed, CloseReason::Failed);
+        if queue.takes(self.in_lane) {
+            offered.end(&mut queue, SendOutcome::Failed, CloseReason::Failed);
+            offered.waker = queue.waker.take();
         }
         offered
     }
 
-    /// From now on frames are written to the wire, what was queued before first. False when there was a wire already.
-    pub(crate) fn attach(&self, wire: Arc<dyn Wire>) -> bool {
-        let first = self.wire.set(wire).is_ok();
-        if first {
-            let mut queue = self.queue.lock();
-            queue.wired = true;
-            queue.slow = !queue.frames.is_empty();
-        }
-        first
+    /// From now on frames are written to the wire, what was queued before first; the caller wakes. `None` when there was a
+    /// wire already.
+    pub(crate) fn attach(&self, wire: Arc<dyn Wire>) -> Option<Option<Waker>> {
+        self.wire.set(wire).ok()?;
+        let mut queue = self.queue.lock();
+        queue.wired = true;
+        queue.slow = queue.has_more();
+        Some(if queue.slow { queue.waker.take() } else { None })
     }
 
     pub(crate) fn is_wired(&self) -> bool {
@@ -299,53 +310,51 @@ impl Gate {
     }
 
     /// Writes once what waits, with at most [`TAKE_BYTES`] of frames; nothing after a discarding end.
-    pub(crate) fn write(&self, now: Instant, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of `write`, and [`Broken`] when the format panicked.
+    pub(crate) fn write(&self, now: Instant, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> Result<(), Unwritten> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
         if !queue.slow {
             return Ok(());
         }
         if queue.rest.is_empty() {
-            queue.rest = queue.take_joined(self.format);
+            queue.rest = queue.take_joined(self.format).ok_or(Unwritten::Broken)?;
             queue.mid_frame = false;
         }
-        let written = write(&queue.rest)?;
-        if written == 0 && !queue.rest.is_empty() {
-            return Err(io::ErrorKind::WriteZero.into());
+        if !queue.rest.is_empty() {
+            match write(&queue.rest) {
+                Ok(0) => return Err(Unwritten::Gone(io::ErrorKind::WriteZero.into())),
+                Ok(written) => queue.wrote(written, now),
+                Err(error) if is_full(&error) => {}
+                Err(error) => return Err(Unwritten::Gone(error)),
+            }
         }
-        queue.wrote = Some(now);
-        queue.rest.advance(written);
-        queue.mid_frame = !queue.rest.is_empty();
-        if queue.rest.is_empty() {
-            queue.rest = Bytes::new();
-            queue.slow = !queue.frames.is_empty() || !queue.control.is_empty();
-        }
+        queue.slow = !queue.rest.is_empty() || queue.has_more();
         Ok(())
     }
 
-    /// Writes the owner's own frame at the next border between frames; drops it after a discarding end.
-    pub(crate) fn say(&self, frame: &[u8], now: Instant) {
+    /// Writes the owner's own frame at the next border between frames; drops it after a discarding end. The caller wakes
+    /// whoever has to write it.
+    pub(crate) fn say(&self, frame: &[u8], now: Instant) -> Result<Option<Waker>, Unwritten> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
         if queue.ended.is_some_and(CloseReason::discards) || frame.is_empty() {
-            return;
+            return Ok(None);
         }
         queue.control.extend_from_slice(frame);
-        if queue.wired
-            && !queue.slow
-            && let Some(wire) = self.wire.get()
-        {
-            let mut rest = queue.take_joined(self.format);
-            // An error is found again by whoever writes next, or by the owner who reads.
-            let written = wire.try_write(&rest).unwrap_or(0);
-            queue.wrote = Some(now);
-            rest.advance(written.min(rest.len()));
-            queue.mid_frame = written > 0 && !rest.is_empty();
-            queue.slow = !rest.is_empty();
-            queue.rest = rest;
-        } else {
-            queue.slow = queue.wired;
+        if queue.slow || !queue.wired {
+            return Ok(None);
         }
+        if let Some(wire) = self.wire.get() {
+            queue.rest = queue.take_joined(self.format).ok_or(Unwritten::Broken)?;
+            queue.mid_frame = false;
+            // An error is found again by whoever writes next, or by the owner who reads.
+            queue.wrote(wire.try_write(&queue.rest).unwrap_or(0), now);
+        }
+        queue.slow = !queue.rest.is_empty();
+        Ok(if queue.slow { queue.waker.take() } else { None })
     }
 
     /// Tells whether the last write to the wire ended within a frame.
@@ -400,8 +409,7 @@ impl Queue {
         if !self.has_room(frame.len(), options) {
             match options.overflow {
                 Overflow::Close => {
-                    self.end(CloseReason::Lagged);
-                    offered.end(SendOutcome::Lagged, CloseReason::Lagged);
+                    offered.end(self, SendOutcome::Lagged, CloseReason::Lagged);
                     return;
                 }
                 Overflow::DropNewest => {
@@ -470,16 +478,36 @@ impl Queue {
         batch
     }
 
-    /// The owner's frames, the notice of a loss, and the oldest queued frames, as one write.
-    fn take_joined(&mut self, format: &WireFormat) -> Bytes {
+    /// The owner's frames, the notice of a loss, and the oldest queued frames, as one write; `None` when the format panicked.
+    fn take_joined(&mut self, format: &WireFormat) -> Option<Bytes> {
         let mut frames = Vec::new();
         if !self.control.is_empty() {
             frames.push(std::mem::take(&mut self.control).into());
         }
         let batch = self.take(TAKE_BYTES);
-        frames.extend(format.notice(batch.lost));
-        frames.extend(batch.frames);
-        format.join(&frames)
+        contain(|| {
+            frames.extend(format.notice(batch.lost));
+            frames.extend(batch.frames);
+            format.join(&frames)
+        })
+    }
+
+    /// Tells whether something waits besides what was taken.
+    fn has_more(&self) -> bool {
+        !self.frames.is_empty() || !self.control.is_empty() || (self.wired && self.lost > 0)
+    }
+
+    /// Notes that so much of what was taken is written.
+    fn wrote(&mut self, written: usize, now: Instant) {
+        let written = written.min(self.rest.len());
+        if written > 0 {
+            self.wrote = Some(now);
+            self.rest.advance(written);
+            self.mid_frame = !self.rest.is_empty();
+        }
+        if self.rest.is_empty() {
+            self.rest = Bytes::new();
+        }
     }
 }
 

@@ -8,12 +8,12 @@
 use crate::close::CloseReason;
 use crate::contain::{contain, discard};
 use crate::gate::Gate;
-use crate::lane::{Book, Key, Numbers, Op};
+use crate::lane::{Book, Change, Key, Numbers, Op, spent};
 use crate::message::{Message, WireFormat};
 use crate::sink::{Foreign, Seat, SendOutcome};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
@@ -23,6 +23,8 @@ pub(crate) struct Ended {
     pub(crate) key: Key,
     pub(crate) seat: Arc<dyn Seat>,
     pub(crate) reason: CloseReason,
+    /// It had not ended for another reason before.
+    pub(crate) first: bool,
 }
 
 /// The lane of outboxes.
@@ -87,7 +89,7 @@ impl<T> OutboxLane<T> {
                             if offered.dropped > 0 {
                                 self.dropped.fetch_add(offered.dropped, Ordering::Relaxed);
                             }
-                            let end = |reason| Ended { key, seat: gate.clone(), reason };
+                            let end = |(reason, first)| Ended { key, seat: gate.clone(), reason, first };
                             over.extend(offered.ended.map(end));
                             wakers.extend(offered.waker);
                         });
@@ -235,7 +237,7 @@ impl<T: 'static> ForeignLane<T> {
                         if let Some(reason) = reason {
                             // When it had ended before, this changes nothing.
                             if seat.end(reason) {
-                                ended(Ended { key, seat: seat.clone(), reason });
+                                ended(Ended { key, seat: seat.clone(), reason, first: true });
                             }
                         }
                     });
@@ -249,23 +251,11 @@ impl<T: 'static> ForeignLane<T> {
 impl<T> ForeignState<T> {
     /// Takes out subscribers that joined and left while a sink was stuck, so that the log stays bounded.
     fn compact(&mut self) {
-        let mut left: HashMap<Key, usize> = HashMap::new();
-        let mut spent = vec![false; self.log.len()];
-        // Backwards, because a key is reused: a `Leave` belongs to the nearest `Join` of its key before it.
-        for (at, op) in self.log.iter().enumerate().rev() {
-            match op {
-                Op::Leave(key) => {
-                    left.insert(*key, at);
-                }
-                Op::Join(key, ..) => {
-                    if let Some(leave) = left.remove(key) {
-                        spent[at] = true;
-                        spent[leave] = true;
-                    }
-                }
-                Op::Cast(..) => {}
-            }
-        }
+        let spent = spent(self.log.iter().map(|op| match op {
+            Op::Join(key, ..) => Some((*key, Change::Join)),
+            Op::Leave(key) => Some((*key, Change::Leave)),
+            Op::Cast(..) => None,
+        }));
         let mut spent = spent.into_iter();
         self.log.retain(|_| !spent.next().unwrap_or(false));
         self.compact_at = (self.log.len() * 2).max(COMPACT_FROM);

@@ -6,6 +6,7 @@
 //! an older broadcast (RE-3), and holds no lock while sinks run.
 
 use crate::message::Message;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A subscriber's place in the registry's table and in its lane's book. Reused after a removal; a log tells the two
@@ -46,6 +47,35 @@ pub(crate) enum Op<T, S> {
     Cast(Option<ChannelNo>, Arc<Message<T>>),
     Join(Key, S, Numbers),
     Leave(Key),
+}
+
+/// What an entry of a log does to who is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Join,
+    Leave,
+}
+
+/// Which entries of a log are of subscribers that came and left within it, so that nobody needs them.
+pub(crate) fn spent(log: impl DoubleEndedIterator<Item = Option<(Key, Change)>> + ExactSizeIterator) -> Vec<bool> {
+    let mut left: HashMap<Key, usize> = HashMap::new();
+    let mut spent = vec![false; log.len()];
+    // Backwards, because a key is reused: a leave belongs to the nearest join of its key before it.
+    for (at, change) in log.enumerate().rev() {
+        match change {
+            Some((key, Change::Leave)) => {
+                left.insert(key, at);
+            }
+            Some((key, Change::Join)) => {
+                if let Some(leave) = left.remove(&key) {
+                    spent[at] = true;
+                    spent[leave] = true;
+                }
+            }
+            None => {}
+        }
+    }
+    spent
 }
 
 /// A lane's subscribers, by channel.

@@ -181,11 +181,6 @@ impl WireFormat {
         out.freeze()
     }
 
-    /// Appends the frame of an encoded payload to others.
-    pub(crate) fn append(&self, id: MessageId, body: &[u8], out: &mut BytesMut) {
-        (self.frame)(id, body, out);
-    }
-
     /// The frame that tells of `lost` messages, if there is anything to tell and a way to.
     #[must_use]
     pub fn notice(&self, lost: u64) -> Option<Bytes> {
@@ -195,13 +190,16 @@ impl WireFormat {
         Some(out.freeze())
     }
 
-    /// Puts frames into the envelope of one write.
+    /// Puts frames into the envelope of one write; nothing into none.
     #[must_use]
     pub fn join(&self, frames: &[Bytes]) -> Bytes {
         if let ([frame], None) = (frames, &self.envelope) {
             return frame.clone();
         }
         let bytes = frames.iter().map(Bytes::len).sum();
+        if bytes == 0 {
+            return Bytes::new(); // an empty chunk of HTTP/1.1 would end the stream
+        }
         let mut out = BytesMut::with_capacity(bytes + FRAMING);
         if let Some(envelope) = &self.envelope {
             (envelope.head)(bytes, &mut out);

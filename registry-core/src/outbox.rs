@@ -4,8 +4,8 @@
 //! between the two is the [gate](crate::gate)'s.
 
 use crate::close::CloseReason;
-use crate::contain::{contain, discard};
-use crate::gate::{EndHook, Gate, Wire, Work};
+use crate::contain::{contain, discard, wake_all};
+use crate::gate::{EndHook, Gate, Unwritten, Wire, Work};
 use crate::subscription::Subscription;
 use bytes::Bytes;
 use std::fmt;
@@ -205,8 +205,9 @@ impl Outbox {
     /// An outbox [in a lane](OutboxOptions::in_lane) is written by the lane's flusher while the socket has room. What does not
     /// fit is queued, and the owner writes it: see [`poll_flush`](Self::poll_flush).
     pub fn attach(&self, wire: Arc<dyn Wire>) {
-        if self.gate.attach(wire) {
+        if let Some(waker) = self.gate.attach(wire) {
             self.subscription.wired();
+            wake_all(waker);
         }
     }
 
@@ -237,9 +238,11 @@ impl Outbox {
                 Work::Write => {}
             }
             let Poll::Ready(room) = has_room(cx) else { return self.gate.poll_discarded(cx).map(Ok) };
-            match room.and_then(|()| self.gate.write(now, &mut write)) {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                _ => {}
+            room?;
+            match self.gate.write(now, &mut write) {
+                Ok(()) => {}
+                Err(Unwritten::Gone(error)) => return Poll::Ready(Err(error)),
+                Err(Unwritten::Broken) => self.end(CloseReason::Failed),
             }
         }
     }
@@ -248,7 +251,10 @@ impl Outbox {
     /// queued: a keep-alive, an answer to a ping. It counts towards no bound, so an owner who answers its peer looks at
     /// [`unsaid`](Self::unsaid) first. After a discarding end it is dropped.
     pub fn say(&self, frame: &[u8], now: Instant) {
-        self.gate.say(frame, now);
+        match self.gate.say(frame, now) {
+            Ok(waker) => wake_all(waker),
+            Err(_) => self.end(CloseReason::Failed),
+        }
     }
 
     /// Tells whether something waits for the [wire](Self::attach) to have room.

@@ -115,7 +115,7 @@ struct Ending {
     /// How many of them this call ended.
     ended: usize,
     untold: Vec<Arc<dyn Seat>>,
-    /// Who has something to do now: flushers, and owners who wait for one that is gone.
+    /// Flushers that have something to do now, and publishers who wait for one that is gone.
     wakers: Vec<Waker>,
 }
 
@@ -592,7 +592,7 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
             self.shut(&mut locked, removed, ended.reason)
         };
         wake_all(ending.wakers);
-        self.count_ended(ended.reason, 1);
+        self.count_ended(ended.reason, usize::from(ended.first));
         tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
     }
 
@@ -600,10 +600,9 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
         let ending = {
             let mut locked = self.table.lock();
             let wakers = locked.lanes[lane].close();
-            let (removed, draining) = locked.close_lane(lane);
+            let removed = locked.close_lane(lane);
             let mut ending = self.shut(&mut locked, removed, CloseReason::Failed);
             ending.wakers.extend(wakers);
-            ending.wakers.extend(draining.iter().filter_map(|seat| seat.complete()));
             ending
         };
         self.finish(ending, REVOCATION_DEPTH);

@@ -174,15 +174,13 @@ impl Table {
         open.min().map(|(_, number)| LaneId::Flusher(number))
     }
 
-    /// Removes a flusher and everybody it serves; returns these, and those who drain and get nothing more from it.
-    pub(crate) fn close_lane(&mut self, number: usize) -> (Vec<Removed>, Vec<Arc<dyn Seat>>) {
-        let served = self.records.iter().filter(|(_, record)| record.lane == LaneId::Flusher(number));
-        let (draining, active): (Vec<_>, Vec<_>) = served.partition(|(_, record)| record.draining);
-        let draining = draining.into_iter().map(|(_, record)| record.seat.clone()).collect();
-        let keys = active.into_iter().map(|(key, _)| key).collect();
+    /// Removes a flusher and everybody it serves.
+    pub(crate) fn close_lane(&mut self, number: usize) -> Vec<Removed> {
+        let served = |record: &Record| record.lane == LaneId::Flusher(number) && !record.draining;
+        let keys = self.records.iter().filter(|(_, record)| served(record)).map(|(key, _)| key).collect();
         let removed = self.take_all(keys);
         self.flushers[number] = None;
-        (removed, draining)
+        removed
     }
 
     /// Tells who hears a channel.

@@ -14,7 +14,7 @@ use crate::gate::{Gate, Offered, Queued, TAKE_BYTES};
 use crate::inline::Ended;
 use crate::lane::{Book, ChannelNo, Key, List, Listener, Numbers};
 use crate::message::WireFormat;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
@@ -48,6 +48,24 @@ pub(crate) struct Turn<T> {
     segment: Segment,
     writes: usize,
     tally: Tally,
+}
+
+impl<T> Drop for Turn<T> {
+    fn drop(&mut self) {
+        let casts = self.casts.drain(..).map(Entry::Cast);
+        abandon(casts.chain(self.border.take()).chain(self.log.by_ref()));
+    }
+}
+
+/// Lets go of entries that nobody will serve: who waits for the last of them waits no more, and payloads' destructors are
+/// foreign code.
+pub(crate) fn abandon<T>(entries: impl Iterator<Item = Entry<T>>) {
+    for entry in entries {
+        if let Entry::Drain(_, seat) = &entry {
+            wake_all(seat.complete());
+        }
+        discard(entry);
+    }
 }
 
 /// A subscriber that joined in the batch, after some of its broadcasts.
@@ -117,8 +135,8 @@ impl<T> Turn<T> {
     fn note(&mut self, key: Key, gate: Arc<Gate>, offered: Offered, ended: &mut impl FnMut(Ended)) {
         self.tally.dropped += offered.dropped;
         wake_all(offered.waker);
-        if let Some(reason) = offered.ended {
-            ended(Ended { key, seat: gate, reason });
+        if let Some((reason, first)) = offered.ended {
+            ended(Ended { key, seat: gate, reason, first });
         }
     }
 
@@ -366,33 +384,19 @@ impl Segment {
     }
 }
 
-/// The frames of a segment in one format, built when they are first asked for, in one buffer.
+/// The frames of a segment in one format, built when they are first asked for. Each has a buffer of its own: what waits for a
+/// slow reader must not keep the others.
 fn frames<'a>(
     built: &'a mut Vec<(&'static WireFormat, Vec<Option<Queued>>)>,
     bodies: &[Body],
     format: &'static WireFormat,
 ) -> &'a [Option<Queued>] {
     let at = built.iter().position(|(known, _)| std::ptr::eq(*known, format)).unwrap_or_else(|| {
-        let mut buffer = BytesMut::with_capacity(bodies.iter().map(|(_, _, body)| body.len() + 64).sum());
-        let ends: Vec<Option<usize>> = bodies
-            .iter()
-            .map(|(id, _, body)| {
-                let before = buffer.len();
-                let framed = contain(|| format.append(*id, body, &mut buffer));
-                if framed.is_none() {
-                    buffer.truncate(before);
-                }
-                framed.map(|()| buffer.len())
-            })
-            .collect();
-        let buffer = buffer.freeze();
-        let mut start = 0;
-        let frames = bodies.iter().zip(ends).map(|((_, channel, _), end)| {
-            let end = end?;
-            let frame = buffer.slice(mem::replace(&mut start, end)..end);
+        let frame = |(id, channel, body): &Body| {
+            let frame = contain(|| format.frame(*id, body))?;
             Some(Queued { frame, channel: channel.clone() })
-        });
-        built.push((format, frames.collect()));
+        };
+        built.push((format, bodies.iter().map(frame).collect()));
         built.len() - 1
     });
     &built[at].1
