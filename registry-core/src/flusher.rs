@@ -378,3 +378,6 @@ impl<T: Send + Sync + 'static> fmt::Debug for Flusher<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, registry_loom))]
+mod loom_tests;

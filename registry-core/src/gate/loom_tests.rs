@@ -1,6 +1,7 @@
 //! Push, take, close and the owner's wait, against each other.
 
 use super::*;
+use crate::contain::wake_all;
 use crate::sync::model::{every_schedule, spawn, wait};
 
 static DOTS: WireFormat = WireFormat::new("dots", |_, _, out| out.extend_from_slice(b"."));
@@ -136,5 +137,156 @@ fn clo_5_a_discarding_end_overrides_a_draining_one_in_either_order() {
         let ends = closers.map(|closer| closer.join().unwrap());
         assert!(ends[0] != ends[1], "CNT-1: {ends:?} ended it");
         assert!(is_shut_and_empty(&outbox), "CLO-5: a revocation during a drain discards");
+    });
+}
+
+/// A socket that takes so many more bytes, and counts the writes after it was sealed.
+///
+/// Its lock is outside of the facade: what orders the writes is to be the gate.
+struct Socket(std::sync::Mutex<Written>);
+
+struct Written {
+    room: usize,
+    written: Vec<u8>,
+    sealed: bool,
+    late: usize,
+}
+
+impl Socket {
+    fn with_room(room: usize) -> Arc<Self> {
+        Arc::new(Self(std::sync::Mutex::new(Written { room, written: Vec::new(), sealed: false, late: 0 })))
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.0.lock().expect("nothing panics under it")
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.state().written.clone()).expect("digits")
+    }
+}
+
+impl Wire for Socket {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        // A step of its own, at which the other threads may come in between.
+        loom::thread::yield_now();
+        let mut state = self.state();
+        state.late += usize::from(state.sealed);
+        if state.room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = bytes.len().min(state.room);
+        state.room -= written;
+        state.written.extend_from_slice(&bytes[..written]);
+        Ok(written)
+    }
+}
+
+fn now() -> Instant {
+    crate::clock::Clock::now(&crate::clock::SystemClock)
+}
+
+/// Offers as a flusher does, and says whether it was accepted.
+fn offer(gate: &Gate, frames: &[&'static [u8]]) -> bool {
+    let channel = Channel::from("c");
+    let queued: Vec<_> =
+        frames.iter().map(|frame| Queued { frame: Bytes::from_static(frame), channel: channel.clone() }).collect();
+    let joined = DOTS.join(&queued.iter().map(|queued| queued.frame.clone()).collect::<Vec<_>>());
+    let offered = gate.offer(&joined, &queued, now());
+    wake_all(offered.waker);
+    offered.outcome == SendOutcome::Accepted
+}
+
+fn say(gate: &Gate, frame: &'static [u8]) {
+    wake_all(gate.say(frame, now()).expect("the format does not panic"));
+}
+
+fn attach(gate: &Gate, socket: &Arc<Socket>) {
+    wake_all(gate.attach(socket.clone()).expect("the first wire"));
+}
+
+/// Writes as an owner does, until the end.
+fn own(gate: &Gate, socket: &Socket) -> CloseReason {
+    loop {
+        match wait(|cx| gate.poll_work(cx)) {
+            Work::Closed(reason) => return reason,
+            Work::Write => gate.write(now(), |bytes| socket.try_write(bytes)).expect("the peer is there"),
+        }
+    }
+}
+
+fn in_lane() -> Arc<Gate> {
+    Arc::new(Gate::new(&DOTS, OutboxOptions::new().in_lane()))
+}
+
+#[test]
+fn rev_12_nothing_is_written_after_an_end_returned_whoever_writes() {
+    every_schedule(|| {
+        let (gate, socket) = (in_lane(), Socket::with_room(1));
+        attach(&gate, &socket);
+        let flusher = {
+            let gate = gate.clone();
+            spawn(move || (offer(&gate, &[b"1", b"2"]), offer(&gate, &[b"3"])))
+        };
+        let owner = {
+            let (gate, socket) = (gate.clone(), socket.clone());
+            spawn(move || {
+                say(&gate, b"0");
+                socket.state().room = 9;
+                let _ = gate.write(now(), |bytes| socket.try_write(bytes));
+            })
+        };
+        close(&gate, CloseReason::Revoked);
+        socket.state().sealed = true;
+        flusher.join().unwrap();
+        owner.join().unwrap();
+        assert_eq!(socket.state().late, 0, "REV-12: a write after the end returned");
+    });
+}
+
+#[test]
+fn ord_1_a_wire_that_comes_while_a_flusher_offers_gets_everything_in_order() {
+    every_schedule(|| {
+        let (gate, socket) = (in_lane(), Socket::with_room(usize::MAX));
+        let flusher = {
+            let gate = gate.clone();
+            spawn(move || {
+                assert!(offer(&gate, &[b"1"]) && offer(&gate, &[b"2"]));
+                close(&gate, CloseReason::Shutdown);
+                wake_all(gate.complete());
+            })
+        };
+        attach(&gate, &socket);
+        assert_eq!(own(&gate, &socket), CloseReason::Shutdown);
+        flusher.join().unwrap();
+        assert_eq!(socket.text(), "12", "ORD-1, DEL-1");
+    });
+}
+
+#[test]
+fn que_2_the_owner_of_a_slow_wire_is_woken_for_what_the_flusher_leaves() {
+    every_schedule(|| {
+        let (gate, socket) = (in_lane(), Socket::with_room(1));
+        attach(&gate, &socket);
+        let flusher = {
+            let gate = gate.clone();
+            spawn(move || {
+                assert!(offer(&gate, &[b"1", b"2"]) && offer(&gate, &[b"3"]));
+                close(&gate, CloseReason::Shutdown);
+                wake_all(gate.complete());
+            })
+        };
+        // Nobody else writes what did not fit. Room is made by each write that finds none.
+        let reason = loop {
+            match wait(|cx| gate.poll_work(cx)) {
+                Work::Closed(reason) => break reason,
+                Work::Write => {
+                    socket.state().room = 1;
+                    gate.write(now(), |bytes| socket.try_write(bytes)).expect("the peer is there");
+                }
+            }
+        };
+        flusher.join().unwrap();
+        assert_eq!((reason, socket.text()), (CloseReason::Shutdown, "123".to_owned()));
     });
 }
