@@ -95,6 +95,8 @@ pub(crate) struct Offered {
     pub(crate) outcome: SendOutcome,
     /// The end that this came to, which the registry has yet to learn.
     pub(crate) ended: Option<CloseReason>,
+    /// It had not ended before, as who drains has: it is counted once.
+    pub(crate) first: bool,
     /// They were written to the wire, to the end.
     pub(crate) written: bool,
     /// Messages that the policy dropped.
@@ -104,12 +106,13 @@ pub(crate) struct Offered {
 
 impl Offered {
     fn only(outcome: SendOutcome) -> Self {
-        Self { outcome, ended: None, written: false, dropped: 0, waker: None }
+        Self { outcome, ended: None, first: false, written: false, dropped: 0, waker: None }
     }
 
-    fn end(&mut self, outcome: SendOutcome, reason: CloseReason) {
+    fn end(&mut self, outcome: SendOutcome, reason: CloseReason, first: bool) {
         self.outcome = outcome;
         self.ended = Some(reason);
+        self.first = first;
     }
 }
 
@@ -175,8 +178,10 @@ impl Gate {
             return Offered::only(SendOutcome::Closed);
         }
         let mut offered = Offered::only(SendOutcome::Accepted);
+        // A loss is told before the next message, which the owner does.
         if queue.wired
             && !queue.slow
+            && queue.lost == 0
             && let Some(wire) = self.wire.get()
         {
             match wire.try_write(joined) {
@@ -194,8 +199,8 @@ impl Gate {
                 }
                 Err(error) if is_full(&error) => {}
                 Err(_gone) => {
-                    queue.end(CloseReason::Unsubscribed);
-                    offered.end(SendOutcome::Closed, CloseReason::Unsubscribed);
+                    let first = queue.end(CloseReason::Unsubscribed);
+                    offered.end(SendOutcome::Closed, CloseReason::Unsubscribed, first);
                     offered.waker = queue.waker.take();
                     return offered;
                 }
@@ -223,8 +228,8 @@ impl Gate {
         }
         let mut offered = Offered::only(SendOutcome::Dropped);
         if self.options.overflow == Overflow::Close {
-            queue.end(CloseReason::Lagged);
-            offered.end(SendOutcome::Lagged, CloseReason::Lagged);
+            let first = queue.end(CloseReason::Lagged);
+            offered.end(SendOutcome::Lagged, CloseReason::Lagged, first);
         } else {
             queue.lost += messages;
         }
@@ -236,7 +241,7 @@ impl Gate {
     pub(crate) fn fail(&self) -> Offered {
         let mut offered = Offered::only(SendOutcome::Closed);
         if self.end(CloseReason::Failed) {
-            offered.end(SendOutcome::Failed, CloseReason::Failed);
+            offered.end(SendOutcome::Failed, CloseReason::Failed, true);
         }
         offered
     }
@@ -397,8 +402,8 @@ impl Queue {
         if !self.has_room(frame.len(), options) {
             match options.overflow {
                 Overflow::Close => {
-                    self.end(CloseReason::Lagged);
-                    offered.end(SendOutcome::Lagged, CloseReason::Lagged);
+                    let first = self.end(CloseReason::Lagged);
+                    offered.end(SendOutcome::Lagged, CloseReason::Lagged, first);
                     return;
                 }
                 Overflow::DropNewest => {
@@ -419,8 +424,9 @@ impl Queue {
         offered.dropped += self.lost - before;
     }
 
-    fn end(&mut self, reason: CloseReason) {
-        self.ended = Some(reason);
+    /// Ends it; true if it had not ended before.
+    fn end(&mut self, reason: CloseReason) -> bool {
+        let first = self.ended.replace(reason).is_none();
         if reason.discards() {
             self.frames = VecDeque::new();
             self.bytes = 0;
@@ -428,6 +434,7 @@ impl Queue {
             self.control = Vec::new();
             self.slow = false;
         }
+        first
     }
 
     /// Tells whether a frame fits; a larger one than the bound fits into an empty queue.

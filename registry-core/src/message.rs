@@ -181,11 +181,6 @@ impl WireFormat {
         out.freeze()
     }
 
-    /// Appends the frame of an encoded payload to others.
-    pub(crate) fn append(&self, id: MessageId, body: &[u8], out: &mut BytesMut) {
-        (self.frame)(id, body, out);
-    }
-
     /// The frame that tells of `lost` messages, if there is anything to tell and a way to.
     #[must_use]
     pub fn notice(&self, lost: u64) -> Option<Bytes> {

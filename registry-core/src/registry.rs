@@ -592,7 +592,7 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
             self.shut(&mut locked, removed, ended.reason)
         };
         wake_all(ending.wakers);
-        self.count_ended(ended.reason, 1);
+        self.count_ended(ended.reason, usize::from(ended.first));
         tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
     }
 

@@ -14,7 +14,7 @@ use crate::gate::{Gate, Offered, Queued, TAKE_BYTES};
 use crate::inline::Ended;
 use crate::lane::{Book, ChannelNo, Key, List, Listener, Numbers};
 use crate::message::WireFormat;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl<T> Turn<T> {
         self.tally.dropped += offered.dropped;
         wake_all(offered.waker);
         if let Some(reason) = offered.ended {
-            ended(Ended { key, seat: gate, reason });
+            ended(Ended { key, seat: gate, reason, first: offered.first });
         }
     }
 
@@ -366,30 +366,16 @@ impl Segment {
     }
 }
 
-/// The frames of a segment in one format, built when they are first asked for, in one buffer.
+/// The frames of a segment in one format, built when they are first asked for.
 fn frames<'a>(
     built: &'a mut Vec<(&'static WireFormat, Vec<Option<Queued>>)>,
     bodies: &[Body],
     format: &'static WireFormat,
 ) -> &'a [Option<Queued>] {
     let at = built.iter().position(|(known, _)| std::ptr::eq(*known, format)).unwrap_or_else(|| {
-        let mut buffer = BytesMut::with_capacity(bodies.iter().map(|(_, _, body)| body.len() + 64).sum());
-        let ends: Vec<Option<usize>> = bodies
-            .iter()
-            .map(|(id, _, body)| {
-                let before = buffer.len();
-                let framed = contain(|| format.append(*id, body, &mut buffer));
-                if framed.is_none() {
-                    buffer.truncate(before);
-                }
-                framed.map(|()| buffer.len())
-            })
-            .collect();
-        let buffer = buffer.freeze();
-        let mut start = 0;
-        let frames = bodies.iter().zip(ends).map(|((_, channel, _), end)| {
-            let end = end?;
-            let frame = buffer.slice(mem::replace(&mut start, end)..end);
+        // Each in memory of its own: one that waits for a slow peer would else keep all of the segment.
+        let frames = bodies.iter().map(|(id, channel, body)| {
+            let frame = contain(|| format.frame(*id, body))?;
             Some(Queued { frame, channel: channel.clone() })
         });
         built.push((format, frames.collect()));

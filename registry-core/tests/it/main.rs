@@ -17,5 +17,6 @@ mod progress;
 mod queue;
 mod reentry;
 mod revocation;
+mod slow;
 mod threads;
 mod vocabulary;
