@@ -19,6 +19,7 @@ mod progress;
 mod queue;
 mod reentry;
 mod revocation;
+mod slow;
 mod threads;
 mod vocabulary;
 mod wire;

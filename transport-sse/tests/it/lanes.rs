@@ -286,7 +286,7 @@ async fn del_1_flushers_go_on_when_the_server_is_dropped() {
 /// Streams of ours under load from several threads, a part of which is revoked meanwhile: each reads what was broadcast,
 /// gapless and in order, and who was revoked reads nothing that was broadcast after the call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rev_12_under_load_nothing_follows_a_revocation_and_the_others_miss_nothing() {
+async fn del_2_under_load_streams_have_no_gap_and_none_goes_on_after_its_revocation() {
     const ACCOUNTS: usize = 8;
     const STREAMS: usize = 4;
     let names: Vec<String> = (0..ACCOUNTS).map(|number| format!("a{number}")).collect();
