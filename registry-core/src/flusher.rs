@@ -5,7 +5,7 @@
 //! each costs. It waits for nothing: a socket that is full is its owner's business from then on (see [`crate::gate`]).
 //!
 //! Invariants: only the flusher touches the book of subscribers; a log holds at most its bound in bytes of broadcasts, and
-//! beyond it counts what it had no room for.
+//! beyond it counts what it had no room for; who came and went while the flusher stood still is taken out of it.
 
 use crate::contain::discard;
 use crate::gate::Gate;
@@ -16,7 +16,7 @@ use crate::sink::Seat;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::turn::{Tally, Turn};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::mem;
 use std::num::NonZeroUsize;
@@ -28,6 +28,8 @@ use std::time::Instant;
 const WRITES_AT_ONCE: usize = 128;
 /// Writes in a turn after which the flusher pauses once more, so that publishers fill the next turn.
 const BUSY_TURN: usize = 64;
+/// Logs shorter than this are not worth compacting.
+const COMPACT_FROM: usize = 1024;
 /// What a waiting broadcast is counted as, besides its payload.
 const CAST_BYTES: usize = 128;
 
@@ -98,6 +100,8 @@ struct State<T> {
     /// The bound was reached since the flusher last took the log.
     full: bool,
     closed: bool,
+    /// The length at which removed subscribers are next taken out.
+    compact_at: usize,
     waker: Option<Waker>,
 }
 
@@ -120,7 +124,8 @@ pub(crate) struct Cast<T> {
 /// Appending: the caller holds the registry's lock, which gives the log its order, and wakes after it let go.
 impl<T> Log<T> {
     pub(crate) fn new(options: LaneOptions) -> Self {
-        let state = State { entries: Vec::new(), bytes: 0, full: false, closed: false, waker: None };
+        let state =
+            State { entries: Vec::new(), bytes: 0, full: false, closed: false, compact_at: COMPACT_FROM, waker: None };
         Self { state: Mutex::new(state), max_bytes: options.max_bytes.get(), counts: Counts::default() }
     }
 
@@ -150,12 +155,26 @@ impl<T> Log<T> {
         self.append(Entry::Join(key, gate, numbers))
     }
 
-    pub(crate) fn leave(&self, key: Key) -> Option<Waker> {
-        self.append(Entry::Leave(key))
+    /// What the log needs no more goes to `spent`, to be dropped without locks.
+    pub(crate) fn leave(&self, key: Key, spent: &mut Vec<Arc<dyn Seat>>) -> Option<Waker> {
+        let waker = self.append(Entry::Leave(key));
+        let mut state = self.state.lock();
+        if state.entries.len() >= state.compact_at {
+            state.compact(spent);
+        }
+        waker
     }
 
     pub(crate) fn drain(&self, key: Key, seat: Arc<dyn Seat>) -> Option<Waker> {
-        self.append(Entry::Drain(key, seat))
+        {
+            let mut state = self.state.lock();
+            if !state.closed {
+                state.entries.push(Entry::Drain(key, seat));
+                return state.waker.take();
+            }
+        }
+        // The flusher is gone while its registry goes.
+        seat.complete()
     }
 
     fn append(&self, entry: Entry<T>) -> Option<Waker> {
@@ -183,13 +202,53 @@ impl<T> Log<T> {
                 spare = mem::replace(&mut state.waker, spare);
                 Poll::Pending
             } else {
-                state.bytes = 0;
-                state.full = false;
-                Poll::Ready(mem::take(&mut state.entries))
+                Poll::Ready(state.take())
             }
         };
         discard(spare);
         polled
+    }
+}
+
+impl<T> State<T> {
+    fn take(&mut self) -> Vec<Entry<T>> {
+        self.bytes = 0;
+        self.full = false;
+        self.compact_at = COMPACT_FROM;
+        mem::take(&mut self.entries)
+    }
+
+    /// Takes out subscribers that joined and left while the flusher stood still, so that the log stays bounded.
+    fn compact(&mut self, spent: &mut Vec<Arc<dyn Seat>>) {
+        let mut left: HashMap<Key, usize> = HashMap::new();
+        let mut over = vec![false; self.entries.len()];
+        // Backwards, because a key is reused: a `Leave` belongs to the nearest `Join` of its key before it.
+        for (at, entry) in self.entries.iter().enumerate().rev() {
+            match entry {
+                Entry::Leave(key) => {
+                    left.insert(*key, at);
+                }
+                Entry::Join(key, ..) => {
+                    if let Some(leave) = left.remove(key) {
+                        over[at] = true;
+                        over[leave] = true;
+                    }
+                }
+                Entry::Cast(_) | Entry::Drain(..) | Entry::Gap(_) => {}
+            }
+        }
+        for (entry, over) in mem::take(&mut self.entries).into_iter().zip(over) {
+            match (entry, self.entries.last_mut()) {
+                (Entry::Join(_, gate, _), _) if over => spent.push(gate),
+                (Entry::Leave(_), _) if over => {}
+                // A channel's number means the same in both, to whoever names it: nobody came or left in between.
+                (Entry::Gap(more), Some(Entry::Gap(missed))) => {
+                    more.into_iter().for_each(|(channel, messages)| *missed.entry(channel).or_default() += messages);
+                }
+                (entry, _) => self.entries.push(entry),
+            }
+        }
+        self.compact_at = (self.entries.len() * 2).max(COMPACT_FROM);
     }
 }
 
@@ -294,6 +353,12 @@ impl<T: Send + Sync + 'static> Drop for Flusher<T> {
         if let Some(registry) = self.registry.upgrade() {
             registry.lose(self.lane);
         }
+        let rest = {
+            let mut state = self.log.state.lock();
+            state.closed = true;
+            state.take()
+        };
+        self.turn.take().into_iter().chain([Turn::new(rest)]).for_each(Turn::abandon);
     }
 }
 

@@ -11,7 +11,8 @@
 //!
 //! Invariants: `bytes` is the sum of the queued frames' lengths; the queue holds at most `max_messages` frames and
 //! `max_bytes` bytes, or exactly one frame that is larger than `max_bytes` (QUE-1); with a wire, `slow` says whether
-//! anything waits; after a discarding end nothing waits, for ever; no waker is cloned, woken or dropped under the lock.
+//! anything waits, and whoever sets it wakes the owner; after a discarding end nothing waits, for ever; no waker is cloned,
+//! woken or dropped under the lock.
 
 use crate::channel::Channel;
 use crate::close::CloseReason;
@@ -95,6 +96,8 @@ pub(crate) struct Offered {
     pub(crate) outcome: SendOutcome,
     /// The end that this came to, which the registry has yet to learn.
     pub(crate) ended: Option<CloseReason>,
+    /// It had not ended before, so that this end is the one that counts.
+    pub(crate) first: bool,
     /// They were written to the wire, to the end.
     pub(crate) written: bool,
     /// Messages that the policy dropped.
@@ -104,12 +107,7 @@ pub(crate) struct Offered {
 
 impl Offered {
     fn only(outcome: SendOutcome) -> Self {
-        Self { outcome, ended: None, written: false, dropped: 0, waker: None }
-    }
-
-    fn end(&mut self, outcome: SendOutcome, reason: CloseReason) {
-        self.outcome = outcome;
-        self.ended = Some(reason);
+        Self { outcome, ended: None, first: false, written: false, dropped: 0, waker: None }
     }
 }
 
@@ -161,6 +159,7 @@ impl Gate {
         }
         let mut offered = Offered::only(SendOutcome::Accepted);
         queue.push(frame, channel, &self.options, &mut offered);
+        queue.weigh(self.format);
         offered.waker = queue.waker.take();
         offered
     }
@@ -193,8 +192,7 @@ impl Gate {
                 }
                 Err(error) if is_full(&error) => {}
                 Err(_gone) => {
-                    queue.end(CloseReason::Unsubscribed);
-                    offered.end(SendOutcome::Closed, CloseReason::Unsubscribed);
+                    queue.close(CloseReason::Unsubscribed, SendOutcome::Closed, &mut offered);
                     offered.waker = queue.waker.take();
                     return offered;
                 }
@@ -207,7 +205,7 @@ impl Gate {
                 break;
             }
         }
-        queue.slow = queue.wired && offered.ended.is_none();
+        queue.weigh(self.format);
         if !woken || offered.ended.is_some() {
             offered.waker = queue.waker.take();
         }
@@ -222,10 +220,10 @@ impl Gate {
         }
         let mut offered = Offered::only(SendOutcome::Dropped);
         if self.options.overflow == Overflow::Close {
-            queue.end(CloseReason::Lagged);
-            offered.end(SendOutcome::Lagged, CloseReason::Lagged);
+            queue.close(CloseReason::Lagged, SendOutcome::Lagged, &mut offered);
         } else {
             queue.lost += messages;
+            queue.weigh(self.format);
         }
         offered.waker = queue.waker.take();
         offered
@@ -233,22 +231,26 @@ impl Gate {
 
     /// Ends it, because a frame could not be built.
     pub(crate) fn fail(&self) -> Offered {
+        let mut queue = self.queue.lock();
         let mut offered = Offered::only(SendOutcome::Closed);
-        if self.end(CloseReason::Failed) {
-            offered.end(SendOutcome::Failed, CloseReason::Failed);
+        if queue.takes(self.in_lane) {
+            queue.close(CloseReason::Failed, SendOutcome::Failed, &mut offered);
+            offered.waker = queue.waker.take();
         }
         offered
     }
 
-    /// From now on frames are written to the wire, what was queued before first. False when there was a wire already.
-    pub(crate) fn attach(&self, wire: Arc<dyn Wire>) -> bool {
-        let first = self.wire.set(wire).is_ok();
-        if first {
-            let mut queue = self.queue.lock();
-            queue.wired = true;
-            queue.slow = !queue.frames.is_empty();
+    /// From now on frames are written to the wire, what was queued before first. False when there was a wire already; else
+    /// the caller wakes.
+    pub(crate) fn attach(&self, wire: Arc<dyn Wire>) -> (bool, Option<Waker>) {
+        if self.wire.set(wire).is_err() {
+            return (false, None);
         }
-        first
+        let mut queue = self.queue.lock();
+        queue.wired = true;
+        queue.weigh(self.format);
+        let waker = if queue.slow { queue.waker.take() } else { None };
+        (true, waker)
     }
 
     pub(crate) fn is_wired(&self) -> bool {
@@ -295,53 +297,55 @@ impl Gate {
     }
 
     /// Writes once what waits, with at most [`TAKE_BYTES`] of frames; nothing after a discarding end.
-    pub(crate) fn write(&self, now: Instant, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+    pub(crate) fn write(
+        &self,
+        now: Instant,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> Result<io::Result<()>, Unbuilt> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
         if !queue.slow {
-            return Ok(());
+            return Ok(Ok(()));
         }
         if queue.rest.is_empty() {
-            queue.rest = queue.take_joined(self.format);
+            queue.rest = queue.take_joined(self.format)?;
             queue.mid_frame = false;
         }
-        let written = write(&queue.rest)?;
-        if written == 0 && !queue.rest.is_empty() {
-            return Err(io::ErrorKind::WriteZero.into());
+        if !queue.rest.is_empty() {
+            match write(&queue.rest) {
+                Ok(0) => return Ok(Err(io::ErrorKind::WriteZero.into())),
+                Ok(written) => queue.wrote(written, now),
+                Err(error) if is_full(&error) => {}
+                Err(gone) => return Ok(Err(gone)),
+            }
         }
-        queue.wrote = Some(now);
-        queue.rest.advance(written);
-        queue.mid_frame = !queue.rest.is_empty();
-        if queue.rest.is_empty() {
-            queue.rest = Bytes::new();
-            queue.slow = !queue.frames.is_empty() || !queue.control.is_empty();
-        }
-        Ok(())
+        queue.weigh(self.format);
+        Ok(Ok(()))
     }
 
-    /// Writes the owner's own frame at the next border between frames; drops it after a discarding end.
-    pub(crate) fn say(&self, frame: &[u8], now: Instant) {
+    /// Writes the owner's own frame at the next border between frames; drops it after a discarding end. The caller wakes.
+    pub(crate) fn say(&self, frame: &[u8], now: Instant) -> Result<Option<Waker>, Unbuilt> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
         if queue.ended.is_some_and(CloseReason::discards) || frame.is_empty() {
-            return;
+            return Ok(None);
         }
         queue.control.extend_from_slice(frame);
         if queue.wired
             && !queue.slow
             && let Some(wire) = self.wire.get()
         {
-            let mut rest = queue.take_joined(self.format);
-            // An error is found again by whoever writes next, or by the owner who reads.
-            let written = wire.try_write(&rest).unwrap_or(0);
-            queue.wrote = Some(now);
-            rest.advance(written.min(rest.len()));
-            queue.mid_frame = written > 0 && !rest.is_empty();
-            queue.slow = !rest.is_empty();
-            queue.rest = rest;
-        } else {
-            queue.slow = queue.wired;
+            // Until it is ended, because it could not be built, nobody else writes.
+            queue.slow = true;
+            queue.rest = queue.take_joined(self.format)?;
+            queue.mid_frame = false;
+            // An error is found again by the owner, who is woken.
+            if let Ok(written @ 1..) = wire.try_write(&queue.rest) {
+                queue.wrote(written, now);
+            }
         }
+        queue.weigh(self.format);
+        Ok(if queue.slow { queue.waker.take() } else { None })
     }
 
     /// Tells whether the last write to the wire ended within a frame.
@@ -373,6 +377,10 @@ impl Gate {
     }
 }
 
+/// What waited could not be built into a write: a function of its format panicked. The caller ends it as failed.
+#[derive(Debug)]
+pub(crate) struct Unbuilt;
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
@@ -391,8 +399,7 @@ impl Queue {
         if !self.has_room(frame.len(), options) {
             match options.overflow {
                 Overflow::Close => {
-                    self.end(CloseReason::Lagged);
-                    offered.end(SendOutcome::Lagged, CloseReason::Lagged);
+                    self.close(CloseReason::Lagged, SendOutcome::Lagged, offered);
                     return;
                 }
                 Overflow::DropNewest => {
@@ -411,6 +418,14 @@ impl Queue {
         self.bytes += frame.len();
         self.frames.push_back(Queued { frame: frame.clone(), channel: channel.clone() });
         offered.dropped += self.lost - before;
+    }
+
+    /// Comes to its end over an offer.
+    fn close(&mut self, reason: CloseReason, outcome: SendOutcome, offered: &mut Offered) {
+        offered.outcome = outcome;
+        offered.ended = Some(reason);
+        offered.first = self.ended.is_none();
+        self.end(reason);
     }
 
     fn end(&mut self, reason: CloseReason) {
@@ -460,16 +475,37 @@ impl Queue {
         batch
     }
 
+    /// Finds out whether anything waits for the wire.
+    fn weigh(&mut self, format: &WireFormat) {
+        let untold = self.lost > 0 && format.tells_losses();
+        self.slow =
+            self.wired && !(self.rest.is_empty() && self.frames.is_empty() && self.control.is_empty() && !untold);
+    }
+
+    /// The wire took so much of the rest.
+    fn wrote(&mut self, written: usize, now: Instant) {
+        self.wrote = Some(now);
+        self.rest.advance(written.min(self.rest.len()));
+        self.mid_frame = !self.rest.is_empty();
+        if self.rest.is_empty() {
+            self.rest = Bytes::new();
+        }
+    }
+
     /// The owner's frames, the notice of a loss, and the oldest queued frames, as one write.
-    fn take_joined(&mut self, format: &WireFormat) -> Bytes {
+    fn take_joined(&mut self, format: &WireFormat) -> Result<Bytes, Unbuilt> {
         let mut frames = Vec::new();
         if !self.control.is_empty() {
             frames.push(std::mem::take(&mut self.control).into());
         }
         let batch = self.take(TAKE_BYTES);
-        frames.extend(format.notice(batch.lost));
-        frames.extend(batch.frames);
-        format.join(&frames)
+        let joined = contain(|| {
+            frames.extend(format.notice(batch.lost));
+            frames.extend(batch.frames);
+            // An empty envelope may mean something.
+            if frames.is_empty() { Bytes::new() } else { format.join(&frames) }
+        });
+        joined.ok_or(Unbuilt)
     }
 }
 

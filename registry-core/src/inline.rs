@@ -23,6 +23,8 @@ pub(crate) struct Ended {
     pub(crate) key: Key,
     pub(crate) seat: Arc<dyn Seat>,
     pub(crate) reason: CloseReason,
+    /// It had not ended before, as one that drains has: this end counts.
+    pub(crate) first: bool,
 }
 
 /// The lane of outboxes.
@@ -87,7 +89,7 @@ impl<T> OutboxLane<T> {
                             if offered.dropped > 0 {
                                 self.dropped.fetch_add(offered.dropped, Ordering::Relaxed);
                             }
-                            let end = |reason| Ended { key, seat: gate.clone(), reason };
+                            let end = |reason| Ended { key, seat: gate.clone(), reason, first: offered.first };
                             over.extend(offered.ended.map(end));
                             wakers.extend(offered.waker);
                         });
@@ -235,7 +237,7 @@ impl<T: 'static> ForeignLane<T> {
                         if let Some(reason) = reason {
                             // When it had ended before, this changes nothing.
                             if seat.end(reason) {
-                                ended(Ended { key, seat: seat.clone(), reason });
+                                ended(Ended { key, seat: seat.clone(), reason, first: true });
                             }
                         }
                     });

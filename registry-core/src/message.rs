@@ -186,6 +186,11 @@ impl WireFormat {
         (self.frame)(id, body, out);
     }
 
+    /// Tells whether a peer is told of what it lost.
+    pub(crate) fn tells_losses(&self) -> bool {
+        self.notice.is_some()
+    }
+
     /// The frame that tells of `lost` messages, if there is anything to tell and a way to.
     #[must_use]
     pub fn notice(&self, lost: u64) -> Option<Bytes> {

@@ -5,7 +5,7 @@
 
 use crate::close::CloseReason;
 use crate::contain::{contain, discard};
-use crate::gate::{EndHook, Gate, Wire, Work};
+use crate::gate::{EndHook, Gate, Unbuilt, Wire, Work};
 use crate::subscription::Subscription;
 use bytes::Bytes;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 /// What happens when a message does not fit into an outbox.
@@ -205,9 +205,11 @@ impl Outbox {
     /// An outbox [in a lane](OutboxOptions::in_lane) is written by the lane's flusher while the socket has room. What does not
     /// fit is queued, and the owner writes it: see [`poll_flush`](Self::poll_flush).
     pub fn attach(&self, wire: Arc<dyn Wire>) {
-        if self.gate.attach(wire) {
+        let (first, waker) = self.gate.attach(wire);
+        if first {
             self.subscription.wired();
         }
+        wake(waker);
     }
 
     /// Tells whether a wire is attached.
@@ -237,9 +239,10 @@ impl Outbox {
                 Work::Write => {}
             }
             let Poll::Ready(room) = has_room(cx) else { return self.gate.poll_discarded(cx).map(Ok) };
-            match room.and_then(|()| self.gate.write(now, &mut write)) {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                _ => {}
+            match room.map(|()| self.gate.write(now, &mut write)) {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(gone))) | Err(gone) => return Poll::Ready(Err(gone)),
+                Ok(Err(Unbuilt)) => self.end(CloseReason::Failed),
             }
         }
     }
@@ -248,7 +251,10 @@ impl Outbox {
     /// queued: a keep-alive, an answer to a ping. It counts towards no bound, so an owner who answers its peer looks at
     /// [`unsaid`](Self::unsaid) first. After a discarding end it is dropped.
     pub fn say(&self, frame: &[u8], now: Instant) {
-        self.gate.say(frame, now);
+        match self.gate.say(frame, now) {
+            Ok(waker) => wake(waker),
+            Err(Unbuilt) => self.end(CloseReason::Failed),
+        }
     }
 
     /// Returns how many bytes of the owner's own frames wait.
@@ -278,6 +284,12 @@ impl Outbox {
     /// Returns the guard's view: id and unsubscribe.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        contain(|| waker.wake());
     }
 }
 

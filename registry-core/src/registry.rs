@@ -117,6 +117,8 @@ struct Ending {
     untold: Vec<Arc<dyn Seat>>,
     /// Who has something to do now: flushers, and owners who wait for one that is gone.
     wakers: Vec<Waker>,
+    /// What logs let go of: dropping it may run foreign code.
+    spent: Vec<Arc<dyn Seat>>,
 }
 
 /// What a flusher asks of its registry, whatever the registry's payload is.
@@ -455,6 +457,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         let join = |lanes: &[Arc<Log<T>>], lane, key, numbers| match lane {
             LaneId::Flusher(number) => lanes[number].join(key, gate.clone(), numbers),
             LaneId::Outboxes | LaneId::Foreign => {
+                // It may have asked for a flusher that is not there: nobody else brings it anything.
+                let _nobody_waits = gate.complete();
                 self.outboxes.append(Op::Join(key, gate.clone(), numbers));
                 None
             }
@@ -516,11 +520,12 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 _ if removed.was_draining => {}
                 LaneId::Outboxes => self.outboxes.append(Op::Leave(removed.key)),
                 LaneId::Foreign => self.foreign.leave(removed.key),
-                LaneId::Flusher(lane) => ending.wakers.extend(if reason.discards() {
-                    locked.lanes[lane].leave(removed.key)
-                } else {
-                    locked.lanes[lane].drain(removed.key, removed.seat.clone())
-                }),
+                LaneId::Flusher(lane) if reason.discards() => {
+                    ending.wakers.extend(locked.lanes[lane].leave(removed.key, &mut ending.spent));
+                }
+                LaneId::Flusher(lane) => {
+                    ending.wakers.extend(locked.lanes[lane].drain(removed.key, removed.seat.clone()));
+                }
             }
             ending.ended += usize::from(removed.seat.end(reason));
             // Also one that somebody else ended just now: when we return it was told, whoever did it (REV-1).
@@ -533,6 +538,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
     /// Runs the closes of an ending, without locks. Returns how many it ended.
     fn finish(&self, ending: Ending, depth: usize) -> usize {
         wake_all(ending.wakers);
+        ending.spent.into_iter().for_each(discard);
         tell_all(self.address(), ending.untold, depth);
         self.tidy();
         ending.ended
@@ -578,7 +584,8 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
             self.shut(&mut locked, removed, ended.reason)
         };
         wake_all(ending.wakers);
-        self.count_ended(ended.reason, 1);
+        ending.spent.into_iter().for_each(discard);
+        self.count_ended(ended.reason, usize::from(ended.first));
         tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
     }
 

@@ -105,6 +105,24 @@ impl<T> Turn<T> {
         }
     }
 
+    /// Gives the rest up: who waits for its end there is told that nothing more comes.
+    pub(crate) fn abandon(mut self) {
+        self.segment = Segment::default();
+        let casts = self.casts.drain(..).map(Entry::Cast);
+        for entry in casts.chain(self.border.take()).chain(self.log) {
+            match entry {
+                Entry::Cast(cast) => discard(cast.message),
+                Entry::Drain(_, seat) => {
+                    wake(seat.complete());
+                    discard(seat);
+                }
+                Entry::Join(_, gate, _) => discard(gate),
+                Entry::Leave(_) | Entry::Gap(_) => {}
+            }
+        }
+        self.fresh.drain(..).for_each(|fresh| discard(fresh.listener));
+    }
+
     /// How many writes its segments took.
     pub(crate) fn writes(&self) -> usize {
         self.writes
@@ -119,7 +137,7 @@ impl<T> Turn<T> {
         self.tally.dropped += offered.dropped;
         wake(offered.waker);
         if let Some(reason) = offered.ended {
-            ended(Ended { key, seat: gate, reason });
+            ended(Ended { key, seat: gate, reason, first: offered.first });
         }
     }
 
@@ -138,6 +156,8 @@ impl<T> Turn<T> {
         }
         drop(fresh);
         self.planned = 0;
+        // It shares the payloads' bytes: they go with the messages, where a destructor that panics is contained.
+        self.segment = Segment::default();
         for cast in self.casts.drain(..) {
             discard(cast.message);
         }
