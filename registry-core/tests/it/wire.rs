@@ -2,7 +2,9 @@
 
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
-use registry_core::{CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Served, Wire, WireFormat};
+use registry_core::{
+    Clock, CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Served, SystemClock, Wire, WireFormat,
+};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -153,7 +155,10 @@ impl Socket {
 
     /// The values that a peer of bare frames read so far.
     pub(crate) fn values(&self) -> Vec<u32> {
-        self.read().iter().filter_map(|read| if let Read::Message(_, value) = read { Some(*value) } else { None }).collect()
+        self.read()
+            .iter()
+            .filter_map(|read| if let Read::Message(_, value) = read { Some(*value) } else { None })
+            .collect()
     }
 }
 
@@ -175,6 +180,10 @@ impl Wire for Socket {
         state.bytes.extend_from_slice(&bytes[..taken]);
         Ok(taken)
     }
+}
+
+pub(crate) fn now() -> Instant {
+    SystemClock.now()
 }
 
 pub(crate) fn in_lane() -> OutboxOptions {
@@ -201,7 +210,7 @@ pub(crate) fn wired_with(
 /// Serves until nothing is left; true when that is for ever.
 pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool {
     loop {
-        match flusher.poll_serve(&mut Context::from_waker(Waker::noop()), Instant::now()) {
+        match flusher.poll_serve(&mut Context::from_waker(Waker::noop()), now()) {
             Poll::Ready(Served::Over) => return true,
             Poll::Ready(_) => {}
             Poll::Pending => return false,
@@ -212,7 +221,7 @@ pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool 
 /// The owner's turn.
 pub(crate) fn flush_with(outbox: &Outbox, socket: &Socket, waker: &Waker) -> Poll<io::Result<CloseReason>> {
     let has_room = |_: &mut Context<'_>| if socket.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending };
-    outbox.poll_flush(&mut Context::from_waker(waker), Instant::now(), has_room, |bytes| socket.try_write(bytes))
+    outbox.poll_flush(&mut Context::from_waker(waker), now(), has_room, |bytes| socket.try_write(bytes))
 }
 
 /// Writes what waits; the reason if the end has come.
