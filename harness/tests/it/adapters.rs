@@ -45,7 +45,7 @@ fn the_javascript_registry_conforms() {
 
 #[test]
 fn the_python_registry_conforms() {
-    conforms(&["python3", &here("adapters/python/adapter.py")]);
+    conforms(&["python3", "-B", &here("adapters/python/adapter.py")]);
 }
 
 #[test]
