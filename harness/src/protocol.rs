@@ -104,6 +104,13 @@ impl Hello {
         }
     }
 
+    /// Name, version and language, as far as it gives them.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let given = [&self.name, &self.version, &self.language].into_iter().filter(|word| !word.is_empty());
+        given.map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
     /// Whether it claims a profile or offers a feature.
     #[must_use]
     pub fn offers(&self, name: &str) -> bool {

@@ -125,7 +125,11 @@ impl Adapter {
                 other => Err(format!("it answered hello with {other:?}")),
             },
             Heard::Ended(how) => Err(format!("it ended instead of answering hello: {how}")),
-            Heard::Silent => Err("it did not answer hello".into()),
+            Heard::Silent => Err(format!(
+                "it did not answer hello within {} s (is its output flushed after each line?){}",
+                self.deadlines.first.as_secs(),
+                self.last_words()
+            )),
             Heard::Garbled(what) => Err(what),
         }
     }
@@ -210,8 +214,9 @@ impl Adapter {
                     };
                 }
                 Ok(line) => {
-                    if !line.is_empty() && self.warnings.len() < 20 {
-                        self.warnings.push(format!("a line on standard output is no message: {line:?}"));
+                    let warning = format!("a line on standard output is no message: {line:?}");
+                    if !line.is_empty() && self.warnings.len() < 20 && !self.warnings.contains(&warning) {
+                        self.warnings.push(warning);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return Heard::Silent,

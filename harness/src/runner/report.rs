@@ -244,7 +244,7 @@ impl Report {
                 "conforming".to_owned()
             };
             if !known.is_empty() {
-                let _ = write!(text, ", {} known failures ({})", known.len(), names(&known));
+                let _ = write!(text, ", {} ({})", counted(known.len() as u64, "known failure"), names(&known));
             }
             if !should.is_empty() {
                 let _ = write!(text, ", shoulds not met: {}", names(&should));
@@ -259,7 +259,7 @@ impl Report {
     pub fn text(&self, paint: &Paint, command: &str, saved: &dyn Fn(&str) -> Option<String>) -> String {
         let mut page = String::new();
         let own = &self.implementation;
-        let _ = writeln!(page, "{}", paint.bold(&format!("{} {} {}", own.name, own.version, own.language)));
+        let _ = writeln!(page, "{}", paint.bold(&own.title()));
         for (profile, verdict) in self.verdicts() {
             let colour = if verdict.starts_with("conforming") {
                 Paint::green
@@ -335,7 +335,8 @@ impl Report {
         } else {
             format!("flaky: failed in {} of 3 more runs", failure.again)
         };
-        let _ = writeln!(page, "  found by {}, {steady}, {} scripts failed for it", failure.found_by, failure.times);
+        let _ =
+            writeln!(page, "  found by {}, {steady}, broken by {}", failure.found_by, counted(failure.times, "script"));
         if let Some(line) = line.filter(|line| !line.reason.is_empty()) {
             let _ = writeln!(page, "  known: {}", line.reason);
         }
@@ -453,6 +454,10 @@ impl Paint {
     pub fn bold(&self, text: &str) -> String {
         self.with("1", text)
     }
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn indent(text: &str, by: usize) -> String {

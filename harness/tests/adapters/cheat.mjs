@@ -11,6 +11,9 @@ createInterface({ input: process.stdin }).on("line", (line) => {
   const request = JSON.parse(line);
   if (request.type === "run") {
     if (mode === "declines") return say(JSON.stringify({ type: "unsupported", id: request.id, need: "everything" }));
+    if (mode === "shy" && line.includes('"revoke"')) {
+      return say(JSON.stringify({ type: "unsupported", id: request.id, need: "revocations" }));
+    }
     if (mode === "idle") return say(JSON.stringify({ type: "trace", id: request.id, events: [] }));
     if (mode === "confesses") return say(JSON.stringify({ type: "adapter_error", id: request.id, message: "I am broken" }));
   }
@@ -25,5 +28,6 @@ createInterface({ input: honest.stdout }).on("line", (line) => {
     if (mode === "garbles") return say('{"type":"trace","id":');
     if (mode === "renumbers") return say(line.replace(/"id":\d+/, '"id":999999'));
   }
+  if (mode === "hushes") return say(line.replaceAll('"threw":true', '"threw":false'));
   say(mode === "claims" && answers === 1 ? line.replace('"profiles":[', '"profiles":["threads",') : line);
 });

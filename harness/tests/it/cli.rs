@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 fn here(path: &str) -> String {
@@ -90,7 +90,7 @@ fn what_is_known_to_fail_does_not_fail_until_its_day() {
     place.write("known.toml", &known("9999-12-31"));
     let (code, page) = run(&place, &["--known", "known.toml"], Some("Plain"));
     assert_eq!(code, 0, "{page}");
-    assert!(page.contains("1 known failures (FLT-6)"), "{page}");
+    assert!(page.contains("1 known failure (FLT-6)"), "{page}");
     place.write("known.toml", &known("2000-01-01"));
     assert_eq!(run(&place, &["--known", "known.toml"], Some("Plain")).0, 1);
 }
@@ -109,7 +109,8 @@ fn a_part_of_the_suite_can_be_run() {
     let place = Place::new("part");
     assert_eq!(run(&place, &["--only", "rev-2"], Some("Plain")).0, 0, "what is broken is FLT-6");
     assert_eq!(run(&place, &["--only", "FLT-6"], Some("Plain")).0, 1);
-    assert_eq!(run(&place, &["--profile", "scope_cap"], None).0, 0);
+    assert_eq!(run(&place, &["--profile", "threads"], Some("Plain")).0, 0, "FLT-6 is of the profile core");
+    assert_eq!(run(&place, &["--profile", "core"], Some("Plain")).0, 1);
 }
 
 #[test]
@@ -120,6 +121,12 @@ fn wrong_usage_exits_with_64() {
         &["run"],
         &["run", "--frobnicate", "--", "true"],
         &["run", "--only", "REV-99", "--", "true"],
+        &["run", "--profile", "nothing", "--", "true"],
+        &["run", "--seed", "many", "--", "true"],
+        &["run", "--time", "-1", "--", "true"],
+        &["run", "stray", "--", "true"],
+        &["replay", "--", "true"],
+        &["replay", "nothing.json", "--", "true"],
         &["explain", "REV-99"],
         &["run", "--known", "nothing.toml", "--", "true"],
     ] {
@@ -128,12 +135,99 @@ fn wrong_usage_exits_with_64() {
 }
 
 #[test]
-fn no_adapter_exits_with_3_and_no_time_with_4() {
+fn no_adapter_exits_with_3() {
     let place = Place::new("none");
     for command in ["true", "there-is-no-such-program"] {
-        assert_eq!(conform(&place.0, &["run", "--", command]).status.code(), Some(3), "{command}");
+        for what in ["run", "doctor"] {
+            assert_eq!(conform(&place.0, &[what, "--", command]).status.code(), Some(3), "{what} {command}");
+        }
     }
-    assert_eq!(run(&place, &["--time", "0"], None).0, 5, "no script was judged");
+}
+
+#[test]
+fn what_is_not_decided_exits_with_4_and_what_is_not_begun_with_5() {
+    let place = Place::new("open");
+    let output = conform(&place.0, &["run", "--scripts", "20", "--", "node", &here("tests/adapters/cheat.mjs"), "shy"]);
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{page}");
+    assert!(page.contains("core       not decided") && page.contains("Never put to the test: "), "{page}");
+    assert!(page.contains("unsupported: revocations"), "{page}");
+    assert_eq!(run(&place, &["--time", "0"], None).0, 5);
+}
+
+/// The same in a terminal, both streams together.
+fn in_a_terminal(no_color: &str, class: &str) -> String {
+    let place = Place::new(&format!("terminal{no_color}"));
+    let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
+    let output = Command::new("python3")
+        .args(["-c", spawn, env!("CARGO_BIN_EXE_registry-conform"), "run", "--scripts", "60", "--seed", "5", "--"])
+        .args(["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/broken.mjs"), class])
+        .current_dir(&place.0)
+        .env("NO_COLOR", no_color)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_terminal_gets_progress_and_colours_unless_it_wants_none() {
+    let (red, progress) = ("\u{1b}[1;31mnot conforming: REV-1", "scripts, broken so far: 0");
+    let page = in_a_terminal("", "Deaf");
+    assert!(page.contains(red) && page.contains(progress), "{page}");
+    assert!(page.contains("\u{1b}[1;31mREV-1 "), "as soon as it is found: {page}");
+    let page = in_a_terminal("1", "Deaf");
+    assert!(page.contains("not conforming: REV-1") && page.contains(progress), "{page}");
+    assert!(!page.contains("\u{1b}[1;31m") && !page.contains("\u{1b}[1m"), "{page}");
+}
+
+#[test]
+fn standard_error_has_a_line_for_each_failure_and_nothing_else() {
+    let place = Place::new("quiet");
+    let (adapter, broken) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
+    let run =
+        |class| conform(&place.0, &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter, &broken, class]);
+    let said = String::from_utf8(run("Deaf").stderr).unwrap();
+    assert!(said.starts_with("REV-1 ") && !said.contains(['\u{1b}', '\r']), "{said:?}");
+    let good = conform(&place.0, &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter]);
+    assert_eq!(String::from_utf8(good.stderr).unwrap(), "");
+}
+
+#[test]
+fn a_should_that_is_broken_is_seen_again() {
+    let place = Place::new("should");
+    let (code, page) = run(&place, &["--scripts", "300", "--only", "ORD-2"], Some("Sticky"));
+    assert_eq!(code, 0, "a should does not decide: {page}");
+    assert!(page.contains("shoulds not met: ORD-2"), "{page}");
+    let file = ".registry-conform/ORD-2.json";
+    let (adapter, broken) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
+    let again = conform(&place.0, &["replay", file, "--", "node", &adapter, &broken, "Sticky"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(!String::from_utf8(again.stdout).unwrap().contains("is not broken"));
+    let mended = conform(&place.0, &["replay", file, "--", "node", &adapter]);
+    assert_eq!(mended.status.code(), Some(0));
+    assert!(String::from_utf8(mended.stdout).unwrap().contains("ORD-2 is not broken by this script"));
+}
+
+#[test]
+fn a_transcript_has_both_sides() {
+    let place = Place::new("transcript");
+    let (code, _) = run(&place, &["--transcript", "said"], None);
+    let said = fs::read_to_string(place.0.join("said")).unwrap();
+    assert_eq!(code, 0);
+    assert!(said.starts_with("> {\"type\":\"hello\",\"protocol\":1}\n< {\"type\":\"hello\""), "{said:.200}");
+    assert_eq!(said.matches("\n> {\"type\":\"run\"").count(), said.matches("\n< {\"type\":\"trace\"").count());
+}
+
+#[test]
+fn the_doctor_knows_a_sick_adapter() {
+    let place = Place::new("sick");
+    for (mode, words) in [("idle", "missing from the trace"), ("hushes", "sink 0 threw is not what its rules say")] {
+        let output = conform(&place.0, &["doctor", "--", "node", &here("tests/adapters/cheat.mjs"), mode]);
+        assert_eq!(output.status.code(), Some(3), "{mode}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(words), "{mode}: {said}");
+    }
 }
 
 #[test]
@@ -143,6 +237,10 @@ fn the_other_commands_speak() {
     assert!(said(&["explain", "rev-2"]).contains("no send begins on those"));
     assert!(said(&["list"]).lines().count() > 90);
     assert!(said(&["help"]).contains("registry-conform run"));
+    assert!(said(&["--version"]).contains("protocol 1"));
     let adapter = here("adapters/javascript/adapter.mjs");
-    assert!(said(&["doctor", "--", "node", &adapter]).contains("The adapter does what it should"));
+    let doctor = said(&["doctor", "--", "node", &adapter]);
+    assert!(doctor.starts_with("hello: registry.mjs javascript, offers admission core scope_cap"), "{doctor}");
+    assert!(doctor.contains("The adapter does what it should"), "{doctor}");
+    assert_eq!(doctor.matches("\nok ").count(), 9, "{doctor}");
 }

@@ -128,7 +128,7 @@ fn explain(options: &Options) -> Result<Exit, Problem> {
         return Err(Problem::Usage("explain takes one requirement, such as REV-2".into()));
     };
     let found = catalogue::find(id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
-    let paint = Paint { colours: colours() };
+    let paint = Paint { colours: colours(&stdout()) };
     say(&format!(
         "{} {} · profile {} · {} · since edition {}",
         paint.bold(&found.id),
@@ -153,8 +153,8 @@ fn list() -> Result<Exit, Problem> {
     Ok(Exit::Conforming)
 }
 
-fn colours() -> bool {
-    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn say(text: &str) {

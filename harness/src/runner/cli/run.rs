@@ -33,7 +33,9 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     let mut progress = Progress::new(options.scripts + plan.saved.len() as u64 + crate::cases::cases().len() as u64);
     let mut seen = 0;
     let mut printed = 0;
-    let paint = Paint { colours: colours() };
+    let paint = Paint { colours: colours(&stdout()) };
+    // The two streams may go different ways.
+    let aside = Paint { colours: colours(&stderr()) };
     let outcome = campaign(&hello, &mut adapter, &plan, &mut |outcome, _| {
         seen += 1;
         progress.show(seen, outcome);
@@ -46,7 +48,7 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
             let _ = writeln!(
                 stderr(),
                 "{}",
-                if failure.level == catalogue::Level::M { paint.red(&line) } else { paint.yellow(&line) }
+                if failure.level == catalogue::Level::M { aside.red(&line) } else { aside.yellow(&line) }
             );
         }
         printed = outcome.failures.len();
@@ -89,8 +91,7 @@ impl Progress {
     fn show(&mut self, seen: u64, outcome: &Outcome) {
         if self.shown && (seen == 1 || seen >= self.last + 50) {
             self.last = seen;
-            let _ =
-                write!(stderr(), "\r{seen} of {} scripts, {} requirements broken ", self.all, outcome.failures.len());
+            let _ = write!(stderr(), "\r{seen} of {} scripts, broken so far: {} ", self.all, outcome.failures.len());
             let _ = stderr().flush();
         }
     }
