@@ -765,8 +765,8 @@ impl ClearTo for BytesMut {
 }
 
 static SUPERSTITIOUS: WireFormat = WireFormat::new("superstitious", superstitious);
-static HEADLESS: WireFormat =
-    WireFormat::new("headless", |_, body, out| out.extend_from_slice(body)).with_envelope(|_, _| panic!("on purpose"), b"");
+static HEADLESS: WireFormat = WireFormat::new("headless", |_, body, out| out.extend_from_slice(body))
+    .with_envelope(|_, _| panic!("on purpose"), b"");
 static SPEECHLESS: WireFormat =
     WireFormat::new("speechless", |_, body, out| out.extend_from_slice(body)).with_notice(|_, _| panic!("on purpose"));
 
@@ -1031,7 +1031,8 @@ fn sub_1_a_newcomer_goes_to_the_lane_with_the_fewest() {
     let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
     let mut members: Vec<_> = (0..9).map(|_| wired(&registry, Registration::new())).collect();
     let served = |flusher: &mut Flusher<u32>, members: &[(Outbox, Arc<Socket>)]| {
-        let writes = |members: &[(Outbox, Arc<Socket>)]| members.iter().map(|(_, socket)| socket.writes()).sum::<usize>();
+        let writes =
+            |members: &[(Outbox, Arc<Socket>)]| members.iter().map(|(_, socket)| socket.writes()).sum::<usize>();
         let before = writes(members);
         serve(flusher);
         writes(members) - before

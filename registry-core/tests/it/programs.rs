@@ -57,12 +57,21 @@ struct Plan {
 
 fn plan() -> impl Strategy<Value = Plan> {
     let overflow = prop_oneof![
-        Just(Overflow::Close), Just(Overflow::DropOldest), Just(Overflow::DropNewest), Just(Overflow::KeepLatest)
+        Just(Overflow::Close),
+        Just(Overflow::DropOldest),
+        Just(Overflow::DropNewest),
+        Just(Overflow::KeepLatest)
     ];
     let bounds = proptest::option::of((1_usize..5, 1_usize..200));
     (0..FILTERS.len(), overflow, bounds, 0_u8..4, 0_usize..3, prop::bool::weighted(0.9), prop::bool::weighted(0.7))
         .prop_map(|(filter, overflow, bounds, identity, format, in_lane, wired)| Plan {
-            filter, overflow, bounds, identity, format, in_lane, wired,
+            filter,
+            overflow,
+            bounds,
+            identity,
+            format,
+            in_lane,
+            wired,
         })
 }
 
@@ -221,8 +230,7 @@ struct World {
 impl World {
     fn new(lanes: usize, log_bytes: Option<usize>) -> Self {
         let options = log_bytes.map_or(LaneOptions::new(), |bytes| LaneOptions::new().with_max_bytes(size(bytes)));
-        let mut world =
-            Self { registry: encoding(), options, lanes: Vec::new(), lines: Vec::new(), shut_down: false };
+        let mut world = Self { registry: encoding(), options, lanes: Vec::new(), lines: Vec::new(), shut_down: false };
         (0..lanes).for_each(|_| world.run(Step::Open));
         world
     }
@@ -334,8 +342,21 @@ impl World {
         let (wakes, waker) = Wakes::new();
         let outbox = Some(outbox);
         let mut line = Line {
-            plan, outbox, socket, wired, wakes, waker, followed: 0, waits_for_room: false, over: None, lane, reasons,
-            expected: Vec::new(), said: 0, taken: Vec::new(), was_mid_frame: false,
+            plan,
+            outbox,
+            socket,
+            wired,
+            wakes,
+            waker,
+            followed: 0,
+            waits_for_room: false,
+            over: None,
+            lane,
+            reasons,
+            expected: Vec::new(),
+            said: 0,
+            taken: Vec::new(),
+            was_mid_frame: false,
         };
         line.turn();
         self.lines.push(line);

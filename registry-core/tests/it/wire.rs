@@ -153,7 +153,10 @@ impl Socket {
 
     /// The values that a peer of bare frames read so far.
     pub(crate) fn values(&self) -> Vec<u32> {
-        self.read().iter().filter_map(|read| if let Read::Message(_, value) = read { Some(*value) } else { None }).collect()
+        self.read()
+            .iter()
+            .filter_map(|read| if let Read::Message(_, value) = read { Some(*value) } else { None })
+            .collect()
     }
 }
 
