@@ -150,8 +150,15 @@ pub(crate) struct Cast<T> {
 /// Appending: the caller holds the registry's lock, which gives the log its order, and wakes after it let go.
 impl<T> Log<T> {
     pub(crate) fn new(options: LaneOptions) -> Self {
-        let state =
-            State { entries: Vec::new(), bytes: 0, full: false, closed: false, compact_at: COMPACT_FROM, waker: None, publishers: Vec::new() };
+        let state = State {
+            entries: Vec::new(),
+            bytes: 0,
+            full: false,
+            closed: false,
+            compact_at: COMPACT_FROM,
+            waker: None,
+            publishers: Vec::new(),
+        };
         Self { state: Mutex::new(state), max_bytes: options.max_bytes.get(), counts: Counts::default() }
     }
 

@@ -6,6 +6,7 @@ mod catalogue;
 mod cli;
 mod gallery;
 mod kits;
+mod lanes;
 mod model;
 mod registry_core;
 mod schema;

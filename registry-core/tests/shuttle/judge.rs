@@ -16,6 +16,16 @@ pub(crate) type OpNo = usize;
 /// A set of channels, or of identities, as bits.
 pub(crate) type Bits = u8;
 
+/// What a subscriber is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sink,
+    /// Is handed what its owner takes.
+    Outbox,
+    /// An outbox in a lane, with a wire: is handed what is written, and told by its hook.
+    Wired,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Draws a ticket.
@@ -23,7 +33,7 @@ pub(crate) enum Call {
     /// Subscribes; with the `Begin` of a ticket, admits.
     Subscribe {
         sub: Sub,
-        outbox: bool,
+        kind: Kind,
         hears: Bits,
         holds: Bits,
         ticket: Option<OpNo>,
@@ -37,7 +47,7 @@ pub(crate) enum Call {
     Broadcast {
         channel: Bits,
     },
-    /// Takes all that an outbox holds.
+    /// Takes all that an outbox holds, or writes all that waits for its wire.
     Take {
         sub: Sub,
     },
@@ -59,7 +69,9 @@ pub(crate) enum Event {
     /// A send reached the sink; until `Sent` it is inside.
     Send(Sub, u64),
     Sent(Sub, u64),
-    /// The send that is running will answer that the sink is broken.
+    /// Bytes are handed to its wire.
+    Write(Sub),
+    /// The send that is running will answer that the sink, or the wire, is broken.
     Failing(Sub),
     /// The sink was told to close, or the outbox was found closed by force; whether as revoked.
     Closed(Sub, bool),
@@ -96,6 +108,8 @@ struct Life {
     /// When and on which thread it was closed, and whether as revoked.
     closes: Vec<(usize, usize, bool)>,
     failing: Option<usize>,
+    /// When something was written to its wire.
+    writes: Vec<usize>,
 }
 
 /// Says which rule a history breaks. `len` is what the registry said at its end, with nothing running.
@@ -156,6 +170,7 @@ fn read(history: &[Record]) -> (BTreeMap<OpNo, Op>, BTreeMap<Sub, Life>) {
                     .expect("a send ends after it began")
                     .until = at;
             }
+            Event::Write(sub) => lives.entry(*sub).or_default().writes.push(at),
             Event::Failing(sub) => lives.entry(*sub).or_default().failing = Some(at),
             Event::Closed(sub, revoked) => lives.entry(*sub).or_default().closes.push((at, thread, *revoked)),
         }
@@ -203,7 +218,7 @@ struct Case<'a> {
 impl Case<'_> {
     /// True when the subscriber is active at the end of the history.
     fn judge(&self) -> Result<bool, String> {
-        let Call::Subscribe { sub, outbox, hears, holds, ticket } = self.join.call else { unreachable!("a subscribe") };
+        let Call::Subscribe { sub, kind, hears, holds, ticket } = self.join.call else { unreachable!("a subscribe") };
         let ticket = ticket.map(|no| &self.ops[&no]);
         let revocations: Vec<&Op> = self
             .ops
@@ -223,8 +238,8 @@ impl Case<'_> {
         }
         let unsubscribe = self.ops.values().find(|op| op.call == Call::Unsubscribe { sub });
         self.order(hears)?;
-        self.ends(&revocations, reachable, unsubscribe, outbox)?;
-        self.deliveries(sub, hears, outbox, &revocations, unsubscribe)?;
+        self.ends(&revocations, reachable, unsubscribe, kind)?;
+        self.deliveries(sub, hears, kind, &revocations, unsubscribe)?;
         Ok(self.life.closes.is_empty() && unsubscribe.is_none() && self.life.failing.is_none())
     }
 
@@ -259,39 +274,39 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn ends(
-        &self,
-        revocations: &[&Op],
-        reachable: usize,
-        unsubscribe: Option<&Op>,
-        outbox: bool,
-    ) -> Result<(), String> {
-        let Life { hand_overs, closes, failing } = self.life;
+    fn ends(&self, revocations: &[&Op], reachable: usize, unsubscribe: Option<&Op>, kind: Kind) -> Result<(), String> {
+        let Life { hand_overs, closes, failing, writes } = self.life;
+        // A write happens when it happens: under the gate, nothing comes between its turn and it.
+        let began = |send: &HandOver| if kind == Kind::Wired { send.at } else { send.since };
         require(closes.len() <= 1, || format!("CLO-1: closed {} times", closes.len()))?;
         for send in hand_overs {
             let seq = send.seq;
-            let after = |moment: Option<usize>| moment.is_some_and(|moment| send.since > moment);
+            let after = |moment: Option<usize>| moment.is_some_and(|moment| began(send) > moment);
             require(!after(unsubscribe.map(|op| op.end)), || format!("SUB-3: {seq} began after unsubscribe returned"))?;
             require(!after(*failing), || format!("ISO-5: {seq} began after the sink had failed"))?;
             let close = closes.first();
             require(!after(close.map(|(at, ..)| *at)), || format!("CLO-4: {seq} began after the close"))?;
-            let inside = close
-                .is_some_and(|&(at, thread, _)| !outbox && thread == send.thread && send.at < at && at < send.until);
+            let inside = close.is_some_and(|&(at, thread, _)| {
+                kind == Kind::Sink && thread == send.thread && send.at < at && at < send.until
+            });
             require(!inside, || format!("CLO-4: closed inside the send of {seq}"))?;
         }
+        let during = |moment: usize| hand_overs.iter().any(|send| send.at < moment && moment < send.until);
         for op in revocations.iter().filter(|op| op.begin > reachable) {
             let ended = op.end.max(self.join.end);
-            let late = hand_overs.iter().find(|send| send.since > ended);
+            let late = hand_overs.iter().find(|send| began(send) > ended);
             require(late.is_none(), || {
                 format!("REV-2: {} began after the revocation returned", late.map_or(0, |s| s.seq))
             })?;
+            let written = kind == Kind::Wired && (writes.iter().any(|at| *at > ended) || during(ended));
+            require(!written, || "REV-12: written to after the revocation returned".into())?;
             let mut others = revocations.iter().filter(|other| other.begin != op.begin).map(|other| other.begin);
             let shared = others.any(|begin| begin < ended)
                 || unsubscribe.is_some_and(|other| other.begin < ended)
                 || failing.is_some_and(|at| at < ended);
             // Inside a send of its own the close waits for that send; and an outbox is found closed later.
             let inside = hand_overs.iter().any(|s| s.thread == op.thread && s.at < op.begin && op.begin < s.until);
-            let by = if outbox || inside { usize::MAX } else { ended };
+            let by = if kind == Kind::Outbox || inside { usize::MAX } else { ended };
             let told = closes.first().is_some_and(|(at, ..)| *at < by);
             require(told || shared, || "REV-1: not closed by the revocation's return".into())?;
             let gone = !closes.is_empty() || unsubscribe.is_some() || failing.is_some();
@@ -305,7 +320,7 @@ impl Case<'_> {
             };
             require(forced, || "CLO-2, CLO-3: closed without a reason, or after unsubscribe returned".into())?;
         }
-        if failing.is_some() && closes.is_empty() && unsubscribe.is_none() {
+        if kind != Kind::Wired && failing.is_some() && closes.is_empty() && unsubscribe.is_none() {
             return Err("ISO-5: a failed sink was not closed".into());
         }
         Ok(())
@@ -316,7 +331,7 @@ impl Case<'_> {
         &self,
         sub: Sub,
         hears: Bits,
-        outbox: bool,
+        kind: Kind,
         revocations: &[&Op],
         unsubscribe: Option<&Op>,
     ) -> Result<(), String> {
@@ -329,7 +344,9 @@ impl Case<'_> {
                 continue;
             }
             let handed = self.life.hand_overs.iter().find(|send| send.seq == *seq).map(|send| send.at);
-            let due = if outbox {
+            let due = if kind == Kind::Wired {
+                Some(usize::MAX) // when its flusher and its owner have done all they had to
+            } else if kind == Kind::Outbox {
                 // Whoever looks after the broadcast returned finds it.
                 let looks = self.ops.values().filter(|op| op.call == Call::Take { sub } && op.begin > cast.end);
                 looks.map(|op| op.end).min()
@@ -356,7 +373,7 @@ impl Case<'_> {
 mod tests {
     use super::*;
     use Call::{Begin, Broadcast, Revoke, Subscribe, Take, Unsubscribe};
-    use Event::{Closed, Failing, Send, Sent};
+    use Event::{Closed, Failing, Send, Sent, Write};
     use Outcome::{Done, Refused, Revoked, Took};
 
     /// A history in the making. Operations are named by the moment of their call.
@@ -416,7 +433,8 @@ mod tests {
     const REVOKE: Call = Revoke { identity: 1 };
 
     fn subscribe(sub: Sub, outbox: bool, ticket: Option<OpNo>) -> Call {
-        Subscribe { sub, outbox, hears: 1, holds: 1, ticket }
+        let kind = if outbox { Kind::Outbox } else { Kind::Sink };
+        Subscribe { sub, kind, hears: 1, holds: 1, ticket }
     }
 
     #[test]
@@ -494,7 +512,7 @@ mod tests {
         for (call, outcome, rule) in [(REVOKE, Revoked(1), "REV-2"), (Unsubscribe { sub: 1 }, Done, "SUB-3")] {
             let revoked = call == REVOKE;
             let mut h = History::default();
-            h.join(1).now(0, Subscribe { sub: 2, outbox: false, hears: 1, holds: 0, ticket: None }, Done);
+            h.join(1).now(0, Subscribe { sub: 2, kind: Kind::Sink, hears: 1, holds: 0, ticket: None }, Done);
             let cast = h.call(1, CAST);
             h.see(1, Send(2, 1));
             let end = h.call(0, call);
@@ -622,5 +640,44 @@ mod tests {
         let cast = h.join(1).call(0, CAST);
         h.see(0, Send(1, 1)).see(0, Failing(1)).see(0, Sent(1, 1)).see(0, Closed(1, false));
         h.done(0, cast, Outcome::Sent(1)).cast(0, 2, &[1]).breaks(0, "ISO-5");
+    }
+
+    const WIRED: Call = Subscribe { sub: 1, kind: Kind::Wired, hears: 1, holds: 1, ticket: None };
+
+    #[test]
+    fn rev_12_a_write_after_or_across_the_return_of_a_revocation_is_noticed() {
+        let mut h = History::default();
+        let cast = h.now(0, WIRED, Done).call(0, CAST);
+        h.see(2, Write(1)).send(2, 1, 1).done(0, cast, Outcome::Sent(1));
+        let revoke = h.call(1, REVOKE);
+        h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).passes(0);
+        h.see(2, Write(1)).breaks(0, "REV-12");
+        // The turn was taken before, as a sink's may be.
+        let mut h = History::default();
+        h.now(0, WIRED, Done);
+        let (cast, revoke) = (h.call(0, CAST), h.call(1, REVOKE));
+        h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).done(0, cast, Outcome::Sent(1));
+        h.send(2, 1, 1).breaks(0, "CLO-4");
+        let mut h = History::default();
+        h.now(0, WIRED, Done);
+        let (cast, revoke) = (h.call(0, CAST), h.call(1, REVOKE));
+        h.see(2, Send(1, 1)).see(1, Closed(1, true)).done(1, revoke, Revoked(1)).see(2, Sent(1, 1));
+        h.done(0, cast, Outcome::Sent(1)).breaks(0, "REV-12");
+    }
+
+    #[test]
+    fn del_1_what_no_flusher_writes_is_noticed() {
+        let mut h = History::default();
+        h.now(0, WIRED, Done).cast(0, 1, &[]).breaks(1, "DEL-1");
+        let mut h = History::default();
+        h.now(0, WIRED, Done).cast(0, 1, &[]).see(2, Write(1)).send(2, 1, 1).passes(1);
+    }
+
+    #[test]
+    fn clo_2_a_wire_that_breaks_is_told_to_nobody() {
+        let mut h = History::default();
+        h.now(0, WIRED, Done).cast(0, 1, &[]);
+        h.see(2, Write(1)).see(2, Send(1, 1)).see(2, Failing(1)).see(2, Sent(1, 1)).passes(0);
+        h.breaks(1, "CNT-2");
     }
 }

@@ -1,15 +1,17 @@
 //! Random programs on a registry of their own, and the histories they leave.
 
-use crate::judge::{Bits, Call, Event, OpNo, Outcome, Record, Sub, judge};
+use crate::judge::{Bits, Call, Event, Kind, OpNo, Outcome, Record, Sub, judge};
 use registry_core::{
-    AdmitError, ChannelFilter, CloseReason, Identity, Json, Message, Outbox, OutboxOptions, Registration, SendOutcome,
-    Sink, SubscriberRegistry, Subscription, Taken, WireFormat,
+    AdmitError, ChannelFilter, Clock, CloseReason, Flusher, Identity, Json, LaneOptions, Message, Outbox,
+    OutboxOptions, Registration, SendOutcome, Served, Sink, SubscriberRegistry, Subscription, SystemClock, Taken, Wire,
+    WireFormat,
 };
 use shuttle::rand::{Rng, thread_rng};
 use std::collections::BTreeMap;
+use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 const CHANNELS: usize = 2;
 const IDENTITIES: usize = 2;
@@ -33,10 +35,10 @@ enum Act {
 /// A subscriber to be.
 #[derive(Debug, Clone)]
 struct Spec {
-    outbox: bool,
+    kind: Kind,
     hears: Bits,
     holds: Bits,
-    /// What a sink does in its first send, and in its close.
+    /// What a sink does in its first send, and in its close; what has a wire, in its hook only.
     in_send: Option<Box<Act>>,
     in_close: Option<Box<Act>>,
     /// The first send fails.
@@ -62,7 +64,8 @@ fn spec(depth: usize) -> Spec {
     let (in_send, in_close) = (nested(), nested());
     let hears = [1, 2, 3, ALL, ALL][rng.gen_range(0..5)];
     let holds = [0, 1, 1, 2, 3][rng.gen_range(0..5)];
-    Spec { outbox: rng.gen_range(0..3) == 0, hears, holds, in_send, in_close, fails: rng.gen_range(0..12) == 0 }
+    let kind = [Kind::Sink, Kind::Outbox, Kind::Wired][rng.gen_range(0..3)];
+    Spec { kind, hears, holds, in_send, in_close, fails: rng.gen_range(0..12) == 0 }
 }
 
 fn registration(spec: &Spec) -> Registration {
@@ -81,6 +84,7 @@ fn identity(bit: Bits) -> Identity {
 enum Guard {
     Sink(Subscription),
     Outbox(Outbox),
+    Wired(Outbox, Arc<Socket>),
 }
 
 /// A registry, the subscribers at hand, and what happened so far.
@@ -140,9 +144,9 @@ impl World {
                 }
             }
             Act::Take(place) => {
-                if let Some((sub, Guard::Outbox(mut outbox))) = self.pick(place, |g| matches!(g, Guard::Outbox(_))) {
-                    self.take(sub, &mut outbox);
-                    self.keep(sub, Guard::Outbox(outbox));
+                if let Some((sub, mut guard)) = self.pick(place, |guard| !matches!(guard, Guard::Sink(_))) {
+                    self.take(sub, &mut guard);
+                    self.keep(sub, guard);
                 }
             }
         }
@@ -164,19 +168,18 @@ impl World {
             *subs
         };
         let registration = registration(&spec);
-        let Spec { outbox, hears, holds, in_send, in_close, fails } = spec;
-        let op = self.call(Call::Subscribe { sub, outbox, hears, holds, ticket: begin });
-        let guard = if outbox {
-            let options = OutboxOptions::new();
+        let Spec { kind, hears, holds, in_send, in_close, fails } = spec;
+        let once = |act: Option<Box<Act>>| Mutex::new(act.map(|act| *act));
+        let probe = Probe { world: self.this.clone(), sub, in_send: once(in_send), in_close: once(in_close), fails };
+        let op = self.call(Call::Subscribe { sub, kind, hears, holds, ticket: begin });
+        let guard = if kind != Kind::Sink {
+            let options = if kind == Kind::Wired { OutboxOptions::new().in_lane() } else { OutboxOptions::new() };
             match ticket {
                 Some(ticket) => ticket.admit_outbox(&SEQS, options, registration),
                 None => self.registry.open_outbox(&SEQS, options, registration).map_err(AdmitError::from),
             }
-            .map(Guard::Outbox)
+            .map(|outbox| if kind == Kind::Wired { connect(outbox, probe) } else { Guard::Outbox(outbox) })
         } else {
-            let once = |act: Option<Box<Act>>| Mutex::new(act.map(|act| *act));
-            let probe =
-                Probe { world: self.this.clone(), sub, in_send: once(in_send), in_close: once(in_close), fails };
             match ticket {
                 Some(ticket) => ticket.admit(probe, registration),
                 None => self.registry.subscribe_with(probe, registration).map_err(AdmitError::from),
@@ -211,13 +214,21 @@ impl World {
                 // Who was faster, this or a revocation?
                 self.look(sub, &mut outbox);
             }
+            Guard::Wired(outbox, _) => drop(outbox),
         }
         self.record(Event::Return(op, Outcome::Done));
     }
 
-    fn take(&self, sub: Sub, outbox: &mut Outbox) {
+    fn take(&self, sub: Sub, guard: &mut Guard) {
         let op = self.call(Call::Take { sub });
-        let seqs = self.look(sub, outbox);
+        let seqs = match guard {
+            Guard::Sink(_) => Vec::new(),
+            Guard::Outbox(outbox) => self.look(sub, outbox),
+            Guard::Wired(outbox, socket) => {
+                flush(outbox, socket);
+                Vec::new()
+            }
+        };
         self.record(Event::Return(op, Outcome::Took(seqs)));
     }
 
@@ -276,6 +287,126 @@ impl Sink<u64> for Probe {
     }
 }
 
+/// A peer's socket, which takes everything, a few bytes, or nothing; of a subscriber that fails, no whole message.
+struct Socket {
+    probe: Probe,
+    /// What came of the next message.
+    bytes: Mutex<Vec<u8>>,
+}
+
+/// Attaches a wire to an outbox, and tells its end.
+fn connect(outbox: Outbox, probe: Probe) -> Guard {
+    let socket = Arc::new(Socket { probe, bytes: Mutex::default() });
+    let told = socket.clone();
+    outbox.on_end(move |reason| {
+        if reason != CloseReason::Unsubscribed {
+            Sink::close(&told.probe, reason);
+        }
+    });
+    outbox.attach(socket.clone());
+    Guard::Wired(outbox, socket)
+}
+
+/// The owner's turn.
+fn flush(outbox: &Outbox, socket: &Socket) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let flushed =
+        outbox.poll_flush(&mut cx, SystemClock.now(), |_| Poll::Ready(Ok(())), |bytes| socket.try_write(bytes));
+    if let Poll::Ready(Err(_gone)) = flushed {
+        outbox.subscription().unsubscribe();
+    }
+}
+
+impl Wire for Socket {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Probe { world, sub, fails, .. } = &self.probe;
+        let Some(world) = world.upgrade() else { return Ok(bytes.len()) };
+        world.record(Event::Write(*sub));
+        let mut rng = thread_rng();
+        let room = match rng.gen_range(0..5) {
+            0 => return Err(io::ErrorKind::WouldBlock.into()),
+            1 => rng.gen_range(1..10),
+            _ => usize::MAX,
+        };
+        let taken = bytes.len().min(room);
+        for byte in &bytes[..taken] {
+            let seq = {
+                let mut bytes = self.bytes.lock().unwrap();
+                bytes.push(*byte);
+                (bytes.len() == size_of::<u64>())
+                    .then(|| bytes.drain(..).fold(0, |seq, byte| seq << 8 | u64::from(byte)))
+            };
+            let Some(seq) = seq else { continue };
+            world.record(Event::Send(*sub, seq));
+            shuttle::thread::yield_now();
+            if *fails {
+                world.record(Event::Failing(*sub));
+            }
+            world.record(Event::Sent(*sub, seq));
+            if *fails {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// What a flusher's thread waits for: that it is woken, or that nothing more will come.
+#[derive(Default)]
+struct Bell {
+    state: shuttle::sync::Mutex<(bool, bool)>,
+    rung: shuttle::sync::Condvar,
+}
+
+impl Bell {
+    fn ring(&self, over: bool) {
+        let mut state = self.state.lock().unwrap();
+        *state = (true, state.1 || over);
+        self.rung.notify_one();
+    }
+
+    /// True when nothing more will come.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        while !state.0 {
+            state = self.rung.wait(state).unwrap();
+        }
+        state.0 = false;
+        state.1
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring(false);
+    }
+}
+
+fn serve(flusher: &mut Flusher<u64>, waker: &Waker) {
+    while let Poll::Ready(served) = flusher.poll_serve(&mut Context::from_waker(waker), SystemClock.now()) {
+        assert_eq!(served, Served::More, "the registry lives");
+        shuttle::thread::yield_now();
+    }
+}
+
+/// Starts a thread that serves a lane until its bell says that nothing more will come.
+fn start(mut flusher: Flusher<u64>) -> (Arc<Bell>, shuttle::thread::JoinHandle<Flusher<u64>>) {
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
+    let rung = bell.clone();
+    let running = shuttle::thread::spawn(move || {
+        loop {
+            serve(&mut flusher, &waker);
+            if rung.wait() {
+                serve(&mut flusher, &waker);
+                // Its end would be its subscribers'.
+                return flusher;
+            }
+        }
+    });
+    (bell, running)
+}
+
 /// Draws a program of two to four threads, runs it, and judges what happened.
 fn random_program() {
     let mut rng = thread_rng();
@@ -285,7 +416,9 @@ fn random_program() {
     let threads: Vec<Vec<Act>> =
         (0..rng.gen_range(2..5)).map(|_| (0..rng.gen_range(1..4)).map(|_| act(2)).collect()).collect();
 
+    let lanes = rng.gen_range(0..3);
     let world = World::new();
+    let flushers: Vec<_> = (0..lanes).map(|_| start(world.registry.open_lane(LaneOptions::new()))).collect();
     for act in &first {
         world.run(act.clone());
     }
@@ -300,13 +433,15 @@ fn random_program() {
     for thread in running {
         thread.join().unwrap();
     }
-    let outboxes = world.guards.lock().unwrap().values().filter(|guard| matches!(guard, Guard::Outbox(_))).count();
+    flushers.iter().for_each(|(bell, _)| bell.ring(true));
+    let _flushers: Vec<_> = flushers.into_iter().map(|(_, running)| running.join().unwrap()).collect();
+    let outboxes = world.guards.lock().unwrap().values().filter(|guard| !matches!(guard, Guard::Sink(_))).count();
     (0..outboxes).for_each(|place| world.run(Act::Take(place)));
     let history = mem::take(&mut *world.history.lock().unwrap());
     if let Err(rule) = judge(&history, world.registry.len()) {
         let events: Vec<String> =
             history.iter().enumerate().map(|(at, r)| format!("{at:4} {:2} {:?}", r.thread, r.event)).collect();
-        panic!("{rule}\nfirst: {first:#?}\nthreads: {threads:#?}\n{}", events.join("\n"));
+        panic!("{rule}\nlanes: {lanes}\nfirst: {first:#?}\nthreads: {threads:#?}\n{}", events.join("\n"));
     }
 }
 

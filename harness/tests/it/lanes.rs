@@ -1,0 +1,515 @@
+//! The registry's lanes as a subject: its subscribers are outboxes that a flusher serves, each with a wire in memory.
+//!
+//! Where a message counts as sent is one of two places, as [`Heard`] says. At the write, which happens under the subscriber's gate: nothing may be
+//! called from there, so scripts whose sends call back are left out. Or at the peer who reads what was written: it may do
+//! what it likes, so the whole kit applies, but what a peer has yet to read is not held against the registry. In both, no write may
+//! come after a revocation has returned (REV-12).
+//!
+//! Who ends is told by the outbox's hook, and whoever leaves of its own is not told. Every third wire is always full, so that the owner
+//! writes everything, and every third takes a few bytes at a time.
+
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, ThreadId},
+};
+
+use harness::{
+    campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised},
+    core,
+    kit::registry::Rig,
+    protocol::{Delivery, Hello, SendFailure},
+    script::{Ending, Hook, Identity, Registration, Script},
+    subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
+    trace::Report,
+};
+use registry_core::{
+    ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox, OutboxOptions, RegistryOptions, ScopeCap,
+    Served, SubscriberRegistry, SystemClock, Wire, WireFormat,
+};
+
+/// JSON, which has no line break, and a line break.
+static LINES: WireFormat = WireFormat::new("lines", |_, body, out| {
+    out.extend_from_slice(body);
+    out.extend_from_slice(b"\n");
+});
+
+/// When a message counts as sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// When it is written to the wire.
+    Written,
+    /// When the peer reads it.
+    Read,
+}
+
+/// Who polls the flusher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Polled {
+    /// Every call, before it returns.
+    ByCalls,
+    /// A thread of its own.
+    ByThread,
+}
+
+/// How many bytes a wire takes at a time from a lane, and from its owner.
+const ROOM: [(usize, usize); 3] = [(usize::MAX, usize::MAX), (0, usize::MAX), (5, 3)];
+
+/// A peer, and the wire to it.
+struct Peer {
+    probe: Option<Probe>,
+    heard: Heard,
+    room: (usize, usize),
+    holds: Vec<Identity>,
+    /// What came of the next line.
+    line: Mutex<Vec<u8>>,
+    unread: Mutex<VecDeque<String>>,
+    told: AtomicBool,
+    /// Who is reading a message, and what it is to be told when it has.
+    reader: Mutex<Option<ThreadId>>,
+    owed: Mutex<Option<CloseReason>>,
+    /// A revocation that ended it has returned: a write is one too late.
+    sealed: AtomicBool,
+    late: Arc<AtomicUsize>,
+}
+
+impl Peer {
+    /// Takes at most `room` bytes.
+    fn take(&self, bytes: &[u8], room: usize) -> io::Result<usize> {
+        self.late.fetch_add(usize::from(self.sealed.load(SeqCst)), SeqCst);
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let taken = &bytes[..bytes.len().min(room)];
+        let mut line = lock(&self.line);
+        for byte in taken {
+            if *byte != b'\n' {
+                line.push(*byte);
+                continue;
+            }
+            let data: String = serde_json::from_slice(&std::mem::take(&mut *line)).unwrap();
+            match self.heard {
+                Heard::Read => lock(&self.unread).push_back(data),
+                Heard::Written if self.hear(&data) => {}
+                Heard::Written => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+        Ok(taken.len())
+    }
+
+    /// False when it fails.
+    fn hear(&self, data: &str) -> bool {
+        let hear = || self.probe.as_ref().is_none_or(|probe| probe.send(data));
+        catch_unwind(AssertUnwindSafe(hear)).unwrap_or(false)
+    }
+
+    /// Reads the next message; none if there is none, false when it fails.
+    fn read(&self) -> Option<bool> {
+        if self.told.load(SeqCst) {
+            return None;
+        }
+        let data = lock(&self.unread).pop_front()?;
+        *lock(&self.reader) = Some(thread::current().id());
+        let read = self.hear(&data);
+        *lock(&self.reader) = None;
+        let owed = lock(&self.owed).take();
+        if let Some(reason) = owed {
+            self.tell(reason);
+        }
+        Some(read)
+    }
+
+    fn end(&self, reason: CloseReason) {
+        if reason == CloseReason::Unsubscribed || self.told.swap(true, SeqCst) {
+            return;
+        }
+        if *lock(&self.reader) == Some(thread::current().id()) {
+            *lock(&self.owed) = Some(reason);
+        } else {
+            self.tell(reason);
+        }
+    }
+
+    fn tell(&self, reason: CloseReason) {
+        let tell = || self.probe.iter().for_each(|probe| probe.close(Some(reason.as_str())));
+        let _ = catch_unwind(AssertUnwindSafe(tell));
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // A wire must not panic, as it goes either.
+        let probe = self.probe.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(probe)));
+    }
+}
+
+impl Wire for Peer {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes, self.room.0)
+    }
+}
+
+/// A subscriber, as its owner has it.
+struct Owned {
+    outbox: Outbox,
+    peer: Arc<Peer>,
+    lane: Arc<Lane>,
+}
+
+impl Owned {
+    fn flush(&self, cx: &mut Context<'_>) {
+        let write = |bytes: &[u8]| self.peer.take(bytes, self.peer.room.1);
+        if let Poll::Ready(Err(_gone)) = self.outbox.poll_flush(cx, SystemClock.now(), |_| Poll::Ready(Ok(())), write) {
+            self.outbox.subscription().unsubscribe();
+        }
+    }
+}
+
+impl Handle for Owned {
+    fn unsubscribe(&self) {
+        self.outbox.subscription().unsubscribe();
+        self.lane.settle_if_polled();
+    }
+}
+
+/// The flusher, and whom it serves.
+struct Lane {
+    polled: Polled,
+    flusher: Mutex<Flusher<String>>,
+    /// Something may be left to do for whoever holds the flusher.
+    again: AtomicBool,
+    owned: Mutex<Vec<Weak<Owned>>>,
+    bell: Arc<Bell>,
+}
+
+impl Lane {
+    /// Serves to the end, unless somebody is serving: who is does this too.
+    fn settle_if_polled(&self) {
+        if self.polled == Polled::ByThread {
+            return;
+        }
+        self.again.store(true, SeqCst);
+        while self.again.load(SeqCst) {
+            let mut flusher = match self.flusher.try_lock() {
+                Ok(flusher) => flusher,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            while self.again.swap(false, SeqCst) {
+                self.serve(&mut flusher);
+            }
+        }
+    }
+
+    /// Serves until nothing is left; true when that is for ever.
+    fn serve(&self, flusher: &mut Flusher<String>) -> bool {
+        loop {
+            let over = self.write(flusher);
+            let mut read = false;
+            for owned in self.owned() {
+                // Who has been cut off reads no more.
+                if owned.outbox.poll_discarded(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    continue;
+                }
+                let Some(well) = owned.peer.read() else { continue };
+                read = true;
+                if !well {
+                    owned.outbox.end(CloseReason::Failed);
+                }
+                // What the peer did comes before what the next one reads.
+                self.write(flusher);
+            }
+            if !read {
+                return over;
+            }
+        }
+    }
+
+    fn write(&self, flusher: &mut Flusher<String>) -> bool {
+        let waker = Waker::from(Arc::clone(&self.bell));
+        let mut cx = Context::from_waker(&waker);
+        let over = loop {
+            match flusher.poll_serve(&mut cx, SystemClock.now()) {
+                Poll::Ready(Served::Over) => break true,
+                Poll::Ready(_) => {}
+                Poll::Pending => break false,
+            }
+        };
+        self.owned().iter().for_each(|owned| owned.flush(&mut cx));
+        over
+    }
+
+    fn owned(&self) -> Vec<Arc<Owned>> {
+        lock(&self.owned).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The life of a thread that serves.
+    fn run(&self) {
+        while !self.serve(&mut lock(&self.flusher)) {
+            self.bell.wait();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Bell(Mutex<bool>, Condvar);
+
+impl Bell {
+    fn wait(&self) {
+        let mut rung = self.1.wait_while(lock(&self.0), |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        *lock(&self.0) = true;
+        self.1.notify_all();
+    }
+}
+
+/// A registry whose subscribers are all in one lane.
+struct Lanes {
+    registry: SubscriberRegistry<String>,
+    lane: Arc<Lane>,
+    seats: Arc<Seats>,
+}
+
+/// What makes its subscribers.
+struct Seats {
+    heard: Heard,
+    lane: Arc<Lane>,
+    number: AtomicUsize,
+    late: Arc<AtomicUsize>,
+}
+
+impl Seats {
+    fn take<E>(
+        &self,
+        probe: Probe,
+        with: &Registration,
+        open: impl FnOnce(OutboxOptions, registry_core::Registration) -> Result<Outbox, E>,
+    ) -> Result<Arc<dyn Handle>, Refused> {
+        let outbox = open(OutboxOptions::new().in_lane(), registration(with)).map_err(|_| Refused)?;
+        let peer = Arc::new(Peer {
+            probe: Some(probe),
+            heard: self.heard,
+            room: ROOM[self.number.fetch_add(1, SeqCst) % ROOM.len()],
+            holds: with.identities().cloned().collect(),
+            line: Mutex::default(),
+            unread: Mutex::default(),
+            told: AtomicBool::new(false),
+            reader: Mutex::default(),
+            owed: Mutex::default(),
+            sealed: AtomicBool::new(false),
+            late: Arc::clone(&self.late),
+        });
+        let told = Arc::clone(&peer);
+        outbox.on_end(move |reason| told.end(reason));
+        outbox.attach(Arc::clone(&peer) as Arc<dyn Wire>);
+        let owned = Arc::new(Owned { outbox, peer, lane: Arc::clone(&self.lane) });
+        lock(&self.lane.owned).push(Arc::downgrade(&owned));
+        self.lane.settle_if_polled();
+        // It has a first look, which leaves its waker.
+        self.lane.bell.wake_by_ref();
+        Ok(owned)
+    }
+}
+
+impl Subject for Lanes {
+    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
+        self.seats.take(sink, with, |options, registration| self.registry.open_outbox(&LINES, options, registration))
+    }
+
+    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
+        let report = self.registry.broadcast(channel, data.to_owned()).map_err(|error| error.to_string())?;
+        self.lane.settle_if_polled();
+        Ok(Some(Report {
+            matched: report.matched as u64,
+            accepted: report.accepted as u64,
+            dropped: report.dropped as u64,
+            lagged: report.lagged as u64,
+            failed: report.failed as u64,
+        }))
+    }
+
+    fn close_by_identity(&self, identity: &Identity) -> usize {
+        let owned = self.lane.owned();
+        let held = owned.into_iter().filter(|owned| owned.peer.holds.contains(identity));
+        let ended: Vec<Arc<Peer>> = held.map(|owned| Arc::clone(&owned.peer)).collect();
+        let number = self.registry.close_by_identity(&identity.into());
+        ended.iter().for_each(|peer| peer.sealed.store(true, SeqCst));
+        self.lane.settle_if_polled();
+        number
+    }
+
+    fn count(&self) -> usize {
+        self.registry.len()
+    }
+
+    fn begin(&self) -> Option<Arc<dyn Ticket>> {
+        let ticket = Mutex::new(Some(self.registry.begin()));
+        Some(Arc::new(Admission { ticket, seats: Arc::clone(&self.seats) }))
+    }
+
+    fn shutdown(&self) {
+        self.registry.begin_shutdown();
+        self.lane.settle_if_polled();
+    }
+
+    fn settle(&self) {
+        self.lane.serve(&mut lock(&self.lane.flusher));
+    }
+}
+
+struct Admission {
+    ticket: Mutex<Option<registry_core::Ticket<String>>>,
+    seats: Arc<Seats>,
+}
+
+impl Ticket for Admission {
+    fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
+        let ticket = lock(&self.ticket).take().ok_or(Refused)?;
+        self.seats.take(sink, with, |options, registration| ticket.admit_outbox(&LINES, options, registration))
+    }
+
+    fn abandon(&self) {
+        drop(lock(&self.ticket).take());
+    }
+}
+
+fn registration(with: &Registration) -> registry_core::Registration {
+    let filter = match with.channels.as_deref() {
+        None => ChannelFilter::All,
+        Some([]) if !with.exact => ChannelFilter::All,
+        Some(names) => ChannelFilter::only(names.iter().map(String::as_str)),
+    };
+    let made = registry_core::Registration::new().filter(filter).groups(with.groups.iter().map(Into::into));
+    match &with.scope {
+        Some(scope) => made.scope(scope.into()),
+        None => made,
+    }
+}
+
+/// Makes registries with one lane, which count in `late` the writes that came after a revocation had returned.
+fn factory(heard: Heard, polled: Polled, late: &Arc<AtomicUsize>) -> Factory {
+    let late = Arc::clone(late);
+    Arc::new(move |cap| {
+        let mut options = RegistryOptions::new();
+        if let Some(cap) = cap {
+            options = options.with_scope_cap(ScopeCap::new(std::num::NonZeroUsize::new(cap as usize)?));
+        }
+        let registry = SubscriberRegistry::<String>::with_options(options);
+        registry.encode_with(Json);
+        let lane = Arc::new(Lane {
+            polled,
+            flusher: Mutex::new(registry.open_lane(LaneOptions::new())),
+            again: AtomicBool::new(false),
+            owned: Mutex::default(),
+            bell: Arc::default(),
+        });
+        if polled == Polled::ByThread {
+            let lane = Arc::clone(&lane);
+            thread::spawn(move || lane.run());
+        }
+        let number = AtomicUsize::new(0);
+        let seats = Arc::new(Seats { heard, lane: Arc::clone(&lane), number, late: Arc::clone(&late) });
+        Some(Arc::new(Lanes { registry, lane, seats }) as Arc<dyn Subject>)
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A peer whose write fails is gone: its subscriber has left, and nobody tells it.
+fn written() -> Hello {
+    let mut hello = core::hello();
+    hello.policies.send_failure = SendFailure::Drop;
+    hello
+}
+
+/// What only a send that calls back, or waits, can put to the test.
+const OF_CALLS_FROM_SENDS: [&str; 4] = ["PRG-1", "RE-3", "RE-4", "RE-5"];
+
+fn untested(hello: &Hello, outcome: &Outcome) -> Vec<&'static str> {
+    never_exercised(hello, outcome).into_iter().collect()
+}
+
+/// Leaves out what no write can do: call the registry, or wait. And, with a thread that serves, failing writes under a cap: when the
+/// failed make room for others is then known to nobody.
+struct OfWrites(InProcess, Polled);
+
+impl Driver for OfWrites {
+    fn run(&mut self, script: &Script) -> Answer {
+        let mut sends = script.sinks.iter().flat_map(|sink| &sink.rules).filter(|rule| rule.on == Hook::Send);
+        let capped = script.cap.is_some() && self.1 == Polled::ByThread;
+        if sends.any(|rule| !rule.ops.is_empty() || (capped && rule.then != Ending::Ok)) {
+            return Answer::Unsupported("no write does this".into());
+        }
+        self.0.run(script)
+    }
+}
+
+/// What is wrong, in words.
+fn wrong(outcome: &Outcome) -> String {
+    let failures = outcome.failures.iter().map(|failure| {
+        let script = serde_json::to_string(&failure.script).unwrap();
+        format!("{:?}\n{script}\n{}", failure.violation, serde_json::to_string(&failure.trace).unwrap())
+    });
+    failures.chain(outcome.faults.iter().map(|fault| format!("{fault:?}"))).collect::<Vec<_>>().join("\n\n")
+}
+
+mod read {
+    use super::*;
+
+    fn rig() -> Rig {
+        Rig::new(core::hello(), factory(Heard::Read, Polled::ByCalls, &Arc::default()))
+    }
+
+    harness::registry_suite!(kit, rig());
+}
+
+#[test]
+fn random_scripts_agree_with_the_oracle_when_peers_read() {
+    let late = Arc::default();
+    let mut driver = InProcess::new(factory(Heard::Read, Polled::ByCalls, &late));
+    let plan = Plan { scripts: 2_000, seed: 11, ..Plan::default() };
+    let outcome = campaign(&core::hello(), &mut driver, &plan, &mut |_, _| {});
+    assert_eq!(wrong(&outcome), "");
+    assert_eq!(untested(&core::hello(), &outcome), [""; 0]);
+    assert_eq!(late.load(SeqCst), 0, "REV-12");
+}
+
+#[test]
+fn random_scripts_agree_with_the_oracle_at_the_write() {
+    let late = Arc::default();
+    let mut driver = OfWrites(InProcess::new(factory(Heard::Written, Polled::ByCalls, &late)), Polled::ByCalls);
+    let plan = Plan { scripts: 4_000, seed: 12, ..Plan::default() };
+    let outcome = campaign(&written(), &mut driver, &plan, &mut |_, _| {});
+    assert_eq!(wrong(&outcome), "");
+    assert_eq!(untested(&written(), &outcome), OF_CALLS_FROM_SENDS);
+    assert_eq!(late.load(SeqCst), 0, "REV-12");
+}
+
+#[test]
+fn random_scripts_agree_with_the_oracle_when_a_thread_serves() {
+    let mut hello = written();
+    hello.policies.delivery = Delivery::Async;
+    // Who drains is told before the last that it is owed is written.
+    hello.features.remove("shutdown");
+    let late = Arc::default();
+    let mut driver = OfWrites(InProcess::new(factory(Heard::Written, Polled::ByThread, &late)), Polled::ByThread);
+    let plan = Plan { scripts: 4_000, seed: 13, ..Plan::default() };
+    let outcome = campaign(&hello, &mut driver, &plan, &mut |_, _| {});
+    assert_eq!(wrong(&outcome), "");
+    assert_eq!(untested(&hello, &outcome), OF_CALLS_FROM_SENDS);
+    assert_eq!(late.load(SeqCst), 0, "REV-12");
+}
