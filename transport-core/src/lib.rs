@@ -29,7 +29,7 @@ pub use pending::Pending;
 pub use refusal::Refusal;
 pub use server::{Drained, Server, ServerMetrics, ServerOptions};
 pub use socket::Io;
-pub use wired::Wired;
+pub use wired::{Wired, bounded};
 
 /// How many bytes an owner takes from its outbox at a time: what was taken cannot be recalled by a revocation (REV-3).
 pub const TAKE_BYTES: usize = 64 * 1024;

@@ -9,6 +9,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
+/// A period that a timer can keep: none spins, and no moment is too far away to be named.
+#[must_use]
+pub fn bounded(period: Duration) -> Duration {
+    period.clamp(Duration::from_millis(1), Duration::from_secs(24 * 60 * 60))
+}
+
 /// An outbox, and the socket that it is written to: by a flusher of the registry while the socket has room, else by the
 /// task that holds this.
 ///
@@ -126,6 +132,13 @@ mod tests {
 
     async fn ended(wired: &Wired) -> CloseReason {
         poll_fn(|cx| wired.poll_flush(cx)).await.unwrap()
+    }
+
+    #[test]
+    fn sse_3_no_period_spins_or_is_beyond_all_time() {
+        assert_eq!(bounded(Duration::ZERO), Duration::from_millis(1));
+        assert_eq!(bounded(Duration::from_secs(15)), Duration::from_secs(15));
+        let _far = Instant::now() + bounded(Duration::MAX);
     }
 
     #[tokio::test]

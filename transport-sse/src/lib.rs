@@ -36,7 +36,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use body::SseBody;
 use std::time::Duration;
-use transport_core::{Handover, Live, Path};
+use transport_core::{Handover, Live, Path, bounded};
 
 /// What the SSE transport can be told.
 #[derive(Debug, Clone)]
@@ -52,10 +52,10 @@ impl SseOptions {
         Self { keep_alive: Duration::from_secs(15) }
     }
 
-    /// Sets after how long without a message a comment is sent.
+    /// Sets after how long without a message a comment is sent; at least a millisecond, at most a day.
     #[must_use]
     pub fn with_keep_alive(mut self, period: Duration) -> Self {
-        self.keep_alive = period;
+        self.keep_alive = bounded(period);
         self
     }
 }

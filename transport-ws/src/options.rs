@@ -5,6 +5,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+use transport_core::bounded;
 
 /// What the WebSocket transport can be told.
 #[derive(Clone)]
@@ -37,17 +38,17 @@ impl WsOptions {
         }
     }
 
-    /// Sets how often a ping is sent.
+    /// Sets how often a ping is sent: a millisecond at least, a day at most.
     #[must_use]
     pub fn with_ping_period(mut self, period: Duration) -> Self {
-        self.ping_period = period;
+        self.ping_period = bounded(period);
         self
     }
 
-    /// Sets how long a pong may take; then the connection is closed as *heartbeat*.
+    /// Sets how long a pong may take, between the same bounds; then the connection is closed as *heartbeat*.
     #[must_use]
     pub fn with_pong_timeout(mut self, timeout: Duration) -> Self {
-        self.pong_timeout = timeout;
+        self.pong_timeout = bounded(timeout);
         self
     }
 

@@ -121,8 +121,6 @@ struct Line {
     /// What its owner took, before it had a wire.
     taken: Vec<Read>,
     was_mid_frame: bool,
-    /// It drained, and lost its flusher: what that had yet to bring is gone.
-    forsaken: bool,
 }
 
 impl Line {
@@ -294,9 +292,6 @@ impl World {
                 let active = self.lines.iter().filter(|line| line.lane == Some(which) && line.is_active());
                 let lost: Vec<_> = active.map(|line| line.reasons.clone()).collect();
                 lane.flusher = None;
-                for line in self.lines.iter_mut().filter(|line| line.lane == Some(which)) {
-                    line.forsaken = true;
-                }
                 for reasons in lost {
                     assert_eq!(*reasons.lock().unwrap(), [CloseReason::Failed]);
                 }
@@ -361,7 +356,6 @@ impl World {
             said: 0,
             taken: Vec::new(),
             was_mid_frame: false,
-            forsaken: false,
         };
         line.turn();
         self.lines.push(line);
@@ -439,7 +433,7 @@ impl World {
             }
             assert!(said.iter().copied().eq(0..said.len()), "{number}: {said:?}");
             let reason = line.reason();
-            let served = reason.is_none_or(|reason| !reason.discards()) && !line.forsaken;
+            let served = reason.is_none_or(|reason| !reason.discards());
             if line.plan.overflow == Overflow::Close || (line.plan.bounds.is_none() && self.is_roomy()) {
                 assert_eq!((&expected[..heard.len()], lost), (&heard[..], 0), "{number}: a hole");
                 assert!(!served || heard.len() == expected.len(), "{number}: DEL-1: {heard:?} of {expected:?}");
