@@ -80,9 +80,15 @@ struct Peer {
 }
 
 impl Peer {
-    /// Takes at most `room` bytes.
+    /// Takes at most `room` bytes; no revocation returns meanwhile.
     fn take(&self, bytes: &[u8], room: usize) -> io::Result<usize> {
+        let taken = self.put(bytes, room);
+        thread::yield_now();
         self.late.fetch_add(usize::from(self.sealed.load(SeqCst)), SeqCst);
+        taken
+    }
+
+    fn put(&self, bytes: &[u8], room: usize) -> io::Result<usize> {
         if room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
