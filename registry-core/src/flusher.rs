@@ -113,15 +113,28 @@ struct State<T> {
 
 impl<T> State<T> {
     /// Takes out subscribers that came and left while the flusher stood still, so that the log stays bounded.
-    fn compact(&mut self) {
-        let mut spent = spent(self.entries.iter().map(|entry| match entry {
+    /// Returns their gates: a wire's destructor is foreign code, so the last of a gate goes without locks.
+    fn compact(&mut self) -> Vec<Arc<Gate>> {
+        let spent = spent(self.entries.iter().map(|entry| match entry {
             Entry::Join(key, ..) => Some((*key, Change::Join)),
             Entry::Leave(key) => Some((*key, Change::Leave)),
             _ => None,
         }))
         .into_iter();
-        self.entries.retain(|_| !spent.next().unwrap_or(false));
+        let mut gates = Vec::new();
+        for (entry, spent) in mem::take(&mut self.entries).into_iter().zip(spent) {
+            match (entry, self.entries.last_mut()) {
+                (Entry::Join(_, gate, _), _) if spent => gates.push(gate),
+                (Entry::Leave(_), _) if spent => {}
+                // A number means the same channel in both to whoever names it: nobody came or left in between.
+                (Entry::Gap(more), Some(Entry::Gap(missed))) => {
+                    more.into_iter().for_each(|(channel, messages)| *missed.entry(channel).or_default() += messages);
+                }
+                (entry, _) => self.entries.push(entry),
+            }
+        }
         self.compact_at = (self.entries.len() * 2).max(COMPACT_FROM);
+        gates
     }
 }
 
@@ -188,8 +201,14 @@ impl<T> Log<T> {
         self.append(Entry::Join(key, gate, numbers))
     }
 
-    pub(crate) fn leave(&self, key: Key) -> Option<Waker> {
-        self.append(Entry::Leave(key))
+    /// Who joined and left since the flusher last came goes to `spent`, for the caller to drop without locks.
+    pub(crate) fn leave(&self, key: Key, spent: &mut Vec<Arc<Gate>>) -> Option<Waker> {
+        let waker = self.append(Entry::Leave(key));
+        let mut state = self.state.lock();
+        if state.entries.len() >= state.compact_at {
+            spent.extend(state.compact());
+        }
+        waker
     }
 
     pub(crate) fn drain(&self, key: Key, seat: Arc<dyn Seat>) -> Option<Waker> {
@@ -200,9 +219,6 @@ impl<T> Log<T> {
         let mut state = self.state.lock();
         if !state.closed {
             state.entries.push(entry);
-            if state.entries.len() >= state.compact_at {
-                state.compact();
-            }
         }
         state.waker.take()
     }

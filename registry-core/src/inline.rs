@@ -74,10 +74,11 @@ impl<T> OutboxLane<T> {
             let mut wakers = Vec::new();
             let mut over = Vec::new();
             let mut spent = Vec::new();
+            let mut gone = Vec::new();
             for op in drain.spare.drain(..) {
                 match op {
-                    Op::Join(key, seat, numbers) => drain.book.join(key, seat, numbers),
-                    Op::Leave(key) => drain.book.leave(key),
+                    Op::Join(key, seat, numbers) => gone.extend(drain.book.join(key, seat, numbers)),
+                    Op::Leave(key) => gone.extend(drain.book.leave(key)),
                     Op::Cast(channel, message) => {
                         let mut frames = Frames::default();
                         drain.book.for_each_hearing(channel, |key, gate| {
@@ -99,7 +100,8 @@ impl<T> OutboxLane<T> {
             }
             drain.spare.shrink_to(COMPACT_FROM);
             drop(guard);
-            // Wakers and payload destructors are foreign code: only now.
+            // Wakers, and the destructors of payloads, wires and hooks, are foreign code: only now.
+            gone.into_iter().for_each(discard);
             for waker in wakers {
                 contain(|| Waker::wake(waker));
             }
@@ -203,8 +205,9 @@ impl<T: 'static> ForeignLane<T> {
         let Some(book) = &mut state.book else { return };
         while let Some(op) = state.log.pop_front() {
             match op {
-                Op::Join(key, seat, numbers) => book.join(key, seat, numbers),
-                Op::Leave(key) => book.leave(key),
+                // A seat whose end was told has let its sink go; before that, who tells it has another reference.
+                Op::Join(key, seat, numbers) => drop(book.join(key, seat, numbers)),
+                Op::Leave(key) => drop(book.leave(key)),
                 Op::Cast(..) => {
                     state.log.push_front(op);
                     return;
@@ -218,8 +221,8 @@ impl<T: 'static> ForeignLane<T> {
         let Some(mut turn) = Turn::begin(&self.state) else { return };
         while let Some(op) = turn.next() {
             match op {
-                Op::Join(key, seat, numbers) => turn.book.join(key, seat, numbers),
-                Op::Leave(key) => turn.book.leave(key),
+                Op::Join(key, seat, numbers) => drop(turn.book.join(key, seat, numbers)),
+                Op::Leave(key) => drop(turn.book.leave(key)),
                 Op::Cast(channel, message) => {
                     turn.book.for_each_hearing(channel, |key, seat| {
                         let outcome = seat.send(&message);

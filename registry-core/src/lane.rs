@@ -152,7 +152,8 @@ impl<S> Default for Book<S> {
 }
 
 impl<S: Clone> Book<S> {
-    pub(crate) fn join(&mut self, key: Key, seat: S, numbers: Numbers) {
+    /// Returns the seat if it hears nothing, so that the book has no place for it.
+    pub(crate) fn join(&mut self, key: Key, seat: S, numbers: Numbers) -> Option<S> {
         let mut places = Vec::with_capacity(numbers.named().len().max(1));
         for list in lists(&numbers) {
             let listeners = self.list_mut(list);
@@ -163,25 +164,30 @@ impl<S: Clone> Book<S> {
         if self.members.len() <= key {
             self.members.resize_with(key + 1, || None);
         }
+        let hears_nothing = places.is_empty();
         self.members[key] = Some(Member { numbers, places: places.into() });
         self.count += 1;
+        hears_nothing.then_some(seat)
     }
 
-    pub(crate) fn leave(&mut self, key: Key) {
-        let Some(member) = self.members.get_mut(key).and_then(Option::take) else { return };
+    /// Returns the seat: what its destructor runs is for the caller to contain, and to keep away from locks.
+    pub(crate) fn leave(&mut self, key: Key) -> Option<S> {
+        let member = self.members.get_mut(key).and_then(Option::take)?;
+        let mut seat = None;
         for (list, &place) in lists(&member.numbers).zip(&member.places) {
-            self.remove(list, place);
+            seat = Some(self.remove(list, place));
         }
         self.count -= 1;
         if self.count == 0 {
             *self = Self { visits: self.visits, ..Self::default() }; // memory returns to where it was (SUB-7)
         }
+        seat
     }
 
-    fn remove(&mut self, list: List, place: usize) {
+    fn remove(&mut self, list: List, place: usize) -> S {
         self.visits += 1;
         let listeners = self.list_mut(list);
-        listeners.swap_remove(place);
+        let seat = listeners.swap_remove(place).seat;
         if let Some(moved) = listeners.get(place).map(|moved| moved.key) {
             if let Some(at) = self.members[moved].as_mut().and_then(|member| member.place(list)) {
                 *at = place;
@@ -189,6 +195,7 @@ impl<S: Clone> Book<S> {
         } else if listeners.is_empty() {
             *listeners = Vec::new();
         }
+        seat
     }
 
     fn list_mut(&mut self, list: List) -> &mut Vec<Listener<S>> {
@@ -275,7 +282,7 @@ mod tests {
                     prop_assert_eq!(heard, expected);
                 }
             }
-            for key in 0..8 { book.leave(key) }
+            for key in 0..8 { book.leave(key); }
             prop_assert_eq!((book.members.capacity(), book.channels.capacity(), book.unfiltered.capacity()), (0, 0, 0));
         }
     }

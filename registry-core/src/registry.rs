@@ -117,6 +117,8 @@ struct Ending {
     untold: Vec<Arc<dyn Seat>>,
     /// Flushers that have something to do now, and publishers who wait for one that is gone.
     wakers: Vec<Waker>,
+    /// What a log let go of.
+    spent: Vec<Arc<Gate>>,
 }
 
 /// What a flusher asks of its registry, whatever the registry's payload is.
@@ -533,7 +535,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 LaneId::Outboxes => self.outboxes.append(Op::Leave(removed.key)),
                 LaneId::Foreign => self.foreign.leave(removed.key),
                 LaneId::Flusher(lane) => ending.wakers.extend(if reason.discards() {
-                    locked.lanes[lane].leave(removed.key)
+                    locked.lanes[lane].leave(removed.key, &mut ending.spent)
                 } else {
                     locked.lanes[lane].drain(removed.key, removed.seat.clone())
                 }),
@@ -549,6 +551,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
     /// Runs the closes of an ending, without locks. Returns how many it ended.
     fn finish(&self, ending: Ending, depth: usize) -> usize {
         wake_all(ending.wakers);
+        ending.spent.into_iter().for_each(discard);
         tell_all(self.address(), ending.untold, depth);
         self.tidy();
         ending.ended
@@ -592,6 +595,7 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
             self.shut(&mut locked, removed, ended.reason)
         };
         wake_all(ending.wakers);
+        ending.spent.into_iter().for_each(discard);
         self.count_ended(ended.reason, usize::from(ended.first));
         tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
     }

@@ -147,10 +147,10 @@ impl<T> Turn<T> {
             match change {
                 Change::Join => {
                     if let Some(Fresh { listener, numbers, .. }) = fresh.next() {
-                        book.join(listener.key, listener.seat, numbers);
+                        discard(book.join(listener.key, listener.seat, numbers));
                     }
                 }
-                Change::Leave(key) => book.leave(key),
+                Change::Leave(key) => discard(book.leave(key)),
             }
         }
         drop(fresh);
@@ -160,7 +160,7 @@ impl<T> Turn<T> {
         }
         match self.border.take() {
             Some(Entry::Drain(key, seat)) => {
-                book.leave(key);
+                discard(book.leave(key));
                 wake_all(seat.complete());
             }
             Some(Entry::Gap(missed)) => {

@@ -229,3 +229,98 @@ fn del_1_a_broadcast_that_meets_the_first_encoding_arrives_whole_or_came_before(
         assert_eq!(take(&mut outbox), taken, "DEL-1: a frame without its payload");
     });
 }
+
+/// Counts what is written, and what is written after the revocation returned.
+#[derive(Default)]
+struct Socket {
+    writes: Count,
+    returned: crate::sync::AtomicUsize,
+    late: Count,
+}
+
+impl crate::Wire for Socket {
+    fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.late.fetch_add(self.returned.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.writes.fetch_add(bytes.len(), Ordering::SeqCst);
+        Ok(bytes.len())
+    }
+}
+
+/// An outbox in a lane, and its socket.
+fn wired(registry: &SubscriberRegistry<u64>) -> (Outbox, Arc<Socket>) {
+    let outbox = registry.open_outbox(&DOTS, OutboxOptions::new().in_lane(), holding(&["ada"])).unwrap();
+    let socket = Arc::new(Socket::default());
+    outbox.attach(socket.clone());
+    (outbox, socket)
+}
+
+/// Time stands still.
+fn now() -> Instant {
+    static NOW: OnceLock<Instant> = OnceLock::new();
+    *NOW.get_or_init(|| SystemClock.now())
+}
+
+/// Serves until nothing is left.
+fn serve(flusher: &mut Flusher<u64>) {
+    let mut cx = Context::from_waker(Waker::noop());
+    while flusher.poll_serve(&mut cx, now()) == Poll::Ready(crate::Served::More) {}
+}
+
+#[test]
+fn rev_12_a_flusher_writes_nothing_after_a_revocation_returned() {
+    every_schedule(|| {
+        let registry = registry();
+        let mut flusher = registry.open_lane(LaneOptions::new());
+        let (outbox, socket) = wired(&registry);
+        registry.broadcast("c", 1).unwrap();
+        let serving = spawn(move || {
+            serve(&mut flusher);
+            flusher
+        });
+        assert_eq!(registry.close_by_identity(&ada()), 1);
+        socket.returned.store(1, Ordering::SeqCst);
+        let mut flusher = serving.join().unwrap();
+        serve(&mut flusher);
+        assert_eq!(socket.late.load(Ordering::SeqCst), 0, "REV-12");
+        drop(outbox);
+        assert_eq!(Arc::strong_count(&socket), 1, "SUB-7: the lane's book still holds it");
+    });
+}
+
+#[test]
+fn drn_1_a_broadcast_that_meets_a_shutdown_is_brought_or_matches_nobody() {
+    every_schedule(|| {
+        let registry = registry();
+        let mut flusher = registry.open_lane(LaneOptions::new());
+        let (outbox, socket) = wired(&registry);
+        let publisher = {
+            let registry = registry.clone();
+            spawn(move || registry.broadcast("c", 1).unwrap().matched)
+        };
+        assert_eq!(registry.begin_shutdown(), 1);
+        // Whoever came first, the log is closed now.
+        assert_eq!(wait(|cx| flusher.poll_serve(cx, now())), crate::Served::Over);
+        let matched = publisher.join().unwrap();
+        assert_eq!(socket.writes.load(Ordering::SeqCst), matched, "DEL-1");
+        let flushed = outbox.poll_flush(&mut Context::from_waker(Waker::noop()), now(), |_| Poll::Pending, |_| Ok(0));
+        assert!(matches!(flushed, Poll::Ready(Ok(CloseReason::Shutdown))), "DRN-1");
+    });
+}
+
+#[test]
+fn iso_5_a_flusher_that_goes_while_others_come_and_publish_leaves_nobody_to_it() {
+    every_schedule(|| {
+        let registry = registry();
+        let flusher = registry.open_lane(LaneOptions::new());
+        let going = spawn(move || drop(flusher));
+        let mut outbox = registry.open_outbox(&DOTS, OutboxOptions::new().in_lane(), holding(&["ada"])).unwrap();
+        registry.broadcast("c", 1).unwrap();
+        going.join().unwrap();
+        let failed = registry.stats().ended.get(&CloseReason::Failed).copied().unwrap_or(0);
+        match take(&mut outbox) {
+            Poll::Ready(Taken::Closed(CloseReason::Failed)) => assert_eq!((failed, registry.len()), (1, 0)),
+            Poll::Ready(Taken::Frames(batch)) => assert_eq!((batch.frames.len(), failed, registry.len()), (1, 0, 1)),
+            other => panic!("DEL-1: {other:?}"),
+        }
+    });
+}

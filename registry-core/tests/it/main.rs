@@ -8,6 +8,7 @@ mod cost;
 mod delivery;
 mod dependencies;
 mod drain;
+mod drops;
 mod filter;
 mod isolation;
 mod kit;
