@@ -9,3 +9,4 @@ mod kits;
 mod model;
 mod registry_core;
 mod schema;
+mod verdicts;
