@@ -1,0 +1,131 @@
+//! The fixed cases: short scripts for what chance finds late, run before the random ones.
+//!
+//! Above all the sequentialised races: a race of two threads has a few interesting orders, and a sink that calls back, or a ticket
+//! held open, produces each of them on one thread, in any language.
+
+mod lives;
+mod profiles;
+mod queued;
+mod revocations;
+
+use lives::{confusable, filters, lives};
+use profiles::{admissions, caps, lanes};
+use queued::queued;
+use revocations::{reentrant, revocations};
+
+use crate::generate::CONFUSABLE;
+use crate::script::{Act, Ending, Hook, Identity, Op, Registration, Rule, Script, SinkScript};
+
+/// A named script.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// What happens in it.
+    pub name: String,
+    /// The script.
+    pub script: Script,
+}
+
+/// All fixed cases.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    let mut cases = filters();
+    cases.extend(confusable());
+    cases.extend(lives());
+    cases.extend(revocations());
+    cases.extend(reentrant());
+    cases.extend(caps());
+    cases.extend(admissions());
+    cases.extend(lanes());
+    cases.extend(queued());
+    cases
+}
+
+fn case(name: impl Into<String>, steps: Vec<Op>) -> Case {
+    Case { name: name.into(), script: Script::new(steps).numbered() }
+}
+
+impl Case {
+    fn cap(mut self, cap: u32) -> Self {
+        self.script.cap = Some(cap);
+        self
+    }
+
+    /// Gives a sink a rule for its first call.
+    fn rule(self, sink: usize, on: Hook, ops: Vec<Op>, then: Ending) -> Self {
+        self.nth(sink, on, 1, ops, then)
+    }
+
+    fn nth(mut self, sink: usize, on: Hook, nth: u32, ops: Vec<Op>, then: Ending) -> Self {
+        let sinks = &mut self.script.sinks;
+        sinks.resize_with(sinks.len().max(sink + 1), SinkScript::default);
+        sinks[sink].rules.push(Rule { on, nth, ops, then });
+        self.script = self.script.numbered();
+        self
+    }
+
+    fn on_send(self, sink: usize, ops: Vec<Op>) -> Self {
+        self.rule(sink, Hook::Send, ops, Ending::Ok)
+    }
+
+    fn on_close(self, sink: usize, ops: Vec<Op>) -> Self {
+        self.rule(sink, Hook::Close, ops, Ending::Ok)
+    }
+
+    fn throws(self, sink: usize, on: Hook) -> Self {
+        self.rule(sink, on, Vec::new(), Ending::Throw)
+    }
+}
+
+fn op(act: Act) -> Op {
+    Op::new(0, act)
+}
+
+/// Subscribes the sink of the same number.
+fn sub(label: u32, with: Registration) -> Op {
+    op(Act::Sub { sub: label, sink: label, with })
+}
+
+fn sub_on(label: u32, sink: u32, with: Registration) -> Op {
+    op(Act::Sub { sub: label, sink, with })
+}
+
+fn unsub(label: u32) -> Op {
+    op(Act::Unsub { sub: label })
+}
+
+fn cast(channel: &str, data: &str) -> Op {
+    op(Act::Cast { channel: channel.into(), data: data.into() })
+}
+
+fn revoke(identity: impl Into<Identity>) -> Op {
+    op(Act::Revoke { identity: identity.into() })
+}
+
+fn count() -> Op {
+    op(Act::Count)
+}
+
+fn settle() -> Op {
+    op(Act::Settle)
+}
+
+fn begin(ticket: u32) -> Op {
+    op(Act::Begin { ticket })
+}
+
+fn admit(ticket: u32, label: u32, with: Registration) -> Op {
+    op(Act::Admit { ticket, sub: label, sink: label, with })
+}
+
+fn elsewhere(mut op: Op) -> Op {
+    op.registry = 1;
+    op
+}
+
+fn on(channels: &[&str]) -> Registration {
+    Registration::to(channels)
+}
+
+fn a() -> Registration {
+    on(&["a"])
+}

@@ -1,0 +1,202 @@
+//! Revocations, also from inside of sends and closes.
+
+use super::*;
+
+pub(super) fn revocations() -> Vec<Case> {
+    let kinded = Identity::kinded;
+    vec![
+        case(
+            "revoke ends who holds it",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("y")),
+                sub(2, a()),
+                sub(3, a().group("x")),
+                count(),
+                revoke("x"),
+                count(),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+                unsub(0),
+                unsub(3),
+                count(),
+            ],
+        ),
+        case("an unknown identity", vec![revoke("x"), sub(0, a().group("y")), revoke("x"), revoke("a")]),
+        case(
+            "an identity is not a channel",
+            vec![sub(0, on(&["x"]).group("a")), revoke("x"), cast("a", "m1"), cast("x", "m2"), settle(), revoke("a")],
+        ),
+        case(
+            "revoked and back",
+            vec![sub(0, a().group("x")), revoke("x"), sub(1, a().group("x")), cast("a", "m1"), settle(), revoke("x")],
+        ),
+        case(
+            "unsubscribed, then revoked",
+            vec![sub(0, a().group("x")), unsub(0), revoke("x"), cast("a", "m1"), settle()],
+        ),
+        case(
+            "any of several identities",
+            vec![
+                sub(0, a().group("x").group("y").group("x")),
+                sub(1, a().group("y").group("y")),
+                sub(2, a().group("x").group("z")),
+                revoke("x"),
+                revoke("y"),
+                revoke("z"),
+            ],
+        ),
+        case(
+            "scope and group alike",
+            vec![sub(0, a().scope("x").group("x")), sub(1, a().scope("y").group("x")), revoke("x"), revoke("y")],
+        )
+        .cap(5),
+        case(
+            "kinds are not concatenated",
+            vec![
+                sub(0, a().group(kinded("a", "b:c"))),
+                sub(1, a().group(kinded("a:b", "c"))),
+                sub(2, a().group("a:b:c")),
+                revoke(kinded("a", "b:c")),
+                revoke("a:b:c"),
+                revoke("a:b:c"),
+            ],
+        ),
+        case(
+            "no kind matches no kind",
+            vec![
+                sub(0, a().group(kinded("user", "1"))),
+                sub(1, a().group("1")),
+                revoke("1"),
+                cast("a", "m1"),
+                settle(),
+                revoke(kinded("account", "1")),
+                revoke(kinded("user", "1")),
+            ],
+        ),
+        case(
+            "a close fails",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("x")),
+                sub(2, a().group("x")),
+                revoke("x"),
+                count(),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
+        )
+        .throws(0, Hook::Close)
+        .throws(1, Hook::Close),
+    ]
+}
+
+pub(super) fn reentrant() -> Vec<Case> {
+    let two = || vec![sub(0, a().group("x")), sub(1, a().group("y"))];
+    let then = |mut steps: Vec<Op>, more: Vec<Op>| {
+        steps.extend(more);
+        steps
+    };
+    let trio = || vec![sub(0, a().group("x")), sub(1, a().group("y")), sub(2, a().group("z"))];
+    let tail = || vec![cast("a", "m1"), settle(), cast("a", "m2"), settle(), count()];
+    vec![
+        case("broadcast from inside a send", then(trio(), tail())).on_send(1, vec![cast("a", "n1")]),
+        case("two broadcasts from inside a send", then(trio(), tail()))
+            .on_send(1, vec![cast("a", "n1"), cast("a", "n2")]),
+        case("a broadcast from inside each send", then(trio(), tail()))
+            .on_send(0, vec![cast("a", "n0")])
+            .on_send(1, vec![cast("a", "n1")])
+            .on_send(2, vec![cast("a", "n2")]),
+        case("subscribe from inside a send", then(two(), tail()))
+            .on_send(0, vec![sub(5, a())])
+            .on_send(1, vec![sub(6, a())]),
+        case("subscribe and broadcast from inside a send", then(two(), tail()))
+            .on_send(0, vec![sub(5, a()), cast("a", "n1")]),
+        case("unsubscribe oneself from inside a send", then(trio(), tail()))
+            .on_send(0, vec![unsub(0)])
+            .on_send(1, vec![unsub(1)]),
+        case("unsubscribe the others from inside a send", then(trio(), tail()))
+            .on_send(0, vec![unsub(1), unsub(2)])
+            .on_send(2, vec![unsub(0), unsub(1)]),
+        case("unsubscribe the next from inside a send", then(trio(), tail())).on_send(0, vec![unsub(1)]),
+        case("unsubscribe the one before from inside a send", then(trio(), tail())).on_send(1, vec![unsub(0)]),
+        case("revoke the others from inside a send", then(trio(), tail()))
+            .on_send(0, vec![revoke("y"), revoke("z")])
+            .on_send(2, vec![revoke("x"), revoke("y")]),
+        case("revoke oneself from inside a send", then(trio(), tail())).on_send(1, vec![revoke("y"), count()]),
+        case("revoke oneself and fail", then(trio(), tail())).rule(1, Hook::Send, vec![revoke("y")], Ending::Throw),
+        case(
+            "revoke all from inside a send",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("x")),
+                sub(2, a().group("x")),
+                cast("a", "m1"),
+                settle(),
+                cast("a", "m2"),
+                settle(),
+                count(),
+            ],
+        )
+        .on_send(1, vec![revoke("x"), cast("a", "n1")]),
+        case("broadcast from inside a close", then(trio(), vec![revoke("x"), cast("a", "m1"), settle()]))
+            .on_close(0, vec![cast("a", "n1")]),
+        case(
+            "broadcast from inside each close",
+            vec![sub(0, a().group("x")), sub(1, a().group("x")), sub(2, a()), revoke("x"), settle(), count()],
+        )
+        .on_close(0, vec![cast("a", "n1")])
+        .on_close(1, vec![cast("a", "n2")]),
+        case(
+            "count from inside a close",
+            vec![sub(0, a().group("x")), sub(1, a().group("x")), sub(2, a()), revoke("x")],
+        )
+        .on_close(0, vec![count()])
+        .on_close(1, vec![count()]),
+        case(
+            "revoke the same from inside a close",
+            vec![sub(0, a().group("x")), sub(1, a().group("x")), revoke("x"), revoke("x")],
+        )
+        .on_close(0, vec![revoke("x")])
+        .on_close(1, vec![revoke("x")]),
+        case("revoke another from inside a close", then(trio(), vec![revoke("x"), count(), revoke("y"), revoke("z")]))
+            .on_close(0, vec![revoke("y")])
+            .on_close(1, vec![revoke("z")]),
+        case(
+            "unsubscribe from inside a close",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("x")),
+                sub(2, a()),
+                revoke("x"),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
+        )
+        .on_close(0, vec![unsub(0), unsub(1), unsub(2)]),
+        case(
+            "subscribe from inside a close",
+            vec![sub(0, a().group("x")), revoke("x"), cast("a", "m1"), settle(), count(), revoke("x")],
+        )
+        .on_close(0, vec![sub(5, a().group("x"))]),
+        case(
+            "unsubscribe from inside a close of somebody else",
+            then(two(), vec![revoke("x"), cast("a", "m1"), settle()]),
+        )
+        .on_close(0, vec![unsub(1)]),
+        case(
+            "a close that fails after calling back",
+            then(two(), vec![revoke("x"), cast("a", "m1"), settle(), count()]),
+        )
+        .rule(0, Hook::Close, vec![cast("a", "n1"), sub(5, a())], Ending::Throw),
+        case("a failing send that calls back", then(trio(), tail())).rule(
+            1,
+            Hook::Send,
+            vec![cast("a", "n1"), unsub(0)],
+            Ending::Throw,
+        ),
+    ]
+}
