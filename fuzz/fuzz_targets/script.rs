@@ -4,7 +4,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use harness::script::{Act, Ending, Hook, Identity, Op, Registration, Rule, Script, SinkScript};
+use harness::script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript};
 use harness::subject::{Factory, Limits, execute};
 use harness::{core, oracle};
 use libfuzzer_sys::fuzz_target;
@@ -42,6 +42,8 @@ struct Reaction {
 enum Call {
     Subscribe(With),
     Unsubscribe(u8),
+    /// From an outbox, so many bytes at most; 0 is no limit.
+    Take(u8, u8),
     Broadcast(u8),
     Revoke(u8),
     Count,
@@ -60,6 +62,8 @@ struct With {
     scope: Option<u8>,
     groups: Vec<u8>,
     overwrite: Option<u8>,
+    /// Messages, bytes, policy.
+    outbox: Option<(u8, u8, u8)>,
 }
 
 /// Names what the calls are about.
@@ -70,6 +74,8 @@ struct Names {
     sinks: u32,
     tickets: u32,
     payloads: u32,
+    /// The labels of subscribers with an outbox.
+    outboxes: Vec<u32>,
 }
 
 fn channel(number: u8) -> String {
@@ -95,6 +101,11 @@ impl Names {
                 Act::Sub { sub, sink, with: registration(with) }
             }
             Call::Unsubscribe(sub) => Act::Unsub { sub: u32::from(*sub) % (self.subs + 1) },
+            Call::Take(_, _) if self.outboxes.is_empty() => Act::Count,
+            Call::Take(number, bytes) => {
+                let sub = self.outboxes[usize::from(*number) % self.outboxes.len()];
+                Act::Take { sub, bytes: Some(u32::from(*bytes)).filter(|bytes| *bytes > 0) }
+            }
             Call::Broadcast(number) => {
                 self.payloads += 1;
                 Act::Cast { channel: channel(*number), data: format!("m{}", self.payloads) }
@@ -119,6 +130,9 @@ impl Names {
 
     fn fresh(&mut self, with: &With) -> (u32, u32) {
         self.subs += 1;
+        if with.outbox.is_some() {
+            self.outboxes.push(self.subs - 1);
+        }
         if self.shared && with.sink % 2 == 1 && self.sinks > 0 {
             return (self.subs - 1, u32::from(with.sink / 2) % self.sinks);
         }
@@ -138,6 +152,12 @@ fn registration(with: &With) -> Registration {
         scope: with.scope.map(identity),
         groups: with.groups.iter().take(3).map(|number| identity(*number)).collect(),
         overwrite: with.overwrite.map(channel),
+        outbox: with.outbox.map(|(messages, bytes, policy)| Outbox {
+            messages: 1 + u32::from(messages % 5),
+            bytes: 1 + u32::from(bytes % 16),
+            overflow: [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest]
+                [usize::from(policy % 4)],
+        }),
     }
 }
 

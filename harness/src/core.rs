@@ -3,24 +3,27 @@
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
+use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, Message, RegistryOptions, ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription,
+    ChannelFilter, CloseReason, EncodeError, Message, OutboxOptions, RegistryOptions, ScopeCap, SendOutcome, Sink,
+    SubscriberRegistry, Subscription, WireFormat,
 };
 
 use crate::{
     protocol::{Hello, Order},
-    script::{Identity, Registration},
+    script::{self, Identity, Registration},
     subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
-    trace::Report,
+    trace::{Report, Taken},
 };
 
 /// What `registry-core` claims.
 #[must_use]
 pub fn hello() -> Hello {
     let features = ["count", "groups", "kinds", "exact", "reasons", "report", "shutdown"];
-    let mut hello = Hello::new("registry-core", &["core", "scope_cap", "admission", "threads"], &features);
+    let mut hello = Hello::new("registry-core", &["core", "scope_cap", "admission", "queued", "threads"], &features);
     hello.policies.order = Order::Total;
     hello.version = env!("CARGO_PKG_VERSION").into();
     hello.language = "rust".into();
@@ -35,7 +38,9 @@ pub fn factory() -> Factory {
         if let Some(cap) = cap {
             options = options.with_scope_cap(ScopeCap::new(NonZeroUsize::new(cap as usize)?));
         }
-        Some(Arc::new(SubscriberRegistry::<String>::with_options(options)) as Arc<dyn Subject>)
+        let registry = SubscriberRegistry::<String>::with_options(options);
+        registry.encode_with(|data: &String| Ok::<_, EncodeError>(Bytes::copy_from_slice(data.as_bytes())));
+        Some(Arc::new(registry) as Arc<dyn Subject>)
     })
 }
 
@@ -74,6 +79,10 @@ fn registration(with: &Registration) -> registry_core::Registration {
 
 impl Subject for SubscriberRegistry<String> {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
+        if let Some(wanted) = &with.outbox {
+            let opened = self.open_outbox(&RAW, bounds(wanted), registration(with));
+            return opened.map(Outbox::boxed).map_err(|_| Refused);
+        }
         // The compatible call wherever it can say what is asked for, so that it is tested too.
         let made = match (with.exact, &with.scope, with.groups.as_slice()) {
             (false, None, []) => {
@@ -124,6 +133,51 @@ impl Handle for Subscription {
     }
 }
 
+/// A frame is the payload and nothing else, so that a message has as many bytes as the script says.
+static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+
+fn bounds(wanted: &script::Outbox) -> OutboxOptions {
+    let at_least_one = |count: u32| NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN);
+    OutboxOptions::new()
+        .with_max_messages(at_least_one(wanted.messages))
+        .with_max_bytes(at_least_one(wanted.bytes))
+        .with_overflow(match wanted.overflow {
+            script::Overflow::Close => registry_core::Overflow::Close,
+            script::Overflow::DropOldest => registry_core::Overflow::DropOldest,
+            script::Overflow::DropNewest => registry_core::Overflow::DropNewest,
+            script::Overflow::KeepLatest => registry_core::Overflow::KeepLatest,
+        })
+}
+
+/// An outbox, with the script as its owner.
+struct Outbox(Mutex<registry_core::Outbox>);
+
+impl Outbox {
+    fn boxed(outbox: registry_core::Outbox) -> Arc<dyn Handle> {
+        Arc::new(Self(Mutex::new(outbox)))
+    }
+}
+
+impl Handle for Outbox {
+    fn unsubscribe(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).subscription().unsubscribe();
+    }
+
+    fn take(&self, max_bytes: u32) -> Option<Taken> {
+        let mut outbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = |frame: &Bytes| String::from_utf8_lossy(frame).into_owned();
+        Some(match outbox.poll_take(&mut Context::from_waker(Waker::noop()), max_bytes as usize) {
+            Poll::Pending => Taken::default(),
+            Poll::Ready(registry_core::Taken::Closed(reason)) => {
+                Taken { end: Some(reason.as_str().to_owned()), ..Taken::default() }
+            }
+            Poll::Ready(registry_core::Taken::Frames(batch)) => {
+                Taken { messages: batch.frames.iter().map(text).collect(), lost: batch.lost, end: None }
+            }
+        })
+    }
+}
+
 /// A ticket is used up by value; what is asked of it afterwards is refused here, as the compiler would.
 struct Admission(Mutex<Option<registry_core::Ticket<String>>>);
 
@@ -136,6 +190,10 @@ impl Admission {
 impl Ticket for Admission {
     fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
         let ticket = self.take().ok_or(Refused)?;
+        if let Some(wanted) = &with.outbox {
+            let opened = ticket.admit_outbox(&RAW, bounds(wanted), registration(with));
+            return opened.map(Outbox::boxed).map_err(|_| Refused);
+        }
         ticket.admit(sink, registration(with)).map(|made| Arc::new(made) as Arc<dyn Handle>).map_err(|_| Refused)
     }
 

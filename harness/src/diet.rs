@@ -53,10 +53,12 @@ pub enum Spice {
     Gated,
     /// Lanes that run freely.
     Free,
+    /// Outboxes, and readers that let them fill.
+    Outboxes,
 }
 
 /// All ingredients, the plain ones first: of several that a failing script needs, the last says most about it.
-pub const SPICES: [Spice; 22] = [
+pub const SPICES: [Spice; 23] = [
     Spice::Unsub,
     Spice::Revoke,
     Spice::Count,
@@ -79,6 +81,7 @@ pub const SPICES: [Spice; 22] = [
     Spice::Shutdown,
     Spice::Gated,
     Spice::Free,
+    Spice::Outboxes,
 ];
 
 /// A set of ingredients.
@@ -138,6 +141,7 @@ impl Diet {
             ("kinds", &[Spice::Kinds]),
             ("scope_cap", &[Spice::Scope]),
             ("admission", &[Spice::Admission]),
+            ("queued", &[Spice::Outboxes]),
             ("shutdown", &[Spice::Shutdown]),
             ("threads", &[Spice::Gated, Spice::Free]),
         ] {
@@ -164,10 +168,13 @@ impl Diet {
             }
             match &op.act {
                 Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => {
-                    if sinks.contains(sink) {
+                    if with.outbox.is_some() {
+                        add(Spice::Outboxes);
+                    } else if sinks.contains(sink) {
                         add(Spice::SharedSinks);
+                    } else {
+                        sinks.push(*sink);
                     }
-                    sinks.push(*sink);
                     if with.exact {
                         add(Spice::Exact);
                     }
@@ -269,6 +276,8 @@ impl Diet {
             "CAP-1" | "CAP-2" | "CAP-3" | "CAP-4" => &[Spice::Scope],
             "ADM-1" | "ADM-2" | "ADM-4" | "ADM-5" | "ADM-6" => &[Spice::Admission, Spice::Revoke],
             "ADM-3" => &[Spice::Admission, Spice::Count],
+            "QUE-1" | "QUE-2" | "QUE-3" => &[Spice::Outboxes],
+            "REV-3" => &[Spice::Outboxes, Spice::Revoke],
             "PRG-1" | "PRG-2" | "PRG-3" => &[Spice::Gated, Spice::Revoke],
             "CON-0" | "CON-1" | "CON-2" => &[Spice::Free, Spice::Revoke, Spice::Unsub],
             _ => &[],

@@ -6,7 +6,7 @@
 
 use crate::{
     diet::{Diet, SPICES, Spice},
-    script::{Act, Ending, Hook, Identity, Op, Registration, Rule, Script, SinkScript},
+    script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript},
 };
 
 /// A small, fast, seedable source of numbers (SplitMix64).
@@ -89,7 +89,8 @@ pub fn generate(seed: u64, diet: Diet, wanted: Diet) -> Script {
             Spice::Gated | Spice::Free | Spice::Shutdown | Spice::TwoRegistries => 1,
             _ => 2,
         };
-        let lucky = dice.chance(odds, 10);
+        // Asked only where there are any, so that other registries keep their scripts.
+        let lucky = (spice != Spice::Outboxes || diet.has(spice)) && dice.chance(odds, 10);
         if diet.has(spice) && (lucky || wanted.has(spice)) {
             chosen = chosen.with(spice);
         }
@@ -115,6 +116,8 @@ struct Cook {
     sinks: u32,
     tickets: u32,
     payloads: u32,
+    /// The labels of subscribers with an outbox.
+    outboxes: Vec<u32>,
 }
 
 impl Cook {
@@ -138,7 +141,18 @@ impl Cook {
         if dice.chance(1, 3) {
             scopes[1] = identities[0].clone();
         }
-        Self { dice, diet, channels, identities, scopes, subs: 0, sinks: 0, tickets: 0, payloads: 0 }
+        Self {
+            dice,
+            diet,
+            channels,
+            identities,
+            scopes,
+            subs: 0,
+            sinks: 0,
+            tickets: 0,
+            payloads: 0,
+            outboxes: Vec::new(),
+        }
     }
 
     fn cook(mut self) -> Script {
@@ -183,6 +197,10 @@ impl Cook {
         }
         push(self.cast("unheard of".into()));
         push(Act::Settle);
+        // What waits is taken, or discarded by what follows.
+        if !self.outboxes.is_empty() && self.dice.chance(1, 2) {
+            self.outboxes.iter().for_each(|sub| push(Act::Take { sub: *sub, bytes: None }));
+        }
         if self.diet.has(Spice::Revoke) {
             for identity in self.identities.clone() {
                 push(Act::Revoke { identity });
@@ -193,11 +211,20 @@ impl Cook {
                 push(Act::Count);
             }
         }
+        // What is left, and then the end.
+        for sub in self.outboxes.clone() {
+            push(Act::Take { sub, bytes: None });
+            push(Act::Take { sub, bytes: None });
+        }
     }
 
     /// One operation; from inside a sink or lane, not one that opens lanes.
     fn op(&mut self, plain: bool) -> Op {
         let registry = u32::from(self.diet.has(Spice::TwoRegistries) && self.dice.chance(1, 3));
+        if !self.outboxes.is_empty() && self.dice.chance(1, 6) {
+            let bytes = self.dice.chance(1, 2).then(|| 1 + self.dice.below(8));
+            return Op { id: 0, registry, act: Act::Take { sub: *self.dice.pick(&self.outboxes), bytes } };
+        }
         let act = match self.dice.below(20) {
             0..=5 => self.sub(plain),
             6..=8 if self.diet.has(Spice::Unsub) => Act::Unsub { sub: self.dice.below(self.subs + 1) },
@@ -224,7 +251,12 @@ impl Cook {
 
     fn cast(&mut self, channel: String) -> Act {
         self.payloads += 1;
-        Act::Cast { channel, data: format!("m{}", self.payloads) }
+        let mut data = format!("m{}", self.payloads);
+        if self.diet.has(Spice::Outboxes) && self.dice.chance(1, 6) {
+            // Larger than many a bound.
+            data.push_str("..........");
+        }
+        Act::Cast { channel, data }
     }
 
     fn sub(&mut self, plain: bool) -> Act {
@@ -235,7 +267,22 @@ impl Cook {
         if !plain {
             with.overwrite = None;
         }
+        if self.diet.has(Spice::Outboxes) && self.dice.chance(1, 2) {
+            with.outbox = Some(self.outbox());
+            self.outboxes.push(sub);
+        }
         Act::Sub { sub, sink, with }
+    }
+
+    /// Small bounds, so that a few messages reach them.
+    fn outbox(&mut self) -> Outbox {
+        let policies = [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+        let overflow = *self.dice.pick(&policies);
+        match self.dice.below(4) {
+            0 | 1 => Outbox::of(1 + self.dice.below(4), overflow),
+            2 => Outbox::of_bytes(2 + self.dice.below(9), overflow),
+            _ => Outbox { bytes: 4 + self.dice.below(9), ..Outbox::of(2 + self.dice.below(3), overflow) },
+        }
     }
 
     fn sink(&mut self) -> u32 {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    script::{Act, Ending, Hook, Identity, Op, Registration, Script},
+    script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script},
     trace::{Event, Trace},
 };
 
@@ -58,14 +58,16 @@ fn ops(ops_: &[Op], depth: usize, page: &mut String) {
 pub fn op(op: &Op) -> String {
     let of = if op.registry == 0 { String::new() } else { format!(" in registry {}", op.registry) };
     let done = match &op.act {
-        Act::Sub { sub, sink, with } => format!("s{sub} = subscribe(sink {sink}, {})", registration(with)),
+        Act::Sub { sub, sink, with } => format!("s{sub} = subscribe({}, {})", hearer(*sink, with), registration(with)),
         Act::Unsub { sub } => format!("s{sub}.unsubscribe()"),
+        Act::Take { sub, bytes: None } => format!("s{sub}.take()"),
+        Act::Take { sub, bytes: Some(bytes) } => format!("s{sub}.take(at most {bytes} bytes)"),
         Act::Cast { channel, data } => format!("broadcast({}, {})", short(channel), short(data)),
         Act::Revoke { identity: named } => format!("close_by_identity({})", identity(named)),
         Act::Count => "count()".into(),
         Act::Begin { ticket } => format!("t{ticket} = begin()"),
         Act::Admit { ticket, sub, sink, with } => {
-            format!("s{sub} = t{ticket}.admit(sink {sink}, {})", registration(with))
+            format!("s{sub} = t{ticket}.admit({}, {})", hearer(*sink, with), registration(with))
         }
         Act::Abandon { ticket } => format!("t{ticket}.abandon()"),
         Act::Settle => "settle".into(),
@@ -75,6 +77,18 @@ pub fn op(op: &Op) -> String {
         Act::Shutdown => "shutdown()".into(),
     };
     done + &of
+}
+
+/// The sink, or the outbox in its place.
+fn hearer(sink: u32, with: &Registration) -> String {
+    let Some(bounds) = &with.outbox else { return format!("sink {sink}") };
+    let policy = match bounds.overflow {
+        Overflow::Close => "close",
+        Overflow::DropOldest => "drop the oldest",
+        Overflow::DropNewest => "drop the newest",
+        Overflow::KeepLatest => "keep the latest",
+    };
+    format!("outbox of {} messages and {} bytes, else {policy}", bounds.messages, bounds.bytes)
 }
 
 fn registration(with: &Registration) -> String {
@@ -130,7 +144,7 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
     for (at, event) in trace.iter().enumerate() {
         let (text, change) = match event {
             Event::Call { op, .. } => (format!("{op} {} …", names.get(op).map_or("?", String::as_str)), 1),
-            Event::Ret { op, n, refused, report } => {
+            Event::Ret { op, n, refused, report, taken } => {
                 let mut text = format!("{op} returned");
                 if let Some(n) = n {
                     let _ = write!(text, " {n}");
@@ -140,6 +154,13 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
                 }
                 if let Some(report) = report {
                     let _ = write!(text, " matched {}, accepted {}", report.matched, report.accepted);
+                }
+                if let Some(taken) = taken {
+                    let found: Vec<String> = taken.messages.iter().map(|data| short(data)).collect();
+                    let _ = write!(text, " [{}], {} lost", found.join(", "), taken.lost);
+                    if let Some(reason) = &taken.end {
+                        let _ = write!(text, ", the end: {reason:?}");
+                    }
                 }
                 (text, -1)
             }

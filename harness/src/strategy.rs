@@ -13,7 +13,7 @@ use proptest::{
 use crate::{
     diet::Diet,
     generate::{CONFUSABLE, generate},
-    script::{Identity, Registration, Script},
+    script::{Identity, Outbox, Overflow, Registration, Script},
     shrink::candidates,
 };
 
@@ -123,9 +123,16 @@ pub fn arb_identity() -> impl Strategy<Value = Identity> {
     ]
 }
 
-/// Whole registrations.
+/// Bounds of outboxes that a few short messages reach.
+pub fn arb_outbox() -> impl Strategy<Value = Outbox> {
+    let policies = vec![Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+    (1_u32..5, 1_u32..20, select(policies)).prop_map(|(messages, bytes, overflow)| Outbox { messages, bytes, overflow })
+}
+
+/// Whole registrations, of sinks.
 pub fn arb_registration() -> impl Strategy<Value = Registration> {
     let groups = proptest::collection::vec(arb_identity(), 0..3);
-    (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups)
-        .prop_map(|(channels, exact, scope, groups)| Registration { channels, exact, scope, groups, overwrite: None })
+    (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups).prop_map(
+        |(channels, exact, scope, groups)| Registration { channels, exact, scope, groups, ..Registration::default() },
+    )
 }

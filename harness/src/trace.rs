@@ -19,7 +19,7 @@ pub enum Event {
         /// The operation.
         op: OpId,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         lane: u32,
     },
     /// An operation returned.
@@ -30,11 +30,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         n: Option<u64>,
         /// Set when `sub` or `admit` was refused.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "is_default")]
         refused: bool,
         /// What `cast` reported, where it reports.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         report: Option<Report>,
+        /// What `take` found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken: Option<Taken>,
     },
     /// An operation threw.
     Err {
@@ -50,7 +53,7 @@ pub enum Event {
         /// The payload.
         data: String,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         lane: u32,
     },
     /// A send ended.
@@ -58,10 +61,10 @@ pub enum Event {
         /// The sink.
         sink: u32,
         /// Whether its rule made it throw or fail.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "is_default")]
         threw: bool,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         lane: u32,
     },
     /// A close begins.
@@ -72,7 +75,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         lane: u32,
     },
     /// A close ended.
@@ -80,10 +83,10 @@ pub enum Event {
         /// The sink.
         sink: u32,
         /// Whether its rule made it throw or fail.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "is_default")]
         threw: bool,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         lane: u32,
     },
     /// The fuel ran out: the registry kept calling sinks. Nothing follows.
@@ -120,12 +123,21 @@ pub struct Report {
     pub failed: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(value: &u32) -> bool {
-    *value == 0
+/// What the owner of an outbox found in it; nothing of all this if there was nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taken {
+    /// The oldest messages, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+    /// How many messages overflow has cost and no earlier `take` reported.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lost: u64,
+    /// The subscriber has ended and nothing is left: the reason, empty where the registry gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -9,7 +9,22 @@ pub(super) fn lanes() -> Vec<Case> {
     let par = |lanes: Vec<Vec<Op>>| op(Act::Par { lanes });
     let parked = || vec![release(0), hold(1)];
     let x = || a().group("x");
+    // A close and a lane hand gates to and fro, so that the close takes its time; nobody waits for the registry meanwhile.
+    let rounds = (0..100).map(|round| (10 + 2 * round, 11 + 2 * round));
+    let (to, fro): (Vec<_>, Vec<_>) =
+        rounds.map(|(there, back)| ([release(there), hold(back)], [hold(there), release(back)])).unzip();
     vec![
+        case(
+            "a broadcast in progress comes by while a close is going on",
+            vec![
+                sub(0, a()),
+                sub(1, x()),
+                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)], fro.concat()]),
+                settle(),
+            ],
+        )
+        .on_send(0, parked())
+        .on_close(1, [vec![release(1)], to.concat()].concat()),
         case(
             "revoke while another sink is stuck",
             vec![

@@ -7,6 +7,7 @@ mod admissions;
 mod lanes;
 mod lives;
 mod names;
+mod queued;
 mod reentrant;
 
 use crate::script::{Act, Ending, Hook, Identity, Op, Registration, Rule, Script, SinkScript};
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(admissions::caps());
     cases.extend(admissions::admissions());
     cases.extend(lanes::lanes());
+    cases.extend(queued::queued());
     cases
 }
 

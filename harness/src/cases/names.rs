@@ -17,6 +17,10 @@ pub(super) fn filters() -> Vec<Case> {
             vec![sub(0, Registration::all()), sub(1, on(&[])), cast("a", "m1"), cast("", "m2"), settle()],
         ),
         case(
+            "a name twice in one list",
+            vec![sub(0, on(&["a", "b", "a"])), cast("a", "m1"), cast("b", "m2"), settle()],
+        ),
+        case(
             "an exact empty list hears nothing",
             vec![sub(0, exact(&[])), sub(1, exact(&["a"])), cast("a", "m1"), settle()],
         ),

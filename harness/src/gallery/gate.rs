@@ -7,7 +7,10 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use super::Bug;
+use super::{
+    Bug, Variety,
+    outbox::{Outbox, Pushed},
+};
 use crate::{script::Registration, subject::Probe};
 
 /// One registration.
@@ -16,6 +19,8 @@ pub(super) struct Member {
     pub(super) sink: Probe,
     pub(super) with: Registration,
     pub(super) bug: Option<Bug>,
+    /// In place of the sink.
+    pub(super) outbox: Option<Outbox>,
     gate: Mutex<Gate>,
 }
 
@@ -34,11 +39,15 @@ pub(super) enum Sent {
     Skipped,
     Accepted,
     Failed,
+    /// An outbox was full and something was lost.
+    Lossy,
+    Lagged,
 }
 
 impl Member {
-    pub(super) fn new(id: u64, sink: Probe, with: Registration, bug: Option<Bug>) -> Self {
-        Self { id, sink, with, bug, gate: Mutex::new(Gate::default()) }
+    pub(super) fn new(id: u64, sink: Probe, with: Registration, bug: Option<Bug>, variety: Option<Variety>) -> Self {
+        let outbox = with.outbox.map(|bounds| Outbox::new(bounds, bug, variety));
+        Self { id, sink, with, bug, outbox, gate: Mutex::new(Gate::default()) }
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -52,10 +61,21 @@ impl Member {
     /// Ends it without telling the sink.
     pub(super) fn silence(&self) {
         self.gate().over = true;
+        if let Some(outbox) = &self.outbox {
+            outbox.end("unsubscribed");
+        }
     }
 
     /// Takes its turn, if it is still active, and sends.
-    pub(super) fn send(&self, data: &str, whatever: bool) -> Sent {
+    pub(super) fn send(&self, channel: &str, data: &str, whatever: bool) -> Sent {
+        if let Some(outbox) = &self.outbox {
+            return match outbox.push(channel, data) {
+                Pushed::Skipped => Sent::Skipped,
+                Pushed::Accepted => Sent::Accepted,
+                Pushed::Lossy => Sent::Lossy,
+                Pushed::Lagged => Sent::Lagged,
+            };
+        }
         let me = thread::current().id();
         {
             let mut gate = self.gate();
@@ -91,6 +111,10 @@ impl Member {
                 return Ok(false);
             }
             gate.told = true;
+            if let Some(outbox) = &self.outbox {
+                outbox.end(if self.bug == Some(Bug::SaysTheWrongReason) { "shutdown" } else { reason });
+                return Ok(true);
+            }
             if gate.sending.contains(&thread::current().id()) && self.bug != Some(Bug::ClosesInsideTheSend) {
                 gate.pending = Some(reason);
                 return Ok(true);

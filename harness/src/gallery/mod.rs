@@ -4,8 +4,12 @@
 //! blind there; one that rejects a legal variant demands more than the text.
 
 mod gate;
+mod handles;
+mod matching;
 mod mutants;
+mod outbox;
 mod registry;
+mod revoke;
 mod tamper;
 
 use std::sync::Arc;
@@ -24,7 +28,7 @@ use registry::Specimen;
 pub fn hello() -> Hello {
     let mut hello = Hello::new(
         "specimen",
-        &["core", "scope_cap", "admission", "threads"],
+        &["core", "scope_cap", "admission", "queued", "threads"],
         &["count", "groups", "kinds", "exact", "reasons", "shutdown"],
     );
     hello.policies.order = Order::Total;

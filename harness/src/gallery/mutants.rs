@@ -173,6 +173,38 @@ pub enum Bug {
     CountsWhoEscaped,
     /// Waits for a delivery in progress before it revokes.
     RevocationsWaitForDeliveries,
+    /// Waits for a reader when its outbox is full.
+    WaitsForRoom,
+    /// Stops the broadcast at a full outbox.
+    StopsAtAFullOutbox,
+    /// Does not count what overflow loses.
+    ForgetsLosses,
+    /// Drops the new message for the oldest.
+    DropsTheWrongOne,
+    /// Drops messages where it should close.
+    DropsInsteadOfClosing,
+    /// Closes who lagged and leaves them subscribed.
+    LaggedStay,
+    /// Refuses a message larger than the bound.
+    RefusesTheLarge,
+    /// Puts the latest of a channel where an older one was.
+    ReplacesInPlace,
+    /// Drops the oldest of all, whatever its channel.
+    IgnoresTheKey,
+    /// Counts messages and not their bytes.
+    IgnoresTheBytes,
+    /// Holds one message more than its bound.
+    HoldsOneTooMany,
+    /// Has no bound.
+    HoldsEverything,
+    /// Lets the owner take what waited when the subscriber was ended.
+    FlushesAfterTheEnd,
+    /// Hands out all that waits at once.
+    TakesEverything,
+    /// Accepts messages after the end.
+    PushesAfterTheEnd,
+    /// Does not discard what waits after a shutdown when it revokes.
+    SparesTheDraining,
 }
 
 /// A wrong registry.
@@ -207,6 +239,10 @@ pub enum Variety {
     RefusesWhenFull,
     /// Delivers on a thread of its own, as declared.
     Asynchronous,
+    /// Displaces the older of a channel although there is room, where the latest is kept.
+    DisplacesEarly,
+    /// Hands out one message at a time.
+    TakesOneByOne,
 }
 
 /// A right registry that differs.
@@ -317,6 +353,22 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::ClosesInsideTheSend, &["RE-5"], "closes the sending subscriber inside its own send"),
     wrong(Bug::CountsWhoEscaped, &["CON-2"], "counts who unsubscribed during the revocation and was not closed"),
     wrong(Bug::RevocationsWaitForDeliveries, &["PRG-1"], "waits for a delivery in progress before it revokes"),
+    wrong(Bug::WaitsForRoom, &["QUE-2"], "waits for a reader when its outbox is full"),
+    wrong(Bug::StopsAtAFullOutbox, &["QUE-2"], "stops the broadcast at a full outbox"),
+    wrong(Bug::ForgetsLosses, &["QUE-1"], "does not count what overflow loses"),
+    wrong(Bug::DropsTheWrongOne, &["QUE-1"], "drops the new message for the oldest"),
+    wrong(Bug::DropsInsteadOfClosing, &["QUE-1"], "drops messages where it should close"),
+    wrong(Bug::LaggedStay, &["QUE-1", "CNT-2"], "closes who lagged and leaves them subscribed"),
+    wrong(Bug::RefusesTheLarge, &["QUE-1"], "refuses a message larger than the bound"),
+    wrong(Bug::ReplacesInPlace, &["QUE-1"], "puts the latest of a channel where an older one was"),
+    wrong(Bug::IgnoresTheKey, &["QUE-1"], "drops the oldest of all, whatever its channel"),
+    wrong(Bug::IgnoresTheBytes, &["QUE-3"], "counts messages and not their bytes"),
+    wrong(Bug::HoldsOneTooMany, &["QUE-3"], "holds one message more than its bound"),
+    wrong(Bug::HoldsEverything, &["QUE-3"], "has no bound"),
+    wrong(Bug::FlushesAfterTheEnd, &["REV-3"], "lets the owner take what waited when the subscriber was ended"),
+    wrong(Bug::TakesEverything, &["REV-3"], "hands out all that waits at once"),
+    wrong(Bug::PushesAfterTheEnd, &["REV-2", "REV-3"], "accepts messages after the end"),
+    wrong(Bug::SparesTheDraining, &["CLO-5"], "does not discard what waits after a shutdown when it revokes"),
 ];
 
 /// All right registries that differ.
@@ -330,4 +382,6 @@ pub const VARIANTS: &[Variant] = &[
     legal(Variety::CautiousTickets, "refuses a ticket for any revocation"),
     legal(Variety::RefusesWhenFull, "refuses the newcomer when a scope is full, as declared"),
     legal(Variety::Asynchronous, "delivers on a thread of its own, as declared"),
+    legal(Variety::DisplacesEarly, "displaces older messages of a channel although there is room, to keep the latest"),
+    legal(Variety::TakesOneByOne, "hands out one message at a time"),
 ];

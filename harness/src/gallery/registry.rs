@@ -13,6 +13,7 @@ use std::{
 use super::{
     Bug, Variety,
     gate::{Member, Sent},
+    handles::{Admission, Subscription},
 };
 use crate::{
     script::{Identity, Registration},
@@ -34,21 +35,24 @@ struct Shared {
     quiet: Condvar,
 }
 
+/// What all clones share.
 #[derive(Default)]
-struct Table {
-    members: Vec<Arc<Member>>,
+pub(super) struct Table {
+    pub(super) members: Vec<Arc<Member>>,
     next: u64,
     queue: VecDeque<Cast>,
-    delivering: bool,
-    deliverer: Option<ThreadId>,
+    pub(super) delivering: bool,
+    pub(super) deliverer: Option<ThreadId>,
     down: bool,
     /// Revocations that open tickets must remember.
-    past: Vec<(u64, Identity)>,
-    clock: u64,
-    tickets: usize,
+    pub(super) past: Vec<(u64, Identity)>,
+    pub(super) clock: u64,
+    pub(super) tickets: usize,
     last: Option<(String, String)>,
-    ended: Vec<Arc<Member>>,
-    banned: Vec<Identity>,
+    pub(super) ended: Vec<Arc<Member>>,
+    /// Shut down, with messages that may still be taken.
+    pub(super) draining: Vec<Arc<Member>>,
+    pub(super) banned: Vec<Identity>,
 }
 
 struct Cast {
@@ -81,67 +85,27 @@ impl Specimen {
         Arc::strong_count(&self.shared) > 1
     }
 
-    fn has(&self, bug: Bug) -> bool {
+    pub(super) fn has(&self, bug: Bug) -> bool {
         self.shared.has(bug)
     }
 
-    fn is(&self, variety: Variety) -> bool {
+    pub(super) fn bug(&self) -> Option<Bug> {
+        self.shared.bug
+    }
+
+    /// Waits until what another thread is delivering has been delivered.
+    pub(super) fn wait_for_deliveries(&self) {
+        let me = thread::current().id();
+        let table = self.shared.table();
+        drop(self.shared.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.shared.table()
+    }
+
+    pub(super) fn is(&self, variety: Variety) -> bool {
         self.shared.is(variety)
-    }
-
-    fn hears(&self, with: &Registration, channel: &str) -> bool {
-        let Some(names) = &with.channels else { return !self.has(Bug::NoListHearsNothing) };
-        if names.is_empty() {
-            let exact = with.exact && !self.has(Bug::ExactEmptyHearsAll);
-            return !exact && !self.has(Bug::EmptyListHearsNothing);
-        }
-        if let (Bug::KeepsTheCallersList, Some(name)) = (self.shared.bug.unwrap_or(Bug::CapOfZero), &with.overwrite) {
-            return name == channel;
-        }
-        let same = |name: &String| match self.shared.bug {
-            Some(Bug::MatchesPrefixes) => channel.starts_with(name.as_str()) && !name.is_empty() || name == channel,
-            Some(Bug::FoldsCase) => name.eq_ignore_ascii_case(channel),
-            Some(Bug::TrimsNames) => name.trim() == channel.trim(),
-            Some(Bug::MatchesWildcards) => name == channel || name == "*",
-            Some(Bug::CutsAtNul) => name.split('\0').next() == channel.split('\0').next(),
-            Some(Bug::EmptyNameHearsAll) => name == channel || name.is_empty(),
-            Some(Bug::EmptyNameHearsNothing) => name == channel && !name.is_empty(),
-            Some(Bug::MagicNamesHearNothing) => name == channel && !name.starts_with("__"),
-            Some(Bug::ComparesNumbers) => {
-                name == channel || matches!((name.parse::<f64>(), channel.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
-            }
-            Some(Bug::CutsLongNames) => name.len() <= 4_096 && name == channel,
-            _ => name == channel,
-        };
-        let limit = match self.shared.bug {
-            Some(Bug::FirstNameOnly) => 1,
-            Some(Bug::CutsLongLists) => 1_000,
-            _ => usize::MAX,
-        };
-        names.iter().take(limit).any(same)
-    }
-
-    fn holds(&self, with: &Registration, identity: &Identity) -> bool {
-        match self.shared.bug {
-            Some(Bug::ConcatenatesKinds) => with.identities().any(|own| joined(own) == joined(identity)),
-            Some(Bug::IgnoresKinds) => with.identities().any(|own| own.value() == identity.value()),
-            Some(Bug::FoldsIdentities) => with
-                .identities()
-                .any(|own| own.kind() == identity.kind() && own.value().eq_ignore_ascii_case(identity.value())),
-            Some(Bug::MatchesIdentityPrefixes) => {
-                with.identities().any(|own| own.kind() == identity.kind() && own.value().starts_with(identity.value()))
-            }
-            Some(Bug::RevokesChannels) => {
-                with.identities().any(|own| own == identity)
-                    || with.channels.iter().flatten().any(|name| name == identity.value())
-            }
-            Some(Bug::RevokesTheNameless) => {
-                with.identities().any(|own| own == identity) || with.identities().next().is_none()
-            }
-            Some(Bug::FirstIdentityOnly) => with.identities().next() == Some(identity),
-            Some(Bug::ScopeIsNoIdentity) => with.groups.contains(identity),
-            _ => with.identities().any(|own| own == identity),
-        }
     }
 
     fn deliver(&self, cast: &Cast) -> Result<(), String> {
@@ -177,7 +141,14 @@ impl Specimen {
                 _ => 1 + usize::from(self.has(Bug::SendsTwice)),
             };
             for _ in 0..times {
-                if member.send(&cast.data, whatever) != Sent::Failed {
+                let sent = member.send(&cast.channel, &cast.data, whatever);
+                if sent == Sent::Lagged && !self.has(Bug::LaggedStay) {
+                    self.remove(member.id);
+                }
+                if matches!(sent, Sent::Lossy | Sent::Lagged) && self.has(Bug::StopsAtAFullOutbox) {
+                    return Ok(());
+                }
+                if sent != Sent::Failed {
                     continue;
                 }
                 failed = true;
@@ -209,7 +180,7 @@ impl Specimen {
         }
     }
 
-    fn remove(&self, id: u64) -> bool {
+    pub(super) fn remove(&self, id: u64) -> bool {
         let mut table = self.shared.table();
         let before = table.members.len();
         table.members.retain(|member| member.id != id);
@@ -237,7 +208,12 @@ impl Specimen {
         }
     }
 
-    fn admit(&self, sink: Probe, with: &Registration, since: Option<u64>) -> Result<Arc<dyn Handle>, Refused> {
+    pub(super) fn admit(
+        &self,
+        sink: Probe,
+        with: &Registration,
+        since: Option<u64>,
+    ) -> Result<Arc<dyn Handle>, Refused> {
         let shared = &self.shared;
         let mut victims = Vec::new();
         let mut refused = false;
@@ -300,7 +276,7 @@ impl Specimen {
                 return Err(Refused);
             }
             table.next += 1;
-            let member = Arc::new(Member::new(table.next, sink, with.clone(), shared.bug));
+            let member = Arc::new(Member::new(table.next, sink, with.clone(), shared.bug, shared.variety));
             table.members.push(Arc::clone(&member));
             member
         };
@@ -316,103 +292,13 @@ impl Specimen {
             if let Some((channel, data)) = last
                 && self.hears(with, &channel)
             {
-                member.send(&data, false);
+                member.send(&channel, &data, false);
             }
         }
         if refused {
             return Err(Refused);
         }
         Ok(Arc::new(Subscription { registry: self.clone(), member }))
-    }
-
-    fn claim(&self, identity: &Identity) -> Vec<Arc<Member>> {
-        let mut table = self.shared.table();
-        table.clock += 1;
-        if table.tickets > 0 {
-            let now = table.clock;
-            table.past.push((now, identity.clone()));
-        }
-        if self.has(Bug::BansTheRevoked) {
-            table.banned.push(identity.clone());
-        }
-        let mut matching: Vec<_> =
-            table.members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
-        if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
-            matching.truncate(1);
-        }
-        let stays = self.has(Bug::RevokedStay) || self.has(Bug::RemovesAfterClosing) || self.has(Bug::SendsToRevoked);
-        if !stays {
-            table.members.retain(|member| !matching.iter().any(|gone| gone.id == member.id));
-        }
-        if self.has(Bug::RevocationTakesABystander) && !matching.is_empty() {
-            table.members.pop();
-        }
-        if self.has(Bug::ClosesTheUnsubscribed) {
-            let late: Vec<_> =
-                table.ended.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
-            table.ended.clear();
-            drop(table);
-            for member in late {
-                let _ = member.close("revoked");
-            }
-        }
-        matching
-    }
-
-    fn revoke(&self, identity: &Identity) -> usize {
-        if self.has(Bug::RevocationsWaitForDeliveries) {
-            let me = thread::current().id();
-            let table = self.shared.table();
-            drop(self.shared.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
-        }
-        let mut count = 0;
-        loop {
-            let matching = self.claim(identity);
-            let found = matching.len();
-            for (index, member) in matching.iter().enumerate() {
-                if self.has(Bug::RevokesWithoutTelling) {
-                    member.silence();
-                    continue;
-                }
-                if self.has(Bug::CountsWhoEscaped) && member.is_over() {
-                    continue;
-                }
-                if self.has(Bug::RevokedStay) {
-                    member.sink.close(Some("revoked"));
-                    continue;
-                }
-                let told = member.close("revoked");
-                if told.is_err() && self.has(Bug::StopsAtAFailingClose) {
-                    return count + index + 1;
-                }
-                if told.is_err() && self.has(Bug::FailingClosesDoNotCount) {
-                    count -= usize::from(count > 0);
-                    if count == 0 && found == 1 {
-                        return 0;
-                    }
-                }
-                if self.has(Bug::RemovesAfterClosing) || self.has(Bug::SendsToRevoked) {
-                    self.remove(member.id);
-                }
-            }
-            count += found;
-            if self.has(Bug::CountsIdentities) {
-                count += matching
-                    .iter()
-                    .map(|member| member.with.identities().filter(|own| *own == identity).count() - 1)
-                    .sum::<usize>();
-            }
-            if !self.is(Variety::ClosesOneByOne) || found == 0 {
-                break;
-            }
-        }
-        if self.has(Bug::UnknownReturnsOne) {
-            count = count.max(1);
-        }
-        if self.has(Bug::CountsTheLiving) {
-            count += usize::from(count > 0) * self.shared.table().members.len();
-        }
-        count
     }
 }
 
@@ -487,7 +373,9 @@ impl Subject for Specimen {
         let members = {
             let mut table = self.shared.table();
             table.down = !self.has(Bug::StaysOpenAfterShutdown);
-            std::mem::take(&mut table.members)
+            let members = std::mem::take(&mut table.members);
+            table.draining.extend(members.iter().filter(|member| member.outbox.is_some()).cloned());
+            members
         };
         for member in members {
             let _ = member.close("shutdown");
@@ -500,80 +388,4 @@ impl Subject for Specimen {
         let wedged = self.has(Bug::WedgesAtAFailure);
         drop(self.shared.quiet.wait_timeout_while(table, patience, |table| table.delivering && !wedged));
     }
-}
-
-struct Subscription {
-    registry: Specimen,
-    member: Arc<Member>,
-}
-
-impl Handle for Subscription {
-    fn unsubscribe(&self) {
-        let registry = &self.registry;
-        let found = {
-            let mut table = registry.shared.table();
-            let before = table.members.len();
-            let id = self.member.id;
-            if registry.has(Bug::UnsubscribesTheWholeSink) {
-                let sink = self.member.sink.sink();
-                table.members.retain(|member| member.sink.sink() != sink);
-            } else {
-                table.members.retain(|member| member.id != id);
-            }
-            let found = table.members.len() < before;
-            if found {
-                table.ended.push(Arc::clone(&self.member));
-            } else if registry.has(Bug::UnsubscribesAnother) {
-                table.members.pop();
-            }
-            found
-        };
-        if found && registry.has(Bug::UnsubscribeCloses) {
-            let _ = self.member.close("revoked");
-        }
-        if !registry.has(Bug::ClosesTheUnsubscribed) {
-            self.member.silence();
-        }
-    }
-}
-
-struct Admission {
-    registry: Specimen,
-    since: u64,
-    spent: Mutex<bool>,
-}
-
-impl Admission {
-    /// True if it was not used before.
-    fn spend(&self) -> bool {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = !std::mem::replace(&mut *spent, true);
-        if first {
-            let mut table = self.registry.shared.table();
-            table.tickets -= 1;
-        }
-        first
-    }
-}
-
-impl Ticket for Admission {
-    fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        if !self.spend() && !self.registry.has(Bug::TicketsAdmitTwice) {
-            return Err(Refused);
-        }
-        let made = self.registry.admit(sink, with, Some(self.since));
-        let mut table = self.registry.shared.table();
-        if table.tickets == 0 {
-            table.past.clear();
-        }
-        made
-    }
-
-    fn abandon(&self) {
-        self.spend();
-    }
-}
-
-fn joined(identity: &Identity) -> String {
-    identity.kind().map_or_else(|| identity.value().to_owned(), |kind| format!("{kind}:{}", identity.value()))
 }

@@ -1,6 +1,6 @@
 //! Traces of a right registry, made wrong by hand.
 
-use crate::trace::{Event, Trace};
+use crate::trace::{Event, Taken, Trace};
 
 /// What is done to a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,23 @@ pub enum Tampering {
     OneMore,
     /// A returned number is one less.
     OneLess,
+    /// The first message that was taken is left out.
+    DropTaken,
+    /// A message that was taken is there twice.
+    RepeatTaken,
+    /// Two messages that were taken at once change places.
+    SwapTaken,
+    /// A take reports one lost message more.
+    OneMoreLost,
+    /// A take hides the end.
+    HideEnd,
+    /// A take says another reason.
+    ChangeEnd,
 }
 
 impl Tampering {
     /// All of them.
-    pub const ALL: [Tampering; 10] = [
+    pub const ALL: [Tampering; 16] = [
         Tampering::DropSend,
         Tampering::RepeatSend,
         Tampering::MoveSend,
@@ -40,6 +52,12 @@ impl Tampering {
         Tampering::MoveClose,
         Tampering::OneMore,
         Tampering::OneLess,
+        Tampering::DropTaken,
+        Tampering::RepeatTaken,
+        Tampering::SwapTaken,
+        Tampering::OneMoreLost,
+        Tampering::HideEnd,
+        Tampering::ChangeEnd,
     ];
 }
 
@@ -54,6 +72,14 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
         | Tampering::ChangePayload
         | Tampering::SwapSends => matches!(event, Event::Send { .. }),
         Tampering::DropClose | Tampering::RepeatClose | Tampering::MoveClose => matches!(event, Event::Close { .. }),
+        Tampering::DropTaken | Tampering::RepeatTaken | Tampering::OneMoreLost => {
+            found(event).is_some_and(|taken| !taken.messages.is_empty())
+        }
+        Tampering::SwapTaken => found(event).is_some_and(|taken| taken.messages.len() > 1),
+        // After an end of one's own, what a take says is open.
+        Tampering::HideEnd | Tampering::ChangeEnd => {
+            found(event).and_then(|taken| taken.end.as_deref()).is_some_and(|reason| reason != "unsubscribed")
+        }
         Tampering::OneMore => matches!(event, Event::Ret { n: Some(_), .. }),
         Tampering::OneLess => matches!(event, Event::Ret { n: Some(1..), .. }),
     };
@@ -85,6 +111,22 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
             })?;
             trace.swap(at, later);
         }
+        Tampering::DropTaken
+        | Tampering::RepeatTaken
+        | Tampering::SwapTaken
+        | Tampering::OneMoreLost
+        | Tampering::HideEnd
+        | Tampering::ChangeEnd => {
+            let Event::Ret { taken: Some(taken), .. } = &mut trace[at] else { return None };
+            match how {
+                Tampering::DropTaken => drop(taken.messages.remove(0)),
+                Tampering::RepeatTaken => taken.messages.push(taken.messages.first()?.clone()),
+                Tampering::SwapTaken => taken.messages.swap(0, 1),
+                Tampering::OneMoreLost => taken.lost += 1,
+                Tampering::HideEnd => taken.end = None,
+                _ => taken.end = Some("heartbeat".into()),
+            }
+        }
         Tampering::OneMore | Tampering::OneLess => {
             if let Event::Ret { n: Some(n), .. } = &mut trace[at] {
                 *n = if how == Tampering::OneMore { *n + 1 } else { *n - 1 };
@@ -92,6 +134,10 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
         }
     }
     Some(trace)
+}
+
+fn found(event: &Event) -> Option<&Taken> {
+    if let Event::Ret { taken, .. } = event { taken.as_ref() } else { None }
 }
 
 fn sink(event: &Event) -> Option<u32> {

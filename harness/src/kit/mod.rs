@@ -4,6 +4,7 @@
 //! Every kit is tested on the spot as well: it wraps what it was given in saboteurs, and fails if they go unnoticed.
 
 pub mod registry;
+mod sabotage;
 pub mod sink;
 
 use std::{

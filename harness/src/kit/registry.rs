@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU32, Ordering},
         mpsc,
     },
@@ -16,10 +16,11 @@ use crate::{
     diet::Diet,
     pretty,
     protocol::Hello,
-    script::{Hook, Identity, Registration},
-    subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
-    trace::Report,
+    script::Registration,
+    subject::{Factory, Handle, Probe, Refused, Subject},
 };
+
+pub use super::sabotage::saboteurs_are_noticed;
 
 /// A registry under test: what it claims, and how to make one.
 #[derive(Clone)]
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Rig {
 }
 
 /// How many random scripts each check runs, after the fixed cases.
-const SCRIPTS: u64 = 100;
+pub(super) const SCRIPTS: u64 = 100;
 
 /// How long a call that should not block may take before it is called blocked.
 const BOUND: Duration = Duration::from_secs(20);
@@ -231,6 +232,14 @@ checks! {
     adm_5 = "ADM-5";
     /// A ticket admits once
     adm_6 = "ADM-6";
+    /// An outbox is bounded by messages and by bytes, overflow follows the policy, and every loss is counted.
+    que_1 = "QUE-1";
+    /// A slow subscriber never delays another or the broadcaster.
+    que_2 = "QUE-2";
+    /// No outbox can exceed its bound.
+    que_3 = "QUE-3";
+    /// On a discarding close, what the writing owner has not yet taken is discarded.
+    rev_3 = "REV-3";
     /// A revocation completes while some other sink is stuck in send.
     prg_1 = "PRG-1";
     /// It completes while the revoked sink itself is stuck.
@@ -347,118 +356,6 @@ fn in_time(run: impl FnOnce() + Send + 'static) -> Result<(), String> {
     }
 }
 
-/// A way to spoil a registry from outside, and what that breaks.
-const SABOTAGE: [(Sabotage, &[&str]); 7] = [
-    (Sabotage::LoseSends, &["DEL-1", "FLT-1"]),
-    (Sabotage::RepeatSends, &["DEL-2"]),
-    (Sabotage::SwallowCloses, &["REV-1"]),
-    (Sabotage::RepeatCloses, &["CLO-1"]),
-    (Sabotage::CountOneMore, &["REV-10", "CNT-1"]),
-    (Sabotage::RefuseTheSecond, &["SUB-1"]),
-    (Sabotage::IgnoreUnsubscribe, &["SUB-3"]),
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sabotage {
-    LoseSends,
-    RepeatSends,
-    SwallowCloses,
-    RepeatCloses,
-    CountOneMore,
-    RefuseTheSecond,
-    IgnoreUnsubscribe,
-}
-
-/// The checks notice when the author's own registry is spoilt.
-///
-/// # Errors
-///
-/// Which spoilt registry went unnoticed.
-pub async fn saboteurs_are_noticed(rig: &Rig) -> Verdict {
-    for (how, breaks) in SABOTAGE {
-        let inner = Arc::clone(&rig.factory);
-        let factory: Factory = Arc::new(move |cap| {
-            let inner = inner(cap)?;
-            Some(Arc::new(Saboteur { inner, how, subscribed: AtomicU32::new(0) }) as Arc<dyn Subject>)
-        });
-        let plan = Plan { scripts: SCRIPTS, first_only: true, ..Plan::default() };
-        let outcome = campaign(&rig.hello, &mut InProcess::new(factory), &plan, &mut |_, _| {});
-        let found = outcome.failures.first().map(|failure| failure.violation.requirement);
-        if !found.is_some_and(|found| breaks.contains(&found)) {
-            return Err(format!("a registry that is made to {how:?} breaks {breaks:?}; the suite found {found:?}"));
-        }
-    }
-    Ok(())
-}
-
-struct Saboteur {
-    inner: Arc<dyn Subject>,
-    how: Sabotage,
-    subscribed: AtomicU32,
-}
-
-impl Saboteur {
-    fn spoil(&self, probe: Probe) -> Probe {
-        let how = self.how;
-        let calls = Mutex::new(0_u32);
-        probe.passing(Arc::new(move |hook| {
-            let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
-            *calls += u32::from(hook == Hook::Send);
-            match (how, hook) {
-                (Sabotage::LoseSends, Hook::Send) => u32::from(*calls != 1),
-                (Sabotage::RepeatSends, Hook::Send) | (Sabotage::RepeatCloses, Hook::Close) => 2,
-                (Sabotage::SwallowCloses, Hook::Close) => 0,
-                _ => 1,
-            }
-        }))
-    }
-}
-
-struct Ignored;
-
-impl Handle for Ignored {
-    fn unsubscribe(&self) {}
-}
-
-impl Subject for Saboteur {
-    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        if self.how == Sabotage::RefuseTheSecond && self.subscribed.fetch_add(1, Ordering::SeqCst) == 1 {
-            return Err(Refused);
-        }
-        let handle = self.inner.subscribe(self.spoil(sink), with)?;
-        if self.how == Sabotage::IgnoreUnsubscribe {
-            // Kept for ever, so that dropping it does not unsubscribe either.
-            Box::leak(Box::new(handle));
-            return Ok(Arc::new(Ignored));
-        }
-        Ok(handle)
-    }
-
-    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        self.inner.broadcast(channel, data)
-    }
-
-    fn close_by_identity(&self, identity: &Identity) -> usize {
-        self.inner.close_by_identity(identity) + usize::from(self.how == Sabotage::CountOneMore)
-    }
-
-    fn count(&self) -> usize {
-        self.inner.count()
-    }
-
-    fn begin(&self) -> Option<Arc<dyn Ticket>> {
-        self.inner.begin()
-    }
-
-    fn shutdown(&self) {
-        self.inner.shutdown();
-    }
-
-    fn settle(&self) {
-        self.inner.settle();
-    }
-}
-
 /// Expands to one `#[test]` per requirement for the registry that an expression of type
 /// [`Rig`](crate::kit::registry::Rig) describes.
 ///
@@ -478,7 +375,7 @@ macro_rules! registry_suite {
                 ord_3 sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 rev_1 rev_2 rev_4 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10
                 clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3
                 re_4 re_5 re_6 re_7 re_8 cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
-                prg_1 prg_2 prg_3 con_0 con_1 con_2 sub_7_nothing_is_kept re_1_a_drop_may_call_back
+                que_1 que_2 que_3 rev_3 prg_1 prg_2 prg_3 con_0 con_1 con_2 sub_7_nothing_is_kept re_1_a_drop_may_call_back
                 iso_8_a_panicking_drop_is_contained saboteurs_are_noticed);
         }
     };

@@ -30,6 +30,8 @@ impl Walk<'_> {
                 list.push(requirement);
             }
         };
+        let is_full = |other: usize| self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded_at(cast));
+        when((0..self.subs.len()).any(|other| other != sub && is_full(other)), "QUE-2");
         when(self.overlapped(message.op), "CON-1");
         when(subject.with.overwrite.is_some(), "FLT-7");
         when(self.shares_sink(sub), "SUB-5");
@@ -104,6 +106,7 @@ impl Walk<'_> {
             Refusal::Ended(Ended::Evict) => "CAP-1",
             Refusal::Ended(Ended::Fail) => "ISO-5",
             Refusal::Ended(Ended::Shutdown) => "SUB-6",
+            Refusal::Ended(Ended::Lag) => "QUE-1",
             Refusal::Ended(Ended::Closing) => "CLO-4",
             Refusal::Again => {
                 let doubled = with.channels.iter().flatten().filter(|name| *name == channel).count() > 1;
@@ -190,7 +193,7 @@ impl Walk<'_> {
         ("CLO-2", format!("{who} is closed, and nothing called for it"))
     }
 
-    fn blame_stranger(&self, sub: usize, registry: u32, identity: &Identity) -> &'static str {
+    pub(crate) fn blame_stranger(&self, sub: usize, registry: u32, identity: &Identity) -> &'static str {
         let subject = &self.subs[sub];
         let mut names = subject.with.channels.iter().flatten();
         if subject.registry != registry {
@@ -229,6 +232,7 @@ impl Walk<'_> {
             Why::Evict => return vec!["CAP-6", "CAP-2", "CAP-1"],
             Why::Fail => return vec!["ISO-5"],
             Why::Shutdown => return vec!["SUB-6"],
+            Why::Lag => return vec!["QUE-1"],
             Why::Unsub | Why::Revoke => {}
         }
         let mut list = Vec::new();
@@ -305,7 +309,9 @@ impl Walk<'_> {
     }
 
     pub(crate) fn blame_count(&self, registry: u32) -> &'static str {
-        if self.subs.iter().any(|sub| sub.registry != registry) {
+        if self.subs.iter().any(|sub| sub.gone.is_some_and(|(_, why)| why == Why::Lag)) {
+            "QUE-1"
+        } else if self.subs.iter().any(|sub| sub.registry != registry) {
             "ISO-6"
         } else if self.by_sink.values().any(|all| all.len() > 1) {
             "SUB-5"

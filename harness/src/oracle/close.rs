@@ -46,7 +46,8 @@ impl Walk<'_> {
             }
             self.keeps(&["CLO-5"]);
         }
-        // The send from inside of which it was ended is still running.
+        // The send from inside of which it was ended is still running, and close has to wait for it, whatever ended it
+        // (CLO-4, RE-5). An end that anybody else called for as well may be told at once.
         let sends = self.own_sends(sub, lane);
         let own = self.subs[sub]
             .claims
@@ -84,6 +85,10 @@ impl Walk<'_> {
     pub(crate) fn owed_closes(&mut self, op: OpId, why: Why) -> Step {
         for sub in 0..self.subs.len() {
             let subject = &self.subs[sub];
+            if subject.queue.is_some() {
+                // Its owner learns of it by taking.
+                continue;
+            }
             let Some(own) = subject.claims.iter().find(|claim| claim.op == op && claim.why == why) else { continue };
             if subject.close.is_some() {
                 let occasions = self.occasions_of_close(sub, why);
@@ -192,6 +197,10 @@ impl Walk<'_> {
         }
         self.sum()?;
         for index in 0..self.subs.len() {
+            if self.subs[index].queue.is_some() {
+                self.resolve_queue(index, at);
+                continue;
+            }
             let silent_failure = self.policies.send_failure == SendFailure::Drop;
             let sub = &self.subs[index];
             // Who delivers later also removes later who failed.
@@ -240,7 +249,8 @@ impl Walk<'_> {
         let contended = std::mem::take(&mut self.contended);
         if let Some(cap) = self.script.cap {
             for (registry, scope) in contended {
-                let active = self.members(registry, scope).count();
+                // Whether an outbox has ended may not have shown yet.
+                let active = self.members(registry, scope).filter(|own| self.subs[*own].claims.is_empty()).count();
                 if active > cap as usize {
                     return self.breaks("RE-8", format!("{active} are active in a scope capped at {cap}"));
                 }
@@ -267,6 +277,10 @@ impl Walk<'_> {
             most += 1;
             let only = sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke | Why::Unsub));
             least += u64::from(only);
+        }
+        for sub in self.subs.iter().filter(|sub| sub.queue.is_some() && sub.claimed(Why::Revoke)) {
+            most += 1;
+            least += u64::from(sub.claims.iter().all(|claim| claim.why == Why::Revoke) && sub.claims[0].sure);
         }
         if (least..=most).contains(&total) {
             self.keeps(&["CNT-1"]);

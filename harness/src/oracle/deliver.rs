@@ -5,7 +5,7 @@ use super::{
     state::{Delivery, Failure, Frame, Walk, Why},
 };
 use crate::{
-    protocol::{Delivery as When, Order, SendFailure},
+    protocol::{Order, SendFailure},
     script::Hook,
 };
 
@@ -34,6 +34,7 @@ pub(crate) enum Ended {
     Evict,
     Fail,
     Shutdown,
+    Lag,
     /// Its close has begun.
     Closing,
 }
@@ -46,6 +47,7 @@ impl From<Why> for Ended {
             Why::Evict => Ended::Evict,
             Why::Fail => Ended::Fail,
             Why::Shutdown => Ended::Shutdown,
+            Why::Lag => Ended::Lag,
         }
     }
 }
@@ -75,7 +77,9 @@ impl Walk<'_> {
                 return self.delivered(sink, cast, lane, self.throws(sink, Hook::Send, nth));
             }
         }
-        self.unwanted(sink, data, lane, &subs)
+        let (requirement, cause) = self.explain_unwanted(Some(lane), data, &subs);
+        self.breaks(requirement, cause)?;
+        Err(Stop::End)
     }
 
     /// Whether this subscriber may be sent this broadcast now, leaving aside whether it has had it.
@@ -113,7 +117,9 @@ impl Walk<'_> {
         let sub = self.casts[cast].deliveries.last().map(|delivery| delivery.taken).unwrap_or_default();
         self.keeps(&["DEL-4"]);
         if !self.shares_sink(sub) {
-            self.order(sink, sub, cast)?;
+            let had = (0..self.casts.len())
+                .filter(|other| self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink));
+            self.order(sub, had.collect(), cast)?;
         }
         *self.busy.entry(sink).or_default() += 1;
         self.stack(lane).push(Frame::Send { sink, cast, sub, rule });
@@ -121,13 +127,8 @@ impl Walk<'_> {
     }
 
     /// Checks the order of this delivery against all that the subscriber has had.
-    fn order(&mut self, sink: u32, sub: usize, cast: usize) -> Step {
-        let had: Vec<usize> = (0..self.casts.len())
-            .filter(|other| {
-                *other != cast && self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink)
-            })
-            .collect();
-        for other in had {
+    pub(crate) fn order(&mut self, sub: usize, had: Vec<usize>, cast: usize) -> Step {
+        for other in had.into_iter().filter(|other| *other != cast) {
             if self.casts[cast].returned.is_some_and(|returned| returned < self.casts[other].called)
                 && !self.stems_from(other, cast)
             {
@@ -166,7 +167,7 @@ impl Walk<'_> {
     }
 
     /// Whether `inner` was made, directly or not, from inside a delivery of `outer`.
-    fn stems_from(&self, inner: usize, outer: usize) -> bool {
+    pub(crate) fn stems_from(&self, inner: usize, outer: usize) -> bool {
         let mut at = self.casts[inner].outer;
         while let Some(cast) = at {
             if cast == outer {
@@ -177,15 +178,15 @@ impl Walk<'_> {
         false
     }
 
-    /// No broadcast in progress accounts for this send: finds the nearest explanation.
-    fn unwanted(&mut self, sink: u32, data: &str, lane: u32, subs: &[usize]) -> Step {
+    /// No broadcast in progress accounts for this message: finds the nearest explanation.
+    pub(crate) fn explain_unwanted(&self, lane: Option<u32>, data: &str, subs: &[usize]) -> (&'static str, String) {
         let mut nearest: Option<(Refusal, usize, usize)> = None;
         for cast in 0..self.casts.len() {
             if self.casts[cast].data != data {
                 continue;
             }
             for sub in subs {
-                let refusal = match self.may_receive(*sub, cast, Some(lane)) {
+                let refusal = match self.may_receive(*sub, cast, lane) {
                     Ok(()) => Refusal::Again,
                     Err(refusal) => refusal,
                 };
@@ -195,8 +196,7 @@ impl Walk<'_> {
             }
         }
         let Some((refusal, sub, cast)) = nearest else {
-            let cause = format!("sink {sink} was sent {data:?}, which was not broadcast");
-            return self.breaks("DEL-4", cause);
+            return ("DEL-4", format!("was sent {data:?}, which was not broadcast"));
         };
         let requirement = self.blame_unwanted(sub, cast, refusal);
         let who = self.name(sub);
@@ -212,10 +212,10 @@ impl Walk<'_> {
             Refusal::Ended(Ended::Evict) => "was evicted before",
             Refusal::Ended(Ended::Fail) => "was removed for a failure before",
             Refusal::Ended(Ended::Shutdown) => "was shut down before",
+            Refusal::Ended(Ended::Lag) => "had lagged before",
             Refusal::Ended(Ended::Closing) => "had its close begun before",
         };
-        self.breaks(requirement, format!("broadcast {op} on {channel:?} was sent to {who}, which {why}"))?;
-        Err(Stop::End)
+        (requirement, format!("broadcast {op} on {channel:?} was sent to {who}, which {why}"))
     }
 
     pub(crate) fn sent(&mut self, sink: u32, threw: bool, lane: u32) -> Step {
@@ -248,7 +248,7 @@ impl Walk<'_> {
     /// Checks what every finished broadcast owed.
     pub(crate) fn settle_casts(&mut self, at: usize) -> Step {
         for cast in self.first_open..self.casts.len() {
-            let due = self.policies.delivery == When::Sync || self.settled;
+            let due = self.deliveries_are_due();
             if self.casts[cast].settled.is_some() || self.casts[cast].returned.is_none() || !due {
                 continue;
             }
@@ -257,6 +257,7 @@ impl Walk<'_> {
                 .must
                 .iter()
                 .copied()
+                .filter(|sub| self.subs[*sub].queue.is_none())
                 .filter(|sub| self.subs[*sub].last_claim.is_none_or(|claim| claim < self.casts[cast].called))
                 .collect();
             if let Some(lost) = self.casts[cast].lost(&must, |sub| self.subs[sub].sink) {
@@ -282,6 +283,9 @@ impl Walk<'_> {
     /// Notes what was rightly not delivered.
     fn kept_silence(&mut self, cast: usize) {
         for sub in 0..self.subs.len() {
+            if self.subs[sub].queue.is_some() {
+                continue;
+            }
             let refusal = self.may_receive(sub, cast, None);
             if let Err(refusal) = refusal {
                 let requirement = self.blame_unwanted(sub, cast, refusal);

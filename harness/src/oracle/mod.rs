@@ -12,6 +12,8 @@
 //! Invariants of the walk: events are looked at once, in order; nothing is decided from the future, except that
 //! obligations fall due when nothing is in progress any more.
 //!
+//! An outbox calls nobody: what it holds is judged by what its owner finds; the module `queue` holds what may be in it.
+//!
 //! A sink does not say for which of its subscribers it is called. Where that matters (a close that several may be owed, a
 //! send that calls back or fails) the walk guesses, and is repeated with other guesses until one explains the
 //! whole trace: a trace is rejected only if no attribution makes it legal.
@@ -21,7 +23,11 @@ mod calls;
 mod close;
 mod deliver;
 mod guess;
+mod outbox;
+mod progress;
+mod queue;
 mod state;
+mod subscribe;
 
 use std::collections::BTreeSet;
 
@@ -89,7 +95,7 @@ impl Verdict {
 ///     Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
 /// ]);
 /// let call = |op| Event::Call { op, lane: 0 };
-/// let ret = |op| Event::Ret { op, n: None, refused: false, report: None };
+/// let ret = |op| Event::Ret { op, n: None, refused: false, report: None, taken: None };
 /// let silent = vec![call(1), ret(1), call(2), ret(2)];
 /// let verdict = oracle::judge(&script, &silent, &Policies::default());
 /// assert_eq!(verdict.violation.map(|violation| violation.requirement), Some("DEL-1"));
@@ -118,8 +124,8 @@ pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
 /// So many attributions are tried. Random scripts need a few dozen at most.
 const WALKS: u32 = 4_096;
 
-fn walk(script: &Script, trace: &Trace, policies: &Policies, guesses: Guesses) -> (Verdict, Guesses) {
-    let mut walk = Walk::new(script, *policies, guesses);
+fn walk<'t>(script: &'t Script, trace: &'t Trace, policies: &Policies, guesses: Guesses) -> (Verdict, Guesses) {
+    let mut walk = Walk::new(script, trace, *policies, guesses);
     let mut stop = None;
     for (at, event) in trace.iter().enumerate() {
         if let Err(why) = walk.event(at, event) {
@@ -158,7 +164,7 @@ impl Walk<'_> {
         };
         match event {
             Event::Call { op, lane } => self.call(*op, *lane),
-            Event::Ret { op, n, refused, report } => self.ret(*op, *n, *refused, *report),
+            Event::Ret { op, n, refused, report, taken } => self.ret(*op, *n, *refused, *report, taken.as_ref()),
             Event::Err { op, error } => self.err(*op, error),
             Event::Send { sink, data, lane } => self.send(*sink, data, *lane),
             Event::Sent { sink, threw, lane } => self.sent(*sink, *threw, *lane),
@@ -182,6 +188,7 @@ impl Walk<'_> {
         if self.stacks.values().any(|stack| !stack.is_empty()) {
             return Ok(());
         }
+        self.settle_queues();
         self.settle_casts(at)?;
         self.resolve_claims(at)
     }

@@ -2,27 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Step, Stop, Violation, guess::Guesses};
+use super::{Step, Stop, Violation, guess::Guesses, queue::Queue};
 use crate::{
     catalogue,
-    protocol::{EmptyChannels, Lanes, Policies},
+    protocol::{Delivery as When, EmptyChannels, Lanes, Policies},
     script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Rule, Script},
+    trace::{Event, Taken, Trace},
 };
 
 /// What can end a subscriber.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
     Unsub,
     Revoke,
     Evict,
     Fail,
     Shutdown,
+    /// Its outbox was full.
+    Lag,
 }
 
 impl Why {
     /// Whether the sink is told.
     pub(crate) fn forced(self) -> bool {
         self != Why::Unsub
+    }
+
+    /// Whether it surely discards what is queued: after an end of one's own, and a shutdown, it may still be taken.
+    pub(crate) fn discards(self) -> bool {
+        !matches!(self, Why::Unsub | Why::Shutdown)
     }
 
     /// The reason that a close for it carries.
@@ -33,6 +41,7 @@ impl Why {
             Why::Evict => "evicted",
             Why::Fail => "failed",
             Why::Shutdown => "shutdown",
+            Why::Lag => "lagged",
         }
     }
 }
@@ -72,6 +81,8 @@ pub(crate) struct Sub<'s> {
     pub(crate) claims: Vec<Claim>,
     /// The latest claim ever made.
     pub(crate) last_claim: Option<usize>,
+    /// What may be in its outbox, if it has one; its sink is then never called.
+    pub(crate) queue: Option<Queue<'s>>,
 }
 
 impl Sub<'_> {
@@ -144,27 +155,18 @@ pub(crate) struct Ticket {
     pub(crate) registry: u32,
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
-    /// When it was first used or given up: the call, and the return.
-    pub(crate) used: Option<(usize, Option<usize>)>,
+    /// When it was used or given up: the calls, and their returns.
+    pub(crate) uses: Vec<(usize, Option<usize>)>,
 }
 
 impl Ticket {
     pub(crate) fn open(&self) -> bool {
-        self.used.is_none()
-    }
-
-    /// A use begins.
-    pub(crate) fn begin_use(&mut self, now: usize) {
-        self.used.get_or_insert((now, None));
+        self.uses.is_empty()
     }
 
     /// A use that began at `began` has ended.
     pub(crate) fn end_use(&mut self, began: usize, now: usize) {
-        if let Some((first, end @ None)) = &mut self.used
-            && *first == began
-        {
-            *end = Some(now);
-        }
+        self.uses.iter_mut().filter(|(begun, _)| *begun == began).for_each(|(_, end)| *end = Some(now));
     }
 }
 
@@ -200,6 +202,8 @@ pub(crate) struct Walk<'s> {
     pub(crate) guesses: Guesses,
     pub(crate) now: usize,
     pub(crate) ops: HashMap<OpId, &'s Op>,
+    /// What each `take` found, known before its moment.
+    pub(crate) taken: HashMap<OpId, &'s Taken>,
     pub(crate) open: HashMap<OpId, u32>,
     /// When and on which lane each operation was called.
     pub(crate) called: HashMap<OpId, usize>,
@@ -240,17 +244,23 @@ pub(crate) struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    pub(crate) fn new(script: &'s Script, policies: Policies, guesses: Guesses) -> Self {
+    pub(crate) fn new(script: &'s Script, trace: &'s Trace, policies: Policies, guesses: Guesses) -> Self {
         let mut ops = HashMap::new();
         script.visit(&mut |op| {
             ops.insert(op.id, op);
         });
+        let found = |event: &'s Event| match event {
+            Event::Ret { op, taken: Some(taken), .. } => Some((*op, taken)),
+            _ => None,
+        };
+        let taken = trace.iter().filter_map(found).collect();
         Self {
             script,
             policies,
             guesses,
             now: 0,
             ops,
+            taken,
             open: HashMap::new(),
             called: HashMap::new(),
             lanes: HashMap::new(),
@@ -374,6 +384,7 @@ impl<'s> Walk<'s> {
         if why != Why::Evict {
             self.may_make_room(index, op);
         }
+        self.end_claimed_queue(index);
     }
 
     /// An end on another lane may come before an eviction in progress and make it needless.
@@ -387,12 +398,20 @@ impl<'s> Walk<'s> {
             }
             for claim in sub.claims.iter_mut().filter(|claim| claim.open && claim.why == Why::Evict) {
                 claim.sure &= self.lanes.get(&claim.op).copied() == lane;
+                if let Some(queue) = sub.queue.as_mut().filter(|_| !claim.sure) {
+                    queue.spared(claim.op);
+                }
             }
         }
     }
 
+    /// Whether what was broadcast has to have arrived when nothing is in progress.
+    pub(crate) fn deliveries_are_due(&self) -> bool {
+        self.policies.delivery == When::Sync || self.settled
+    }
+
     pub(crate) fn shares_sink(&self, sub: usize) -> bool {
-        self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
+        self.subs[sub].queue.is_none() && self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
     }
 
     pub(crate) fn several_registries(&self) -> bool {
@@ -415,43 +434,5 @@ impl<'s> Walk<'s> {
         // The main lane waits while others run.
         lane.is_some_and(|lane| *lane != 0)
             && self.called.keys().any(|other| self.lanes.get(other) != Some(&0) && beside(other))
-    }
-
-    /// Operations that the script orders and the trace does not have.
-    pub(crate) fn unexecuted(&self) -> Step {
-        for op in &self.script.steps {
-            self.was_executed(op)?;
-        }
-        for (sink, script) in self.script.sinks.iter().enumerate() {
-            for rule in &script.rules {
-                let calls = match rule.on {
-                    Hook::Send => &self.sends_of,
-                    Hook::Close => &self.closes_of,
-                };
-                if calls.get(&(sink as u32)).is_some_and(|calls| *calls >= rule.nth) {
-                    for op in &rule.ops {
-                        self.was_executed(op)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn was_executed(&self, op: &Op) -> Step {
-        if let Act::Par { lanes } = &op.act {
-            for op in lanes.iter().flatten() {
-                self.was_executed(op)?;
-            }
-        }
-        let may_skip = match &op.act {
-            // In lanes and rules the label may have come into being later; that it exists is not enough to know.
-            Act::Unsub { .. } | Act::Admit { .. } | Act::Abandon { .. } => true,
-            _ => false,
-        };
-        if may_skip || self.called.contains_key(&op.id) {
-            return Ok(());
-        }
-        Err(Stop::Nonsense(format!("operation {} is missing from the trace", op.id)))
     }
 }

@@ -35,6 +35,8 @@ fn conforms(command: &[&str]) {
     let paint = harness::runner::Paint { colours: false };
     assert_eq!(report.exit, Exit::Conforming, "{}", report.text(&paint, "adapter", &|_| None));
     assert_eq!(format!("{:?}", never_exercised(&hello, &outcome)), "{}");
+    let queued = ["QUE-1", "QUE-2", "QUE-3", "REV-3"].iter().filter(|id| outcome.kept.contains_key(**id)).count();
+    assert_eq!(queued, if hello.offers("queued") { 4 } else { 0 }, "what is not claimed is not judged");
     assert!(outcome.failures.is_empty(), "not even a SHOULD: {:?}", outcome.failures[0].violation);
 }
 

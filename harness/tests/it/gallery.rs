@@ -32,8 +32,9 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
     let mut wrong = Vec::new();
     for mutant in MUTANTS {
         let plan = Plan { scripts: 2_000, first_only: true, ..Plan::default() };
-        // Only this one makes lanes wait in vain; the others need not be hurried.
-        let patience = if mutant.bug == Bug::RevocationsWaitForDeliveries { 100 } else { 2_000 };
+        // Only these make lanes wait in vain; the others need not be hurried.
+        let waits = matches!(mutant.bug, Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom);
+        let patience = if waits { 100 } else { 2_000 };
         let limits = Limits { patience: Duration::from_millis(patience), ..Limits::default() };
         let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
         let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});
@@ -79,11 +80,17 @@ fn tampered_traces_are_rejected() {
     let hello = gallery::hello();
     let mut driver = InProcess::new(gallery::sound());
     let mut seen = [0; Tampering::ALL.len()];
-    for seed in 0..200 {
-        let script = generate(seed, diet, Diet::default());
+    for seed in 0..400 {
+        let outboxes = if seed % 2 == 0 { Diet::default() } else { Diet::default().with(Spice::Outboxes) };
+        let script = generate(seed, diet.with(Spice::Outboxes), outboxes);
         let Answer::Trace(trace) = driver.run(&script) else { panic!("no trace") };
         assert!(oracle::judge(&script, &trace, &hello.policies).clean());
+        // Keeping the latest leaves open whether who is full has lagged; until it is taken from, it may count or not.
+        let vague = serde_json::to_string(&script).unwrap().contains("keep_latest");
         for (kind, how) in Tampering::ALL.into_iter().enumerate() {
+            if vague && matches!(how, Tampering::OneMore | Tampering::OneLess) {
+                continue;
+            }
             for nth in 0..3 {
                 let Some(tampered) = tamper(&trace, how, nth) else { continue };
                 seen[kind] += 1;

@@ -10,3 +10,4 @@ mod lanes;
 mod model;
 mod registry_core;
 mod schema;
+mod verdicts;

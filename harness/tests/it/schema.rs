@@ -15,7 +15,7 @@ use harness::{
     protocol::{Hello, Reply, Request},
     runner::{Adapter, Deadlines},
     script::Script,
-    trace::{Event, Report},
+    trace::{Event, Report, Taken},
 };
 use jsonschema::Validator;
 use serde::Serialize;
@@ -78,6 +78,7 @@ fn replies_fit_and_survive_the_way() {
                     n: Some(2),
                     refused: true,
                     report: Some(Report { matched: 1, ..Report::default() }),
+                    taken: Some(Taken { messages: vec!["m".into()], lost: 1, end: Some("lagged".into()) }),
                 },
             ],
         },

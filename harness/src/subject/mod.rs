@@ -16,9 +16,13 @@ use std::{
 };
 
 use crate::{
-    script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Script},
-    trace::{Event, Report, Trace},
+    script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Script, TAKEN_AT_ONCE},
+    trace::{Event, Report, Taken, Trace},
 };
+
+mod probe;
+
+pub use probe::Probe;
 
 /// A subscribe or admit was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub struct Refused;
 /// What an implementation does not have it leaves at the default, and does not claim in its
 /// [`Hello`](crate::protocol::Hello): scripts that need it are then not run.
 pub trait Subject: Send + Sync {
-    /// Subscribes a sink.
+    /// Subscribes a sink; or, if the registration asks for one, an outbox (profile `queued`), and the sink is dropped.
     ///
     /// # Errors
     ///
@@ -67,6 +71,12 @@ pub trait Subject: Send + Sync {
 pub trait Handle: Send + Sync {
     /// Ends the subscriber; called again, it does nothing.
     fn unsubscribe(&self);
+
+    /// Takes what is in its outbox, `max_bytes` at most unless a single message has more, or learns of the end (profile
+    /// `queued`).
+    fn take(&self, _max_bytes: u32) -> Option<Taken> {
+        None
+    }
 }
 
 /// What `begin` returns.
@@ -84,92 +94,6 @@ pub trait Ticket: Send + Sync {
 
 /// Makes a registry with this cap on scopes, or none if the cap cannot be.
 pub type Factory = Arc<dyn Fn(Option<u32>) -> Option<Arc<dyn Subject>> + Send + Sync>;
-
-/// A scripted sink: what the registry under test calls.
-#[derive(Clone)]
-pub struct Probe {
-    world: Arc<World>,
-    sink: u32,
-    /// How often each call is passed on: once, unless somebody sabotages.
-    times: Option<Arc<Times>>,
-    /// Runs when the last clone is dropped.
-    _on_drop: Option<Arc<OnDrop>>,
-}
-
-/// How often to pass a call on.
-pub(crate) type Times = dyn Fn(Hook) -> u32 + Send + Sync;
-
-struct OnDrop(Mutex<Option<Box<dyn FnOnce() + Send>>>);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        if let Some(run) = lock(&self.0).take() {
-            run();
-        }
-    }
-}
-
-impl std::fmt::Debug for Probe {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Probe({})", self.sink)
-    }
-}
-
-impl Probe {
-    /// Which sink this is; two probes of one sink are the same sink.
-    #[must_use]
-    pub fn sink(&self) -> u32 {
-        self.sink
-    }
-
-    /// A sink outside of any script, which does `on_drop` when nothing holds it any more.
-    #[must_use]
-    pub fn lone(on_drop: impl FnOnce() + Send + 'static) -> Self {
-        let nothing: Factory = Arc::new(|_| None);
-        let world = Arc::new(World::new(&Script::default(), &nothing, Limits::default(), None));
-        let on_drop = Arc::new(OnDrop(Mutex::new(Some(Box::new(on_drop)))));
-        Self { world, sink: 0, times: None, _on_drop: Some(on_drop) }
-    }
-
-    /// The same sink, with calls swallowed or repeated.
-    pub(crate) fn passing(mut self, times: Arc<Times>) -> Self {
-        self.times = Some(times);
-        self
-    }
-
-    /// Takes a message. Returns whether it was accepted; panics where the script says so.
-    pub fn send(&self, data: &str) -> bool {
-        let times = self.times.as_ref().map_or(1, |times| times(Hook::Send));
-        (0..times).fold(true, |accepted, _| self.take(data) && accepted)
-    }
-
-    fn take(&self, data: &str) -> bool {
-        let lane = lane();
-        let event = Event::Send { sink: self.sink, data: data.to_owned(), lane };
-        let ending = self.world.sink_call(self.sink, Hook::Send, event);
-        self.world.log(Event::Sent { sink: self.sink, threw: ending != Ending::Ok, lane });
-        if ending == Ending::Throw {
-            panic::resume_unwind(Box::new("the script says so"));
-        }
-        ending == Ending::Ok
-    }
-
-    /// Is told the end. Panics where the script says so.
-    pub fn close(&self, reason: Option<&str>) {
-        let times = self.times.as_ref().map_or(1, |times| times(Hook::Close));
-        (0..times).for_each(|_| self.told(reason));
-    }
-
-    fn told(&self, reason: Option<&str>) {
-        let lane = lane();
-        let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), lane };
-        let ending = self.world.sink_call(self.sink, Hook::Close, event);
-        self.world.log(Event::Closed { sink: self.sink, threw: ending != Ending::Ok, lane });
-        if ending != Ending::Ok {
-            panic::resume_unwind(Box::new("the script says so"));
-        }
-    }
-}
 
 /// Bounds on one run.
 #[derive(Debug, Clone, Copy)]
@@ -268,7 +192,7 @@ impl World {
     }
 
     fn probe(self: &Arc<Self>, sink: u32) -> Probe {
-        Probe { world: Arc::clone(self), sink, times: None, _on_drop: None }
+        Probe::new(self, sink)
     }
 
     fn log(&self, event: Event) {
@@ -328,7 +252,7 @@ impl World {
     fn step(self: &Arc<Self>, op: &Op) {
         let id = op.id;
         let known = match &op.act {
-            Act::Unsub { sub } => lock(&self.subs).contains_key(sub),
+            Act::Unsub { sub } | Act::Take { sub, .. } => lock(&self.subs).contains_key(sub),
             Act::Admit { ticket, .. } | Act::Abandon { ticket } => lock(&self.tickets).contains_key(ticket),
             _ => true,
         };
@@ -338,7 +262,7 @@ impl World {
         self.log(Event::Call { op: id, lane: lane() });
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op))).unwrap_or_else(|panic| Err(words(&*panic)));
         self.log(match ended {
-            Ok(done) => Event::Ret { op: id, n: done.n, refused: done.refused, report: done.report },
+            Ok(done) => Event::Ret { op: id, n: done.n, refused: done.refused, report: done.report, taken: done.taken },
             Err(error) => Event::Err { op: id, error },
         });
     }
@@ -361,6 +285,10 @@ impl World {
                 if let Some(handle) = handle {
                     handle.unsubscribe();
                 }
+            }
+            Act::Take { sub, bytes } => {
+                let handle = lock(&self.subs).get(sub).cloned().ok_or("no such subscriber")?;
+                done.taken = Some(handle.take(bytes.unwrap_or(TAKEN_AT_ONCE)).ok_or("no outboxes here")?);
             }
             Act::Cast { channel, data } => done.report = registry()?.broadcast(channel, data)?,
             Act::Revoke { identity } => done.n = Some(registry()?.close_by_identity(identity) as u64),
@@ -441,6 +369,7 @@ struct Done {
     n: Option<u64>,
     refused: bool,
     report: Option<Report>,
+    taken: Option<Taken>,
 }
 
 /// Threads that no script started are numbered from here.

@@ -9,8 +9,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+mod registration;
+
+pub use registration::{Identity, Outbox, Overflow, Registration};
+
 /// Names one operation of a script.
 pub type OpId = u32;
+
+/// The most bytes that are taken from an outbox at once, unless a script says otherwise: 64 KiB.
+pub const TAKEN_AT_ONCE: u32 = 64 * 1024;
 
 /// A program over one fresh registry (or two, see [`Op::registry`]).
 ///
@@ -121,6 +128,14 @@ pub enum Act {
         /// The subscriber's label.
         sub: u32,
     },
+    /// Take what is in a subscriber's outbox, or learn of its end; never waits.
+    Take {
+        /// The label of a subscriber with an outbox.
+        sub: u32,
+        /// The most bytes that are taken at once, unless a single message has more; absent means 64 KiB.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u32>,
+    },
     /// Broadcast.
     Cast {
         /// The channel.
@@ -176,106 +191,6 @@ pub enum Act {
     },
     /// End all subscribers, reason *shutdown*, and refuse new ones.
     Shutdown,
-}
-
-/// What a subscriber asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Registration {
-    /// The channels; absent means every channel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub channels: Option<Vec<String>>,
-    /// Whether the list is meant exactly, so that an empty one hears nothing.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub exact: bool,
-    /// The capped identity.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Identity>,
-    /// Identities without a cap.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<Identity>,
-    /// After the call has returned, the caller overwrites every element of the list it passed with this name, and
-    /// appends it once more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overwrite: Option<String>,
-}
-
-impl Registration {
-    /// Hears every channel.
-    #[must_use]
-    pub fn all() -> Self {
-        Self::default()
-    }
-
-    /// Hears these channels.
-    #[must_use]
-    pub fn to(channels: &[&str]) -> Self {
-        Self { channels: Some(channels.iter().map(|name| (*name).to_owned()).collect()), ..Self::default() }
-    }
-
-    /// Adds an identity without a cap.
-    #[must_use]
-    pub fn group(mut self, identity: impl Into<Identity>) -> Self {
-        self.groups.push(identity.into());
-        self
-    }
-
-    /// Sets the capped identity.
-    #[must_use]
-    pub fn scope(mut self, identity: impl Into<Identity>) -> Self {
-        self.scope = Some(identity.into());
-        self
-    }
-
-    /// Scope and groups, the scope first, with duplicates.
-    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
-        self.scope.iter().chain(&self.groups)
-    }
-}
-
-/// A name by which subscribers are closed: a value, alone or with a kind.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Identity {
-    /// Without a kind, as in the compatible call.
-    Plain(String),
-    /// A (kind, value) pair.
-    Kinded {
-        /// What the value is a name of.
-        kind: String,
-        /// The name.
-        value: String,
-    },
-}
-
-impl Identity {
-    /// A (kind, value) pair.
-    #[must_use]
-    pub fn kinded(kind: &str, value: &str) -> Self {
-        Self::Kinded { kind: kind.to_owned(), value: value.to_owned() }
-    }
-
-    /// The value, without its kind.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        match self {
-            Self::Plain(value) | Self::Kinded { value, .. } => value,
-        }
-    }
-
-    /// The kind, if it has one.
-    #[must_use]
-    pub fn kind(&self) -> Option<&str> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Kinded { kind, .. } => Some(kind),
-        }
-    }
-}
-
-impl From<&str> for Identity {
-    fn from(value: &str) -> Self {
-        Self::Plain(value.to_owned())
-    }
 }
 
 impl Op {
@@ -345,6 +260,9 @@ impl Script {
                     if with.exact {
                         needs.insert("exact");
                     }
+                    if with.outbox.is_some() {
+                        needs.insert("queued");
+                    }
                     if with.scope.is_some() {
                         needs.insert("scope_cap");
                     }
@@ -369,6 +287,9 @@ impl Script {
                 }
                 _ => {}
             }
+            if matches!(op.act, Act::Take { .. }) {
+                needs.insert("queued");
+            }
             if matches!(op.act, Act::Begin { .. } | Act::Admit { .. } | Act::Abandon { .. }) {
                 needs.insert("admission");
             }
@@ -376,8 +297,8 @@ impl Script {
         needs
     }
 
-    /// Says why this cannot be judged, if so: an operation's number used twice, or one payload for two broadcasts of
-    /// which either is made by a sink or in a lane, so that a delivery could not be attributed.
+    /// Says why this cannot be judged, if so: an operation's number used twice; one payload for two broadcasts of which
+    /// either is made by a sink or in a lane, so that a delivery could not be attributed; a `take` from a sink.
     ///
     /// # Errors
     ///
@@ -397,6 +318,7 @@ impl Script {
         if let Some(id) = twice {
             return Err(format!("the operation number {id} is used twice"));
         }
+        self.check_takes()?;
         let plain: Vec<&str> = self.steps.iter().filter_map(|op| op.payload()).collect();
         for data in &all {
             let (total, simple) = (count(&all, data), count(&plain, data));
@@ -405,6 +327,23 @@ impl Script {
             }
         }
         Ok(())
+    }
+
+    fn check_takes(&self) -> Result<(), String> {
+        let (mut sinks, mut taken) = (BTreeSet::new(), BTreeSet::new());
+        self.visit(&mut |op| match &op.act {
+            Act::Sub { sub, with, .. } | Act::Admit { sub, with, .. } if with.outbox.is_none() => {
+                sinks.insert(*sub);
+            }
+            Act::Take { sub, .. } => {
+                taken.insert(*sub);
+            }
+            _ => {}
+        });
+        match taken.intersection(&sinks).next() {
+            Some(sub) => Err(format!("subscriber {sub} has no outbox to take from")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -446,9 +385,4 @@ fn visit_ops_mut(ops: &mut [Op], see: &mut dyn FnMut(&mut Op)) {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }

@@ -4,10 +4,7 @@
 //! bucketed by requirement, made small, run again; then the ingredient that triggers the failure is avoided, so that the rest is
 //! explored too, except in every eighth script, which confirms that what failed still fails.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
@@ -19,58 +16,17 @@ use crate::{
     generate::{Dice, generate},
     oracle::{self, Verdict, Violation},
     protocol::{Hello, Reentrancy},
-    script::{Act, Ending, Script},
+    script::Script,
     shrink::{Bounds, same_or_more_general, shrink},
-    subject::{Factory, Limits, execute},
     trace::Trace,
 };
 
-/// Runs scripts on an implementation.
-pub trait Driver {
-    /// Runs one, on a fresh registry.
-    fn run(&mut self, script: &Script) -> Answer;
-}
+mod driver;
+mod exercised;
+mod lost;
 
-/// What a driver says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// What was observed.
-    Trace(Trace),
-    /// The implementation lacks something.
-    Unsupported(String),
-    /// The adapter broke the protocol or failed by itself.
-    Fault(String),
-    /// It died or did not answer; the next script gets a fresh one.
-    Lost(String),
-}
-
-/// Drives a registry in this process.
-#[derive(Clone)]
-pub struct InProcess {
-    factory: Factory,
-    limits: Limits,
-}
-
-impl InProcess {
-    /// Drives what the factory makes.
-    #[must_use]
-    pub fn new(factory: Factory) -> Self {
-        Self { factory, limits: Limits::default() }
-    }
-
-    /// Within other limits.
-    #[must_use]
-    pub fn within(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-}
-
-impl Driver for InProcess {
-    fn run(&mut self, script: &Script) -> Answer {
-        Answer::Trace(execute(script, &self.factory, self.limits))
-    }
-}
+pub use driver::{Answer, Driver, InProcess};
+pub use exercised::never_exercised;
 
 /// How much, and of what.
 #[derive(Debug, Clone)]
@@ -169,9 +125,6 @@ const FAULTS: usize = 5;
 
 /// So many shrinkings that lead to a known failure are enough for one requirement.
 const DETOURS: u32 = 3;
-
-/// How long a script that never ends may be made smaller.
-const LOST_SHRINKING: Duration = Duration::from_secs(30);
 
 /// Runs a campaign. `progress` hears of every script.
 pub fn campaign(
@@ -280,57 +233,6 @@ impl Run<'_> {
         self.outcome.faults.push(Fault { message, found_by: name.to_owned(), script: script.clone() });
     }
 
-    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if the script goes well once
-    /// its sinks no longer call back, or its lanes run one after the other, then it is the registry.
-    fn lost(&mut self, how: String, name: &str, script: &Script) {
-        let diet = Diet::of(script);
-        let (requirement, calm) = if diet.has(Spice::Gated) || diet.has(Spice::Free) {
-            ("CON-0", without_lanes(script))
-        } else if diet.has(Spice::InSend) || diet.has(Spice::InClose) {
-            ("RE-1", without_calls_from_sinks(script))
-        } else if diet.has(Spice::FailingSend) || diet.has(Spice::FailingClose) {
-            ("ISO-4", without_failures(script))
-        } else {
-            return self.fault(how, name, script);
-        };
-        if !matches!(self.driver.run(&calm), Answer::Trace(_)) {
-            return self.fault(how, name, script);
-        }
-        self.outcome.runs += 1;
-        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == requirement) {
-            known.times += 1;
-            return;
-        }
-        if !self.counts(requirement) {
-            return;
-        }
-        // Every failing run costs a deadline.
-        let bounds = Bounds { time: LOST_SHRINKING, ..self.plan.shrinking };
-        let driver = &mut *self.driver;
-        let (small, _) = shrink(script, requirement, bounds, |candidate| {
-            matches!(driver.run(candidate), Answer::Lost(_)).then_some(requirement)
-        });
-        let again = u32::from(matches!(self.driver.run(&small), Answer::Lost(_)));
-        for spice in [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose]
-        {
-            if Diet::of(&small).has(spice) {
-                self.avoid = self.avoid.without(spice);
-            }
-        }
-        let cause = format!("the script never ended, though it does without what makes it special: {how}");
-        self.outcome.failures.push(Failure {
-            violation: Violation { requirement, at: 0, cause },
-            level: Level::M,
-            found_by: name.to_owned(),
-            found_after: self.outcome.runs,
-            script: small,
-            trace: Trace::new(),
-            original: script.clone(),
-            again: 3 * again,
-            times: 1,
-        });
-    }
-
     fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
         let id = violation.requirement;
         if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id) {
@@ -416,62 +318,8 @@ impl Run<'_> {
     }
 }
 
-fn without_calls_from_sinks(script: &Script) -> Script {
-    let mut calm = script.clone();
-    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.ops.clear());
-    calm
-}
-
-fn without_failures(script: &Script) -> Script {
-    let mut calm = script.clone();
-    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.then = Ending::Ok);
-    calm
-}
-
-fn without_lanes(script: &Script) -> Script {
-    let mut calm = without_calls_from_sinks(script);
-    calm.steps = calm
-        .steps
-        .into_iter()
-        .flat_map(|op| match op.act {
-            Act::Par { lanes } => lanes.into_iter().flatten().collect(),
-            _ => vec![op],
-        })
-        .filter(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }))
-        .collect();
-    calm
-}
-
 fn judged(driver: &mut dyn Driver, script: &Script, policies: &crate::protocol::Policies) -> Option<(Trace, Verdict)> {
     let Answer::Trace(trace) = driver.run(script) else { return None };
     let verdict = oracle::judge(script, &trace, policies);
     verdict.nonsense.is_none().then_some((trace, verdict))
-}
-
-/// MUSTs of the claimed profiles that the oracle judges and that no script put to the test, though the implementation offers
-/// what they need.
-#[must_use]
-pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static str> {
-    let offered = Diet::offered_by(hello);
-    catalogue::catalogue()
-        .requirements
-        .iter()
-        .filter(|own| own.level == Level::M && own.by_oracle() && hello.offers(&own.profile))
-        .map(|own| own.id.as_str())
-        .filter(|id| Diet::to_test(id).and(offered) == Diet::to_test(id) && optional(hello, id))
-        .filter(|id| {
-            !outcome.kept.contains_key(id) && outcome.failures.iter().all(|own| own.violation.requirement != *id)
-        })
-        .collect()
-}
-
-/// Whether a requirement applies that hangs on a policy or feature of its own.
-fn optional(hello: &Hello, id: &str) -> bool {
-    match id {
-        "CLO-5" => hello.offers("reasons"),
-        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" | "RE-8" => {
-            hello.policies.reentrancy == Reentrancy::Allowed
-        }
-        _ => true,
-    }
 }

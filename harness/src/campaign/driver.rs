@@ -1,0 +1,54 @@
+//! What runs scripts, and what it answers.
+
+use crate::{
+    script::Script,
+    subject::{Factory, Limits, execute},
+    trace::Trace,
+};
+
+/// Runs scripts on an implementation.
+pub trait Driver {
+    /// Runs one, on a fresh registry.
+    fn run(&mut self, script: &Script) -> Answer;
+}
+
+/// What a driver says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What was observed.
+    Trace(Trace),
+    /// The implementation lacks something.
+    Unsupported(String),
+    /// The adapter broke the protocol or failed by itself.
+    Fault(String),
+    /// It died or did not answer; the next script gets a fresh one.
+    Lost(String),
+}
+
+/// Drives a registry in this process.
+#[derive(Clone)]
+pub struct InProcess {
+    factory: Factory,
+    limits: Limits,
+}
+
+impl InProcess {
+    /// Drives what the factory makes.
+    #[must_use]
+    pub fn new(factory: Factory) -> Self {
+        Self { factory, limits: Limits::default() }
+    }
+
+    /// Within other limits.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+impl Driver for InProcess {
+    fn run(&mut self, script: &Script) -> Answer {
+        Answer::Trace(execute(script, &self.factory, self.limits))
+    }
+}

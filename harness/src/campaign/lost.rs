@@ -1,0 +1,109 @@
+//! Scripts that never come back: who is to blame.
+
+use std::time::Duration;
+
+use super::{Answer, Failure, Run};
+use crate::{
+    catalogue::Level,
+    diet::{Diet, Spice},
+    oracle::Violation,
+    script::{Act, Ending, Outbox, Script},
+    shrink::{Bounds, shrink},
+    trace::Trace,
+};
+
+/// How long a script that never ends may be made smaller.
+const LOST_SHRINKING: Duration = Duration::from_secs(30);
+
+impl Run<'_> {
+    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if the script goes well once
+    /// its sinks no longer call back, its lanes run one after the other, or its
+    /// outboxes have room for everything, then it is the registry.
+    pub(super) fn lost(&mut self, how: String, name: &str, script: &Script) {
+        let diet = Diet::of(script);
+        let (requirement, calm) = if diet.has(Spice::Gated) || diet.has(Spice::Free) {
+            ("CON-0", without_lanes(script))
+        } else if diet.has(Spice::InSend) || diet.has(Spice::InClose) {
+            ("RE-1", without_calls_from_sinks(script))
+        } else if diet.has(Spice::FailingSend) || diet.has(Spice::FailingClose) {
+            ("ISO-4", without_failures(script))
+        } else if diet.has(Spice::Outboxes) {
+            ("QUE-2", without_bounds(script))
+        } else {
+            return self.fault(how, name, script);
+        };
+        if !matches!(self.driver.run(&calm), Answer::Trace(_)) {
+            return self.fault(how, name, script);
+        }
+        self.outcome.runs += 1;
+        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == requirement) {
+            known.times += 1;
+            return;
+        }
+        if !self.counts(requirement) {
+            return;
+        }
+        // Every failing run costs a deadline.
+        let bounds = Bounds { time: LOST_SHRINKING, ..self.plan.shrinking };
+        let driver = &mut *self.driver;
+        let (small, _) = shrink(script, requirement, bounds, |candidate| {
+            matches!(driver.run(candidate), Answer::Lost(_)).then_some(requirement)
+        });
+        let again = u32::from(matches!(self.driver.run(&small), Answer::Lost(_)));
+        let guilty =
+            [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose];
+        for spice in guilty.into_iter().chain([Spice::Outboxes]) {
+            if Diet::of(&small).has(spice) {
+                self.avoid = self.avoid.without(spice);
+            }
+        }
+        let cause = format!("the script never ended, though it does without what makes it special: {how}");
+        self.outcome.failures.push(Failure {
+            violation: Violation { requirement, at: 0, cause },
+            level: Level::M,
+            found_by: name.to_owned(),
+            found_after: self.outcome.runs,
+            script: small,
+            trace: Trace::new(),
+            original: script.clone(),
+            again: 3 * again,
+            times: 1,
+        });
+    }
+}
+
+fn without_calls_from_sinks(script: &Script) -> Script {
+    let mut calm = script.clone();
+    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.ops.clear());
+    calm
+}
+
+fn without_failures(script: &Script) -> Script {
+    let mut calm = script.clone();
+    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.then = Ending::Ok);
+    calm
+}
+
+fn without_lanes(script: &Script) -> Script {
+    let mut calm = without_calls_from_sinks(script);
+    calm.steps = calm
+        .steps
+        .into_iter()
+        .flat_map(|op| match op.act {
+            Act::Par { lanes } => lanes.into_iter().flatten().collect(),
+            _ => vec![op],
+        })
+        .filter(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }))
+        .collect();
+    calm
+}
+
+fn without_bounds(script: &Script) -> Script {
+    let mut calm = script.clone();
+    calm.visit_mut(&mut |op| {
+        if let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act {
+            with.outbox = with.outbox.map(|_| Outbox::default());
+        }
+    });
+    calm
+}

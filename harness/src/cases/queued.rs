@@ -1,0 +1,267 @@
+//! Outboxes: bounds, policies, readers that do not read, and ends that discard.
+
+use super::*;
+use crate::script::{Outbox, Overflow};
+
+const POLICIES: [Overflow; 4] = [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+const LARGE: &str = "larger than the bound";
+
+fn take(sub: u32) -> Op {
+    op(Act::Take { sub, bytes: None })
+}
+
+fn take_few(sub: u32, bytes: u32) -> Op {
+    op(Act::Take { sub, bytes: Some(bytes) })
+}
+
+fn shutdown() -> Op {
+    op(Act::Shutdown)
+}
+
+fn roomy() -> Outbox {
+    Outbox::default()
+}
+
+pub(super) fn queued() -> Vec<Case> {
+    let mut all = stalled();
+    all.extend(overflow());
+    all.extend(taking());
+    all.extend(discards());
+    all.extend(overlaps());
+    all
+}
+
+/// A reader that takes nothing holds nobody up. First, because where it does, every overflow costs time.
+fn stalled() -> Vec<Case> {
+    let each = |policy| {
+        let full = Outbox::of(1, policy);
+        let par = op(Act::Par { lanes: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]] });
+        let lanes = case(
+            format!("broadcasts past a full outbox from two lanes: {policy:?}"),
+            vec![sub(0, a().outbox(full)), sub(1, a().outbox(roomy())), sub(2, a()), par, settle(), take(1), take(0)],
+        );
+        let one = case(
+            format!("others get what a full outbox does not: {policy:?}"),
+            vec![
+                sub(0, a()),
+                sub(1, a().outbox(full)),
+                sub(2, a().outbox(roomy())),
+                sub(3, a()),
+                cast("a", "m1"),
+                cast("a", "m2"),
+                cast("a", "m3"),
+                settle(),
+                take(2),
+                take(2),
+            ],
+        );
+        [lanes, one]
+    };
+    POLICIES.into_iter().flat_map(each).collect()
+}
+
+fn overflow() -> Vec<Case> {
+    let mut all = Vec::new();
+    for policy in POLICIES {
+        let steps = |bounds| {
+            vec![
+                sub(0, a().group("x").outbox(bounds)),
+                cast("a", "m1"),
+                cast("a", "m2"),
+                cast("a", "m3"),
+                settle(),
+                take(0),
+                count(),
+                cast("a", "m4"),
+                settle(),
+                take(0),
+                take(0),
+                revoke("x"),
+                take(0),
+            ]
+        };
+        all.push(case(format!("more messages than fit: {policy:?}"), steps(Outbox::of(2, policy))));
+        all.push(case(format!("more bytes than fit: {policy:?}"), steps(Outbox::of_bytes(5, policy))));
+        all.push(case(
+            format!("a message larger than the bound: {policy:?}"),
+            vec![
+                sub(0, a().outbox(Outbox::of_bytes(4, policy))),
+                cast("a", LARGE),
+                settle(),
+                take(0),
+                cast("a", "m1"),
+                cast("a", LARGE),
+                settle(),
+                take(0),
+                take(0),
+            ],
+        ));
+    }
+    let latest = |messages| on(&["a", "b"]).outbox(Outbox::of(messages, Overflow::KeepLatest));
+    all.push(case(
+        "the latest of a channel displaces its older ones",
+        vec![
+            sub(0, latest(3)),
+            cast("b", "m1"),
+            cast("a", "m2"),
+            cast("b", "m3"),
+            cast("a", "m4"),
+            settle(),
+            take(0),
+            cast("b", "m5"),
+            settle(),
+            take(0),
+        ],
+    ));
+    all
+}
+
+fn taking() -> Vec<Case> {
+    vec![
+        case(
+            "no more at once than asked for",
+            vec![
+                sub(0, a().outbox(roomy())),
+                cast("a", "m1"),
+                cast("a", "m2"),
+                cast("a", "m3"),
+                settle(),
+                take_few(0, 4),
+                take_few(0, 1),
+                take(0),
+                take(0),
+            ],
+        ),
+        case(
+            "outboxes filter as sinks do",
+            vec![
+                sub(0, a().outbox(roomy())),
+                sub(1, Registration::all().outbox(roomy())),
+                sub(2, on(&["b"]).outbox(roomy())),
+                cast("b", "m1"),
+                cast("a", "m2"),
+                cast("b", "m3"),
+                settle(),
+                take(0),
+                take(1),
+                take(2),
+            ],
+        ),
+        case(
+            "an outbox by ticket",
+            vec![
+                begin(0),
+                begin(1),
+                admit(0, 0, a().group("x").outbox(roomy())),
+                revoke("y"),
+                admit(1, 1, a().group("y").outbox(roomy())),
+                cast("a", "m1"),
+                settle(),
+                take(0),
+                count(),
+            ],
+        ),
+    ]
+}
+
+fn discards() -> Vec<Case> {
+    let x = || a().group("x").outbox(roomy());
+    vec![
+        case(
+            "revoke discards what waits",
+            vec![
+                sub(0, x()),
+                sub(1, a().outbox(roomy())),
+                cast("a", "m1"),
+                cast("a", "m2"),
+                settle(),
+                take_few(0, 1),
+                revoke("x"),
+                take(0),
+                cast("a", "m3"),
+                settle(),
+                take(0),
+                take(1),
+            ],
+        ),
+        case(
+            "who is evicted loses what waits",
+            vec![
+                sub(0, a().scope("s").outbox(roomy())),
+                cast("a", "m1"),
+                settle(),
+                sub(1, a().scope("s").outbox(roomy())),
+                cast("a", "m2"),
+                settle(),
+                take(0),
+                take(1),
+                count(),
+            ],
+        )
+        .cap(1),
+        case(
+            "who lagged is gone",
+            vec![
+                sub(0, a().group("x").outbox(Outbox::of(1, Overflow::Close))),
+                cast("a", "m1"),
+                cast("a", "m2"),
+                settle(),
+                count(),
+                revoke("x"),
+                take(0),
+                sub(1, x()),
+                cast("a", "m3"),
+                settle(),
+                take(1),
+                revoke("x"),
+            ],
+        ),
+        case(
+            "revoke during a shutdown discards what waits",
+            vec![sub(0, x()), cast("a", "m1"), settle(), shutdown(), revoke("x"), take(0), take(0), count()],
+        ),
+        case(
+            "unsubscribe, then take",
+            vec![sub(0, x()), cast("a", "m1"), settle(), unsub(0), cast("a", "m2"), settle(), take(0), revoke("x")],
+        ),
+    ]
+}
+
+fn overlaps() -> Vec<Case> {
+    let x = || a().group("x").outbox(roomy());
+    let par = |lanes: Vec<Vec<Op>>| op(Act::Par { lanes });
+    vec![
+        case(
+            "broadcast from inside a send, beside outboxes",
+            vec![sub(0, a()), sub(1, a().outbox(roomy())), cast("a", "m1"), settle(), take(1), take(1)],
+        )
+        .on_send(0, vec![cast("a", "n1"), take(1)]),
+        case(
+            "revoke from inside a send, beside outboxes",
+            vec![sub(0, a()), sub(1, x()), cast("a", "m1"), settle(), take(1), take(1)],
+        )
+        .on_send(0, vec![revoke("x"), take(1), cast("a", "n1")]),
+        case(
+            "an outbox from inside a send",
+            vec![sub(0, a()), cast("a", "m1"), settle(), take(1), cast("a", "m2"), settle(), take(1)],
+        )
+        .on_send(0, vec![sub(1, x()), take(1)]),
+        case(
+            "take against broadcast and revoke",
+            vec![
+                sub(0, x()),
+                sub(1, a().outbox(Outbox::of(1, Overflow::DropOldest))),
+                par(vec![
+                    vec![cast("a", "m1"), cast("a", "m2")],
+                    vec![take(0), revoke("x"), take(0)],
+                    vec![take(1), take(1)],
+                ]),
+                settle(),
+                take(0),
+                take(1),
+                take(1),
+                count(),
+            ],
+        ),
+    ]
+}

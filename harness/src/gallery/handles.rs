@@ -1,0 +1,86 @@
+//! What a [`Specimen`](super::registry::Specimen) hands out: subscriptions and tickets.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Bug, gate::Member, registry::Specimen};
+use crate::{
+    script::Registration,
+    subject::{Handle, Probe, Refused, Ticket},
+    trace::Taken,
+};
+
+pub(super) struct Subscription {
+    pub(super) registry: Specimen,
+    pub(super) member: Arc<Member>,
+}
+
+impl Handle for Subscription {
+    fn unsubscribe(&self) {
+        let registry = &self.registry;
+        let found = {
+            let mut table = registry.table();
+            let before = table.members.len();
+            let id = self.member.id;
+            if registry.has(Bug::UnsubscribesTheWholeSink) {
+                let sink = self.member.sink.sink();
+                table.members.retain(|member| member.sink.sink() != sink);
+            } else {
+                table.members.retain(|member| member.id != id);
+            }
+            let found = table.members.len() < before;
+            if found {
+                table.ended.push(Arc::clone(&self.member));
+            } else if registry.has(Bug::UnsubscribesAnother) {
+                table.members.pop();
+            }
+            found
+        };
+        if found && registry.has(Bug::UnsubscribeCloses) {
+            let _ = self.member.close("revoked");
+        }
+        if !registry.has(Bug::ClosesTheUnsubscribed) {
+            self.member.silence();
+        }
+    }
+
+    fn take(&self, max_bytes: u32) -> Option<Taken> {
+        self.member.outbox.as_ref().map(|outbox| outbox.take(max_bytes))
+    }
+}
+
+pub(super) struct Admission {
+    pub(super) registry: Specimen,
+    pub(super) since: u64,
+    pub(super) spent: Mutex<bool>,
+}
+
+impl Admission {
+    /// True if it was not used before.
+    fn spend(&self) -> bool {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !std::mem::replace(&mut *spent, true);
+        if first {
+            let mut table = self.registry.table();
+            table.tickets -= 1;
+        }
+        first
+    }
+}
+
+impl Ticket for Admission {
+    fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
+        if !self.spend() && !self.registry.has(Bug::TicketsAdmitTwice) {
+            return Err(Refused);
+        }
+        let made = self.registry.admit(sink, with, Some(self.since));
+        let mut table = self.registry.table();
+        if table.tickets == 0 {
+            table.past.clear();
+        }
+        made
+    }
+
+    fn abandon(&self) {
+        self.spend();
+    }
+}

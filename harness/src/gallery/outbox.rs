@@ -1,0 +1,153 @@
+//! The outbox of one subscriber of a [`Specimen`](super::registry::Specimen).
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{Bug, Variety};
+use crate::{
+    script::{self, Overflow},
+    trace::Taken,
+};
+
+/// A bounded queue, right unless told otherwise.
+pub(super) struct Outbox {
+    bounds: script::Outbox,
+    bug: Option<Bug>,
+    variety: Option<Variety>,
+    queue: Mutex<Queue>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(String, String)>,
+    lost: u64,
+    ended: Option<&'static str>,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pushed {
+    Skipped,
+    Accepted,
+    /// It, or another, was lost.
+    Lossy,
+    Lagged,
+}
+
+/// How long a mutant waits for its reader: longer than a suite that expects it to.
+const WAIT: Duration = Duration::from_millis(300);
+
+impl Outbox {
+    pub(super) fn new(bounds: script::Outbox, bug: Option<Bug>, variety: Option<Variety>) -> Self {
+        Self { bounds, bug, variety, queue: Mutex::default(), moved: Condvar::new() }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    fn has_room(&self, queue: &Queue, data: &str) -> bool {
+        let waiting = &queue.waiting;
+        let bytes: usize = waiting.iter().map(|(_, data)| data.len()).sum();
+        let most = self.bounds.messages as usize + usize::from(self.has(Bug::HoldsOneTooMany));
+        let fits = bytes + data.len() <= self.bounds.bytes as usize;
+        if waiting.is_empty() {
+            return fits || !self.has(Bug::RefusesTheLarge);
+        }
+        self.has(Bug::HoldsEverything) || (waiting.len() < most && (fits || self.has(Bug::IgnoresTheBytes)))
+    }
+
+    pub(super) fn push(&self, channel: &str, data: &str) -> Pushed {
+        let mut queue = self.queue();
+        if queue.ended.is_some() && !self.has(Bug::PushesAfterTheEnd) {
+            return Pushed::Skipped;
+        }
+        if self.has(Bug::WaitsForRoom) && !self.has_room(&queue, data) {
+            let full = |queue: &mut Queue| !self.has_room(queue, data);
+            queue = self.moved.wait_timeout_while(queue, WAIT, full).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let before = queue.lost;
+        let room = self.has_room(&queue, data);
+        let latest = self.bounds.overflow == Overflow::KeepLatest && !self.has(Bug::IgnoresTheKey);
+        if latest && (!room || self.variety == Some(Variety::DisplacesEarly)) {
+            if self.has(Bug::ReplacesInPlace)
+                && let Some(older) = queue.waiting.iter_mut().find(|(own, _)| own == channel)
+            {
+                data.clone_into(&mut older.1);
+                queue.lost += 1;
+                return Pushed::Lossy;
+            }
+            let all = queue.waiting.len();
+            queue.waiting.retain(|(own, _)| own != channel);
+            queue.lost += (all - queue.waiting.len()) as u64;
+        }
+        while !self.has_room(&queue, data) {
+            let newest = queue.waiting.is_empty() || self.has(Bug::DropsTheWrongOne);
+            match self.bounds.overflow {
+                Overflow::Close if !self.has(Bug::DropsInsteadOfClosing) => {
+                    queue.end("lagged");
+                    return Pushed::Lagged;
+                }
+                Overflow::DropOldest | Overflow::KeepLatest if !newest => {
+                    queue.waiting.pop_front();
+                    queue.lost += 1;
+                }
+                _ => {
+                    queue.lost += 1;
+                    return Pushed::Lossy;
+                }
+            }
+        }
+        queue.waiting.push_back((channel.to_owned(), data.to_owned()));
+        if queue.lost > before { Pushed::Lossy } else { Pushed::Accepted }
+    }
+
+    pub(super) fn take(&self, max_bytes: u32) -> Taken {
+        let mut queue = self.queue();
+        if queue.waiting.is_empty() {
+            return Taken { end: queue.ended.map(str::to_owned), ..Taken::default() };
+        }
+        let mut room = if self.has(Bug::TakesEverything) { usize::MAX } else { max_bytes as usize };
+        let mut messages = Vec::new();
+        while queue.waiting.front().is_some_and(|(_, next)| messages.is_empty() || next.len() <= room) {
+            let Some((_, data)) = queue.waiting.pop_front() else { break };
+            room = room.saturating_sub(data.len());
+            messages.push(data);
+            if self.variety == Some(Variety::TakesOneByOne) {
+                break;
+            }
+        }
+        let lost = std::mem::take(&mut queue.lost);
+        self.moved.notify_all();
+        Taken { messages, lost: if self.has(Bug::ForgetsLosses) { 0 } else { lost }, end: None }
+    }
+
+    /// Ends it: what waits is discarded, unless the registry shuts down.
+    pub(super) fn end(&self, reason: &'static str) {
+        let mut queue = self.queue();
+        let drains = queue.ended == Some("shutdown") && !self.has(Bug::SparesTheDraining);
+        if queue.ended.is_none() || drains {
+            let waiting = std::mem::take(&mut queue.waiting);
+            queue.end(reason);
+            if reason == "shutdown" || self.has(Bug::FlushesAfterTheEnd) {
+                queue.waiting = waiting;
+            }
+        }
+        self.moved.notify_all();
+    }
+}
+
+impl Queue {
+    fn end(&mut self, reason: &'static str) {
+        self.ended = Some(reason);
+        self.waiting.clear();
+    }
+}

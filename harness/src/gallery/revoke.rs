@@ -1,0 +1,103 @@
+//! How a [`Specimen`] revokes.
+
+use std::sync::Arc;
+
+use super::{Bug, Variety, gate::Member, registry::Specimen};
+use crate::script::Identity;
+
+impl Specimen {
+    fn claim(&self, identity: &Identity) -> Vec<Arc<Member>> {
+        let mut table = self.table();
+        table.clock += 1;
+        if table.tickets > 0 {
+            let now = table.clock;
+            table.past.push((now, identity.clone()));
+        }
+        if self.has(Bug::BansTheRevoked) {
+            table.banned.push(identity.clone());
+        }
+        let mut matching: Vec<_> =
+            table.members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+        if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
+            matching.truncate(1);
+        }
+        let stays = self.has(Bug::RevokedStay) || self.has(Bug::RemovesAfterClosing) || self.has(Bug::SendsToRevoked);
+        if !stays {
+            table.members.retain(|member| !matching.iter().any(|gone| gone.id == member.id));
+        }
+        if self.has(Bug::RevocationTakesABystander) && !matching.is_empty() {
+            table.members.pop();
+        }
+        if self.has(Bug::ClosesTheUnsubscribed) {
+            let late: Vec<_> =
+                table.ended.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+            table.ended.clear();
+            drop(table);
+            for member in late {
+                let _ = member.close("revoked");
+            }
+        }
+        matching
+    }
+
+    pub(super) fn revoke(&self, identity: &Identity) -> usize {
+        if self.has(Bug::RevocationsWaitForDeliveries) {
+            self.wait_for_deliveries();
+        }
+        for member in &self.table().draining {
+            if let Some(outbox) = member.outbox.as_ref().filter(|_| self.holds(&member.with, identity)) {
+                outbox.end("revoked");
+            }
+        }
+        let mut count = 0;
+        loop {
+            let matching = self.claim(identity);
+            let found = matching.len();
+            for (index, member) in matching.iter().enumerate() {
+                if self.has(Bug::RevokesWithoutTelling) {
+                    member.silence();
+                    continue;
+                }
+                if self.has(Bug::CountsWhoEscaped) && member.is_over() {
+                    continue;
+                }
+                if self.has(Bug::RevokedStay) {
+                    if member.outbox.is_none() {
+                        member.sink.close(Some("revoked"));
+                    }
+                    continue;
+                }
+                let told = member.close("revoked");
+                if told.is_err() && self.has(Bug::StopsAtAFailingClose) {
+                    return count + index + 1;
+                }
+                if told.is_err() && self.has(Bug::FailingClosesDoNotCount) {
+                    count -= usize::from(count > 0);
+                    if count == 0 && found == 1 {
+                        return 0;
+                    }
+                }
+                if self.has(Bug::RemovesAfterClosing) || self.has(Bug::SendsToRevoked) {
+                    self.remove(member.id);
+                }
+            }
+            count += found;
+            if self.has(Bug::CountsIdentities) {
+                count += matching
+                    .iter()
+                    .map(|member| member.with.identities().filter(|own| *own == identity).count() - 1)
+                    .sum::<usize>();
+            }
+            if !self.is(Variety::ClosesOneByOne) || found == 0 {
+                break;
+            }
+        }
+        if self.has(Bug::UnknownReturnsOne) {
+            count = count.max(1);
+        }
+        if self.has(Bug::CountsTheLiving) {
+            count += usize::from(count > 0) * self.table().members.len();
+        }
+        count
+    }
+}

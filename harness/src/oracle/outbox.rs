@@ -1,0 +1,246 @@
+//! Outboxes: what happens to them, and what it means when their owner finds what it should not.
+
+use super::{
+    Step, Stop,
+    deliver::Refusal,
+    queue::{self, Change, Fate, Message, Queue, Rule},
+    state::{Walk, Why},
+};
+use crate::{script::OpId, trace::Taken};
+
+impl Walk<'_> {
+    /// A broadcast begins: who has an outbox and listens gets it at some moment.
+    pub(crate) fn cast_to_queues(&mut self, cast: usize) {
+        for sub in 0..self.subs.len() {
+            let must = self.subs[sub].returned.is_some();
+            self.offer(sub, cast, must);
+        }
+    }
+
+    /// A subscriber comes while broadcasts are in progress: it may get them, unless it comes from inside of them.
+    pub(crate) fn late_for_casts(&mut self, new: usize) {
+        for cast in 0..self.casts.len() {
+            if self.casts[cast].returned.is_none() && !self.subs[new].inside.contains(&cast) {
+                self.offer(new, cast, false);
+            }
+        }
+    }
+
+    fn offer(&mut self, sub: usize, cast: usize, must: bool) {
+        let (subject, own) = (&self.subs[sub], &self.casts[cast]);
+        if subject.refused || subject.registry != own.registry || !self.hears(subject, own.channel) {
+            return;
+        }
+        let (op, message) = (own.op, Message { cast, channel: own.channel, data: own.data });
+        let stems = (0..cast).filter(|outer| self.stems_from(cast, *outer)).collect();
+        let Some(queue) = &mut self.subs[sub].queue else { return };
+        queue.begin(op, Change::Push(message, stems), must);
+        if queue.may_lag() && !self.subs[sub].over() {
+            self.claim(sub, Why::Lag, op, false);
+        }
+    }
+
+    /// Something claims this subscriber: its outbox ends at some moment, if it is sure to.
+    pub(crate) fn end_claimed_queue(&mut self, sub: usize) {
+        let subject = &mut self.subs[sub];
+        let (Some(queue), Some((claim, before))) = (&mut subject.queue, subject.claims.split_last()) else { return };
+        // What others have claimed and not yet ended may be theirs to end.
+        let alone = before.iter().all(|other| !other.open || other.why == Why::Lag);
+        let must = match claim.why {
+            Why::Lag => return,
+            Why::Evict => claim.sure,
+            Why::Unsub => subject.returned.is_some(),
+            Why::Revoke | Why::Shutdown | Why::Fail => subject.returned.is_some() && alone,
+        };
+        queue.begin(claim.op, Change::End(claim.why), must);
+    }
+
+    /// An end for a subscriber that has ended, perhaps by a shutdown: then it discards what was left to be taken.
+    pub(crate) fn end_queue(&mut self, sub: usize, why: Why, op: OpId) {
+        if let Some(queue) = &mut self.subs[sub].queue {
+            let must = matches!(queue.fate(), Fate::Over(_));
+            queue.begin(op, Change::End(why), must);
+        }
+    }
+
+    /// An operation has ended.
+    pub(crate) fn queues_hear_of(&mut self, op: OpId) {
+        for queue in self.subs.iter_mut().filter_map(|sub| sub.queue.as_mut()) {
+            queue.returned(op);
+        }
+    }
+
+    /// Nothing is in progress.
+    pub(crate) fn settle_queues(&mut self) {
+        let due = self.deliveries_are_due();
+        self.subs.iter_mut().filter_map(|sub| sub.queue.as_mut()).for_each(|queue| queue.rest(due));
+    }
+
+    /// Nothing is in progress: it has ended or not, if that can be known.
+    pub(crate) fn resolve_queue(&mut self, sub: usize, at: usize) {
+        let subject = &mut self.subs[sub];
+        match subject.queue.as_ref().map_or(Fate::Unknown, Queue::fate) {
+            Fate::Unknown if subject.gone.is_none() => return,
+            Fate::Unknown => {}
+            Fate::Over(why) => {
+                subject.gone.get_or_insert((at, why));
+            }
+            Fate::Alive => {}
+        }
+        subject.claims.clear();
+    }
+
+    /// Whether a broadcast in progress may have found an outbox without room.
+    pub(crate) fn waits_for_a_reader(&self) -> bool {
+        self.subs.iter().filter_map(|sub| sub.queue.as_ref()).any(Queue::may_crowd)
+    }
+
+    pub(crate) fn call_take(&mut self, op: OpId, label: u32, limit: u32) -> Step {
+        let found = self.by_label.get(&label).map(|sub| &mut self.subs[*sub]).and_then(|sub| sub.queue.as_mut());
+        let Some(queue) = found else {
+            return Err(Stop::Nonsense(format!("operation {op} takes from a subscriber that has no outbox")));
+        };
+        if let Some(taken) = self.taken.get(&op) {
+            queue.begin(op, Change::Take(limit, taken), true);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ret_take(&mut self, op: OpId, label: u32, limit: u32, taken: &Taken) -> Step {
+        if taken.end.is_some() && !taken.messages.is_empty() {
+            return Err(Stop::Nonsense(format!("operation {op} found messages and the end at once")));
+        }
+        let Some(sub) = self.by_label.get(&label).copied() else { return Ok(()) };
+        let Some(queue) = &mut self.subs[sub].queue else { return Ok(()) };
+        let exceeds = queue.exceeds(taken);
+        if !queue.returned(op) {
+            let (requirement, cause) = self.blame_take(sub, limit, taken, exceeds);
+            let who = self.name(sub);
+            self.breaks(requirement, format!("{who} {cause}"))?;
+            return Err(Stop::End);
+        }
+        self.took(sub, taken)
+    }
+
+    /// A take that has an explanation: checks the order, and notes what it proves.
+    fn took(&mut self, sub: usize, taken: &Taken) -> Step {
+        for data in &taken.messages {
+            let Some(queue) = &mut self.subs[sub].queue else { break };
+            let (had, full) = (queue.had.clone(), queue.was_crowded());
+            let Some(cast) = queue.only(data) else { continue };
+            queue.had.push(cast);
+            self.order(sub, had, cast)?;
+            let occasions = self.occasions(sub, cast);
+            self.keeps(&occasions);
+            self.keeps(&["DEL-2", "DEL-4"]);
+            if full {
+                self.keeps(&["QUE-1", "QUE-3"]);
+            }
+        }
+        let Some(queue) = &self.subs[sub].queue else { return Ok(()) };
+        if let (Some(reason), Some(why)) = (&taken.end, queue.ended()) {
+            let discarded = queue.was_cut_short();
+            if !reason.is_empty() {
+                self.keeps(&["CLO-5"]);
+            }
+            let occasions = self.occasions_of_close(sub, why);
+            self.keeps(&occasions);
+            if discarded {
+                self.keeps(&["REV-3"]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing explains what a take found: finds the nearest explanation.
+    fn blame_take(&self, sub: usize, limit: u32, taken: &Taken, exceeds: bool) -> (&'static str, String) {
+        let subject = &self.subs[sub];
+        let Some(queue) = &subject.queue else { return ("QUE-1", "has no outbox".into()) };
+        let bytes = queue::bytes(taken);
+        if taken.messages.len() > 1 && bytes > limit as usize {
+            return ("REV-3", format!("took {bytes} bytes at once, of {limit} at most"));
+        }
+        for data in &taken.messages {
+            let begun_before = |cast: &usize| subject.gone.is_none_or(|(at, _)| self.casts[*cast].called < at);
+            if !queue.offered(data).any(|cast| begun_before(&cast)) {
+                return self.explain_unwanted(None, data, &[sub]);
+            }
+            if queue.times_taken(data) > queue.offered(data).count() {
+                let cast = queue.offered(data).next().unwrap_or_default();
+                let requirement = self.blame_unwanted(sub, cast, Refusal::Again);
+                return (requirement, format!("took {data:?} again"));
+            }
+        }
+        if exceeds {
+            let bounds = queue.bounds();
+            let cause = format!("held more at once than {} messages of {} bytes in all", bounds.messages, bounds.bytes);
+            return ("QUE-3", cause);
+        }
+        if queue.explained_without(Rule::Discards) {
+            let drained = self.shutdowns.iter().any(|(of, ..)| *of == subject.registry);
+            let requirement = if drained { "CLO-5" } else { "REV-3" };
+            return (requirement, "was ended, which discards its queue, and took from it afterwards".into());
+        }
+        if queue.explained_without(Rule::Counts) {
+            return ("QUE-1", format!("was told of {} lost messages, which is not their number", taken.lost));
+        }
+        if queue.explained_without(Rule::Bounds) {
+            return ("QUE-3", "found what there was no room for".into());
+        }
+        match &taken.end {
+            Some(reason) => match queue.ended_before() {
+                Some(why) => ("CLO-5", format!("was closed as {reason:?}, but was {}", why.reason())),
+                None => (self.blame_end(sub, reason), format!("was ended as {reason:?}, and nothing called for it")),
+            },
+            None => self.blame_contents(sub, queue, taken),
+        }
+    }
+
+    /// The messages are the wrong ones.
+    fn blame_contents(&self, sub: usize, queue: &Queue<'_>, taken: &Taken) -> (&'static str, String) {
+        if let Some(why) = queue.ended_before().filter(|_| taken.messages.is_empty()) {
+            let requirement = self.occasions_of_close(sub, why).first().copied().unwrap_or("REV-1");
+            return (requirement, format!("was {} and does not learn of it", why.reason()));
+        }
+        if let (Some(why), None, Some(data)) =
+            (queue.ended_before(), queue.first_wrong(&Taken::default()), taken.messages.first())
+        {
+            let cast = queue.offered(data).next().unwrap_or_default();
+            let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why.into()));
+            return (requirement, format!("was {} and got {data:?} afterwards", why.reason()));
+        }
+        if queue.was_crowded() {
+            return ("QUE-1", format!("found {:?}, which its policy does not leave there", taken.messages));
+        }
+        if taken.lost > 0 {
+            return ("QUE-1", format!("was told of {} lost messages, and nothing was lost", taken.lost));
+        }
+        match queue.first_wrong(taken) {
+            Some(missing) if taken.messages.iter().any(|data| data == missing.data) => {
+                ("ORD-1", format!("found {:?}, which is not the order of the broadcasts", taken.messages))
+            }
+            Some(missing) if missing.data.len() > queue.bounds().bytes as usize => {
+                ("QUE-1", "did not get a message larger than the bound, for which its outbox was empty enough".into())
+            }
+            Some(missing) => {
+                let op = self.casts[missing.cast].op;
+                (self.blame_lost(sub, missing.cast), format!("never got broadcast {op} on {:?}", missing.channel))
+            }
+            None => ("QUE-1", format!("found {:?}, which nothing explains", taken.messages)),
+        }
+    }
+
+    /// An end that nothing called for.
+    fn blame_end(&self, sub: usize, reason: &str) -> &'static str {
+        match reason {
+            "lagged" => "QUE-1",
+            "evicted" => "CAP-3",
+            "shutdown" => "SUB-6",
+            "unsubscribed" => "SUB-2",
+            _ => {
+                let last = self.revocations.last();
+                last.map_or("CLO-2", |past| self.blame_stranger(sub, past.registry, past.identity))
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What ends early, or not at all, or never began: fuel, lanes that wait in vain, registries that cannot be built.
+
+use super::{
+    Step, Stop,
+    state::{Frame, Walk},
+};
+use crate::script::{Act, Hook, Op, OpId};
+
+impl Walk<'_> {
+    pub(crate) fn fuel(&mut self) -> Step {
+        let lane = self.stacks.iter().find(|(_, stack)| !stack.is_empty()).map(|(lane, _)| *lane).unwrap_or_default();
+        let outermost = self.stacks.get(&lane).and_then(|stack| stack.first().and_then(Frame::op));
+        let requirement = match outermost.map(|op| &self.ops[&op].act) {
+            Some(Act::Cast { .. }) => "RE-4",
+            Some(Act::Revoke { .. }) => "RE-6",
+            Some(Act::Sub { .. } | Act::Admit { .. }) => "RE-8",
+            _ => "RE-1",
+        };
+        self.breaks(requirement, "the registry kept calling sinks until the fuel ran out".into())?;
+        Err(Stop::End)
+    }
+
+    pub(crate) fn stuck(&mut self) -> Step {
+        self.in_vain |= !self.was_stuck;
+        self.was_stuck = true;
+        let parked: Vec<u32> = self
+            .stacks
+            .values()
+            .filter(|stack| {
+                stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }))
+            })
+            .flat_map(|stack| {
+                stack.iter().filter_map(|frame| if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None })
+            })
+            .collect();
+        // A broadcast that is being delivered on another lane does not wait for it: that is where it is.
+        let delivering = |op: &OpId| {
+            let own = |frame: &Frame| matches!(frame, Frame::Send { cast, .. } if self.casts[*cast].op == *op);
+            self.stacks.values().flatten().any(own)
+        };
+        let blocked = self
+            .stacks
+            .values()
+            .filter_map(|stack| stack.last().and_then(Frame::op))
+            .filter(|op| !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle))
+            .find(|op| !delivering(op));
+        let Some(blocked) = blocked else {
+            // A delivery that should have come did not: its own requirement will say so.
+            return Ok(());
+        };
+        let own = |op: OpId| {
+            self.subs.iter().any(|sub| parked.contains(&sub.sink) && sub.claims.iter().any(|claim| claim.op == op))
+        };
+        let (requirement, what) = match &self.ops[&blocked].act {
+            Act::Revoke { .. } if own(blocked) => ("PRG-2", "the revocation waited for the sink that it revoked"),
+            Act::Revoke { .. } => ("PRG-1", "the revocation waited for a sink that is stuck in send"),
+            Act::Cast { .. } if parked.is_empty() && self.waits_for_a_reader() => {
+                ("QUE-2", "the broadcast waited for a reader that takes nothing")
+            }
+            Act::Cast { .. } => ("PRG-3", "the broadcast waited for a sink that is stuck in send"),
+            _ => ("PRG-3", "the operation waited for a sink that is stuck in send"),
+        };
+        self.breaks(requirement, format!("{what} (operation {blocked})"))?;
+        // Only a SHOULD: whoever else waited in vain waited for this.
+        self.in_vain = false;
+        Ok(())
+    }
+
+    pub(crate) fn unbuilt(&mut self, error: &str) -> Step {
+        if self.script.cap == Some(0) {
+            self.keeps(&["CAP-5"]);
+            return Err(Stop::End);
+        }
+        Err(Stop::Nonsense(format!("the registry could not be constructed: {error}")))
+    }
+
+    /// Operations that the script orders and the trace does not have.
+    pub(crate) fn unexecuted(&self) -> Step {
+        for op in &self.script.steps {
+            self.was_executed(op)?;
+        }
+        for (sink, script) in self.script.sinks.iter().enumerate() {
+            for rule in &script.rules {
+                let calls = match rule.on {
+                    Hook::Send => &self.sends_of,
+                    Hook::Close => &self.closes_of,
+                };
+                if calls.get(&(sink as u32)).is_some_and(|calls| *calls >= rule.nth) {
+                    for op in &rule.ops {
+                        self.was_executed(op)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn was_executed(&self, op: &Op) -> Step {
+        if let Act::Par { lanes } = &op.act {
+            for op in lanes.iter().flatten() {
+                self.was_executed(op)?;
+            }
+        }
+        let may_skip = match &op.act {
+            // In lanes and rules the label may have come into being later; that it exists is not enough to know.
+            Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => true,
+            _ => false,
+        };
+        if may_skip || self.called.contains_key(&op.id) {
+            return Ok(());
+        }
+        Err(Stop::Nonsense(format!("operation {} is missing from the trace", op.id)))
+    }
+}

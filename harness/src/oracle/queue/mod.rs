@@ -1,0 +1,353 @@
+//! What may be in an outbox.
+//!
+//! An outbox is one object: a message is pushed, the owner takes, the subscriber ends, each at one moment between a call and
+//! its return. Where calls overlap, the model holds every state that some order of these moments leads to; what a take
+//! shows removes the states that it does not fit. A trace is rejected when none is left, so whatever has an explanation passes.
+//!
+//! Where the requirements leave a choice, every choice is a state: after an unsubscribe or a shutdown the queue may be kept
+//! or not; the latest of a key may displace older ones early; losses may be reported ahead of their place.
+//!
+//! The history can be told again to a model with one rule less: what that one explains is what was broken.
+
+mod change;
+
+use std::collections::BTreeSet;
+
+use super::state::Why;
+use crate::{
+    script::{OpId, Outbox, Overflow},
+    trace::Taken,
+};
+use change::State;
+
+/// One broadcast, as an outbox sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Message<'s> {
+    pub(crate) cast: usize,
+    pub(crate) channel: &'s str,
+    pub(crate) data: &'s str,
+}
+
+/// What happens to an outbox at one moment.
+#[derive(Debug, Clone)]
+pub(crate) enum Change<'s> {
+    /// With the broadcasts from inside of whose deliveries it was made: it may overtake them.
+    Push(Message<'s>, Vec<usize>),
+    End(Why),
+    /// At most so many bytes; what it found is known, because nobody asks before it has returned.
+    Take(u32, &'s Taken),
+}
+
+/// A rule that can be left out, to find out which was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// A discarding end discards.
+    Discards,
+    /// Losses are counted.
+    Counts,
+    /// Nothing exceeds the bounds.
+    Bounds,
+}
+
+/// Whether a subscriber has ended, as far as its outbox shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Alive,
+    Over(Why),
+    Unknown,
+}
+
+/// A change that was called for and may not have happened.
+#[derive(Debug, Clone)]
+struct Pending<'s> {
+    op: OpId,
+    change: Change<'s>,
+    /// It surely happens.
+    must: bool,
+    /// The operation has returned.
+    returned: bool,
+    /// Those, by place, that come first.
+    after: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Past<'s> {
+    Begin(OpId, Change<'s>, bool),
+    Returned(OpId),
+    Spared(OpId),
+    Rest(bool),
+}
+
+/// An outbox, as far as it is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue<'s> {
+    bounds: &'s Outbox,
+    without: Option<Rule>,
+    messages: Vec<Message<'s>>,
+    pending: Vec<Pending<'s>>,
+    /// Empty when nothing explains what was seen.
+    states: Vec<State>,
+    /// What came nearest when nothing was left.
+    nearest: State,
+    history: Vec<Past<'s>>,
+    /// The broadcasts that were taken, as far as their payloads tell.
+    pub(crate) had: Vec<usize>,
+    /// An end discarded something.
+    cut_short: bool,
+    /// Broadcasts that may have found no room.
+    crowded: BTreeSet<usize>,
+    /// Messages and bytes that were taken since the last push, and so waited together.
+    together: (usize, usize),
+    /// Too much overlaps to be followed.
+    lost_track: bool,
+}
+
+/// So many states are followed at once. Random scripts need a few hundred at most.
+const STATES: usize = 10_000;
+
+impl<'s> Queue<'s> {
+    pub(crate) fn new(bounds: &'s Outbox) -> Self {
+        Self {
+            bounds,
+            without: None,
+            messages: Vec::new(),
+            pending: Vec::new(),
+            states: vec![State::default()],
+            nearest: State::default(),
+            history: Vec::new(),
+            had: Vec::new(),
+            cut_short: false,
+            crowded: BTreeSet::new(),
+            together: (0, 0),
+            lost_track: false,
+        }
+    }
+
+    /// An operation begins that makes this change at some moment, unless it need not.
+    pub(crate) fn begin(&mut self, op: OpId, change: Change<'s>, must: bool) {
+        self.history.push(Past::Begin(op, change.clone(), must));
+        self.lost_track |= self.pending.len() == u64::BITS as usize;
+        if self.lost_track {
+            return;
+        }
+        let mut after = 0;
+        if let Change::Push(message, stems) = &change {
+            self.messages.push(*message);
+            self.together = (0, 0);
+            for (place, other) in self.pending.iter().enumerate() {
+                let earlier = matches!(&other.change, Change::Push(first, _) if !stems.contains(&first.cast));
+                after |= u64::from(earlier && other.returned) << place;
+            }
+        }
+        self.cut_short |= matches!(change, Change::End(why) if why.discards()) && must && self.holds_something();
+        self.pending.push(Pending { op, change, must, returned: false, after });
+    }
+
+    /// The operation has returned: its takes and ends have happened; a push may still be on its way. False if nothing
+    /// explains that.
+    pub(crate) fn returned(&mut self, op: OpId) -> bool {
+        if self.pending.iter().all(|pending| pending.op != op) {
+            return true;
+        }
+        self.history.push(Past::Returned(op));
+        let mut due = 0;
+        for (place, pending) in self.pending.iter_mut().enumerate().filter(|(_, pending)| pending.op == op) {
+            pending.returned = true;
+            due |= u64::from(!matches!(pending.change, Change::Push(..))) << place;
+        }
+        self.advance(due)
+    }
+
+    /// The operation ended without doing what it was called for.
+    pub(crate) fn spared(&mut self, op: OpId) {
+        self.history.push(Past::Spared(op));
+        self.pending.iter_mut().filter(|pending| pending.op == op).for_each(|pending| pending.must = false);
+    }
+
+    /// Nothing is in progress, and what was pushed has arrived if it is due.
+    pub(crate) fn rest(&mut self, due: bool) {
+        let pushes = self.pending.iter().any(|pending| matches!(pending.change, Change::Push(..)));
+        if self.pending.is_empty() || self.lost_track || (pushes && !due) {
+            return;
+        }
+        self.history.push(Past::Rest(due));
+        let all = u64::MAX.checked_shr(u64::BITS - self.pending.len() as u32).unwrap_or_default();
+        self.advance(all);
+        self.pending.clear();
+        self.states.iter_mut().for_each(|state| state.done = 0);
+    }
+
+    /// Follows every order of what is pending until `due` is done.
+    fn advance(&mut self, due: u64) -> bool {
+        if self.lost_track || due == 0 {
+            return true;
+        }
+        let mut crowded = std::mem::take(&mut self.crowded);
+        let mut seen: BTreeSet<State> = self.states.drain(..).collect();
+        let mut left: Vec<State> = seen.iter().cloned().collect();
+        let mut reached = BTreeSet::new();
+        while let Some(state) = left.pop() {
+            if state.done & due == due {
+                reached.insert(state);
+                continue;
+            }
+            self.each_next(&state, &mut crowded, &mut |next| {
+                if seen.insert(next.clone()) {
+                    left.push(next);
+                }
+            });
+            if seen.len() > STATES {
+                self.lost_track = true;
+                return true;
+            }
+        }
+        self.crowded = crowded;
+        if reached.is_empty() {
+            self.nearest = seen.into_iter().max_by_key(|state| state.done.count_ones()).unwrap_or_default();
+        }
+        self.states = reached.into_iter().collect();
+        !self.states.is_empty()
+    }
+}
+
+/// What is asked of it.
+impl<'s> Queue<'s> {
+    /// Whether what is pending could end it as *lagged*.
+    pub(crate) fn may_lag(&self) -> bool {
+        let closes = matches!(self.bounds.overflow, Overflow::Close | Overflow::KeepLatest);
+        closes && self.reachable().0.iter().any(|state| state.ended == Some(Why::Lag))
+    }
+
+    /// Whether a push that is pending could have found no room.
+    pub(crate) fn may_crowd(&self) -> bool {
+        let crowded = self.reachable().1;
+        self.pending
+            .iter()
+            .any(|pending| matches!(&pending.change, Change::Push(own, _) if crowded.contains(&own.cast)))
+    }
+
+    fn reachable(&self) -> (BTreeSet<State>, BTreeSet<usize>) {
+        let mut crowded = BTreeSet::new();
+        let mut left = self.states.clone();
+        let mut seen: BTreeSet<State> = left.iter().cloned().collect();
+        while let Some(state) = left.pop()
+            && seen.len() <= STATES
+        {
+            self.each_next(&state, &mut crowded, &mut |next| {
+                if seen.insert(next.clone()) {
+                    left.push(next);
+                }
+            });
+        }
+        (seen, crowded)
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        if self.lost_track || !self.pending.is_empty() {
+            return Fate::Unknown;
+        }
+        let mut fates = self.states.iter().map(|state| state.ended);
+        match fates.next() {
+            Some(Some(why)) if fates.all(|fate| fate.is_some()) => Fate::Over(why),
+            Some(None) if fates.all(|fate| fate.is_none()) => Fate::Alive,
+            _ => Fate::Unknown,
+        }
+    }
+
+    /// Whether this broadcast may have found no room.
+    pub(crate) fn crowded_at(&self, cast: usize) -> bool {
+        self.crowded.contains(&cast)
+    }
+
+    /// Whether it was ever full.
+    pub(crate) fn was_crowded(&self) -> bool {
+        !self.crowded.is_empty()
+    }
+
+    /// Whether something waits for sure.
+    fn holds_something(&self) -> bool {
+        !self.states.is_empty() && self.states.iter().all(|state| !state.queue.is_empty())
+    }
+
+    /// Whether an end discarded something.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// How it ended, in one of the states that are left.
+    pub(crate) fn ended(&self) -> Option<Why> {
+        self.states.first().and_then(|state| state.ended)
+    }
+
+    /// How it had ended when nothing explained what was seen.
+    pub(crate) fn ended_before(&self) -> Option<Why> {
+        self.nearest.ended
+    }
+
+    /// The first message that should have been found and was not, when nothing explained what was seen.
+    pub(crate) fn first_wrong(&self, taken: &Taken) -> Option<Message<'s>> {
+        let due = self.nearest.queue.iter().map(|waiting| self.messages[waiting.message]).enumerate();
+        due.into_iter()
+            .find(|(place, due)| taken.messages.get(*place).is_none_or(|data| data != due.data))
+            .map(|(_, due)| due)
+    }
+
+    /// The broadcasts with this payload that it was offered.
+    pub(crate) fn offered(&self, data: &str) -> impl Iterator<Item = usize> {
+        self.messages.iter().filter(move |message| message.data == data).map(|message| message.cast)
+    }
+
+    /// The one broadcast with this payload, if there is no other.
+    pub(crate) fn only(&self, data: &str) -> Option<usize> {
+        let mut all = self.offered(data);
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    /// How often this payload was taken, the take in question included.
+    pub(crate) fn times_taken(&self, data: &str) -> usize {
+        let takes = self.history.iter().filter_map(|past| match past {
+            Past::Begin(_, Change::Take(_, taken), _) => Some(taken),
+            _ => None,
+        });
+        takes.flat_map(|taken| &taken.messages).filter(|own| *own == data).count()
+    }
+
+    /// Counts what a take found, and says whether more waited together than may.
+    pub(crate) fn exceeds(&mut self, taken: &Taken) -> bool {
+        if self.pending.iter().any(|pending| matches!(pending.change, Change::Push(..))) {
+            return false;
+        }
+        self.together.0 += taken.messages.len();
+        self.together.1 += bytes(taken);
+        let (messages, bytes) = self.together;
+        messages > 1 && (messages > self.bounds.messages as usize || bytes > self.bounds.bytes as usize)
+    }
+
+    /// Whether the same history makes sense without a rule.
+    pub(crate) fn explained_without(&self, rule: Rule) -> bool {
+        let mut other = Queue { without: Some(rule), ..Queue::new(self.bounds) };
+        for past in &self.history {
+            match past {
+                Past::Begin(op, change, must) => other.begin(*op, change.clone(), *must),
+                Past::Returned(op) => {
+                    other.returned(*op);
+                }
+                Past::Spared(op) => other.spared(*op),
+                Past::Rest(due) => other.rest(*due),
+            }
+        }
+        !other.lost_track && !other.states.is_empty()
+    }
+
+    pub(crate) fn bounds(&self) -> &Outbox {
+        self.bounds
+    }
+}
+
+/// How much a take found.
+pub(crate) fn bytes(taken: &Taken) -> usize {
+    taken.messages.iter().map(String::len).sum()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! Subscribes and admissions: who may be taken, who must be refused, who makes room.
+
+use super::{
+    Step, Stop,
+    queue::Queue,
+    state::{Revocation, Sub, Walk, Why},
+};
+use crate::{
+    protocol::FullScope,
+    script::{Act, Hook, Identity, Op, OpId},
+};
+
+impl<'s> Walk<'s> {
+    pub(crate) fn call_sub(&mut self, op: &'s Op, lane: u32, ticket: Option<u32>) -> Step {
+        let (Act::Sub { sub: label, sink, with } | Act::Admit { sub: label, sink, with, .. }) = &op.act else {
+            return Ok(());
+        };
+        let (label, sink) = (*label, *sink);
+        // A ticket belongs to the registry that opened it.
+        let registry = match ticket.map(|ticket| self.tickets.get(&ticket)) {
+            None => op.registry,
+            Some(Some(ticket)) => ticket.registry,
+            Some(None) => {
+                return Err(Stop::Nonsense(format!("operation {} names a ticket that does not exist", op.id)));
+            }
+        };
+        let new = self.subs.len();
+        let (inside, now) = (self.casts_around(lane), self.now);
+        if let Some(ticket) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
+            ticket.uses.push((now, None));
+        }
+        self.by_label.insert(label, new);
+        self.subs.push(Sub {
+            label,
+            inside,
+            op: op.id,
+            sink,
+            registry,
+            with,
+            by_ticket: ticket.is_some(),
+            called: self.now,
+            returned: None,
+            refused: false,
+            gone: None,
+            close: None,
+            claims: Vec::new(),
+            last_claim: None,
+            queue: with.outbox.as_ref().map(Queue::new),
+        });
+        if with.outbox.is_none() {
+            self.by_sink.entry(sink).or_default().push(new);
+        }
+        self.late_for_casts(new);
+        let open: Vec<OpId> = self
+            .revocations
+            .iter()
+            .filter(|past| past.returned.is_none() && past.registry == registry && self.subs[new].holds(past.identity))
+            .map(|past| past.op)
+            .collect();
+        for revoke in open {
+            self.claim(new, Why::Revoke, revoke, false);
+        }
+        if self.shutdowns.iter().any(|(of, _, returned)| *of == registry && returned.is_none()) {
+            self.claim(new, Why::Shutdown, op.id, false);
+        }
+        if let (Some(cap), Some(scope), FullScope::EvictOldest) =
+            (self.script.cap, &with.scope, self.policies.full_scope)
+        {
+            self.claim_victims(new, cap as usize, registry, scope);
+        }
+        Ok(())
+    }
+
+    /// Claims those that make room for `new`; when calls overlap in the scope, any of it may go.
+    fn claim_victims(&mut self, new: usize, cap: usize, registry: u32, scope: &'s Identity) {
+        let members: Vec<usize> = self.members(registry, scope).filter(|member| *member != new).collect();
+        let op = self.subs[new].op;
+        let calm =
+            members.iter().all(|member| self.subs[*member].active()) && !self.contended.contains(&(registry, scope));
+        let excess = (members.len() + 1).saturating_sub(cap);
+        if calm {
+            let ambiguous = excess > 0
+                && excess < members.len()
+                && self.subs[members[excess]].called < self.subs[members[excess - 1]].returned.unwrap_or(usize::MAX);
+            if !ambiguous {
+                for victim in &members[..excess] {
+                    self.evictions.push(*victim);
+                    self.claim(*victim, Why::Evict, op, true);
+                }
+                return;
+            }
+        }
+        if excess > 0 {
+            self.contended.push((registry, scope));
+            for member in members.into_iter().chain([new]) {
+                self.evictions.push(member);
+                self.claim(member, Why::Evict, op, false);
+            }
+        }
+    }
+
+    /// Those of a scope that have not surely ended, oldest call first.
+    pub(crate) fn members(&self, registry: u32, scope: &'s Identity) -> impl Iterator<Item = usize> {
+        self.subs
+            .iter()
+            .enumerate()
+            .filter(move |(_, sub)| sub.registry == registry && sub.with.scope.as_ref() == Some(scope) && !sub.over())
+            .map(|(index, _)| index)
+    }
+
+    pub(crate) fn ret_sub(&mut self, op: &'s Op, refused: bool) -> Step {
+        let Some(new) = self.subs.iter().position(|sub| sub.op == op.id) else { return Ok(()) };
+        let now = self.now;
+        self.must_refuse(op, new, refused)?;
+        if let Act::Admit { ticket, .. } = &op.act
+            && let Some(ticket) = self.tickets.get_mut(ticket)
+        {
+            ticket.end_use(self.subs[new].called, now);
+        }
+        if refused {
+            return self.refused(op, new);
+        }
+        self.subs[new].returned = Some(now);
+        self.keeps(&["SUB-1"]);
+        if self.failures.iter().any(|failure| failure.at > self.subs[new].called && failure.hook == Hook::Close) {
+            self.keeps(&["ISO-7"]);
+        }
+        self.owed_closes(op.id, Why::Evict)?;
+        self.close_claims(op.id);
+        Ok(())
+    }
+
+    /// Judges whether `sub` or `admit` had to be refused, or had to be accepted.
+    fn must_refuse(&mut self, op: &'s Op, new: usize, refused: bool) -> Step {
+        let (began, registry) = (self.subs[new].called, self.subs[new].registry);
+        let down = self.shutdowns.iter().find(|(of, ..)| *of == registry).copied();
+        if let Some((_, called, returned)) = down {
+            if returned.is_some_and(|returned| returned < began) && !refused {
+                return self.breaks("SUB-6", "a registry that was shut down accepted a subscriber".into());
+            }
+            if called < self.now {
+                return Ok(());
+            }
+        }
+        if let (Some(cap), Some(scope), FullScope::RefuseNew) =
+            (self.script.cap, &self.subs[new].with.scope, self.policies.full_scope)
+        {
+            let others: Vec<usize> = self.members(registry, scope).filter(|member| *member != new).collect();
+            let sure = others.iter().filter(|other| self.subs[**other].active()).count();
+            if sure >= cap as usize && !refused {
+                return self.breaks("CAP-1", format!("the scope already had {sure} and one more was accepted"));
+            }
+            if others.len() >= cap as usize {
+                return Ok(());
+            }
+        }
+        match &op.act {
+            Act::Admit { ticket, .. } => self.judge_admission(*ticket, new, refused),
+            _ if refused => {
+                let blame = self.sub_blame(op.id);
+                self.breaks(blame, "a valid subscribe was refused".into())
+            }
+            _ => {
+                let past = self.revocations.iter().any(|past| {
+                    past.returned.is_some_and(|returned| returned < began) && self.subs[new].holds(past.identity)
+                });
+                if past {
+                    self.keeps(&["REV-9"]);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn judge_admission(&mut self, ticket: u32, new: usize, refused: bool) -> Step {
+        let Some(ticket) = self.tickets.get(&ticket) else { return Ok(()) };
+        let began = self.subs[new].called;
+        let (opened, ready) = (ticket.called, ticket.returned.unwrap_or(usize::MAX));
+        let mut others = ticket.uses.iter().filter(|(begun, _)| *begun != began).peekable();
+        if others.peek().is_some() {
+            let before = others.any(|(_, ended)| ended.is_some_and(|ended| ended < began));
+            if before && !refused {
+                return self.breaks("ADM-6", "a ticket that was used or given up admitted again".into());
+            }
+            // Of uses that overlap, whichever was called first, any may have it.
+            if before || refused {
+                self.keeps(&["ADM-6"]);
+                return Ok(());
+            }
+        }
+        let own =
+            |past: &&Revocation<'_>| past.registry == self.subs[new].registry && self.subs[new].holds(past.identity);
+        let within = self
+            .revocations
+            .iter()
+            .filter(own)
+            .find(|past| past.called > ready && past.returned.is_some_and(|returned| returned < began));
+        if let Some(past) = within {
+            if !refused {
+                let cause =
+                    format!("{:?} was revoked after begin returned and before admit, and was admitted", past.identity);
+                return self.breaks("ADM-1", cause);
+            }
+            self.keeps(&["ADM-1"]);
+            return Ok(());
+        }
+        let overlaps =
+            self.revocations.iter().filter(own).any(|past| past.returned.is_none_or(|returned| returned > opened));
+        if overlaps || !refused {
+            if !refused {
+                self.keeps(&["ADM-4", "ADM-5"]);
+            }
+            return Ok(());
+        }
+        if self.revocations.iter().any(|past| past.returned.is_none_or(|returned| returned > opened)) {
+            return self.breaks("ADM-5", "refused, though only other identities were revoked".into());
+        }
+        let past = self.revocations.iter().any(|past| self.subs[new].holds(past.identity));
+        let (requirement, cause) = if past {
+            ("REV-9", "refused for a revocation that ended before begin")
+        } else {
+            ("ADM-4", "a valid admission was refused")
+        };
+        self.breaks(requirement, cause.into())
+    }
+
+    fn refused(&mut self, op: &'s Op, new: usize) -> Step {
+        self.subs[new].refused = true;
+        let closed = (0..self.subs.len()).find(|sub| {
+            let sub = &self.subs[*sub];
+            sub.close.is_some_and(|close| close > self.subs[new].called)
+                && sub.claims.iter().any(|claim| claim.op == op.id)
+                && sub.claims.len() == 1
+        });
+        if let Some(closed) = closed {
+            let name = self.name(closed);
+            return self.breaks("ADM-2", format!("a refused subscribe evicted {name}"));
+        }
+        for sub in &mut self.subs {
+            sub.claims.retain(|claim| claim.op != op.id);
+            if let Some(queue) = &mut sub.queue {
+                queue.spared(op.id);
+            }
+        }
+        self.keeps(&["ADM-2"]);
+        Ok(())
+    }
+
+    pub(crate) fn sub_blame(&self, id: OpId) -> &'static str {
+        let Some(sub) = self.subs.iter().find(|sub| sub.op == id) else { return "SUB-1" };
+        if let Some(names) = &sub.with.channels {
+            if names.len() > 1_000 || names.iter().any(|name| name.len() > 1_000) {
+                return "FLT-8";
+            }
+            if names.iter().any(String::is_empty) {
+                return "FLT-4";
+            }
+        }
+        if !self.failures.is_empty() {
+            return "ISO-4";
+        }
+        if sub.with.identities().any(|own| self.revocations.iter().any(|past| past.identity == own)) {
+            return "REV-9";
+        }
+        if self.by_sink.get(&sub.sink).is_some_and(|all| all.len() > 1) {
+            return "SUB-5";
+        }
+        if self.evictions.iter().any(|victim| self.subs[*victim].with.scope == sub.with.scope) {
+            return "CAP-2";
+        }
+        "SUB-1"
+    }
+}

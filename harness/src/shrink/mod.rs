@@ -1,0 +1,192 @@
+//! Making a failing script small, without changing what it fails for.
+//!
+//! Every candidate has a smaller weight than what it came from, so shrinking ends; executions and time bound it as well. A
+//! candidate counts only if it is rejected for the same requirement, or for a more general one that the first is a
+//! special case of: if a broadcast is still lost when no sink throws any more, then it was DEL-1 and not ISO-1.
+
+use std::time::Duration;
+
+use crate::clock::Started;
+use crate::script::{Act, Ending, Op, Outbox, Script};
+
+mod edits;
+
+use edits::edits;
+
+/// Chains of requirements, from the special case to the general rule.
+const CHAINS: [&[&str]; 8] = [
+    &[
+        "QUE-2", "CON-1", "FLT-7", "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-1", "ISO-3", "ISO-4", "REV-9", "SUB-2",
+        "REV-5", "REV-4", "CAP-4", "CAP-3", "RE-1", "DEL-5", "FLT-8", "FLT-3", "FLT-4", "FLT-6", "FLT-5", "FLT-2",
+        "FLT-1", "DEL-1",
+    ],
+    &["FLT-7", "REV-6", "FLT-4", "FLT-6", "FLT-5", "FLT-1"],
+    &["SUB-3", "REV-2", "CLO-4", "CAP-1", "ISO-5", "FLT-3", "DEL-2"],
+    &[
+        "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6", "REV-9", "REV-5",
+        "SUB-2", "REV-4", "REV-1",
+    ],
+    &["ISO-6", "SUB-5", "REV-5", "REV-6", "REV-4", "CLO-1"],
+    &["CON-2", "ISO-3", "REV-7", "SUB-5", "ISO-4", "RE-5", "RE-6", "CAP-6", "CNT-1", "REV-10"],
+    &["QUE-1", "ISO-6", "SUB-5", "ADM-3", "ADM-2", "CAP-1", "ISO-5", "ISO-3", "CNT-2"],
+    &["FLT-8", "FLT-4", "ISO-4", "REV-9", "SUB-5", "CAP-2", "SUB-1"],
+];
+
+/// Whether `now` is `before` or a more general rule that `before` is a special case of.
+#[must_use]
+pub fn same_or_more_general(before: &str, now: &str) -> bool {
+    before == now
+        || CHAINS.iter().any(|chain| {
+            let place = |id| chain.iter().position(|own| *own == id);
+            matches!((place(before), place(now)), (Some(special), Some(general)) if special < general)
+        })
+}
+
+/// Bounds on shrinking.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Executions.
+    pub runs: u32,
+    /// Time.
+    pub time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { runs: 3_000, time: Duration::from_secs(10) }
+    }
+}
+
+/// Shrinks. `fails` runs a script and says which requirement it is rejected for, if it is.
+///
+/// Returns the smallest found, and the requirement that it fails for.
+#[must_use]
+pub fn shrink(
+    script: &Script,
+    requirement: &'static str,
+    bounds: Bounds,
+    mut fails: impl FnMut(&Script) -> Option<&'static str>,
+) -> (Script, &'static str) {
+    let started = Started::now();
+    let (mut best, mut blamed) = (script.clone(), requirement);
+    let mut runs = 0;
+    'better: loop {
+        for candidate in candidates(&best) {
+            if runs >= bounds.runs || started.ago() >= bounds.time {
+                break 'better;
+            }
+            runs += 1;
+            if let Some(now) = fails(&candidate)
+                && same_or_more_general(blamed, now)
+            {
+                (best, blamed) = (candidate, now);
+                continue 'better;
+            }
+        }
+        break;
+    }
+    (best.numbered(), blamed)
+}
+
+/// Simpler scripts, the boldest first; each weighs less than `script`.
+pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
+    let (base, weight) = (script.clone(), weigh(script));
+    edits(script).into_iter().filter_map(move |edit| {
+        let mut candidate = base.clone();
+        edit.apply(&mut candidate);
+        let sensible = weigh(&candidate) < weight && candidate.check().is_ok() && gates_can_open(&candidate);
+        sensible.then_some(candidate)
+    })
+}
+
+/// Whether nothing waits for a gate that nothing releases: such a script only costs patience.
+fn gates_can_open(script: &Script) -> bool {
+    let (mut held, mut released) = (Vec::new(), Vec::new());
+    let mut subscribed = Vec::new();
+    let mut gates = |op: &Op| match &op.act {
+        Act::Hold { gate } => held.push(*gate),
+        Act::Release { gate } => released.push(*gate),
+        Act::Sub { sink, .. } | Act::Admit { sink, .. } => subscribed.push(*sink),
+        _ => {}
+    };
+    for op in &script.steps {
+        gates(op);
+        if let Act::Par { lanes } = &op.act {
+            lanes.iter().flatten().for_each(&mut gates);
+        }
+    }
+    let casts = script.steps.iter().any(|op| {
+        matches!(&op.act, Act::Par { lanes } if lanes.iter().flatten().any(|op| matches!(op.act, Act::Cast { .. })))
+    });
+    for (sink, rules) in script.sinks.iter().enumerate() {
+        if casts && subscribed.contains(&(sink as u32)) {
+            released.extend(rules.rules.iter().flat_map(|rule| &rule.ops).filter_map(|op| match op.act {
+                Act::Release { gate } => Some(gate),
+                _ => None,
+            }));
+        }
+    }
+    held.iter().all(|gate| released.contains(gate))
+}
+
+/// How much there is to understand in a script.
+fn weigh(script: &Script) -> usize {
+    let mut weight = script.cap.map_or(0, |cap| 20 + cap as usize);
+    let mut sinks: Vec<u32> = Vec::new();
+    for rule in script.sinks.iter().flat_map(|sink| &sink.rules) {
+        weight += 50 + 2 * rule.nth as usize;
+        weight += match rule.then {
+            Ending::Ok => 0,
+            Ending::Throw => 20,
+            Ending::Fail => 21,
+        };
+    }
+    script.visit(&mut |op| {
+        weight += 100 + 10 * op.registry as usize;
+        match &op.act {
+            Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => {
+                if sinks.contains(sink) {
+                    weight += 30;
+                }
+                sinks.push(*sink);
+                weight += 10 * usize::from(with.exact) + 20 * usize::from(with.overwrite.is_some());
+                weight += with.outbox.as_ref().map_or(0, bulk);
+                weight +=
+                    30 * usize::from(matches!(op.act, Act::Admit { .. })) + 15 * usize::from(with.scope.is_some());
+                weight += with.channels.as_ref().map_or(25, |names| {
+                    names.iter().map(|name| 10 + burden(name)).sum::<usize>() + 20 * usize::from(names.is_empty())
+                });
+                weight += with
+                    .identities()
+                    .map(|own| 10 + burden(own.value()) + 10 * usize::from(own.kind().is_some()))
+                    .sum::<usize>();
+            }
+            Act::Cast { channel, data } => weight += burden(channel) + data.len().saturating_sub(4).min(100),
+            Act::Take { bytes, .. } => weight += 5 * usize::from(bytes.is_some()),
+            Act::Revoke { identity } => {
+                weight += burden(identity.value()) + 10 * usize::from(identity.kind().is_some())
+            }
+            _ => {}
+        }
+    });
+    weight
+}
+
+/// How much there is to say of an outbox.
+fn bulk(outbox: &Outbox) -> usize {
+    let usual = Outbox::default();
+    let bound = |own: u32, usual: u32| if own == usual { 0 } else { 10 + own.min(20) as usize };
+    40 + bound(outbox.messages, usual.messages)
+        + bound(outbox.bytes, usual.bytes)
+        + 5 * usize::from(outbox.overflow != usual.overflow)
+}
+
+/// How odd a name is.
+fn burden(name: &str) -> usize {
+    match name {
+        "a" | "x" => 1,
+        "b" | "y" => 2,
+        "c" | "z" => 3,
+        _ => 6 + name.len().min(100) + 4 * name.chars().filter(|letter| !letter.is_ascii_lowercase()).count(),
+    }
+}

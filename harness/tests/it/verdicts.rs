@@ -1,0 +1,142 @@
+//! Traces written by hand, and what the oracle says of them.
+
+use harness::{
+    oracle,
+    protocol::Policies,
+    script::{Act, Ending, Hook, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript},
+    trace::{Event, Taken, Trace},
+};
+
+fn call(op: u32) -> Event {
+    Event::Call { op, lane: 0 }
+}
+
+fn ret(op: u32, n: Option<u64>) -> Event {
+    Event::Ret { op, n, refused: false, report: None, taken: None }
+}
+
+fn took(op: u32, messages: &[&str], lost: u64, end: Option<&str>) -> Event {
+    let messages = messages.iter().map(|data| (*data).to_owned()).collect();
+    let taken = Taken { messages, lost, end: end.map(str::to_owned) };
+    Event::Ret { op, n: None, refused: false, report: None, taken: Some(taken) }
+}
+
+#[track_caller]
+fn verdict(script: &Script, trace: &Trace) -> Option<&'static str> {
+    let verdict = oracle::judge(script, trace, &Policies::default());
+    assert_eq!(verdict.nonsense, None);
+    verdict.first().map(|violation| violation.requirement)
+}
+
+/// A sink whose first send does this, and the trace with its close inside that send or after it.
+fn ended_inside_its_send(act: Act, n: Option<u64>, reason: &str, inside: bool) -> Option<&'static str> {
+    let mut script = Script::new(vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
+        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+    ]);
+    let rule = Rule { on: Hook::Send, nth: 1, ops: vec![Op::new(3, act)], then: Ending::Ok };
+    script.sinks.push(SinkScript { rules: vec![rule] });
+    let close = [
+        Event::Close { sink: 0, reason: Some(reason.into()), lane: 0 },
+        Event::Closed { sink: 0, threw: false, lane: 0 },
+    ];
+    let mut trace = vec![call(1), ret(1, None), call(2), Event::Send { sink: 0, data: "m".into(), lane: 0 }, call(3)];
+    trace.extend(close.iter().filter(|_| inside).cloned());
+    trace.extend([ret(3, n), Event::Sent { sink: 0, threw: false, lane: 0 }]);
+    trace.extend(close.iter().filter(|_| !inside).cloned());
+    trace.push(ret(2, None));
+    verdict(&script, &trace)
+}
+
+#[test]
+fn a_close_waits_for_the_send_that_it_was_called_for_in() {
+    let revoke = Act::Revoke { identity: "x".into() };
+    assert_eq!(ended_inside_its_send(revoke.clone(), Some(1), "revoked", false), None);
+    assert_eq!(ended_inside_its_send(revoke, Some(1), "revoked", true), Some("RE-5"));
+    assert_eq!(ended_inside_its_send(Act::Shutdown, None, "shutdown", false), None);
+    assert_eq!(ended_inside_its_send(Act::Shutdown, None, "shutdown", true), Some("CLO-4"));
+}
+
+/// Three messages for an outbox of two, perhaps a revocation, and what is taken then.
+fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str> {
+    let with = Registration::to(&["a"]).group("x").outbox(Outbox::of(2, overflow));
+    let cast = |op, data: &str| Op::new(op, Act::Cast { channel: "a".into(), data: data.into() });
+    let mut steps = vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
+        cast(2, "m1"),
+        cast(3, "m2"),
+        cast(4, "m3"),
+        Op::new(6, Act::Take { sub: 0, bytes: Some(4) }),
+    ];
+    let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None), call(3), ret(3, None), call(4), ret(4, None)];
+    if revoked {
+        steps.insert(4, Op::new(5, Act::Revoke { identity: "x".into() }));
+        trace.extend([call(5), ret(5, Some(1))]);
+    }
+    trace.extend([call(6), found]);
+    verdict(&Script::new(steps), &trace)
+}
+
+#[test]
+fn each_policy_leaves_what_it_says() {
+    use Overflow::{Close, DropNewest, DropOldest, KeepLatest};
+    let lagged = || took(6, &[], 0, Some("lagged"));
+    for (policy, found, verdict) in [
+        (Close, lagged(), None),
+        (Close, took(6, &["m1", "m2"], 1, None), Some("QUE-1")),
+        (DropOldest, took(6, &["m2", "m3"], 1, None), None),
+        (DropOldest, took(6, &["m2"], 1, None), None),
+        (DropOldest, took(6, &["m2", "m3"], 0, None), Some("QUE-1")),
+        (DropOldest, took(6, &["m3"], 2, None), Some("QUE-1")),
+        (DropOldest, lagged(), Some("QUE-1")),
+        (DropNewest, took(6, &["m1", "m2"], 1, None), None),
+        (DropNewest, took(6, &["m1", "m2"], 0, None), None),
+        (DropNewest, took(6, &["m2", "m3"], 1, None), Some("QUE-1")),
+        (KeepLatest, took(6, &["m3"], 2, None), None),
+        (KeepLatest, took(6, &["m2", "m3"], 1, None), None),
+        (KeepLatest, took(6, &["m1", "m2"], 1, None), Some("QUE-1")),
+        (DropOldest, took(6, &["m1", "m2", "m3"], 0, None), Some("REV-3")),
+        (DropOldest, took(6, &["m3", "m2"], 1, None), Some("QUE-1")),
+        (DropOldest, took(6, &["m2", "m2"], 1, None), Some("DEL-2")),
+        (DropOldest, took(6, &["m4"], 1, None), Some("DEL-4")),
+        (DropOldest, took(6, &[], 0, Some("unsubscribed")), Some("SUB-2")),
+    ] {
+        assert_eq!(taken(policy, false, found.clone()), verdict, "{policy:?} {found:?}");
+    }
+}
+
+#[test]
+fn a_revocation_discards() {
+    let policy = Overflow::DropOldest;
+    assert_eq!(taken(policy, true, took(6, &[], 0, Some("revoked"))), None);
+    assert_eq!(taken(policy, true, took(6, &["m2", "m3"], 1, None)), Some("REV-3"));
+    assert_eq!(taken(policy, true, took(6, &[], 0, None)), Some("REV-1"));
+    assert_eq!(taken(policy, true, took(6, &[], 0, Some("evicted"))), Some("CLO-5"));
+}
+
+#[test]
+fn a_script_that_takes_from_a_sink_is_none() {
+    let steps = vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() }),
+        Op::new(2, Act::Take { sub: 0, bytes: None }),
+    ];
+    assert!(Script::new(steps).check().is_err());
+}
+
+#[test]
+fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
+    let admit = |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::all() });
+    let lanes = vec![vec![admit(3, 0)], vec![admit(4, 1)]];
+    let script = Script::new(vec![Op::new(1, Act::Begin { ticket: 0 }), Op::new(2, Act::Par { lanes })]);
+    let admitted = |op, refused| Event::Ret { op, n: None, refused, report: None, taken: None };
+    let begun = |lane| Event::Call { op: lane + 2, lane };
+    for (calls, first, second) in [([1, 2], 3, 4), ([1, 2], 4, 3), ([2, 1], 3, 4), ([2, 1], 4, 3)] {
+        let mut trace = vec![call(1), ret(1, None), call(2), begun(calls[0]), begun(calls[1])];
+        trace.extend([admitted(first, false), admitted(second, true), ret(2, None)]);
+        assert_eq!(verdict(&script, &trace), None);
+        // One after the other, the second use is one too many.
+        let mut trace = vec![call(1), ret(1, None), call(2), begun(calls[0]), admitted(calls[0] + 2, false)];
+        trace.extend([begun(calls[1]), admitted(calls[1] + 2, false), ret(2, None)]);
+        assert_eq!(verdict(&script, &trace), Some("ADM-6"));
+    }
+}
