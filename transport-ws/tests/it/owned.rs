@@ -98,6 +98,44 @@ async fn drn_3_the_server_tells_and_ends_whatever_its_clients_do() {
 }
 
 #[tokio::test]
+async fn rev_12_a_flusher_makes_one_write_of_a_message_and_of_many() {
+    let site = Site::start(ServerOptions::new(), WsOptions::new()).await;
+    let mut readers = Vec::new();
+    for _ in 0..20 {
+        readers.push(site.open("ada").await);
+    }
+    until("the sockets", || site.registry.stats().wired == readers.len()).await;
+    for number in 0..20 {
+        site.registry.broadcast("runs", format!("m{number}.")).unwrap();
+        for raw in &mut readers {
+            raw.read_past(&format!("m{number}.")).await;
+        }
+    }
+    let alone = site.registry.stats();
+    assert_eq!((alone.lane_writes, alone.lane_messages), (400, 400), "P9: a write for each delivery");
+    for number in 0..100 {
+        site.registry.broadcast("runs", format!("burst {number}.")).unwrap();
+    }
+    for raw in &mut readers {
+        raw.read_past("burst 99.").await;
+    }
+    let burst = site.registry.stats();
+    assert_eq!(burst.lane_messages - alone.lane_messages, 2000);
+    assert_eq!(burst.lane_writes - alone.lane_writes, 20, "P3: what comes at once goes out at once");
+}
+
+#[tokio::test]
+async fn rev_12_what_a_stalled_peer_gets_ends_with_the_revocation() {
+    let site = Site::start(ServerOptions::new(), WsOptions::new()).await;
+    let stalled = site.open("ada").await;
+    site.fill().await;
+    until("the socket", || site.registry.stats().wired == 1).await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    let read = stalled.read_to_reset().await;
+    assert!(read.len() < 16 << 20, "what was queued was written after the call");
+}
+
+#[tokio::test]
 async fn a_delivery_costs_one_write() {
     const READERS: usize = 20;
     const MESSAGES: usize = 20;
