@@ -172,15 +172,17 @@ struct Sent {
 }
 
 async fn broadcast(State(app): State<App>, channel: Name, body: JsonBody) -> Result<Response, Problem> {
-    broadcast_to(&app, &name(channel)?, &body)
+    broadcast_to(&app, &name(channel)?, &body).await
 }
 
 /// `""` is a channel like any other, but no segment of a path.
 async fn broadcast_unnamed(State(app): State<App>, body: JsonBody) -> Result<Response, Problem> {
-    broadcast_to(&app, "", &body)
+    broadcast_to(&app, "", &body).await
 }
 
-fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Response, Problem> {
+async fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Response, Problem> {
+    // Whoever asks faster than the sockets take it waits here.
+    app.registry.caught_up().await;
     let report = app
         .registry
         .broadcast(channel, body.parse::<Payload>()?)
@@ -217,7 +219,17 @@ struct Counts {
     dropped: u64,
     tickets: usize,
     remembered_revocations: usize,
+    lanes: Lanes,
     connections: Connections,
+}
+
+/// The streams whose sockets are the library's, and what its flushers wrote to them.
+#[derive(Serialize)]
+struct Lanes {
+    subscribers: usize,
+    wired: usize,
+    writes: u64,
+    messages: u64,
 }
 
 /// [`ServerMetrics`].
@@ -250,6 +262,12 @@ async fn stats(State(app): State<App>) -> Json<Counts> {
         tickets: stats.tickets,
         remembered_revocations: stats.remembered_revocations,
         refused: app.live.refusals(),
+        lanes: Lanes {
+            subscribers: stats.in_lanes,
+            wired: stats.wired,
+            writes: stats.lane_writes,
+            messages: stats.lane_messages,
+        },
         connections: Connections {
             open: app.server.open(),
             accepted: app.server.accepted(),

@@ -19,6 +19,7 @@ Options:
   --open               For load tests, on loopback only: admit subscribers without a credential. `?scope=S` and `?group=G`
                        (which may be repeated) name their identities; a scope holds 10 streams at most.
                        `DELETE /api/scopes/S` and `DELETE /api/groups/G` close them
+  --portable           Leave the sockets to HTTP, as they are on any other server: to compare
   --help               Show this text
   --version            Show the version
 
@@ -38,6 +39,7 @@ struct Arguments {
     listen: SocketAddr,
     admin_token: Option<String>,
     open: bool,
+    portable: bool,
 }
 
 enum Command {
@@ -61,8 +63,8 @@ fn main() -> ExitCode {
 
 fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut arguments =
-        Arguments { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)), admin_token: None, open: false };
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
+    let mut arguments = Arguments { listen, admin_token: None, open: false, portable: false };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("listen") => {
@@ -79,6 +81,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 arguments.admin_token = Some(value);
             }
             Long("open") => arguments.open = true,
+            Long("portable") => arguments.portable = true,
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("version") | Short('V') => return Ok(Command::Version),
             other => return Err(other.unexpected()),
@@ -117,12 +120,12 @@ fn serve(arguments: Arguments) -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> ExitCode {
-    let Arguments { listen, admin_token, open } = arguments;
+    let Arguments { listen, admin_token, open, portable } = arguments;
     let network = Reach::of(listen) == Reach::Network;
     if network && admin_token.is_none() {
         complain("no --admin-token: calls that change something will be refused");
     }
-    let mut options = Options::new().with_open(open);
+    let mut options = Options::new().with_open(open).with_portable(portable);
     if let Some(token) = admin_token {
         options = options.with_admin_token(token);
     }

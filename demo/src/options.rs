@@ -9,6 +9,7 @@ use std::time::Duration;
 pub struct Options {
     pub(crate) admin_token: Option<Secret>,
     pub(crate) open: bool,
+    pub(crate) portable: bool,
     pub(crate) drain_deadline: Duration,
     pub(crate) max_connections: NonZeroUsize,
 }
@@ -17,7 +18,7 @@ impl Options {
     /// 8 s for open streams to be told of a shutdown: with what surrounds it, the process is gone within 10 s.
     pub const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
-    /// 20,000 connections: about 400 MiB.
+    /// 20,000 connections: about 40 MiB, or 400 MiB where none is ours.
     pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 
     /// Creates the defaults: no admin token, subscribers need a session, 8 s to drain, 20,000 connections.
@@ -26,6 +27,7 @@ impl Options {
         Self {
             admin_token: None,
             open: false,
+            portable: false,
             drain_deadline: Self::DEFAULT_DRAIN_DEADLINE,
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
         }
@@ -42,6 +44,13 @@ impl Options {
     #[must_use]
     pub fn with_open(mut self, open: bool) -> Self {
         self.open = open;
+        self
+    }
+
+    /// Leaves the sockets to HTTP, as they are on any other server: see [`ServerOptions::portable`](transport_core::ServerOptions::portable).
+    #[must_use]
+    pub fn with_portable(mut self, portable: bool) -> Self {
+        self.portable = portable;
         self
     }
 

@@ -55,5 +55,7 @@ impl Server {
 }
 
 fn server_options(options: &Options) -> ServerOptions {
-    ServerOptions::new().with_drain_deadline(options.drain_deadline).with_max_connections(options.max_connections)
+    let server =
+        ServerOptions::new().with_drain_deadline(options.drain_deadline).with_max_connections(options.max_connections);
+    if options.portable { server.portable() } else { server }
 }

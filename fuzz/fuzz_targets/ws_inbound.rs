@@ -257,7 +257,7 @@ async fn run(life: &Life<'_>) {
     let bounds = OutboxOptions::new().with_max_bytes(OUTBOX_BYTES);
     let outbox = registry.open_outbox(&WS, bounds, ada).expect("a subscriber");
     let grant = Arc::new(Grant::new(ChannelFilter::All));
-    let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable };
+    let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
     let mut options = WsOptions::new().with_max_message_bytes(MESSAGE_BYTES).with_on_text(Handler);
     if life.unlimited {
         options = options.with_rate(NonZeroU32::MAX, NonZeroU32::MAX);

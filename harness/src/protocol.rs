@@ -133,6 +133,8 @@ pub struct Policies {
     pub order: Order,
     /// What happens when a scope is full.
     pub full_scope: FullScope,
+    /// What a lane is.
+    pub lanes: Lanes,
 }
 
 /// When a broadcast is delivered.
@@ -201,4 +203,15 @@ pub enum FullScope {
     EvictOldest,
     /// The new one is refused.
     RefuseNew,
+}
+
+/// What a lane is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lanes {
+    /// A thread. What two of them log may be logged later than it happened.
+    #[default]
+    Threads,
+    /// A task of an event loop. One runs at a time: what happened is logged then.
+    Tasks,
 }

@@ -1,6 +1,7 @@
 //! Runs foreign code so that its panic stays its own (ISO-8).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 
 /// Runs `foreign`; `None` when it panicked.
 ///
@@ -22,5 +23,12 @@ pub(crate) fn contain<R>(foreign: impl FnOnce() -> R) -> Option<R> {
 pub(crate) fn discard<V>(value: V) {
     if std::mem::needs_drop::<V>() {
         contain(|| drop(value));
+    }
+}
+
+/// Wakes tasks; a panicking waker is contained.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        contain(|| waker.wake());
     }
 }

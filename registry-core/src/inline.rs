@@ -7,13 +7,13 @@
 
 use crate::close::CloseReason;
 use crate::contain::{contain, discard};
-use crate::lane::{Book, Key, Numbers, Op};
+use crate::gate::Gate;
+use crate::lane::{Book, Change, Key, Numbers, Op, spent};
 use crate::message::{Message, WireFormat};
-use crate::outbox;
 use crate::sink::{Foreign, Seat, SendOutcome};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
@@ -23,27 +23,22 @@ pub(crate) struct Ended {
     pub(crate) key: Key,
     pub(crate) seat: Arc<dyn Seat>,
     pub(crate) reason: CloseReason,
-}
-
-/// An outbox and the format its frames have.
-#[derive(Clone)]
-pub(crate) struct OutboxSeat {
-    pub(crate) shared: Arc<outbox::Shared>,
-    pub(crate) format: &'static WireFormat,
+    /// It had not ended for another reason before.
+    pub(crate) first: bool,
 }
 
 /// The lane of outboxes.
 pub(crate) struct OutboxLane<T> {
-    log: Mutex<Vec<Op<T, OutboxSeat>>>,
+    log: Mutex<Vec<Op<T, Arc<Gate>>>>,
     drain: Mutex<Drain<T>>,
     dropped: AtomicU64,
 }
 
 /// What only the draining thread touches.
 struct Drain<T> {
-    book: Book<OutboxSeat>,
+    book: Book<Arc<Gate>>,
     /// The emptied log of the last drain, to be filled again.
-    spare: Vec<Op<T, OutboxSeat>>,
+    spare: Vec<Op<T, Arc<Gate>>>,
 }
 
 impl<T> OutboxLane<T> {
@@ -53,7 +48,7 @@ impl<T> OutboxLane<T> {
     }
 
     /// Appends an entry. The caller holds the registry's lock, which is what gives the log its order.
-    pub(crate) fn append(&self, op: Op<T, OutboxSeat>) {
+    pub(crate) fn append(&self, op: Op<T, Arc<Gate>>) {
         self.log.lock().push(op);
     }
 
@@ -85,24 +80,18 @@ impl<T> OutboxLane<T> {
                     Op::Leave(key) => drain.book.leave(key),
                     Op::Cast(channel, message) => {
                         let mut frames = Frames::default();
-                        drain.book.for_each_hearing(channel, |key, seat| {
-                            let (outcome, displaced, waker) = match frames.of(seat.format, &message) {
-                                Some(frame) => seat.shared.push(frame, &message.channel),
-                                None if seat.shared.end(CloseReason::Failed) => (SendOutcome::Failed, 0, None),
-                                None => (SendOutcome::Closed, 0, None),
+                        drain.book.for_each_hearing(channel, |key, gate| {
+                            let offered = match frames.of(gate.format, &message) {
+                                Some(frame) => gate.push(frame, &message.channel),
+                                None => gate.fail(),
                             };
-                            message.tally.count(outcome);
-                            if displaced > 0 {
-                                self.dropped.fetch_add(displaced, Ordering::Relaxed);
+                            message.tally.count(offered.outcome);
+                            if offered.dropped > 0 {
+                                self.dropped.fetch_add(offered.dropped, Ordering::Relaxed);
                             }
-                            let reason = match outcome {
-                                SendOutcome::Lagged => Some(CloseReason::Lagged),
-                                SendOutcome::Failed => Some(CloseReason::Failed),
-                                SendOutcome::Accepted | SendOutcome::Dropped | SendOutcome::Closed => None,
-                            };
-                            let end = |reason| Ended { key, seat: seat.shared.clone(), reason };
-                            over.extend(reason.map(end));
-                            wakers.extend(waker);
+                            let end = |(reason, first)| Ended { key, seat: gate.clone(), reason, first };
+                            over.extend(offered.ended.map(end));
+                            wakers.extend(offered.waker);
                         });
                         spent.push(message);
                     }
@@ -248,7 +237,7 @@ impl<T: 'static> ForeignLane<T> {
                         if let Some(reason) = reason {
                             // When it had ended before, this changes nothing.
                             if seat.end(reason) {
-                                ended(Ended { key, seat: seat.clone(), reason });
+                                ended(Ended { key, seat: seat.clone(), reason, first: true });
                             }
                         }
                     });
@@ -262,23 +251,11 @@ impl<T: 'static> ForeignLane<T> {
 impl<T> ForeignState<T> {
     /// Takes out subscribers that joined and left while a sink was stuck, so that the log stays bounded.
     fn compact(&mut self) {
-        let mut left: HashMap<Key, usize> = HashMap::new();
-        let mut spent = vec![false; self.log.len()];
-        // Backwards, because a key is reused: a `Leave` belongs to the nearest `Join` of its key before it.
-        for (at, op) in self.log.iter().enumerate().rev() {
-            match op {
-                Op::Leave(key) => {
-                    left.insert(*key, at);
-                }
-                Op::Join(key, ..) => {
-                    if let Some(leave) = left.remove(key) {
-                        spent[at] = true;
-                        spent[leave] = true;
-                    }
-                }
-                Op::Cast(..) => {}
-            }
-        }
+        let spent = spent(self.log.iter().map(|op| match op {
+            Op::Join(key, ..) => Some((*key, Change::Join)),
+            Op::Leave(key) => Some((*key, Change::Leave)),
+            Op::Cast(..) => None,
+        }));
         let mut spent = spent.into_iter();
         self.log.retain(|_| !spent.next().unwrap_or(false));
         self.compact_at = (self.log.len() * 2).max(COMPACT_FROM);

@@ -6,6 +6,7 @@
 //! an older broadcast (RE-3), and holds no lock while sinks run.
 
 use crate::message::Message;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A subscriber's place in the registry's table and in its lane's book. Reused after a removal; a log tells the two
@@ -33,6 +34,11 @@ impl Numbers {
             Self::Many(channels) => channels,
         }
     }
+
+    /// Tells whether a broadcast on the channel passes.
+    pub(crate) fn hears(&self, channel: Option<ChannelNo>) -> bool {
+        matches!(self, Self::All) || channel.is_some_and(|channel| self.named().binary_search(&channel).is_ok())
+    }
 }
 
 /// One entry of a lane's log.
@@ -43,6 +49,35 @@ pub(crate) enum Op<T, S> {
     Leave(Key),
 }
 
+/// What an entry of a log does to who is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Join,
+    Leave,
+}
+
+/// Which entries of a log are of subscribers that came and left within it, so that nobody needs them.
+pub(crate) fn spent(log: impl DoubleEndedIterator<Item = Option<(Key, Change)>> + ExactSizeIterator) -> Vec<bool> {
+    let mut left: HashMap<Key, usize> = HashMap::new();
+    let mut spent = vec![false; log.len()];
+    // Backwards, because a key is reused: a leave belongs to the nearest join of its key before it.
+    for (at, change) in log.enumerate().rev() {
+        match change {
+            Some((key, Change::Leave)) => {
+                left.insert(key, at);
+            }
+            Some((key, Change::Join)) => {
+                if let Some(leave) = left.remove(&key) {
+                    spent[at] = true;
+                    spent[leave] = true;
+                }
+            }
+            None => {}
+        }
+    }
+    spent
+}
+
 /// A lane's subscribers, by channel.
 ///
 /// Pure state: operations go in, the seats that hear a channel come out, and every change costs the channels it names,
@@ -50,32 +85,64 @@ pub(crate) enum Op<T, S> {
 pub(crate) struct Book<S> {
     members: Vec<Option<Member>>,
     count: usize,
-    channels: Vec<Vec<Listener<S>>>,
+    channels: Vec<Heard<S>>,
     unfiltered: Vec<Listener<S>>,
     /// Steps so far, in listeners touched.
     pub(crate) visits: u64,
 }
 
-struct Listener<S> {
-    key: Key,
-    seat: S,
+/// Who names a channel.
+struct Heard<S> {
+    /// As the only one.
+    alone: Vec<Listener<S>>,
+    /// As one of several.
+    among: Vec<Listener<S>>,
+}
+
+impl<S> Default for Heard<S> {
+    fn default() -> Self {
+        Self { alone: Vec::new(), among: Vec::new() }
+    }
+}
+
+/// One entry of a list of the [`Book`].
+#[derive(Clone)]
+pub(crate) struct Listener<S> {
+    pub(crate) key: Key,
+    pub(crate) seat: S,
+}
+
+/// One list of the [`Book`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    Alone(ChannelNo),
+    Among(ChannelNo),
+    Unfiltered,
 }
 
 struct Member {
     numbers: Numbers,
-    /// Where it stands in the list of each channel it names, or in `unfiltered`.
+    /// Where it stands in each of its lists, in the order of [`lists`].
     places: Box<[usize]>,
 }
 
 impl Member {
-    /// The place of its entry in the list of `channel`, `None` standing for the unfiltered.
-    fn place(&mut self, channel: Option<ChannelNo>) -> Option<&mut usize> {
-        let at = match channel {
-            None => 0,
-            Some(channel) => self.numbers.named().binary_search(&channel).ok()?,
+    /// The place of its entry in a list.
+    fn place(&mut self, list: List) -> Option<&mut usize> {
+        let at = match list {
+            List::Unfiltered | List::Alone(_) => 0,
+            List::Among(channel) => self.numbers.named().binary_search(&channel).ok()?,
         };
         self.places.get_mut(at)
     }
+}
+
+/// The lists that a subscriber stands in.
+fn lists(numbers: &Numbers) -> impl Iterator<Item = List> {
+    let unfiltered = matches!(numbers, Numbers::All).then_some(List::Unfiltered);
+    let alone = matches!(numbers, Numbers::One(_));
+    let named = numbers.named().iter();
+    unfiltered.into_iter().chain(named.map(move |&no| if alone { List::Alone(no) } else { List::Among(no) }))
 }
 
 impl<S> Default for Book<S> {
@@ -87,21 +154,11 @@ impl<S> Default for Book<S> {
 impl<S: Clone> Book<S> {
     pub(crate) fn join(&mut self, key: Key, seat: S, numbers: Numbers) {
         let mut places = Vec::with_capacity(numbers.named().len().max(1));
-        let mut add = |list: &mut Vec<Listener<S>>| {
-            places.push(list.len());
-            list.push(Listener { key, seat: seat.clone() });
+        for list in lists(&numbers) {
+            let listeners = self.list_mut(list);
+            places.push(listeners.len());
+            listeners.push(Listener { key, seat: seat.clone() });
             self.visits += 1;
-        };
-        match &numbers {
-            Numbers::All => add(&mut self.unfiltered),
-            named => {
-                for &channel in named.named() {
-                    if self.channels.len() <= channel {
-                        self.channels.resize_with(channel + 1, Vec::new);
-                    }
-                    add(&mut self.channels[channel]);
-                }
-            }
         }
         if self.members.len() <= key {
             self.members.resize_with(key + 1, || None);
@@ -112,13 +169,8 @@ impl<S: Clone> Book<S> {
 
     pub(crate) fn leave(&mut self, key: Key) {
         let Some(member) = self.members.get_mut(key).and_then(Option::take) else { return };
-        match &member.numbers {
-            Numbers::All => self.remove(None, member.places[0]),
-            named => {
-                for (&channel, &place) in named.named().iter().zip(&member.places) {
-                    self.remove(Some(channel), place);
-                }
-            }
+        for (list, &place) in lists(&member.numbers).zip(&member.places) {
+            self.remove(list, place);
         }
         self.count -= 1;
         if self.count == 0 {
@@ -126,27 +178,51 @@ impl<S: Clone> Book<S> {
         }
     }
 
-    fn remove(&mut self, channel: Option<ChannelNo>, place: usize) {
+    fn remove(&mut self, list: List, place: usize) {
         self.visits += 1;
-        let list = match channel {
-            Some(channel) => &mut self.channels[channel],
-            None => &mut self.unfiltered,
-        };
-        list.swap_remove(place);
-        if let Some(moved) = list.get(place) {
-            let member = self.members[moved.key].as_mut();
-            if let Some(at) = member.and_then(|member| member.place(channel)) {
+        let listeners = self.list_mut(list);
+        listeners.swap_remove(place);
+        if let Some(moved) = listeners.get(place).map(|moved| moved.key) {
+            if let Some(at) = self.members[moved].as_mut().and_then(|member| member.place(list)) {
                 *at = place;
             }
-        } else if list.is_empty() {
-            *list = Vec::new();
+        } else if listeners.is_empty() {
+            *listeners = Vec::new();
         }
+    }
+
+    fn list_mut(&mut self, list: List) -> &mut Vec<Listener<S>> {
+        if let List::Alone(channel) | List::Among(channel) = list
+            && self.channels.len() <= channel
+        {
+            self.channels.resize_with(channel + 1, Heard::default);
+        }
+        match list {
+            List::Alone(channel) => &mut self.channels[channel].alone,
+            List::Among(channel) => &mut self.channels[channel].among,
+            List::Unfiltered => &mut self.unfiltered,
+        }
+    }
+
+    /// Who stands in a list.
+    pub(crate) fn list(&self, list: List) -> &[Listener<S>] {
+        match list {
+            List::Alone(channel) => self.channels.get(channel).map_or(&[], |heard| &heard.alone),
+            List::Among(channel) => self.channels.get(channel).map_or(&[], |heard| &heard.among),
+            List::Unfiltered => &self.unfiltered,
+        }
+    }
+
+    /// How many subscribers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
     }
 
     /// Calls `each` for every subscriber that hears the channel, in no particular order.
     pub(crate) fn for_each_hearing(&mut self, channel: Option<ChannelNo>, mut each: impl FnMut(Key, &S)) {
         let named = channel.and_then(|channel| self.channels.get(channel));
-        for listener in named.into_iter().flatten().chain(&self.unfiltered) {
+        let named = named.into_iter().flat_map(|heard| heard.alone.iter().chain(&heard.among));
+        for listener in named.chain(&self.unfiltered) {
             self.visits += 1;
             each(listener.key, &listener.seat);
         }

@@ -7,7 +7,8 @@
 //! and a connection that was still logging in is refused ([`Ticket`]).
 //!
 //! A subscriber is either a foreign [`Sink`], or an [`Outbox`]: a bounded queue of encoded frames whose owner writes them
-//! to a peer, as the transports do. The crate knows no async runtime and no HTTP.
+//! to a peer, as the transports do. Where the peer's socket is at hand, a [`Flusher`] writes to it directly ([`Wire`]). The
+//! crate knows no async runtime and no HTTP.
 //!
 //! The names in parentheses throughout (`REV-2`) are the numbers of the requirements that a statement is tested under;
 //! `SPEC.md` lists them.
@@ -18,6 +19,8 @@ mod clock;
 mod close;
 mod contain;
 mod error;
+mod flusher;
+mod gate;
 mod identity;
 mod inline;
 mod lane;
@@ -31,11 +34,14 @@ mod subscription;
 mod sync;
 mod table;
 mod telling;
+mod turn;
 
 pub use channel::{Channel, ChannelFilter};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use close::CloseReason;
 pub use error::{AdmitError, BroadcastError, SubscribeError};
+pub use flusher::{Flusher, LaneOptions, Served};
+pub use gate::Wire;
 pub use identity::Identity;
 pub use message::{Encode, EncodeError, Json, Message, MessageId, WireFormat};
 pub use options::{RegistryOptions, ScopeCap, WhenFull};

@@ -130,16 +130,41 @@ impl<T: serde::Serialize> Encode<T> for Json {
 pub struct WireFormat {
     name: &'static str,
     frame: fn(MessageId, &[u8], &mut BytesMut),
+    envelope: Option<Envelope>,
+    notice: Option<fn(u64, &mut BytesMut)>,
+}
+
+/// What surrounds the frames of one write.
+struct Envelope {
+    head: fn(usize, &mut BytesMut),
+    tail: &'static [u8],
 }
 
 impl WireFormat {
     /// Creates a format from its name (for statistics) and a pure function that appends one frame to a buffer.
     ///
     /// The function runs under a lock of the registry: it must do nothing but write the frame. If it panics, the outboxes of
-    /// this format that the broadcast matches are ended as [`Failed`](crate::CloseReason::Failed) (ISO-8).
+    /// this format that the broadcast matches are ended as [`Failed`](crate::CloseReason::Failed) (ISO-8). So for the
+    /// functions of the other two methods.
     #[must_use]
     pub const fn new(name: &'static str, frame: fn(MessageId, &[u8], &mut BytesMut)) -> Self {
-        Self { name, frame }
+        Self { name, frame, envelope: None, notice: None }
+    }
+
+    /// Sets what a write to an [attached wire](crate::Outbox::attach) is put into, however many frames it holds: `head` appends
+    /// what precedes so many bytes of frames, and `tail` follows them. A chunk of HTTP/1.1 is such an envelope.
+    #[must_use]
+    pub const fn with_envelope(mut self, head: fn(usize, &mut BytesMut), tail: &'static [u8]) -> Self {
+        self.envelope = Some(Envelope { head, tail });
+        self
+    }
+
+    /// Sets the frame that tells a peer how many messages were dropped before the next one. Without it the peer of an
+    /// attached wire is not told.
+    #[must_use]
+    pub const fn with_notice(mut self, notice: fn(u64, &mut BytesMut)) -> Self {
+        self.notice = Some(notice);
+        self
     }
 
     /// Returns the format's name.
@@ -151,11 +176,46 @@ impl WireFormat {
     /// Frames one encoded payload.
     #[must_use]
     pub fn frame(&self, id: MessageId, body: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(body.len() + 64);
+        let mut out = BytesMut::with_capacity(body.len() + FRAMING);
         (self.frame)(id, body, &mut out);
         out.freeze()
     }
+
+    /// The frame that tells of `lost` messages, if there is anything to tell and a way to.
+    #[must_use]
+    pub fn notice(&self, lost: u64) -> Option<Bytes> {
+        let notice = self.notice.filter(|_| lost > 0)?;
+        let mut out = BytesMut::new();
+        notice(lost, &mut out);
+        Some(out.freeze())
+    }
+
+    /// Puts frames into the envelope of one write; nothing into none.
+    #[must_use]
+    pub fn join(&self, frames: &[Bytes]) -> Bytes {
+        if let ([frame], None) = (frames, &self.envelope) {
+            return frame.clone();
+        }
+        let bytes = frames.iter().map(Bytes::len).sum();
+        if bytes == 0 {
+            return Bytes::new(); // an empty chunk of HTTP/1.1 would end the stream
+        }
+        let mut out = BytesMut::with_capacity(bytes + FRAMING);
+        if let Some(envelope) = &self.envelope {
+            (envelope.head)(bytes, &mut out);
+        }
+        for frame in frames {
+            out.extend_from_slice(frame);
+        }
+        if let Some(envelope) = &self.envelope {
+            out.extend_from_slice(envelope.tail);
+        }
+        out.freeze()
+    }
 }
+
+/// Room for what a format adds to a payload, so that its buffer is allocated once.
+const FRAMING: usize = 64;
 
 impl fmt::Debug for WireFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

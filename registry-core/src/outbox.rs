@@ -1,26 +1,20 @@
-//! The bounded queue between the registry and whoever writes to one peer.
+//! The outbox: what stands between the registry and whoever writes to one peer, as its owner sees it.
 //!
-//! The registry pushes frames, one owner takes them. Whether a subscriber has ended is decided here, under the queue's
-//! own lock: a push and a close exclude each other, so nothing is accepted after a close returned, and what the owner has
-//! not yet taken when a discarding close comes is gone (REV-3).
-//!
-//! Invariants: `bytes` is the sum of the queued frames' lengths; the queue holds at most `max_messages` frames and
-//! `max_bytes` bytes, or exactly one frame that is larger than `max_bytes` (QUE-1); after a discarding end the queue is
-//! empty for ever; no waker is cloned, woken or dropped under the lock.
+//! The registry pushes frames; one owner takes them, or attaches the peer's socket and has them written. What happens
+//! between the two is the [gate](crate::gate)'s.
 
-use crate::channel::Channel;
 use crate::close::CloseReason;
-use crate::contain::{contain, discard};
-use crate::sink::{Seat, SendOutcome};
+use crate::contain::{contain, discard, wake_all};
+use crate::gate::{EndHook, Gate, Unwritten, Wire, Work};
 use crate::subscription::Subscription;
-use crate::sync::Mutex;
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 /// What happens when a message does not fit into an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,9 +37,10 @@ pub enum Overflow {
 /// The bounds of an outbox and what happens at them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxOptions {
-    max_messages: NonZeroUsize,
-    max_bytes: NonZeroUsize,
-    overflow: Overflow,
+    pub(crate) max_messages: NonZeroUsize,
+    pub(crate) max_bytes: NonZeroUsize,
+    pub(crate) overflow: Overflow,
+    pub(crate) in_lane: bool,
 }
 
 impl OutboxOptions {
@@ -57,7 +52,12 @@ impl OutboxOptions {
     /// Creates the default bounds: 1,024 messages, 1 MiB, close on overflow.
     #[must_use]
     pub fn new() -> Self {
-        Self { max_messages: Self::DEFAULT_MESSAGES, max_bytes: Self::DEFAULT_BYTES, overflow: Overflow::default() }
+        Self {
+            max_messages: Self::DEFAULT_MESSAGES,
+            max_bytes: Self::DEFAULT_BYTES,
+            overflow: Overflow::default(),
+            in_lane: false,
+        }
     }
 
     /// Sets the largest number of queued messages.
@@ -79,6 +79,14 @@ impl OutboxOptions {
     #[must_use]
     pub fn with_overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Has a [flusher](crate::Flusher) serve the outbox, if the registry has one: a broadcast then leaves it to the flusher
+    /// and returns. For owners who mean to [attach a wire](Outbox::attach).
+    #[must_use]
+    pub fn in_lane(mut self) -> Self {
+        self.in_lane = true;
         self
     }
 }
@@ -105,191 +113,6 @@ pub struct Batch {
     pub frames: Vec<Bytes>,
     /// How many messages were dropped since the last batch, before or between these.
     pub lost: u64,
-}
-
-/// The registry's end of an outbox.
-pub(crate) struct Shared {
-    queue: Mutex<Queue>,
-    options: OutboxOptions,
-}
-
-struct Queue {
-    frames: VecDeque<Queued>,
-    bytes: usize,
-    lost: u64,
-    ended: Option<CloseReason>,
-    waker: Option<Waker>,
-    on_end: Option<Arc<EndHook>>,
-    /// What the hook was called with: an end may be told by more than one thread.
-    told: Option<CloseReason>,
-}
-
-/// A frame and the channel that it came on.
-struct Queued {
-    frame: Bytes,
-    channel: Channel,
-}
-
-/// What an owner wants to be called at the end.
-type EndHook = dyn Fn(CloseReason) + Send + Sync;
-
-impl Shared {
-    pub(crate) fn new(options: OutboxOptions) -> Self {
-        let queue =
-            Queue { frames: VecDeque::new(), bytes: 0, lost: 0, ended: None, waker: None, on_end: None, told: None };
-        Self { queue: Mutex::new(queue), options }
-    }
-
-    /// Offers one frame. Returns the outcome, how many messages it or its policy cost, and the owner's waker if the owner
-    /// waits; the caller wakes once it holds no lock.
-    pub(crate) fn push(&self, frame: &Bytes, channel: &Channel) -> (SendOutcome, u64, Option<Waker>) {
-        let mut guard = self.queue.lock();
-        let queue = &mut *guard;
-        if queue.ended.is_some() {
-            return (SendOutcome::Closed, 0, None);
-        }
-        let before = queue.lost;
-        if !queue.has_room(frame.len(), &self.options) {
-            match self.options.overflow {
-                Overflow::Close => {
-                    queue.end(CloseReason::Lagged);
-                    return (SendOutcome::Lagged, 0, queue.waker.take());
-                }
-                Overflow::DropNewest => {
-                    queue.lost += 1;
-                    return (SendOutcome::Dropped, 1, None);
-                }
-                Overflow::DropOldest => {}
-                Overflow::KeepLatest => queue.forget(channel),
-            }
-            while !queue.has_room(frame.len(), &self.options) {
-                queue.lost += u64::from(queue.pop().is_some());
-            }
-        }
-        queue.bytes += frame.len();
-        queue.frames.push_back(Queued { frame: frame.clone(), channel: channel.clone() });
-        (SendOutcome::Accepted, queue.lost - before, queue.waker.take())
-    }
-
-    fn poll_take(&self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Taken> {
-        // Cloning and dropping a waker runs foreign code, so both happen outside the lock.
-        let mut spare = Some(cx.waker().clone());
-        let polled = {
-            let mut guard = self.queue.lock();
-            let queue = &mut *guard;
-            if queue.frames.is_empty() {
-                match queue.ended {
-                    Some(reason) => Poll::Ready(Taken::Closed(reason)),
-                    None => {
-                        spare = std::mem::replace(&mut queue.waker, spare);
-                        Poll::Pending
-                    }
-                }
-            } else {
-                Poll::Ready(Taken::Frames(queue.take(max_bytes)))
-            }
-        };
-        discard(spare);
-        polled
-    }
-
-    fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let mut spare = Some(cx.waker().clone());
-        let polled = {
-            let mut queue = self.queue.lock();
-            match queue.ended.filter(|reason| reason.discards()) {
-                Some(reason) => Poll::Ready(reason),
-                None => {
-                    spare = std::mem::replace(&mut queue.waker, spare);
-                    Poll::Pending
-                }
-            }
-        };
-        discard(spare);
-        polled
-    }
-}
-
-impl Queue {
-    fn end(&mut self, reason: CloseReason) {
-        self.ended = Some(reason);
-        if reason.discards() {
-            self.frames = VecDeque::new();
-            self.bytes = 0;
-        }
-    }
-
-    /// Tells whether a frame fits; a larger one than the bound fits into an empty queue.
-    fn has_room(&self, bytes: usize, options: &OutboxOptions) -> bool {
-        self.frames.is_empty()
-            || (self.frames.len() < options.max_messages.get() && self.bytes + bytes <= options.max_bytes.get())
-    }
-
-    fn pop(&mut self) -> Option<Bytes> {
-        let frame = self.frames.pop_front()?.frame;
-        self.bytes -= frame.len();
-        Some(frame)
-    }
-
-    /// Drops what is queued of a channel.
-    fn forget(&mut self, channel: &Channel) {
-        self.frames.retain(|queued| {
-            let stays = queued.channel != *channel;
-            if !stays {
-                self.bytes -= queued.frame.len();
-                self.lost += 1;
-            }
-            stays
-        });
-    }
-
-    fn take(&mut self, max_bytes: usize) -> Batch {
-        let mut batch = Batch { frames: Vec::new(), lost: std::mem::take(&mut self.lost) };
-        let mut room = max_bytes;
-        while self.frames.front().is_some_and(|next| batch.frames.is_empty() || next.frame.len() <= room) {
-            batch.frames.extend(self.pop().inspect(|frame| room = room.saturating_sub(frame.len())));
-        }
-        if self.frames.is_empty() {
-            self.frames = VecDeque::new(); // an idle outbox keeps no buffer
-        }
-        batch
-    }
-}
-
-impl Seat for Shared {
-    fn end(&self, reason: CloseReason) -> bool {
-        let mut queue = self.queue.lock();
-        match queue.ended {
-            None => {
-                queue.end(reason);
-                true
-            }
-            // A discarding reason overrides a draining one, but ends nothing a second time (CLO-5).
-            Some(first) => {
-                if !first.discards() && reason.discards() {
-                    queue.end(reason);
-                }
-                false
-            }
-        }
-    }
-
-    fn tell(&self) {
-        let (waker, hook, ended) = {
-            let mut guard = self.queue.lock();
-            let queue = &mut *guard;
-            let untold = queue.ended.filter(|_| queue.told != queue.ended);
-            queue.told = queue.ended;
-            (queue.waker.take(), queue.on_end.clone(), untold)
-        };
-        if let Some(waker) = waker {
-            contain(|| waker.wake());
-        }
-        if let (Some(hook), Some(reason)) = (hook, ended) {
-            contain(|| hook(reason));
-            discard(hook);
-        }
-    }
 }
 
 /// The owner's end of an outbox: the queue of one subscriber, and the subscriber's guard.
@@ -324,13 +147,13 @@ impl Seat for Shared {
 /// ```
 #[must_use = "dropping an outbox unsubscribes it"]
 pub struct Outbox {
-    shared: Arc<Shared>,
+    gate: Arc<Gate>,
     subscription: Subscription,
 }
 
 impl Outbox {
-    pub(crate) fn new(shared: Arc<Shared>, subscription: Subscription) -> Self {
-        Self { shared, subscription }
+    pub(crate) fn new(gate: Arc<Gate>, subscription: Subscription) -> Self {
+        Self { gate, subscription }
     }
 
     /// Takes the oldest frames, `max_bytes` at most (but always one frame, whatever its size), or learns of the end.
@@ -339,7 +162,7 @@ impl Outbox {
     ///
     /// A write of what was taken cannot be recalled, so take little: 64 KiB is what the transports take at a time.
     pub fn poll_take(&mut self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Taken> {
-        self.shared.poll_take(cx, max_bytes)
+        self.gate.poll_take(cx, max_bytes)
     }
 
     /// Waits until there is something to take. See [`poll_take`](Self::poll_take).
@@ -354,8 +177,8 @@ impl Outbox {
     /// is full. What it took before and has not written, it should throw away then.
     ///
     /// It shares its waker with [`poll_take`](Self::poll_take): the later of the two calls is woken.
-    pub fn poll_discarded(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        self.shared.poll_discarded(cx)
+    pub fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.gate.poll_discarded(cx)
     }
 
     /// Has `hook` called with the reason when the subscriber ends, on the thread that ends it, or at once if it has ended.
@@ -365,15 +188,97 @@ impl Outbox {
     /// earlier one.
     pub fn on_end(&self, hook: impl Fn(CloseReason) + Send + Sync + 'static) {
         let hook: Arc<EndHook> = Arc::new(hook);
-        let (former, ended) = {
-            let mut queue = self.shared.queue.lock();
-            queue.told = queue.ended;
-            (queue.on_end.replace(hook.clone()), queue.ended)
-        };
+        let (former, ended) = self.gate.set_hook(hook.clone());
         discard(former);
         if let Some(reason) = ended {
             contain(|| hook(reason));
         }
+    }
+
+    /// Attaches the peer's socket: from now on frames are written to it, and no more are to be taken. What is queued goes
+    /// first; a later wire is ignored.
+    ///
+    /// Every write happens under the gate that a close shuts, so that after
+    /// [`close_by_identity`](crate::SubscriberRegistry::close_by_identity) returned nothing more of the application's is
+    /// written, and that call waits for one non-blocking write at most (REV-12). A frame that is partly written then stays so.
+    ///
+    /// An outbox [in a lane](OutboxOptions::in_lane) is written by the lane's flusher while the socket has room. What does not
+    /// fit is queued, and the owner writes it: see [`poll_flush`](Self::poll_flush).
+    pub fn attach(&self, wire: Arc<dyn Wire>) {
+        if let Some(waker) = self.gate.attach(wire) {
+            self.subscription.wired();
+            wake_all(waker);
+        }
+    }
+
+    /// Tells whether a wire is attached.
+    #[must_use]
+    pub fn is_wired(&self) -> bool {
+        self.gate.is_wired()
+    }
+
+    /// Writes what waits for the [wire](Self::attach) to have room, and ends with the subscriber.
+    ///
+    /// `has_room` polls the socket; `write` writes to it without waiting and is called under the gate's lock, as
+    /// [`Wire::try_write`] is. While it is pending, the latest waker is woken when something is left to write, or at the end.
+    /// `now` is what [`wrote`](Self::wrote) gives back.
+    ///
+    /// # Errors
+    /// Those of `has_room` and `write`: the peer is gone.
+    pub fn poll_flush(
+        &self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        mut has_room: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> Poll<io::Result<CloseReason>> {
+        loop {
+            match ready!(self.gate.poll_work(cx)) {
+                Work::Closed(reason) => return Poll::Ready(Ok(reason)),
+                Work::Write => {}
+            }
+            let Poll::Ready(room) = has_room(cx) else { return self.gate.poll_discarded(cx).map(Ok) };
+            room?;
+            match self.gate.write(now, &mut write) {
+                Ok(()) => {}
+                Err(Unwritten::Gone(error)) => return Poll::Ready(Err(error)),
+                Err(Unwritten::Broken) => self.end(CloseReason::Failed),
+            }
+        }
+    }
+
+    /// Writes a frame of the owner's own to the [wire](Self::attach), at the next border between frames and before what is
+    /// queued: a keep-alive, an answer to a ping. It counts towards no bound, so an owner who answers its peer looks at
+    /// [`unsaid`](Self::unsaid) first. After a discarding end it is dropped.
+    pub fn say(&self, frame: &[u8], now: Instant) {
+        match self.gate.say(frame, now) {
+            Ok(waker) => wake_all(waker),
+            Err(_) => self.end(CloseReason::Failed),
+        }
+    }
+
+    /// Tells whether something waits for the [wire](Self::attach) to have room.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.gate.is_slow()
+    }
+
+    /// Returns how many bytes of the owner's own frames wait.
+    #[must_use]
+    pub fn unsaid(&self) -> usize {
+        self.gate.control_bytes()
+    }
+
+    /// Returns when the [wire](Self::attach) last took something, as the writer told the time.
+    #[must_use]
+    pub fn wrote(&self) -> Option<Instant> {
+        self.gate.wrote()
+    }
+
+    /// Tells whether the last write to the [wire](Self::attach) ended within a frame: then no farewell can follow.
+    #[must_use]
+    pub fn is_mid_frame(&self) -> bool {
+        self.gate.is_mid_frame()
     }
 
     /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the queue. The first reason
@@ -388,24 +293,30 @@ impl Outbox {
     }
 }
 
+#[cfg(all(test, registry_loom))]
+impl Outbox {
+    /// Whether its end has come; for tests that cannot take from it, because others hold it too.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.gate.state().2.is_some()
+    }
+}
+
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.subscription.unsubscribe();
-        self.subscription.let_go();
+        self.subscription.let_go(self.is_wired());
     }
 }
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let queue = self.shared.queue.lock();
+        let (messages, bytes, ended) = self.gate.state();
         f.debug_struct("Outbox")
             .field("id", &self.subscription.id())
-            .field("messages", &queue.frames.len())
-            .field("bytes", &queue.bytes)
-            .field("ended", &queue.ended)
+            .field("messages", &messages)
+            .field("bytes", &bytes)
+            .field("wired", &self.is_wired())
+            .field("ended", &ended)
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(all(test, registry_loom))]
-mod loom_tests;

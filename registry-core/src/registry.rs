@@ -1,7 +1,7 @@
 //! The registry: the only module that locks the table, and the one that every operation goes through.
 //!
-//! Lock order: table, then a lane's log; table, then a gate. Gates and outboxes are leaves. No foreign code runs under any
-//! of them.
+//! Lock order: table, then a lane's log; table, then a gate. Logs and gates are leaves. No foreign code runs under any of
+//! them, but a gate's [`Wire`](crate::Wire).
 //!
 //! Invariant: whoever is not in the table has its gate shut. Both happen in one critical section, or the gate comes first;
 //! else one of two revocations at once could find nobody and return while a send may still begin (REV-1, REV-2).
@@ -9,14 +9,16 @@
 use crate::admission::{Refusal, TicketNo};
 use crate::channel::{Channel, ChannelFilter};
 use crate::close::CloseReason;
-use crate::contain::{contain, discard};
+use crate::contain::{contain, discard, wake_all};
 use crate::error::{AdmitError, BroadcastError, SubscribeError};
+use crate::flusher::{Flusher, LaneOptions, Log};
+use crate::gate::Gate;
 use crate::identity::Identity;
-use crate::inline::{Ended, ForeignLane, OutboxLane, OutboxSeat};
-use crate::lane::Op;
+use crate::inline::{Ended, ForeignLane, OutboxLane};
+use crate::lane::{Key, Numbers, Op};
 use crate::message::{Encode, Message, MessageId, WireFormat};
 use crate::options::RegistryOptions;
-use crate::outbox::{self, Outbox, OutboxOptions};
+use crate::outbox::{Outbox, OutboxOptions};
 use crate::report::{Report, Stats, Tally};
 use crate::sink::{Foreign, Seat, Sink};
 use crate::subscription::{Registration, Release, Subscription, SubscriptionId};
@@ -27,6 +29,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
@@ -68,7 +71,7 @@ pub struct SubscriberRegistry<T: Send + Sync + 'static> {
 }
 
 struct Inner<T: Send + Sync + 'static> {
-    table: Mutex<Table>,
+    table: Mutex<Locked<T>>,
     outboxes: OutboxLane<T>,
     foreign: ForeignLane<T>,
     encoder: OnceLock<Box<dyn Encode<T>>>,
@@ -77,11 +80,33 @@ struct Inner<T: Send + Sync + 'static> {
     ended: [AtomicU64; CloseReason::ALL.len()],
     /// Outboxes that are in somebody's hands, ended or not: what a drain waits for.
     owners: AtomicUsize,
+    /// Those of them that have a wire.
+    wired: AtomicUsize,
     /// Who waits for the end of a drain, by the number of the future.
     drained: Mutex<BTreeMap<u64, Waker>>,
     watchers: AtomicU64,
     /// What guards refer to.
     this: Weak<Inner<T>>,
+}
+
+/// The table, and the logs of the flushers by their numbers.
+struct Locked<T> {
+    table: Table,
+    lanes: Vec<Arc<Log<T>>>,
+}
+
+impl<T> Deref for Locked<T> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.table
+    }
+}
+
+impl<T> DerefMut for Locked<T> {
+    fn deref_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
 }
 
 /// Subscribers whose gates are shut and who have yet to be told.
@@ -90,6 +115,17 @@ struct Ending {
     /// How many of them this call ended.
     ended: usize,
     untold: Vec<Arc<dyn Seat>>,
+    /// Flushers that have something to do now, and publishers who wait for one that is gone.
+    wakers: Vec<Waker>,
+}
+
+/// What a flusher asks of its registry, whatever the registry's payload is.
+pub(crate) trait Lanes: Send + Sync {
+    /// Takes a subscriber out of the table that a lane found at its end, and tells it.
+    fn forget(&self, ended: Ended);
+
+    /// The flusher of a lane is gone.
+    fn lose(&self, lane: usize);
 }
 
 impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
@@ -105,7 +141,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         // Without a random source the epoch is 0: ids stay unique within the registry, which is all that is promised.
         let epoch = getrandom::u64().unwrap_or(0);
         let inner = Arc::new_cyclic(|this| Inner {
-            table: Mutex::new(Table::new(&options)),
+            table: Mutex::new(Locked { table: Table::new(&options), lanes: Vec::new() }),
             outboxes: OutboxLane::new(),
             foreign: ForeignLane::new(options.max_waiting_broadcasts),
             encoder: OnceLock::new(),
@@ -113,6 +149,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             epoch,
             ended: Default::default(),
             owners: AtomicUsize::new(0),
+            wired: AtomicUsize::new(0),
             drained: Mutex::default(),
             watchers: AtomicU64::new(0),
             this: this.clone(),
@@ -178,6 +215,45 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         never_refused(self.inner.enrol_outbox(None, format, options, registration))
     }
 
+    /// Opens a lane for outboxes whose owners write to sockets of their own; the [`Flusher`] must be driven.
+    ///
+    /// Outboxes that ask for it ([`OutboxOptions::in_lane`]) go to the lane with the fewest subscribers. A broadcast only
+    /// appends to the lane's log and returns.
+    pub fn open_lane(&self, options: LaneOptions) -> Flusher<T> {
+        let log = Arc::new(Log::new(options));
+        let number = {
+            let mut locked = self.inner.table.lock();
+            if locked.shutting_down {
+                let _nobody_waits = log.close();
+            }
+            locked.lanes.push(log.clone());
+            locked.open_lane()
+        };
+        let registry: Weak<dyn Lanes> = self.inner.this.clone();
+        Flusher::new(number, log, registry)
+    }
+
+    /// Completes when the flushers keep up: when none has more than 128 KiB of broadcasts waiting.
+    ///
+    /// [`broadcast`](Self::broadcast) never waits, so publishers who produce as fast as they can outrun the flushers, up to the
+    /// bound of the log; messages are late then, and in the end lost. A publisher who awaits this before each broadcast
+    /// is held to the pace of the writes. Without lanes it is complete at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only observes.
+    pub fn caught_up(&self) -> impl Future<Output = ()> + Send + use<T> {
+        let lanes = self.inner.table.lock().lanes.clone();
+        std::future::poll_fn(move |cx| {
+            lanes
+                .iter()
+                .try_for_each(|log| match log.poll_caught_up(cx) {
+                    Poll::Ready(()) => Ok(()),
+                    Poll::Pending => Err(()),
+                })
+                .map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+
     /// Draws a ticket, **before** the credential is read: see [`Ticket`].
     pub fn begin(&self) -> Ticket<T> {
         let now = self.inner.options.clock.now();
@@ -198,46 +274,60 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         let inner = &*self.inner;
         let mut body = None;
         let mut encoder = inner.encoder.get();
-        let (message, hearing) = loop {
+        let (message, matched, outboxes, foreign, flushers) = loop {
             if let Some(encoder) = encoder.take() {
                 match encode(&**encoder, &data) {
                     Ok(bytes) => body = Some(bytes),
                     Err(source) => return Err(BroadcastError { data, source }),
                 }
             }
-            let mut table = inner.table.lock();
-            let (known, hearing) = table.hearing(channel);
-            if body.is_none() && hearing.of(LaneId::Outboxes) > 0 {
+            let mut locked = inner.table.lock();
+            let Locked { table, lanes } = &mut *locked;
+            let hearing = table.hearing(channel);
+            let (matched, outboxes) = (hearing.total(), hearing.of(LaneId::Outboxes));
+            let foreign = hearing.of(LaneId::Foreign);
+            if body.is_none() && matched > foreign {
                 // The registry got its encoding, and an outbox, since we looked.
                 encoder = inner.encoder.get();
                 continue;
             }
-            let (number, name) = known.map(|(number, name)| (number, name.clone())).unzip();
-            table.seq += 1;
-            let id = MessageId::new(inner.epoch, table.seq);
-            if hearing.total() == 0 {
-                drop(table);
+            let id = MessageId::new(inner.epoch, table.seq + 1);
+            if matched == 0 {
+                table.seq += 1;
+                drop(locked);
                 discard(data);
                 return Ok(Tally::default().report(id, 0));
             }
+            let (number, name) = hearing.known.map(|(number, name)| (number, name.clone())).unzip();
             let channel = name.unwrap_or_else(|| Channel::from(channel));
             let message = Arc::new(Message { id, channel, data, body, tally: Tally::default() });
-            if hearing.of(LaneId::Outboxes) > 0 {
+            let mut flushers = Vec::new();
+            if matched > outboxes + foreign {
+                for (lane, log) in lanes.iter().enumerate() {
+                    let matched = hearing.of(LaneId::Flusher(lane));
+                    if matched > 0 {
+                        flushers.extend(log.cast(number, &message, matched));
+                    }
+                }
+            }
+            if outboxes > 0 {
                 inner.outboxes.append(Op::Cast(number, message.clone()));
             }
-            if hearing.of(LaneId::Foreign) > 0 {
-                inner.foreign.cast(number, &message, hearing.of(LaneId::Foreign));
+            if foreign > 0 {
+                inner.foreign.cast(number, &message, foreign);
             }
-            break (message, hearing);
+            table.seq += 1;
+            break (message, matched, outboxes, foreign, flushers);
         };
+        wake_all(flushers);
         // Outboxes first: a sink may take its time.
-        if hearing.of(LaneId::Outboxes) > 0 {
+        if outboxes > 0 {
             inner.outboxes.settle(true, |ended| inner.forget(ended));
         }
-        if hearing.of(LaneId::Foreign) > 0 {
+        if foreign > 0 {
             inner.foreign.settle(|ended| inner.forget(ended));
         }
-        let report = message.tally.report(message.id, hearing.total());
+        let report = message.tally.report(message.id, matched);
         discard(message);
         Ok(report)
     }
@@ -259,7 +349,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         let ending = {
             let mut table = inner.table.lock();
             table.admission.revoked(identity, now);
-            inner.shut(table.take_holders(identity), CloseReason::Revoked)
+            let removed = table.take_holders(identity);
+            inner.shut(&mut table, removed, CloseReason::Revoked)
         };
         inner.finish(ending, REVOCATION_DEPTH)
     }
@@ -271,8 +362,11 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     pub fn begin_shutdown(&self) -> usize {
         let inner = &*self.inner;
         let ending = {
-            let mut table = inner.table.lock();
-            inner.shut(table.shut_down(), CloseReason::Shutdown)
+            let mut locked = inner.table.lock();
+            let removed = locked.shut_down();
+            let mut ending = inner.shut(&mut locked, removed, CloseReason::Shutdown);
+            ending.wakers.extend(locked.lanes.iter().flat_map(|log| log.close()));
+            ending
         };
         let ended = inner.finish(ending, REVOCATION_DEPTH);
         inner.wake_if_drained();
@@ -308,15 +402,25 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let inner = &*self.inner;
-        let mut stats = inner.table.lock().stats();
+        let (mut stats, lanes) = {
+            let locked = inner.table.lock();
+            (locked.stats(), locked.lanes.clone())
+        };
         for reason in CloseReason::ALL {
             let count = inner.ended[reason as usize].load(Ordering::Relaxed);
             if count > 0 {
                 stats.ended.insert(reason, count);
             }
         }
+        stats.wired = inner.wired.load(Ordering::Relaxed);
         stats.dropped = inner.outboxes.dropped() + inner.foreign.dropped();
         stats.visits += inner.outboxes.visits() + inner.foreign.visits().unwrap_or(0);
+        for log in lanes {
+            stats.lane_writes += log.counts.writes.load(Ordering::Relaxed);
+            stats.lane_messages += log.counts.written.load(Ordering::Relaxed);
+            stats.dropped += log.counts.dropped.load(Ordering::Relaxed);
+            stats.visits += log.counts.visits.load(Ordering::Relaxed);
+        }
         stats
     }
 }
@@ -342,9 +446,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
         registration: Registration,
     ) -> Result<Subscription, AdmitError> {
         let seat = Arc::new(Foreign::new(sink));
-        let lane = LaneId::Foreign;
-        let enrolled = self.enrol(ticket, seat.clone(), lane, "sink", registration, |key, numbers| {
+        let enrolled = self.enrol(ticket, seat.clone(), None, "sink", registration, |_, _, key, numbers| {
             self.foreign.join(key, seat.clone(), numbers);
+            None
         });
         if enrolled.is_err() {
             discard(seat);
@@ -362,13 +466,17 @@ impl<T: Send + Sync + 'static> Inner<T> {
         if self.encoder.get().is_none() {
             return Err(SubscribeError::NoEncoding.into());
         }
-        let shared = Arc::new(outbox::Shared::new(options));
-        let lane = LaneId::Outboxes;
-        let subscription = self.enrol(ticket, shared.clone(), lane, format.name(), registration, |key, numbers| {
-            let seat = OutboxSeat { shared: shared.clone(), format };
-            self.outboxes.append(Op::Join(key, seat, numbers));
-        })?;
-        Ok(Outbox::new(shared, subscription))
+        let gate = Arc::new(Gate::new(format, options));
+        let join = |lanes: &[Arc<Log<T>>], lane, key, numbers| match lane {
+            LaneId::Flusher(number) => lanes[number].join(key, gate.clone(), numbers),
+            LaneId::Outboxes | LaneId::Foreign => {
+                self.outboxes.append(Op::Join(key, gate.clone(), numbers));
+                // No flusher will say that it brings nothing more, also if one was asked for.
+                gate.complete()
+            }
+        };
+        let subscription = self.enrol(ticket, gate.clone(), Some(options), format.name(), registration, join)?;
+        Ok(Outbox::new(gate, subscription))
     }
 
     /// Checks the ticket and takes the subscriber, in one critical section: a revocation comes before or after.
@@ -376,10 +484,10 @@ impl<T: Send + Sync + 'static> Inner<T> {
         &self,
         ticket: Option<TicketNo>,
         seat: Arc<dyn Seat>,
-        lane: LaneId,
+        outbox: Option<OutboxOptions>,
         format: &'static str,
         registration: Registration,
-        join: impl FnOnce(usize, crate::lane::Numbers),
+        join: impl FnOnce(&[Arc<Log<T>>], LaneId, Key, Numbers) -> Option<Waker>,
     ) -> Result<Subscription, AdmitError> {
         let now = ticket.map(|_| self.options.clock.now());
         let (id, evicted) = {
@@ -398,10 +506,14 @@ impl<T: Send + Sync + 'static> Inner<T> {
             if table.refuses(registration.scope.as_ref()) {
                 return Err(SubscribeError::ScopeFull.into());
             }
+            let lane = match outbox {
+                None => LaneId::Foreign,
+                Some(options) => table.lane().filter(|_| options.in_lane).unwrap_or(LaneId::Outboxes),
+            };
             let seated = table.insert(seat.clone(), lane, format, registration);
-            let evicted = self.shut(seated.evicted, CloseReason::Evicted);
-            join(seated.id.key, seated.numbers);
-            if lane == LaneId::Outboxes {
+            let mut evicted = self.shut(&mut table, seated.evicted, CloseReason::Evicted);
+            evicted.wakers.extend(join(&table.lanes, lane, seated.id.key, seated.numbers));
+            if outbox.is_some() {
                 self.owners.fetch_add(1, Ordering::SeqCst);
             }
             (seated.id, evicted)
@@ -413,13 +525,18 @@ impl<T: Send + Sync + 'static> Inner<T> {
 
     /// Ends subscribers that just left the table: tells their lanes, shuts their gates. The caller still holds the table's
     /// lock, and then owes the result to [`finish`](Self::finish).
-    fn shut(&self, removed: impl IntoIterator<Item = Removed>, reason: CloseReason) -> Ending {
+    fn shut(&self, locked: &mut Locked<T>, removed: impl IntoIterator<Item = Removed>, reason: CloseReason) -> Ending {
         let mut ending = Ending::default();
         for removed in removed {
             match removed.lane {
                 _ if removed.was_draining => {}
                 LaneId::Outboxes => self.outboxes.append(Op::Leave(removed.key)),
                 LaneId::Foreign => self.foreign.leave(removed.key),
+                LaneId::Flusher(lane) => ending.wakers.extend(if reason.discards() {
+                    locked.lanes[lane].leave(removed.key)
+                } else {
+                    locked.lanes[lane].drain(removed.key, removed.seat.clone())
+                }),
             }
             ending.ended += usize::from(removed.seat.end(reason));
             // Also one that somebody else ended just now: when we return it was told, whoever did it (REV-1).
@@ -431,20 +548,10 @@ impl<T: Send + Sync + 'static> Inner<T> {
 
     /// Runs the closes of an ending, without locks. Returns how many it ended.
     fn finish(&self, ending: Ending, depth: usize) -> usize {
+        wake_all(ending.wakers);
         tell_all(self.address(), ending.untold, depth);
         self.tidy();
         ending.ended
-    }
-
-    /// Takes a subscriber out of the table that a lane found at its end, and tells it. The lane, which is being drained,
-    /// reads its log again afterwards; to tidy here would go down the stack with every subscriber that lags.
-    fn forget(&self, ended: Ended) {
-        {
-            let mut table = self.table.lock();
-            self.shut(table.take_seat(ended.key, &ended.seat), ended.reason);
-        }
-        self.count_ended(ended.reason, 1);
-        tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
     }
 
     fn count_ended(&self, reason: CloseReason, count: usize) {
@@ -465,9 +572,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
     fn wake_if_drained(&self) {
         if self.is_drained() {
             let waiting = std::mem::take(&mut *self.drained.lock());
-            for waker in waiting.into_values() {
-                contain(|| waker.wake());
-            }
+            wake_all(waiting.into_values());
         }
     }
 
@@ -477,17 +582,51 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
+impl<T: Send + Sync + 'static> Lanes for Inner<T> {
+    /// The lane, which is being drained, reads its log again afterwards; to tidy here would go down the stack with every
+    /// subscriber that lags.
+    fn forget(&self, ended: Ended) {
+        let ending = {
+            let mut locked = self.table.lock();
+            let removed = locked.take_seat(ended.key, &ended.seat);
+            self.shut(&mut locked, removed, ended.reason)
+        };
+        wake_all(ending.wakers);
+        self.count_ended(ended.reason, usize::from(ended.first));
+        tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
+    }
+
+    fn lose(&self, lane: usize) {
+        let ending = {
+            let mut locked = self.table.lock();
+            let wakers = locked.lanes[lane].close();
+            let removed = locked.close_lane(lane);
+            let mut ending = self.shut(&mut locked, removed, CloseReason::Failed);
+            ending.wakers.extend(wakers);
+            ending
+        };
+        self.finish(ending, REVOCATION_DEPTH);
+    }
+}
+
 impl<T: Send + Sync + 'static> Release for Inner<T> {
     fn release(&self, id: SubscriptionId, reason: CloseReason) {
         let ending = {
             let mut table = self.table.lock();
             let removed = if reason.discards() { table.take(id) } else { table.let_drain(id) };
-            self.shut(removed, reason)
+            self.shut(&mut table, removed, reason)
         };
         self.finish(ending, REVOCATION_DEPTH);
     }
 
-    fn let_go(&self) {
+    fn wired(&self) {
+        self.wired.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn let_go(&self, wired: bool) {
+        if wired {
+            self.wired.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.owners.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.wake_if_drained();
         }
@@ -497,14 +636,15 @@ impl<T: Send + Sync + 'static> Release for Inner<T> {
 impl<T: Send + Sync + 'static> Drop for Inner<T> {
     fn drop(&mut self) {
         let ending = {
-            let mut table = self.table.lock();
-            self.shut(table.take_everyone(), CloseReason::Shutdown)
+            let mut locked = self.table.lock();
+            let removed = locked.take_everyone();
+            let mut ending = self.shut(&mut locked, removed, CloseReason::Shutdown);
+            ending.wakers.extend(locked.lanes.iter().flat_map(|log| log.close()));
+            ending
         };
         self.finish(ending, REVOCATION_DEPTH);
         let waiting = std::mem::take(&mut *self.drained.lock());
-        for waker in waiting.into_values() {
-            contain(|| waker.wake());
-        }
+        wake_all(waiting.into_values());
         discard(self.encoder.take());
     }
 }

@@ -17,9 +17,9 @@ pub struct Report {
     pub id: MessageId,
     /// Subscribers whose filter let it pass.
     pub matched: usize,
-    /// Handed over.
+    /// Handed over: to a sink, an outbox, or the log of the [flusher](crate::Flusher) that serves it.
     pub accepted: usize,
-    /// Not handed over: the subscriber's policy, or the bound of the log of foreign sinks, dropped it.
+    /// Not handed over: the subscriber's policy, or the bound of the log of foreign sinks or of a flusher, dropped it.
     pub dropped: usize,
     /// Ended as lagged by this broadcast.
     pub lagged: usize,
@@ -88,6 +88,14 @@ pub struct Stats {
     pub channels: BTreeMap<String, usize>,
     /// Active subscribers that hear every channel.
     pub unfiltered: usize,
+    /// Active subscribers that a [flusher](crate::Flusher) serves.
+    pub in_lanes: usize,
+    /// Outboxes whose owner has [attached a wire](crate::Outbox::attach) and not let go.
+    pub wired: usize,
+    /// Writes that flushers made, the owners' not among them.
+    pub lane_writes: u64,
+    /// Messages in these writes: more than one each when they come faster than they are written.
+    pub lane_messages: u64,
     /// Ended subscribers, by reason.
     pub ended: BTreeMap<CloseReason, u64>,
     /// Broadcasts so far.

@@ -5,6 +5,7 @@ use crate::contain::{contain, discard};
 use crate::message::Message;
 use crate::sync::{Mutex, ThreadId, current_thread};
 use std::sync::Arc;
+use std::task::Waker;
 
 /// Receives what a subscriber hears.
 ///
@@ -84,6 +85,11 @@ pub(crate) trait Seat: Send + Sync {
 
     /// Runs the foreign code that an end calls for, at most once. Only without locks.
     fn tell(&self);
+
+    /// Says that its lane brings nothing more, so that a draining end can be complete; the caller wakes.
+    fn complete(&self) -> Option<Waker> {
+        None
+    }
 }
 
 /// The gate before a foreign sink.

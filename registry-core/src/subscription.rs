@@ -108,8 +108,11 @@ pub(crate) trait Release: Send + Sync {
     /// Takes the subscriber out of the table and does what follows from its end.
     fn release(&self, id: SubscriptionId, reason: CloseReason);
 
-    /// An owner dropped its outbox.
-    fn let_go(&self);
+    /// An owner attached a wire.
+    fn wired(&self);
+
+    /// An owner dropped its outbox, which had a wire or not.
+    fn let_go(&self, wired: bool);
 }
 
 /// The guard of one subscriber: dropping it unsubscribes.
@@ -151,10 +154,17 @@ impl Subscription {
         }
     }
 
-    /// Says that the owner of the outbox is gone.
-    pub(crate) fn let_go(&self) {
+    /// Says that the outbox has a wire.
+    pub(crate) fn wired(&self) {
         if let Some(registry) = self.registry.upgrade() {
-            registry.let_go();
+            registry.wired();
+        }
+    }
+
+    /// Says that the owner of the outbox is gone.
+    pub(crate) fn let_go(&self, wired: bool) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.let_go(wired);
         }
     }
 }

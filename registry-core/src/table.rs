@@ -21,21 +21,45 @@ use std::sync::Arc;
 pub(crate) enum LaneId {
     Outboxes,
     Foreign,
+    /// The lane of a flusher, by its number.
+    Flusher(usize),
 }
 
-const LANES: usize = 2;
+impl LaneId {
+    fn index(self) -> usize {
+        match self {
+            Self::Outboxes => 0,
+            Self::Foreign => 1,
+            Self::Flusher(number) => 2 + number,
+        }
+    }
+}
 
-/// How many subscribers in each lane, by [`LaneId`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct PerLane([usize; LANES]);
+/// How many subscribers in each lane, up to the last lane that has any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct PerLane(Vec<usize>);
 
 impl PerLane {
-    pub(crate) fn of(&self, lane: LaneId) -> usize {
-        self.0[lane as usize]
+    fn of(&self, lane: LaneId) -> usize {
+        self.0.get(lane.index()).copied().unwrap_or(0)
     }
 
-    pub(crate) fn total(&self) -> usize {
+    fn total(&self) -> usize {
         self.0.iter().sum()
+    }
+
+    fn add(&mut self, lane: LaneId) {
+        if self.0.len() <= lane.index() {
+            self.0.resize(lane.index() + 1, 0);
+        }
+        self.0[lane.index()] += 1;
+    }
+
+    fn remove(&mut self, lane: LaneId) {
+        self.0[lane.index()] -= 1;
+        while self.0.last() == Some(&0) {
+            self.0.pop();
+        }
     }
 }
 
@@ -55,7 +79,27 @@ pub(crate) struct Table {
     /// Kept only under a cap: the members of each scope, oldest first.
     scopes: HashMap<Identity, BTreeMap<u64, Key>>,
     formats: BTreeMap<&'static str, usize>,
+    /// How many subscribers each flusher has; `None` for a flusher that is gone.
+    flushers: Vec<Option<usize>>,
     visits: u64,
+}
+
+/// Who hears a channel.
+pub(crate) struct Hearing<'a> {
+    /// The channel's number, if somebody names it, and its interned name.
+    pub(crate) known: Option<(ChannelNo, &'a Channel)>,
+    named: Option<&'a PerLane>,
+    unfiltered: &'a PerLane,
+}
+
+impl Hearing<'_> {
+    pub(crate) fn of(&self, lane: LaneId) -> usize {
+        self.unfiltered.of(lane) + self.named.map_or(0, |named| named.of(lane))
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.unfiltered.total() + self.named.map_or(0, PerLane::total)
+    }
 }
 
 struct Listeners {
@@ -113,19 +157,41 @@ impl Table {
             holders: HashMap::new(),
             scopes: HashMap::new(),
             formats: BTreeMap::new(),
+            flushers: Vec::new(),
             visits: 0,
         }
     }
 
-    /// Tells who hears a channel: its number, if somebody names it, its interned name, and how many in each lane.
-    pub(crate) fn hearing(&self, channel: &str) -> (Option<(ChannelNo, &Channel)>, PerLane) {
-        let mut count = self.unfiltered;
-        let Some(&number) = self.numbers.get(channel) else { return (None, count) };
-        let listeners = &self.channels[number];
-        for (sum, named) in count.0.iter_mut().zip(listeners.count.0) {
-            *sum += named;
+    /// Takes a new flusher; returns its number.
+    pub(crate) fn open_lane(&mut self) -> usize {
+        self.flushers.push(Some(0));
+        self.flushers.len() - 1
+    }
+
+    /// The flusher with the fewest subscribers, if there is any.
+    pub(crate) fn lane(&self) -> Option<LaneId> {
+        let open = self.flushers.iter().enumerate().filter_map(|(number, count)| Some((count.as_ref()?, number)));
+        open.min().map(|(_, number)| LaneId::Flusher(number))
+    }
+
+    /// Removes a flusher and everybody it serves.
+    pub(crate) fn close_lane(&mut self, number: usize) -> Vec<Removed> {
+        let served = |record: &Record| record.lane == LaneId::Flusher(number) && !record.draining;
+        let keys = self.records.iter().filter(|(_, record)| served(record)).map(|(key, _)| key).collect();
+        let removed = self.take_all(keys);
+        self.flushers[number] = None;
+        removed
+    }
+
+    /// Tells who hears a channel.
+    pub(crate) fn hearing(&self, channel: &str) -> Hearing<'_> {
+        let number = self.numbers.get(channel).copied();
+        let listeners = number.map(|number| &self.channels[number]);
+        Hearing {
+            known: number.zip(listeners.map(|listeners| &listeners.channel)),
+            named: listeners.map(|listeners| &listeners.count),
+            unfiltered: &self.unfiltered,
         }
-        (Some((number, &listeners.channel)), count)
     }
 
     /// Tells whether the scope of a new subscriber is full and must stay as it is.
@@ -153,7 +219,10 @@ impl Table {
         }
         self.serial += 1;
         let numbers = self.number(filter);
-        self.count(&numbers, lane, |count| *count += 1);
+        self.count(&numbers, |count| count.add(lane));
+        if let Some(served) = self.served_by(lane) {
+            *served += 1;
+        }
         *self.formats.entry(format).or_default() += 1;
         let entry = self.records.vacant_entry();
         let key = entry.key();
@@ -219,10 +288,10 @@ impl Table {
         let keys: Vec<Key> = self.records.iter().filter(|(_, record)| !record.draining).map(|(key, _)| key).collect();
         let mut left = Vec::with_capacity(keys.len());
         for key in keys {
-            if self.records[key].lane == LaneId::Outboxes {
-                left.push(self.drain(key));
-            } else {
+            if self.records[key].lane == LaneId::Foreign {
                 left.extend(self.remove(key));
+            } else {
+                left.push(self.drain(key));
             }
         }
         left
@@ -281,7 +350,10 @@ impl Table {
     /// Takes a subscriber out of everything that serves the active ones.
     fn retire(&mut self, numbers: &Numbers, lane: LaneId, format: &'static str, scope: Option<&Identity>, serial: u64) {
         self.active -= 1;
-        self.count(numbers, lane, |count| *count -= 1);
+        self.count(numbers, |count| count.remove(lane));
+        if let Some(served) = self.served_by(lane) {
+            *served -= 1;
+        }
         for &number in numbers.named() {
             if self.channels[number].count.total() == 0 {
                 let channel = self.channels.remove(number).channel;
@@ -333,16 +405,22 @@ impl Table {
         }
     }
 
-    fn count(&mut self, numbers: &Numbers, lane: LaneId, mut change: impl FnMut(&mut usize)) {
+    fn count(&mut self, numbers: &Numbers, mut change: impl FnMut(&mut PerLane)) {
         match numbers {
-            Numbers::All => change(&mut self.unfiltered.0[lane as usize]),
+            Numbers::All => change(&mut self.unfiltered),
             named => {
                 for &number in named.named() {
                     self.visits += 1;
-                    change(&mut self.channels[number].count.0[lane as usize]);
+                    change(&mut self.channels[number].count);
                 }
             }
         }
+    }
+
+    /// How many subscribers a flusher serves.
+    fn served_by(&mut self, lane: LaneId) -> Option<&mut usize> {
+        let LaneId::Flusher(number) = lane else { return None };
+        self.flushers[number].as_mut()
     }
 
     /// Gives the memory of an empty table back (SUB-7).
@@ -362,6 +440,7 @@ impl Table {
             formats: self.formats.clone(),
             channels: self.channels.iter().map(|(_, l)| (l.channel.as_str().to_owned(), l.count.total())).collect(),
             unfiltered: self.unfiltered.total(),
+            in_lanes: self.flushers.iter().flatten().sum(),
             broadcasts: self.seq,
             tickets: self.admission.open_tickets(),
             remembered_revocations: self.admission.remembered(),

@@ -47,7 +47,11 @@ pub(crate) struct Cut {
 
 #[derive(Clone)]
 enum Target {
-    Socket(Weak<Socket>),
+    Socket {
+        socket: Weak<Socket>,
+        /// Whether a body can take it over: HTTP/1.1, and nothing between it and the socket.
+        plain: bool,
+    },
     Stream(Stream),
 }
 
@@ -59,8 +63,8 @@ pub(crate) struct Cutter {
 }
 
 impl Cut {
-    pub(crate) fn socket(socket: &Arc<Socket>, shared: Arc<Cutter>) -> Self {
-        Self { target: Target::Socket(Arc::downgrade(socket)), shared }
+    pub(crate) fn socket(socket: &Arc<Socket>, plain: bool, shared: Arc<Cutter>) -> Self {
+        Self { target: Target::Socket { socket: Arc::downgrade(socket), plain }, shared }
     }
 
     pub(crate) fn stream(stream: Stream, shared: Arc<Cutter>) -> Self {
@@ -69,8 +73,21 @@ impl Cut {
 
     pub(crate) fn path(&self) -> Path {
         match self.target {
-            Target::Socket(_) => Path::Owned,
+            Target::Socket { .. } => Path::Owned,
             Target::Stream(_) => Path::Stream,
+        }
+    }
+
+    /// How long a peer may take to go.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.shared.deadline
+    }
+
+    /// The socket that a response's body can take over.
+    pub(crate) fn plain_socket(&self) -> Option<Weak<Socket>> {
+        match &self.target {
+            Target::Socket { socket, plain: true } => Some(socket.clone()),
+            _ => None,
         }
     }
 
@@ -87,15 +104,15 @@ impl Cut {
     fn start(&self) {
         let shared = self.shared.clone();
         match self.target.clone() {
-            Target::Socket(socket) => {
+            Target::Socket { socket, .. } => {
                 let Some(socket) = socket.upgrade() else { return };
                 // From here on the socket is held to the deadline, unless the peer is done before: else the kernel would
                 // go on offering what it has to a peer that reads when it likes.
                 self.shared.runtime.spawn(async move {
-                    if timeout(shared.deadline, socket.peer_ended()).await.is_err() {
-                        shared.resets.fetch_add(1, Ordering::Relaxed);
+                    match timeout(shared.deadline, socket.peer_ended()).await {
+                        Ok(()) => socket.reset(),
+                        Err(_elapsed) => socket.cut(),
                     }
-                    socket.reset();
                 });
             }
             Target::Stream(stream) => {

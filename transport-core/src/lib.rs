@@ -7,21 +7,29 @@
 mod authorise;
 mod channels;
 mod cut;
+mod handover;
 mod live;
 mod origin;
+mod owned;
+mod owner;
 mod pending;
 mod refusal;
 mod server;
 mod socket;
+mod wired;
 
 pub use authorise::{Authorise, Denied, Grant};
 pub use cut::Path;
+pub use handover::Handover;
 pub use live::{Admitted, Live, LiveOptions};
 pub use origin::Origins;
+pub use owned::{OwnedSocket, reclaim};
+pub use owner::{Owner, Owning};
 pub use pending::Pending;
 pub use refusal::Refusal;
 pub use server::{Drained, Server, ServerMetrics, ServerOptions};
 pub use socket::Io;
+pub use wired::Wired;
 
 /// How many bytes an owner takes from its outbox at a time: what was taken cannot be recalled by a revocation (REV-3).
 pub const TAKE_BYTES: usize = 64 * 1024;

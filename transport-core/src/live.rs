@@ -134,6 +134,8 @@ pub struct Admitted {
     pub expires: Option<Instant>,
     /// Which way its bytes go.
     pub path: Path,
+    /// How long its peer may take to go after the end; zero where that is not for us to say.
+    pub close_deadline: Duration,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Live<T> {
@@ -214,6 +216,10 @@ impl<T: Send + Sync + 'static> Live<T> {
         let Inner { registry, authoriser, options, .. } = &*self.inner;
         let limits = Limits { names: options.max_channels, name_bytes: options.max_channel_bytes };
         let requested = requested(request.uri.query(), limits)?;
+        let cut = request.extensions.get::<Cut>();
+        // Where the socket may come to be ours, a flusher serves it; until then, and if it does not, the owner takes.
+        let plain = cut.is_some_and(|cut| cut.plain_socket().is_some());
+        let outbox_options = if plain { options.outbox.in_lane() } else { options.outbox };
         for _ in 0..ATTEMPTS {
             let ticket = registry.begin();
             let check = AssertUnwindSafe(authoriser.authorise(request)).catch_unwind();
@@ -234,14 +240,14 @@ impl<T: Send + Sync + 'static> Live<T> {
                 Some(Some(left)) => Instant::now().checked_add(left),
                 Some(None) => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "the credential has expired")),
             };
-            match ticket.admit_outbox(format, options.outbox, grant.registration(&requested)) {
+            match ticket.admit_outbox(format, outbox_options, grant.registration(&requested)) {
                 Ok(outbox) => {
-                    let cut = request.extensions.get::<Cut>().cloned();
-                    let path = cut.as_ref().map_or(Path::Portable, Cut::path);
+                    let path = cut.map_or(Path::Portable, Cut::path);
+                    let close_deadline = cut.map_or(Duration::ZERO, Cut::deadline);
                     if let Some(cut) = cut {
-                        cut.watch(&outbox);
+                        cut.clone().watch(&outbox);
                     }
-                    return Ok(Admitted { outbox, grant: Arc::new(grant), expires, path });
+                    return Ok(Admitted { outbox, grant: Arc::new(grant), expires, path, close_deadline });
                 }
                 Err(AdmitError::Subscribe(SubscribeError::ScopeFull)) => {
                     let reason = "too many connections of this session: close one first";

@@ -13,9 +13,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use registry_core::SubscriberRegistry;
+use registry_core::{Flusher, LaneOptions, Served, SubscriberRegistry};
 use std::convert::Infallible;
-use std::future::{Future, ready};
+use std::future::{Future, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -28,7 +28,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service;
 
 /// Connections that the kernel may hold before they are accepted: a herd that comes back at once fits in.
@@ -56,11 +57,14 @@ pub struct ServerOptions {
     head_timeout: Duration,
     user_timeout: Duration,
     max_connections: Option<NonZeroUsize>,
+    lanes: Option<NonZeroUsize>,
+    lane: LaneOptions,
+    portable: bool,
 }
 
 impl ServerOptions {
     /// Creates the defaults: `close_deadline` 2 s, `drain_deadline` 10 s, request heads within 10 s, unacknowledged data for
-    /// 30 s at most, no limit on connections.
+    /// 30 s at most, no limit on connections, a lane for each worker of the runtime.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -69,6 +73,9 @@ impl ServerOptions {
             head_timeout: Duration::from_secs(10),
             user_timeout: Duration::from_secs(30),
             max_connections: None,
+            lanes: None,
+            lane: LaneOptions::new(),
+            portable: false,
         }
     }
 
@@ -109,6 +116,29 @@ impl ServerOptions {
         self.max_connections = Some(connections);
         self
     }
+
+    /// Sets how many lanes serve the connections whose sockets are ours, each a task that writes to its share of them; one
+    /// for each worker thread of the runtime by default.
+    #[must_use]
+    pub fn with_lanes(mut self, lanes: NonZeroUsize) -> Self {
+        self.lanes = Some(lanes);
+        self
+    }
+
+    /// Leaves every socket to HTTP, as on any other server: each stream is written by a task of its own, through buffers that
+    /// a revocation does not reach. To compare, and for layers that must see every byte of a body.
+    #[must_use]
+    pub fn portable(mut self) -> Self {
+        self.portable = true;
+        self
+    }
+
+    /// Sets the bound of each lane's log.
+    #[must_use]
+    pub fn with_lane(mut self, lane: LaneOptions) -> Self {
+        self.lane = lane;
+        self
+    }
 }
 
 impl Default for ServerOptions {
@@ -125,7 +155,7 @@ impl Default for ServerOptions {
 /// # Examples
 /// ```no_run
 /// use axum::Router;
-/// use registry_core::SubscriberRegistry;
+/// use registry_core::{Flusher, LaneOptions, Served, SubscriberRegistry};
 /// use transport_core::{Server, ServerOptions};
 ///
 /// # async fn example() -> std::io::Result<()> {
@@ -194,7 +224,7 @@ impl ServerMetrics {
     /// Returns how many connections and streams were reset because their peer did not go by itself.
     #[must_use]
     pub fn resets(&self) -> u64 {
-        self.counts.resets.load(Ordering::Relaxed)
+        self.sockets.cut() + self.counts.resets.load(Ordering::Relaxed)
     }
 }
 
@@ -306,6 +336,12 @@ impl Server {
         F: Future<Output = io::Result<S>> + Send + 'static,
     {
         let Self { listener, options, metrics } = self;
+        if plain && !options.portable {
+            let workers = Handle::current().metrics().num_workers();
+            for _ in 0..options.lanes.map_or(workers, NonZeroUsize::get) {
+                tokio::spawn(drive(registry.open_lane(options.lane)));
+            }
+        }
         let ServerMetrics { sockets, counts } = metrics;
         let cutter =
             Cutter { deadline: options.close_deadline, runtime: Handle::current(), resets: counts.resets.clone() };
@@ -335,7 +371,7 @@ impl Server {
             }
             let socket = sockets.open(tcp);
             socket.tune(shared.options.user_timeout);
-            let wrapped = wrap(Io(socket.clone()));
+            let wrapped = wrap(Io::new(socket.clone()));
             tokio::spawn(connect(wrapped, socket, peer, shared.clone(), ending.clone()));
         }
         drop(listener);
@@ -349,6 +385,14 @@ impl Server {
             Err(_elapsed) => sockets.reset_all(),
         };
         Drained { told, reset }
+    }
+}
+
+/// Serves the connections of one lane, until the registry is gone or shut down.
+async fn drive<T: Send + Sync + 'static>(mut flusher: Flusher<T>) {
+    let mut serve = async || poll_fn(|cx| flusher.poll_serve(cx, Instant::now().into_std())).await;
+    while serve().await == Served::More {
+        yield_now().await;
     }
 }
 
@@ -477,8 +521,10 @@ async fn answer(
     let cut = if request.version() == Version::HTTP_2 {
         STREAM.try_with(|stream| Cut::stream(stream.clone(), shared.cutter.clone())).ok()
     } else {
-        socket.as_ref().map(|socket| Cut::socket(socket, shared.cutter.clone()))
+        let plain = shared.plain && !shared.options.portable && request.version() == Version::HTTP_11;
+        socket.as_ref().map(|socket| Cut::socket(socket, plain, shared.cutter.clone()))
     };
+    let plain = cut.as_ref().and_then(Cut::plain_socket);
     drop(socket);
     // HTTP/2 says in the address what HTTP/1 says in a header. Whoever compares hosts should need to know one place only.
     let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
@@ -490,13 +536,23 @@ async fn answer(
         request.extensions_mut().insert(cut);
     }
     let answered = AssertUnwindSafe(shared.app.clone().call(request)).catch_unwind().await;
-    answered.map_or_else(
+    let response = answered.map_or_else(
         |_panic| {
             shared.counts.panics.fetch_add(1, Ordering::Relaxed);
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed").into_response()
         },
         |Ok(response)| response,
-    )
+    );
+    if let Some(socket) = plain.and_then(|socket| socket.upgrade()) {
+        socket.proof().answers(closes(&response));
+    }
+    response
+}
+
+/// Whether hyper ends the connection after this response.
+fn closes(response: &Response) -> bool {
+    let connection = response.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    connection.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Tells a connection over the limit when to come back.

@@ -1,6 +1,7 @@
-//! The response body: the owner of one subscriber's outbox.
+//! The response body: the owner of one subscriber's outbox, as long as HTTP has the socket.
 
-use crate::encode::{HELLO, KEEP_ALIVE, farewell, lost};
+use crate::encode::{HELLO, HELLO_CHUNK, KEEP_ALIVE, SSE, farewell};
+use crate::owned::Stream;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use registry_core::{Batch, CloseReason, Outbox, Taken};
@@ -9,65 +10,99 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use transport_core::{Admitted, TAKE_BYTES};
+use transport_core::{Admitted, Handover, Owner, TAKE_BYTES};
 
 /// An event stream, as hyper polls it. Dropping it, which hyper does when the client goes away, unsubscribes (SSE-5).
+///
+/// Where the socket can be [handed over](Handover), it ends after its first comment, and a [`Stream`] goes on.
 pub(crate) struct SseBody {
-    outbox: Outbox,
+    /// Absent once it is over, or a [`Stream`]'s.
+    outbox: Option<Outbox>,
     stage: Stage,
     period: Duration,
+    close_deadline: Duration,
+    /// A period after the last message, or earlier.
     keep_alive: Pin<Box<Sleep>>,
+    wrote: Instant,
     expires: Option<Pin<Box<Sleep>>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Stage {
-    Hello,
+    Hello(Option<Handover>),
+    /// The first comment is on its way; whether the socket comes back is not decided.
+    Handing(Handover),
     Open,
-    Over,
 }
 
 impl SseBody {
-    pub(crate) fn new(admitted: Admitted, period: Duration) -> Self {
+    pub(crate) fn new(admitted: Admitted, handover: Option<Handover>, period: Duration) -> Self {
         Self {
-            outbox: admitted.outbox,
-            stage: Stage::Hello,
+            outbox: Some(admitted.outbox),
+            stage: Stage::Hello(handover),
             period,
+            close_deadline: admitted.close_deadline,
             keep_alive: Box::pin(sleep(period)),
+            wrote: Instant::now(),
             expires: admitted.expires.map(|at| Box::pin(sleep_until(at))),
         }
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.stage == Stage::Hello {
-            self.stage = Stage::Open;
-            return Poll::Ready(Some(HELLO));
+        match std::mem::replace(&mut self.stage, Stage::Open) {
+            Stage::Hello(handover) => {
+                if let Some(mut handover) = handover {
+                    handover.arm(HELLO_CHUNK);
+                    self.stage = Stage::Handing(handover);
+                }
+                return Poll::Ready(Some(HELLO));
+            }
+            Stage::Handing(handover) => match handover.poll_socket(cx) {
+                Poll::Pending => {
+                    self.stage = Stage::Handing(handover);
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(socket)) => {
+                    if let Some(outbox) = self.outbox.take() {
+                        let expires = self.expires.take();
+                        tokio::spawn(Stream::new(outbox, socket, self.period, expires, self.close_deadline).own());
+                    }
+                }
+            },
+            Stage::Open => {}
         }
+        let Some(outbox) = &mut self.outbox else { return Poll::Ready(None) };
         if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
             self.expires = None;
-            self.outbox.end(CloseReason::Expired);
+            outbox.end(CloseReason::Expired);
         }
-        match self.outbox.poll_take(cx, TAKE_BYTES) {
+        match outbox.poll_take(cx, TAKE_BYTES) {
             Poll::Ready(Taken::Frames(batch)) => {
-                self.rest();
+                self.wrote = Instant::now();
                 Poll::Ready(Some(join(batch)))
             }
             Poll::Ready(Taken::Closed(reason)) => {
-                self.stage = Stage::Over;
-                Poll::Ready(farewell(reason, self.outbox.subscription().id().serial()))
+                let subscriber = outbox.subscription().id().serial();
+                // It counts as draining until then, so that a shutdown waits for its farewell.
+                self.outbox = None;
+                Poll::Ready(farewell(reason, subscriber))
             }
             Poll::Pending => {
-                ready!(self.keep_alive.as_mut().poll(cx));
-                self.rest();
-                Poll::Ready(Some(KEEP_ALIVE))
+                // Set again when it is over and not with each message, which would cost more than the message.
+                loop {
+                    ready!(self.keep_alive.as_mut().poll(cx));
+                    let now = Instant::now();
+                    let due = now >= self.wrote + self.period;
+                    self.wrote = if due { now } else { self.wrote };
+                    let next = self.wrote + self.period;
+                    self.keep_alive.as_mut().reset(next);
+                    if due {
+                        return Poll::Ready(Some(KEEP_ALIVE));
+                    }
+                }
             }
         }
-    }
-
-    /// Begins a new period of silence.
-    fn rest(&mut self) {
-        let next = Instant::now() + self.period;
-        self.keep_alive.as_mut().reset(next);
     }
 }
 
@@ -77,7 +112,7 @@ fn join(batch: Batch) -> Bytes {
     if frames.len() == 1 && batch.lost == 0 {
         return frames.swap_remove(0);
     }
-    let notice = if batch.lost > 0 { lost(batch.lost) } else { Bytes::new() };
+    let notice = SSE.notice(batch.lost).unwrap_or_default();
     let mut out = BytesMut::with_capacity(notice.len() + frames.iter().map(Bytes::len).sum::<usize>());
     out.extend_from_slice(&notice);
     for frame in frames {
@@ -91,15 +126,11 @@ impl Body for SseBody {
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = self.get_mut();
-        if this.stage == Stage::Over {
-            return Poll::Ready(None);
-        }
-        this.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        self.get_mut().poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stage == Stage::Over
+        self.outbox.is_none()
     }
 }
 
@@ -118,7 +149,8 @@ mod tests {
         registry.encode_with(Json);
         let outbox = registry.open_outbox(&SSE, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
-        SseBody::new(Admitted { outbox, grant, expires, path: Path::Portable }, PERIOD)
+        let admitted = Admitted { outbox, grant, expires, path: Path::Portable, close_deadline: Duration::ZERO };
+        SseBody::new(admitted, None, PERIOD)
     }
 
     async fn next(body: &mut SseBody) -> Option<Bytes> {

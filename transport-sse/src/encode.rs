@@ -7,8 +7,9 @@ use registry_core::{CloseReason, MessageId, WireFormat};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The frames of this transport: one event for each message, with its id and its payload.
-pub static SSE: WireFormat = WireFormat::new("sse", event);
+/// The frames of this transport: one event for each message, with its id and its payload. On a socket of ours each write
+/// is a chunk of HTTP/1.1.
+pub static SSE: WireFormat = WireFormat::new("sse", event).with_envelope(chunk, CHUNK_END).with_notice(lagged);
 
 /// What a stream begins with: a comment, so that the client's `onopen` fires before the first message, and so that a byte
 /// order mark at the start of a payload is never the first thing in the stream.
@@ -16,6 +17,15 @@ pub(crate) const HELLO: Bytes = Bytes::from_static(b": ok\n\n");
 
 /// A comment that keeps an idle connection open.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
+
+/// What [`HELLO`] must become on a socket that is to be ours: its chunk, right after the head.
+pub(crate) const HELLO_CHUNK: &[u8] = b"\r\n6\r\n: ok\n\n\r\n";
+
+/// What follows the bytes of a chunk.
+const CHUNK_END: &[u8] = b"\r\n";
+
+/// The chunk that ends a stream.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Long enough never to come back: `EventSource` has no way to be told so.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -46,9 +56,22 @@ fn data(body: &[u8], out: &mut BytesMut) {
     out.put_u8(b'\n');
 }
 
+/// Begins a chunk of so many bytes.
+fn chunk(bytes: usize, out: &mut BytesMut) {
+    let _ = write!(out, "{bytes:x}\r\n");
+}
+
+/// The end of a stream as it stands on a socket of ours: the farewell, if there is one, and the last chunk.
+pub(crate) fn last_chunks(farewell: Option<Bytes>) -> Bytes {
+    let mut out = BytesMut::new();
+    out.extend(farewell.map(|farewell| SSE.join(&[farewell])));
+    out.extend_from_slice(LAST_CHUNK);
+    out.freeze()
+}
+
 /// Tells that messages were dropped before the next one, by the policy of the outbox.
-pub(crate) fn lost(count: u64) -> Bytes {
-    format!("event: lagged\ndata: {{\"lost\":{count}}}\n\n").into()
+fn lagged(lost: u64, out: &mut BytesMut) {
+    let _ = write!(out, "event: lagged\ndata: {{\"lost\":{lost}}}\n\n");
 }
 
 /// The farewell of an end, if it has one (SSE-4). It has no `id:`, so that a client resumes after the last message.

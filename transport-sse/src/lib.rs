@@ -26,6 +26,7 @@
 
 mod body;
 mod encode;
+mod owned;
 
 pub use encode::SSE;
 
@@ -35,7 +36,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use body::SseBody;
 use std::time::Duration;
-use transport_core::{Live, Path};
+use transport_core::{Handover, Live, Path};
 
 /// What the SSE transport can be told.
 #[derive(Debug, Clone)]
@@ -97,7 +98,8 @@ async fn serve<T: Send + Sync + 'static>(live: &Live<T>, options: &SseOptions, r
         Err(refusal) => return refusal.into_response(),
     };
     let path = admitted.path;
-    let mut response = Response::new(axum::body::Body::new(SseBody::new(admitted, options.keep_alive)));
+    let body = SseBody::new(admitted, Handover::of(&parts), options.keep_alive);
+    let mut response = Response::new(axum::body::Body::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

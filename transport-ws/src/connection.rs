@@ -1,39 +1,38 @@
-//! The owner of one WebSocket connection: the one task that writes its socket.
+//! The owner of one WebSocket connection.
 //!
-//! Invariants: every byte to the peer goes through `pending`, in whole frames; before each write the outbox is asked whether
-//! the subscriber has ended, and a discarding end throws `pending` away; the parser is not polled while replies to the
-//! peer pile up, so that a peer which sends and does not read stops being read.
+//! Invariants: every byte to the peer goes through [`Outgoing`], in whole frames; the parser is not polled while replies
+//! to the peer pile up, so that a peer which sends and does not read stops being read.
 
 use crate::WsOptions;
 use crate::frame::{Closing, PING};
 use crate::inbound::{Inbound, Rate};
-use bytes::Buf;
-use futures_util::{FutureExt, Stream};
-use registry_core::{CloseReason, Outbox, Taken};
-use std::future::poll_fn;
+use crate::outgoing::{Outgoing, Piped};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use registry_core::CloseReason;
+use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Error};
-use transport_core::{Admitted, Grant, Pending, TAKE_BYTES};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::{self, Error, Message};
+use transport_core::{Admitted, Grant, Owner, Wired, reclaim};
 
 /// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with the writer.
 const MAX_REPLY_BYTES: usize = 8 * 1024;
 
 type Handling = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + Send>>> + Send>>;
 
-pub(crate) struct Connection<IO> {
-    outbox: Outbox,
-    grant: Arc<Grant>,
-    options: WsOptions,
-    parser: WebSocketStream<Inbound<IO>>,
-    writer: WriteHalf<IO>,
-    pending: Pending,
+pub(crate) struct Connection<O, R> {
+    outgoing: O,
+    inbound: Inbound<R>,
+    /// Kept for the application's handler, if there is one.
+    grant: Option<Arc<Grant>>,
+    options: Arc<WsOptions>,
     rate: Rate,
     handling: Option<Handling>,
     /// The next ping, or the moment at which the last one has gone unanswered for too long.
@@ -42,8 +41,35 @@ pub(crate) struct Connection<IO> {
     expires: Option<Pin<Box<Sleep>>>,
 }
 
+/// Serves an upgraded connection to its end, in a task of its own: on its socket, if that can be `ours`.
+pub(crate) fn serve(upgraded: Upgraded, ours: bool, admitted: Admitted, options: Arc<WsOptions>) {
+    match if ours { reclaim(upgraded) } else { Err(upgraded) } {
+        Ok((socket, read)) if read.is_empty() => {
+            let ends = |outbox| (Wired::new(outbox, socket.clone()), socket);
+            tokio::spawn(Connection::new(admitted, options, ends).own());
+        }
+        Ok((socket, read)) => {
+            let reader = Cursor::new(read).chain(socket.clone());
+            let ends = |outbox| (Wired::new(outbox, socket), reader);
+            tokio::spawn(Connection::new(admitted, options, ends).own());
+        }
+        Err(upgraded) => {
+            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).own());
+        }
+    }
+}
+
+/// A connection over a stream.
+pub(crate) fn piped<IO>(io: IO, admitted: Admitted, options: Arc<WsOptions>) -> Connection<impl Outgoing, impl Incoming>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (reader, writer) = split(io);
+    Connection::new(admitted, options, |outbox| (Piped::new(outbox, writer), reader))
+}
+
 /// How a connection's life ended.
-enum End {
+pub(crate) enum End {
     /// The peer closed properly; what it is still owed stands in `pending`.
     ByPeer,
     /// The socket broke, or the peer left without a word.
@@ -52,23 +78,80 @@ enum End {
     Closing(Closing),
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
-    pub(crate) async fn new(io: IO, admitted: Admitted, options: WsOptions) -> Self {
-        let (reader, writer) = split(io);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(options.read_buffer_bytes)
-            .write_buffer_size(0)
-            .max_message_size(Some(options.max_message_bytes))
-            .max_frame_size(Some(options.max_message_bytes));
-        let parser = WebSocketStream::from_raw_socket(Inbound::new(reader), Role::Server, Some(config)).await;
+/// What a connection reads from.
+pub(crate) trait Incoming: AsyncRead + Unpin + Send + 'static {}
+
+impl<R: AsyncRead + Unpin + Send + 'static> Incoming for R {}
+
+impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
+    type End = End;
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
+            self.expires = None;
+            self.outgoing.outbox().end(CloseReason::Expired);
+        }
+        if let Poll::Ready(end) = self.poll_heartbeat(cx) {
+            return Poll::Ready(end);
+        }
+        loop {
+            if let Poll::Ready(reason) = self.outgoing.outbox().poll_discarded(cx) {
+                return Poll::Ready(End::Closing(Closing::Reason(reason)));
+            }
+            if let Poll::Ready(end) = self.poll_inbound(cx) {
+                return Poll::Ready(end);
+            }
+            let replies = if self.outgoing.has_room() { self.inbound.take_replies() } else { Bytes::new() };
+            let replied = !replies.is_empty();
+            self.outgoing.say(replies);
+            match self.outgoing.poll_flush(cx) {
+                Poll::Ready(Ok(reason)) => return Poll::Ready(End::Closing(Closing::Reason(reason))),
+                Poll::Ready(Err(_gone)) => return Poll::Ready(End::Gone),
+                // The peer is read again when its replies are on their way: it may not have been for their number.
+                Poll::Pending if replied || (self.inbound.reply_bytes() > 0 && self.outgoing.has_room()) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    async fn part(self, end: End) {
+        let Self { mut inbound, outgoing, options, .. } = self;
+        let outbox = outgoing.outbox();
+        let farewell = match end {
+            // The flusher may find out first.
+            End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
+            End::ByPeer => {
+                outbox.end(CloseReason::Unsubscribed);
+                inbound.take_replies()
+            }
+            End::Closing(closing) => {
+                match closing {
+                    // It counts as draining until its farewell is written, so that a shutdown waits for that.
+                    Closing::Reason(CloseReason::Shutdown) => {}
+                    Closing::Reason(reason) => outbox.end(reason),
+                    _ => outbox.end(CloseReason::Protocol),
+                }
+                closing.frame().unwrap_or_default()
+            }
+        };
+        let mut reader = inbound.into_reader();
+        let peer_ended = async {
+            let mut rest = [0; 512];
+            while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+        };
+        outgoing.part(farewell, matches!(end, End::ByPeer), peer_ended, options.close_timeout).await;
+    }
+}
+
+impl<O: Outgoing, R: Incoming> Connection<O, R> {
+    fn new(admitted: Admitted, options: Arc<WsOptions>, ends: impl FnOnce(registry_core::Outbox) -> (O, R)) -> Self {
         let now = Instant::now();
+        let (outgoing, reader) = ends(admitted.outbox);
         Self {
-            outbox: admitted.outbox,
-            grant: admitted.grant,
-            parser,
-            writer,
-            pending: Pending::new(),
-            rate: Rate::new(options.messages_per_second, options.burst, now),
+            outgoing,
+            inbound: Inbound::new(reader),
+            grant: options.on_text.is_some().then_some(admitted.grant),
+            rate: Rate::new(options.burst, now),
             handling: None,
             heartbeat: Box::pin(sleep_until(now + options.ping_period)),
             awaiting_pong: false,
@@ -77,68 +160,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
         }
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn run(mut self) {
-        let end = poll_fn(|cx| self.poll_end(cx)).await;
-        match end {
-            End::ByPeer => {
-                self.pending.push(self.parser.get_mut().take_replies());
-                self.outbox.end(CloseReason::Unsubscribed);
-            }
-            End::Gone => self.outbox.end(CloseReason::Unsubscribed),
-            // It counts as draining until its farewell is written, so that a shutdown waits for that.
-            End::Closing(Closing::Reason(CloseReason::Shutdown)) => {}
-            End::Closing(Closing::Reason(reason)) => self.outbox.end(reason),
-            End::Closing(_) => self.outbox.end(CloseReason::Protocol),
-        }
-        let Self { parser, writer, pending, options, outbox, .. } = self;
-        let reader = parser.into_inner().into_reader();
-        let farewell = say_farewell(end, pending, writer, reader);
-        // The handshake is bounded; then both halves are dropped, and the socket with them (WS-4).
-        let _elapsed = timeout(options.close_timeout, farewell).await;
-        drop(outbox);
-    }
-
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
-            self.expires = None;
-            self.outbox.end(CloseReason::Expired);
-        }
-        if let Poll::Ready(end) = self.poll_heartbeat(cx) {
-            return Poll::Ready(end);
-        }
-        loop {
-            if let Poll::Ready(reason) = self.outbox.poll_discarded(cx) {
-                return Poll::Ready(End::Closing(Closing::Reason(reason)));
-            }
-            if let Poll::Ready(end) = self.poll_inbound(cx) {
-                return Poll::Ready(end);
-            }
-            if self.pending.is_empty() {
-                self.pending.push(self.parser.get_mut().take_replies());
-            }
-            if self.pending.is_empty() {
-                match self.outbox.poll_take(cx, TAKE_BYTES) {
-                    Poll::Ready(Taken::Frames(batch)) => batch.frames.into_iter().for_each(|f| self.pending.push(f)),
-                    Poll::Ready(Taken::Closed(reason)) => return Poll::Ready(End::Closing(Closing::Reason(reason))),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            match poll_write(Pin::new(&mut self.writer), cx, &mut self.pending) {
-                Poll::Ready(true) => {}
-                Poll::Ready(false) => return Poll::Ready(End::Gone),
-                // The end wakes us also while the socket is full: it was asked for at the top of the loop.
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.heartbeat.as_mut().poll(cx).is_ready() {
             if self.awaiting_pong {
                 return Poll::Ready(End::Closing(Closing::Reason(CloseReason::Heartbeat)));
             }
-            self.pending.push(PING);
+            self.outgoing.say(PING);
             self.awaiting_pong = true;
             self.heartbeat.as_mut().reset(Instant::now() + self.options.pong_timeout);
         }
@@ -157,21 +184,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            if self.parser.get_ref().reply_bytes() > MAX_REPLY_BYTES {
+            if self.inbound.reply_bytes() > MAX_REPLY_BYTES {
                 return Poll::Pending; // until they go to the writer, after which we are polled again
             }
-            let read = Pin::new(&mut self.parser).poll_next(cx);
+            let read = self.inbound.poll_message(cx, &self.options);
             // Headers of tiny fragments count too: a message that never ends is cut (twice the payload is generous).
             let limit = self.options.max_message_bytes.saturating_mul(2).saturating_add(self.options.read_buffer_bytes);
             match read {
-                Poll::Pending if self.parser.get_ref().unfinished() > limit => {
+                Poll::Pending if self.inbound.unfinished() > limit => {
                     return Poll::Ready(End::Closing(Closing::TooBig));
                 }
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(End::ByPeer),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(broken(&error)),
-                Poll::Ready(Some(Ok(message))) => {
-                    self.parser.get_mut().finish();
+                Poll::Ready(Err(error)) => return Poll::Ready(broken(&error)),
+                Poll::Ready(Ok(message)) => {
                     if let Some(closing) = self.heard(message) {
                         return Poll::Ready(End::Closing(closing));
                     }
@@ -192,13 +217,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
             Message::Close(_) => return None,
             _ => {}
         }
-        if !self.rate.allows(Instant::now()) {
+        if !self.rate.allows(&self.options, Instant::now()) {
             return Some(Closing::Violation("protocol: too many messages"));
         }
         match message {
             Message::Text(text) => {
-                if let Some(handler) = self.options.on_text.clone() {
-                    let (grant, text) = (self.grant.clone(), text.as_str().to_owned());
+                if let (Some(handler), Some(grant)) = (self.options.on_text.clone(), self.grant.clone()) {
+                    let text = text.as_str().to_owned();
                     let handling = async move { handler.on_text(&grant, text).await };
                     self.handling = Some(Box::pin(AssertUnwindSafe(handling).catch_unwind()));
                 }
@@ -221,59 +246,14 @@ fn broken(error: &Error) -> End {
     }
 }
 
-/// Writes what is still due, says why, ends the writing side, and waits for the peer's end.
-async fn say_farewell<IO>(end: End, mut pending: Pending, mut writer: WriteHalf<IO>, mut reader: ReadHalf<IO>)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    match end {
-        End::Gone => return,
-        End::ByPeer => {}
-        End::Closing(closing) => {
-            // In the middle of a frame a farewell would be read as its rest: no farewell then.
-            if !pending.discard() {
-                return;
-            }
-            pending.push(closing.frame().unwrap_or_default());
-        }
-    }
-    while !pending.is_empty() {
-        if writer.write_buf(&mut pending).await.is_err() {
-            return;
-        }
-    }
-    // Dropping a socket with unread bytes resets it, and the peer may lose the farewell: read to the end first.
-    if writer.shutdown().await.is_ok() {
-        let mut rest = [0; 512];
-        while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
-    }
-}
-
-/// Writes as much as the socket takes in one go; false when it is broken.
-fn poll_write<W: AsyncWrite>(writer: Pin<&mut W>, cx: &mut Context<'_>, pending: &mut Pending) -> Poll<bool> {
-    let polled = if writer.is_write_vectored() {
-        let mut slices = [std::io::IoSlice::new(&[]); 64];
-        let filled = pending.chunks_vectored(&mut slices);
-        writer.poll_write_vectored(cx, &slices[..filled])
-    } else {
-        writer.poll_write(cx, pending.chunk())
-    };
-    polled.map(|written| match written {
-        Ok(written) if written > 0 => {
-            pending.advance(written);
-            true
-        }
-        _ => false,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use registry_core::{ChannelFilter, OutboxOptions, Registration, SubscriberRegistry};
     use std::num::NonZeroU32;
     use std::time::Duration;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::time::timeout;
     use transport_core::Path;
 
     async fn flood(pings: usize) {
@@ -281,10 +261,10 @@ mod tests {
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable };
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (ours, mut peer) = duplex(512);
-        let connection = tokio::spawn(async move { Connection::new(ours, admitted, options).await.run().await });
+        let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).own().await });
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         let mut sent = 0;
         while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
@@ -301,5 +281,28 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let used = allocation_counter::measure(|| runtime.block_on(flood(20_000)));
         assert!(used.bytes_max < 64 * 1024, "{} bytes at once", used.bytes_max);
+    }
+
+    #[test]
+    fn que_3_an_idle_connection_holds_no_read_buffer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let options = WsOptions::new().with_read_buffer_bytes(1 << 20);
+        let registry = SubscriberRegistry::<String>::new();
+        registry.encode_with(registry_core::Json);
+        let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
+        let grant = Arc::new(Grant::new(ChannelFilter::All));
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
+        let (ours, mut peer) = duplex(512);
+        let used = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                tokio::spawn(piped(ours, admitted, Arc::new(options)).own());
+                let mut pong = [0; 5];
+                peer.write_all(&[0x89, 0x83, 0, 0, 0, 0, b'h', b'e', b'y']).await.unwrap();
+                peer.read_exact(&mut pong).await.unwrap();
+                assert_eq!(&pong, b"\x8a\x03hey");
+            });
+        });
+        assert!(used.bytes_max >= 1 << 20, "a buffer to read the ping");
+        assert!(used.bytes_current < 4096, "{} bytes are still held", used.bytes_current);
     }
 }

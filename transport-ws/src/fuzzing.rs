@@ -1,14 +1,15 @@
 //! What the fuzz target `ws_inbound` needs: a connection without its handshake.
 
 use crate::WsOptions;
-use crate::connection::Connection;
+use crate::connection::piped;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use transport_core::Admitted;
+use transport_core::{Admitted, Owner};
 
 /// Serves an upgraded connection to its end.
 pub async fn serve<IO>(io: IO, admitted: Admitted, options: WsOptions)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    Connection::new(io, admitted, options).await.run().await;
+    piped(io, admitted, Arc::new(options)).own().await;
 }

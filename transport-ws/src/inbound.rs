@@ -1,12 +1,15 @@
 //! What comes from the peer: the application's handler, the bound on its rate, and the reading half of the socket.
 
+use crate::WsOptions;
+use crate::parser::Parser;
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::{io, mem};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use transport_core::Grant;
 
 /// The application's handler of inbound text.
@@ -22,25 +25,23 @@ pub trait OnText: Send + Sync + 'static {
     async fn on_text(&self, grant: &Grant, text: String);
 }
 
-/// A token bucket: `per_second` in the long run, `burst` at once.
+/// A token bucket: the options' rate in the long run, and their burst at once.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    per_second: f64,
-    burst: f64,
     tokens: f64,
     filled: Instant,
 }
 
 impl Rate {
-    pub(crate) fn new(per_second: NonZeroU32, burst: NonZeroU32, now: Instant) -> Self {
-        let burst = f64::from(burst.get());
-        Self { per_second: f64::from(per_second.get()), burst, tokens: burst, filled: now }
+    pub(crate) fn new(burst: NonZeroU32, now: Instant) -> Self {
+        Self { tokens: f64::from(burst.get()), filled: now }
     }
 
     /// Takes one token, if there is one.
-    pub(crate) fn allows(&mut self, now: Instant) -> bool {
-        let fresh = now.saturating_duration_since(self.filled).as_secs_f64() * self.per_second;
-        self.tokens = (self.tokens + fresh).min(self.burst);
+    pub(crate) fn allows(&mut self, options: &WsOptions, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
+        let fresh = seconds * f64::from(options.messages_per_second.get());
+        self.tokens = (self.tokens + fresh).min(f64::from(options.burst.get()));
         self.filled = now;
         let allowed = self.tokens >= 1.0;
         if allowed {
@@ -50,18 +51,26 @@ impl Rate {
     }
 }
 
-/// The socket as the frame parser sees it: it reads from the peer, and what it would write (pongs, the echo of a close)
-/// is collected for the connection's one writer, which puts it between two frames.
-pub(crate) struct Inbound<IO> {
-    reader: ReadHalf<IO>,
+/// The peer's messages, out of the reading half of the socket. What the parser would write (pongs, the echo of a close) is
+/// collected for the connection's one writer, which puts it between two frames.
+pub(crate) struct Inbound<R> {
+    reader: R,
+    parser: Parser,
     replies: Vec<u8>,
-    /// Bytes read since the last whole message.
-    unfinished: usize,
 }
 
-impl<IO> Inbound<IO> {
-    pub(crate) fn new(reader: ReadHalf<IO>) -> Self {
-        Self { reader, replies: Vec::new(), unfinished: 0 }
+impl<R: AsyncRead + Unpin> Inbound<R> {
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, parser: Parser::default(), replies: Vec::new() }
+    }
+
+    /// Reads the next message. After an error there is none.
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>, options: &WsOptions) -> Poll<Result<Message, Error>> {
+        let Self { reader, parser, replies } = self;
+        match parser.read(&mut Wire { reader, cx, replies }, options) {
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            result => Poll::Ready(result),
+        }
     }
 
     /// Everything that is to be written to the peer, as one frame of frames: one for each would cost more than it holds.
@@ -73,45 +82,41 @@ impl<IO> Inbound<IO> {
         self.replies.len()
     }
 
-    /// Notes that a whole message came.
-    pub(crate) fn finish(&mut self) {
-        self.unfinished = 0;
-    }
-
-    pub(crate) fn into_reader(self) -> ReadHalf<IO> {
-        self.reader
-    }
-
     /// Bytes read since the last whole message.
     pub(crate) fn unfinished(&self) -> usize {
-        self.unfinished
+        self.parser.unfinished
+    }
+
+    pub(crate) fn into_reader(self) -> R {
+        self.reader
     }
 }
 
-impl<IO: AsyncRead> AsyncRead for Inbound<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.reader).poll_read(cx, buf);
-        self.unfinished += buf.filled().len() - before;
-        polled
+/// A socket that does not block, as std has it.
+struct Wire<'a, 'cx, R> {
+    reader: &'a mut R,
+    cx: &'a mut Context<'cx>,
+    replies: &'a mut Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> io::Read for Wire<'_, '_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut *self.reader).poll_read(self.cx, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
-impl<IO> AsyncWrite for Inbound<IO>
-where
-    ReadHalf<IO>: Unpin,
-{
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.replies.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
+impl<R> io::Write for Wire<'_, '_, R> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.replies.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -124,11 +129,12 @@ mod tests {
     fn ws_2_the_rate_allows_a_burst_and_then_the_long_run() {
         let start = Instant::now();
         let number = |n| NonZeroU32::new(n).unwrap();
-        let mut rate = Rate::new(number(20), number(40), start);
-        assert_eq!((0..100).filter(|_| rate.allows(start)).count(), 40);
+        let options = WsOptions::new().with_rate(number(20), number(40));
+        let mut rate = Rate::new(options.burst, start);
+        assert_eq!((0..100).filter(|_| rate.allows(&options, start)).count(), 40);
         let later = start + Duration::from_millis(500);
-        assert_eq!((0..100).filter(|_| rate.allows(later)).count(), 10);
+        assert_eq!((0..100).filter(|_| rate.allows(&options, later)).count(), 10);
         let much_later = start + Duration::from_secs(3600);
-        assert_eq!((0..100).filter(|_| rate.allows(much_later)).count(), 40);
+        assert_eq!((0..100).filter(|_| rate.allows(&options, much_later)).count(), 40);
     }
 }

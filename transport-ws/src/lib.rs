@@ -40,6 +40,8 @@ mod frame;
 pub mod fuzzing;
 mod inbound;
 mod options;
+mod outgoing;
+mod parser;
 
 pub use frame::WS;
 pub use inbound::OnText;
@@ -49,11 +51,10 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use connection::Connection;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use std::sync::Arc;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
-use transport_core::{Live, Refusal};
+use transport_core::{Handover, Live, Refusal};
 
 /// A route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
@@ -73,7 +74,7 @@ where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    let live = live.clone();
+    let (live, options) = (live.clone(), Arc::new(options));
     get(move |request: Request| {
         let (live, options) = (live.clone(), options.clone());
         async move { serve(&live, options, request).await.unwrap_or_else(Refusal::into_response) }
@@ -82,7 +83,7 @@ where
 
 async fn serve<T: Send + Sync + 'static>(
     live: &Live<T>,
-    options: WsOptions,
+    options: Arc<WsOptions>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let request = request.map(drop);
@@ -93,11 +94,12 @@ async fn serve<T: Send + Sync + 'static>(
     live.check_origin(&parts)?;
     // Active from here on: what is broadcast before the peer sees `101` waits in the outbox.
     let admitted = live.admit(&parts, &WS).await?;
+    let handover = Handover::of(&parts);
     drop(parts);
     tokio::spawn(async move {
         // When the peer goes away before the upgrade, dropping the subscriber unsubscribes it.
         if let Ok(upgraded) = upgrade.await {
-            Connection::new(TokioIo::new(upgraded), admitted, options).await.run().await;
+            connection::serve(upgraded, handover.is_some(), admitted, options);
         }
     });
     Ok(response.map(|()| axum::body::Body::empty()))

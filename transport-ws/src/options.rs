@@ -74,7 +74,7 @@ impl WsOptions {
         self
     }
 
-    /// Sets the size of the read buffer, in bytes: it is most of what an idle connection costs.
+    /// Sets the size of the read buffer, in bytes: a connection has one while a message of its peer is on the way.
     #[must_use]
     pub fn with_read_buffer_bytes(mut self, bytes: usize) -> Self {
         self.read_buffer_bytes = bytes;

@@ -1,7 +1,7 @@
 //! What is measured.
 
 use crate::results::Report;
-use crate::servers::{BATCHING, DEMO, FLOOR};
+use crate::servers::{BATCHING, DEMO, FLOOR, PORTABLE};
 
 /// How messages travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,5 +176,5 @@ impl Wire {
 
 /// Whether a void run of this server leaves nothing to compare.
 pub(crate) fn is_essential(server: &str) -> bool {
-    [FLOOR, BATCHING, DEMO].contains(&server)
+    [FLOOR, BATCHING, DEMO, PORTABLE].contains(&server)
 }

@@ -62,22 +62,28 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode> {
     let mut parser = lexopt::Parser::from_env();
     match parser.next()? {
-        Some(Value(command)) if command == "matrix" => matrix(&read(parser)?),
+        Some(Value(command)) if command == "matrix" => match read(parser)? {
+            Some(args) => matrix(&args),
+            None => help(),
+        },
         Some(Value(command)) if command == "picture" => {
             let file = PathBuf::from(parser.value()?);
             let results: Results = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
             std::fs::write(file.with_extension("svg"), picture::draw(&results))?;
             Ok(ExitCode::SUCCESS)
         }
-        None | Some(Long("help")) => {
-            print!("{HELP}");
-            Ok(ExitCode::SUCCESS)
-        }
+        None | Some(Long("help")) => help(),
         Some(other) => Err(other.unexpected().into()),
     }
 }
 
-fn read(mut parser: lexopt::Parser) -> Result<Args> {
+fn help() -> Result<ExitCode> {
+    print!("{HELP}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked for; `None` when it is help.
+fn read(mut parser: lexopt::Parser) -> Result<Option<Args>> {
     let out = build::directory().join("target/matrix");
     let mut args = Args { size: Size::Full, repeats: 3, cases: None, servers: None, demo: None, out };
     let list = |value: std::ffi::OsString| -> Result<Vec<String>> {
@@ -91,10 +97,11 @@ fn read(mut parser: lexopt::Parser) -> Result<Args> {
             Long("servers") => args.servers = Some(list(parser.value()?)?),
             Long("demo") => args.demo = Some(parser.value()?.into()),
             Long("out") => args.out = parser.value()?.into(),
+            Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(args)
+    Ok(Some(args))
 }
 
 fn matrix(args: &Args) -> Result<ExitCode> {

@@ -1,7 +1,7 @@
 //! The figures as bars: one panel for each measure, one bar for each server, a line from the least to the greatest.
 
 use crate::results::{Measured, Results, Row};
-use crate::servers::{DEMO, FLOOR};
+use crate::servers::{DEMO, FLOOR, PORTABLE};
 use crate::table::number;
 use std::fmt::Write;
 
@@ -73,7 +73,7 @@ fn bar(row: &Row, greatest: f64) -> String {
         return text;
     };
     let class = match row.server.as_str() {
-        DEMO => "ours",
+        DEMO | PORTABLE => "ours",
         FLOOR => "floor",
         _ => "other",
     };

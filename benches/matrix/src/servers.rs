@@ -29,6 +29,8 @@ pub(crate) const FLOOR: &str = "floor";
 pub(crate) const BATCHING: &str = "floor-batching";
 /// The name of this project's server.
 pub(crate) const DEMO: &str = "demo";
+/// The same, where no socket is the library's.
+pub(crate) const PORTABLE: &str = "portable";
 
 impl Server {
     fn new(name: &str, label: &'static str, start: Start) -> Self {
@@ -72,17 +74,18 @@ pub(crate) fn all(binaries: &Binaries) -> Vec<Server> {
         let program = binaries.benches.join(name);
         listening(program, arguments)
     };
-    let demo = listening(binaries.demo.clone(), &["--open"]);
+    let demo = |name: &str, label, arguments| Server {
+        sse: Some("/events?channels={c}&group=g{i}"),
+        ws: Some("/ws?channels={c}&group=g{i}"),
+        publish: "/api/channels/{c}",
+        revoke: Some("/api/groups/g{i}"),
+        ..Server::new(name, label, listening(binaries.demo.clone(), arguments))
+    };
     vec![
         Server::new(FLOOR, "bare floor", own("floor", &[])),
         Server::new(BATCHING, "batching floor", own("floor", &["--batch"])),
-        Server {
-            sse: Some("/events?channels={c}&group=g{i}"),
-            ws: Some("/ws?channels={c}&group=g{i}"),
-            publish: "/api/channels/{c}",
-            revoke: Some("/api/groups/g{i}"),
-            ..Server::new(DEMO, "subscriber registry", demo)
-        },
+        demo(DEMO, "subscriber registry", &["--open"]),
+        demo(PORTABLE, "its portable path", &["--open", "--portable"]),
         Server::new("naive", "axum, as taught", own("naive", &[])),
         Server {
             sse: None,

@@ -22,10 +22,12 @@ const SUBSCRIBERS: usize = 10_000;
 /// A path's name, how often it is run at least, and the path.
 type Case = (&'static str, usize, fn(usize));
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     ("broadcast-0", 2_000, |times| broadcast(times, 0)),
     ("broadcast-10", 1_000, |times| broadcast(times, 10)),
     ("broadcast-1000", 20, |times| broadcast(times, 1000)),
+    ("lane-10", 1_000, |times| lane(times, 10)),
+    ("lane-1000", 50, |times| lane(times, 1000)),
     ("close-1", 1_000, close),
     ("subscribe-unsubscribe", 1_000, subscribe),
     ("frame-sse", 5_000, |times| frame(times, |id| drop(black_box(SSE.frame(id, black_box(BODY)))))),
@@ -38,6 +40,15 @@ fn broadcast(times: usize, hearing: usize) {
     for _ in 0..times {
         crowd.broadcast();
         crowd.take();
+    }
+}
+
+/// What a message costs in a lane, but for the system calls.
+fn lane(times: usize, hearing: usize) {
+    let mut crowd = Crowd::in_lane(SUBSCRIBERS, hearing);
+    for _ in 0..times {
+        crowd.broadcast();
+        crowd.serve();
     }
 }
 

@@ -39,6 +39,25 @@ fn broadcast(criterion: &mut Criterion) {
     bench.finish();
 }
 
+fn lane(criterion: &mut Criterion) {
+    let mut bench = criterion.benchmark_group("in a lane, 10,000 subscribers");
+    for hearing in [10_usize, 1000] {
+        let mut crowd = Crowd::in_lane(10_000, hearing);
+        bench.throughput(Throughput::Elements(hearing as u64));
+        bench.bench_function(BenchmarkId::new("broadcast, matches", hearing), |bencher| {
+            bencher.iter_custom(|times| rounds(times, &mut crowd, |crowd, _| crowd.broadcast(), Crowd::serve));
+        });
+        let broadcast_and_serve = |crowd: &mut Crowd, _| {
+            crowd.broadcast();
+            crowd.serve();
+        };
+        bench.bench_function(BenchmarkId::new("broadcast and write, matches", hearing), |bencher| {
+            bencher.iter_custom(|times| rounds(times, &mut crowd, broadcast_and_serve, |_| ()));
+        });
+    }
+    bench.finish();
+}
+
 fn close_by_identity(criterion: &mut Criterion) {
     let mut bench = criterion.benchmark_group("close_by_identity, 100,000 subscribers");
     bench.sample_size(20);
@@ -86,5 +105,5 @@ fn subscribe(criterion: &mut Criterion) {
     bench.finish();
 }
 
-criterion_group!(benches, broadcast, close_by_identity, subscribe);
+criterion_group!(benches, broadcast, lane, close_by_identity, subscribe);
 criterion_main!(benches);

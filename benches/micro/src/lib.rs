@@ -2,9 +2,13 @@
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, EncodeError, Identity, Outbox, OutboxOptions, Registration, SubscriberRegistry, Taken,
+    ChannelFilter, EncodeError, Flusher, Identity, LaneOptions, Outbox, OutboxOptions, Registration, SubscriberRegistry,
+    Taken, Wire,
 };
+use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 use transport_sse::SSE;
 
 /// The channel that some hear.
@@ -25,6 +29,17 @@ pub struct Crowd {
     pub hearing: Vec<Outbox>,
     /// The others: a hundred on each channel.
     pub others: Vec<Outbox>,
+    /// Who serves those that hear, if they have wires.
+    flusher: Option<Flusher<()>>,
+}
+
+/// A socket that takes everything at no cost.
+struct Nowhere;
+
+impl Wire for Nowhere {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
 }
 
 impl Crowd {
@@ -36,7 +51,37 @@ impl Crowd {
         let hear = (0..hearing).map(|number| open(&registry, number, HEARD)).collect();
         let others = (hearing..subscribers).map(|number| open(&registry, number, &format!("other-{}", number / 100)));
         let others = others.collect();
-        Self { registry, hearing: hear, others }
+        Self { registry, hearing: hear, others, flusher: None }
+    }
+
+    /// The same, with all in the lane of one flusher, and a socket behind each that takes everything.
+    #[must_use]
+    pub fn in_lane(subscribers: usize, hearing: usize) -> Self {
+        let mut crowd = Self::new(0, 0);
+        crowd.flusher = Some(crowd.registry.open_lane(LaneOptions::new()));
+        let wired = |number, channel: &str| {
+            let outbox = open_with(&crowd.registry, OutboxOptions::new().in_lane(), number, channel);
+            outbox.attach(Arc::new(Nowhere));
+            outbox
+        };
+        crowd.hearing = (0..hearing).map(|number| wired(number, HEARD)).collect();
+        crowd.others =
+            (hearing..subscribers).map(|number| wired(number, &format!("other-{}", number / 100))).collect();
+        crowd.serve();
+        crowd
+    }
+
+    /// Has the flusher write what was broadcast.
+    ///
+    /// # Panics
+    /// If nobody is in a lane.
+    pub fn serve(&mut self) {
+        let flusher = self.flusher.as_mut().expect("a crowd in a lane");
+        let mut cx = Context::from_waker(Waker::noop());
+        // Read once: the benches measure the flusher and not the clock.
+        #[expect(clippy::disallowed_methods, reason = "nothing waits for this time")]
+        let now = Instant::now();
+        while flusher.poll_serve(&mut cx, now).is_ready() {}
     }
 
     /// Empties the outboxes that heard something.
@@ -64,9 +109,13 @@ impl Crowd {
 /// # Panics
 /// If the registry refuses.
 pub fn open(registry: &SubscriberRegistry<()>, number: usize, channel: &str) -> Outbox {
+    open_with(registry, OutboxOptions::new(), number, channel)
+}
+
+fn open_with(registry: &SubscriberRegistry<()>, options: OutboxOptions, number: usize, channel: &str) -> Outbox {
     let registration =
         Registration::new().filter(ChannelFilter::only([channel])).scope(identity(number)).group(group(number / 10));
-    registry.open_outbox(&SSE, OutboxOptions::new(), registration).expect("it is not shutting down")
+    registry.open_outbox(&SSE, options, registration).expect("it is not shutting down")
 }
 
 /// The identity of one subscriber.

@@ -125,6 +125,8 @@ async fn stats_count_by_transport_channel_and_reason() {
     server.sse("/events", &[]).await.unwrap_err();
     let mut stats = server.stats().await;
     let connections = stats.as_object_mut().unwrap().remove("connections").unwrap();
+    let lanes = stats.as_object_mut().unwrap().remove("lanes").unwrap();
+    assert_eq!((&lanes["subscribers"], &lanes["wired"]), (&json!(4), &json!(4)), "the sockets are ours: {lanes}");
     assert_eq!(stats, expected);
     assert!(connections["open"].as_u64().unwrap() >= 5, "four streams, and who asks: {connections}");
     server.close("/api/accounts/ada").await;

@@ -75,9 +75,12 @@ class SubscriberRegistry:
     def __len__(self):
         return len(self._members)
 
-    def subscribe(self, sink, channels=(), scope=None, groups=(), ticket=None):
+    def subscribe(self, sink, channels=(), scope=None, groups=()):
         """Absent and empty channels mean every channel. Returns a function that unsubscribes."""
-        member = _Member(sink, channels, scope, groups)
+        return self._subscribe(_Member(sink, channels, scope, groups))
+
+    def _subscribe(self, member, ticket=None):
+        scope = member.scope
         with self._lock:
             if ticket is not None:
                 if ticket not in self._tickets:
@@ -119,16 +122,11 @@ class SubscriberRegistry:
         return self._end(lambda member: identity in member.identities, "revoked", identity)
 
     def begin(self):
-        """Opens a ticket, before the credential is read; give it to `subscribe` afterwards."""
-        ticket = Ticket()
+        """Opens a ticket, before the credential is read; `admit` subscribes afterwards, or is refused."""
+        ticket = Ticket(self)
         with self._lock:
             self._tickets.append(ticket)
         return ticket
-
-    def abandon(self, ticket):
-        with self._lock:
-            if ticket in self._tickets:
-                self._tickets.remove(ticket)
 
     def shutdown(self):
         self._down = True
@@ -157,5 +155,14 @@ class SubscriberRegistry:
 class Ticket:
     """What was revoked since it was opened."""
 
-    def __init__(self):
+    def __init__(self, registry):
+        self._registry = registry
         self.revoked = set()
+
+    def admit(self, sink, channels=(), scope=None, groups=()):
+        return self._registry._subscribe(_Member(sink, channels, scope, groups), self)
+
+    def abandon(self):
+        with self._registry._lock:
+            if self in self._registry._tickets:
+                self._registry._tickets.remove(self)

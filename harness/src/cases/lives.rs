@@ -1,102 +1,6 @@
-//! Filters, lives and ends.
+//! Coming, going, failing, being revoked.
 
 use super::*;
-
-pub(super) fn filters() -> Vec<Case> {
-    let many: Vec<String> = (0..5_000).map(|n| format!("n{n}")).collect();
-    let long = "long".repeat(16 * 1024);
-    let exact = |channels: &[&str]| Registration { exact: true, ..on(channels) };
-    vec![
-        case(
-            "one subscriber hears its channel and no other",
-            vec![sub(0, a()), cast("a", "m1"), cast("b", "m2"), settle()],
-        ),
-        case(
-            "absent and empty lists hear everything",
-            vec![sub(0, Registration::all()), sub(1, on(&[])), cast("a", "m1"), cast("", "m2"), settle()],
-        ),
-        case(
-            "a name twice in one list",
-            vec![sub(0, on(&["a", "b", "a"])), cast("a", "m1"), cast("b", "m2"), settle()],
-        ),
-        case(
-            "an exact empty list hears nothing",
-            vec![sub(0, exact(&[])), sub(1, exact(&["a"])), cast("a", "m1"), settle()],
-        ),
-        case(
-            "five thousand names",
-            vec![
-                sub(0, Registration { channels: Some(many), ..Registration::default() }),
-                cast("n0", "m1"),
-                cast("n4999", "m2"),
-                cast("n5000", "m3"),
-                settle(),
-            ],
-        ),
-        case("a name of 64 KiB", vec![sub(0, on(&[&long])), cast(&long, "m1"), cast(&long[1..], "m2"), settle()]),
-        case(
-            "the caller changes its list afterwards",
-            vec![
-                sub(0, Registration { overwrite: Some("b".into()), ..a() }),
-                cast("b", "m1"),
-                cast("a", "m2"),
-                settle(),
-            ],
-        ),
-        case(
-            "equal payloads are two messages",
-            vec![sub(0, a()), cast("a", "same"), cast("a", "same"), cast("a", "same"), settle()],
-        ),
-        case(
-            "one after the other, in order",
-            vec![
-                sub(0, a()),
-                sub(1, Registration::all()),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                cast("b", "m3"),
-                cast("a", "m4"),
-                settle(),
-            ],
-        ),
-        case(
-            "odd payloads",
-            vec![
-                sub(0, a()),
-                cast("a", ""),
-                cast("a", " \u{0}\r\n\u{2028}\u{1F600}\""),
-                cast("a", "{\"a\":null}"),
-                settle(),
-            ],
-        ),
-    ]
-}
-
-/// Each family of names that careless code confuses: as channels, and as identities.
-pub(super) fn confusable() -> Vec<Case> {
-    let label = |at: usize| at as u32;
-    let each = |family: &'static [&'static str]| family.iter().copied().enumerate();
-    let channels = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), on(&[name]))).collect();
-        steps.push(sub(9, on(family)));
-        steps.extend(each(family).map(|(at, name)| cast(name, &format!("m{at}"))));
-        steps.push(settle());
-        steps
-    };
-    let identities = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), a().group(name))).collect();
-        for (at, name) in each(family) {
-            steps.extend([revoke(name), cast("a", &format!("m{at}")), settle()]);
-        }
-        steps
-    };
-    let mut all = Vec::new();
-    for family in CONFUSABLE {
-        all.push(case(format!("channels that are not alike: {family:?}"), channels(family)));
-        all.push(case(format!("identities that are not alike: {family:?}"), identities(family)));
-    }
-    all
-}
 
 pub(super) fn lives() -> Vec<Case> {
     vec![
@@ -206,5 +110,96 @@ pub(super) fn lives() -> Vec<Case> {
                 count(),
             ],
         ),
+    ]
+}
+
+pub(super) fn revocations() -> Vec<Case> {
+    let kinded = Identity::kinded;
+    vec![
+        case(
+            "revoke ends who holds it",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("y")),
+                sub(2, a()),
+                sub(3, a().group("x")),
+                count(),
+                revoke("x"),
+                count(),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+                unsub(0),
+                unsub(3),
+                count(),
+            ],
+        ),
+        case("an unknown identity", vec![revoke("x"), sub(0, a().group("y")), revoke("x"), revoke("a")]),
+        case(
+            "an identity is not a channel",
+            vec![sub(0, on(&["x"]).group("a")), revoke("x"), cast("a", "m1"), cast("x", "m2"), settle(), revoke("a")],
+        ),
+        case(
+            "revoked and back",
+            vec![sub(0, a().group("x")), revoke("x"), sub(1, a().group("x")), cast("a", "m1"), settle(), revoke("x")],
+        ),
+        case(
+            "unsubscribed, then revoked",
+            vec![sub(0, a().group("x")), unsub(0), revoke("x"), cast("a", "m1"), settle()],
+        ),
+        case(
+            "any of several identities",
+            vec![
+                sub(0, a().group("x").group("y").group("x")),
+                sub(1, a().group("y").group("y")),
+                sub(2, a().group("x").group("z")),
+                revoke("x"),
+                revoke("y"),
+                revoke("z"),
+            ],
+        ),
+        case(
+            "scope and group alike",
+            vec![sub(0, a().scope("x").group("x")), sub(1, a().scope("y").group("x")), revoke("x"), revoke("y")],
+        )
+        .cap(5),
+        case(
+            "kinds are not concatenated",
+            vec![
+                sub(0, a().group(kinded("a", "b:c"))),
+                sub(1, a().group(kinded("a:b", "c"))),
+                sub(2, a().group("a:b:c")),
+                revoke(kinded("a", "b:c")),
+                revoke("a:b:c"),
+                revoke("a:b:c"),
+            ],
+        ),
+        case(
+            "no kind matches no kind",
+            vec![
+                sub(0, a().group(kinded("user", "1"))),
+                sub(1, a().group("1")),
+                revoke("1"),
+                cast("a", "m1"),
+                settle(),
+                revoke(kinded("account", "1")),
+                revoke(kinded("user", "1")),
+            ],
+        ),
+        case(
+            "a close fails",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("x")),
+                sub(2, a().group("x")),
+                revoke("x"),
+                count(),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
+        )
+        .throws(0, Hook::Close)
+        .throws(1, Hook::Close),
     ]
 }

@@ -3,17 +3,13 @@
 //! Above all the sequentialised races: a race of two threads has a few interesting orders, and a sink that calls back, or a ticket
 //! held open, produces each of them on one thread, in any language.
 
+mod admissions;
+mod lanes;
 mod lives;
-mod profiles;
+mod names;
 mod queued;
-mod revocations;
+mod reentrant;
 
-use lives::{confusable, filters, lives};
-use profiles::{admissions, caps, lanes};
-use queued::queued;
-use revocations::{reentrant, revocations};
-
-use crate::generate::CONFUSABLE;
 use crate::script::{Act, Ending, Hook, Identity, Op, Registration, Rule, Script, SinkScript};
 
 /// A named script.
@@ -28,15 +24,15 @@ pub struct Case {
 /// All fixed cases.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let mut cases = filters();
-    cases.extend(confusable());
-    cases.extend(lives());
-    cases.extend(revocations());
-    cases.extend(reentrant());
-    cases.extend(caps());
-    cases.extend(admissions());
-    cases.extend(lanes());
-    cases.extend(queued());
+    let mut cases = names::filters();
+    cases.extend(names::confusable());
+    cases.extend(lives::lives());
+    cases.extend(lives::revocations());
+    cases.extend(reentrant::reentrant());
+    cases.extend(admissions::caps());
+    cases.extend(admissions::admissions());
+    cases.extend(lanes::lanes());
+    cases.extend(queued::queued());
     cases
 }
 

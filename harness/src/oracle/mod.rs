@@ -209,7 +209,7 @@ impl Walk<'_> {
         }
         self.rest(len)?;
         self.told_victims()?;
-        if self.was_stuck {
+        if self.in_vain {
             self.breaks("CON-0", "a lane waited in vain".into())?;
         }
         Ok(())

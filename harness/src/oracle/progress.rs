@@ -21,6 +21,7 @@ impl Walk<'_> {
     }
 
     pub(crate) fn stuck(&mut self) -> Step {
+        self.in_vain |= !self.was_stuck;
         self.was_stuck = true;
         let parked: Vec<u32> = self
             .stacks
@@ -32,11 +33,17 @@ impl Walk<'_> {
                 stack.iter().filter_map(|frame| if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None })
             })
             .collect();
+        // A broadcast that is being delivered on another lane does not wait for it: that is where it is.
+        let delivering = |op: &OpId| {
+            let own = |frame: &Frame| matches!(frame, Frame::Send { cast, .. } if self.casts[*cast].op == *op);
+            self.stacks.values().flatten().any(own)
+        };
         let blocked = self
             .stacks
             .values()
             .filter_map(|stack| stack.last().and_then(Frame::op))
-            .find(|op| !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle));
+            .filter(|op| !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle))
+            .find(|op| !delivering(op));
         let Some(blocked) = blocked else {
             // A delivery that should have come did not: its own requirement will say so.
             return Ok(());
@@ -53,7 +60,10 @@ impl Walk<'_> {
             Act::Cast { .. } => ("PRG-3", "the broadcast waited for a sink that is stuck in send"),
             _ => ("PRG-3", "the operation waited for a sink that is stuck in send"),
         };
-        self.breaks(requirement, format!("{what} (operation {blocked})"))
+        self.breaks(requirement, format!("{what} (operation {blocked})"))?;
+        // Only a SHOULD: whoever else waited in vain waited for this.
+        self.in_vain = false;
+        Ok(())
     }
 
     pub(crate) fn unbuilt(&mut self, error: &str) -> Step {

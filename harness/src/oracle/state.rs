@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Step, Stop, Violation, guess::Guesses, queue::Queue};
 use crate::{
     catalogue,
-    protocol::{Delivery as When, EmptyChannels, Policies},
+    protocol::{Delivery as When, EmptyChannels, Lanes, Policies},
     script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Rule, Script},
     trace::{Event, Taken, Trace},
 };
@@ -242,8 +242,10 @@ pub(crate) struct Walk<'s> {
     pub(crate) shutdowns: Vec<(u32, usize, Option<usize>)>,
     /// (earlier, later) pairs of broadcasts, as some subscriber saw them.
     pub(crate) seen_order: BTreeSet<(usize, usize)>,
-    /// A lane waited in vain.
+    /// A lane waited until patience ran out.
     pub(crate) was_stuck: bool,
+    /// No requirement says yet what it waited for.
+    pub(crate) in_vain: bool,
     /// Asynchronous deliveries are due.
     pub(crate) settled: bool,
     pub(crate) notes: Vec<Violation>,
@@ -291,6 +293,7 @@ impl<'s> Walk<'s> {
             shutdowns: Vec::new(),
             seen_order: BTreeSet::new(),
             was_stuck: false,
+            in_vain: false,
             settled: false,
             notes: Vec::new(),
             kept: BTreeSet::new(),
@@ -321,9 +324,21 @@ impl<'s> Walk<'s> {
         self.stacks.entry(lane).or_default()
     }
 
+    /// What is in progress around the next call on this lane.
+    fn around(&self, lane: u32) -> &[Frame] {
+        let stack = |lane| self.stacks.get(&lane).map_or(&[][..], Vec::as_slice);
+        let own = stack(lane);
+        if self.policies.lanes == Lanes::Threads || !own.is_empty() {
+            return own;
+        }
+        // A sink that cannot wait for what it calls begins a task with it: the task's first call follows upon the sink's.
+        let last = self.last_event.iter().find(|(_, at)| **at + 1 == self.now).map(|(lane, _)| stack(*lane));
+        last.filter(|outer| matches!(outer.last(), Some(Frame::Send { .. } | Frame::Close { .. }))).unwrap_or(own)
+    }
+
     /// The sink call from inside which the next call on this lane is made.
     pub(crate) fn inside(&self, lane: u32) -> Option<Frame> {
-        let stack = self.stacks.get(&lane)?;
+        let stack = self.around(lane);
         stack.iter().rev().copied().find(|frame| !matches!(frame, Frame::Call(_)))
     }
 
@@ -340,7 +355,7 @@ impl<'s> Walk<'s> {
 
     /// The broadcasts that this lane is delivering.
     pub(crate) fn casts_around(&self, lane: u32) -> Vec<usize> {
-        let stack = self.stacks.get(&lane).into_iter().flatten();
+        let stack = self.around(lane).iter();
         stack.filter_map(|frame| if let Frame::Send { cast, .. } = frame { Some(*cast) } else { None }).collect()
     }
 
@@ -359,8 +374,10 @@ impl<'s> Walk<'s> {
 
     /// Whether a send logged now on this lane may have taken its turn before `end`: the lane did nothing since.
     ///
-    /// A thread that logged nothing at all yet may have been on its way as well. Without a lane, nothing may.
+    /// A thread that logged nothing at all yet may have been on its way as well. Without a lane, or where lanes are tasks
+    /// that take turns, nothing may.
     pub(crate) fn turn_before(&self, lane: Option<u32>, end: usize) -> bool {
+        let lane = lane.filter(|_| self.policies.lanes == Lanes::Threads);
         lane.is_some_and(|lane| self.last_event.get(&lane).is_none_or(|last| *last < end))
     }
 

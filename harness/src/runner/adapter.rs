@@ -59,6 +59,7 @@ pub struct Adapter {
     /// The last answered request.
     answered: u64,
     warnings: Vec<String>,
+    transcript: Option<Box<dyn Write + Send>>,
 }
 
 struct Process {
@@ -82,7 +83,22 @@ impl Adapter {
     /// An adapter that is started by this command.
     #[must_use]
     pub fn new(command: Vec<String>, deadlines: Deadlines) -> Self {
-        Self { command, deadlines, process: None, next: 1, answered: 0, warnings: Vec::new() }
+        Self { command, deadlines, process: None, next: 1, answered: 0, warnings: Vec::new(), transcript: None }
+    }
+
+    /// Writes down every line to it, after `> `, and from it, after `< `.
+    #[must_use]
+    pub fn transcript(mut self, to: impl Write + Send + 'static) -> Self {
+        self.transcript = Some(Box::new(to));
+        self
+    }
+
+    fn note(&mut self, mark: char, line: &str) {
+        let Some(to) = &mut self.transcript else { return };
+        if let Err(error) = writeln!(to, "{mark} {line}") {
+            self.warnings.push(format!("the transcript ends here: {error}"));
+            self.transcript = None;
+        }
     }
 
     /// What it wrote that was no message, so far.
@@ -164,9 +180,10 @@ impl Adapter {
     }
 
     fn write(&mut self, request: &Request) -> Result<(), String> {
-        let process = self.process.as_mut().ok_or("it is not running")?;
         let mut line = serde_json::to_string(request).map_err(|error| error.to_string())?;
+        self.note('>', &line);
         line.push('\n');
+        let process = self.process.as_mut().ok_or("it is not running")?;
         // If the writing thread is gone, so is the process, as reading will show.
         let _ = process.requests.send(line);
         Ok(())
@@ -178,7 +195,11 @@ impl Adapter {
         loop {
             let Some(process) = &self.process else { return Heard::Ended("it is not running".into()) };
             let left = deadline.saturating_sub(started.ago());
-            match process.lines.recv_timeout(left) {
+            let line = process.lines.recv_timeout(left);
+            if let Ok(line) = &line {
+                self.note('<', line);
+            }
+            match line {
                 Ok(line) if line.starts_with('{') => {
                     return match serde_json::from_str(&line) {
                         Ok(reply) => Heard::Reply(Box::new(reply)),

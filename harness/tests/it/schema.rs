@@ -1,12 +1,19 @@
 //! Every message that is sent or accepted fits the JSON Schemas.
 
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    sync::{Arc, Mutex},
+};
+
 use harness::{
-    campaign::{Answer, Driver, InProcess},
+    campaign::{Answer, Driver, InProcess, Plan, campaign},
     cases::cases,
     core,
     diet::Diet,
     generate::generate,
     protocol::{Hello, Reply, Request},
+    runner::{Adapter, Deadlines},
     script::Script,
     trace::{Event, Report, Taken},
 };
@@ -83,6 +90,67 @@ fn replies_fit_and_survive_the_way() {
     for reply in replies {
         let value = fits(&schema, &reply);
         assert_eq!(serde_json::from_value::<Reply>(value).unwrap(), reply);
+    }
+}
+
+/// A file in memory that its writer gives away.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs scripts on an adapter and holds every line, either way, against the schemas. Returns the events that it saw.
+fn overhear(command: &[&str]) -> BTreeSet<String> {
+    let page = Page::default();
+    let command = command.iter().map(|word| (*word).to_owned()).collect();
+    let mut adapter = Adapter::new(command, Deadlines::default()).transcript(page.clone());
+    let hello = adapter.hello().unwrap();
+    let outcome = campaign(&hello, &mut adapter, &Plan { scripts: 300, ..Plan::default() }, &mut |_, _| {});
+    drop(adapter);
+    let page = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let (to, from) = (to_adapter(), from_adapter());
+    let (mut asked, mut answered, mut seen) = (0, 0, BTreeSet::new());
+    for line in page.lines() {
+        let (schema, count, text) = match line.split_at(2) {
+            ("> ", text) => (&to, &mut asked, text),
+            ("< ", text) => (&from, &mut answered, text),
+            _ => panic!("what is this? {line}"),
+        };
+        *count += 1;
+        let message: Value = serde_json::from_str(text).unwrap();
+        let complaints: Vec<_> = schema.iter_errors(&message).map(|error| error.to_string()).collect();
+        assert!(complaints.is_empty(), "{complaints:?}: {text}");
+        let events = message["events"].as_array().into_iter().flatten();
+        seen.extend(events.map(|event| event["e"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!((asked, answered), (outcome.runs + 1, outcome.runs + 1), "hello and each script");
+    seen
+}
+
+#[test]
+fn what_adapters_say_fits() {
+    let here = |path: &str| format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let (javascript, python) = (here("adapters/javascript/adapter.mjs"), here("adapters/python/adapter.py"));
+    let promises = here("tests/adapters/promises.mjs");
+    let commands: [&[&str]; 4] = [
+        &["node", &javascript],
+        &["node", &javascript, &promises, "AllAtOnce"],
+        &["python3", "-B", &python],
+        &[env!("CARGO_BIN_EXE_registry-core-adapter")],
+    ];
+    for command in commands {
+        let seen = overhear(command);
+        for event in ["call", "ret", "send", "sent", "close", "closed"] {
+            assert!(seen.contains(event), "{command:?} never said {event}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::lane::Numbers;
-use crate::outbox::{OutboxOptions, Shared};
+use crate::outbox::OutboxOptions;
 use crate::sink::Sink;
 use crate::sync::model::{every_schedule, message, spawn};
 
@@ -96,14 +96,14 @@ fn del_1_tidying_never_makes_a_publisher_leave_its_broadcast_to_nobody() {
 struct Outboxes {
     seq: Mutex<u64>,
     lane: OutboxLane<u64>,
-    outbox: Arc<Shared>,
+    outbox: Arc<Gate>,
 }
 
 impl Outboxes {
     /// With one subscriber, under key 0.
     fn new() -> Arc<Self> {
         let (lane, first) = (OutboxLane::new(), seat());
-        let outbox = first.shared.clone();
+        let outbox = first.clone();
         lane.append(Op::Join(0, first, Numbers::All));
         Arc::new(Self { seq: Mutex::new(0), lane, outbox })
     }
@@ -130,8 +130,8 @@ impl<T> OutboxLane<T> {
     }
 }
 
-fn seat() -> OutboxSeat {
-    OutboxSeat { shared: Arc::new(Shared::new(OutboxOptions::new())), format: &DOTS }
+fn seat() -> Arc<Gate> {
+    Arc::new(Gate::new(&DOTS, OutboxOptions::new()))
 }
 
 #[test]

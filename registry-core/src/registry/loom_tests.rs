@@ -3,13 +3,14 @@
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::message::Json;
-use crate::outbox::Taken;
+use crate::outbox::{Batch, Taken};
 use crate::sink::SendOutcome;
 use crate::sync::model::{every_schedule, spawn, wait};
 use std::sync::atomic::AtomicUsize as Count;
 use std::time::Instant;
 
 static DOTS: WireFormat = WireFormat::new("dots", |_, _, out| out.extend_from_slice(b"."));
+static BODY: WireFormat = WireFormat::new("body", |_, body, out| out.extend_from_slice(body));
 
 /// Time stands still, so that every run of a schedule is the same.
 struct Still(Instant);
@@ -20,8 +21,12 @@ impl Clock for Still {
     }
 }
 
+fn without_encoding() -> SubscriberRegistry<u64> {
+    SubscriberRegistry::with_options(RegistryOptions::new().with_clock(Still(SystemClock.now())))
+}
+
 fn registry() -> SubscriberRegistry<u64> {
-    let registry = SubscriberRegistry::with_options(RegistryOptions::new().with_clock(Still(SystemClock.now())));
+    let registry = without_encoding();
     registry.encode_with(Json);
     registry
 }
@@ -202,5 +207,25 @@ fn sub_7_who_is_revoked_while_it_joins_leaves_nothing_in_its_lane() {
         assert_eq!(outbox.has_ended(), counted == 1, "REV-1");
         drop(outbox);
         assert_eq!(registry.inner.outboxes.members(), 0, "SUB-7: the lane's book still holds it");
+    });
+}
+
+#[test]
+fn del_1_a_broadcast_that_meets_the_first_encoding_arrives_whole_or_came_before() {
+    every_schedule(|| {
+        let registry = without_encoding();
+        let publisher = {
+            let registry = registry.clone();
+            spawn(move || registry.broadcast("c", 7).unwrap().matched)
+        };
+        // Setting the encoding is no step that loom sees: without one before it, the publisher would never come first.
+        assert!(registry.is_empty());
+        registry.encode_with(Json);
+        let mut outbox = registry.open_outbox(&BODY, OutboxOptions::new(), Registration::new()).unwrap();
+        let taken = match publisher.join().unwrap() {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Taken::Frames(Batch { frames: vec!["7".into()], lost: 0 })),
+        };
+        assert_eq!(take(&mut outbox), taken, "DEL-1: a frame without its payload");
     });
 }

@@ -1,7 +1,7 @@
 //! What an operation costs, in steps and not in time.
 
 use crate::kit::*;
-use registry_core::{Outbox, Subscription};
+use registry_core::{Outbox, Registration, Subscription};
 
 fn visits<R>(registry: &Registry, operation: impl FnOnce() -> R) -> (u64, R) {
     let before = registry.stats().visits;
@@ -61,6 +61,36 @@ fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
     let among_few = steps(10);
     assert!(among_few > 0);
     assert_eq!(steps(10_000), among_few);
+}
+
+#[test]
+fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
+    let registry = encoding();
+    let _other = open(&registry, hears(&["a"]).group(id("x")));
+    for (registration, coming, going) in [
+        // A name is counted in the table and listed in the book; an identity is listed once. Going is one step itself.
+        (hears(&["a", "b"]).group(id("x")).group(id("y")).group(id("x")), 2 + 2 + 2, 1 + 2 + 2 + 2),
+        (hears(&["a"]).scope(id("x")), 1 + 1 + 1, 1 + 1 + 1 + 1),
+        (Registration::new(), 1, 1 + 1),
+        (hears(&[]), 0, 1),
+    ] {
+        let (steps, outbox) = visits(&registry, || open(&registry, registration.clone()));
+        assert_eq!((steps, visits(&registry, || drop(outbox)).0), (coming, going), "an outbox, {registration:?}");
+        let (steps, sink) = visits(&registry, || join(&registry, &Probe::new(), registration.clone()));
+        assert_eq!((steps, visits(&registry, || drop(sink)).0), (coming, going), "a sink, {registration:?}");
+    }
+}
+
+#[test]
+fn sub_1_a_single_name_is_held_without_a_list() {
+    let held = |registration: Registration| {
+        let (registry, mut outboxes) = (encoding(), Vec::new());
+        let open_all = || outboxes.extend((0..1_000).map(|_| open(&registry, registration.clone())));
+        allocation_counter::measure(open_all).count_current
+    };
+    let [unfiltered, one, two] = [Registration::new(), hears(&["a"]), hears(&["a", "b"])].map(held);
+    assert!(one < unfiltered + 100, "each holds a list: {one} after {unfiltered}");
+    assert!(two > one + 900, "the measure sees no lists: {two} after {one}");
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn del_6_all_sinks_share_one_unalterable_message() {
     let [one, two] = keepers.each_ref().map(|keeper| keeper.0.lock().unwrap()[0].clone());
     assert!(Arc::ptr_eq(&one, &two));
     assert_eq!((one.id(), one.channel(), *one.data(), &one.body().unwrap()[..]), (id, "runs", 7, &b"7"[..]));
+    assert_eq!(format!("{one:?}"), format!("Message {{ id: {id:?}, channel: \"runs\", data: 7, .. }}"));
 }
 
 #[test]
@@ -108,6 +109,7 @@ fn del_7_ids_count_the_broadcasts_of_one_epoch() {
     assert_eq!(ids.iter().map(|id| id.seq()).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(ids.iter().all(|id| id.epoch() == ids[0].epoch()));
     assert_eq!(ids[2].to_string(), format!("{:016x}-3", ids[0].epoch()));
+    assert_eq!(registry.stats().broadcasts, 3);
 }
 
 #[test]

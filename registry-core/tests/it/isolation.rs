@@ -260,7 +260,7 @@ fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
     }
     registry.broadcast("c", 14).unwrap();
     assert_eq!((frames(&mut before), frames(&mut after)), (vec![13, 14], vec![13, 14]));
-    assert_eq!(registry.len(), 2);
+    assert_eq!((registry.len(), registry.stats().ended[&CloseReason::Failed]), (2, 2));
 }
 
 #[test]

@@ -12,9 +12,11 @@ fn sub_1_and_cnt_2_a_valid_subscribe_succeeds_and_is_counted() {
     let second = registry.subscribe(Probe::new(), Some(&["a"]), Some("ada")).unwrap();
     let outbox = open(&registry, group("a"));
     assert_eq!((registry.len(), registry.clone().len()), (3, 3));
-    assert!(first.id() != second.id() && second.id() != outbox.subscription().id());
+    let ids = [first.id(), second.id(), outbox.subscription().id()];
+    assert_eq!(ids.map(|id| id.serial()), [1, 2, 3], "in the order they came");
     drop((first, outbox));
     assert_eq!(registry.len(), 1);
+    assert_eq!(open(&registry, group("a")).subscription().id().serial(), 4, "an earlier one's id");
 }
 
 #[test]

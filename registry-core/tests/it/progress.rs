@@ -1,8 +1,11 @@
 //! PRG, QUE-2 and QUE-3: a foreign sink that does not return delays nobody, and what waits behind it is bounded.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Registration, RegistryOptions, SendOutcome, Taken};
-use std::sync::{Arc, Mutex};
+use registry_core::{
+    CloseReason, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry, Taken,
+    WireFormat,
+};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
 use std::thread;
 
@@ -90,6 +93,30 @@ fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
 }
 
 #[test]
+fn que_3_a_broadcast_is_kept_for_nobody_who_does_not_hear_it() {
+    let registry = SubscriberRegistry::<Arc<()>>::new();
+    registry.encode_with(|_: &Arc<()>| Ok("1".into()));
+    let payload = Arc::new(());
+    let mut outbox = registry.open_outbox(&RAW, OutboxOptions::new(), hears(&["outbox"])).unwrap();
+    let _sink = registry.subscribe(Accepting, Some(&["sink"]), None).unwrap();
+    for (channel, accepted) in [("outbox", 1), ("sink", 1), ("nobody", 0)] {
+        let report = registry.broadcast(channel, payload.clone()).unwrap();
+        assert_eq!((report.accepted, Arc::strong_count(&payload)), (accepted, 1), "{channel}");
+    }
+    assert_eq!(frames(&mut outbox), [1]);
+}
+
+struct Accepting;
+
+impl Sink<Arc<()>> for Accepting {
+    fn send(&self, _: &Arc<Message<Arc<()>>>) -> SendOutcome {
+        SendOutcome::Accepted
+    }
+
+    fn close(&self, _: CloseReason) {}
+}
+
+#[test]
 fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
     while_stuck(RegistryOptions::new(), |registry, stuck| {
         let stay = Probe::new();
@@ -106,6 +133,20 @@ fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
         assert_eq!(registry.broadcast("c", 1).unwrap().pending, 2);
         stayer.unsubscribe();
         assert_eq!((stay.events(), stuck.sent()), (vec![], vec![0]));
+    });
+}
+
+#[test]
+fn que_3_who_comes_and_goes_behind_many_waiting_broadcasts_leaves_nothing_and_stays_cheap() {
+    while_stuck(RegistryOptions::new(), |registry, _| {
+        let churn = || (0..10_000).for_each(|_| drop(join(registry, &Probe::new(), hears(&["a"]))));
+        let alone = allocation_counter::measure(churn);
+        (1..=5_000).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().pending, 1));
+        churn();
+        let behind = allocation_counter::measure(churn);
+        assert!(behind.bytes_current < 128 << 10, "the log grows: {behind:?}");
+        // Compacting takes notes on every entry of the log.
+        assert!(behind.bytes_total < 2 * alone.bytes_total, "{behind:?} against {alone:?}");
     });
 }
 
@@ -176,4 +217,47 @@ fn del_1_coming_and_going_on_the_way_to_the_sinks_costs_them_nothing() {
     assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
     assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 2);
     assert_eq!((probe.sent(), registry.len()), (vec![1], 2));
+}
+
+#[test]
+fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
+    let registry = encoding();
+    let probe = Probe::new();
+    let _probe = join(&registry, &probe, hears(&["both"]));
+    let mut outbox = open(&registry, Registration::new());
+    let seen = Arc::new(Mutex::new(None));
+    let (inner, sink, sent) = (registry.clone(), probe.clone(), seen.clone());
+    // Owners are woken before sinks are served.
+    let waker = Waker::from(Arc::new(OnWake(move || {
+        assert_eq!(inner.broadcast("outboxes", 2).unwrap().accepted, 1);
+        *sent.lock().unwrap() = Some(sink.sent());
+    })));
+    assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert_eq!(registry.broadcast("both", 1).unwrap().accepted, 2);
+    assert_eq!(*seen.lock().unwrap(), Some(vec![]), "a publisher to outboxes ran the sinks of another");
+    assert_eq!((frames(&mut outbox), probe.sent()), (vec![1, 2], vec![1]));
+}
+
+#[test]
+fn que_2_a_broadcast_that_only_sinks_hear_waits_for_no_outbox() {
+    static PARK: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+    static SLOW: WireFormat = WireFormat::new("slow", |_, body, out| {
+        PARK.get().unwrap()();
+        out.extend_from_slice(body);
+    });
+    let (stop, park) = Stop::new();
+    assert!(PARK.set(Box::new(park)).is_ok());
+    let registry = encoding();
+    let probe = Probe::new();
+    let _probe = join(&registry, &probe, hears(&["sinks"]));
+    let mut outbox = registry.open_outbox(&SLOW, OutboxOptions::new(), hears(&["outboxes"])).unwrap();
+    thread::scope(|scope| {
+        let filling = scope.spawn(|| registry.broadcast("outboxes", 1).unwrap());
+        stop.arrived();
+        assert_eq!(registry.broadcast("sinks", 2).unwrap().accepted, 1);
+        assert_eq!(poll(&mut outbox), None, "it waited until the outbox was filled");
+        stop.go();
+        assert_eq!(filling.join().unwrap().accepted, 1);
+    });
+    assert_eq!((frames(&mut outbox), probe.sent()), (vec![1], vec![2]));
 }

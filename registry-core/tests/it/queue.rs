@@ -211,7 +211,7 @@ fn que_2_a_full_outbox_delays_nobody() {
 #[test]
 fn rev_3_an_owner_learns_of_a_discarding_end_without_taking() {
     let registry = encoding();
-    let (mut revoked, mut drained) = (open(&registry, group("a")), open(&registry, group("b")));
+    let (revoked, mut drained) = (open(&registry, group("a")), open(&registry, group("b")));
     let (wakes, waker) = Wakes::new();
     registry.broadcast("c", 1).unwrap();
     assert!(revoked.poll_discarded(&mut Context::from_waker(&waker)).is_pending());

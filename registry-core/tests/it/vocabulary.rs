@@ -63,7 +63,10 @@ fn what_is_shown_of_things_names_them() {
     assert_eq!(format!("{:?}", ChannelFilter::only(["c"])), "Only({\"c\"})");
     assert_eq!(format!("{RAW:?}"), "WireFormat(\"raw\")");
     assert_eq!(format!("{registry:?}"), "SubscriberRegistry { len: 1, .. }");
-    assert_eq!(format!("{outbox:?}"), "Outbox { id: SubscriptionId(1), messages: 1, bytes: 1, ended: None, .. }");
+    assert_eq!(
+        format!("{outbox:?}"),
+        "Outbox { id: SubscriptionId(1), messages: 1, bytes: 1, wired: false, ended: None, .. }"
+    );
     assert_eq!(outbox.subscription().id().to_string(), "1");
     assert_eq!(format!("{:?}", outbox.subscription()), "Subscription { id: SubscriptionId(1), .. }");
     assert!(format!("{:?}", registry.begin()).starts_with("Ticket { number: 1"));

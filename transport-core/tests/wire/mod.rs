@@ -126,6 +126,52 @@ pub(crate) async fn serve(app: Router) -> SocketAddr {
     address
 }
 
+/// Whose listener a router is served by: the two ways that bytes can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// [`Server`]'s: sockets come to be ours.
+    Ours,
+    /// axum's: somebody else writes.
+    Foreign,
+}
+
+/// Makes each async function of a [`Site`] a test on each of the two.
+#[allow(unused_macros, reason = "each test binary uses its part")]
+macro_rules! on_both_sites {
+    ($($test:ident),* $(,)?) => {
+        mod ours {
+            $(#[tokio::test] async fn $test() { super::$test($crate::wire::Site::Ours).await; })*
+        }
+        mod foreign {
+            $(#[tokio::test] async fn $test() { super::$test($crate::wire::Site::Foreign).await; })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test binary uses its part")]
+pub(crate) use on_both_sites;
+
+/// A router that is being served.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    _ours: Option<Owned>,
+}
+
+impl Running {
+    pub(crate) async fn start<T: Send + Sync + 'static>(
+        site: Site,
+        app: Router,
+        registry: &SubscriberRegistry<T>,
+    ) -> Self {
+        match site {
+            Site::Foreign => Self { address: serve(app).await, _ours: None },
+            Site::Ours => {
+                let ours = Owned::start(app, registry, ServerOptions::new()).await;
+                Self { address: ours.address, _ours: Some(ours) }
+            }
+        }
+    }
+}
+
 /// A running [`Server`]: its own listener, so that connections are owned.
 pub(crate) struct Owned {
     pub(crate) address: SocketAddr,

@@ -1,7 +1,7 @@
 //! What a request must bring, and the race that a ticket closes.
 
 use crate::Server;
-use crate::wire::{Raw, Tokens, account, grant, serve};
+use crate::wire::{Raw, Running, Site, Tokens, account, grant, on_both_sites};
 use axum::Router;
 use axum::http::request::Parts;
 use registry_core::{ChannelFilter, RegistryOptions, ScopeCap, SubscriberRegistry, WhenFull};
@@ -10,9 +10,8 @@ use std::time::{Duration, SystemTime};
 use transport_core::{Authorise, Denied, Grant, Live, LiveOptions};
 use transport_sse::sse;
 
-#[tokio::test]
-async fn adm_7_a_login_that_a_revocation_overtakes_is_refused() {
-    let server = Server::start(Tokens::of(&["ada"])).await;
+async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(site: Site) {
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
     let (registry, tokens) = (server.registry.clone(), server.tokens.clone());
     // The account is revoked just after its credential was found good.
     server.tokens.after_look(move |look| {
@@ -25,9 +24,8 @@ async fn adm_7_a_login_that_a_revocation_overtakes_is_refused() {
     assert_eq!((status, server.tokens.looks(), server.registry.len()), (401, 2, 0));
 }
 
-#[tokio::test]
-async fn adm_7_a_change_of_roles_does_not_turn_a_good_client_away() {
-    let server = Server::start(Tokens::of(&["ada"])).await;
+async fn adm_7_a_change_of_roles_does_not_turn_a_good_client_away(site: Site) {
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
     let registry = server.registry.clone();
     server.tokens.after_look(move |look| {
         if look < 3 {
@@ -40,9 +38,8 @@ async fn adm_7_a_change_of_roles_does_not_turn_a_good_client_away() {
     raw.read_past("data: 1\n").await;
 }
 
-#[tokio::test]
-async fn adm_7_three_attempts_and_no_more() {
-    let server = Server::start(Tokens::of(&["ada"])).await;
+async fn adm_7_three_attempts_and_no_more(site: Site) {
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
     let registry = server.registry.clone();
     server.tokens.after_look(move |_| {
         registry.close_by_identity(&account("ada"));
@@ -52,21 +49,19 @@ async fn adm_7_three_attempts_and_no_more() {
     assert_eq!((server.tokens.looks(), server.registry.len(), server.registry.stats().tickets), (3, 0, 0));
 }
 
-#[tokio::test]
-async fn adm_7_the_subscriber_is_active_before_the_client_sees_the_head() {
-    let server = Server::start(Tokens::of(&["ada"])).await;
+async fn adm_7_the_subscriber_is_active_before_the_client_sees_the_head(site: Site) {
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
     let (head, mut raw) = Raw::get(server.address, "/events?token=ada").await;
     assert_eq!((head.status, server.registry.len()), (200, 1));
     assert_eq!(server.broadcast("runs", "1").accepted, 1);
     raw.read_past("data: 1\n").await;
 }
 
-#[tokio::test]
-async fn flt_2_the_query_asks_for_a_part_and_never_for_more() {
+async fn flt_2_the_query_asks_for_a_part_and_never_for_more(site: Site) {
     let tokens = Tokens::default();
     tokens.grant("ada", grant("ada", ChannelFilter::only(["runs", "jobs", "a,b", ""])));
     tokens.grant("nothing", grant("nothing", ChannelFilter::only([""; 0])));
-    let server = Server::start(tokens).await;
+    let server = Server::start(site, tokens).await;
     for query in ["channels=", "channels=runs,", "channel=%ff", "channels=%zz"] {
         assert_eq!(server.refused(&format!("token=ada&{query}")).await.0, 400, "{query}");
     }
@@ -94,9 +89,8 @@ async fn flt_2_the_query_asks_for_a_part_and_never_for_more() {
     assert!(!nothing.read_to_end().await.contains("id:"), "an empty grant is not everything");
 }
 
-#[tokio::test]
-async fn flt_8_the_wire_limits_names() {
-    let server = Server::start(Tokens::of(&["ada"])).await;
+async fn flt_8_the_wire_limits_names(site: Site) {
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
     let names = |count: usize| (0..count).map(|i| format!("channel=c{i}")).collect::<Vec<_>>().join("&");
     assert_eq!(server.refused(&format!("token=ada&{}", names(101))).await.0, 400);
     server.open(&format!("token=ada&{}", names(100))).await;
@@ -104,43 +98,38 @@ async fn flt_8_the_wire_limits_names() {
     server.open(&format!("token=ada&channel={}", "n".repeat(256))).await;
 }
 
-#[tokio::test]
-async fn lse_1_a_grant_that_is_over_is_refused() {
+async fn lse_1_a_grant_that_is_over_is_refused(site: Site) {
     let tokens = Tokens::default();
     tokens.grant("old", grant("old", ChannelFilter::All).expires_at(SystemTime::now() - Duration::from_secs(1)));
-    assert_eq!(Server::start(tokens).await.refused("token=old").await.0, 401);
+    assert_eq!(Server::start(site, tokens).await.refused("token=old").await.0, 401);
 }
 
-#[tokio::test]
-async fn cap_2_a_full_scope_may_refuse() {
+async fn cap_2_a_full_scope_may_refuse(site: Site) {
     let cap = ScopeCap::new(NonZeroUsize::MIN).with_when_full(WhenFull::RefuseNew);
     let registry = RegistryOptions::new().with_scope_cap(cap);
-    let server = Server::with(Tokens::of(&["ada"]), registry, LiveOptions::new()).await;
+    let server = Server::with(site, Tokens::of(&["ada"]), registry, LiveOptions::new()).await;
     let mut first = server.open("token=ada").await;
     assert_eq!(server.refused("token=ada").await.0, 429);
     server.broadcast("runs", "1");
     first.read_past("data: 1\n").await;
 }
 
-#[tokio::test]
-async fn drn_1_a_registry_that_shuts_down_takes_nobody() {
-    let server = Server::start(Tokens::of(&["ada"])).await;
+async fn drn_1_a_registry_that_shuts_down_takes_nobody(site: Site) {
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
     server.registry.begin_shutdown();
     let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
     assert_eq!((head.status, head.header("retry-after")), (503, Some("1")));
 }
 
-#[tokio::test]
-async fn iso_8_a_panicking_login_check_leaves_nothing_behind() {
-    let server = Server::start(Tokens::of(&["ada"])).await;
+async fn iso_8_a_panicking_login_check_leaves_nothing_behind(site: Site) {
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
     server.tokens.after_look(|look| assert!(look > 1, "a bug in the login check"));
     assert_eq!(server.refused("token=ada").await.0, 500);
     assert_eq!(server.registry.stats().tickets, 0);
     server.open("token=ada").await;
 }
 
-#[tokio::test]
-async fn adm_6_an_endless_login_check_is_given_up_on() {
+async fn adm_6_an_endless_login_check_is_given_up_on(site: Site) {
     struct Endless;
     #[async_trait::async_trait]
     impl Authorise for Endless {
@@ -151,7 +140,21 @@ async fn adm_6_an_endless_login_check_is_given_up_on() {
     let registry = SubscriberRegistry::<u8>::new();
     let options = LiveOptions::new().with_authorise_timeout(Duration::from_millis(10));
     let live = Live::with_options(registry.clone(), Endless, options);
-    let address = serve(Router::new().route("/events", sse(&live))).await;
-    let (head, _raw) = Raw::get(address, "/events").await;
+    let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+    let (head, _raw) = Raw::get(running.address, "/events").await;
     assert_eq!((head.status, head.header("retry-after"), registry.stats().tickets), (503, Some("1"), 0));
 }
+
+on_both_sites!(
+    adm_7_a_login_that_a_revocation_overtakes_is_refused,
+    adm_7_a_change_of_roles_does_not_turn_a_good_client_away,
+    adm_7_three_attempts_and_no_more,
+    adm_7_the_subscriber_is_active_before_the_client_sees_the_head,
+    flt_2_the_query_asks_for_a_part_and_never_for_more,
+    flt_8_the_wire_limits_names,
+    lse_1_a_grant_that_is_over_is_refused,
+    cap_2_a_full_scope_may_refuse,
+    drn_1_a_registry_that_shuts_down_takes_nobody,
+    iso_8_a_panicking_login_check_leaves_nothing_behind,
+    adm_6_an_endless_login_check_is_given_up_on,
+);

@@ -7,6 +7,7 @@ mod wire;
 mod admission;
 mod http2;
 mod kit;
+mod lanes;
 mod owned;
 mod stream;
 
@@ -16,7 +17,7 @@ use serde_json::value::RawValue;
 use std::net::SocketAddr;
 use transport_core::{Live, LiveOptions};
 use transport_sse::sse;
-use wire::{Raw, Tokens, serve};
+use wire::{Raw, Running, Site, Tokens};
 
 type Payload = Box<RawValue>;
 
@@ -25,18 +26,19 @@ struct Server {
     live: Live<Payload>,
     address: SocketAddr,
     tokens: Tokens,
+    _running: Running,
 }
 
 impl Server {
-    async fn start(tokens: Tokens) -> Self {
-        Self::with(tokens, RegistryOptions::new(), LiveOptions::new()).await
+    async fn start(site: Site, tokens: Tokens) -> Self {
+        Self::with(site, tokens, RegistryOptions::new(), LiveOptions::new()).await
     }
 
-    async fn with(tokens: Tokens, registry: RegistryOptions, options: LiveOptions) -> Self {
+    async fn with(site: Site, tokens: Tokens, registry: RegistryOptions, options: LiveOptions) -> Self {
         let registry = SubscriberRegistry::with_options(registry);
         let live = Live::with_options(registry.clone(), tokens.clone(), options);
-        let address = serve(Router::new().route("/events", sse(&live))).await;
-        Self { registry, live, address, tokens }
+        let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+        Self { registry, live, address: running.address, tokens, _running: running }
     }
 
     /// Opens a stream and reads its greeting.

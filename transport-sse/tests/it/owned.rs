@@ -4,7 +4,7 @@ use crate::Payload;
 use crate::wire::{Owned, Raw, Tokens, account, soon, until};
 use axum::Router;
 use axum::routing::get;
-use registry_core::{OutboxOptions, SubscriberRegistry};
+use registry_core::{CloseReason, OutboxOptions, Overflow, SubscriberRegistry};
 use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
@@ -23,8 +23,11 @@ struct Site {
 
 impl Site {
     async fn start(options: ServerOptions) -> Self {
+        Self::with(options, OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap())).await
+    }
+
+    async fn with(options: ServerOptions, roomy: OutboxOptions) -> Self {
         let registry = SubscriberRegistry::new();
-        let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
         let tokens = Tokens::of(&["ada", "grace"]);
         let live = Live::with_options(registry.clone(), tokens, LiveOptions::new().with_outbox(roomy));
         let app = Router::new()
@@ -208,4 +211,75 @@ async fn a_delivery_costs_one_write() {
     }
     let spent = writes.load(Ordering::SeqCst) - before;
     assert!(spent * 100 <= READERS * MESSAGES * 103, "{spent} writes for {} deliveries", READERS * MESSAGES);
+}
+
+/// Streams on sockets of ours, one for each reader.
+async fn readers(site: &Site, readers: usize) -> Vec<Raw> {
+    let mut streams = Vec::new();
+    for _ in 0..readers {
+        let (_, mut raw) = Raw::get(site.server.address, "/events?token=ada").await;
+        raw.read_past(": ok\n\n").await;
+        streams.push(raw);
+    }
+    until("the sockets", || site.registry.stats().wired == readers).await;
+    streams
+}
+
+#[tokio::test]
+async fn rev_12_a_flusher_makes_one_write_of_a_message_and_of_many() {
+    let site = Site::start(ServerOptions::new()).await;
+    let mut streams = readers(&site, 20).await;
+    for number in 0..20 {
+        site.broadcast(format!("\"m{number}.\""));
+        for raw in &mut streams {
+            raw.read_past(&format!("m{number}.")).await;
+        }
+    }
+    let alone = site.registry.stats();
+    assert_eq!((alone.lane_writes, alone.lane_messages), (400, 400), "P9: a write for each delivery");
+    for number in 0..100 {
+        site.broadcast(format!("\"burst {number}.\""));
+    }
+    for raw in &mut streams {
+        raw.read_past("burst 99.").await;
+    }
+    let burst = site.registry.stats();
+    assert_eq!(burst.lane_messages - alone.lane_messages, 2000);
+    assert_eq!(burst.lane_writes - alone.lane_writes, 20, "P3: what comes at once goes out at once");
+}
+
+#[tokio::test]
+async fn que_1_who_lags_on_a_socket_of_ours_is_reset() {
+    let site = Site::with(ServerOptions::new(), OutboxOptions::new()).await;
+    let stalled = site.stalled("ada").await;
+    let filler = format!("\"{}\"", "x".repeat(1 << 18));
+    while !site.registry.is_empty() {
+        site.broadcast(filler.clone());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.registry.stats().ended.get(&CloseReason::Lagged), Some(&1));
+    until("the reset", || site.server.metrics.resets() == 1).await;
+    stalled.read_to_reset().await;
+}
+
+#[tokio::test]
+async fn que_1_a_loss_that_the_policy_allows_is_said_on_a_socket_of_ours() {
+    let outbox = OutboxOptions::new().with_overflow(Overflow::DropOldest);
+    let site = Site::with(ServerOptions::new(), outbox).await;
+    let mut stalled = site.stalled("ada").await;
+    let mut sent = 0;
+    while site.registry.stats().dropped < 10 {
+        site.broadcast(format!("\"message {sent} {}\"", "x".repeat(1 << 16)));
+        sent += 1;
+        tokio::task::yield_now().await;
+    }
+    let lost = site.registry.stats().dropped;
+    site.broadcast("\"that was it\"".into());
+    let read = stalled.read_past("that was it").await;
+    let read_lost: u64 =
+        read.split("{\"lost\":").skip(1).map(|rest| rest[..rest.find('}').unwrap()].parse::<u64>().unwrap()).sum();
+    assert_eq!(read_lost, site.registry.stats().dropped, "every loss is told once");
+    assert!(lost >= 10);
+    let received = read.matches("data: \"message ").count() as u64;
+    assert_eq!(received + read_lost, sent, "each is either there or told to be lost");
 }

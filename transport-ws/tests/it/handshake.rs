@@ -1,7 +1,7 @@
 //! The way in.
 
 use crate::Server;
-use crate::wire::{Raw, account, until};
+use crate::wire::{Raw, Site, account, on_both_sites, until};
 use registry_core::RegistryOptions;
 use transport_core::{LiveOptions, Origins};
 use transport_ws::WsOptions;
@@ -17,9 +17,8 @@ impl Server {
     }
 }
 
-#[tokio::test]
-async fn ws_3_foreign_pages_are_refused_before_the_upgrade() {
-    let server = Server::start(&["ada"]).await;
+async fn ws_3_foreign_pages_are_refused_before_the_upgrade(site: Site) {
+    let server = Server::start(site, &["ada"]).await;
     let own = format!("Origin: http://{}\r\n", server.address);
     assert_eq!(server.upgrade("token=ada", &own).await.0, 101);
     assert_eq!(server.upgrade("token=ada", "").await.0, 101, "no browser, no origin");
@@ -32,13 +31,12 @@ async fn ws_3_foreign_pages_are_refused_before_the_upgrade() {
     assert_eq!(server.tokens.looks(), 2, "the credential of a foreign page is not looked at");
 
     let options = LiveOptions::new().with_origins(Origins::SameOr(vec!["https://app.example".into()]));
-    let server = Server::with(&["ada"], RegistryOptions::new(), options, WsOptions::new()).await;
+    let server = Server::with(site, &["ada"], RegistryOptions::new(), options, WsOptions::new()).await;
     assert_eq!(server.upgrade("token=ada", "Origin: https://app.example\r\n").await.0, 101);
 }
 
-#[tokio::test]
-async fn ws_3_a_refusal_is_an_http_error_with_a_reason() {
-    let server = Server::start(&["ada"]).await;
+async fn ws_3_a_refusal_is_an_http_error_with_a_reason(site: Site) {
+    let server = Server::start(site, &["ada"]).await;
     for (query, status, reason) in
         [("token=unknown", 401, "sign in first"), ("token=ada&channels=", 400, "leave the parameter out")]
     {
@@ -52,18 +50,16 @@ async fn ws_3_a_refusal_is_an_http_error_with_a_reason() {
     assert!(server.registry.is_empty());
 }
 
-#[tokio::test]
-async fn adm_7_the_subscriber_is_active_before_the_client_sees_101() {
-    let server = Server::start(&["ada"]).await;
+async fn adm_7_the_subscriber_is_active_before_the_client_sees_101(site: Site) {
+    let server = Server::start(site, &["ada"]).await;
     let (status, mut raw) = server.upgrade("token=ada", "").await;
     assert_eq!((status, server.registry.len()), (101, 1));
     assert_eq!(server.broadcast("at once").accepted, 1);
     raw.read_past("\"at once\"").await;
 }
 
-#[tokio::test]
-async fn adm_7_a_login_that_a_revocation_overtakes_is_refused() {
-    let server = Server::start(&["ada"]).await;
+async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(site: Site) {
+    let server = Server::start(site, &["ada"]).await;
     let (registry, tokens) = (server.registry.clone(), server.tokens.clone());
     server.tokens.after_look(move |_| {
         tokens.forget("ada");
@@ -73,11 +69,18 @@ async fn adm_7_a_login_that_a_revocation_overtakes_is_refused() {
     assert_eq!((server.tokens.looks(), server.registry.len()), (2, 0));
 }
 
-#[tokio::test]
-async fn sse_5_ws_too_a_client_that_goes_away_is_noticed() {
-    let server = Server::start(&["ada"]).await;
+async fn sse_5_ws_too_a_client_that_goes_away_is_noticed(site: Site) {
+    let server = Server::start(site, &["ada"]).await;
     let (_, raw) = server.upgrade("token=ada", "").await;
     assert_eq!(server.registry.len(), 1);
     drop(raw);
     until("the removal", || server.registry.is_empty()).await;
 }
+
+on_both_sites!(
+    ws_3_foreign_pages_are_refused_before_the_upgrade,
+    ws_3_a_refusal_is_an_http_error_with_a_reason,
+    adm_7_the_subscriber_is_active_before_the_client_sees_101,
+    adm_7_a_login_that_a_revocation_overtakes_is_refused,
+    sse_5_ws_too_a_client_that_goes_away_is_noticed,
+);

@@ -1,6 +1,6 @@
 //! What a peer sends.
 
-use crate::wire::{account, soon};
+use crate::wire::{Site, account, on_both_sites, soon};
 use crate::{Client, Server};
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
@@ -27,10 +27,10 @@ impl OnText for Forward {
     }
 }
 
-async fn start(options: WsOptions) -> (Server, mpsc::UnboundedReceiver<(String, String)>) {
+async fn start(site: Site, options: WsOptions) -> (Server, mpsc::UnboundedReceiver<(String, String)>) {
     let (forward, received) = mpsc::unbounded_channel();
     let options = options.with_on_text(Forward(forward));
-    (Server::with(&["ada"], RegistryOptions::new(), LiveOptions::new(), options).await, received)
+    (Server::with(site, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await, received)
 }
 
 async fn sends(server: &Server, message: Message) -> (u16, String) {
@@ -52,9 +52,8 @@ async fn sends_raw(server: &Server, bytes: &[u8]) -> (u16, String) {
     client.closed().await
 }
 
-#[tokio::test]
-async fn ws_2_inbound_text_reaches_the_handler_with_its_grant() {
-    let (server, mut received) = start(WsOptions::new()).await;
+async fn ws_2_inbound_text_reaches_the_handler_with_its_grant(site: Site) {
+    let (server, mut received) = start(site, WsOptions::new()).await;
     let mut ada = server.open("token=ada").await;
     for text in ["one", "two", ""] {
         ada.0.send(Message::text(text)).await.unwrap();
@@ -64,9 +63,8 @@ async fn ws_2_inbound_text_reaches_the_handler_with_its_grant() {
     assert_eq!(ada.text().await, "and back");
 }
 
-#[tokio::test]
-async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nobody() {
-    let (server, mut received) = start(WsOptions::new()).await;
+async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nobody(site: Site) {
+    let (server, mut received) = start(site, WsOptions::new()).await;
     let mut ada = server.open("token=ada").await;
     ada.0.send(Message::text("stay")).await.unwrap();
     soon("the text", received.recv()).await.unwrap();
@@ -77,9 +75,8 @@ async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nobody() {
     assert_eq!(ada.closed().await, (4001, "revoked".into()));
 }
 
-#[tokio::test]
-async fn ws_2_inbound_messages_are_bounded_in_size() {
-    let (server, mut received) = start(WsOptions::new()).await;
+async fn ws_2_inbound_messages_are_bounded_in_size(site: Site) {
+    let (server, mut received) = start(site, WsOptions::new()).await;
     let mut ada = server.open("token=ada").await;
     ada.0.send(Message::text("x".repeat(64 * 1024))).await.unwrap();
     assert_eq!(soon("the text", received.recv()).await.unwrap().1.len(), 64 * 1024);
@@ -88,9 +85,8 @@ async fn ws_2_inbound_messages_are_bounded_in_size() {
     assert_eq!(server.registry.stats().ended[&CloseReason::Protocol], 1);
 }
 
-#[tokio::test]
-async fn ws_2_a_message_that_never_ends_is_cut() {
-    let (server, _received) = start(WsOptions::new()).await;
+async fn ws_2_a_message_that_never_ends_is_cut(site: Site) {
+    let (server, _received) = start(site, WsOptions::new()).await;
     let mut endless = masked(0x01, b"begin");
     for _ in 0..40_000 {
         endless.extend(masked(0x00, b""));
@@ -98,10 +94,9 @@ async fn ws_2_a_message_that_never_ends_is_cut() {
     assert_eq!(sends_raw(&server, &endless).await.0, 1009);
 }
 
-#[tokio::test]
-async fn ws_2_inbound_messages_are_bounded_in_rate() {
+async fn ws_2_inbound_messages_are_bounded_in_rate(site: Site) {
     let number = |n| NonZeroU32::new(n).unwrap();
-    let (server, mut received) = start(WsOptions::new().with_rate(number(1), number(3))).await;
+    let (server, mut received) = start(site, WsOptions::new().with_rate(number(1), number(3))).await;
     for flood in [Message::text("x"), Message::Ping("x".into())] {
         let mut ada = server.open("token=ada").await;
         for _ in 0..10 {
@@ -125,9 +120,8 @@ async fn ws_2_inbound_messages_are_bounded_in_rate() {
     assert_eq!(handled, 3);
 }
 
-#[tokio::test]
-async fn ws_1_what_breaks_the_protocol_is_told_so() {
-    let (server, _received) = start(WsOptions::new()).await;
+async fn ws_1_what_breaks_the_protocol_is_told_so(site: Site) {
+    let (server, _received) = start(site, WsOptions::new()).await;
     assert_eq!(sends(&server, Message::binary(vec![1])).await, (1008, "protocol: text only".into()));
     let invalid = |status: (u16, String)| assert_eq!(status, (1008, "protocol: not a valid frame".into()));
     assert_eq!(sends_raw(&server, &masked(0x81, b"\xff")).await, (1007, "protocol: text is not UTF-8".into()));
@@ -142,11 +136,20 @@ async fn ws_1_what_breaks_the_protocol_is_told_so() {
     assert!(server.registry.is_empty());
 }
 
-#[tokio::test]
-async fn ws_2_without_a_handler_text_is_ignored() {
-    let server = Server::start(&["ada"]).await;
+async fn ws_2_without_a_handler_text_is_ignored(site: Site) {
+    let server = Server::start(site, &["ada"]).await;
     let mut ada: Client = server.open("token=ada").await;
     ada.0.send(Message::text("hello?")).await.unwrap();
     server.broadcast("here");
     assert_eq!(ada.text().await, "here");
 }
+
+on_both_sites!(
+    ws_2_inbound_text_reaches_the_handler_with_its_grant,
+    ws_2_a_handler_that_hangs_or_panics_holds_up_nobody,
+    ws_2_inbound_messages_are_bounded_in_size,
+    ws_2_a_message_that_never_ends_is_cut,
+    ws_2_inbound_messages_are_bounded_in_rate,
+    ws_1_what_breaks_the_protocol_is_told_so,
+    ws_2_without_a_handler_text_is_ignored,
+);

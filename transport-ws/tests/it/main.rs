@@ -20,26 +20,27 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use transport_core::{Live, LiveOptions};
 use transport_ws::{WsOptions, ws_with};
-use wire::{Tokens, serve, soon};
+use wire::{Running, Site, Tokens, soon};
 
 struct Server {
     registry: SubscriberRegistry<String>,
     live: Live<String>,
     address: SocketAddr,
     tokens: Tokens,
+    _running: Running,
 }
 
 impl Server {
-    async fn start(names: &[&str]) -> Self {
-        Self::with(names, RegistryOptions::new(), LiveOptions::new(), WsOptions::new()).await
+    async fn start(site: Site, names: &[&str]) -> Self {
+        Self::with(site, names, RegistryOptions::new(), LiveOptions::new(), WsOptions::new()).await
     }
 
-    async fn with(names: &[&str], registry: RegistryOptions, live: LiveOptions, ws: WsOptions) -> Self {
+    async fn with(site: Site, names: &[&str], registry: RegistryOptions, live: LiveOptions, ws: WsOptions) -> Self {
         let registry = SubscriberRegistry::with_options(registry);
         let tokens = Tokens::of(names);
         let live = Live::with_options(registry.clone(), tokens.clone(), live);
-        let address = serve(Router::new().route("/ws", ws_with(&live, ws))).await;
-        Self { registry, live, address, tokens }
+        let running = Running::start(site, Router::new().route("/ws", ws_with(&live, ws)), &registry).await;
+        Self { registry, live, address: running.address, tokens, _running: running }
     }
 
     /// A WebSocket client that answers pings and closes, as browsers do.

@@ -1,13 +1,17 @@
 //! What only our own listener can promise: peers that do not read are cut, and the server ends.
 
-use crate::wire::{Owned, Raw, Tokens, account, until};
+use crate::wire::{Owned, Raw, Tokens, account, soon, until};
 use axum::Router;
+use futures_util::StreamExt;
 use registry_core::{OutboxOptions, SubscriberRegistry};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use transport_core::{Live, LiveOptions, ServerOptions};
 use transport_ws::{WsOptions, ws_with};
 
@@ -114,4 +118,45 @@ async fn a_delivery_costs_one_write() {
     }
     let spent = writes.load(Ordering::SeqCst) - before;
     assert!(spent * 100 <= READERS * MESSAGES * 103, "{spent} writes for {} deliveries", READERS * MESSAGES);
+}
+
+#[tokio::test]
+async fn sse_5_a_peer_that_was_gone_when_it_was_written_to_counts_as_gone_by_itself() {
+    let site = Site::start(ServerOptions::new(), WsOptions::new()).await;
+    let ada = site.open("ada").await;
+    until("the socket", || site.registry.stats().wired == 1).await;
+    ada.tcp.set_zero_linger().unwrap();
+    drop(ada);
+    // On one thread, the flusher finds out before the owner does.
+    site.registry.broadcast("runs", "1".into()).unwrap();
+    until("the end of the connection", || site.server.metrics.open() == 0).await;
+    assert_eq!(site.server.metrics.resets(), 0);
+}
+
+#[tokio::test]
+async fn ws_2_pings_stand_between_messages_also_of_a_peer_that_stalls() {
+    let tick = Duration::from_millis(10);
+    let options = WsOptions::new().with_ping_period(tick).with_pong_timeout(Duration::from_secs(60));
+    let site = Site::start(ServerOptions::new(), options).await;
+    let stalled = site.open("ada").await;
+    site.fill().await;
+    let mut idle = site.open("grace").await;
+    let mut ping = [0; 2];
+    idle.tcp.read_exact(&mut ping).await.unwrap();
+    assert_eq!(&ping, b"\x89\x00");
+    site.registry.broadcast("runs", "that was it".into()).unwrap();
+    let mut frames = WebSocketStream::from_raw_socket(stalled.tcp, Role::Client, None).await;
+    let (mut texts, mut pings) = (0, 0);
+    loop {
+        match soon("a frame", frames.next()).await.unwrap().unwrap() {
+            Message::Text(text) if text.as_str().contains("that was it") => break,
+            Message::Text(text) => {
+                assert!(text.as_str().bytes().all(|byte| matches!(byte, b'x' | b'"')), "a message is whole");
+                texts += 1;
+            }
+            Message::Ping(_) => pings += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(texts >= 16 && pings >= 1, "{texts} texts, {pings} pings");
 }

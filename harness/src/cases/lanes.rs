@@ -1,0 +1,129 @@
+//! What takes threads, or tasks.
+
+use super::*;
+
+/// Lanes, gated: each waits for the other by name.
+pub(super) fn lanes() -> Vec<Case> {
+    let release = |gate| op(Act::Release { gate });
+    let hold = |gate| op(Act::Hold { gate });
+    let par = |lanes: Vec<Vec<Op>>| op(Act::Par { lanes });
+    let parked = || vec![release(0), hold(1)];
+    let x = || a().group("x");
+    // A close and a lane hand gates to and fro, so that the close takes its time; nobody waits for the registry meanwhile.
+    let rounds = (0..100).map(|round| (10 + 2 * round, 11 + 2 * round));
+    let (to, fro): (Vec<_>, Vec<_>) =
+        rounds.map(|(there, back)| ([release(there), hold(back)], [hold(there), release(back)])).unzip();
+    vec![
+        case(
+            "a broadcast in progress comes by while a close is going on",
+            vec![
+                sub(0, a()),
+                sub(1, x()),
+                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)], fro.concat()]),
+                settle(),
+            ],
+        )
+        .on_send(0, parked())
+        .on_close(1, [vec![release(1)], to.concat()].concat()),
+        case(
+            "revoke while another sink is stuck",
+            vec![
+                sub(0, a()),
+                sub(1, x()),
+                sub(2, x()),
+                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)]]),
+                settle(),
+                cast("a", "m2"),
+                settle(),
+            ],
+        )
+        .on_send(0, parked()),
+        case(
+            "revoke while the first and the last are stuck",
+            vec![
+                sub(0, a()),
+                sub(1, x()),
+                sub(2, a()),
+                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)]]),
+                settle(),
+                cast("a", "m2"),
+                settle(),
+            ],
+        )
+        .on_send(0, parked())
+        .on_send(2, parked()),
+        case(
+            "revoke the sink that is stuck",
+            vec![
+                sub(0, x()),
+                sub(1, a()),
+                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)]]),
+                settle(),
+                cast("a", "m2"),
+                settle(),
+                revoke("x"),
+            ],
+        )
+        .on_send(0, parked()),
+        case(
+            "two revocations at once",
+            vec![
+                sub(0, x()),
+                sub(1, x()),
+                sub(2, x()),
+                par(vec![vec![revoke("x")], vec![revoke("x")], vec![revoke("x")]]),
+                count(),
+                revoke("x"),
+            ],
+        ),
+        case(
+            "unsubscribe against revoke",
+            vec![
+                sub(0, x()),
+                sub(1, x()),
+                par(vec![vec![unsub(0), unsub(1)], vec![revoke("x")]]),
+                count(),
+                cast("a", "m1"),
+                settle(),
+            ],
+        ),
+        case(
+            "admit against revoke",
+            vec![
+                begin(0),
+                begin(1),
+                par(vec![vec![admit(0, 0, x()), admit(1, 1, x())], vec![revoke("x")]]),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("x"),
+            ],
+        ),
+        case(
+            "broadcasts from three lanes",
+            vec![
+                sub(0, a()),
+                sub(1, Registration::all()),
+                sub(2, on(&["a", "b"])),
+                par(vec![
+                    vec![cast("a", "m1"), cast("a", "m2")],
+                    vec![cast("b", "m3"), cast("a", "m4")],
+                    vec![cast("a", "m5")],
+                ]),
+                settle(),
+            ],
+        ),
+        case(
+            "subscribe over the cap from two lanes",
+            vec![
+                sub(0, a().scope("s")),
+                par(vec![vec![sub(1, a().scope("s"))], vec![sub(2, a().scope("s"))]]),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("s"),
+            ],
+        )
+        .cap(1),
+    ]
+}

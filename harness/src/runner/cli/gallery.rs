@@ -1,0 +1,61 @@
+//! `gallery`: shows that the suite sees.
+
+use std::time::Duration;
+
+use super::{Problem, options::Options, say};
+use crate::{
+    campaign::{InProcess, Plan, campaign},
+    catalogue, gallery,
+    runner::Exit,
+    subject::Limits,
+};
+
+/// Hunts every wrong registry and prints the requirement that each was rejected for.
+pub(super) fn show_gallery(options: &Options) -> Result<Exit, Problem> {
+    let mut blind = 0;
+    say(&format!(
+        "{:<32} {:<14} {:<8} {:>7}  {}",
+        "mutant", "breaks", "rejected", "scripts", "steps of the smallest script"
+    ));
+    for mutant in gallery::MUTANTS {
+        let limits = Limits { patience: Duration::from_millis(200), ..Limits::default() };
+        let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
+        let plan = Plan { scripts: options.scripts, seed: options.seed, first_only: true, ..Plan::default() };
+        let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});
+        let found = outcome.failures.first();
+        let id = found.map_or("-", |failure| failure.violation.requirement);
+        let seen = mutant.breaks.contains(&id);
+        blind += usize::from(!seen);
+        say(&format!(
+            "{:<32} {:<14} {:<8} {:>7}  {}{}",
+            format!("{:?}", mutant.bug),
+            mutant.breaks.join(" "),
+            id,
+            found.map_or(0, |failure| failure.found_after),
+            found.map_or(0, |failure| failure.script.steps.len()),
+            if seen { "" } else { "  ← not what it breaks" },
+        ));
+    }
+    for variant in gallery::VARIANTS {
+        let (hello, factory) = gallery::variant(variant.variety);
+        let plan = Plan { scripts: options.scripts, seed: options.seed, ..Plan::default() };
+        let outcome = campaign(&hello, &mut InProcess::new(factory), &plan, &mut |_, _| {});
+        let wrong = outcome.failures.iter().find(|failure| failure.level == catalogue::Level::M);
+        blind += usize::from(wrong.is_some());
+        let said = wrong.map_or("accepted", |failure| failure.violation.requirement);
+        say(&format!(
+            "legal: {:<25} {:<14} {:<8} {:>7}",
+            format!("{:?}", variant.variety),
+            "nothing",
+            said,
+            outcome.runs
+        ));
+    }
+    say(&format!(
+        "seed {}: {} mutants, {} legal variants, {blind} misjudged",
+        options.seed,
+        gallery::MUTANTS.len(),
+        gallery::VARIANTS.len()
+    ));
+    Ok(if blind == 0 { Exit::Conforming } else { Exit::Failures })
+}

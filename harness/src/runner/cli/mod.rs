@@ -1,0 +1,167 @@
+//! The command line.
+
+mod gallery;
+mod options;
+mod replay;
+mod run;
+mod saved;
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{IsTerminal, Write as _, stderr, stdout},
+};
+
+use super::{
+    adapter::{Adapter, Deadlines},
+    report::{Exit, Paint, wrap},
+};
+use crate::{
+    catalogue,
+    protocol::{Hello, PROTOCOL},
+};
+use options::{Options, parse};
+
+const HELP: &str = "\
+registry-conform: does a subscriber registry keep its promises?
+
+  registry-conform run [OPTIONS] -- COMMAND…     judge the registry behind an adapter
+  registry-conform replay FILE -- COMMAND…       run one saved script and show its trace
+  registry-conform replay --lines FILE           print the lines that feed it to an adapter by hand
+  registry-conform doctor -- COMMAND…            check an adapter before its registry
+  registry-conform explain REQUIREMENT           print a promise, and why it is one
+  registry-conform list                          print all promises, a line each
+  registry-conform gallery [--seed N]            show that the suite sees: wrong registries, and what gave them away
+  registry-conform spec                          print SPEC.md
+
+Options of run:
+  --scripts N      random scripts, after the fixed ones (2000)
+  --seed N         where they start (by chance, and printed)
+  --time S         start no script after so many seconds
+  --profile NAME   only the requirements of a profile; may be repeated
+  --only REQ       only this requirement; may be repeated
+  --known FILE     requirements that are known to fail (TOML)
+  --save DIR       where failing scripts are kept and found again (.registry-conform)
+  --json FILE      write the report as JSON          --junit FILE   write it as JUnit XML
+  --patience S     how long a lane may wait (2)
+  --transcript FILE   every line to the adapter (>) and from it (<); also for replay and doctor
+
+Exit: 0 conforming · 1 failures · 2 stale known-failing · 3 adapter error · 4 undecided · 5 nothing exercised · 64 usage
+An adapter is any program that speaks PROTOCOL.md on its standard streams. NO_COLOR is respected.";
+
+/// Runs the command line and says how the process should end.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    match dispatch(arguments.into_iter().collect()) {
+        Ok(exit) => exit,
+        Err(Problem::Usage(why)) => {
+            say_error(&format!("{why}\n`registry-conform help` says what there is."));
+            Exit::Usage
+        }
+        Err(Problem::Adapter(why)) => {
+            say_error(&why);
+            Exit::Adapter
+        }
+    }
+}
+
+enum Problem {
+    Usage(String),
+    Adapter(String),
+}
+
+impl From<lexopt::Error> for Problem {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
+    let Some((command, rest)) = arguments.split_first() else {
+        say(HELP);
+        return Ok(Exit::Usage);
+    };
+    let options = parse(rest.to_vec());
+    match command.to_string_lossy().as_ref() {
+        "run" => run::run(options?),
+        "replay" => replay::replay(options?),
+        "doctor" => replay::doctor(options?),
+        "explain" => explain(&options?),
+        "list" => list(),
+        "gallery" => gallery::show_gallery(&options?),
+        "spec" => {
+            let _ = write!(stdout(), "{}", catalogue::spec());
+            Ok(Exit::Conforming)
+        }
+        "help" | "--help" | "-h" => {
+            say(HELP);
+            Ok(Exit::Conforming)
+        }
+        "--version" => {
+            say(&format!(
+                "registry-conform {}, catalogue edition {}, protocol {PROTOCOL}",
+                env!("CARGO_PKG_VERSION"),
+                catalogue::catalogue().edition
+            ));
+            Ok(Exit::Conforming)
+        }
+        other => Err(Problem::Usage(format!("there is no command {other:?}"))),
+    }
+}
+
+fn adapter(options: &Options) -> Result<(Adapter, Hello), Problem> {
+    if options.command.is_empty() {
+        return Err(Problem::Usage("the adapter's command is missing: give it after `--`".into()));
+    }
+    let deadlines = Deadlines { patience: options.patience, ..Deadlines::default() };
+    let mut adapter = Adapter::new(options.command.clone(), deadlines);
+    if let Some(file) = &options.transcript {
+        let to = File::create(file).map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))?;
+        adapter = adapter.transcript(to);
+    }
+    let hello = adapter.hello().map_err(|why| Problem::Adapter(format!("the adapter: {why}")))?;
+    Ok((adapter, hello))
+}
+
+fn explain(options: &Options) -> Result<Exit, Problem> {
+    let [id] = options.files.as_slice() else {
+        return Err(Problem::Usage("explain takes one requirement, such as REV-2".into()));
+    };
+    let found = catalogue::find(id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
+    let paint = Paint { colours: colours() };
+    say(&format!(
+        "{} {} · profile {} · {} · since edition {}",
+        paint.bold(&found.id),
+        found.level.word(),
+        found.profile,
+        found.group,
+        found.since
+    ));
+    say(&wrap(&found.text, 2));
+    if !found.rationale.is_empty() {
+        say(&wrap(&format!("Why: {}", found.rationale), 2));
+    }
+    say(&format!("  Checked by: {}", found.checked.join(", ")));
+    Ok(Exit::Conforming)
+}
+
+fn list() -> Result<Exit, Problem> {
+    for own in &catalogue::catalogue().requirements {
+        let end = own.text.find(['.', ':', ';']).unwrap_or(own.text.len());
+        say(&format!("{:<7} {:<6} {:<11} {}", own.id, own.level.word(), own.profile, &own.text[..end]));
+    }
+    Ok(Exit::Conforming)
+}
+
+fn colours() -> bool {
+    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn say(text: &str) {
+    // A reader that went away is no reason to panic.
+    let _ = writeln!(stdout(), "{text}");
+}
+
+fn say_error(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
+}

@@ -1,0 +1,103 @@
+//! `run`: judges a registry.
+
+use std::io::{IsTerminal, Write as _, stderr, stdout};
+
+use super::{
+    Problem, adapter, colours,
+    options::Options,
+    saved::{save, saved_scripts, write_file},
+};
+use crate::{
+    campaign::{Outcome, Plan, campaign},
+    catalogue,
+    runner::{Exit, Input, Known, Paint, Report, today},
+};
+
+pub(super) fn run(options: Options) -> Result<Exit, Problem> {
+    let known = match &options.known {
+        Some(file) => Known::read(file).map_err(Problem::Usage)?,
+        None => Known::default(),
+    };
+    if let Some(extra) = options.files.first() {
+        return Err(Problem::Usage(format!("{extra:?} is not an option; the adapter's command comes after `--`")));
+    }
+    let (mut adapter, hello) = adapter(&options)?;
+    let plan = Plan {
+        scripts: options.scripts,
+        seed: options.seed,
+        time: options.time,
+        only: options.only.clone(),
+        saved: saved_scripts(&options.save),
+        ..Plan::default()
+    };
+    let mut progress = Progress::new(options.scripts + plan.saved.len() as u64 + crate::cases::cases().len() as u64);
+    let mut seen = 0;
+    let mut printed = 0;
+    let paint = Paint { colours: colours() };
+    let outcome = campaign(&hello, &mut adapter, &plan, &mut |outcome, _| {
+        seen += 1;
+        progress.show(seen, outcome);
+        for failure in &outcome.failures[printed..] {
+            progress.clear();
+            let line = format!(
+                "{} {} (found by {})",
+                failure.violation.requirement, failure.violation.cause, failure.found_by
+            );
+            let _ = writeln!(
+                stderr(),
+                "{}",
+                if failure.level == catalogue::Level::M { paint.red(&line) } else { paint.yellow(&line) }
+            );
+        }
+        printed = outcome.failures.len();
+    });
+    progress.clear();
+    save(&options.save, &outcome)?;
+    let report = Report::new(&Input {
+        hello: &hello,
+        outcome: &outcome,
+        known: &known,
+        today: &today(),
+        seed: options.seed,
+        partial: options.partial,
+        cut_short: options.time.is_some_and(|time| outcome.took >= time),
+        warnings: adapter.warnings(),
+    });
+    if let Some(file) = &options.json {
+        let json = serde_json::to_string_pretty(&report).map_err(|error| Problem::Usage(error.to_string()))?;
+        write_file(file, &json)?;
+    }
+    if let Some(file) = &options.junit {
+        write_file(file, &report.junit())?;
+    }
+    let place = |id: &str| Some(options.save.join(format!("{id}.json")).display().to_string());
+    let _ = write!(stdout(), "{}", report.text(&paint, &options.command.join(" "), &place));
+    Ok(report.exit)
+}
+
+struct Progress {
+    shown: bool,
+    all: u64,
+    last: u64,
+}
+
+impl Progress {
+    fn new(all: u64) -> Self {
+        Self { shown: stderr().is_terminal(), all, last: 0 }
+    }
+
+    fn show(&mut self, seen: u64, outcome: &Outcome) {
+        if self.shown && (seen == 1 || seen >= self.last + 50) {
+            self.last = seen;
+            let _ =
+                write!(stderr(), "\r{seen} of {} scripts, {} requirements broken ", self.all, outcome.failures.len());
+            let _ = stderr().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            let _ = write!(stderr(), "\r\u{1b}[K");
+        }
+    }
+}

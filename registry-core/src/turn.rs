@@ -1,0 +1,446 @@
+//! One turn of a flusher: who hears what of a log, in as few writes as can be.
+//!
+//! A turn is cut into *batches*: within a batch the book of subscribers stays as it is, who joined is served apart, from the
+//! place where it joined, and the changes are applied at the end. Where that would not be exact (a subscriber begins to
+//! drain; the log had no room), the batch ends. A batch is cut into *segments* of at most 64 KiB, so that one write does
+//! not fill a socket, and of at most 64 channels, so that what a subscriber of several channels hears is one mask.
+//!
+//! Invariants: a subscriber's frames are handed over in the order of the log, and each frame is built once for each
+//! format; nothing here waits, and between two calls of [`Turn::serve`] everything stands where it stood.
+
+use crate::contain::{contain, discard, wake_all};
+use crate::flusher::{Cast, Entry};
+use crate::gate::{Gate, Offered, Queued, TAKE_BYTES};
+use crate::inline::Ended;
+use crate::lane::{Book, ChannelNo, Key, List, Listener, Numbers};
+use crate::message::WireFormat;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes that count as one more write: a long write is not a short one.
+const BYTES_PER_WRITE: usize = 16 * 1024;
+/// Gates whose cache misses are made to overlap.
+const GROUP: usize = 16;
+/// Bits of a mask.
+const MASKED_CHANNELS: usize = u64::BITS as usize;
+
+/// What was done since it was last asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) writes: u64,
+    /// Messages in them.
+    pub(crate) written: u64,
+    pub(crate) dropped: u64,
+}
+
+/// A log that is being served.
+pub(crate) struct Turn<T> {
+    log: std::vec::IntoIter<Entry<T>>,
+    /// The broadcasts of the batch; those before `planned` are served or stand in the segment.
+    casts: Vec<Cast<T>>,
+    planned: usize,
+    fresh: Vec<Fresh>,
+    changes: Vec<Change>,
+    border: Option<Entry<T>>,
+    segment: Segment,
+    writes: usize,
+    tally: Tally,
+}
+
+impl<T> Drop for Turn<T> {
+    fn drop(&mut self) {
+        let casts = self.casts.drain(..).map(Entry::Cast);
+        abandon(casts.chain(self.border.take()).chain(self.log.by_ref()));
+    }
+}
+
+/// Lets go of entries that nobody will serve: who waits for the last of them waits no more, and payloads' destructors are
+/// foreign code.
+pub(crate) fn abandon<T>(entries: impl Iterator<Item = Entry<T>>) {
+    for entry in entries {
+        if let Entry::Drain(_, seat) = &entry {
+            wake_all(seat.complete());
+        }
+        discard(entry);
+    }
+}
+
+/// A subscriber that joined in the batch, after some of its broadcasts.
+struct Fresh {
+    after: usize,
+    listener: Listener<Arc<Gate>>,
+    numbers: Numbers,
+}
+
+/// What is to be applied after the batch.
+enum Change {
+    /// The next of the fresh ones.
+    Join,
+    Leave(Key),
+}
+
+impl<T> Turn<T> {
+    pub(crate) fn new(log: Vec<Entry<T>>) -> Self {
+        Self {
+            log: log.into_iter(),
+            casts: Vec::new(),
+            planned: 0,
+            fresh: Vec::new(),
+            changes: Vec::new(),
+            border: None,
+            segment: Segment::default(),
+            writes: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Serves until the turn is over (true) or the budget of writes is used up. Calls `ended` for every subscriber whose
+    /// end the registry has yet to learn.
+    pub(crate) fn serve(
+        &mut self,
+        book: &mut Book<Arc<Gate>>,
+        budget: &mut usize,
+        now: Instant,
+        mut ended: impl FnMut(Ended),
+    ) -> bool {
+        loop {
+            while let Some((key, gate, offered)) = self.segment.serve(book, budget, now, &mut self.tally) {
+                self.note(key, gate, offered, &mut ended);
+            }
+            if !self.segment.is_served() {
+                return false;
+            }
+            self.writes += self.segment.writes;
+            if self.planned < self.casts.len() {
+                self.plan(book);
+            } else if !self.next_batch(book, &mut ended) {
+                return true;
+            }
+        }
+    }
+
+    /// How many writes its segments took.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes
+    }
+
+    pub(crate) fn take_tally(&mut self) -> Tally {
+        mem::take(&mut self.tally)
+    }
+
+    /// Does what follows from an offer; foreign code runs here, without any lock.
+    fn note(&mut self, key: Key, gate: Arc<Gate>, offered: Offered, ended: &mut impl FnMut(Ended)) {
+        self.tally.dropped += offered.dropped;
+        wake_all(offered.waker);
+        if let Some((reason, first)) = offered.ended {
+            ended(Ended { key, seat: gate, reason, first });
+        }
+    }
+
+    /// Applies the changes of the batch that was served, and collects the next; false when there is none.
+    fn next_batch(&mut self, book: &mut Book<Arc<Gate>>, ended: &mut impl FnMut(Ended)) -> bool {
+        let mut fresh = self.fresh.drain(..);
+        for change in self.changes.drain(..) {
+            match change {
+                Change::Join => {
+                    if let Some(Fresh { listener, numbers, .. }) = fresh.next() {
+                        book.join(listener.key, listener.seat, numbers);
+                    }
+                }
+                Change::Leave(key) => book.leave(key),
+            }
+        }
+        drop(fresh);
+        self.planned = 0;
+        for cast in self.casts.drain(..) {
+            discard(cast.message);
+        }
+        match self.border.take() {
+            Some(Entry::Drain(key, seat)) => {
+                book.leave(key);
+                wake_all(seat.complete());
+            }
+            Some(Entry::Gap(missed)) => {
+                let mut missing = Vec::new();
+                for (channel, messages) in missed {
+                    book.for_each_hearing(channel, |key, gate| {
+                        missing.push((key, gate.clone(), gate.miss(messages)));
+                    });
+                }
+                for (key, gate, offered) in missing {
+                    self.note(key, gate, offered, ended);
+                }
+            }
+            _ => {}
+        }
+        for entry in self.log.by_ref() {
+            match entry {
+                Entry::Cast(cast) => self.casts.push(cast),
+                Entry::Join(key, seat, numbers) => {
+                    self.changes.push(Change::Join);
+                    self.fresh.push(Fresh { after: self.casts.len(), listener: Listener { key, seat }, numbers });
+                }
+                Entry::Leave(key) => self.changes.push(Change::Leave(key)),
+                Entry::Drain(..) | Entry::Gap(_) => {
+                    self.border = Some(entry);
+                    return true;
+                }
+            }
+        }
+        !self.casts.is_empty() || !self.changes.is_empty()
+    }
+
+    /// Cuts the next segment, and works out who hears what of it.
+    fn plan(&mut self, book: &mut Book<Arc<Gate>>) {
+        let from = self.planned;
+        let mut channels = Channels::default();
+        let mut bytes = 0;
+        for cast in &self.casts[from..] {
+            let more = cast.message.body.as_ref().map_or(0, Bytes::len);
+            let at = self.planned - from;
+            if (at > 0 && bytes + more > TAKE_BYTES) || !channels.add(cast.channel, at) {
+                break;
+            }
+            bytes += more;
+            self.planned += 1;
+        }
+        let casts = &self.casts[from..self.planned];
+        let mut groups = Vec::new();
+        for (channel, picks) in &channels.picks {
+            let list = List::Alone(*channel);
+            if !book.list(list).is_empty() {
+                groups.push(Group::new(Targets::List(list), picks.clone()));
+            }
+        }
+        let heard_by = |hears: &dyn Fn(Option<ChannelNo>) -> bool, after: usize| -> Vec<usize> {
+            (after..casts.len()).filter(|&at| hears(casts[at].channel)).collect()
+        };
+        for (mask, places) in channels.masks(book) {
+            let picks = heard_by(&|channel| channels.bit(channel).is_some_and(|bit| mask & bit != 0), 0);
+            groups.push(Group::new(Targets::Places(places), picks));
+        }
+        if !book.list(List::Unfiltered).is_empty() {
+            groups.push(Group::new(Targets::List(List::Unfiltered), (0..casts.len()).collect()));
+        }
+        for Fresh { after, listener, numbers } in &self.fresh {
+            let picks = heard_by(&|channel| numbers.hears(channel), after.saturating_sub(from));
+            if !picks.is_empty() {
+                groups.push(Group::new(Targets::One(listener.clone()), picks));
+            }
+        }
+        self.segment = Segment::new(casts, groups);
+    }
+}
+
+/// The channels of a segment, and which of its broadcasts each has.
+#[derive(Default)]
+struct Channels {
+    picks: Vec<(ChannelNo, Vec<usize>)>,
+    known: HashMap<ChannelNo, usize>,
+}
+
+/// Where a subscriber of several channels stands in the list of one.
+type Place = (ChannelNo, usize);
+
+impl Channels {
+    /// Notes the channel of a broadcast; false when there is no bit left for it.
+    fn add(&mut self, channel: Option<ChannelNo>, cast: usize) -> bool {
+        let Some(channel) = channel else { return true };
+        if !self.known.contains_key(&channel) && self.picks.len() == MASKED_CHANNELS {
+            return false;
+        }
+        let at = *self.known.entry(channel).or_insert_with(|| {
+            self.picks.push((channel, Vec::new()));
+            self.picks.len() - 1
+        });
+        self.picks[at].1.push(cast);
+        true
+    }
+
+    fn bit(&self, channel: Option<ChannelNo>) -> Option<u64> {
+        self.known.get(&channel?).map(|at| 1 << at)
+    }
+
+    /// Who names several channels, by what of the segment they hear.
+    fn masks(&self, book: &mut Book<Arc<Gate>>) -> HashMap<u64, Vec<Place>> {
+        let mut heard: HashMap<Key, (u64, Place)> = HashMap::new();
+        let mut visits = 0;
+        for (bit, (channel, _)) in self.picks.iter().enumerate() {
+            for (at, listener) in book.list(List::Among(*channel)).iter().enumerate() {
+                heard.entry(listener.key).or_insert((0, (*channel, at))).0 |= 1 << bit;
+                visits += 1;
+            }
+        }
+        book.visits += visits;
+        let mut by_mask: HashMap<u64, Vec<Place>> = HashMap::new();
+        for (mask, place) in heard.into_values() {
+            by_mask.entry(mask).or_default().push(place);
+        }
+        by_mask
+    }
+}
+
+/// A part of a batch, and how far it is served.
+#[derive(Default)]
+struct Segment {
+    bodies: Vec<Body>,
+    groups: Vec<Group>,
+    /// What is to be served next: a group, and a place in it.
+    group: usize,
+    place: usize,
+    frames: Vec<(&'static WireFormat, Vec<Option<Queued>>)>,
+    writes: usize,
+}
+
+/// What a frame is built from.
+type Body = (crate::MessageId, crate::Channel, Bytes);
+
+/// Subscribers that hear the same broadcasts of a segment.
+struct Group {
+    targets: Targets,
+    picks: Vec<usize>,
+    runs: Vec<Run>,
+}
+
+enum Targets {
+    List(List),
+    Places(Vec<Place>),
+    One(Listener<Arc<Gate>>),
+}
+
+/// What a group is sent in one format.
+struct Run {
+    format: &'static WireFormat,
+    frames: Vec<Queued>,
+    /// The frames as one write; absent if one of them could not be built.
+    joined: Option<Bytes>,
+}
+
+impl Segment {
+    fn new<T>(casts: &[Cast<T>], groups: Vec<Group>) -> Self {
+        let body = |cast: &Cast<T>| {
+            let message = &cast.message;
+            // The registry admits no outbox before it has an encoding, so there is a body.
+            (message.id, message.channel.clone(), message.body.clone().unwrap_or_default())
+        };
+        Self { bodies: casts.iter().map(body).collect(), groups, ..Self::default() }
+    }
+
+    fn is_served(&self) -> bool {
+        self.group == self.groups.len()
+    }
+
+    /// Serves until something other than a write came of it, which is returned, or the budget is used up, or all is served.
+    fn serve(
+        &mut self,
+        book: &mut Book<Arc<Gate>>,
+        budget: &mut usize,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Option<(Key, Arc<Gate>, Offered)> {
+        while let Some(group) = self.groups.get_mut(self.group) {
+            let len = group.targets.len(book);
+            while self.place < len {
+                if *budget == 0 {
+                    return None;
+                }
+                if self.place.is_multiple_of(GROUP) {
+                    group.targets.warm(book, self.place, len.min(self.place + GROUP));
+                }
+                let Listener { key, seat } = group.targets.at(book, self.place);
+                self.place += 1;
+                let at = match group.runs.iter().position(|run| std::ptr::eq(run.format, seat.format)) {
+                    Some(at) => at,
+                    None => {
+                        let frames = frames(&mut self.frames, &self.bodies, seat.format);
+                        group.runs.push(Run::new(seat.format, frames, &group.picks));
+                        group.runs.len() - 1
+                    }
+                };
+                let run = &group.runs[at];
+                let offered = match &run.joined {
+                    Some(joined) => seat.offer(joined, &run.frames, now),
+                    None => seat.fail(),
+                };
+                *budget = budget.saturating_sub(1 + run.joined.as_ref().map_or(0, Bytes::len) / BYTES_PER_WRITE);
+                if offered.written {
+                    self.writes += 1;
+                    tally.writes += 1;
+                    tally.written += run.frames.len() as u64;
+                } else {
+                    let noted = (*key, seat.clone(), offered);
+                    book.visits += 1;
+                    return Some(noted);
+                }
+                book.visits += 1;
+            }
+            self.group += 1;
+            self.place = 0;
+        }
+        None
+    }
+}
+
+/// The frames of a segment in one format, built when they are first asked for. Each has a buffer of its own: what waits for a
+/// slow reader must not keep the others.
+fn frames<'a>(
+    built: &'a mut Vec<(&'static WireFormat, Vec<Option<Queued>>)>,
+    bodies: &[Body],
+    format: &'static WireFormat,
+) -> &'a [Option<Queued>] {
+    let at = built.iter().position(|(known, _)| std::ptr::eq(*known, format)).unwrap_or_else(|| {
+        let frame = |(id, channel, body): &Body| {
+            let frame = contain(|| format.frame(*id, body))?;
+            Some(Queued { frame, channel: channel.clone() })
+        };
+        built.push((format, bodies.iter().map(frame).collect()));
+        built.len() - 1
+    });
+    &built[at].1
+}
+
+impl Group {
+    fn new(targets: Targets, picks: Vec<usize>) -> Self {
+        Self { targets, picks, runs: Vec::new() }
+    }
+}
+
+impl Run {
+    fn new(format: &'static WireFormat, frames: &[Option<Queued>], picks: &[usize]) -> Self {
+        let picked: Vec<Queued> = picks.iter().filter_map(|&at| frames[at].clone()).collect();
+        let joined = (picked.len() == picks.len())
+            .then(|| contain(|| format.join(&picked.iter().map(|queued| queued.frame.clone()).collect::<Vec<_>>())));
+        Self { format, frames: picked, joined: joined.flatten() }
+    }
+}
+
+impl Targets {
+    fn len(&self, book: &Book<Arc<Gate>>) -> usize {
+        match self {
+            Self::List(list) => book.list(*list).len(),
+            Self::Places(places) => places.len(),
+            Self::One(_) => 1,
+        }
+    }
+
+    fn at<'a>(&'a self, book: &'a Book<Arc<Gate>>, at: usize) -> &'a Listener<Arc<Gate>> {
+        match self {
+            Self::List(list) => &book.list(*list)[at],
+            Self::Places(places) => {
+                let (channel, place) = places[at];
+                &book.list(List::Among(channel))[place]
+            }
+            Self::One(listener) => listener,
+        }
+    }
+
+    /// Starts the cache misses of a group together: each write evicts what came before, so that they would else be paid one
+    /// after the other.
+    fn warm(&self, book: &Book<Arc<Gate>>, from: usize, to: usize) {
+        let warmed = (from..to).fold(0, |seen, at| seen | self.at(book, at).seat.warm());
+        std::hint::black_box(warmed);
+    }
+}

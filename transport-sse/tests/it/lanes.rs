@@ -1,0 +1,338 @@
+//! Streams on sockets of ours, byte by byte, and under the threads of a real server.
+
+use crate::Payload;
+use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until};
+use axum::Router;
+use axum::routing::get;
+use registry_core::{ChannelFilter, CloseReason, OutboxOptions, SubscriberRegistry};
+use serde_json::value::RawValue;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+use transport_core::{Live, LiveOptions, Server, ServerOptions};
+use transport_sse::{SseOptions, sse, sse_with};
+
+const DEADLINE: Duration = Duration::from_millis(50);
+const COMMENT: &str = ":\n\n";
+
+struct Site {
+    registry: SubscriberRegistry<Payload>,
+    tokens: Tokens,
+    server: Owned,
+}
+
+impl Site {
+    async fn start(options: ServerOptions, sse: SseOptions) -> Self {
+        let registry = SubscriberRegistry::new();
+        let tokens = Tokens::of(&["ada", "grace"]);
+        let app = router(&registry, &tokens, sse);
+        let server = Owned::start(app, &registry, options).await;
+        Self { registry, tokens, server }
+    }
+
+    fn broadcast(&self, json: &str) {
+        self.registry.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
+    }
+
+    /// A client that has read the greeting, on a socket of ours; the bytes that follow are chunks.
+    async fn open(&self, token: &str) -> Raw {
+        self.greeted(Raw::connect(self.server.address).await, token).await
+    }
+
+    async fn greeted(&self, raw: Raw, token: &str) -> Raw {
+        let wired = self.registry.stats().wired;
+        let (head, mut raw) = raw.ask("GET", &format!("/events?token={token}"), "").await;
+        assert_eq!((head.status, head.header("transfer-encoding")), (200, Some("chunked")));
+        assert_eq!(raw.read_past(": ok\n\n\r\n").await, "6\r\n: ok\n\n\r\n");
+        until("the socket", || self.registry.stats().wired > wired).await;
+        raw
+    }
+
+    /// A client that does not read, with more waiting for it than its socket takes.
+    async fn stalled(&self, token: &str) -> Raw {
+        let raw = self.greeted(Raw::connect_narrow(self.server.address).await, token).await;
+        let mut witness = self.open("grace").await;
+        let filler = format!("\"{}\"", "x".repeat(1 << 20));
+        for _ in 0..16 {
+            self.broadcast(&filler);
+        }
+        self.broadcast("\"the witness has it\"");
+        witness.read_past("the witness has it").await;
+        drop(witness);
+        until("the witness's end", || self.registry.len() == 1).await;
+        raw
+    }
+}
+
+fn router(registry: &SubscriberRegistry<Payload>, tokens: &Tokens, options: SseOptions) -> Router {
+    let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
+    let live = Live::with_options(registry.clone(), tokens.clone(), LiveOptions::new().with_outbox(roomy));
+    Router::new().route("/events", sse_with(&live, options)).route("/hello", get(async || "hello"))
+}
+
+/// What HTTP/1.1's chunks hold, read as strictly as can be; and whether the last one was there.
+fn dechunk(mut bytes: &str) -> (String, bool) {
+    let mut text = String::new();
+    while !bytes.is_empty() {
+        let (size, rest) = bytes.split_once("\r\n").expect("the line of a size");
+        assert!(!size.is_empty() && size.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{size:?}");
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let (chunk, rest) = rest.split_at(size);
+        text.push_str(chunk);
+        bytes = rest.strip_prefix("\r\n").expect("the end of a chunk");
+        if size == 0 {
+            assert_eq!(bytes, "", "nothing follows the last chunk");
+            return (text, true);
+        }
+    }
+    (text, false)
+}
+
+#[tokio::test]
+async fn sse_4_a_stream_of_ours_is_valid_http_to_its_last_chunk() {
+    for shutdown in [false, true] {
+        let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
+        let ada = site.open("ada").await;
+        for number in 0..3 {
+            site.broadcast(&format!("\"m{number}\""));
+        }
+        let (reason, retry) = if shutdown {
+            assert_eq!(site.registry.begin_shutdown(), 1);
+            ("shutdown", "retry: ")
+        } else {
+            until("the messages", || site.registry.stats().lane_messages == 3).await;
+            assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+            ("revoked", "retry: 86400000\n\n")
+        };
+        let (text, over) = dechunk(&ada.read_to_end().await);
+        assert!(over, "{text}");
+        assert_eq!(text.matches("data: \"m").count(), 3, "{text}");
+        let farewell = &text[text.find("event: close\n").expect("a farewell")..];
+        assert!(
+            farewell.starts_with(&format!("event: close\ndata: {{\"reason\":\"{reason}\"}}\n{retry}")),
+            "{farewell}"
+        );
+        assert_eq!(farewell.matches("\n\n").count(), 1, "nothing follows it: {farewell}");
+    }
+}
+
+#[tokio::test]
+async fn sse_3_comments_keep_an_idle_socket_of_ours_open() {
+    let period = Duration::from_millis(10);
+    let site = Site::start(ServerOptions::new(), SseOptions::new().with_keep_alive(period)).await;
+    let began = Instant::now();
+    let mut ada = site.open("ada").await;
+    for number in 1..=5 {
+        assert_eq!(dechunk(&ada.read_past(":\n\n\r\n").await).0, COMMENT);
+        assert!(began.elapsed() >= period * number, "not more often than the period");
+    }
+    site.broadcast("1");
+    ada.read_past("data: 1\n\n\r\n").await;
+    assert_eq!(dechunk(&ada.read_past(":\n\n\r\n").await).0, COMMENT, "it goes on after a message");
+}
+
+#[tokio::test]
+async fn sse_3_a_socket_of_ours_that_is_busy_gets_no_comment() {
+    let period = Duration::from_millis(200);
+    let site = Site::start(ServerOptions::new(), SseOptions::new().with_keep_alive(period)).await;
+    let mut ada = site.open("ada").await;
+    let (mut number, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
+    let began = last;
+    while began.elapsed() < period * 3 {
+        number += 1;
+        site.broadcast(&format!("\"m{number}.\""));
+        let read = ada.read_past(&format!("m{number}.\"\n\n\r\n")).await;
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        assert!(!read.contains(COMMENT) || longest > period / 2, "{read}");
+    }
+}
+
+#[tokio::test]
+async fn sse_3_a_socket_of_ours_that_is_full_gets_no_comment() {
+    let sse = SseOptions::new().with_keep_alive(Duration::from_millis(10));
+    let site = Site::start(ServerOptions::new(), sse).await;
+    let mut stalled = site.stalled("ada").await;
+    let mut idle = site.open("grace").await;
+    for _ in 0..5 {
+        idle.read_past(COMMENT).await;
+    }
+    site.broadcast("\"that was it\"");
+    let (text, _) = dechunk(&stalled.read_past("that was it\"\n\n\r\n").await);
+    let waited = text.match_indices("data: ").nth(8).expect("more than the socket took at first").0;
+    assert!(!text[waited..].contains(COMMENT));
+    assert_eq!(text.matches("data: ").count(), 18);
+}
+
+#[tokio::test]
+async fn lse_1_who_stalls_does_not_outlive_its_authority() {
+    let options = ServerOptions::new().with_close_deadline(DEADLINE);
+    let site = Site::start(options, SseOptions::new()).await;
+    let until_then = SystemTime::now() + Duration::from_millis(500);
+    site.tokens.grant("brief", grant("brief", ChannelFilter::All).expires_at(until_then));
+    let stalled = site.stalled("brief").await;
+    until("the end", || site.registry.is_empty()).await;
+    assert!(SystemTime::now() >= until_then);
+    assert_eq!(site.registry.stats().ended[&CloseReason::Expired], 1);
+    let text = stalled.read_to_reset().await;
+    assert!(!String::from_utf8_lossy(&text).contains("expired"), "no farewell in the middle of a frame");
+    until("the end of the connection", || site.server.metrics.open() == 0).await;
+}
+
+#[tokio::test]
+async fn sse_1_a_connection_that_served_another_request_before_becomes_ours() {
+    let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
+    let (_, mut raw) = Raw::get(site.server.address, "/hello").await;
+    raw.read_past("hello").await;
+    let mut ada = site.greeted(raw, "ada").await;
+    site.broadcast("1");
+    ada.read_past("data: 1\n\n\r\n").await;
+}
+
+#[tokio::test]
+async fn sse_5_a_peer_that_floods_instead_of_listening_is_let_go() {
+    let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
+    let mut ada = site.open("ada").await;
+    let flood = vec![b'x'; 64 * 1024];
+    soon("the end", async { while ada.tcp.write_all(&flood).await.is_ok() {} }).await;
+    until("the removal", || site.registry.is_empty()).await;
+    assert_eq!(site.registry.stats().ended[&CloseReason::Protocol], 1);
+}
+
+#[tokio::test]
+async fn sub_7_a_thousand_connections_leave_nothing_behind() {
+    let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
+    for round in 0..20 {
+        let mut streams = Vec::new();
+        for _ in 0..50 {
+            streams.push(site.open("ada").await);
+        }
+        site.broadcast("1");
+        match round % 3 {
+            0 => drop(streams),
+            1 => {
+                assert_eq!(site.registry.close_by_identity(&account("ada")), 50);
+                drop(streams);
+            }
+            _ => {
+                for stream in streams {
+                    stream.tcp.set_zero_linger().unwrap();
+                }
+            }
+        }
+        until("the end of all", || site.registry.is_empty() && site.server.metrics.open() == 0).await;
+    }
+    assert_eq!((site.registry.stats().wired, site.server.metrics.resets()), (0, 0));
+}
+
+#[tokio::test]
+async fn drn_1_a_registry_beside_the_servers_own_drains_too() {
+    let (first, second) = (SubscriberRegistry::<Payload>::new(), SubscriberRegistry::<Payload>::new());
+    let tokens = Tokens::of(&["ada"]);
+    let live = Live::new(second.clone(), tokens.clone());
+    let app = router(&first, &tokens, SseOptions::new()).route("/second", sse(&live));
+    let server = Owned::start(app, &first, ServerOptions::new()).await;
+    let (_, mut ada) = Raw::get(server.address, "/second?token=ada").await;
+    until("the socket", || second.stats().wired == 1).await;
+    second.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
+    ada.read_past("data: 1\n\n\r\n").await;
+    assert_eq!(second.begin_shutdown(), 1);
+    let (text, over) = dechunk(&ada.read_to_end().await);
+    assert!(over && text.contains("{\"reason\":\"shutdown\"}"), "{text}");
+    soon("the drain", second.drained()).await;
+}
+
+#[tokio::test]
+async fn del_1_one_registry_serves_the_sockets_of_two_servers() {
+    let registry = SubscriberRegistry::<Payload>::new();
+    let tokens = Tokens::of(&["ada"]);
+    let app = router(&registry, &tokens, SseOptions::new());
+    let first = Owned::start(app.clone(), &registry, ServerOptions::new()).await;
+    let second = Owned::start(app, &registry, ServerOptions::new()).await;
+    let (_, one) = Raw::get(first.address, "/events?token=ada").await;
+    let (_, two) = Raw::get(second.address, "/events?token=ada").await;
+    until("the sockets", || registry.stats().wired == 2).await;
+    registry.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
+    assert_eq!(first.stop().await.told, 2);
+    for stream in [one, two] {
+        let text = stream.read_to_end().await;
+        assert!(text.contains("data: 1\n") && text.contains("shutdown"), "{text}");
+    }
+    assert_eq!(second.stop().await.reset, 0);
+}
+
+#[tokio::test]
+async fn del_1_flushers_go_on_when_the_server_is_dropped() {
+    let registry = SubscriberRegistry::<Payload>::new();
+    let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
+    let (address, app) = (server.local_addr().unwrap(), router(&registry, &Tokens::of(&["ada"]), SseOptions::new()));
+    let running = tokio::spawn({
+        let registry = registry.clone();
+        async move { server.run(app, &registry, std::future::pending()).await }
+    });
+    let (_, mut ada) = Raw::get(address, "/events?token=ada").await;
+    until("the socket", || registry.stats().wired == 1).await;
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    registry.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
+    ada.read_past("data: 1\n").await;
+    assert_eq!(registry.close_by_identity(&account("ada")), 1);
+    assert!(ada.read_to_end().await.contains("revoked"));
+}
+
+/// Streams of ours under load from several threads, a part of which is revoked meanwhile: each reads what was broadcast,
+/// gapless and in order, and who was revoked reads nothing that was broadcast after the call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn del_2_under_load_streams_have_no_gap_and_none_goes_on_after_its_revocation() {
+    const ACCOUNTS: usize = 8;
+    const STREAMS: usize = 4;
+    let names: Vec<String> = (0..ACCOUNTS).map(|number| format!("a{number}")).collect();
+    let site = {
+        let registry = SubscriberRegistry::new();
+        let tokens = Tokens::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let app = router(&registry, &tokens, SseOptions::new());
+        let lanes = ServerOptions::new().with_lanes(NonZeroUsize::new(4).unwrap());
+        let server = Owned::start(app, &registry, lanes).await;
+        Site { registry, tokens, server }
+    };
+    let mut readers = Vec::new();
+    for name in &names {
+        for _ in 0..STREAMS {
+            let stream = site.open(name).await;
+            readers.push((name.clone(), tokio::spawn(async move { dechunk(&stream.read_to_end().await) })));
+        }
+    }
+    let (begun, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let publisher = std::thread::spawn({
+        let (registry, begun, stop) = (site.registry.clone(), begun.clone(), stop.clone());
+        move || {
+            while !stop.load(Ordering::SeqCst) {
+                let number = begun.fetch_add(1, Ordering::SeqCst);
+                registry.broadcast("runs", RawValue::from_string(number.to_string()).unwrap()).unwrap();
+            }
+        }
+    });
+    let mut last = std::collections::HashMap::new();
+    for (at, name) in names.iter().enumerate().skip(ACCOUNTS / 2) {
+        until("some load", || begun.load(Ordering::SeqCst) > at * 300).await;
+        assert_eq!(site.registry.close_by_identity(&account(name)), STREAMS);
+        last.insert(name.clone(), begun.load(Ordering::SeqCst));
+    }
+    stop.store(true, Ordering::SeqCst);
+    publisher.join().unwrap();
+    let all = begun.load(Ordering::SeqCst);
+    site.server.stop().await;
+    for (name, reader) in readers {
+        let (text, _) = soon("the end of a stream", reader).await.unwrap();
+        let numbers: Vec<usize> = text.lines().filter_map(|line| line.strip_prefix("data: ")?.parse().ok()).collect();
+        let first = numbers.first().copied().unwrap_or(0);
+        assert!(numbers.iter().enumerate().all(|(at, number)| *number == first + at), "gapless and in order");
+        match last.get(&name) {
+            Some(last) => assert!(numbers.iter().all(|number| number < last), "{name}: {:?} of {last}", numbers.last()),
+            None => assert_eq!((first, numbers.len()), (0, all), "{name}"),
+        }
+    }
+}
