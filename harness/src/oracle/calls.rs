@@ -30,7 +30,7 @@ impl<'s> Walk<'s> {
             Act::Cast { channel, data } => self.call_cast(op, channel, data, lane),
             Act::Revoke { identity } => self.call_revoke(op, identity),
             Act::Begin { ticket } => {
-                let fresh = Ticket { registry: op.registry, called: self.now, returned: None, used: None };
+                let fresh = Ticket { registry: op.registry, called: self.now, returned: None, uses: Vec::new() };
                 self.tickets.insert(*ticket, fresh);
             }
             Act::Shutdown => {
@@ -45,7 +45,7 @@ impl<'s> Walk<'s> {
             Act::Abandon { ticket } => {
                 let now = self.now;
                 if let Some(ticket) = self.tickets.get_mut(ticket) {
-                    ticket.begin_use(now);
+                    ticket.uses.push((now, None));
                 }
             }
             Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {}

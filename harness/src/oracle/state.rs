@@ -155,27 +155,18 @@ pub(crate) struct Ticket {
     pub(crate) registry: u32,
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
-    /// When it was first used or given up: the call, and the return.
-    pub(crate) used: Option<(usize, Option<usize>)>,
+    /// When it was used or given up: the calls, and their returns.
+    pub(crate) uses: Vec<(usize, Option<usize>)>,
 }
 
 impl Ticket {
     pub(crate) fn open(&self) -> bool {
-        self.used.is_none()
-    }
-
-    /// A use begins.
-    pub(crate) fn begin_use(&mut self, now: usize) {
-        self.used.get_or_insert((now, None));
+        self.uses.is_empty()
     }
 
     /// A use that began at `began` has ended.
     pub(crate) fn end_use(&mut self, began: usize, now: usize) {
-        if let Some((first, end @ None)) = &mut self.used
-            && *first == began
-        {
-            *end = Some(now);
-        }
+        self.uses.iter_mut().filter(|(begun, _)| *begun == began).for_each(|(_, end)| *end = Some(now));
     }
 }
 

@@ -27,7 +27,7 @@ impl<'s> Walk<'s> {
         let new = self.subs.len();
         let (inside, now) = (self.casts_around(lane), self.now);
         if let Some(ticket) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
-            ticket.begin_use(now);
+            ticket.uses.push((now, None));
         }
         self.by_label.insert(label, new);
         self.subs.push(Sub {
@@ -176,14 +176,13 @@ impl<'s> Walk<'s> {
         let Some(ticket) = self.tickets.get(&ticket) else { return Ok(()) };
         let began = self.subs[new].called;
         let (opened, ready) = (ticket.called, ticket.returned.unwrap_or(usize::MAX));
-        if let Some((first, ended)) = ticket.used
-            && first != began
-        {
-            let before = ended.is_some_and(|ended| ended < began);
+        let mut others = ticket.uses.iter().filter(|(begun, _)| *begun != began).peekable();
+        if others.peek().is_some() {
+            let before = others.any(|(_, ended)| ended.is_some_and(|ended| ended < began));
             if before && !refused {
                 return self.breaks("ADM-6", "a ticket that was used or given up admitted again".into());
             }
-            // While another use is in progress, either of them may have it.
+            // Of uses that overlap, whichever was called first, any may have it.
             if before || refused {
                 self.keeps(&["ADM-6"]);
                 return Ok(());

@@ -122,3 +122,21 @@ fn a_script_that_takes_from_a_sink_is_none() {
     ];
     assert!(Script::new(steps).check().is_err());
 }
+
+#[test]
+fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
+    let admit = |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::all() });
+    let lanes = vec![vec![admit(3, 0)], vec![admit(4, 1)]];
+    let script = Script::new(vec![Op::new(1, Act::Begin { ticket: 0 }), Op::new(2, Act::Par { lanes })]);
+    let admitted = |op, refused| Event::Ret { op, n: None, refused, report: None, taken: None };
+    let begun = |lane| Event::Call { op: lane + 2, lane };
+    for (calls, first, second) in [([1, 2], 3, 4), ([1, 2], 4, 3), ([2, 1], 3, 4), ([2, 1], 4, 3)] {
+        let mut trace = vec![call(1), ret(1, None), call(2), begun(calls[0]), begun(calls[1])];
+        trace.extend([admitted(first, false), admitted(second, true), ret(2, None)]);
+        assert_eq!(verdict(&script, &trace), None);
+        // One after the other, the second use is one too many.
+        let mut trace = vec![call(1), ret(1, None), call(2), begun(calls[0]), admitted(calls[0] + 2, false)];
+        trace.extend([begun(calls[1]), admitted(calls[1] + 2, false), ret(2, None)]);
+        assert_eq!(verdict(&script, &trace), Some("ADM-6"));
+    }
+}
