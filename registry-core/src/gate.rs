@@ -312,7 +312,7 @@ impl Gate {
     /// Writes once what waits, with at most [`TAKE_BYTES`] of frames; nothing after a discarding end.
     ///
     /// # Errors
-    /// Those of `write`, and [`Broken`] when the format panicked.
+    /// [`Gone`](Unwritten::Gone) as `write` has it, and [`Broken`](Unwritten::Broken) when the format panicked.
     pub(crate) fn write(&self, now: Instant, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> Result<(), Unwritten> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;

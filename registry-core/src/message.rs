@@ -215,7 +215,7 @@ impl WireFormat {
 }
 
 /// Room for what a format adds to a payload, so that its buffer is allocated once.
-const FRAMING: usize = 64;
+pub(crate) const FRAMING: usize = 64;
 
 impl fmt::Debug for WireFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

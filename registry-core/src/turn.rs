@@ -13,7 +13,7 @@ use crate::flusher::{Cast, Entry};
 use crate::gate::{Gate, Offered, Queued, TAKE_BYTES};
 use crate::inline::Ended;
 use crate::lane::{Book, ChannelNo, Key, List, Listener, Numbers};
-use crate::message::WireFormat;
+use crate::message::{FRAMING, WireFormat};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::mem;
@@ -199,7 +199,8 @@ impl<T> Turn<T> {
         let mut channels = Channels::default();
         let mut bytes = 0;
         for cast in &self.casts[from..] {
-            let more = cast.message.body.as_ref().map_or(0, Bytes::len);
+            // With what a format adds, or many short messages would make one long write.
+            let more = FRAMING + cast.message.body.as_ref().map_or(0, Bytes::len);
             let at = self.planned - from;
             if (at > 0 && bytes + more > TAKE_BYTES) || !channels.add(cast.channel, at) {
                 break;

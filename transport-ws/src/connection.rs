@@ -70,7 +70,7 @@ where
 
 /// How a connection's life ended.
 pub(crate) enum End {
-    /// The peer closed properly; what it is still owed stands in `pending`.
+    /// The peer closed properly; the echo stands among the replies.
     ByPeer,
     /// The socket broke, or the peer left without a word.
     Gone,

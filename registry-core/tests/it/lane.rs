@@ -229,6 +229,35 @@ impl Wire for Sizes {
     }
 }
 
+/// Notes the longest write.
+#[derive(Default)]
+struct Longest(std::sync::atomic::AtomicUsize);
+
+impl Wire for Longest {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.fetch_max(bytes.len(), std::sync::atomic::Ordering::SeqCst);
+        Ok(bytes.len())
+    }
+}
+
+/// A digit becomes fifty bytes, as in an event with its id.
+static PADDED: WireFormat = WireFormat::new("padded", |_, _, out| out.extend_from_slice(&[b'x'; 50]));
+
+#[test]
+fn rev_3_many_short_messages_do_not_make_a_write_of_more_than_64_kib() {
+    let (registry, mut flusher) = lane();
+    let wire = Arc::new(Longest::default());
+    let outbox = registry.open_outbox(&PADDED, in_lane(), Registration::new()).unwrap();
+    outbox.attach(wire.clone());
+    for _ in 0..10_000 {
+        registry.broadcast("c", 1).unwrap();
+    }
+    serve(&mut flusher);
+    assert_eq!(registry.stats().lane_messages, 10_000);
+    let longest = wire.0.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((32 * 1024..=64 * 1024).contains(&longest), "{longest} bytes in one write");
+}
+
 #[test]
 fn ord_1_a_pause_within_a_turn_keeps_the_order() {
     let (registry, mut flusher) = lane();
