@@ -19,7 +19,7 @@ use crate::contain::{contain, discard};
 use crate::message::WireFormat;
 use crate::outbox::{Batch, OutboxOptions, Overflow, Taken};
 use crate::sink::{Seat, SendOutcome};
-use crate::sync::{AtomicU32, Mutex, Ordering};
+use crate::sync::Mutex;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io;
@@ -44,14 +44,12 @@ pub trait Wire: Send + Sync + 'static {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// One subscriber's gate.
+/// One subscriber's gate. What every write reads stands first, so that it misses the cache once.
 #[repr(C)]
 pub(crate) struct Gate {
     pub(crate) format: &'static WireFormat,
-    /// Read before a group of gates is served, so that their cache misses overlap.
-    warm: AtomicU32,
-    queue: Mutex<Queue>,
     wire: OnceLock<Arc<dyn Wire>>,
+    queue: Mutex<Queue>,
     options: OutboxOptions,
     /// A flusher serves it: what was broadcast before a draining end may still be on its way.
     in_lane: bool,
@@ -154,17 +152,16 @@ impl Gate {
         };
         Self {
             format,
-            warm: AtomicU32::new(0),
-            queue: Mutex::new(queue),
             wire: OnceLock::new(),
+            queue: Mutex::new(queue),
             in_lane: options.in_lane,
             options,
         }
     }
 
-    /// Starts to bring the gate into the cache.
-    pub(crate) fn warm(&self) -> u32 {
-        self.warm.load(Ordering::Relaxed)
+    /// Starts to bring the gate and its wire into the cache: what is read means nothing.
+    pub(crate) fn warm(&self) -> usize {
+        self.wire.get().map_or(0, Arc::strong_count)
     }
 
     /// Offers one frame to the queue.

@@ -12,7 +12,7 @@ use shuttle as checker;
 use std as checker;
 
 pub(crate) use checker::sync::MutexGuard;
-pub(crate) use checker::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use checker::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) use checker::thread::ThreadId;
 pub(crate) use checker::thread_local;
 use std::sync::TryLockError;

@@ -19,6 +19,7 @@ use tokio::task::consume_budget;
 
 /// An accepted socket. It is closed when the last holder lets go.
 #[derive(Debug)]
+#[repr(C)] // what every write reads stands first, beside the count of the holders
 pub(crate) struct Socket {
     tcp: TcpStream,
     /// Whether a whole request head came.

@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) cpu_us_per_publish: f64,
     /// When this nears the server's figure, the client was the limit.
     pub(crate) client_us_per_delivery: f64,
+    /// How often the client slept, for the server to wake it.
+    pub(crate) client_sleeps_per_delivery: f64,
     pub(crate) deliveries_per_read: f64,
     /// Of the server: before the connections, with all of them idle, and after the run.
     pub(crate) memory_before: u64,

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::args::{Args, Mode};
 use crate::histogram::Histogram;
 use crate::http::Url;
-use crate::meter::{Meter, allow_descriptors, own_cpu};
+use crate::meter::{Meter, allow_descriptors, own_cpu, own_sleeps};
 use crate::poll::Poll;
 use crate::publisher::Publisher;
 use crate::report::Report;
@@ -134,18 +134,20 @@ impl Run {
         let meter = Meter::of(self.args.pid);
         let memory_idle = meter.memory();
         let mut tally = Tally::new(self.args.channels);
-        let (mut server, mut client, mut seconds, mut stalled) = (0.0, 0.0, 0.0, false);
+        let (mut server, mut client, mut sleeps, mut seconds, mut stalled) = (0.0, 0.0, 0, 0.0, false);
         if let Some(url) = self.args.publish.clone() {
             let mut source = self.source(&url)?;
             stalled = self.flow(&mut source, &mut tally, Mode::Closed, self.args.warmup)?;
             tally = Tally::new(self.args.channels);
             self.subscribers.iter_mut().for_each(|subscriber| subscriber.received = 0);
-            let (server_before, client_before, start) = (meter.cpu(), own_cpu(), now());
+            let (server_before, client_before, sleeps_before) = (meter.cpu(), own_cpu(), own_sleeps());
+            let start = now();
             source.next_publish = start;
             source.next_revocation = start;
             stalled |= self.flow(&mut source, &mut tally, self.args.mode, self.args.messages)?;
             server = meter.cpu() - server_before;
             client = own_cpu() - client_before;
+            sleeps = own_sleeps() - sleeps_before;
             seconds = tally.last_delivery.saturating_sub(start) as f64 / 1e9;
         }
         sleep(TICK);
@@ -175,6 +177,7 @@ impl Run {
             cpu_us_per_delivery: per_delivery(server * 1e6),
             cpu_us_per_publish: server * 1e6 / (tally.published as f64).max(1.0),
             client_us_per_delivery: per_delivery(client * 1e6),
+            client_sleeps_per_delivery: per_delivery(sleeps as f64),
             deliveries_per_read: delivered / (tally.reads as f64).max(1.0),
             memory_before: self.memory_before,
             memory_idle,
