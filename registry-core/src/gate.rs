@@ -150,13 +150,7 @@ impl Gate {
             waker: None,
             on_end: None,
         };
-        Self {
-            format,
-            wire: OnceLock::new(),
-            queue: Mutex::new(queue),
-            in_lane: options.in_lane,
-            options,
-        }
+        Self { format, wire: OnceLock::new(), queue: Mutex::new(queue), in_lane: options.in_lane, options }
     }
 
     /// Starts to bring the gate and its wire into the cache: what is read means nothing.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, EncodeError, Flusher, Identity, LaneOptions, Outbox, OutboxOptions, Registration, SubscriberRegistry,
-    Taken, Wire,
+    ChannelFilter, EncodeError, Flusher, Identity, LaneOptions, Outbox, OutboxOptions, Registration,
+    SubscriberRegistry, Taken, Wire,
 };
 use std::io;
 use std::sync::Arc;
@@ -65,8 +65,7 @@ impl Crowd {
             outbox
         };
         crowd.hearing = (0..hearing).map(|number| wired(number, HEARD)).collect();
-        crowd.others =
-            (hearing..subscribers).map(|number| wired(number, &format!("other-{}", number / 100))).collect();
+        crowd.others = (hearing..subscribers).map(|number| wired(number, &format!("other-{}", number / 100))).collect();
         crowd.serve();
         crowd
     }
