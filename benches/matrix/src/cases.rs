@@ -61,8 +61,8 @@ fn measure(title: &str, unit: &'static str, baseline: Baseline, read: fn(&Report
 /// All cases. The number of messages is all that differs between the sizes, and the time that a run may take.
 pub(crate) fn all(size: Size) -> Vec<Case> {
     let (small, large, burst, sparse, slow, revoke, secs) = match size {
-        Size::Quick => (200, 30, 2_000, 300, 500, 100, 5),
-        Size::Full => (1_000, 150, 8_000, 2_000, 1_200, 400, 20),
+        Size::Quick => (200, 30, 2_000, 2_000, 500, 100, 5),
+        Size::Full => (1_000, 150, 8_000, 10_000, 1_200, 400, 20),
     };
     let floor = Baseline::Server(FLOOR);
     let mut cases = Vec::new();
@@ -105,7 +105,15 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
             of[2],
             wire,
             &format!("--conns 1000 --mode burst --publishers 64 --messages {burst} {limit}"),
-            vec![rate],
+            vec![
+                rate,
+                measure(
+                    &format!("{name}, 1,000 connections, burst of 64 publishers: CPU per delivery"),
+                    "µs",
+                    Baseline::Server(BATCHING),
+                    CPU,
+                ),
+            ],
         ));
         cases.push(Case::new(
             of[3],
