@@ -8,6 +8,7 @@ mod admission;
 mod http2;
 mod kit;
 mod lanes;
+mod layers;
 mod owned;
 mod stream;
 
