@@ -5,6 +5,7 @@
 mod wire;
 
 mod admission;
+mod dropped;
 mod http2;
 mod kit;
 mod lanes;
