@@ -72,8 +72,7 @@ async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
             // Another server's flushers, which outlive it.
             let other = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
             let served = registry.clone();
-            let running =
-                tokio::spawn(async move { other.run(Router::new(), &served, std::future::pending()).await });
+            let running = tokio::spawn(async move { other.run(Router::new(), &served, std::future::pending()).await });
             tokio::task::yield_now().await;
             running.abort();
             assert!(running.await.unwrap_err().is_cancelled());

@@ -145,7 +145,8 @@ async fn sse_5_a_client_that_leaves_a_compressed_stream_is_noticed(site: Site) {
 async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(site: Site) {
     let timeout = Duration::from_millis(100);
     let server = Server::start(site, |app| {
-        app.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout)).layer(TraceLayer::new_for_http())
+        app.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
+            .layer(TraceLayer::new_for_http())
     })
     .await;
     let mut ada = server.open().await;
