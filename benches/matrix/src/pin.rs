@@ -1,8 +1,9 @@
-//! Which process runs where.
+//! Which process runs where, and for how long.
 
 use crate::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::ffi::OsStr;
 use std::process::{Child, Command};
 
 /// One core for the server, another for its clients.
@@ -21,6 +22,13 @@ impl Cores {
             _ => Err("a server and its clients need a core each, and there is only one".into()),
         }
     }
+}
+
+/// A command whose process does not outlive this one, whatever ends it: `setpriv`, of util-linux, asks the kernel for that.
+pub(crate) fn bound(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
 }
 
 /// Starts a program on one core: it inherits the place of the thread that starts it.

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::build::Binaries;
 use crate::cases::{Baseline, Case, Wire};
 use crate::machine;
-use crate::pin::{Cores, spawn_on};
+use crate::pin::{Cores, bound, spawn_on};
 use crate::results::{Measured, Report, Results, Row};
 use crate::servers::Server;
 use crate::stats::Summary;
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -116,7 +116,7 @@ fn run_once(
         Err(error) => return Ok(Err(error.to_string())),
     };
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", running.port);
-    let mut load = Command::new(binaries.benches.join("loadgen"));
+    let mut load = bound(binaries.benches.join("loadgen"));
     load.args(["--subscribe", &url(server.path(case.wire).unwrap_or_default())]);
     load.args(["--publish", &server.publish_url(running.port), "--pid", &running.child.id().to_string()]);
     load.args(&case.arguments).args(server.handshake);

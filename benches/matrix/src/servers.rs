@@ -2,6 +2,7 @@
 
 use crate::build::{Binaries, directory};
 use crate::cases::Wire;
+use crate::pin::bound;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -100,7 +101,7 @@ pub(crate) fn all(binaries: &Binaries) -> Vec<Server> {
 
 fn listening(program: PathBuf, arguments: &'static [&'static str]) -> Start {
     Box::new(move |port, _| {
-        let mut command = Command::new(&program);
+        let mut command = bound(&program);
         command.args(["--listen", &format!("127.0.0.1:{port}")]).args(arguments);
         Ok(command)
     })
@@ -110,7 +111,7 @@ fn node() -> Server {
     let script = directory().join("node/server.js");
     let missing = program("node").is_none().then(|| "node is not installed".to_owned());
     let start: Start = Box::new(move |port, _| {
-        let mut command = Command::new("node");
+        let mut command = bound("node");
         command.arg(&script).arg(port.to_string());
         Ok(command)
     });
@@ -133,7 +134,7 @@ fn nchan() -> Server {
             .replace("@MODULE@", &module.to_string_lossy());
         let file = files.join("nginx.conf");
         std::fs::write(&file, configuration)?;
-        let mut command = Command::new(&nginx);
+        let mut command = bound(&nginx);
         command.arg("-p").arg(files).arg("-c").arg(&file).arg("-e").arg(files.join("error.log"));
         Ok(command)
     });

@@ -5,7 +5,11 @@
 
 use async_trait::async_trait;
 use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, any};
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 use std::collections::HashMap;
 use std::future::ready;
@@ -20,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tower_service::Service;
 use transport_core::{Authorise, Denied, Drained, Grant, Server, ServerMetrics, ServerOptions};
 
 /// Long enough for the slowest machine; a test that waits for it has failed.
@@ -169,6 +174,30 @@ impl Running {
                 Self { address: ours.address, _ours: Some(ours) }
             }
         }
+    }
+}
+
+/// A route that can be taken away while the server runs, with all that it holds.
+pub(crate) struct Tenant(Arc<Mutex<Option<MethodRouter>>>);
+
+impl Tenant {
+    pub(crate) fn new(path: &str, route: MethodRouter) -> (Self, Router) {
+        let route = Arc::new(Mutex::new(Some(route)));
+        let slot = route.clone();
+        let serve = move |request: Request| {
+            let route = slot.lock().unwrap().clone();
+            async move {
+                match route {
+                    Some(mut route) => route.call(request).await.into_response(),
+                    None => StatusCode::NOT_FOUND.into_response(),
+                }
+            }
+        };
+        (Self(route), Router::new().route(path, any(serve)))
+    }
+
+    pub(crate) fn leave(self) {
+        drop(self.0.lock().unwrap().take());
     }
 }
 

@@ -160,6 +160,32 @@ async fn rev_1_h2_a_stream_that_reads_gets_its_farewell() {
 }
 
 #[tokio::test]
+async fn rev_3_h2_a_stream_stays_with_http() {
+    for secure in [false, true] {
+        let site = Site::start(secure).await;
+        let mut client = Client::new(&site).await;
+        let mut ada = client.open("token=ada").await;
+        let mut grace = client.open("token=grace").await;
+        for number in 0..3 {
+            site.broadcast("runs", &number.to_string());
+            for stream in [&mut ada, &mut grace] {
+                assert!(read(stream).await.unwrap().ends_with(&format!("data: {number}\n\n")));
+            }
+        }
+        let stats = site.registry.stats();
+        assert_eq!((stats.subscribers, stats.in_lanes, stats.wired, stats.lane_writes), (2, 0, 0, 0));
+        assert_eq!(site.metrics.open(), 1, "both over one socket");
+        assert_eq!(site.registry.begin_shutdown(), 2);
+        for stream in [&mut ada, &mut grace] {
+            assert!(read(stream).await.unwrap().contains("{\"reason\":\"shutdown\"}"));
+            assert!(soon("the end", stream.body_mut().frame()).await.is_none());
+        }
+        soon("the drain", site.registry.drained()).await;
+        assert_eq!(site.metrics.resets(), 0);
+    }
+}
+
+#[tokio::test]
 async fn sse_5_h2_a_stream_that_the_client_drops_is_noticed() {
     let site = Site::start(false).await;
     let mut client = Client::new(&site).await;

@@ -5,9 +5,11 @@
 mod wire;
 
 mod admission;
+mod dropped;
 mod http2;
 mod kit;
 mod lanes;
+mod layers;
 mod owned;
 mod stream;
 

@@ -1,17 +1,20 @@
 //! The ways out.
 
-use crate::wire::{Site, account, grant, on_both_sites, soon, until};
-use crate::{Server, TICK};
+use crate::wire::{Running, Site, Tenant, Tokens, account, grant, on_both_sites, soon, until};
+use crate::{Server, TICK, open};
 use futures_util::{SinkExt, StreamExt};
-use registry_core::{ChannelFilter, CloseReason, OutboxOptions, RegistryOptions, ScopeCap};
+use registry_core::{ChannelFilter, CloseReason, OutboxOptions, RegistryOptions, ScopeCap, SubscriberRegistry};
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use transport_core::LiveOptions;
-use transport_ws::WsOptions;
+use transport_core::{Live, LiveOptions};
+use transport_ws::{WsOptions, ws};
 
 async fn rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on(site: Site) {
     let server = Server::start(site, &["ada", "grace"]).await;
@@ -146,7 +149,30 @@ async fn ws_4_the_peers_own_close_is_echoed(site: Site) {
     assert_eq!(server.registry.stats().ended[&CloseReason::Unsubscribed], 1);
 }
 
+async fn sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_server(site: Site) {
+    let (registry, host) = (SubscriberRegistry::new(), SubscriberRegistry::<String>::new());
+    let (tenant, app) = Tenant::new("/ws", ws(&Live::new(registry.clone(), Tokens::of(&["ada"]))));
+    let running = Running::start(site, app, &host).await;
+    let clients = [open(running.address, "token=ada").await, open(running.address, "token=ada").await];
+    if site == Site::Ours {
+        until("the sockets", || registry.stats().wired == 2).await;
+    }
+    registry.broadcast("runs", "last".to_owned()).unwrap();
+    let drained = registry.drained();
+    tenant.leave();
+    drop(registry);
+    for mut client in clients {
+        assert_eq!(client.text().await, "last");
+        assert_eq!(client.closed().await, (1001, "shutdown".into()));
+    }
+    soon("the drain", drained).await;
+    let gone = TcpStream::connect(running.address).await.unwrap();
+    let answer = client_async(format!("ws://{}/ws", running.address), gone).await.unwrap_err();
+    assert!(matches!(&answer, Error::Http(answer) if answer.status() == 404), "the server goes on: {answer}");
+}
+
 on_both_sites!(
+    sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_server,
     rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on,
     ws_1_every_forced_end_has_its_code,
     rev_3_a_reader_that_stalls_gets_nothing_more_and_no_farewell_in_the_middle_of_a_frame,

@@ -43,17 +43,21 @@ impl Server {
         Self { registry, live, address: running.address, tokens, _running: running }
     }
 
-    /// A WebSocket client that answers pings and closes, as browsers do.
     async fn open(&self, query: &str) -> Client {
-        let tcp = TcpStream::connect(self.address).await.unwrap();
-        let (stream, response) = client_async(format!("ws://{}/ws?{query}", self.address), tcp).await.unwrap();
-        assert_eq!(response.status(), 101);
-        Client(stream)
+        open(self.address, query).await
     }
 
     fn broadcast(&self, text: &str) -> registry_core::Report {
         self.registry.broadcast("runs", text.to_owned()).unwrap()
     }
+}
+
+/// A WebSocket client that answers pings and closes, as browsers do.
+async fn open(address: SocketAddr, query: &str) -> Client {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let (stream, response) = client_async(format!("ws://{address}/ws?{query}"), tcp).await.unwrap();
+    assert_eq!(response.status(), 101);
+    Client(stream)
 }
 
 struct Client(WebSocketStream<TcpStream>);

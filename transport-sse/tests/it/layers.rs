@@ -1,0 +1,164 @@
+//! Event streams under the layers that applications put around a router.
+
+use crate::Payload;
+use crate::wire::{Running, Site, Tokens, account, on_both_sites, soon, until};
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{Request, StatusCode};
+use flate2::write::GzDecoder;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use registry_core::SubscriberRegistry;
+use serde_json::value::RawValue;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+use transport_core::Live;
+use transport_sse::sse;
+
+struct Server {
+    registry: SubscriberRegistry<Payload>,
+    address: SocketAddr,
+    _running: Running,
+}
+
+impl Server {
+    async fn start(site: Site, layered: impl FnOnce(Router) -> Router) -> Self {
+        let registry = SubscriberRegistry::new();
+        let live = Live::new(registry.clone(), Tokens::of(&["ada"]));
+        let app = layered(Router::new().route("/events", sse(&live)));
+        let running = Running::start(site, app, &registry).await;
+        Self { registry, address: running.address, _running: running }
+    }
+
+    fn broadcast(&self, json: &str) {
+        self.registry.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
+    }
+
+    /// A client that takes gzip, and has read the greeting.
+    async fn open(&self) -> Reader {
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let (mut send, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("/events?token=ada").header("host", "here").header("accept-encoding", "gzip");
+        let response = send.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let gzip = response.headers().get("content-encoding").map(|coding| {
+            assert_eq!(coding, "gzip");
+            GzDecoder::new(Vec::new())
+        });
+        let mut reader = Reader { body: response.into_body(), gzip, text: Vec::new() };
+        assert_eq!(reader.read_past("\n\n").await, ": ok\n\n");
+        reader
+    }
+}
+
+struct Reader {
+    body: Incoming,
+    gzip: Option<GzDecoder<Vec<u8>>>,
+    text: Vec<u8>,
+}
+
+impl Reader {
+    /// Reads one frame; false at the end of the body, which must be a proper one.
+    async fn read(&mut self) -> bool {
+        let Some(frame) = soon("a frame", self.body.frame()).await else { return false };
+        let bytes = frame.unwrap().into_data().unwrap();
+        match &mut self.gzip {
+            None => self.text.extend_from_slice(&bytes),
+            Some(gzip) => {
+                gzip.write_all(&bytes).unwrap();
+                gzip.flush().unwrap();
+                self.text.append(gzip.get_mut());
+            }
+        }
+        true
+    }
+
+    /// Reads until `needle` was read, and returns all that there is by then.
+    async fn read_past(&mut self, needle: &str) -> String {
+        while !String::from_utf8_lossy(&self.text).contains(needle) {
+            assert!(self.read().await, "the stream ended before {needle:?}");
+        }
+        String::from_utf8(std::mem::take(&mut self.text)).unwrap()
+    }
+
+    async fn read_to_end(mut self) -> String {
+        while self.read().await {}
+        if let Some(gzip) = self.gzip {
+            self.text.extend(gzip.finish().expect("a whole gzip stream"));
+        }
+        String::from_utf8(self.text).unwrap()
+    }
+}
+
+/// What a stream must do under any layers: each message comes by itself, a revocation says farewell, and a client that goes
+/// is noticed.
+async fn works(server: &Server, reader: &mut Reader) {
+    for number in 0..3 {
+        server.broadcast(&format!("\"m{number}\""));
+        let read = reader.read_past("\n\n").await;
+        assert!(read.starts_with("id: ") && read.ends_with(&format!("data: \"m{number}\"\n\n")), "{read}");
+    }
+}
+
+async fn revoked(server: &Server, reader: Reader) {
+    assert_eq!(server.registry.close_by_identity(&account("ada")), 1);
+    server.broadcast("\"afterwards\"");
+    assert_eq!(reader.read_to_end().await, "event: close\ndata: {\"reason\":\"revoked\"}\nretry: 86400000\n\n");
+    until("the end of the owner", || server.registry.stats().wired == 0).await;
+}
+
+async fn sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default(site: Site) {
+    let server = Server::start(site, |app| app.layer(CompressionLayer::new())).await;
+    let mut ada = server.open().await;
+    assert!(ada.gzip.is_none());
+    works(&server, &mut ada).await;
+    assert_eq!(server.registry.stats().wired, usize::from(site == Site::Ours), "its bytes are ours all the same");
+    revoked(&server, ada).await;
+}
+
+async fn sse_1_a_compressed_stream_comes_message_by_message(site: Site) {
+    let all = CompressionLayer::new().compress_when(SizeAbove::new(0));
+    let server = Server::start(site, |app| app.layer(all)).await;
+    let mut ada = server.open().await;
+    assert!(ada.gzip.is_some());
+    works(&server, &mut ada).await;
+    assert_eq!(server.registry.stats().wired, 0, "the proof fails: a layer has other bytes");
+    revoked(&server, ada).await;
+}
+
+async fn sse_5_a_client_that_leaves_a_compressed_stream_is_noticed(site: Site) {
+    let all = CompressionLayer::new().compress_when(SizeAbove::new(0));
+    let server = Server::start(site, |app| app.layer(all)).await;
+    drop(server.open().await);
+    until("the removal", || server.registry.is_empty()).await;
+}
+
+async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(site: Site) {
+    let timeout = Duration::from_millis(100);
+    let server = Server::start(site, |app| {
+        app.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
+            .layer(TraceLayer::new_for_http())
+    })
+    .await;
+    let mut ada = server.open().await;
+    tokio::time::sleep(timeout * 2).await;
+    works(&server, &mut ada).await;
+    assert_eq!(server.registry.stats().wired, usize::from(site == Site::Ours));
+    revoked(&server, ada).await;
+}
+
+on_both_sites!(
+    sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default,
+    sse_1_a_compressed_stream_comes_message_by_message,
+    sse_5_a_client_that_leaves_a_compressed_stream_is_noticed,
+    sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream,
+);
