@@ -5,28 +5,27 @@
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
-import { Lanes, drive, lane } from "./lanes.mjs";
+import { Lanes, drive } from "./lanes.mjs";
 import * as port from "./port.mjs";
 
 const write = (message) => writeFileSync(1, JSON.stringify(message) + "\n");
 
 /** One script on a fresh registry. */
-class Run {
-  events = []; calls = {}; registries = {}; streams = {}; subs = {}; tickets = {};
+class Run extends Lanes {
+  calls = {}; registries = {}; streams = {}; subs = {}; tickets = {};
 
   constructor({ id, script, fuel, patience_ms }) {
+    super(patience_ms);
     this.id = id; this.script = script; this.fuel = fuel;
-    this.lanes = new Lanes(this.events, patience_ms);
   }
 
-  log(e, what) { this.events.push({ e, lane: lane(), ...what }); }
   registry(number = 0) { return this.registries[number] ??= port.construct(this.script.cap); }
 
-  *trace() {
+  *whole() {
     try { this.registry(); } catch (error) { return [{ e: "unbuilt", error: String(error) }]; }
     for (const op of this.script.steps) {
       yield* this.steps([op]);
-      yield* this.lanes.quiet();
+      yield* this.quiet();
     }
     return this.events;
   }
@@ -37,11 +36,8 @@ class Run {
       if (["admit", "abandon"].includes(op.op) && !this.tickets[op.ticket]) continue;
       this.log("call", { op: op.id });
       let end = "ret", done;
-      try {
-        done = yield* this[op.op](op, this.registry(op.registry));
-      } catch (error) {
-        [end, done] = ["err", { error: String(error) }];
-      }
+      try { done = yield* this[op.op](op, this.registry(op.registry)); }
+      catch (error) { [end, done] = ["err", { error: String(error) }]; }
       // A registry that waits for promises learns within the turn what has ended by now.
       if (port.promises || port.awaits.send) yield setImmediate();
       this.log(end, { op: op.id, ...done });
@@ -65,13 +61,10 @@ class Run {
   *abandon(op) { yield this.tickets[op.ticket].abandon(); }
   *shutdown(op, registry) { yield registry.shutdown(); }
   *settle() { for (let turn = 0; turn < port.turns; turn++) yield setImmediate(); }
-  *par(op) { yield* this.lanes.par(op, (ops) => this.steps(ops)); }
-  *hold(op) { yield* this.lanes.hold(op); }
-  *release(op) { yield* this.lanes.release(op); }
 
   /** What the registry calls. If it waits for what a sink returns, the sink waits for what it calls in turn. */
   sink(number, on) {
-    if (port.awaits[on]) return async (what) => this.lanes.beside(this.called(number, on, what, true));
+    if (port.awaits[on]) return async (what) => this.beside(this.called(number, on, what, true));
     return (what) => drive(this.called(number, on, what, false));
   }
 
@@ -86,7 +79,7 @@ class Run {
     const rule = this.script.sinks?.[sink]?.rules.find((rule) => rule.on === on && rule.nth === nth);
     const inside = this.steps(rule?.do ?? []);
     if (waits) yield* inside;
-    else this.lanes.beside(inside);
+    else this.beside(inside);
     const threw = (rule?.then ?? "ok") !== "ok";
     this.log(on === "send" ? "sent" : "closed", { sink, threw });
     if (threw) throw new Error("the script says so");
@@ -100,7 +93,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (request.type === "bye") break;
   if (request.type !== "run") continue;
   process.stdin.unref?.(); // so that Node ends, and says so, when calls wait for each other and nothing else is left
-  write({ type: "trace", id: request.id, events: await drive(new Run(request).trace()) });
+  write({ type: "trace", id: request.id, events: await drive(new Run(request).whole()) });
   process.stdin.ref?.();
 }
 process.exit(0);

@@ -1,65 +1,44 @@
-"""What the profile `threads` takes: lanes that run at the same time, and gates to park at."""
+"""What the profile `threads` takes: events in one order, lanes that run at the same time, gates to park at."""
 
-import itertools
 import threading
-import time
 
-_here = threading.local()
-_foreign = itertools.count(100)  # numbers for threads that no script began
-
-
-def lane():
-    """The number of the running thread."""
-    if not hasattr(_here, "lane"):
-        _here.lane = next(_foreign)
-    return _here.lane
-
-
-def run(number, work, *arguments):
-    """Does the work as this lane."""
-    _here.lane = number
-    return work(*arguments)
+here = threading.local()
+here.lane = 0  # this thread reads the scripts; `par` begins others, and those of a registry count from 100
 
 
 class Lanes:
-    """The lanes and gates of one script. Who waits longer than `patience` is `stuck`, and frees all who wait."""
+    """What the lanes of a script share. Who waits longer than `patience` is stuck, and then nobody waits any more."""
 
-    def __init__(self, patience, stuck):
-        self.patience, self.stuck, self.gates = patience, stuck, {}
+    def __init__(self, patience):
+        self.events, self.opened, self.stuck, self.patience = [], set(), False, patience
+        self.shared = threading.Condition()  # its lock guards them
 
-    def gate(self, number):
-        return self.gates.setdefault(number, threading.Event())
+    def log(self, e, **what):
+        with self.shared:
+            self.events.append({"e": e, "lane": getattr(here, "lane", 100 + threading.get_native_id()), **what})
 
-    def hold(self, op):
-        if not self.gate(op["gate"]).wait(self.patience):
-            self.give_up(op)
+    def open(self, gate):
+        with self.shared:
+            self.opened.add(gate)
+            self.shared.notify_all()
 
-    def release(self, op):
-        self.gate(op["gate"]).set()
+    def wait(self, op, gates):
+        with self.shared:
+            if not self.shared.wait_for(lambda: self.stuck or gates <= self.opened, self.patience):
+                self.stuck = True
+                self.log("stuck", op=op["id"])
+                self.shared.notify_all()
 
-    def par(self, op, steps):
-        # Daemons: a lane that a broken registry never gives back must not hold the adapter.
-        threads = [
-            threading.Thread(target=run, args=(number, steps, ops), daemon=True)
-            for number, ops in enumerate(op["lanes"], 1)
-        ]
-        for thread in threads:
-            thread.start()
-        patience = self.patience
-        if not ended(threads, patience):
-            self.give_up(op)
-            ended(threads, patience)
+    def par(self, op):
+        def run(lane, ops):
+            here.lane = lane
+            self.steps(ops)
+            self.open((op["id"], lane))  # a gate that says that the lane has ended
 
-    def give_up(self, op):
-        self.stuck(op)
-        self.patience = 0
-        for gate in list(self.gates.values()):
-            gate.set()
-
-
-def ended(threads, patience):
-    """Whether they all end in time."""
-    until = time.monotonic() + patience
-    for thread in threads:
-        thread.join(max(0, until - time.monotonic()))
-    return not any(thread.is_alive() for thread in threads)
+        lanes = dict(enumerate(op["lanes"], 1))
+        for lane in lanes.items():  # daemons: one that the registry never gives back must not keep the adapter alive
+            threading.Thread(target=run, args=lane, daemon=True).start()
+        ends = {(op["id"], lane) for lane in lanes}
+        with self.shared:
+            self.wait(op, ends)
+            self.shared.wait_for(lambda: ends <= self.opened, self.patience)  # those that were stuck go on and end
