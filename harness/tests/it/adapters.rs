@@ -76,7 +76,7 @@ fn registries_that_return_promises_are_judged_in_full() {
 
 #[test]
 fn a_revocation_that_waits_for_the_sends_to_whom_it_ends_breaks_a_should() {
-    let (_, outcome, report) = promising("WaitsForSends", &Plan { scripts: 400, seed: 3, ..Plan::default() }, 200);
+    let (_, outcome, report) = promising("WaitsForSends", &Plan { scripts: 400, seed: 3, ..Plan::default() }, 500);
     assert_eq!(report.exit, Exit::Conforming, "{:?}", outcome.failures);
     let broken: Vec<_> = outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
     assert_eq!(broken, ["PRG-2"]);
