@@ -390,6 +390,7 @@ impl<T: Send + Sync + 'static> Drop for Flusher<T> {
             }
         }
         abandon(self.log.take().into_iter());
+        mem::take(&mut self.book).into_seats().for_each(discard);
     }
 }
 

@@ -186,7 +186,9 @@ impl Gate {
         {
             match wire.try_write(joined) {
                 Ok(written) => {
-                    queue.wrote = Some(now);
+                    if written > 0 {
+                        queue.wrote = Some(now);
+                    }
                     if written >= joined.len() {
                         offered.written = true;
                         return offered;

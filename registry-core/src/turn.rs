@@ -54,6 +54,7 @@ impl<T> Drop for Turn<T> {
     fn drop(&mut self) {
         let casts = self.casts.drain(..).map(Entry::Cast);
         abandon(casts.chain(self.border.take()).chain(self.log.by_ref()));
+        self.fresh.drain(..).for_each(discard);
     }
 }
 
@@ -406,6 +407,13 @@ fn frames<'a>(
 impl Group {
     fn new(targets: Targets, picks: Vec<usize>) -> Self {
         Self { targets, picks, runs: Vec::new() }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Who joined and left within the turn may have its last reference here, and a wire's destructor is foreign code.
+        discard(mem::replace(&mut self.targets, Targets::Places(Vec::new())));
     }
 }
 

@@ -468,7 +468,7 @@ fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
         outbox.attach(wire.clone());
         registry.broadcast("c", 1).unwrap();
         serve(&mut flusher);
-        assert!(!outbox.is_mid_frame());
+        assert_eq!((outbox.is_mid_frame(), outbox.wrote()), (false, None), "nothing was taken");
         registry.broadcast("c", 2).unwrap();
         serve(&mut flusher);
         let polled = outbox.poll_flush(&mut noop(), now(), |_| Poll::Ready(Ok(())), |bytes| wire.try_write(bytes));
