@@ -207,7 +207,7 @@ impl Gate {
                 }
             }
         }
-        let woken = queue.wired && queue.slow;
+        let woken = queue.slow;
         for queued in frames {
             queue.push(&queued.frame, &queued.channel, &self.options, &mut offered);
             if offered.ended.is_some() {

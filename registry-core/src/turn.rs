@@ -352,6 +352,7 @@ impl Segment {
                 if self.place.is_multiple_of(GROUP) {
                     group.targets.warm(book, self.place, len.min(self.place + GROUP));
                 }
+                book.visits += 1;
                 let Listener { key, seat } = group.targets.at(book, self.place);
                 self.place += 1;
                 let at = match group.runs.iter().position(|run| std::ptr::eq(run.format, seat.format)) {
@@ -373,11 +374,8 @@ impl Segment {
                     tally.writes += 1;
                     tally.written += run.frames.len() as u64;
                 } else {
-                    let noted = (*key, seat.clone(), offered);
-                    book.visits += 1;
-                    return Some(noted);
+                    return Some((*key, seat.clone(), offered));
                 }
-                book.visits += 1;
             }
             self.group += 1;
             self.place = 0;
