@@ -390,6 +390,7 @@ impl<T: Send + Sync + 'static> Drop for Flusher<T> {
             }
         }
         abandon(self.log.take().into_iter());
+        mem::take(&mut self.book).into_seats().for_each(discard);
     }
 }
 
@@ -404,3 +405,26 @@ impl<T: Send + Sync + 'static> fmt::Debug for Flusher<T> {
 
 #[cfg(all(test, registry_loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(any(registry_loom, registry_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::close::CloseReason;
+    use crate::message::WireFormat;
+    use crate::outbox::{OutboxOptions, Taken};
+
+    static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+
+    /// As when the registry goes while its flusher goes: what is logged then is taken by nobody.
+    #[test]
+    fn drn_1_who_drains_waits_for_no_log_that_is_gone() {
+        let log = Log::<u32>::new(LaneOptions::new());
+        let gate = Arc::new(Gate::new(&RAW, OutboxOptions::new().in_lane()));
+        assert!(gate.end(CloseReason::Shutdown));
+        assert!(log.drain(0, gate.clone()).is_none());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(gate.poll_take(&mut cx, 1).is_pending());
+        drop(log);
+        assert_eq!(gate.poll_take(&mut cx, 1), Poll::Ready(Taken::Closed(CloseReason::Shutdown)));
+    }
+}

@@ -186,7 +186,9 @@ impl Gate {
         {
             match wire.try_write(joined) {
                 Ok(written) => {
-                    queue.wrote = Some(now);
+                    if written > 0 {
+                        queue.wrote = Some(now);
+                    }
                     if written >= joined.len() {
                         offered.written = true;
                         return offered;
@@ -205,7 +207,7 @@ impl Gate {
                 }
             }
         }
-        let woken = queue.wired && queue.slow;
+        let woken = queue.slow;
         for queued in frames {
             queue.push(&queued.frame, &queued.channel, &self.options, &mut offered);
             if offered.ended.is_some() {

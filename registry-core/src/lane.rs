@@ -225,6 +225,12 @@ impl<S: Clone> Book<S> {
         self.count
     }
 
+    /// Every seat, once for each list that it stands in: their destructors are the caller's to contain, one by one.
+    pub(crate) fn into_seats(self) -> impl Iterator<Item = S> {
+        let named = self.channels.into_iter().flat_map(|heard| heard.alone.into_iter().chain(heard.among));
+        named.chain(self.unfiltered).map(|listener| listener.seat)
+    }
+
     /// Calls `each` for every subscriber that hears the channel, in no particular order.
     pub(crate) fn for_each_hearing(&mut self, channel: Option<ChannelNo>, mut each: impl FnMut(Key, &S)) {
         let named = channel.and_then(|channel| self.channels.get(channel));

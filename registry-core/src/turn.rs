@@ -54,6 +54,7 @@ impl<T> Drop for Turn<T> {
     fn drop(&mut self) {
         let casts = self.casts.drain(..).map(Entry::Cast);
         abandon(casts.chain(self.border.take()).chain(self.log.by_ref()));
+        self.fresh.drain(..).for_each(discard);
     }
 }
 
@@ -351,6 +352,7 @@ impl Segment {
                 if self.place.is_multiple_of(GROUP) {
                     group.targets.warm(book, self.place, len.min(self.place + GROUP));
                 }
+                book.visits += 1;
                 let Listener { key, seat } = group.targets.at(book, self.place);
                 self.place += 1;
                 let at = match group.runs.iter().position(|run| std::ptr::eq(run.format, seat.format)) {
@@ -372,11 +374,8 @@ impl Segment {
                     tally.writes += 1;
                     tally.written += run.frames.len() as u64;
                 } else {
-                    let noted = (*key, seat.clone(), offered);
-                    book.visits += 1;
-                    return Some(noted);
+                    return Some((*key, seat.clone(), offered));
                 }
-                book.visits += 1;
             }
             self.group += 1;
             self.place = 0;
@@ -406,6 +405,13 @@ fn frames<'a>(
 impl Group {
     fn new(targets: Targets, picks: Vec<usize>) -> Self {
         Self { targets, picks, runs: Vec::new() }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Who joined and left within the turn may have its last reference here, and a wire's destructor is foreign code.
+        discard(mem::replace(&mut self.targets, Targets::Places(Vec::new())));
     }
 }
 

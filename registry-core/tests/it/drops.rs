@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use crate::wire::{in_lane, serve, wired};
-use registry_core::{LaneOptions, OutboxOptions, Registration, Wire, WireFormat};
+use registry_core::{LaneOptions, Outbox, OutboxOptions, Registration, Wire, WireFormat};
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -67,29 +67,71 @@ fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
     assert!(publisher.join().unwrap());
 }
 
+/// Panics when it goes.
+struct Bomb;
+
+impl Wire for Bomb {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+fn bomb(registry: &Registry, registration: Registration) -> Outbox {
+    let outbox = registry.open_outbox(&RAW, in_lane(), registration).unwrap();
+    outbox.attach(Arc::new(Bomb));
+    outbox
+}
+
 #[test]
 fn iso_8_a_wire_whose_destructor_panics_harms_no_flusher() {
-    struct Bomb;
-    impl Wire for Bomb {
-        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-    }
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            std::panic::resume_unwind(Box::new("on purpose"));
-        }
-    }
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
-    let outbox = registry.open_outbox(&RAW, in_lane(), Registration::new()).unwrap();
-    outbox.attach(Arc::new(Bomb));
+    let outbox = bomb(&registry, Registration::new());
     serve(&mut flusher);
     drop(outbox);
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
     assert_eq!(other.values(), [1]);
+}
+
+#[test]
+fn iso_8_wires_of_who_came_and_went_within_a_turn_harm_no_flusher_when_they_go() {
+    let registry = encoding();
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    let (_other, other) = wired(&registry, Registration::new());
+    for n in 1..=2 {
+        let passing = [bomb(&registry, Registration::new()), bomb(&registry, hears(&["c"]))];
+        registry.broadcast("c", n).unwrap();
+        drop(passing);
+    }
+    serve(&mut flusher);
+    assert_eq!(other.values(), [1, 2]);
+}
+
+#[test]
+fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
+    let registry = encoding();
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    let (_other, other) = wired(&registry, Registration::new());
+    let filters: [&[&str]; 3] = [&["a"], &["a", "b"], &["b", "c"]];
+    let last = bomb(&registry, Registration::new());
+    let outboxes: Arc<Mutex<Vec<_>>> = Arc::default();
+    last.on_end({
+        let outboxes = outboxes.clone();
+        move |_| drop(std::mem::take(&mut *outboxes.lock().unwrap()))
+    });
+    outboxes.lock().unwrap().extend(filters.iter().map(|filter| bomb(&registry, hears(filter))).chain([last]));
+    registry.broadcast("c", 1).unwrap();
+    serve(&mut flusher);
+    drop(flusher); // Its owners let go of the gates, and nobody tells the book to: it has the last references.
+    assert_eq!((other.values(), registry.len(), outboxes.lock().unwrap().len()), (vec![1], 0, 0));
 }
 
 #[test]

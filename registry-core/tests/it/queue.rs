@@ -146,6 +146,33 @@ fn rev_3_close_discards_queued() {
 }
 
 #[test]
+fn que_3_an_emptied_outbox_keeps_a_small_buffer_and_no_large_one() {
+    let registry = encoding();
+    let burst = |outboxes: &mut [Outbox]| {
+        (0..1_000).for_each(|_| assert_eq!(registry.broadcast("c", 1).unwrap().accepted, outboxes.len()));
+        outboxes.iter_mut().for_each(|outbox| assert_eq!(frames(outbox).len(), 1_000));
+    };
+    let mut outboxes = vec![open(&registry, Registration::new())];
+    burst(&mut outboxes); // The registry has the room that it needs.
+    outboxes.push(open(&registry, Registration::new()));
+    let kept = allocation_counter::measure(|| burst(&mut outboxes));
+    assert!(kept.bytes_current < 4_096, "{kept:?}");
+    outboxes.pop();
+    let outbox = &mut outboxes[0];
+    let message_by_message = |outbox: &mut Outbox| {
+        let mut one = || {
+            assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 1);
+            assert_eq!(take(outbox, 1).frames.len(), 1);
+        };
+        one();
+        allocation_counter::measure(|| (0..10).for_each(|_| one())).count_total
+    };
+    let emptied = message_by_message(outbox);
+    registry.broadcast("c", 1).unwrap();
+    assert_eq!(message_by_message(outbox), emptied, "a buffer for each message");
+}
+
+#[test]
 fn rev_3_every_discarding_end_discards() {
     for reason in CloseReason::ALL {
         let registry = encoding();

@@ -2,8 +2,8 @@
 
 use crate::kit::{Probe, encoding, hears, join, open};
 use registry_core::{
-    AdmitError, Channel, ChannelFilter, CloseReason, Identity, ManualClock, OutboxOptions, Overflow, Registration,
-    RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
+    AdmitError, Channel, ChannelFilter, CloseReason, Identity, LaneOptions, ManualClock, OutboxOptions, Overflow,
+    Registration, RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
 };
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -68,6 +68,12 @@ fn what_is_shown_of_things_names_them() {
         "Outbox { id: SubscriptionId(1), messages: 1, bytes: 1, wired: false, ended: None, .. }"
     );
     assert_eq!(outbox.subscription().id().to_string(), "1");
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    let join =
+        || registry.open_outbox(&RAW, OutboxOptions::new().in_lane(), registry_core::Registration::new()).unwrap();
+    let _two = [join(), join()];
+    assert!(!crate::wire::serve(&mut flusher));
+    assert_eq!(format!("{flusher:?}"), "Flusher { lane: 0, subscribers: 2, .. }");
     assert_eq!(format!("{:?}", outbox.subscription()), "Subscription { id: SubscriptionId(1), .. }");
     assert!(format!("{:?}", registry.begin()).starts_with("Ticket { number: 1"));
     assert!(format!("{:?}", ManualClock::new()).starts_with("ManualClock("));
