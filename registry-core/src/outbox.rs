@@ -6,7 +6,7 @@
 use crate::close::CloseReason;
 use crate::contain::{contain, discard, wake_all};
 use crate::gate::{EndHook, Gate, Unwritten, Wire, Work};
-use crate::subscription::Subscription;
+use crate::subscription::{Ender, Subscription};
 use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;
@@ -285,6 +285,12 @@ impl Outbox {
     /// stands. With [`Shutdown`](CloseReason::Shutdown) it keeps the queue to be flushed, and a revocation still discards it.
     pub fn end(&self, reason: CloseReason) {
         self.subscription.end(reason);
+    }
+
+    /// Returns what ends the subscriber while its owner is busy, or is not polled.
+    #[must_use]
+    pub fn ender(&self) -> Ender {
+        self.subscription.ender()
     }
 
     /// Returns the guard's view: id and unsubscribe.
