@@ -249,7 +249,7 @@ impl Outbox {
 
     /// Writes a frame of the owner's own to the [wire](Self::attach), at the next border between frames and before what is
     /// queued: a keep-alive, an answer to a ping. It counts towards no bound, so an owner who answers its peer looks at
-    /// [`unsaid`](Self::unsaid) first. After a discarding end it is dropped.
+    /// [`unsaid`](Self::unsaid) first. Until there is a wire it waits for one; after a discarding end it is dropped.
     pub fn say(&self, frame: &[u8], now: Instant) {
         match self.gate.say(frame, now) {
             Ok(waker) => wake_all(waker),

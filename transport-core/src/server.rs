@@ -128,7 +128,8 @@ impl ServerOptions {
     }
 
     /// Leaves every socket to HTTP, as on any other server: each stream is written by a task of its own, through buffers that
-    /// a revocation does not reach. To compare, and for layers that must see every byte of a body.
+    /// a revocation does not reach. To compare, and for layers that must see every byte of a body: one that leaves the first
+    /// comment of an event stream as it is would not see what follows.
     #[must_use]
     pub fn portable(mut self) -> Self {
         self.portable = true;
