@@ -428,6 +428,7 @@ impl Queue {
         if reason.discards() {
             self.frames = VecDeque::new();
             self.bytes = 0;
+            self.lost = 0;
             self.rest = Bytes::new();
             self.control = Vec::new();
             self.slow = false;

@@ -49,4 +49,4 @@ pub use outbox::{Batch, Outbox, OutboxOptions, Overflow, Taken};
 pub use registry::{SubscriberRegistry, Ticket};
 pub use report::{Report, Stats};
 pub use sink::{SendOutcome, Sink};
-pub use subscription::{Registration, Subscription, SubscriptionId};
+pub use subscription::{Ender, Registration, Subscription, SubscriptionId};

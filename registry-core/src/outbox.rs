@@ -6,7 +6,7 @@
 use crate::close::CloseReason;
 use crate::contain::{contain, discard, wake_all};
 use crate::gate::{EndHook, Gate, Unwritten, Wire, Work};
-use crate::subscription::Subscription;
+use crate::subscription::{Ender, Subscription};
 use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;
@@ -249,7 +249,7 @@ impl Outbox {
 
     /// Writes a frame of the owner's own to the [wire](Self::attach), at the next border between frames and before what is
     /// queued: a keep-alive, an answer to a ping. It counts towards no bound, so an owner who answers its peer looks at
-    /// [`unsaid`](Self::unsaid) first. After a discarding end it is dropped.
+    /// [`unsaid`](Self::unsaid) first. Until there is a wire it waits for one; after a discarding end it is dropped.
     pub fn say(&self, frame: &[u8], now: Instant) {
         match self.gate.say(frame, now) {
             Ok(waker) => wake_all(waker),
@@ -285,6 +285,12 @@ impl Outbox {
     /// stands. With [`Shutdown`](CloseReason::Shutdown) it keeps the queue to be flushed, and a revocation still discards it.
     pub fn end(&self, reason: CloseReason) {
         self.subscription.end(reason);
+    }
+
+    /// Returns what ends the subscriber while its owner is busy, or is not polled.
+    #[must_use]
+    pub fn ender(&self) -> Ender {
+        self.subscription.ender()
     }
 
     /// Returns the guard's view: id and unsubscribe.

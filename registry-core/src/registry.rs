@@ -298,6 +298,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
                 table.seq += 1;
                 drop(locked);
                 discard(data);
+                discard(body);
                 return Ok(Tally::default().report(id, 0));
             }
             let (number, name) = hearing.known.map(|(number, name)| (number, name.clone())).unzip();

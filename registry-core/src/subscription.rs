@@ -154,6 +154,11 @@ impl Subscription {
         }
     }
 
+    /// Returns what ends it from elsewhere.
+    pub(crate) fn ender(&self) -> Ender {
+        Ender { id: self.id, registry: self.registry.clone() }
+    }
+
     /// Says that the outbox has a wire.
     pub(crate) fn wired(&self) {
         if let Some(registry) = self.registry.upgrade() {
@@ -178,5 +183,30 @@ impl Drop for Subscription {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Ends the subscriber of an [`Outbox`](crate::Outbox) from elsewhere than its owner: a timer, for an owner that is not
+/// polled while its peer reads nothing.
+///
+/// It keeps neither the subscriber nor the registry alive, and does nothing once either has gone.
+#[derive(Clone)]
+pub struct Ender {
+    id: SubscriptionId,
+    registry: Weak<dyn Release>,
+}
+
+impl Ender {
+    /// Ends the subscriber as [`Outbox::end`](crate::Outbox::end) does.
+    pub fn end(&self, reason: CloseReason) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.release(self.id, reason);
+        }
+    }
+}
+
+impl fmt::Debug for Ender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ender").field("id", &self.id).finish_non_exhaustive()
     }
 }

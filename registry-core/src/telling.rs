@@ -4,6 +4,7 @@
 //! depth; those of a nested eviction, and what lies deeper, wait for the outermost call on the same thread, so that two
 //! sinks which evict each other go round a loop and not down the stack (RE-8).
 
+use crate::contain::discard;
 use crate::sink::Seat;
 use crate::sync::thread_local;
 use std::cell::RefCell;
@@ -50,18 +51,24 @@ pub(crate) fn tell_all(registry: usize, seats: Vec<Arc<dyn Seat>>, depth: usize)
         }
     }) else {
         // The thread is ending and its frames are gone; what is left of recursion then is bounded by what ends with it.
-        seats.iter().for_each(|seat| seat.tell());
+        seats.into_iter().for_each(tell);
         return;
     };
     if !outermost && seats.is_empty() {
         return;
     }
     for seat in seats {
-        seat.tell();
+        tell(seat);
     }
     while let Some(seat) = leave_or_next(registry, outermost) {
-        seat.tell();
+        tell(seat);
     }
+}
+
+/// Tells one. Whoever was told may have let go, so that this is the last of the seat, and of a wire behind it.
+fn tell(seat: Arc<dyn Seat>) {
+    seat.tell();
+    discard(seat);
 }
 
 /// The next seat that nested calls left to the outermost one; without any, this level is over.

@@ -17,6 +17,7 @@ use crate::message::{FRAMING, WireFormat};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,9 +53,9 @@ pub(crate) struct Turn<T> {
 
 impl<T> Drop for Turn<T> {
     fn drop(&mut self) {
+        self.fresh.drain(..).for_each(discard);
         let casts = self.casts.drain(..).map(Entry::Cast);
         abandon(casts.chain(self.border.take()).chain(self.log.by_ref()));
-        self.fresh.drain(..).for_each(discard);
     }
 }
 
@@ -108,8 +109,10 @@ impl<T> Turn<T> {
         mut ended: impl FnMut(Ended),
     ) -> bool {
         loop {
-            while let Some((key, gate, offered)) = self.segment.serve(book, budget, now, &mut self.tally) {
+            let told = Told { book, casts: &self.casts, fresh: &self.fresh };
+            if let Some((key, gate, offered)) = self.segment.serve(told, budget, now, &mut self.tally) {
                 self.note(key, gate, offered, &mut ended);
+                continue;
             }
             if !self.segment.is_served() {
                 return false;
@@ -227,13 +230,13 @@ impl<T> Turn<T> {
         if !book.list(List::Unfiltered).is_empty() {
             groups.push(Group::new(Targets::List(List::Unfiltered), (0..casts.len()).collect()));
         }
-        for Fresh { after, listener, numbers } in &self.fresh {
+        for (at, Fresh { after, numbers, .. }) in self.fresh.iter().enumerate() {
             let picks = heard_by(&|channel| numbers.hears(channel), after.saturating_sub(from));
             if !picks.is_empty() {
-                groups.push(Group::new(Targets::One(listener.clone()), picks));
+                groups.push(Group::new(Targets::Fresh(at), picks));
             }
         }
-        self.segment = Segment::new(casts, groups);
+        self.segment = Segment { casts: from..self.planned, groups, ..Segment::default() };
     }
 }
 
@@ -285,10 +288,18 @@ impl Channels {
     }
 }
 
+/// What a segment is served from. It holds none of it: to let go of a message or a gate is foreign code.
+struct Told<'a, T> {
+    book: &'a mut Book<Arc<Gate>>,
+    casts: &'a [Cast<T>],
+    fresh: &'a [Fresh],
+}
+
 /// A part of a batch, and how far it is served.
 #[derive(Default)]
 struct Segment {
-    bodies: Vec<Body>,
+    /// Which of the batch's broadcasts it is.
+    casts: Range<usize>,
     groups: Vec<Group>,
     /// What is to be served next: a group, and a place in it.
     group: usize,
@@ -296,9 +307,6 @@ struct Segment {
     frames: Vec<(&'static WireFormat, Vec<Option<Queued>>)>,
     writes: usize,
 }
-
-/// What a frame is built from.
-type Body = (crate::MessageId, crate::Channel, Bytes);
 
 /// Subscribers that hear the same broadcasts of a segment.
 struct Group {
@@ -310,7 +318,8 @@ struct Group {
 enum Targets {
     List(List),
     Places(Vec<Place>),
-    One(Listener<Arc<Gate>>),
+    /// The one that joined in the batch as the so many-th.
+    Fresh(usize),
 }
 
 /// What a group is sent in one format.
@@ -322,27 +331,19 @@ struct Run {
 }
 
 impl Segment {
-    fn new<T>(casts: &[Cast<T>], groups: Vec<Group>) -> Self {
-        let body = |cast: &Cast<T>| {
-            let message = &cast.message;
-            // The registry admits no outbox before it has an encoding, so there is a body.
-            (message.id, message.channel.clone(), message.body.clone().unwrap_or_default())
-        };
-        Self { bodies: casts.iter().map(body).collect(), groups, ..Self::default() }
-    }
-
     fn is_served(&self) -> bool {
         self.group == self.groups.len()
     }
 
     /// Serves until something other than a write came of it, which is returned, or the budget is used up, or all is served.
-    fn serve(
+    fn serve<T>(
         &mut self,
-        book: &mut Book<Arc<Gate>>,
+        told: Told<'_, T>,
         budget: &mut usize,
         now: Instant,
         tally: &mut Tally,
     ) -> Option<(Key, Arc<Gate>, Offered)> {
+        let Told { book, casts, fresh } = told;
         while let Some(group) = self.groups.get_mut(self.group) {
             let len = group.targets.len(book);
             while self.place < len {
@@ -350,15 +351,15 @@ impl Segment {
                     return None;
                 }
                 if self.place.is_multiple_of(GROUP) {
-                    group.targets.warm(book, self.place, len.min(self.place + GROUP));
+                    group.targets.warm(book, fresh, self.place, len.min(self.place + GROUP));
                 }
                 book.visits += 1;
-                let Listener { key, seat } = group.targets.at(book, self.place);
+                let Listener { key, seat } = group.targets.at(book, fresh, self.place);
                 self.place += 1;
                 let at = match group.runs.iter().position(|run| std::ptr::eq(run.format, seat.format)) {
                     Some(at) => at,
                     None => {
-                        let frames = frames(&mut self.frames, &self.bodies, seat.format);
+                        let frames = frames(&mut self.frames, &casts[self.casts.clone()], seat.format);
                         group.runs.push(Run::new(seat.format, frames, &group.picks));
                         group.runs.len() - 1
                     }
@@ -377,6 +378,8 @@ impl Segment {
                     return Some((*key, seat.clone(), offered));
                 }
             }
+            // There may be as many groups as subscribers, each with a write of its own.
+            group.runs = Vec::new();
             self.group += 1;
             self.place = 0;
         }
@@ -386,17 +389,20 @@ impl Segment {
 
 /// The frames of a segment in one format, built when they are first asked for. Each has a buffer of its own: what waits for a
 /// slow reader must not keep the others.
-fn frames<'a>(
+fn frames<'a, T>(
     built: &'a mut Vec<(&'static WireFormat, Vec<Option<Queued>>)>,
-    bodies: &[Body],
+    casts: &[Cast<T>],
     format: &'static WireFormat,
 ) -> &'a [Option<Queued>] {
     let at = built.iter().position(|(known, _)| std::ptr::eq(*known, format)).unwrap_or_else(|| {
-        let frame = |(id, channel, body): &Body| {
-            let frame = contain(|| format.frame(*id, body))?;
-            Some(Queued { frame, channel: channel.clone() })
+        let frame = |cast: &Cast<T>| {
+            let message = &cast.message;
+            // The registry admits no outbox before it has an encoding, so there is a body.
+            let body = message.body.as_deref().unwrap_or_default();
+            let frame = contain(|| format.frame(message.id, body))?;
+            Some(Queued { frame, channel: message.channel.clone() })
         };
-        built.push((format, bodies.iter().map(frame).collect()));
+        built.push((format, casts.iter().map(frame).collect()));
         built.len() - 1
     });
     &built[at].1
@@ -405,13 +411,6 @@ fn frames<'a>(
 impl Group {
     fn new(targets: Targets, picks: Vec<usize>) -> Self {
         Self { targets, picks, runs: Vec::new() }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Who joined and left within the turn may have its last reference here, and a wire's destructor is foreign code.
-        discard(mem::replace(&mut self.targets, Targets::Places(Vec::new())));
     }
 }
 
@@ -429,25 +428,25 @@ impl Targets {
         match self {
             Self::List(list) => book.list(*list).len(),
             Self::Places(places) => places.len(),
-            Self::One(_) => 1,
+            Self::Fresh(_) => 1,
         }
     }
 
-    fn at<'a>(&'a self, book: &'a Book<Arc<Gate>>, at: usize) -> &'a Listener<Arc<Gate>> {
+    fn at<'a>(&self, book: &'a Book<Arc<Gate>>, fresh: &'a [Fresh], at: usize) -> &'a Listener<Arc<Gate>> {
         match self {
             Self::List(list) => &book.list(*list)[at],
             Self::Places(places) => {
                 let (channel, place) = places[at];
                 &book.list(List::Among(channel))[place]
             }
-            Self::One(listener) => listener,
+            Self::Fresh(at) => &fresh[*at].listener,
         }
     }
 
     /// Starts the cache misses of a group together: each write evicts what came before, so that they would else be paid one
     /// after the other.
-    fn warm(&self, book: &Book<Arc<Gate>>, from: usize, to: usize) {
-        let warmed = (from..to).fold(0, |seen, at| seen | self.at(book, at).seat.warm());
+    fn warm(&self, book: &Book<Arc<Gate>>, fresh: &[Fresh], from: usize, to: usize) {
+        let warmed = (from..to).fold(0, |seen, at| seen | self.at(book, fresh, at).seat.warm());
         std::hint::black_box(warmed);
     }
 }

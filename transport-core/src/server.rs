@@ -3,6 +3,7 @@
 use crate::Refusal;
 use crate::cut::{Cut, Cutter, STREAM, Streams};
 use crate::socket::{Io, Socket, Sockets};
+use crate::wired::bounded;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, Request, StatusCode, Version, header};
@@ -94,10 +95,11 @@ impl ServerOptions {
         self
     }
 
-    /// Sets how long the head of a request may take, from the connection or from the former response; 10 s by default.
+    /// Sets how long the head of a request may take, from the connection or from the former response: a millisecond at least,
+    /// a day at most; 10 s by default.
     #[must_use]
     pub fn with_head_timeout(mut self, timeout: Duration) -> Self {
-        self.head_timeout = timeout;
+        self.head_timeout = bounded(timeout);
         self
     }
 
@@ -126,7 +128,8 @@ impl ServerOptions {
     }
 
     /// Leaves every socket to HTTP, as on any other server: each stream is written by a task of its own, through buffers that
-    /// a revocation does not reach. To compare, and for layers that must see every byte of a body.
+    /// a revocation does not reach. To compare, and for layers that must see every byte of a body: one that leaves the first
+    /// comment of an event stream as it is would not see what follows.
     #[must_use]
     pub fn portable(mut self) -> Self {
         self.portable = true;

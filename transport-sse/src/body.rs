@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use transport_core::{Admitted, Handover, Owner, TAKE_BYTES};
 
@@ -24,7 +25,31 @@ pub(crate) struct SseBody {
     /// A period after the last message, or earlier.
     keep_alive: Pin<Box<Sleep>>,
     wrote: Instant,
-    expires: Option<Pin<Box<Sleep>>>,
+    lease: Option<Lease>,
+}
+
+/// When the subscriber's authority ends, and the task that ends it then: hyper does not poll the body of a peer that does
+/// not read (LSE-1).
+struct Lease {
+    expires: Instant,
+    timer: JoinHandle<()>,
+}
+
+impl Lease {
+    fn new(outbox: &Outbox, expires: Instant) -> Self {
+        let ender = outbox.ender();
+        let timer = tokio::spawn(async move {
+            sleep_until(expires).await;
+            ender.end(CloseReason::Expired);
+        });
+        Self { expires, timer }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
 }
 
 #[derive(Debug)]
@@ -38,13 +63,13 @@ enum Stage {
 impl SseBody {
     pub(crate) fn new(admitted: Admitted, handover: Option<Handover>, period: Duration) -> Self {
         Self {
+            lease: admitted.expires.map(|at| Lease::new(&admitted.outbox, at)),
             outbox: Some(admitted.outbox),
             stage: Stage::Hello(handover),
             period,
             close_deadline: admitted.close_deadline,
             keep_alive: Box::pin(sleep(period)),
             wrote: Instant::now(),
-            expires: admitted.expires.map(|at| Box::pin(sleep_until(at))),
         }
     }
 
@@ -65,7 +90,7 @@ impl SseBody {
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(socket)) => {
                     if let Some(outbox) = self.outbox.take() {
-                        let expires = self.expires.take();
+                        let expires = self.lease.take().map(|lease| Box::pin(sleep_until(lease.expires)));
                         tokio::spawn(Stream::new(outbox, socket, self.period, expires, self.close_deadline).own());
                     }
                 }
@@ -73,10 +98,6 @@ impl SseBody {
             Stage::Open => {}
         }
         let Some(outbox) = &mut self.outbox else { return Poll::Ready(None) };
-        if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
-            self.expires = None;
-            outbox.end(CloseReason::Expired);
-        }
         match outbox.poll_take(cx, TAKE_BYTES) {
             Poll::Ready(Taken::Frames(batch)) => {
                 self.wrote = Instant::now();
@@ -86,6 +107,7 @@ impl SseBody {
                 let subscriber = outbox.subscription().id().serial();
                 // It counts as draining until then, so that a shutdown waits for its farewell.
                 self.outbox = None;
+                self.lease = None;
                 Poll::Ready(farewell(reason, subscriber))
             }
             Poll::Pending => {

@@ -115,7 +115,8 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
     }
 
     async fn part(self, end: End) {
-        let Self { mut inbound, outgoing, options, .. } = self;
+        let Self { mut inbound, outgoing, options, handling, .. } = self;
+        drop(handling); // and not when the peer has gone
         let outbox = outgoing.outbox();
         let farewell = match end {
             // The flusher may find out first.
@@ -162,11 +163,14 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
 
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.heartbeat.as_mut().poll(cx).is_ready() {
-            if self.awaiting_pong {
+            // While a handler is at work nothing is read: the pong may have come.
+            if self.awaiting_pong && self.handling.is_none() {
                 return Poll::Ready(End::Closing(Closing::Reason(CloseReason::Heartbeat)));
             }
-            self.outgoing.say(PING);
-            self.awaiting_pong = true;
+            if !self.awaiting_pong {
+                self.outgoing.say(PING);
+                self.awaiting_pong = true;
+            }
             self.heartbeat.as_mut().reset(Instant::now() + self.options.pong_timeout);
         }
         Poll::Pending
@@ -249,10 +253,11 @@ fn broken(error: &Error) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry_core::{ChannelFilter, OutboxOptions, Registration, SubscriberRegistry};
+    use registry_core::{ChannelFilter, Identity, OutboxOptions, Registration, SubscriberRegistry};
     use std::num::NonZeroU32;
     use std::time::Duration;
-    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::io::{AsyncWriteExt, BufStream, DuplexStream, duplex};
+    use tokio::sync::mpsc;
     use tokio::time::timeout;
     use transport_core::Path;
 
@@ -281,6 +286,96 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let used = allocation_counter::measure(|| runtime.block_on(flood(20_000)));
         assert!(used.bytes_max < 64 * 1024, "{} bytes at once", used.bytes_max);
+    }
+
+    struct Subscriber {
+        registry: SubscriberRegistry<String>,
+        peer: DuplexStream,
+    }
+
+    /// A subscriber whose stream is what `wrap` makes of one.
+    fn subscriber<IO>(options: WsOptions, wrap: impl FnOnce(DuplexStream) -> IO) -> Subscriber
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let registry = SubscriberRegistry::<String>::new();
+        registry.encode_with(registry_core::Json);
+        let ada = Registration::new().group(Identity::new("account", "ada"));
+        let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
+        let grant = Arc::new(Grant::new(ChannelFilter::All));
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
+        let (ours, peer) = duplex(512);
+        tokio::spawn(piped(wrap(ours), admitted, Arc::new(options)).own());
+        Subscriber { registry, peer }
+    }
+
+    impl Subscriber {
+        async fn reads(&mut self, frame: &[u8]) {
+            let mut read = vec![0; frame.len()];
+            timeout(Duration::from_secs(60), self.peer.read_exact(&mut read)).await.unwrap().unwrap();
+            assert_eq!(read, frame);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn del_1_a_stream_that_holds_back_what_it_is_given_is_flushed() {
+        let start = Instant::now();
+        let mut ada = subscriber(WsOptions::new(), BufStream::new);
+        ada.registry.broadcast("c", "one".into()).unwrap();
+        ada.reads(b"\x81\x05\"one\"").await;
+        ada.peer.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
+        ada.reads(b"\x8a\x00").await;
+        ada.registry.broadcast("c", "two".into()).unwrap();
+        ada.registry.begin_shutdown();
+        ada.reads(b"\x81\x05\"two\"\x88\x0a\x03\xe9shutdown").await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    /// Takes a minute for each text, and says when it is dropped before.
+    struct Slow(mpsc::UnboundedSender<&'static str>);
+
+    struct Says(mpsc::UnboundedSender<&'static str>);
+
+    impl Drop for Says {
+        fn drop(&mut self) {
+            self.0.send("over").unwrap();
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl crate::OnText for Slow {
+        async fn on_text(&self, _: &Grant, _: String) {
+            let _says = Says(self.0.clone());
+            self.0.send("begun").unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
+
+    const HI: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+
+    #[tokio::test(start_paused = true)]
+    async fn ws_2_a_peer_that_answers_its_pings_outlives_a_slow_handler() {
+        let (says, mut said) = mpsc::unbounded_channel();
+        let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
+        ada.peer.write_all(&HI).await.unwrap();
+        assert_eq!(said.recv().await, Some("begun"));
+        ada.reads(&PING).await;
+        ada.peer.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+        assert_eq!((said.recv().await, ada.registry.len()), (Some("over"), 1));
+        // And one that does not is found out all the same.
+        ada.reads(&PING).await;
+        ada.reads(b"\x88\x0b\x0f\xa3heartbeat").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ws_2_a_handler_does_not_outlive_its_subscriber() {
+        let (says, mut said) = mpsc::unbounded_channel();
+        let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
+        ada.peer.write_all(&HI).await.unwrap();
+        assert_eq!(said.recv().await, Some("begun"));
+        let revoked = Instant::now();
+        ada.registry.close_by_identity(&Identity::new("account", "ada"));
+        assert_eq!((said.recv().await, revoked.elapsed()), (Some("over"), Duration::ZERO));
     }
 
     #[test]

@@ -69,11 +69,13 @@ pub(crate) struct Piped<W> {
     outbox: Outbox,
     pending: Pending,
     writer: W,
+    /// What was written may be held back by the stream, as a record of TLS is while its socket is full.
+    unflushed: bool,
 }
 
 impl<W> Piped<W> {
     pub(crate) fn new(outbox: Outbox, writer: W) -> Self {
-        Self { outbox, pending: Pending::new(), writer }
+        Self { outbox, pending: Pending::new(), writer, unflushed: false }
     }
 }
 
@@ -96,6 +98,10 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
                 return Poll::Ready(Ok(reason));
             }
             if self.pending.is_empty() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut self.writer).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
                 match ready!(self.outbox.poll_take(cx, TAKE_BYTES)) {
                     Taken::Frames(batch) => batch.frames.into_iter().for_each(|frame| self.pending.push(frame)),
                     Taken::Closed(reason) => return Poll::Ready(Ok(reason)),
@@ -103,6 +109,7 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
             }
             // The end wakes us also while the stream is full: it was asked for at the top of the loop.
             let written = ready!(poll_write(Pin::new(&mut self.writer), cx, &self.pending))?;
+            self.unflushed = true;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -442,6 +442,19 @@ fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
 }
 
 #[test]
+fn rev_3_a_wire_that_comes_after_the_end_finds_nothing_waiting() {
+    let registry = encoding();
+    let options = OutboxOptions::new().with_overflow(Overflow::DropOldest).with_max_messages(size(1));
+    let outbox = registry.open_outbox(&BARE, options, group("a")).unwrap();
+    (1..=2).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
+    registry.close_by_identity(&id("a"));
+    let socket = Socket::new();
+    outbox.attach(socket.clone());
+    assert!(!outbox.is_waiting(), "the notice of a loss was discarded with the rest");
+    assert_eq!((flush(&outbox, &socket), socket.bytes()), (Some(CloseReason::Revoked), vec![]));
+}
+
+#[test]
 fn del_1_an_outbox_in_no_lane_is_written_by_its_owner() {
     let registry = encoding();
     // It asks for a lane, and there is none.
@@ -1185,6 +1198,29 @@ fn del_1_a_delivery_allocates_nothing() {
     // Subscribers of several channels are sorted by what they hear of the turn.
     let (few, many) = (allocations(10, &["a", "b"]), allocations(1_000, &["a", "b"]));
     assert!(many < few + 40, "{few} allocations for ten, {many} for a thousand");
+}
+
+#[test]
+fn que_3_what_a_group_was_sent_is_not_kept_while_the_others_are_served() {
+    let (registry, mut flusher) = lane();
+    let names: Vec<String> = (0..60).map(|n| format!("c{n}")).collect();
+    let sink = Arc::new(Nothing);
+    // Each hears all channels but two, and no two of them the same.
+    let _members: Vec<_> = (0..names.len())
+        .flat_map(|without| (0..5).map(move |more| (without, (without + 1 + more) % 60)))
+        .map(|(one, other)| {
+            let heard: Vec<&str> = (0..60).filter(|n| ![one, other].contains(n)).map(|n| names[n].as_str()).collect();
+            let outbox = registry.open_outbox(&BARE, in_lane(), hears(&heard)).unwrap();
+            outbox.attach(sink.clone());
+            outbox
+        })
+        .collect();
+    serve(&mut flusher);
+    for name in &names {
+        registry.broadcast(name, 1_000).unwrap(); // a kilobyte on the wire
+    }
+    let used = allocation_counter::measure(|| assert!(!serve(&mut flusher)));
+    assert!(used.bytes_max < 2 << 20, "{} bytes at once for 300 subscribers", used.bytes_max);
 }
 
 struct Nothing;

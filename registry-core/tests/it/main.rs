@@ -10,6 +10,7 @@ mod dependencies;
 mod drain;
 mod drops;
 mod filter;
+mod grudge;
 mod isolation;
 mod kit;
 mod lane;

@@ -252,3 +252,18 @@ fn rev_3_an_owner_learns_of_a_discarding_end_without_taking() {
     assert_eq!(drained.poll_discarded(&mut Context::from_waker(&waker)), Poll::Ready(CloseReason::Revoked));
     assert!(frames(&mut drained).is_empty());
 }
+
+#[test]
+fn sub_2_an_ender_ends_its_own_subscriber_and_keeps_nothing() {
+    let registry = encoding();
+    let mut outbox = open(&registry, group("a"));
+    let ender = outbox.ender();
+    ender.end(CloseReason::Expired);
+    assert_eq!((ended(&mut outbox), registry.len()), (Some(CloseReason::Expired), 0));
+    drop(outbox);
+    let _later = open(&registry, group("a")); // in the same place
+    ender.end(CloseReason::Expired);
+    assert_eq!((registry.len(), registry.stats().ended[&CloseReason::Expired]), (1, 1));
+    drop(registry);
+    ender.end(CloseReason::Expired);
+}

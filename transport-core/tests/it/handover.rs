@@ -250,6 +250,10 @@ async fn rev_12_hyper_lets_go_of_a_peer_whose_request_is_not_over() {
     let endless = "POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n";
     lets_go(endless, "4\r\nmore\r\n").await;
     lets_go("POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\n\r\nbegin", GET).await;
+    // One that waits to be asked for the rest is not asked.
+    let patient = "POST / HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    lets_go(patient, "").await;
+    lets_go(patient, "begin").await;
 }
 
 #[tokio::test]

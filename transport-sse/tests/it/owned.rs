@@ -1,14 +1,14 @@
 //! What only our own listener can promise: peers that do not read are cut, and the server ends.
 
 use crate::Payload;
-use crate::wire::{Owned, Raw, Tokens, account, soon, until};
+use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until};
 use axum::Router;
 use axum::routing::get;
-use registry_core::{CloseReason, OutboxOptions, Overflow, SubscriberRegistry};
+use registry_core::{ChannelFilter, CloseReason, OutboxOptions, Overflow, SubscriberRegistry};
 use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use transport_core::{Live, LiveOptions, ServerOptions};
 use transport_sse::sse;
@@ -18,6 +18,7 @@ const DEADLINE: Duration = Duration::from_millis(50);
 
 struct Site {
     registry: SubscriberRegistry<Payload>,
+    tokens: Tokens,
     server: Owned,
 }
 
@@ -29,13 +30,13 @@ impl Site {
     async fn with(options: ServerOptions, roomy: OutboxOptions) -> Self {
         let registry = SubscriberRegistry::new();
         let tokens = Tokens::of(&["ada", "grace"]);
-        let live = Live::with_options(registry.clone(), tokens, LiveOptions::new().with_outbox(roomy));
+        let live = Live::with_options(registry.clone(), tokens.clone(), LiveOptions::new().with_outbox(roomy));
         let app = Router::new()
             .route("/events", sse(&live))
             .route("/panic", get(async || -> &str { panic!("a bug in a handler") }))
             .route("/hello", get(async || "hello"));
         let server = Owned::start(app, &registry, options).await;
-        Self { registry, server }
+        Self { registry, tokens, server }
     }
 
     fn broadcast(&self, json: String) {
@@ -74,6 +75,38 @@ async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
     until("the reset", || site.server.metrics.resets() == 1).await;
     let read = stalled.read_to_reset().await;
     assert!(read.len() < 1 << 20, "{} bytes: the kernel's buffer was flushed", read.len());
+}
+
+#[tokio::test]
+async fn limits_no_deadline_is_too_far_away_to_be_kept() {
+    let options = ServerOptions::new()
+        .with_head_timeout(Duration::MAX)
+        .with_user_timeout(Duration::MAX)
+        .with_close_deadline(Duration::MAX)
+        .with_drain_deadline(Duration::MAX);
+    let site = Site::start(options).await;
+    let (head, hello) = Raw::request(site.server.address, "GET", "/hello", "connection: close\r\n").await;
+    assert_eq!((head.status, hello.read_to_end().await.as_str()), (200, "hello"));
+    let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
+    site.server.stop().await;
+}
+
+#[tokio::test]
+async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_on_any_path() {
+    for portable in [false, true] {
+        let options = ServerOptions::new().with_close_deadline(DEADLINE);
+        let site = Site::start(if portable { options.portable() } else { options }).await;
+        let soon = SystemTime::now() + Duration::from_secs(1);
+        site.tokens.grant("ada", grant("ada", ChannelFilter::All).expires_at(soon));
+        let stalled = site.stalled("ada").await;
+        (0..16).for_each(|_| site.broadcast(format!("\"{}\"", "x".repeat(1 << 20))));
+        until("the end", || site.registry.is_empty()).await;
+        assert_eq!(site.registry.stats().ended[&CloseReason::Expired], 1);
+        until("the reset", || site.server.metrics.resets() == 1).await;
+        stalled.read_to_reset().await;
+    }
 }
 
 #[tokio::test]
