@@ -47,7 +47,7 @@ pub struct RegistryOptions {
     pub(crate) scope_cap: Option<ScopeCap>,
     pub(crate) ticket_lifetime: Duration,
     pub(crate) max_remembered_revocations: usize,
-    pub(crate) max_waiting_broadcasts: usize,
+    pub(crate) max_waiting_broadcasts: NonZeroUsize,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -57,7 +57,7 @@ impl RegistryOptions {
     /// 4,096 revocations within the life of one ticket; about 400 KiB.
     pub const DEFAULT_REMEMBERED_REVOCATIONS: usize = 4096;
     /// 65,536 broadcasts may wait behind a foreign sink that does not return.
-    pub const DEFAULT_WAITING_BROADCASTS: usize = 65_536;
+    pub const DEFAULT_WAITING_BROADCASTS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
     /// Creates the defaults: no cap, tickets of 10 s, 4,096 remembered revocations, 65,536 waiting broadcasts.
     #[must_use]
@@ -96,7 +96,7 @@ impl RegistryOptions {
     /// Sets how many broadcasts may wait for foreign sinks while one of these does not return. Beyond it, broadcasts are
     /// dropped for foreign sinks, and counted; outboxes get them all the same.
     #[must_use]
-    pub fn with_max_waiting_broadcasts(mut self, broadcasts: usize) -> Self {
+    pub fn with_max_waiting_broadcasts(mut self, broadcasts: NonZeroUsize) -> Self {
         self.max_waiting_broadcasts = broadcasts;
         self
     }

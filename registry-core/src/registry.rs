@@ -145,7 +145,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         let inner = Arc::new_cyclic(|this| Inner {
             table: Mutex::new(Locked { table: Table::new(&options), lanes: Vec::new() }),
             outboxes: OutboxLane::new(),
-            foreign: ForeignLane::new(options.max_waiting_broadcasts),
+            foreign: ForeignLane::new(options.max_waiting_broadcasts.get()),
             encoder: OnceLock::new(),
             options,
             epoch,

@@ -203,7 +203,7 @@ impl<T> Turn<T> {
         let mut channels = Channels::default();
         let mut bytes = 0;
         for cast in &self.casts[from..] {
-            // With what a format adds, or many short messages would make one long write.
+            // With what a format usually adds, or many short messages would make one long write.
             let more = FRAMING + cast.message.body.as_ref().map_or(0, Bytes::len);
             let at = self.planned - from;
             if (at > 0 && bytes + more > TAKE_BYTES) || !channels.add(cast.channel, at) {

@@ -1,10 +1,14 @@
-//! Destructors of wires and hooks that call back, wherever the last reference goes.
+//! Destructors that call back or panic, wherever the last reference goes.
 
 use crate::kit::*;
-use crate::wire::{in_lane, serve, wired};
-use registry_core::{LaneOptions, Outbox, OutboxOptions, Registration, Wire, WireFormat};
+use crate::wire::{BARE, in_lane, now, serve, wired};
+use bytes::Bytes;
+use registry_core::{
+    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Served, Taken, Wire, WireFormat,
+};
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Waker};
 
 /// Asks the registry how many there are, when it goes.
 struct CallsBack(Registry);
@@ -67,8 +71,15 @@ fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
     assert!(publisher.join().unwrap());
 }
 
-/// Panics when it goes.
-struct Bomb;
+/// A wire, or bytes that an encoder borrows from elsewhere: panics when it goes.
+#[derive(Default)]
+struct Bomb(String);
+
+impl AsRef<[u8]> for Bomb {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
 
 impl Wire for Bomb {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -84,7 +95,7 @@ impl Drop for Bomb {
 
 fn bomb(registry: &Registry, registration: Registration) -> Outbox {
     let outbox = registry.open_outbox(&RAW, in_lane(), registration).unwrap();
-    outbox.attach(Arc::new(Bomb));
+    outbox.attach(Arc::new(Bomb::default()));
     outbox
 }
 
@@ -132,6 +143,50 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
     serve(&mut flusher);
     drop(flusher); // Its owners let go of the gates, and nobody tells the book to: it has the last references.
     assert_eq!((other.values(), registry.len(), outboxes.lock().unwrap().len()), (vec![1], 0, 0));
+}
+
+#[test]
+fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_its_revocation_has_it_last() {
+    let registry = encoding();
+    let outbox = registry.open_outbox(&BARE, OutboxOptions::new(), group("a")).unwrap();
+    outbox.attach(Arc::new(Bomb::default()));
+    registry.begin_shutdown();
+    let owner = Arc::new(Mutex::new(Some(outbox)));
+    let last = owner.clone();
+    // Who is told that its queue is discarded lets go.
+    let hook = move |reason: CloseReason| drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()));
+    owner.lock().unwrap().as_ref().unwrap().on_end(hook);
+    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    assert!(owner.lock().unwrap().is_none());
+}
+
+fn with_bombs() -> Registry {
+    let registry = Registry::new();
+    registry.encode_with(|n: &u32| Ok::<_, EncodeError>(Bytes::from_owner(Bomb(n.to_string()))));
+    registry
+}
+
+#[test]
+fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
+    let registry = with_bombs();
+    assert_eq!(registry.broadcast("nobody", 1).unwrap().matched, 0);
+    let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
+    assert_eq!(registry.broadcast("c", 2).unwrap().accepted, 1);
+    let Poll::Ready(taken) = waits.poll_take(&mut Context::from_waker(Waker::noop()), 1) else { panic!("nothing") };
+    assert!(matches!(taken, Taken::Frames(_)));
+
+    let registry = with_bombs();
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    let members: Vec<_> = (0..300).map(|_| wired(&registry, Registration::new())).collect();
+    (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 300));
+    serve(&mut flusher);
+    assert!(members.iter().all(|(_, socket)| socket.values() == [1, 2, 3]));
+    // In a turn that is never finished.
+    registry.broadcast("c", 4).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(flusher.poll_serve(&mut cx, now()), Poll::Ready(Served::More));
+    drop(flusher);
+    assert!(registry.is_empty());
 }
 
 #[test]

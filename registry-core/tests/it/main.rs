@@ -10,7 +10,6 @@ mod dependencies;
 mod drain;
 mod drops;
 mod filter;
-mod grudge;
 mod isolation;
 mod kit;
 mod lane;

@@ -82,7 +82,7 @@ fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_goes_on() {
 
 #[test]
 fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
-    while_stuck(RegistryOptions::new().with_max_waiting_broadcasts(10), |registry, _| {
+    while_stuck(RegistryOptions::new().with_max_waiting_broadcasts(size(10)), |registry, _| {
         let mut outbox = open(registry, Registration::new());
         let reports: Vec<_> = (1..=30).map(|n| registry.broadcast("c", n).unwrap()).collect();
         assert!(reports[..10].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 1, 0)));
