@@ -361,7 +361,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown); returns how many.
     ///
     /// Outboxes keep what they hold, for their owners to flush. Until an owner lets go, its subscriber can still be
-    /// revoked, which discards its queue but counts it no second time.
+    /// revoked, which discards its queue but counts it no second time. There is no deadline in this call: whoever owns the
+    /// sockets sets one, as `transport-core`'s `Server` does when it is stopped.
     pub fn begin_shutdown(&self) -> usize {
         let inner = &*self.inner;
         let ending = {
