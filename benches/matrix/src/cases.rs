@@ -62,7 +62,7 @@ fn measure(title: &str, unit: &'static str, baseline: Baseline, read: fn(&Report
 pub(crate) fn all(size: Size) -> Vec<Case> {
     let (small, large, burst, sparse, slow, revoke, secs) = match size {
         Size::Quick => (200, 30, 2_000, 2_000, 500, 100, 5),
-        Size::Full => (1_000, 150, 8_000, 10_000, 1_200, 400, 20),
+        Size::Full => (1_000, 150, 8_000, 10_000, 1_200, 400, 8),
     };
     let floor = Baseline::Server(FLOOR);
     let mut cases = Vec::new();
