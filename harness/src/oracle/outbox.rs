@@ -137,6 +137,7 @@ impl Walk<'_> {
                 self.keeps(&["QUE-1", "QUE-3"]);
             }
         }
+        self.said_again(sub, taken)?;
         let Some(queue) = &self.subs[sub].queue else { return Ok(()) };
         if let (Some(reason), Some(why)) = (&taken.end, queue.ended()) {
             let discarded = queue.was_cut_short();
@@ -150,6 +151,19 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// An end is said again by every later take. Only a shutdown, and an end of one's own, may become something else.
+    fn said_again(&mut self, sub: usize, taken: &Taken) -> Step {
+        let (Some(queue), Some(reason)) = (&mut self.subs[sub].queue, &taken.end) else { return Ok(()) };
+        let before = queue.said.replace(reason.clone()).filter(|before| before != reason);
+        match before {
+            Some(before) if !["", "unsubscribed", "shutdown"].contains(&before.as_str()) => {
+                let who = self.name(sub);
+                self.breaks("CLO-5", format!("{who} was told that it ended as {before:?}, and later as {reason:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nothing explains what a take found: finds the nearest explanation.
@@ -177,7 +191,7 @@ impl Walk<'_> {
             return ("QUE-3", cause);
         }
         if queue.explained_without(Rule::Discards) {
-            let drained = self.shutdowns.iter().any(|(of, ..)| *of == subject.registry);
+            let drained = self.shutdowns.iter().any(|past| past.registry == subject.registry);
             let requirement = if drained { "CLO-5" } else { "REV-3" };
             return (requirement, "was ended, which discards its queue, and took from it afterwards".into());
         }
@@ -216,6 +230,9 @@ impl Walk<'_> {
             return ("QUE-1", format!("was told of {} lost messages, and nothing was lost", taken.lost));
         }
         match queue.first_wrong(taken) {
+            Some(missing) if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) => {
+                ("DEL-5", format!("found {:?}, which is fewer equal messages than there were", taken.messages))
+            }
             Some(missing) if taken.messages.iter().any(|data| data == missing.data) => {
                 ("ORD-1", format!("found {:?}, which is not the order of the broadcasts", taken.messages))
             }

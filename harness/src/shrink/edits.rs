@@ -30,6 +30,8 @@ pub(super) enum Edit {
         sink: usize,
         rule: usize,
     },
+    /// Nobody waits for these gates, and nobody opens them.
+    NoGates(Vec<u32>),
     /// Run lanes one after the other.
     Inline(u32),
     /// No cap, or a lower one.
@@ -80,6 +82,20 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
             edits.push(Edit::Inline(op.id));
         }
     });
+    let mut gates = Vec::new();
+    script.visit(&mut |op| {
+        if let Act::Hold { gate } | Act::Release { gate } = op.act {
+            gates.push(gate);
+        }
+    });
+    gates.sort_unstable();
+    gates.dedup();
+    // Many at a time: one of a pair that lanes hand to and fro means little without the other.
+    let mut some = gates.len() / 2;
+    while some >= 1 {
+        edits.extend(gates.chunks(some).map(|gates| Edit::NoGates(gates.to_vec())));
+        some /= 2;
+    }
     let steps = script.steps.len();
     let mut len = steps / 2;
     while len >= 2 {
@@ -169,14 +185,17 @@ impl Edit {
             Edit::Cut { from, len } => {
                 script.steps.drain(*from..(from + len).min(script.steps.len()));
             }
-            Edit::Drop(id) => each_list(script, &mut |ops| ops.retain(|op| op.id != *id)),
+            Edit::Drop(id) => script.each_list(&mut |ops| ops.retain(|op| op.id != *id)),
             Edit::DropRule { sink, rule } => {
                 script.sinks[*sink].rules.remove(*rule);
             }
             Edit::CalmRule { sink, rule } => script.sinks[*sink].rules[*rule].then = Ending::Ok,
             Edit::ThrowRule { sink, rule } => script.sinks[*sink].rules[*rule].then = Ending::Throw,
             Edit::FirstRule { sink, rule } => script.sinks[*sink].rules[*rule].nth = 1,
-            Edit::Inline(id) => each_list(script, &mut |ops| {
+            Edit::NoGates(gates) => script.each_list(&mut |ops| {
+                ops.retain(|op| !matches!(op.act, Act::Hold { gate } | Act::Release { gate } if gates.contains(&gate)));
+            }),
+            Edit::Inline(id) => script.each_list(&mut |ops| {
                 if let Some(at) = ops.iter().position(|op| op.id == *id)
                     && let Act::Par { lanes } = ops[at].act.clone()
                 {
@@ -208,9 +227,7 @@ impl Edit {
                 }
             }),
             Edit::NoOutbox(id, label) => {
-                each_list(script, &mut |ops| {
-                    ops.retain(|op| !matches!(&op.act, Act::Take { sub, .. } if sub == label))
-                });
+                script.each_list(&mut |ops| ops.retain(|op| !matches!(&op.act, Act::Take { sub, .. } if sub == label)));
                 script.visit_mut(&mut |op| {
                     if op.id == *id
                         && let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act
@@ -228,23 +245,6 @@ impl Edit {
         while script.sinks.last().is_some_and(|sink| sink.rules.is_empty()) {
             script.sinks.pop();
         }
-    }
-}
-
-fn each_list(script: &mut Script, change: &mut dyn FnMut(&mut Vec<Op>)) {
-    fn lanes(ops: &mut Vec<Op>, change: &mut dyn FnMut(&mut Vec<Op>)) {
-        change(ops);
-        for op in ops {
-            if let Act::Par { lanes: inner } = &mut op.act {
-                for lane in inner {
-                    lanes(lane, change);
-                }
-            }
-        }
-    }
-    lanes(&mut script.steps, change);
-    for rule in script.sinks.iter_mut().flat_map(|sink| &mut sink.rules) {
-        lanes(&mut rule.ops, change);
     }
 }
 
