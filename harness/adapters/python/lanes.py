@@ -38,9 +38,15 @@ class Lanes:
         self.gate(op["gate"]).set()
 
     def par(self, op, steps):
+        together = threading.Barrier(len(op["lanes"]))  # otherwise the first may be done before the last begins
+
+        def lane_of(ops):
+            together.wait()
+            steps(ops)
+
         # Daemons: a lane that a broken registry never gives back must not hold the adapter.
         threads = [
-            threading.Thread(target=run, args=(number, steps, ops), daemon=True)
+            threading.Thread(target=run, args=(number, lane_of, ops), daemon=True)
             for number, ops in enumerate(op["lanes"], 1)
         ]
         for thread in threads:

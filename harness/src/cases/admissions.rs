@@ -192,6 +192,17 @@ pub(super) fn admissions() -> Vec<Case> {
         )
         .cap(2),
         case(
+            "begin, revoke another kind, admit",
+            vec![
+                begin(0),
+                revoke(Identity::kinded("user", "x")),
+                revoke("x"),
+                admit(0, 0, a().group(Identity::kinded("account", "x"))),
+                cast("a", "m1"),
+                settle(),
+            ],
+        ),
+        case(
             "revocations in another registry",
             vec![begin(0), elsewhere(sub(1, x())), elsewhere(revoke("x")), admit(0, 0, x()), cast("a", "m1"), settle()],
         ),

@@ -89,6 +89,19 @@ pub(super) fn lanes() -> Vec<Case> {
             ],
         ),
         case(
+            "revoke against admit",
+            vec![
+                begin(0),
+                begin(1),
+                begin(2),
+                par(vec![vec![revoke("x")], vec![admit(0, 0, x())], vec![admit(1, 1, x()), admit(2, 2, x())]]),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("x"),
+            ],
+        ),
+        case(
             "two admissions of one ticket",
             vec![
                 begin(0),

@@ -317,7 +317,7 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::KeepsTheCallersList, &["FLT-7"], "keeps the caller's list"),
     wrong(Bug::CutsLongLists, &["FLT-8"], "keeps a thousand names only"),
     wrong(Bug::CutsLongNames, &["FLT-8"], "loses names over 4 KiB"),
-    wrong(Bug::CutsNames, &["FLT-8"], "compares the first 255 bytes of a name"),
+    wrong(Bug::CutsNames, &["FLT-5", "FLT-8"], "compares the first 255 bytes of a name"),
     wrong(Bug::LosesTheFourth, &["DEL-1"], "loses the fourth delivery"),
     wrong(Bug::DeliversToSixtyFour, &["DEL-1"], "delivers to the first 64"),
     wrong(Bug::SendsTwice, &["DEL-2"], "delivers everything twice"),

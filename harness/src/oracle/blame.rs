@@ -7,6 +7,7 @@ use super::{
     state::{Claim, Frame, Walk, Why},
 };
 use crate::{
+    pretty,
     protocol::SendFailure,
     script::{Act, Hook, Identity, OpId},
 };
@@ -185,7 +186,7 @@ impl Walk<'_> {
         for op in open {
             match &op.act {
                 Act::Revoke { identity } => {
-                    let cause = format!("revoking {} closed {who}, which does not hold it", show(identity));
+                    let cause = format!("revoking {} closed {who}, which does not hold it", pretty::identity(identity));
                     return (self.blame_stranger(sub, op.registry, identity), cause);
                 }
                 Act::Sub { with, .. } | Act::Admit { with, .. } if self.script.cap.is_some() => {
@@ -399,11 +400,4 @@ fn alike(a: &Identity, b: &Identity) -> bool {
 fn joined(identity: &Identity) -> String {
     let all = format!("{}{}", identity.kind().unwrap_or_default(), identity.value());
     all.chars().filter(|letter| letter.is_alphanumeric()).collect()
-}
-
-fn show(identity: &Identity) -> String {
-    match identity.kind() {
-        Some(kind) => format!("({kind:?}, {:?})", identity.value()),
-        None => format!("{:?}", identity.value()),
-    }
 }

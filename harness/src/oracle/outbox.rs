@@ -6,7 +6,12 @@ use super::{
     queue::{self, Change, Fate, Message, Queue, Rule},
     state::{Walk, Why},
 };
-use crate::{script::OpId, trace::Taken};
+use crate::{pretty::short, script::OpId, trace::Taken};
+
+fn shown(taken: &Taken) -> String {
+    let messages: Vec<_> = taken.messages.iter().map(|data| short(data)).collect();
+    format!("[{}]", messages.join(", "))
+}
 
 impl Walk<'_> {
     /// A broadcast begins: who has an outbox and listens gets it at some moment.
@@ -182,7 +187,7 @@ impl Walk<'_> {
             if queue.times_taken(data) > queue.offered(data).count() {
                 let cast = queue.offered(data).next().unwrap_or_default();
                 let requirement = self.blame_unwanted(sub, cast, Refusal::Again);
-                return (requirement, format!("took {data:?} again"));
+                return (requirement, format!("took {} again", short(data)));
             }
         }
         if exceeds {
@@ -221,29 +226,29 @@ impl Walk<'_> {
         {
             let cast = queue.offered(data).next().unwrap_or_default();
             let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why.into()));
-            return (requirement, format!("was {} and got {data:?} afterwards", why.reason()));
+            return (requirement, format!("was {} and got {} afterwards", why.reason(), short(data)));
         }
         if queue.was_crowded() {
-            return ("QUE-1", format!("found {:?}, which its policy does not leave there", taken.messages));
+            return ("QUE-1", format!("found {}, which its policy does not leave there", shown(taken)));
         }
         if taken.lost > 0 {
             return ("QUE-1", format!("was told of {} lost messages, and nothing was lost", taken.lost));
         }
         match queue.first_wrong(taken) {
             Some(missing) if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) => {
-                ("DEL-5", format!("found {:?}, which is fewer equal messages than there were", taken.messages))
+                ("DEL-5", format!("found {}, which is fewer equal messages than there were", shown(taken)))
             }
             Some(missing) if taken.messages.iter().any(|data| data == missing.data) => {
-                ("ORD-1", format!("found {:?}, which is not the order of the broadcasts", taken.messages))
+                ("ORD-1", format!("found {}, which is not the order of the broadcasts", shown(taken)))
             }
             Some(missing) if missing.data.len() > queue.bounds().bytes as usize => {
                 ("QUE-1", "did not get a message larger than the bound, for which its outbox was empty enough".into())
             }
             Some(missing) => {
                 let op = self.casts[missing.cast].op;
-                (self.blame_lost(sub, missing.cast), format!("never got broadcast {op} on {:?}", missing.channel))
+                (self.blame_lost(sub, missing.cast), format!("never got broadcast {op} on {}", short(missing.channel)))
             }
-            None => ("QUE-1", format!("found {:?}, which nothing explains", taken.messages)),
+            None => ("QUE-1", format!("found {}, which nothing explains", shown(taken))),
         }
     }
 

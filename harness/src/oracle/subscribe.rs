@@ -6,6 +6,7 @@ use super::{
     state::{Revocation, Sub, Walk, Why},
 };
 use crate::{
+    pretty,
     protocol::FullScope,
     script::{Act, Hook, Identity, Op, OpId},
 };
@@ -221,8 +222,10 @@ impl<'s> Walk<'s> {
             .find(|past| past.called > ready && past.returned.is_some_and(|returned| returned < began));
         if let Some(past) = within {
             if !refused {
-                let cause =
-                    format!("{:?} was revoked after begin returned and before admit, and was admitted", past.identity);
+                let cause = format!(
+                    "{} was revoked after begin returned and before admit, and was admitted",
+                    pretty::identity(past.identity)
+                );
                 return self.breaks("ADM-1", cause);
             }
             self.keeps(&["ADM-1"]);

@@ -43,6 +43,8 @@ pub(super) enum Edit {
         from: String,
         to: &'static str,
     },
+    /// Long names and payloads without so many bytes of their beginning.
+    Behead(usize),
     /// Simplify one registration.
     Plain(u32, Plainer),
     /// An admission becomes a subscribe.
@@ -54,6 +56,9 @@ pub(super) enum Edit {
     /// Take all, or carry less.
     Lighten(u32),
 }
+
+/// Names of so many bytes are short enough.
+const SHORT: usize = 16;
 
 /// One way to simplify a registration.
 #[derive(Clone, Copy)]
@@ -109,7 +114,7 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
         edits.extend((0..rules.rules.len()).map(|rule| Edit::DropRule { sink, rule }));
     }
     edits.push(Edit::OneRegistry);
-    let mut names = Vec::new();
+    let (mut names, mut longest) = (Vec::new(), 0);
     let mut fresh_sink = script.sink_count() as u32;
     script.visit(&mut |op| {
         edits.push(Edit::Drop(op.id));
@@ -147,9 +152,10 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
                 names.extend(with.channels.iter().flatten().take(16).cloned());
                 names.extend(with.identities().map(|own| own.value().to_owned()));
             }
-            Act::Cast { channel, .. } => {
+            Act::Cast { channel, data } => {
                 edits.push(Edit::Lighten(op.id));
                 names.push(channel.clone());
+                longest = longest.max(data.len());
             }
             Act::Take { .. } => edits.push(Edit::Lighten(op.id)),
             Act::Revoke { identity } => names.push(identity.value().to_owned()),
@@ -158,6 +164,12 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     });
     names.sort();
     names.dedup();
+    // All at once: what matters of long ones may be that they begin alike.
+    let mut beheaded = names.iter().map(String::len).fold(longest, usize::max) / 2;
+    while beheaded >= SHORT {
+        edits.push(Edit::Behead(beheaded));
+        beheaded /= 2;
+    }
     for name in names {
         edits.extend(
             ["a", "b", "c", "x", "y"]
@@ -207,6 +219,13 @@ impl Edit {
             Edit::Cap(cap) => script.cap = *cap,
             Edit::OneRegistry => script.visit_mut(&mut |op| op.registry = 0),
             Edit::Rename { from, to } => script.visit_mut(&mut |op| rename(op, from, to)),
+            Edit::Behead(bytes) => script.visit_mut(&mut |op| {
+                each_text(op, &mut |text| {
+                    if let Some(rest) = text.get(*bytes..).filter(|rest| rest.len() >= SHORT) {
+                        *text = rest.to_owned();
+                    }
+                });
+            }),
             Edit::Plain(id, change) => script.visit_mut(&mut |op| {
                 if op.id == *id {
                     simplify(op, *change);
@@ -249,21 +268,32 @@ impl Edit {
 }
 
 fn rename(op: &mut Op, from: &str, to: &str) {
-    let swap = |name: &mut String| {
-        if name == from {
+    let cast = matches!(op.act, Act::Cast { .. });
+    let mut place = 0;
+    each_text(op, &mut |name| {
+        place += 1;
+        // Of a broadcast, the channel alone is a name.
+        if name == from && !(cast && place == 2) {
             to.clone_into(name);
         }
-    };
-    let identity = |identity: &mut Identity| match identity {
-        Identity::Plain(value) | Identity::Kinded { value, .. } => swap(value),
+    });
+}
+
+/// Channels, identities and the payload of an operation, the channel of a broadcast first.
+fn each_text(op: &mut Op, change: &mut dyn FnMut(&mut String)) {
+    let identity = |own: &mut Identity, change: &mut dyn FnMut(&mut String)| match own {
+        Identity::Plain(value) | Identity::Kinded { value, .. } => change(value),
     };
     match &mut op.act {
         Act::Sub { with, .. } | Act::Admit { with, .. } => {
-            with.channels.iter_mut().flatten().chain(&mut with.overwrite).for_each(swap);
-            with.scope.iter_mut().chain(&mut with.groups).for_each(identity);
+            with.channels.iter_mut().flatten().chain(&mut with.overwrite).for_each(&mut *change);
+            with.scope.iter_mut().chain(&mut with.groups).for_each(|own| identity(own, change));
         }
-        Act::Cast { channel, .. } => swap(channel),
-        Act::Revoke { identity: named } => identity(named),
+        Act::Cast { channel, data } => {
+            change(channel);
+            change(data);
+        }
+        Act::Revoke { identity: named } => identity(named, change),
         _ => {}
     }
 }

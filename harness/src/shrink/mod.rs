@@ -163,7 +163,7 @@ fn weigh(script: &Script) -> usize {
                     .map(|own| 10 + burden(own.value()) + 10 * usize::from(own.kind().is_some()))
                     .sum::<usize>();
             }
-            Act::Cast { channel, data } => weight += burden(channel) + data.len().saturating_sub(4).min(100),
+            Act::Cast { channel, data } => weight += burden(channel) + length(data).saturating_sub(4),
             Act::Take { bytes, .. } => weight += 5 * usize::from(bytes.is_some()),
             Act::Revoke { identity } => {
                 weight += burden(identity.value()) + 10 * usize::from(identity.kind().is_some())
@@ -189,6 +189,11 @@ fn burden(name: &str) -> usize {
         "a" | "x" => 1,
         "b" | "y" => 2,
         "c" | "z" => 3,
-        _ => 6 + name.len().min(100) + 4 * name.chars().filter(|letter| !letter.is_ascii_lowercase()).count(),
+        _ => 6 + length(name) + 4 * name.chars().filter(|letter| !letter.is_ascii_lowercase()).count(),
     }
+}
+
+/// Beyond the first hundred, letters count less.
+fn length(text: &str) -> usize {
+    text.len().min(100) + text.len() / 100
 }
