@@ -45,7 +45,7 @@ impl Dice {
 }
 
 /// Families of names that careless code confuses with each other.
-pub const CONFUSABLE: [&[&str]; 18] = [
+pub const CONFUSABLE: [&[&str]; 23] = [
     &["", "a"],
     &["a", "A"],
     &["a", " a", "a "],
@@ -54,12 +54,17 @@ pub const CONFUSABLE: [&[&str]; 18] = [
     &["a", "a\0", "a\0b"],
     &["a,b", "a", "b"],
     &["a.b", "a.*", "a"],
+    &["a:b", "a", "a:"],
+    &["a b", "a", "b|a"],
     &["a/b", "a/#", "a"],
     &["\u{e9}", "e\u{301}"],
     &["\u{feff}a", "a"],
+    &["\u{fb01}", "fi"],
     &["ß", "ss"],
     &["__proto__", "constructor", "toString"],
     &["hasOwnProperty", "__proto__", "a"],
+    &["error", "newListener", "a"],
+    &["length", "%61", "a"],
     &["1", "01", "1.0"],
     &["null", "undefined", ""],
     &["true", "NaN", "0"],
@@ -118,6 +123,8 @@ struct Cook {
     payloads: u32,
     /// The labels of subscribers with an outbox.
     outboxes: Vec<u32>,
+    /// Subscribers on sinks: label, sink, and an identity that it holds.
+    made: Vec<(u32, u32, Option<Identity>)>,
 }
 
 impl Cook {
@@ -139,7 +146,9 @@ impl Cook {
         };
         let mut scopes = vec![Identity::from("s"), Identity::from("t")];
         if dice.chance(1, 3) {
-            scopes[1] = identities[0].clone();
+            // Scopes that may be confused with groups, and with each other.
+            let alike = identities.iter().take(2).cloned();
+            scopes.splice(2 - alike.len().., alike).for_each(drop);
         }
         Self {
             dice,
@@ -152,6 +161,7 @@ impl Cook {
             tickets: 0,
             payloads: 0,
             outboxes: Vec::new(),
+            made: Vec::new(),
         }
     }
 
@@ -160,7 +170,8 @@ impl Cook {
         if self.diet.has(Spice::Scope) {
             script.cap = Some(1 + self.dice.below(3));
         }
-        let length = 2 + self.dice.below(9);
+        let most = if self.dice.chance(1, 8) { 24 } else { 9 };
+        let length = 2 + self.dice.below(most);
         for _ in 0..length {
             let op = self.op(true);
             script.steps.push(op);
@@ -172,15 +183,17 @@ impl Cook {
             self.gated_lanes(&mut script);
         }
         for sink in 0..self.sinks {
-            let rules = self.rules();
+            let rules = self.rules(sink);
             if !rules.is_empty() {
                 script.sinks.resize_with((sink as usize + 1).max(script.sinks.len()), SinkScript::default);
                 script.sinks[sink as usize].rules.extend(rules);
             }
         }
         if self.diet.has(Spice::Shutdown) {
-            let at = self.dice.below(early as u32 + 1) as usize;
-            script.steps.insert(at, Op::new(0, Act::Shutdown));
+            for _ in 0..=self.dice.below(2) {
+                let at = self.dice.below(early as u32 + 1) as usize;
+                script.steps.insert(at, Op::new(0, Act::Shutdown));
+            }
         }
         self.epilogue(&mut script);
         script
@@ -221,7 +234,7 @@ impl Cook {
     /// One operation; from inside a sink or lane, not one that opens lanes.
     fn op(&mut self, plain: bool) -> Op {
         let registry = u32::from(self.diet.has(Spice::TwoRegistries) && self.dice.chance(1, 3));
-        if !self.outboxes.is_empty() && self.dice.chance(1, 6) {
+        if !self.outboxes.is_empty() && self.dice.chance(1, 5) {
             let bytes = self.dice.chance(1, 2).then(|| 1 + self.dice.below(8));
             return Op { id: 0, registry, act: Act::Take { sub: *self.dice.pick(&self.outboxes), bytes } };
         }
@@ -253,8 +266,8 @@ impl Cook {
         self.payloads += 1;
         let mut data = format!("m{}", self.payloads);
         if self.diet.has(Spice::Outboxes) && self.dice.chance(1, 6) {
-            // Larger than many a bound.
-            data.push_str("..........");
+            // Larger than many a bound, or larger than it looks.
+            data.push_str(if self.dice.chance(1, 2) { ".........." } else { "\u{e9}" });
         }
         Act::Cast { channel, data }
     }
@@ -270,6 +283,8 @@ impl Cook {
         if self.diet.has(Spice::Outboxes) && self.dice.chance(1, 2) {
             with.outbox = Some(self.outbox());
             self.outboxes.push(sub);
+        } else {
+            self.made.push((sub, sink, with.identities().last().cloned()));
         }
         Act::Sub { sub, sink, with }
     }
@@ -348,7 +363,19 @@ impl Cook {
         with
     }
 
-    fn rules(&mut self) -> Vec<Rule> {
+    /// An operation that ends somebody on this sink: what a sink does about itself is what it most often does.
+    fn own_end(&mut self, sink: u32) -> Option<Op> {
+        let own: Vec<_> = self.made.iter().filter(|(_, on, _)| *on == sink).cloned().collect();
+        let (sub, _, held) = own.get(self.dice.below(own.len() as u32) as usize)?;
+        let act = if self.diet.has(Spice::Unsub) && self.dice.chance(1, 2) {
+            Act::Unsub { sub: *sub }
+        } else {
+            Act::Revoke { identity: held.clone().filter(|_| self.diet.has(Spice::Revoke))? }
+        };
+        Some(Op::new(0, act))
+    }
+
+    fn rules(&mut self, sink: u32) -> Vec<Rule> {
         let mut rules = Vec::new();
         for (on, inside, failing) in
             [(Hook::Send, Spice::InSend, Spice::FailingSend), (Hook::Close, Spice::InClose, Spice::FailingClose)]
@@ -357,7 +384,9 @@ impl Cook {
             let mut rule = Rule { on, nth, ops: Vec::new(), then: Ending::Ok };
             if self.diet.has(inside) && self.dice.chance(1, 3) {
                 for _ in 0..=self.dice.below(2) {
-                    rule.ops.push(self.op(false));
+                    let own = if self.dice.chance(1, 3) { self.own_end(sink) } else { None };
+                    let op = own.unwrap_or_else(|| self.op(false));
+                    rule.ops.push(op);
                 }
             }
             if self.diet.has(failing) && self.dice.chance(1, 3) {

@@ -123,12 +123,15 @@ pub fn identity(identity: &Identity) -> String {
     }
 }
 
-fn short(text: &str) -> String {
+/// A name or payload in quotes, cut short.
+pub(crate) fn short(text: &str) -> String {
     if text.len() <= SHOWN {
         return format!("{text:?}");
     }
     let head: String = text.chars().take(SHOWN / 2).collect();
-    format!("{head:?}… ({} bytes)", text.len())
+    let from = text.char_indices().rev().nth(3).map_or(0, |(from, _)| from);
+    let tail = &text[from..];
+    format!("{head:?}…{tail:?} ({} bytes)", text.len())
 }
 
 /// A trace, one event a line, indented by what it is inside of, with a mark at `wrong`.

@@ -30,8 +30,11 @@ class Lanes:
                 self.shared.notify_all()
 
     def par(self, op):
+        together = threading.Barrier(len(op["lanes"]))  # otherwise the first may be done before the last begins
+
         def run(lane, ops):
             here.lane = lane
+            together.wait()
             self.steps(ops)
             self.open((op["id"], lane))  # a gate that says that the lane has ended
 

@@ -10,6 +10,11 @@ use crate::{
 pub trait Driver {
     /// Runs one, on a fresh registry.
     fn run(&mut self, script: &Script) -> Answer;
+
+    /// Runs the next one where nothing ran before, in a new process; false if that cannot be had.
+    fn forget(&mut self) -> bool {
+        false
+    }
 }
 
 /// What a driver says.

@@ -6,7 +6,7 @@ use super::Outcome;
 use crate::{
     catalogue::{self, Level},
     diet::Diet,
-    protocol::{Hello, Reentrancy},
+    protocol::{FullScope, Hello, Reentrancy},
 };
 
 /// MUSTs of the claimed profiles that the oracle judges and that no script put to the test, though the implementation offers
@@ -30,8 +30,10 @@ pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static st
 fn optional(hello: &Hello, id: &str) -> bool {
     match id {
         "CLO-5" => hello.offers("reasons"),
-        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" | "RE-8" => {
-            hello.policies.reentrancy == Reentrancy::Allowed
+        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" => hello.policies.reentrancy == Reentrancy::Allowed,
+        "CAP-2" | "CAP-3" | "CAP-6" | "ISO-7" => hello.policies.full_scope == FullScope::EvictOldest,
+        "RE-8" => {
+            hello.policies.full_scope == FullScope::EvictOldest && hello.policies.reentrancy == Reentrancy::Allowed
         }
         _ => true,
     }

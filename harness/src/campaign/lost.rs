@@ -15,6 +15,9 @@ use crate::{
 /// How long a script that never ends may be made smaller.
 const LOST_SHRINKING: Duration = Duration::from_secs(30);
 
+/// What is blamed for scripts that never end.
+pub const LOST: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
+
 impl Run<'_> {
     /// Finds out whether the registry or the adapter is to blame for an answer that never came: if the script goes well once
     /// its sinks no longer call back, its lanes run one after the other, or its
@@ -55,6 +58,7 @@ impl Run<'_> {
         for spice in guilty.into_iter().chain([Spice::Outboxes]) {
             if Diet::of(&small).has(spice) {
                 self.avoid = self.avoid.without(spice);
+                self.hopeless = self.hopeless.with(spice);
             }
         }
         let cause = format!("the script never ended, though it does without what makes it special: {how}");

@@ -12,11 +12,11 @@ use crate::{
     cases::cases,
     catalogue::{self, Level},
     clock::Started,
-    diet::{Diet, Spice},
+    diet::{Diet, SPICES, Spice},
     generate::{Dice, generate},
     oracle::{self, Verdict, Violation},
     protocol::{Hello, Reentrancy},
-    script::Script,
+    script::{Act, Script},
     shrink::{Bounds, same_or_more_general, shrink},
     trace::Trace,
 };
@@ -27,6 +27,7 @@ mod lost;
 
 pub use driver::{Answer, Driver, InProcess};
 pub use exercised::never_exercised;
+pub use lost::LOST;
 
 /// How much, and of what.
 #[derive(Debug, Clone)]
@@ -123,8 +124,17 @@ pub struct Outcome {
 /// So many faults of the adapter end a campaign: it will not get better.
 const FAULTS: usize = 5;
 
+/// What is broken when one script's registry shows in another's.
+const SHARED: &str = "ISO-6";
+
 /// So many shrinkings that lead to a known failure are enough for one requirement.
 const DETOURS: u32 = 3;
+
+/// So long may scripts take in all that confirm what failed, before no more are made.
+const CONFIRMING: Duration = Duration::from_secs(10);
+
+/// So long may be waited in all for scripts that never end, before none is run that has what made others do so.
+const LOSING: Duration = Duration::from_secs(20);
 
 /// Runs a campaign. `progress` hears of every script.
 pub fn campaign(
@@ -140,12 +150,20 @@ pub fn campaign(
         outcome: Outcome::default(),
         avoid: Diet::everything(),
         detours: BTreeMap::new(),
+        confirming: Duration::ZERO,
+        hopeless: Diet::default(),
+        losing: Duration::ZERO,
         started: Started::now(),
     };
     if hello.policies.reentrancy == Reentrancy::Refused {
         run.refuses_reentrancy();
     }
-    let fixed = cases().into_iter().map(|case| (format!("case {:?}", case.name), case.script));
+    let counts = hello.offers("count");
+    let fixed = cases().into_iter().map(|case| {
+        // Who cannot count can do the rest.
+        let script = if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };
+        (format!("case {:?}", case.name), script)
+    });
     for (name, script) in plan.saved.iter().cloned().chain(fixed) {
         if run.over() {
             break;
@@ -161,13 +179,18 @@ pub fn campaign(
         }
         let seed = seeds.roll();
         let mut diet = Diet::offered_by(hello);
-        if index % 8 != 7 {
+        // Who makes lanes wait in vain would cost the patience of every one of these.
+        if index % 8 != 7 || run.confirming >= CONFIRMING {
             diet = diet.and(run.avoid);
         }
+        let began = Started::now();
         let wanted = wanted.get(index as usize % wanted.len().max(1)).copied().unwrap_or_default();
         let script = generate(seed, diet, wanted);
         let name = format!("seed {seed:#018x}");
         run.script(&name, &script);
+        if index % 8 == 7 {
+            run.confirming += began.ago();
+        }
         progress(&run.outcome, &name);
     }
     run.outcome.took = run.started.ago();
@@ -182,6 +205,11 @@ struct Run<'a> {
     /// What is still allowed.
     avoid: Diet,
     detours: BTreeMap<&'static str, u32>,
+    /// How long the scripts have taken that avoid nothing.
+    confirming: Duration,
+    /// What made scripts never end, and how long that has taken.
+    hopeless: Diet,
+    losing: Duration,
     started: Started,
 }
 
@@ -206,7 +234,15 @@ impl Run<'_> {
         {
             return;
         }
-        let trace = match self.driver.run(script) {
+        if self.losing >= LOSING && SPICES.into_iter().any(|spice| diet.has(spice) && self.hopeless.has(spice)) {
+            return;
+        }
+        let began = Started::now();
+        let answer = self.driver.run(script);
+        if let Answer::Lost(_) = answer {
+            self.losing += began.ago();
+        }
+        let trace = match answer {
             Answer::Trace(trace) => trace,
             Answer::Unsupported(need) => {
                 *self.outcome.unsupported.entry(need).or_default() += 1;
@@ -215,7 +251,7 @@ impl Run<'_> {
             Answer::Fault(message) => return self.fault(message, name, script),
             Answer::Lost(how) => return self.lost(how, name, script),
         };
-        let verdict = oracle::judge(script, &trace, &self.hello.policies);
+        let verdict = oracle::judge_claims(script, &trace, self.hello);
         if let Some(why) = &verdict.nonsense {
             return self.fault(format!("the trace makes no sense: {why}"), name, script);
         }
@@ -249,10 +285,10 @@ impl Run<'_> {
         // Lanes that race do not fail every time.
         let tries = if Diet::of(script).has(Spice::Free) { 10 } else { 1 };
         let (small, blamed) = {
-            let (driver, policies) = (&mut *self.driver, &self.hello.policies);
+            let (driver, hello) = (&mut *self.driver, self.hello);
             shrink(script, id, self.plan.shrinking, |candidate| {
                 (0..tries).find_map(|_| {
-                    let verdict = judged(driver, candidate, policies)?.1;
+                    let verdict = judged(driver, candidate, hello)?.1;
                     verdict.all().map(|found| found.requirement).find(|found| same_or_more_general(id, found))
                 })
             })
@@ -267,7 +303,7 @@ impl Run<'_> {
         let mut shown = None;
         let mut again = 0;
         for _ in 0..3 * tries {
-            let Some((trace, verdict)) = judged(self.driver, &small, &self.hello.policies) else { continue };
+            let Some((trace, verdict)) = judged(self.driver, &small, self.hello) else { continue };
             if let Some(found) = verdict.all().find(|found| found.requirement == blamed) {
                 again += 1;
                 shown.get_or_insert((found.clone(), trace));
@@ -277,11 +313,28 @@ impl Run<'_> {
             }
         }
         let reproduced = shown.is_some();
-        let (violation, trace, small) = match shown {
+        // What comes and goes with the scripts before it is the same, once that is known.
+        if again == 0 && tries == 1 && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED) {
+            *self.detours.entry(id).or_default() += 1;
+            return;
+        }
+        let leaks = again == 3 && tries == 1 && self.counts(SHARED) && self.goes_well_alone(&small);
+        if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED) {
+            *self.detours.entry(id).or_default() += 1;
+            return;
+        }
+        let (mut violation, trace, small) = match shown {
             Some((violation, small_trace)) => (violation, small_trace, small),
             None => (violation, trace.clone(), script.clone()),
         };
+        if leaks {
+            let Violation { requirement, at, cause } = violation;
+            let cause =
+                format!("{requirement} ({cause}), but only in a process that ran other scripts before this one");
+            violation = Violation { requirement: SHARED, at, cause };
+        }
         if reproduced
+            && !leaks
             && let Some(spice) = Diet::of(&small).most_special()
             && !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count)
         {
@@ -301,6 +354,14 @@ impl Run<'_> {
         });
     }
 
+    /// Whether a script that fails every time does not fail in a process that ran nothing else.
+    fn goes_well_alone(&mut self, script: &Script) -> bool {
+        (0..2).all(|_| {
+            self.driver.forget()
+                && judged(self.driver, script, self.hello).is_some_and(|(_, verdict)| verdict.first().is_none())
+        })
+    }
+
     fn refuses_reentrancy(&mut self) {
         self.avoid = self.avoid.without(Spice::InSend).without(Spice::InClose);
         let cause = "the implementation declares that it refuses calls from inside a sink".to_owned();
@@ -318,8 +379,8 @@ impl Run<'_> {
     }
 }
 
-fn judged(driver: &mut dyn Driver, script: &Script, policies: &crate::protocol::Policies) -> Option<(Trace, Verdict)> {
+fn judged(driver: &mut dyn Driver, script: &Script, hello: &Hello) -> Option<(Trace, Verdict)> {
     let Answer::Trace(trace) = driver.run(script) else { return None };
-    let verdict = oracle::judge(script, &trace, policies);
+    let verdict = oracle::judge_claims(script, &trace, hello);
     verdict.nonsense.is_none().then_some((trace, verdict))
 }

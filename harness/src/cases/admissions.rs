@@ -29,6 +29,18 @@ pub(super) fn caps() -> Vec<Case> {
         )
         .cap(1),
         case(
+            "scopes of other kinds",
+            vec![
+                sub(0, a().scope(Identity::kinded("user", "s"))),
+                sub(1, a().scope(Identity::kinded("account", "s"))),
+                sub(2, s()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
+        )
+        .cap(1),
+        case(
             "groups are not capped",
             vec![sub(0, a().group("s")), sub(1, a().group("s")), sub(2, s()), cast("a", "m1"), settle(), revoke("s")],
         )
@@ -41,6 +53,37 @@ pub(super) fn caps() -> Vec<Case> {
         case(
             "who left makes room",
             vec![sub(0, s()), sub(1, s()), unsub(0), sub(2, s()), cast("a", "m1"), settle(), count()],
+        )
+        .cap(2),
+        case(
+            "the newest leaves, and makes room",
+            vec![sub(0, s()), sub(1, s()), unsub(1), sub(2, s()), cast("a", "m1"), settle(), count()],
+        )
+        .cap(2),
+        case(
+            "the newest is revoked, and makes room",
+            vec![sub(0, s()), sub(1, s().group("x")), revoke("x"), sub(2, s()), cast("a", "m1"), settle(), count()],
+        )
+        .cap(2),
+        case(
+            "the newest fails, and makes room",
+            vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle(), sub(2, s()), cast("a", "m2"), settle(), count()],
+        )
+        .cap(2)
+        .throws(1, Hook::Send),
+        case(
+            "who hears last was not the first to come",
+            vec![
+                sub(0, s()),
+                sub(1, on(&["b"]).scope("s")),
+                cast("b", "m1"),
+                cast("a", "m2"),
+                settle(),
+                sub(2, s()),
+                cast("a", "m3"),
+                settle(),
+                count(),
+            ],
         )
         .cap(2),
         case("an evicted sink fails", vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle(), count(), revoke("s")])
@@ -123,6 +166,45 @@ pub(super) fn admissions() -> Vec<Case> {
                 settle(),
                 revoke("x"),
             ],
+        ),
+        case(
+            "several tickets, several revocations",
+            vec![
+                begin(0),
+                begin(1),
+                begin(2),
+                begin(3),
+                revoke("x"),
+                revoke("y"),
+                revoke("z"),
+                admit(0, 0, x()),
+                admit(2, 2, a().group("z")),
+                admit(1, 1, y()),
+                admit(3, 3, a().group("w")),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
+        ),
+        case(
+            "begin, revoke the scope, admit",
+            vec![begin(0), revoke("s"), admit(0, 0, a().scope("s").group("x")), cast("a", "m1"), settle(), revoke("x")],
+        )
+        .cap(2),
+        case(
+            "begin, revoke another kind, admit",
+            vec![
+                begin(0),
+                revoke(Identity::kinded("user", "x")),
+                revoke("x"),
+                admit(0, 0, a().group(Identity::kinded("account", "x"))),
+                cast("a", "m1"),
+                settle(),
+            ],
+        ),
+        case(
+            "revocations in another registry",
+            vec![begin(0), elsewhere(sub(1, x())), elsewhere(revoke("x")), admit(0, 0, x()), cast("a", "m1"), settle()],
         ),
         case(
             "a refused ticket, then another",

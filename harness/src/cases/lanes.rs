@@ -15,17 +15,6 @@ pub(super) fn lanes() -> Vec<Case> {
         rounds.map(|(there, back)| ([release(there), hold(back)], [hold(there), release(back)])).unzip();
     vec![
         case(
-            "a broadcast in progress comes by while a close is going on",
-            vec![
-                sub(0, a()),
-                sub(1, x()),
-                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)], fro.concat()]),
-                settle(),
-            ],
-        )
-        .on_send(0, parked())
-        .on_close(1, [vec![release(1)], to.concat()].concat()),
-        case(
             "revoke while another sink is stuck",
             vec![
                 sub(0, a()),
@@ -100,6 +89,39 @@ pub(super) fn lanes() -> Vec<Case> {
             ],
         ),
         case(
+            "revoke against admit",
+            vec![
+                begin(0),
+                begin(1),
+                begin(2),
+                par(vec![vec![revoke("x")], vec![admit(0, 0, x())], vec![admit(1, 1, x()), admit(2, 2, x())]]),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("x"),
+            ],
+        ),
+        case(
+            "two admissions of one ticket",
+            vec![
+                begin(0),
+                begin(1),
+                par(vec![vec![admit(0, 0, x()), admit(1, 2, x())], vec![admit(0, 1, x()), admit(1, 3, x())]]),
+                count(),
+                revoke("x"),
+            ],
+        ),
+        case(
+            "a broadcast while another is stuck",
+            vec![
+                sub(0, a()),
+                sub(1, a()),
+                par(vec![vec![cast("a", "m1")], vec![hold(0), cast("a", "m2"), release(1)]]),
+                settle(),
+            ],
+        )
+        .on_send(0, parked()),
+        case(
             "broadcasts from three lanes",
             vec![
                 sub(0, a()),
@@ -125,5 +147,16 @@ pub(super) fn lanes() -> Vec<Case> {
             ],
         )
         .cap(1),
+        case(
+            "a broadcast in progress comes by while a close is going on",
+            vec![
+                sub(0, a()),
+                sub(1, x()),
+                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)], fro.concat()]),
+                settle(),
+            ],
+        )
+        .on_send(0, parked())
+        .on_close(1, [vec![release(1)], to.concat()].concat()),
     ]
 }

@@ -60,6 +60,20 @@ pub(super) fn lives() -> Vec<Case> {
                 elsewhere(revoke("x")),
             ],
         ),
+        case("three hundred subscribers", {
+            let mut steps: Vec<Op> = (0..300).map(|label| sub(label, a().group("x"))).collect();
+            steps.extend([
+                sub(300, a()),
+                count(),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+                count(),
+                cast("a", "m2"),
+                settle(),
+            ]);
+            steps
+        }),
         case("two registries are counted apart", vec![sub(0, a()), elsewhere(count()), count()]),
         case(
             "a sink fails, the others do not",
@@ -108,6 +122,48 @@ pub(super) fn lives() -> Vec<Case> {
                 revoke("x"),
                 sub(2, a()),
                 count(),
+            ],
+        ),
+        case(
+            "shutdown, again and again",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a()),
+                unsub(1),
+                op(Act::Shutdown),
+                op(Act::Shutdown),
+                unsub(0),
+                revoke("x"),
+                op(Act::Shutdown),
+                count(),
+            ],
+        ),
+        case("a close fails at shutdown", vec![sub(0, a()), sub(1, a()), op(Act::Shutdown), cast("a", "m1"), settle()])
+            .throws(0, Hook::Close),
+        case(
+            "subscribe from inside a close at shutdown",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a()),
+                op(Act::Shutdown),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("x"),
+            ],
+        )
+        .on_close(0, vec![sub(5, a().group("x")), cast("a", "n1")]),
+        case(
+            "a shutdown ends one registry",
+            vec![
+                sub(0, a()),
+                elsewhere(op(Act::Shutdown)),
+                elsewhere(sub(1, a())),
+                cast("a", "m1"),
+                settle(),
+                sub(2, a()),
+                cast("a", "m2"),
+                settle(),
             ],
         ),
     ]

@@ -36,6 +36,25 @@ pub(super) fn filters() -> Vec<Case> {
         ),
         case("a name of 64 KiB", vec![sub(0, on(&[&long])), cast(&long, "m1"), cast(&long[1..], "m2"), settle()]),
         case(
+            "long names that differ at the end",
+            vec![sub(0, on(&[&long, "a"])), cast(&format!("{long}a"), "m1"), cast(&format!("{long}b"), "m2"), settle()],
+        ),
+        case(
+            "long names of one length that differ at the end",
+            vec![sub(0, on(&[&format!("{long}a")])), cast(&format!("{long}b"), "m1"), settle()],
+        ),
+        case(
+            "long identities that differ at the end",
+            vec![
+                sub(0, a().group(format!("{long}a").as_str())),
+                sub(1, a().group(format!("{long}b").as_str())),
+                revoke(format!("{long}b").as_str()),
+                cast("a", "m1"),
+                settle(),
+                revoke(format!("{long}a").as_str()),
+            ],
+        ),
+        case(
             "the caller changes its list afterwards",
             vec![
                 sub(0, Registration { overwrite: Some("b".into()), ..a() }),
@@ -70,6 +89,10 @@ pub(super) fn filters() -> Vec<Case> {
                 settle(),
             ],
         ),
+        case(
+            "long payloads that differ at the end",
+            vec![sub(0, a()), cast("a", &format!("{long}a")), cast("a", &format!("{long}b")), settle()],
+        ),
     ]
 }
 
@@ -78,7 +101,8 @@ pub(super) fn confusable() -> Vec<Case> {
     let label = |at: usize| at as u32;
     let each = |family: &'static [&'static str]| family.iter().copied().enumerate();
     let channels = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), on(&[name]))).collect();
+        let mut steps: Vec<Op> = each(family).map(|(at, name)| cast(name, &format!("n{at}"))).collect();
+        steps.extend(each(family).map(|(at, name)| sub(label(at), on(&[name]))));
         steps.push(sub(9, on(family)));
         steps.extend(each(family).map(|(at, name)| cast(name, &format!("m{at}"))));
         steps.push(settle());
@@ -91,9 +115,15 @@ pub(super) fn confusable() -> Vec<Case> {
         }
         steps
     };
+    let scopes = |family| {
+        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), a().scope(name))).collect();
+        steps.extend([cast("a", "m1"), settle()]);
+        steps
+    };
     let mut all = Vec::new();
     for family in CONFUSABLE {
         all.push(case(format!("channels that are not alike: {family:?}"), channels(family)));
+        all.push(case(format!("scopes that are not alike: {family:?}"), scopes(family)).cap(1));
         all.push(case(format!("identities that are not alike: {family:?}"), identities(family)));
     }
     all

@@ -97,6 +97,30 @@ fn overflow() -> Vec<Case> {
             ],
         ));
     }
+    for policy in [Overflow::DropOldest, Overflow::DropNewest] {
+        all.push(case(
+            format!("bytes are not letters: {policy:?}"),
+            vec![
+                sub(0, a().outbox(Outbox::of_bytes(4, policy))),
+                cast("a", "\u{e9}1"),
+                cast("a", "\u{e9}"),
+                settle(),
+                take(0),
+                take(0),
+            ],
+        ));
+    }
+    // The bounds of an outbox that names none, to the last message and to the last byte.
+    let usual = || a().outbox(Outbox { overflow: Overflow::DropNewest, ..Outbox::default() });
+    all.push(case("as many messages as fit by default", {
+        let casts = (1..=1_025).map(|n| cast("a", &format!("m{n}")));
+        [vec![sub(0, usual())], casts.collect(), vec![settle(), take(0), take(0)]].concat()
+    }));
+    all.push(case("as many bytes as fit by default", {
+        let quarter = |n: u32| cast("a", &format!("{n}{}", "x".repeat(256 * 1024 - 1)));
+        let takes = (0..5).map(|_| take(0));
+        [vec![sub(0, usual())], (1..=5).map(quarter).collect(), vec![settle()], takes.collect()].concat()
+    }));
     let latest = |messages| on(&["a", "b"]).outbox(Outbox::of(messages, Overflow::KeepLatest));
     all.push(case(
         "the latest of a channel displaces its older ones",
@@ -128,6 +152,36 @@ fn taking() -> Vec<Case> {
                 settle(),
                 take_few(0, 4),
                 take_few(0, 1),
+                take(0),
+                take(0),
+            ],
+        ),
+        case(
+            "a message that half fits is not taken",
+            vec![
+                sub(0, a().outbox(roomy())),
+                cast("a", "m1"),
+                cast("a", "m2"),
+                cast("a", "m3"),
+                settle(),
+                take_few(0, 3),
+                take_few(0, 5),
+                take(0),
+                take(0),
+            ],
+        ),
+        case("64 KiB at once, if nothing is said", {
+            let large = |n: u32| cast("a", &format!("{n}{}", "x".repeat(40 * 1024)));
+            vec![sub(0, a().outbox(roomy())), large(1), large(2), settle(), take(0), take(0), take(0)]
+        }),
+        case(
+            "the end is said again",
+            vec![
+                sub(0, a().group("x").outbox(roomy())),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+                take(0),
                 take(0),
                 take(0),
             ],

@@ -36,6 +36,31 @@ pub(super) fn reentrant() -> Vec<Case> {
             .on_send(2, vec![revoke("x"), revoke("y")]),
         case("revoke oneself from inside a send", then(trio(), tail())).on_send(1, vec![revoke("y"), count()]),
         case("revoke oneself and fail", then(trio(), tail())).rule(1, Hook::Send, vec![revoke("y")], Ending::Throw),
+        case("revoke oneself and unsubscribe from inside a send", then(trio(), tail()))
+            .on_send(1, vec![revoke("y"), unsub(1)]),
+        case("unsubscribe oneself and fail", then(trio(), tail())).rule(1, Hook::Send, vec![unsub(1)], Ending::Throw),
+        case("subscribe again and fail", then(trio(), tail())).rule(
+            1,
+            Hook::Send,
+            vec![unsub(1), sub_on(5, 1, a().group("y"))],
+            Ending::Throw,
+        ),
+        case(
+            "revoke the other on one's sink from inside a send",
+            then(
+                vec![sub_on(0, 0, a().group("x")), sub_on(1, 0, a().group("y"))],
+                vec![cast("a", "m1"), settle(), cast("a", "m2"), settle(), count(), revoke("x"), revoke("y")],
+            ),
+        )
+        .on_send(0, vec![revoke("y")]),
+        case(
+            "unsubscribe the other on one's sink from inside a send",
+            then(
+                vec![sub_on(0, 0, a().group("x")), sub_on(1, 0, a().group("y"))],
+                vec![cast("a", "m1"), settle(), cast("a", "m2"), settle(), count(), revoke("x")],
+            ),
+        )
+        .on_send(0, vec![unsub(1)]),
         case(
             "revoke all from inside a send",
             vec![

@@ -127,7 +127,8 @@ impl Member {
 
     fn tell(&self, reason: &'static str) -> Result<(), ()> {
         let reason = if self.bug == Some(Bug::SaysTheWrongReason) { "shutdown" } else { reason };
-        let told = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason)))).map_err(drop);
+        let said = Some(reason).filter(|reason| self.bug != Some(Bug::EvictsWithoutAReason) || *reason != "evicted");
+        let told = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(said))).map_err(drop);
         if self.bug == Some(Bug::ClosesTwice) {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason))));
         }

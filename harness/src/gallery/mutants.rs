@@ -25,32 +25,44 @@ pub enum Bug {
     TrimsNames,
     /// Takes `*` for every channel.
     MatchesWildcards,
+    /// Takes a name for all that follow it after a colon.
+    SplitsAtColons,
     /// Compares up to the first NUL.
     CutsAtNul,
     /// Loses names that start with two underscores.
     MagicNamesHearNothing,
     /// Compares numeric names as numbers.
     ComparesNumbers,
+    /// Fails a broadcast that nobody hears on a name with a meaning of its own.
+    EventNamesThrow,
     /// Keeps the caller's list.
     KeepsTheCallersList,
     /// Keeps a thousand names only.
     CutsLongLists,
     /// Loses names over 4 KiB.
     CutsLongNames,
+    /// Compares the first 255 bytes of a name.
+    CutsNames,
     /// Loses the fourth delivery.
     LosesTheFourth,
+    /// Delivers to the first 64.
+    DeliversToSixtyFour,
     /// Delivers everything twice.
     SendsTwice,
     /// Fails a broadcast that nobody hears.
     NobodyIsAnError,
     /// Sends the last message to whoever subscribes.
     ReplaysTheLast,
+    /// Keeps the first 8 KiB of a payload.
+    CutsPayloads,
     /// Drops a payload that equals the one before.
     MergesRepeats,
     /// Delivers waiting broadcasts newest first.
     LastInFirstOut,
     /// Delivers a nested broadcast before the outer one.
     InnerFirst,
+    /// Delivers beside a broadcast that is in progress on another thread.
+    DeliversOnEachThread,
     /// Removes another subscriber at the second unsubscribe.
     UnsubscribesAnother,
     /// Skips a subscriber when another leaves during a delivery.
@@ -67,6 +79,8 @@ pub enum Bug {
     UnsubscribesTheWholeSink,
     /// Accepts subscribers after its shutdown.
     StaysOpenAfterShutdown,
+    /// Accepts subscribers until its shutdown has ended, and leaves them.
+    StaysOpenDuringShutdown,
     /// Revokes the first match only.
     RevokesTheFirstOnly,
     /// Revokes without closing.
@@ -101,12 +115,18 @@ pub enum Bug {
     UnknownReturnsOne,
     /// Closes twice.
     ClosesTwice,
+    /// Closes again at every shutdown.
+    ShutsDownAgain,
     /// Closes who has left, at the next revocation.
     ClosesTheUnsubscribed,
+    /// Closes who unsubscribes inside its send and fails.
+    ClosesWhoFailsAfterLeaving,
     /// Stops sending only after the close has ended.
     ClosesBeforeTheGate,
     /// Gives the wrong reason.
     SaysTheWrongReason,
+    /// Gives no reason to the evicted.
+    EvictsWithoutAReason,
     /// Returns the survivors as well.
     CountsTheLiving,
     /// Counts who has left.
@@ -147,16 +167,24 @@ pub enum Bug {
     EvictsAll,
     /// Evicts one too many.
     EvictsOneTooMany,
+    /// Counts who has left as a member of its scope.
+    LeaversKeepTheirPlace,
     /// Caps all scopes together.
     CapsEverything,
     /// Caps groups.
     CapsGroups,
+    /// Ignores the kind of a scope.
+    ScopesIgnoreKinds,
     /// Accepts a cap of 0.
     CapOfZero,
     /// Evicts without closing.
     EvictedNotTold,
     /// Admits what was revoked since begin.
     TicketsForget,
+    /// Tells the newest ticket only of a revocation.
+    NewestTicketOnly,
+    /// Tells tickets of a revocation after the closes.
+    TicketsLearnLate,
     /// Subscribes who was refused.
     RefusedStay,
     /// Evicts for an admission that it refuses.
@@ -193,6 +221,8 @@ pub enum Bug {
     IgnoresTheKey,
     /// Counts messages and not their bytes.
     IgnoresTheBytes,
+    /// Counts letters for bytes.
+    CountsLetters,
     /// Holds one message more than its bound.
     HoldsOneTooMany,
     /// Has no bound.
@@ -201,10 +231,14 @@ pub enum Bug {
     FlushesAfterTheEnd,
     /// Hands out all that waits at once.
     TakesEverything,
+    /// Hands out one message more than was asked for.
+    TakesPastTheLimit,
     /// Accepts messages after the end.
     PushesAfterTheEnd,
     /// Does not discard what waits after a shutdown when it revokes.
     SparesTheDraining,
+    /// Says the reason of an end once.
+    SaysTheEndOnce,
 }
 
 /// A wrong registry.
@@ -275,19 +309,25 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::FoldsCase, &["FLT-5"], "ignores case"),
     wrong(Bug::TrimsNames, &["FLT-5"], "ignores white space around names"),
     wrong(Bug::MatchesWildcards, &["FLT-5"], "takes `*` for every channel"),
+    wrong(Bug::SplitsAtColons, &["FLT-5"], "takes a name for all that follow it after a colon"),
     wrong(Bug::CutsAtNul, &["FLT-5"], "compares up to the first NUL"),
     wrong(Bug::MagicNamesHearNothing, &["FLT-6"], "loses names that start with two underscores"),
     wrong(Bug::ComparesNumbers, &["FLT-6"], "compares numeric names as numbers"),
+    wrong(Bug::EventNamesThrow, &["FLT-6"], "fails a broadcast that nobody hears on a name with a meaning of its own"),
     wrong(Bug::KeepsTheCallersList, &["FLT-7"], "keeps the caller's list"),
     wrong(Bug::CutsLongLists, &["FLT-8"], "keeps a thousand names only"),
     wrong(Bug::CutsLongNames, &["FLT-8"], "loses names over 4 KiB"),
+    wrong(Bug::CutsNames, &["FLT-5", "FLT-8"], "compares the first 255 bytes of a name"),
     wrong(Bug::LosesTheFourth, &["DEL-1"], "loses the fourth delivery"),
+    wrong(Bug::DeliversToSixtyFour, &["DEL-1"], "delivers to the first 64"),
     wrong(Bug::SendsTwice, &["DEL-2"], "delivers everything twice"),
     wrong(Bug::NobodyIsAnError, &["DEL-3"], "fails a broadcast that nobody hears"),
     wrong(Bug::ReplaysTheLast, &["DEL-4"], "sends the last message to whoever subscribes"),
+    wrong(Bug::CutsPayloads, &["DEL-4"], "keeps the first 8 KiB of a payload"),
     wrong(Bug::MergesRepeats, &["DEL-5"], "drops a payload that equals the one before"),
     wrong(Bug::LastInFirstOut, &["ORD-1"], "delivers waiting broadcasts newest first"),
     wrong(Bug::InnerFirst, &["ORD-2", "ORD-3"], "delivers a nested broadcast before the outer one"),
+    wrong(Bug::DeliversOnEachThread, &["ORD-3"], "delivers beside a broadcast that is in progress on another thread"),
     wrong(Bug::UnsubscribesAnother, &["SUB-2"], "removes another subscriber at the second unsubscribe"),
     wrong(
         Bug::SkipsAfterARemoval,
@@ -300,6 +340,11 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::RefusesASinkTwice, &["SUB-5"], "refuses a sink that is subscribed"),
     wrong(Bug::UnsubscribesTheWholeSink, &["SUB-5"], "unsubscribes all subscribers of the sink"),
     wrong(Bug::StaysOpenAfterShutdown, &["SUB-6"], "accepts subscribers after its shutdown"),
+    wrong(
+        Bug::StaysOpenDuringShutdown,
+        &["SUB-6"],
+        "accepts subscribers until its shutdown has ended, and leaves them",
+    ),
     wrong(Bug::RevokesTheFirstOnly, &["REV-1"], "revokes the first match only"),
     wrong(Bug::RevokesWithoutTelling, &["REV-1"], "revokes without closing"),
     wrong(Bug::SendsToRevoked, &["REV-2", "CLO-4"], "goes on sending to who was revoked during the broadcast"),
@@ -317,9 +362,12 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::BansTheRevoked, &["REV-9"], "refuses who holds an identity once revoked"),
     wrong(Bug::UnknownReturnsOne, &["REV-10"], "returns 1 for an unknown identity"),
     wrong(Bug::ClosesTwice, &["CLO-1"], "closes twice"),
+    wrong(Bug::ShutsDownAgain, &["CLO-1"], "closes again at every shutdown"),
     wrong(Bug::ClosesTheUnsubscribed, &["CLO-3"], "closes who has left, at the next revocation"),
+    wrong(Bug::ClosesWhoFailsAfterLeaving, &["CLO-3"], "closes who unsubscribes inside its send and fails"),
     wrong(Bug::ClosesBeforeTheGate, &["CLO-4", "REV-2", "CAP-1"], "stops sending only after the close has ended"),
     wrong(Bug::SaysTheWrongReason, &["CLO-5"], "gives the wrong reason"),
+    wrong(Bug::EvictsWithoutAReason, &["CLO-5"], "gives no reason to the evicted"),
     wrong(Bug::CountsTheLiving, &["CNT-1"], "returns the survivors as well"),
     wrong(Bug::CountsTheUnsubscribed, &["CNT-2"], "counts who has left"),
     wrong(Bug::RemovesAfterClosing, &["CNT-3", "REV-8"], "removes each only after its close"),
@@ -336,15 +384,19 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::IteratesTheLiveTable, &["RE-3"], "delivers to who subscribed inside the delivery"),
     wrong(Bug::NestedSubscribesSkipTheCap, &["CAP-1"], "forgets the cap during a delivery"),
     wrong(Bug::CapOffByOne, &["CAP-1"], "allows one more than the cap"),
-    wrong(Bug::EvictedStay, &["CAP-1", "CLO-4"], "closes the evicted and leaves them subscribed"),
+    wrong(Bug::EvictedStay, &["CAP-1", "CNT-2", "CLO-4"], "closes the evicted and leaves them subscribed"),
     wrong(Bug::EvictsTheNewest, &["CAP-2"], "evicts the newest"),
     wrong(Bug::EvictsAll, &["CAP-3"], "evicts the whole scope"),
     wrong(Bug::EvictsOneTooMany, &["CAP-3"], "evicts one too many"),
+    wrong(Bug::LeaversKeepTheirPlace, &["CAP-3"], "counts who has left as a member of its scope"),
     wrong(Bug::CapsEverything, &["CAP-4"], "caps all scopes together"),
     wrong(Bug::CapsGroups, &["CAP-4"], "caps groups"),
+    wrong(Bug::ScopesIgnoreKinds, &["CAP-4"], "ignores the kind of a scope"),
     wrong(Bug::CapOfZero, &["CAP-5"], "accepts a cap of 0"),
     wrong(Bug::EvictedNotTold, &["CAP-6"], "evicts without closing"),
     wrong(Bug::TicketsForget, &["ADM-1"], "admits what was revoked since begin"),
+    wrong(Bug::NewestTicketOnly, &["ADM-1"], "tells the newest ticket only of a revocation"),
+    wrong(Bug::TicketsLearnLate, &["ADM-1"], "tells tickets of a revocation after the closes"),
     wrong(Bug::RefusedStay, &["ADM-2", "ADM-1"], "subscribes who was refused"),
     wrong(Bug::RefusalsEvict, &["ADM-2"], "evicts for an admission that it refuses"),
     wrong(Bug::CountsTickets, &["ADM-3"], "counts open tickets"),
@@ -363,12 +415,15 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::ReplacesInPlace, &["QUE-1"], "puts the latest of a channel where an older one was"),
     wrong(Bug::IgnoresTheKey, &["QUE-1"], "drops the oldest of all, whatever its channel"),
     wrong(Bug::IgnoresTheBytes, &["QUE-3"], "counts messages and not their bytes"),
+    wrong(Bug::CountsLetters, &["QUE-3"], "counts letters for bytes"),
     wrong(Bug::HoldsOneTooMany, &["QUE-3"], "holds one message more than its bound"),
     wrong(Bug::HoldsEverything, &["QUE-3"], "has no bound"),
     wrong(Bug::FlushesAfterTheEnd, &["REV-3"], "lets the owner take what waited when the subscriber was ended"),
     wrong(Bug::TakesEverything, &["REV-3"], "hands out all that waits at once"),
+    wrong(Bug::TakesPastTheLimit, &["REV-3"], "hands out one message more than was asked for"),
     wrong(Bug::PushesAfterTheEnd, &["REV-2", "REV-3"], "accepts messages after the end"),
     wrong(Bug::SparesTheDraining, &["CLO-5"], "does not discard what waits after a shutdown when it revokes"),
+    wrong(Bug::SaysTheEndOnce, &["CLO-5"], "says the reason of an end once"),
 ];
 
 /// All right registries that differ.

@@ -56,9 +56,11 @@ impl Outbox {
 
     fn has_room(&self, queue: &Queue, data: &str) -> bool {
         let waiting = &queue.waiting;
-        let bytes: usize = waiting.iter().map(|(_, data)| data.len()).sum();
+        let letters = self.has(Bug::CountsLetters);
+        let bulk = |data: &str| if letters { data.chars().count() } else { data.len() };
+        let bytes: usize = waiting.iter().map(|(_, data)| bulk(data)).sum();
         let most = self.bounds.messages as usize + usize::from(self.has(Bug::HoldsOneTooMany));
-        let fits = bytes + data.len() <= self.bounds.bytes as usize;
+        let fits = bytes + bulk(data) <= self.bounds.bytes as usize;
         if waiting.is_empty() {
             return fits || !self.has(Bug::RefusesTheLarge);
         }
@@ -113,11 +115,17 @@ impl Outbox {
     pub(super) fn take(&self, max_bytes: u32) -> Taken {
         let mut queue = self.queue();
         if queue.waiting.is_empty() {
-            return Taken { end: queue.ended.map(str::to_owned), ..Taken::default() };
+            let end = queue.ended.map(str::to_owned);
+            if self.has(Bug::SaysTheEndOnce) && end.is_some() {
+                queue.ended = Some("");
+            }
+            return Taken { end, ..Taken::default() };
         }
         let mut room = if self.has(Bug::TakesEverything) { usize::MAX } else { max_bytes as usize };
         let mut messages = Vec::new();
-        while queue.waiting.front().is_some_and(|(_, next)| messages.is_empty() || next.len() <= room) {
+        let past = self.has(Bug::TakesPastTheLimit);
+        let fits = |next: &str, room: usize| next.len() <= room || (past && room > 0);
+        while queue.waiting.front().is_some_and(|(_, next)| messages.is_empty() || fits(next, room)) {
             let Some((_, data)) = queue.waiting.pop_front() else { break };
             room = room.saturating_sub(data.len());
             messages.push(data);

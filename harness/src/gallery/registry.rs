@@ -48,6 +48,8 @@ pub(super) struct Table {
     pub(super) past: Vec<(u64, Identity)>,
     pub(super) clock: u64,
     pub(super) tickets: usize,
+    /// When the last ticket was opened.
+    newest: u64,
     last: Option<(String, String)>,
     pub(super) ended: Vec<Arc<Member>>,
     /// Shut down, with messages that may still be taken.
@@ -126,7 +128,7 @@ impl Specimen {
             let Some(member) = member else { break };
             index += 1;
             last = member.id;
-            if self.has(Bug::LosesTheFourth) && index == 4 {
+            if self.has(Bug::LosesTheFourth) && index == 4 || self.has(Bug::DeliversToSixtyFour) && index > 64 {
                 continue;
             }
             let whatever = match self.shared.bug {
@@ -171,6 +173,10 @@ impl Specimen {
     fn failed(&self, member: &Arc<Member>) {
         if self.is(Variety::KeepsFailing) || self.has(Bug::KeepsFailingSinks) {
             return;
+        }
+        let left = || self.shared.table().ended.iter().any(|ended| ended.id == member.id);
+        if self.has(Bug::ClosesWhoFailsAfterLeaving) && left() {
+            member.sink.close(Some("failed"));
         }
         if self.remove(member.id) {
             member.silence();
@@ -224,9 +230,11 @@ impl Specimen {
             }
             if let Some(since) = since {
                 let any = self.is(Variety::CautiousTickets) || self.has(Bug::AnyRevocationRefuses);
+                let deaf = self.has(Bug::NewestTicketOnly) && since != table.newest;
                 let revoked = table
                     .past
                     .iter()
+                    .filter(|_| !deaf)
                     .any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
                 if revoked && !self.has(Bug::TicketsForget) {
                     refused = true;
@@ -245,6 +253,9 @@ impl Specimen {
             if let (Some(cap), Some(scope)) = (shared.cap, &with.scope) {
                 let in_scope = |member: &&Arc<Member>| match shared.bug {
                     Some(Bug::CapsEverything) => member.with.scope.is_some(),
+                    Some(Bug::ScopesIgnoreKinds) => {
+                        member.with.scope.as_ref().map(Identity::value) == Some(scope.value())
+                    }
                     Some(Bug::CapsGroups) => member.with.identities().any(|own| own == scope),
                     _ => member.with.scope.as_ref() == Some(scope),
                 };
@@ -256,10 +267,12 @@ impl Specimen {
                     own.reverse();
                 }
                 let all = own.len();
+                let left = table.ended.iter().filter(in_scope).count();
                 let excess = match shared.bug {
                     Some(Bug::CapOffByOne) => all.saturating_sub(cap),
                     Some(Bug::EvictsAll) if all >= cap => all,
                     Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
+                    Some(Bug::LeaversKeepTheirPlace) => (all + left + 1).saturating_sub(cap).min(all),
                     Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
                     _ => (all + 1).saturating_sub(cap.max(1)),
                 };
@@ -308,11 +321,14 @@ impl Subject for Specimen {
     }
 
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
+        let start = data.get(..8 * 1024).filter(|_| self.has(Bug::CutsPayloads));
+        let data = start.unwrap_or(data);
         let alone = {
             let mut table = self.shared.table();
             let mut members: Vec<_> =
                 table.members.iter().filter(|member| self.hears(&member.with, channel)).cloned().collect();
-            if members.is_empty() && self.has(Bug::NobodyIsAnError) {
+            let odd = self.has(Bug::EventNamesThrow) && channel == "error";
+            if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
                 return Err("nobody listens".into());
             }
             if self.is(Variety::DeliversBackwards) {
@@ -326,6 +342,11 @@ impl Subject for Specimen {
             let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members };
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
+            }
+            let beside = table.delivering && table.deliverer != Some(thread::current().id());
+            if self.has(Bug::DeliversOnEachThread) && beside {
+                drop(table);
+                return self.deliver(&cast).map(|()| None);
             }
             if self.has(Bug::InnerFirst) || self.is(Variety::DeliversInnerFirst) {
                 drop(table);
@@ -366,20 +387,28 @@ impl Subject for Specimen {
     fn begin(&self) -> Option<Arc<dyn Ticket>> {
         let mut table = self.shared.table();
         table.tickets += 1;
+        table.clock += 1;
+        table.newest = table.clock;
         Some(Arc::new(Admission { registry: self.clone(), since: table.clock, spent: Mutex::new(false) }))
     }
 
     fn shutdown(&self) {
-        let members = {
+        let again = self.has(Bug::ShutsDownAgain);
+        let (members, told) = {
             let mut table = self.shared.table();
-            table.down = !self.has(Bug::StaysOpenAfterShutdown);
+            table.down |= !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
-            table.draining.extend(members.iter().filter(|member| member.outbox.is_some()).cloned());
-            members
+            let told: Vec<_> = table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
+            table.draining.extend(members.iter().filter(|member| member.outbox.is_some() || again).cloned());
+            (members, told)
         };
+        for member in told {
+            member.sink.close(Some("shutdown"));
+        }
         for member in members {
             let _ = member.close("shutdown");
         }
+        self.shared.table().down |= self.has(Bug::StaysOpenDuringShutdown);
     }
 
     fn settle(&self) {

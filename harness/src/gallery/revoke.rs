@@ -9,7 +9,7 @@ impl Specimen {
     fn claim(&self, identity: &Identity) -> Vec<Arc<Member>> {
         let mut table = self.table();
         table.clock += 1;
-        if table.tickets > 0 {
+        if table.tickets > 0 && !self.has(Bug::TicketsLearnLate) {
             let now = table.clock;
             table.past.push((now, identity.clone()));
         }
@@ -91,6 +91,11 @@ impl Specimen {
             if !self.is(Variety::ClosesOneByOne) || found == 0 {
                 break;
             }
+        }
+        if self.has(Bug::TicketsLearnLate) {
+            let mut table = self.table();
+            let now = table.clock;
+            table.past.push((now, identity.clone()));
         }
         if self.has(Bug::UnknownReturnsOne) {
             count = count.max(1);

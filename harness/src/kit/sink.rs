@@ -9,6 +9,7 @@ use std::{future::Future, time::Duration};
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 
 use super::{Verdict, bounded};
+use crate::pretty::short;
 
 /// Connects peers.
 pub trait Rig {
@@ -60,9 +61,11 @@ async fn next<R: Rig>(rig: &R, peer: &mut R::Peer) -> Result<Option<String>, Str
 
 async fn expect<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str, wanted: &[&str]) -> Verdict {
     for wanted in wanted {
-        let came = next(rig, peer).await.map_err(|why| format!("{requirement}: waiting for {wanted:?}: {why}"))?;
+        let came =
+            next(rig, peer).await.map_err(|why| format!("{requirement}: waiting for {}: {why}", short(wanted)))?;
         if came.as_deref() != Some(*wanted) {
-            return Err(format!("{requirement}: {came:?} came instead of {wanted:?}"));
+            let came = came.map_or_else(|| "the end".to_owned(), |came| short(&came));
+            return Err(format!("{requirement}: {came} came instead of {}", short(wanted)));
         }
     }
     Ok(())
@@ -125,10 +128,12 @@ pub async fn del_4<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
     let mut peer = rig.connect(&registry, on("a")).await;
     let odd = ["", " ", "\u{0}", "\u{feff}x", "a\u{2028}b", "data: x\\n\\nevent: y", "{\"a\":[null]}", "\u{1F600}"];
-    for data in odd {
+    let large = "large".repeat(16 * 1024);
+    let all = [&odd[..], &[&large, "witness"]].concat();
+    for data in &all {
         cast(&registry, "a", data)?;
     }
-    expect(rig, &mut peer, "DEL-4", &odd).await
+    expect(rig, &mut peer, "DEL-4", &all).await
 }
 
 /// Messages arrive in their order.

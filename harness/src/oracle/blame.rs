@@ -4,13 +4,30 @@
 
 use super::{
     deliver::{Ended, Refusal},
-    state::{Frame, Walk, Why},
+    state::{Claim, Frame, Walk, Why},
 };
-use crate::script::{Act, Hook, Identity, OpId};
+use crate::{
+    pretty,
+    protocol::SendFailure,
+    script::{Act, Hook, Identity, OpId},
+};
 
 /// Names that mean something in some host language.
-const MAGIC: [&str; 10] =
-    ["__proto__", "constructor", "toString", "hasOwnProperty", "null", "undefined", "true", "NaN", "1", "01"];
+const MAGIC: [&str; 13] = [
+    "__proto__",
+    "constructor",
+    "toString",
+    "hasOwnProperty",
+    "error",
+    "newListener",
+    "length",
+    "null",
+    "undefined",
+    "true",
+    "NaN",
+    "1",
+    "01",
+];
 
 /// How many names make a long list, and how many bytes a long name.
 const LONG: usize = 1_000;
@@ -49,6 +66,11 @@ impl Walk<'_> {
         };
         when(unsubbed(began, usize::MAX), "SUB-2");
         when(revoked(began, usize::MAX), "REV-4");
+        let kept = self
+            .failures
+            .iter()
+            .any(|failure| failure.hook == Hook::Send && failure.sink == subject.sink && failure.at < began);
+        when(kept && self.policies.send_failure == SendFailure::Keep, "ISO-5");
         when(message.nested || self.called.values().any(|at| *at > began && Some(*at) < message.returned), "RE-1");
         when(self.failures.iter().any(|failure| failure.at < began), "ISO-4");
         let again = self.revocations.iter().any(|past| past.called < subject.called && subject.holds(past.identity));
@@ -116,6 +138,8 @@ impl Walk<'_> {
                 let names = with.channels.as_deref().unwrap_or_default();
                 if with.overwrite.as_deref() == Some(channel) {
                     "FLT-7"
+                } else if channel.len() > LONG {
+                    "FLT-8"
                 } else if names.is_empty() {
                     "FLT-2"
                 } else if with.identities().any(|own| own.value() == channel) {
@@ -162,27 +186,26 @@ impl Walk<'_> {
         for op in open {
             match &op.act {
                 Act::Revoke { identity } => {
-                    let cause = format!("revoking {} closed {who}, which does not hold it", show(identity));
+                    let cause = format!("revoking {} closed {who}, which does not hold it", pretty::identity(identity));
                     return (self.blame_stranger(sub, op.registry, identity), cause);
                 }
-                Act::Sub { with, .. } | Act::Admit { with, .. }
-                    if self.script.cap.is_some() && with.scope.is_some() =>
-                {
-                    let requirement = if with.scope != subject.with.scope || op.registry != subject.registry {
-                        "CAP-4"
-                    } else if self
-                        .subs
-                        .iter()
-                        .any(|other| other.close.is_none() && other.claims.iter().any(|claim| claim.op == op.id))
-                    {
-                        "CAP-2"
-                    } else {
-                        "CAP-3"
+                Act::Sub { with, .. } | Act::Admit { with, .. } if self.script.cap.is_some() => {
+                    if with.scope.is_none() || with.scope != subject.with.scope || op.registry != subject.registry {
+                        return ("CAP-4", format!("a subscribe closed {who}, which is not in its scope"));
+                    }
+                    return match self.victim(|claim| claim.op == op.id) {
+                        Some(older) => ("CAP-2", format!("a subscribe closed {who}, and {older} is older")),
+                        None => ("CAP-3", format!("a subscribe closed {who}, for which there was room")),
                     };
-                    return (requirement, format!("a subscribe to a capped scope closed {who}"));
                 }
                 _ => {}
             }
+        }
+        // The victim's own send may have delayed it.
+        let scope = subject.with.scope.as_ref();
+        let rival = |claim: &Claim| self.subs.iter().any(|new| new.op == claim.op && new.with.scope.as_ref() == scope);
+        if let Some(older) = self.victim(|claim| scope.is_some() && rival(claim)) {
+            return ("CAP-2", format!("{who} was evicted, and {older} is older"));
         }
         if failing {
             return ("ISO-5", format!("{who} failed, which by policy is not answered by a close"));
@@ -191,6 +214,15 @@ impl Walk<'_> {
             return ("SUB-2", format!("unsubscribing another closed {who}"));
         }
         ("CLO-2", format!("{who} is closed, and nothing called for it"))
+    }
+
+    /// Somebody who is to be evicted by such an operation and was not told yet.
+    fn victim(&self, by: impl Fn(&Claim) -> bool) -> Option<String> {
+        let due = |sub: &usize| {
+            let sub = &self.subs[*sub];
+            sub.close.is_none() && sub.claims.iter().any(|claim| claim.why == Why::Evict && by(claim))
+        };
+        (0..self.subs.len()).find(due).map(|sub| self.name(sub))
     }
 
     pub(crate) fn blame_stranger(&self, sub: usize, registry: u32, identity: &Identity) -> &'static str {
@@ -218,7 +250,7 @@ impl Walk<'_> {
     pub(crate) fn blame_silence(&self, sub: usize, why: Why, op: OpId) -> &'static str {
         let order = self.occasions_of_close(sub, why);
         let began = self.called.get(&op).copied().unwrap_or_default();
-        let failing = self.failures.iter().any(|failure| failure.at > began);
+        let failing = self.failures.iter().any(|failure| failure.hook == Hook::Close && failure.at > began);
         if failing && why != Why::Fail {
             return "ISO-3";
         }
@@ -241,6 +273,13 @@ impl Walk<'_> {
                 list.push(requirement);
             }
         };
+        let during = |past: &super::state::Revocation<'_>| {
+            past.registry == subject.registry
+                && subject.holds(past.identity)
+                && subject.returned.is_some_and(|returned| past.called < returned)
+                && past.returned.is_none_or(|returned| returned > subject.called)
+        };
+        when(subject.by_ticket && self.revocations.iter().any(during), "ADM-1");
         when(self.shares_sink(sub), "SUB-5");
         when(self.several_registries(), "ISO-6");
         when(self.nested_at(subject.op, Hook::Close), "RE-7");
@@ -319,7 +358,7 @@ impl Walk<'_> {
             "ADM-3"
         } else if self.subs.iter().any(|sub| sub.refused) {
             "ADM-2"
-        } else if !self.evictions.is_empty() {
+        } else if self.evictions.iter().any(|victim| self.subs[*victim].close.is_none()) {
             "CAP-1"
         } else if self.failures.iter().any(|failure| failure.hook == Hook::Send) {
             "ISO-5"
@@ -331,6 +370,17 @@ impl Walk<'_> {
     }
 }
 
+/// What a subscribe or broadcast that fails for this name breaks, unless the name is ordinary.
+pub(crate) fn odd(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("FLT-4")
+    } else if MAGIC.contains(&name) {
+        Some("FLT-6")
+    } else {
+        (!plain(name)).then_some("FLT-5")
+    }
+}
+
 /// Ordinary: ASCII letters and digits, none of them upper case.
 fn plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -338,7 +388,8 @@ fn plain(name: &str) -> bool {
 
 /// Different names that a normalising comparison could take for one.
 fn near(a: &str, b: &str) -> bool {
-    a != b && (a.starts_with(b) || b.starts_with(a) || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
+    let begin_alike = a.len().min(b.len()) > 32 && a.bytes().zip(b.bytes()).take(32).all(|(a, b)| a == b);
+    a != b && (a.starts_with(b) || b.starts_with(a) || begin_alike || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
 }
 
 fn alike(a: &Identity, b: &Identity) -> bool {
@@ -349,11 +400,4 @@ fn alike(a: &Identity, b: &Identity) -> bool {
 fn joined(identity: &Identity) -> String {
     let all = format!("{}{}", identity.kind().unwrap_or_default(), identity.value());
     all.chars().filter(|letter| letter.is_alphanumeric()).collect()
-}
-
-fn show(identity: &Identity) -> String {
-    match identity.kind() {
-        Some(kind) => format!("({kind:?}, {:?})", identity.value()),
-        None => format!("{:?}", identity.value()),
-    }
 }

@@ -1,14 +1,18 @@
 //! Operations: what they claim when they begin, what they owe when they return.
 
 use super::{
-    Step, Stop,
-    state::{Cast, Frame, Revocation, Ticket, Walk, Why},
+    Step, Stop, blame,
+    state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk, Why},
 };
 use crate::{
     protocol::Reentrancy,
     script::{Act, Identity, Op, OpId, TAKEN_AT_ONCE},
     trace::{Report, Taken},
 };
+
+fn no_number(id: OpId) -> Stop {
+    Stop::Nonsense(format!("operation {id} returned no number (does the registry's own call return one?)"))
+}
 
 impl<'s> Walk<'s> {
     pub(crate) fn call(&mut self, id: OpId, lane: u32) -> Step {
@@ -30,11 +34,17 @@ impl<'s> Walk<'s> {
             Act::Cast { channel, data } => self.call_cast(op, channel, data, lane),
             Act::Revoke { identity } => self.call_revoke(op, identity),
             Act::Begin { ticket } => {
-                let fresh = Ticket { registry: op.registry, called: self.now, returned: None, uses: Vec::new() };
+                let fresh = Ticket {
+                    registry: op.registry,
+                    called: self.now,
+                    returned: None,
+                    uses: Vec::new(),
+                    admitted: false,
+                };
                 self.tickets.insert(*ticket, fresh);
             }
             Act::Shutdown => {
-                self.shutdowns.push((op.registry, self.now, None));
+                self.shutdowns.push(Shutdown { op: id, registry: op.registry, called: self.now, returned: None });
                 for sub in 0..self.subs.len() {
                     if self.subs[sub].registry == op.registry && !self.subs[sub].over() {
                         let sure = self.subs[sub].active();
@@ -73,11 +83,11 @@ impl<'s> Walk<'s> {
             }
             Act::Cast { .. } => self.ret_cast(id, report),
             Act::Revoke { .. } => {
-                let n = n.ok_or_else(|| Stop::Nonsense(format!("operation {id} returned no number")))?;
+                let n = n.ok_or_else(|| no_number(id))?;
                 self.ret_revoke(id, n)
             }
             Act::Count => {
-                let n = n.ok_or_else(|| Stop::Nonsense(format!("operation {id} returned no number")))?;
+                let n = n.ok_or_else(|| no_number(id))?;
                 self.ret_count(op, n)
             }
             Act::Begin { ticket } => {
@@ -125,7 +135,7 @@ impl<'s> Walk<'s> {
         let failed_inside = self.failures.iter().any(|failure| failure.at > began);
         // An admission belongs to the registry of its ticket.
         let registry = self.subs.iter().find(|sub| sub.op == id).map_or(op.registry, |sub| sub.registry);
-        let down = self.shutdowns.iter().any(|(of, ..)| *of == registry);
+        let down = self.shutdowns.iter().any(|past| past.registry == registry);
         let nested_blame = if nested { "RE-1" } else { "" };
         let (requirement, what) = match &op.act {
             Act::Sub { .. } if failed_inside => ("ISO-7", "subscribe failed because the evicted sink's close did"),
@@ -169,7 +179,8 @@ impl<'s> Walk<'s> {
 
     fn cast_blame(&self, registry: u32, channel: &str) -> &'static str {
         let heard = self.subs.iter().any(|sub| sub.registry == registry && !sub.over() && self.hears(sub, channel));
-        if heard { "DEL-1" } else { "DEL-3" }
+        let general = if heard { "DEL-1" } else { "DEL-3" };
+        blame::odd(channel).unwrap_or(general)
     }
 
     fn pop(&mut self, id: OpId) -> Result<&'s Op, Stop> {
@@ -289,8 +300,8 @@ impl<'s> Walk<'s> {
 
     fn ret_shutdown(&mut self, id: OpId) -> Step {
         let now = self.now;
-        if let Some(last) = self.shutdowns.iter_mut().rev().find(|(_, _, returned)| returned.is_none()) {
-            last.2 = Some(now);
+        if let Some(own) = self.shutdowns.iter_mut().find(|past| past.op == id) {
+            own.returned = Some(now);
         }
         self.owed_closes(id, Why::Shutdown)?;
         self.close_claims(id);

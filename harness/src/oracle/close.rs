@@ -195,6 +195,7 @@ impl Walk<'_> {
         if self.subs.iter().all(|sub| sub.claims.is_empty()) {
             return self.sum();
         }
+        self.told()?;
         self.sum()?;
         for index in 0..self.subs.len() {
             if self.subs[index].queue.is_some() {
@@ -202,28 +203,17 @@ impl Walk<'_> {
                 continue;
             }
             let silent_failure = self.policies.send_failure == SendFailure::Drop;
-            let sub = &self.subs[index];
-            // Who delivers later also removes later who failed.
-            let later = self.policies.delivery == Delivery::Async && !self.settled && sub.claimed(Why::Fail);
-            if sub.claims.is_empty() || later {
+            if self.resolves_later(index) {
                 continue;
             }
-            let sure =
-                sub.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op));
+            let sub = &self.subs[index];
             let told = sub.close.is_some();
-            let excused = sub.claimed(Why::Unsub) || (silent_failure && sub.claimed(Why::Fail));
+            let (sure, excused) = (sub.surely_forced(), self.need_not_tell(index));
             if let Some((Why::Evict, op)) = sure
                 && !told
                 && !excused
             {
                 self.silent_victims.push((index, op));
-            } else if let Some((why, op)) = sure
-                && !told
-                && !excused
-            {
-                let requirement = self.blame_silence(index, why, op);
-                let who = self.name(index);
-                return self.breaks(requirement, format!("{who} was {} and was never told to close", why.reason()));
             }
             let silent_victim = self.silent_victims.iter().any(|(victim, _)| *victim == index);
             let sub = &mut self.subs[index];
@@ -258,6 +248,35 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whoever was ended by force, for sure, has been told.
+    fn told(&mut self) -> Step {
+        for index in 0..self.subs.len() {
+            let sub = &self.subs[index];
+            if sub.queue.is_some() || sub.close.is_some() || self.resolves_later(index) || self.need_not_tell(index) {
+                continue;
+            }
+            if let Some((why, op)) = sub.surely_forced().filter(|(why, _)| *why != Why::Evict) {
+                let requirement = self.blame_silence(index, why, op);
+                let who = self.name(index);
+                return self.breaks(requirement, format!("{who} was {} and was never told to close", why.reason()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is ending it, or who delivers later has not removed it for its failure yet.
+    fn resolves_later(&self, sub: usize) -> bool {
+        let sub = &self.subs[sub];
+        let later = self.policies.delivery == Delivery::Async && !self.settled && sub.claimed(Why::Fail);
+        sub.claims.is_empty() || later
+    }
+
+    /// Whether it may have ended without a close.
+    fn need_not_tell(&self, sub: usize) -> bool {
+        let sub = &self.subs[sub];
+        sub.claimed(Why::Unsub) || (self.policies.send_failure == SendFailure::Drop && sub.claimed(Why::Fail))
     }
 
     /// Adds up what the revocations since the last rest returned, against what they ended.

@@ -5,6 +5,7 @@ use super::{
     state::{Delivery, Failure, Frame, Walk, Why},
 };
 use crate::{
+    pretty::short,
     protocol::{Order, SendFailure},
     script::Hook,
 };
@@ -196,7 +197,7 @@ impl Walk<'_> {
             }
         }
         let Some((refusal, sub, cast)) = nearest else {
-            return ("DEL-4", format!("was sent {data:?}, which was not broadcast"));
+            return ("DEL-4", format!("was sent {}, which was not broadcast", short(data)));
         };
         let requirement = self.blame_unwanted(sub, cast, refusal);
         let who = self.name(sub);
@@ -215,7 +216,7 @@ impl Walk<'_> {
             Refusal::Ended(Ended::Lag) => "had lagged before",
             Refusal::Ended(Ended::Closing) => "had its close begun before",
         };
-        (requirement, format!("broadcast {op} on {channel:?} was sent to {who}, which {why}"))
+        (requirement, format!("broadcast {op} on {} was sent to {who}, which {why}", short(channel)))
     }
 
     pub(crate) fn sent(&mut self, sink: u32, threw: bool, lane: u32) -> Step {
@@ -264,7 +265,7 @@ impl Walk<'_> {
                 let requirement = self.blame_lost(lost, cast);
                 let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
                 let who = self.name(lost);
-                let cause = format!("broadcast {op} on {channel:?} never reached {who}");
+                let cause = format!("broadcast {op} on {} never reached {who}", short(channel));
                 self.breaks(requirement, cause)?;
             }
             for sub in &must {

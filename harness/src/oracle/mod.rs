@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::{
-    protocol::{Delivery, Policies},
+    protocol::{Delivery, Hello, Policies},
     script::Script,
     trace::{Event, Trace},
 };
@@ -121,6 +121,23 @@ pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
     Verdict::default()
 }
 
+/// Judges a trace as [`judge`] does, given all that the implementation claims: what it said it would say, it has to say.
+#[must_use]
+pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
+    let mut verdict = judge(script, trace, &hello.policies);
+    let silent = |event: &Event| matches!(event, Event::Close { reason: None, .. });
+    let Some(at) = trace.iter().position(silent).filter(|_| hello.offers("reasons")) else { return verdict };
+    if verdict.nonsense.is_none() && verdict.violation.as_ref().is_none_or(|first| first.at > at) {
+        let cause = "a close came without a reason, though reasons are claimed".to_owned();
+        verdict.kept.remove("CLO-5");
+        verdict.violation = Some(Violation { requirement: "CLO-5", at, cause });
+    }
+    verdict
+}
+
+/// The first number of a thread that no script began.
+const FOREIGN: u32 = 100;
+
 /// So many attributions are tried. Random scripts need a few dozen at most.
 const WALKS: u32 = 4_096;
 
@@ -199,7 +216,9 @@ impl Walk<'_> {
             self.breaks("CON-0", "a lane never came back".into())?;
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
-            return Err(Stop::Nonsense(format!("operation {op} never returned")));
+            let foreign = self.lanes.get(&op).is_some_and(|lane| *lane >= FOREIGN);
+            let who = if foreign { " (a thread of the registry was in it when the trace was sent)" } else { "" };
+            return Err(Stop::Nonsense(format!("operation {op} never returned{who}")));
         }
         self.unexecuted()?;
         // Deliveries that nobody waited for may still be going on, and owe nothing yet.

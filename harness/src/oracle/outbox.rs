@@ -6,7 +6,12 @@ use super::{
     queue::{self, Change, Fate, Message, Queue, Rule},
     state::{Walk, Why},
 };
-use crate::{script::OpId, trace::Taken};
+use crate::{pretty::short, script::OpId, trace::Taken};
+
+fn shown(taken: &Taken) -> String {
+    let messages: Vec<_> = taken.messages.iter().map(|data| short(data)).collect();
+    format!("[{}]", messages.join(", "))
+}
 
 impl Walk<'_> {
     /// A broadcast begins: who has an outbox and listens gets it at some moment.
@@ -137,6 +142,7 @@ impl Walk<'_> {
                 self.keeps(&["QUE-1", "QUE-3"]);
             }
         }
+        self.said_again(sub, taken)?;
         let Some(queue) = &self.subs[sub].queue else { return Ok(()) };
         if let (Some(reason), Some(why)) = (&taken.end, queue.ended()) {
             let discarded = queue.was_cut_short();
@@ -150,6 +156,19 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// An end is said again by every later take. Only a shutdown, and an end of one's own, may become something else.
+    fn said_again(&mut self, sub: usize, taken: &Taken) -> Step {
+        let (Some(queue), Some(reason)) = (&mut self.subs[sub].queue, &taken.end) else { return Ok(()) };
+        let before = queue.said.replace(reason.clone()).filter(|before| before != reason);
+        match before {
+            Some(before) if !["", "unsubscribed", "shutdown"].contains(&before.as_str()) => {
+                let who = self.name(sub);
+                self.breaks("CLO-5", format!("{who} was told that it ended as {before:?}, and later as {reason:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nothing explains what a take found: finds the nearest explanation.
@@ -168,7 +187,7 @@ impl Walk<'_> {
             if queue.times_taken(data) > queue.offered(data).count() {
                 let cast = queue.offered(data).next().unwrap_or_default();
                 let requirement = self.blame_unwanted(sub, cast, Refusal::Again);
-                return (requirement, format!("took {data:?} again"));
+                return (requirement, format!("took {} again", short(data)));
             }
         }
         if exceeds {
@@ -177,7 +196,7 @@ impl Walk<'_> {
             return ("QUE-3", cause);
         }
         if queue.explained_without(Rule::Discards) {
-            let drained = self.shutdowns.iter().any(|(of, ..)| *of == subject.registry);
+            let drained = self.shutdowns.iter().any(|past| past.registry == subject.registry);
             let requirement = if drained { "CLO-5" } else { "REV-3" };
             return (requirement, "was ended, which discards its queue, and took from it afterwards".into());
         }
@@ -207,26 +226,29 @@ impl Walk<'_> {
         {
             let cast = queue.offered(data).next().unwrap_or_default();
             let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why.into()));
-            return (requirement, format!("was {} and got {data:?} afterwards", why.reason()));
+            return (requirement, format!("was {} and got {} afterwards", why.reason(), short(data)));
         }
         if queue.was_crowded() {
-            return ("QUE-1", format!("found {:?}, which its policy does not leave there", taken.messages));
+            return ("QUE-1", format!("found {}, which its policy does not leave there", shown(taken)));
         }
         if taken.lost > 0 {
             return ("QUE-1", format!("was told of {} lost messages, and nothing was lost", taken.lost));
         }
         match queue.first_wrong(taken) {
+            Some(missing) if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) => {
+                ("DEL-5", format!("found {}, which is fewer equal messages than there were", shown(taken)))
+            }
             Some(missing) if taken.messages.iter().any(|data| data == missing.data) => {
-                ("ORD-1", format!("found {:?}, which is not the order of the broadcasts", taken.messages))
+                ("ORD-1", format!("found {}, which is not the order of the broadcasts", shown(taken)))
             }
             Some(missing) if missing.data.len() > queue.bounds().bytes as usize => {
                 ("QUE-1", "did not get a message larger than the bound, for which its outbox was empty enough".into())
             }
             Some(missing) => {
                 let op = self.casts[missing.cast].op;
-                (self.blame_lost(sub, missing.cast), format!("never got broadcast {op} on {:?}", missing.channel))
+                (self.blame_lost(sub, missing.cast), format!("never got broadcast {op} on {}", short(missing.channel)))
             }
-            None => ("QUE-1", format!("found {:?}, which nothing explains", taken.messages)),
+            None => ("QUE-1", format!("found {}, which nothing explains", shown(taken))),
         }
     }
 

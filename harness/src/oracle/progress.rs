@@ -21,8 +21,11 @@ impl Walk<'_> {
     }
 
     pub(crate) fn stuck(&mut self) -> Step {
-        self.in_vain |= !self.was_stuck;
-        self.was_stuck = true;
+        if std::mem::replace(&mut self.was_stuck, true) {
+            // By now all gates are open: what is still waited for is an aftermath of the first.
+            return Ok(());
+        }
+        self.in_vain = true;
         let parked: Vec<u32> = self
             .stacks
             .values()

@@ -99,6 +99,11 @@ impl Sub<'_> {
         self.with.identities().any(|own| own == identity)
     }
 
+    /// What has ended it by force, for sure.
+    pub(crate) fn surely_forced(&self) -> Option<(Why, OpId)> {
+        self.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op))
+    }
+
     pub(crate) fn claimed(&self, why: Why) -> bool {
         self.claims.iter().any(|claim| claim.why == why)
     }
@@ -149,6 +154,15 @@ pub(crate) struct Revocation<'s> {
     pub(crate) summed: bool,
 }
 
+/// One shutdown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shutdown {
+    pub(crate) op: OpId,
+    pub(crate) registry: u32,
+    pub(crate) called: usize,
+    pub(crate) returned: Option<usize>,
+}
+
 /// One admission ticket.
 #[derive(Debug)]
 pub(crate) struct Ticket {
@@ -157,6 +171,8 @@ pub(crate) struct Ticket {
     pub(crate) returned: Option<usize>,
     /// When it was used or given up: the calls, and their returns.
     pub(crate) uses: Vec<(usize, Option<usize>)>,
+    /// It has admitted.
+    pub(crate) admitted: bool,
 }
 
 impl Ticket {
@@ -229,8 +245,7 @@ pub(crate) struct Walk<'s> {
     pub(crate) closes_of: HashMap<u32, u32>,
     /// Sends in progress, per sink.
     pub(crate) busy: HashMap<u32, u32>,
-    /// Shutdowns: registry, call, return.
-    pub(crate) shutdowns: Vec<(u32, usize, Option<usize>)>,
+    pub(crate) shutdowns: Vec<Shutdown>,
     /// (earlier, later) pairs of broadcasts, as some subscriber saw them.
     pub(crate) seen_order: BTreeSet<(usize, usize)>,
     /// A lane waited until patience ran out.

@@ -1,11 +1,12 @@
 //! Subscribes and admissions: who may be taken, who must be refused, who makes room.
 
 use super::{
-    Step, Stop,
+    Step, Stop, blame,
     queue::Queue,
     state::{Revocation, Sub, Walk, Why},
 };
 use crate::{
+    pretty,
     protocol::FullScope,
     script::{Act, Hook, Identity, Op, OpId},
 };
@@ -60,8 +61,9 @@ impl<'s> Walk<'s> {
         for revoke in open {
             self.claim(new, Why::Revoke, revoke, false);
         }
-        if self.shutdowns.iter().any(|(of, _, returned)| *of == registry && returned.is_none()) {
-            self.claim(new, Why::Shutdown, op.id, false);
+        let open = self.shutdowns.iter().filter(|past| past.registry == registry && past.returned.is_none());
+        for shutdown in open.map(|past| past.op).collect::<Vec<_>>() {
+            self.claim(new, Why::Shutdown, shutdown, false);
         }
         if let (Some(cap), Some(scope), FullScope::EvictOldest) =
             (self.script.cap, &with.scope, self.policies.full_scope)
@@ -116,6 +118,11 @@ impl<'s> Walk<'s> {
             && let Some(ticket) = self.tickets.get_mut(ticket)
         {
             ticket.end_use(self.subs[new].called, now);
+            let twice = ticket.admitted && !refused;
+            ticket.admitted |= !refused;
+            if twice {
+                return self.breaks("ADM-6", "a ticket admitted twice, at the same time".into());
+            }
         }
         if refused {
             return self.refused(op, new);
@@ -133,31 +140,40 @@ impl<'s> Walk<'s> {
     /// Judges whether `sub` or `admit` had to be refused, or had to be accepted.
     fn must_refuse(&mut self, op: &'s Op, new: usize, refused: bool) -> Step {
         let (began, registry) = (self.subs[new].called, self.subs[new].registry);
-        let down = self.shutdowns.iter().find(|(of, ..)| *of == registry).copied();
-        if let Some((_, called, returned)) = down {
-            if returned.is_some_and(|returned| returned < began) && !refused {
+        let down = self.shutdowns.iter().find(|past| past.registry == registry).copied();
+        if let Some(down) = down {
+            if down.returned.is_some_and(|returned| returned < began) && !refused {
                 return self.breaks("SUB-6", "a registry that was shut down accepted a subscriber".into());
             }
-            if called < self.now {
+            if down.called < self.now {
+                // A shutdown that overlaps and did not refuse it ends it.
+                let ending = self.subs[new].claims.iter_mut().filter(|claim| claim.why == Why::Shutdown && !refused);
+                ending.for_each(|claim| claim.sure = true);
                 return Ok(());
             }
         }
-        if let (Some(cap), Some(scope), FullScope::RefuseNew) =
-            (self.script.cap, &self.subs[new].with.scope, self.policies.full_scope)
-        {
+        let refuses = self.policies.full_scope == FullScope::RefuseNew;
+        let full_elsewhere = refuses && self.full_elsewhere(new);
+        if let (Some(cap), Some(scope), true) = (self.script.cap, &self.subs[new].with.scope, refuses) {
             let others: Vec<usize> = self.members(registry, scope).filter(|member| *member != new).collect();
             let sure = others.iter().filter(|other| self.subs[**other].active()).count();
             if sure >= cap as usize && !refused {
                 return self.breaks("CAP-1", format!("the scope already had {sure} and one more was accepted"));
             }
             if others.len() >= cap as usize {
+                if refused {
+                    self.keeps(&["CAP-1", "CAP-2"]);
+                }
                 return Ok(());
             }
+        }
+        if full_elsewhere && !refused {
+            self.keeps(&["CAP-4"]);
         }
         match &op.act {
             Act::Admit { ticket, .. } => self.judge_admission(*ticket, new, refused),
             _ if refused => {
-                let blame = self.sub_blame(op.id);
+                let blame = if full_elsewhere { "CAP-4" } else { self.sub_blame(op.id) };
                 self.breaks(blame, "a valid subscribe was refused".into())
             }
             _ => {
@@ -170,6 +186,15 @@ impl<'s> Walk<'s> {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a scope is full that is not the newcomer's.
+    fn full_elsewhere(&self, new: usize) -> bool {
+        let Some(cap) = self.script.cap else { return false };
+        let registry = self.subs[new].registry;
+        let full = |scope| self.members(registry, scope).filter(|own| self.subs[*own].active()).count() >= cap as usize;
+        let others = self.subs.iter().filter_map(|sub| sub.with.scope.as_ref());
+        others.filter(|scope| self.subs[new].with.scope.as_ref() != Some(*scope)).any(full)
     }
 
     fn judge_admission(&mut self, ticket: u32, new: usize, refused: bool) -> Step {
@@ -197,8 +222,10 @@ impl<'s> Walk<'s> {
             .find(|past| past.called > ready && past.returned.is_some_and(|returned| returned < began));
         if let Some(past) = within {
             if !refused {
-                let cause =
-                    format!("{:?} was revoked after begin returned and before admit, and was admitted", past.identity);
+                let cause = format!(
+                    "{} was revoked after begin returned and before admit, and was admitted",
+                    pretty::identity(past.identity)
+                );
                 return self.breaks("ADM-1", cause);
             }
             self.keeps(&["ADM-1"]);
@@ -208,12 +235,28 @@ impl<'s> Walk<'s> {
             self.revocations.iter().filter(own).any(|past| past.returned.is_none_or(|returned| returned > opened));
         if overlaps || !refused {
             if !refused {
+                // A revocation that began after begin had returned and overlaps with admit did not refuse it: so it ends it.
+                let late: Vec<OpId> = self
+                    .revocations
+                    .iter()
+                    .filter(own)
+                    .filter(|past| past.called > ready)
+                    .map(|past| past.op)
+                    .collect();
+                for claim in self.subs[new].claims.iter_mut().filter(|claim| late.contains(&claim.op)) {
+                    claim.sure = true;
+                }
                 self.keeps(&["ADM-4", "ADM-5"]);
             }
             return Ok(());
         }
-        if self.revocations.iter().any(|past| past.returned.is_none_or(|returned| returned > opened)) {
+        let meanwhile = |past: &&Revocation<'_>| past.returned.is_none_or(|returned| returned > opened);
+        let registry = self.subs[new].registry;
+        if self.revocations.iter().filter(meanwhile).any(|past| past.registry == registry) {
             return self.breaks("ADM-5", "refused, though only other identities were revoked".into());
+        }
+        if self.revocations.iter().any(|past| meanwhile(&past)) {
+            return self.breaks("ISO-6", "refused for a revocation in another registry".into());
         }
         let past = self.revocations.iter().any(|past| self.subs[new].holds(past.identity));
         let (requirement, cause) = if past {
@@ -252,9 +295,13 @@ impl<'s> Walk<'s> {
             if names.len() > 1_000 || names.iter().any(|name| name.len() > 1_000) {
                 return "FLT-8";
             }
-            if names.iter().any(String::is_empty) {
-                return "FLT-4";
+            if let Some(odd) = names.iter().find_map(|name| blame::odd(name)) {
+                return odd;
             }
+        }
+        let elsewhere = |past: &Revocation<'_>| past.registry != sub.registry;
+        if self.revocations.iter().any(elsewhere) || self.shutdowns.iter().any(|past| past.registry != sub.registry) {
+            return "ISO-6";
         }
         if !self.failures.is_empty() {
             return "ISO-4";

@@ -309,6 +309,11 @@ impl Driver for Adapter {
     fn run(&mut self, script: &Script) -> Answer {
         self.ask(script)
     }
+
+    fn forget(&mut self) -> bool {
+        self.process = None;
+        true
+    }
 }
 
 impl Drop for Process {

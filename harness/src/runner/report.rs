@@ -246,8 +246,12 @@ impl Report {
             if !known.is_empty() {
                 let _ = write!(text, ", {} ({})", counted(known.len() as u64, "known failure"), names(&known));
             }
-            if !should.is_empty() {
-                let _ = write!(text, ", shoulds not met: {}", names(&should));
+            // What may be declared binds nobody who does not.
+            let (may, should): (Vec<&Line>, Vec<&Line>) = should.iter().partition(|line| line.level == Level::Y);
+            for (what, lines) in [("shoulds", should), ("mays", may)] {
+                if !lines.is_empty() {
+                    let _ = write!(text, ", {what} not met: {}", names(&lines));
+                }
             }
             text
         };

@@ -236,6 +236,29 @@ impl Script {
         }
     }
 
+    /// As [`Script::visit_mut`], a list of operations at a time: the steps, the lanes, what each rule does.
+    pub(crate) fn each_list(&mut self, change: &mut dyn FnMut(&mut Vec<Op>)) {
+        fn lanes(ops: &mut Vec<Op>, change: &mut dyn FnMut(&mut Vec<Op>)) {
+            change(ops);
+            for op in ops {
+                if let Act::Par { lanes: inner } = &mut op.act {
+                    inner.iter_mut().for_each(|lane| lanes(lane, change));
+                }
+            }
+        }
+        lanes(&mut self.steps, change);
+        for rule in self.sinks.iter_mut().flat_map(|sink| &mut sink.rules) {
+            lanes(&mut rule.ops, change);
+        }
+    }
+
+    /// Leaves out such operations, wherever they are.
+    #[must_use]
+    pub fn without(mut self, drop: impl Fn(&Op) -> bool) -> Self {
+        self.each_list(&mut |ops| ops.retain(|op| !drop(op)));
+        self
+    }
+
     /// Numbers the operations from 1, in the order in which they are written down.
     #[must_use]
     pub fn numbered(mut self) -> Self {

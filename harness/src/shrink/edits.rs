@@ -30,6 +30,8 @@ pub(super) enum Edit {
         sink: usize,
         rule: usize,
     },
+    /// Nobody waits for these gates, and nobody opens them.
+    NoGates(Vec<u32>),
     /// Run lanes one after the other.
     Inline(u32),
     /// No cap, or a lower one.
@@ -41,6 +43,8 @@ pub(super) enum Edit {
         from: String,
         to: &'static str,
     },
+    /// Long names and payloads without so many bytes of their beginning.
+    Behead(usize),
     /// Simplify one registration.
     Plain(u32, Plainer),
     /// An admission becomes a subscribe.
@@ -52,6 +56,9 @@ pub(super) enum Edit {
     /// Take all, or carry less.
     Lighten(u32),
 }
+
+/// Names of so many bytes are short enough.
+const SHORT: usize = 16;
 
 /// One way to simplify a registration.
 #[derive(Clone, Copy)]
@@ -80,6 +87,20 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
             edits.push(Edit::Inline(op.id));
         }
     });
+    let mut gates = Vec::new();
+    script.visit(&mut |op| {
+        if let Act::Hold { gate } | Act::Release { gate } = op.act {
+            gates.push(gate);
+        }
+    });
+    gates.sort_unstable();
+    gates.dedup();
+    // Many at a time: one of a pair that lanes hand to and fro means little without the other.
+    let mut some = gates.len() / 2;
+    while some >= 1 {
+        edits.extend(gates.chunks(some).map(|gates| Edit::NoGates(gates.to_vec())));
+        some /= 2;
+    }
     let steps = script.steps.len();
     let mut len = steps / 2;
     while len >= 2 {
@@ -93,7 +114,7 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
         edits.extend((0..rules.rules.len()).map(|rule| Edit::DropRule { sink, rule }));
     }
     edits.push(Edit::OneRegistry);
-    let mut names = Vec::new();
+    let (mut names, mut longest) = (Vec::new(), 0);
     let mut fresh_sink = script.sink_count() as u32;
     script.visit(&mut |op| {
         edits.push(Edit::Drop(op.id));
@@ -131,9 +152,10 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
                 names.extend(with.channels.iter().flatten().take(16).cloned());
                 names.extend(with.identities().map(|own| own.value().to_owned()));
             }
-            Act::Cast { channel, .. } => {
+            Act::Cast { channel, data } => {
                 edits.push(Edit::Lighten(op.id));
                 names.push(channel.clone());
+                longest = longest.max(data.len());
             }
             Act::Take { .. } => edits.push(Edit::Lighten(op.id)),
             Act::Revoke { identity } => names.push(identity.value().to_owned()),
@@ -142,6 +164,12 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     });
     names.sort();
     names.dedup();
+    // All at once: what matters of long ones may be that they begin alike.
+    let mut beheaded = names.iter().map(String::len).fold(longest, usize::max) / 2;
+    while beheaded >= SHORT {
+        edits.push(Edit::Behead(beheaded));
+        beheaded /= 2;
+    }
     for name in names {
         edits.extend(
             ["a", "b", "c", "x", "y"]
@@ -169,14 +197,17 @@ impl Edit {
             Edit::Cut { from, len } => {
                 script.steps.drain(*from..(from + len).min(script.steps.len()));
             }
-            Edit::Drop(id) => each_list(script, &mut |ops| ops.retain(|op| op.id != *id)),
+            Edit::Drop(id) => script.each_list(&mut |ops| ops.retain(|op| op.id != *id)),
             Edit::DropRule { sink, rule } => {
                 script.sinks[*sink].rules.remove(*rule);
             }
             Edit::CalmRule { sink, rule } => script.sinks[*sink].rules[*rule].then = Ending::Ok,
             Edit::ThrowRule { sink, rule } => script.sinks[*sink].rules[*rule].then = Ending::Throw,
             Edit::FirstRule { sink, rule } => script.sinks[*sink].rules[*rule].nth = 1,
-            Edit::Inline(id) => each_list(script, &mut |ops| {
+            Edit::NoGates(gates) => script.each_list(&mut |ops| {
+                ops.retain(|op| !matches!(op.act, Act::Hold { gate } | Act::Release { gate } if gates.contains(&gate)));
+            }),
+            Edit::Inline(id) => script.each_list(&mut |ops| {
                 if let Some(at) = ops.iter().position(|op| op.id == *id)
                     && let Act::Par { lanes } = ops[at].act.clone()
                 {
@@ -188,6 +219,13 @@ impl Edit {
             Edit::Cap(cap) => script.cap = *cap,
             Edit::OneRegistry => script.visit_mut(&mut |op| op.registry = 0),
             Edit::Rename { from, to } => script.visit_mut(&mut |op| rename(op, from, to)),
+            Edit::Behead(bytes) => script.visit_mut(&mut |op| {
+                each_text(op, &mut |text| {
+                    if let Some(rest) = text.get(*bytes..).filter(|rest| rest.len() >= SHORT) {
+                        *text = rest.to_owned();
+                    }
+                });
+            }),
             Edit::Plain(id, change) => script.visit_mut(&mut |op| {
                 if op.id == *id {
                     simplify(op, *change);
@@ -208,9 +246,7 @@ impl Edit {
                 }
             }),
             Edit::NoOutbox(id, label) => {
-                each_list(script, &mut |ops| {
-                    ops.retain(|op| !matches!(&op.act, Act::Take { sub, .. } if sub == label))
-                });
+                script.each_list(&mut |ops| ops.retain(|op| !matches!(&op.act, Act::Take { sub, .. } if sub == label)));
                 script.visit_mut(&mut |op| {
                     if op.id == *id
                         && let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act
@@ -231,39 +267,33 @@ impl Edit {
     }
 }
 
-fn each_list(script: &mut Script, change: &mut dyn FnMut(&mut Vec<Op>)) {
-    fn lanes(ops: &mut Vec<Op>, change: &mut dyn FnMut(&mut Vec<Op>)) {
-        change(ops);
-        for op in ops {
-            if let Act::Par { lanes: inner } = &mut op.act {
-                for lane in inner {
-                    lanes(lane, change);
-                }
-            }
-        }
-    }
-    lanes(&mut script.steps, change);
-    for rule in script.sinks.iter_mut().flat_map(|sink| &mut sink.rules) {
-        lanes(&mut rule.ops, change);
-    }
-}
-
 fn rename(op: &mut Op, from: &str, to: &str) {
-    let swap = |name: &mut String| {
-        if name == from {
+    let cast = matches!(op.act, Act::Cast { .. });
+    let mut place = 0;
+    each_text(op, &mut |name| {
+        place += 1;
+        // Of a broadcast, the channel alone is a name.
+        if name == from && !(cast && place == 2) {
             to.clone_into(name);
         }
-    };
-    let identity = |identity: &mut Identity| match identity {
-        Identity::Plain(value) | Identity::Kinded { value, .. } => swap(value),
+    });
+}
+
+/// Channels, identities and the payload of an operation, the channel of a broadcast first.
+fn each_text(op: &mut Op, change: &mut dyn FnMut(&mut String)) {
+    let identity = |own: &mut Identity, change: &mut dyn FnMut(&mut String)| match own {
+        Identity::Plain(value) | Identity::Kinded { value, .. } => change(value),
     };
     match &mut op.act {
         Act::Sub { with, .. } | Act::Admit { with, .. } => {
-            with.channels.iter_mut().flatten().chain(&mut with.overwrite).for_each(swap);
-            with.scope.iter_mut().chain(&mut with.groups).for_each(identity);
+            with.channels.iter_mut().flatten().chain(&mut with.overwrite).for_each(&mut *change);
+            with.scope.iter_mut().chain(&mut with.groups).for_each(|own| identity(own, change));
         }
-        Act::Cast { channel, .. } => swap(channel),
-        Act::Revoke { identity: named } => identity(named),
+        Act::Cast { channel, data } => {
+            change(channel);
+            change(data);
+        }
+        Act::Revoke { identity: named } => identity(named, change),
         _ => {}
     }
 }

@@ -64,3 +64,17 @@ export class Plain extends Base {
     return { has: (name) => name in set };
   }
 }
+
+/** Refuses whoever holds an identity that another registry of the process has revoked. */
+export class Shared extends Base {
+  static revoked = new Map();
+  subscribe(stream, channels, identity) {
+    const by = Shared.revoked.get(identity);
+    if (by && by !== this) throw new Error("revoked");
+    return super.subscribe(stream, channels, identity);
+  }
+  close_by_identity(identity) {
+    Shared.revoked.set(identity, this);
+    return super.close_by_identity(identity);
+  }
+}

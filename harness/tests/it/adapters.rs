@@ -195,6 +195,14 @@ fn a_broken_copy_fails_for_the_right_requirement_in_three_steps() {
     }
 }
 
+/// What one script leaves behind and another trips over is told from what the other does by itself.
+#[test]
+fn what_registries_of_one_process_share_is_seen() {
+    let report = broken("Shared");
+    let shared = report.failures.iter().find(|failure| failure.violation.requirement == "ISO-6").unwrap();
+    assert!(shared.violation.cause.contains("ran other scripts"), "{:?}", shared.violation);
+}
+
 #[test]
 fn a_saved_failure_is_replayed() {
     let runner = env!("CARGO_BIN_EXE_registry-conform");

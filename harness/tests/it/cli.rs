@@ -231,6 +231,23 @@ fn the_doctor_knows_a_sick_adapter() {
 }
 
 #[test]
+fn the_gallery_shows_that_the_suite_sees() {
+    let place = Place::new("gallery");
+    let output = conform(&place.0, &["gallery", "--seed", "3", "--scripts", "10"]);
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{page}");
+    let (mutants, variants) = (harness::gallery::MUTANTS, harness::gallery::VARIANTS);
+    let (mutant, variant) = (format!("{:?}", mutants[0].bug), format!("{:?}", variants[0].variety));
+    let line = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{page}"));
+    let words: Vec<&str> = line(&mutant).split_whitespace().collect();
+    assert_eq!(words[1..3], [mutants[0].breaks[0]; 2], "what it breaks, and what it was rejected for");
+    assert!(line(&format!("legal: {variant}")).contains("accepted"));
+    let last = format!("seed 3: {} mutants, {} legal variants, 0 misjudged", mutants.len(), variants.len());
+    assert_eq!(page.lines().last(), Some(last.as_str()));
+    assert_eq!(page.lines().count(), 2 + mutants.len() + variants.len(), "a heading, a line for each, a sum");
+}
+
+#[test]
 fn the_other_commands_speak() {
     let place = Place::new("speak");
     let said = |arguments: &[&str]| String::from_utf8(conform(&place.0, arguments).stdout).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    campaign::{Answer, Driver, InProcess, Plan, campaign},
+    campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
     diet::{Diet, Spice},
     gallery::{self, Bug, MUTANTS, Tampering, VARIANTS, tamper},
     generate::generate,
@@ -69,6 +69,7 @@ fn every_variant_is_accepted() {
             );
         }
         assert!(musts.is_empty());
+        assert!(never_exercised(&hello, &outcome).is_empty(), "{:?}", never_exercised(&hello, &outcome));
         assert_eq!(format!("{:?}", outcome.faults), "[]", "{:?}", variant.variety);
     }
 }

@@ -25,6 +25,8 @@ enum Fault {
     Repeats,
     Merges,
     Trims,
+    CutsTheLarge,
+    HoldsSixteen,
     Reverses,
     DoesNotClose,
     SendsAfterClose,
@@ -72,6 +74,8 @@ impl Sink<String> for PipeSink {
                 Fault::Repeats => pipe.queue.extend([data.clone(), data]),
                 Fault::Merges if pipe.queue.back() == Some(&data) => {}
                 Fault::Trims => pipe.queue.push_back(data.trim().to_owned()),
+                Fault::CutsTheLarge => pipe.queue.push_back(data.chars().take(16 * 1024).collect()),
+                Fault::HoldsSixteen if pipe.queue.len() == 16 => {}
                 Fault::Reverses => pipe.queue.push_front(data),
                 _ => pipe.queue.push_back(data),
             }
@@ -204,8 +208,8 @@ fn faulty_sinks_are_caught() {
                 Fault::None => sink::del_1(&rig).await,
                 Fault::LosesTheFirst | Fault::Repeats => sink::del_2(&rig).await,
                 Fault::Merges => sink::del_5(&rig).await,
-                Fault::Trims => sink::del_4(&rig).await,
-                Fault::Reverses => sink::ord_1(&rig).await,
+                Fault::Trims | Fault::CutsTheLarge => sink::del_4(&rig).await,
+                Fault::Reverses | Fault::HoldsSixteen => sink::ord_1(&rig).await,
                 Fault::DoesNotClose | Fault::SendsAfterClose => sink::rev_1(&rig).await,
                 Fault::ClosesForAnybody => sink::rev_2(&rig).await,
             }
@@ -217,6 +221,8 @@ fn faulty_sinks_are_caught() {
         (Fault::Repeats, "DEL-2"),
         (Fault::Merges, "DEL-5"),
         (Fault::Trims, "DEL-4"),
+        (Fault::CutsTheLarge, "DEL-4"),
+        (Fault::HoldsSixteen, "ORD-1"),
         (Fault::Reverses, "ORD-1"),
         (Fault::DoesNotClose, "REV-1"),
         (Fault::SendsAfterClose, "REV-1"),

@@ -140,3 +140,67 @@ fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
         assert_eq!(verdict(&script, &trace), Some("ADM-6"));
     }
 }
+
+#[test]
+fn one_ticket_admits_one_of_two_lanes() {
+    let admit = |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::to(&["a"]) });
+    let par = Op::new(2, Act::Par { lanes: vec![vec![admit(3, 0)], vec![admit(4, 1)]] });
+    let script = Script::new(vec![Op::new(1, Act::Begin { ticket: 0 }), par]);
+    let judge = |refused| {
+        let trace = vec![
+            call(1),
+            ret(1, None),
+            call(2),
+            Event::Call { op: 3, lane: 1 },
+            Event::Call { op: 4, lane: 2 },
+            ret(3, None),
+            Event::Ret { op: 4, n: None, refused, report: None, taken: None },
+            ret(2, None),
+        ];
+        verdict(&script, &trace)
+    };
+    assert_eq!(judge(true), None);
+    assert_eq!(judge(false), Some("ADM-6"));
+}
+
+/// What follows the time at which a lane ran out of patience is nobody's fault: all gates are open.
+#[test]
+fn a_lane_that_gives_up_late_accuses_nobody_else() {
+    let revoke = Op::new(5, Act::Revoke { identity: "x".into() });
+    let lanes = vec![
+        vec![Op::new(3, Act::Cast { channel: "a".into(), data: "m".into() })],
+        vec![Op::new(4, Act::Hold { gate: 0 }), revoke, Op::new(6, Act::Release { gate: 1 })],
+    ];
+    let mut script = Script::new(vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
+        Op::new(2, Act::Par { lanes }),
+    ]);
+    let ops = vec![Op::new(7, Act::Release { gate: 0 }), Op::new(8, Act::Hold { gate: 1 })];
+    script.sinks.push(SinkScript { rules: vec![Rule { on: Hook::Send, nth: 1, ops, then: Ending::Ok }] });
+    let on = |op, lane| Event::Call { op, lane };
+    let trace = vec![
+        call(1),
+        ret(1, None),
+        call(2),
+        on(4, 2),
+        on(3, 1),
+        Event::Send { sink: 0, data: "m".into(), lane: 1 },
+        on(7, 1),
+        ret(7, None),
+        on(8, 1),
+        ret(4, None),
+        on(5, 2),
+        Event::Stuck { op: 8 },
+        ret(8, None),
+        Event::Sent { sink: 0, threw: false, lane: 1 },
+        ret(3, None),
+        Event::Stuck { op: 2 },
+        Event::Close { sink: 0, reason: None, lane: 2 },
+        Event::Closed { sink: 0, threw: false, lane: 2 },
+        ret(5, Some(1)),
+        on(6, 2),
+        ret(6, None),
+        ret(2, None),
+    ];
+    assert_eq!(verdict(&script, &trace), Some("PRG-2"), "a SHOULD, and not PRG-1");
+}

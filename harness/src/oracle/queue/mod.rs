@@ -92,6 +92,8 @@ pub(crate) struct Queue<'s> {
     history: Vec<Past<'s>>,
     /// The broadcasts that were taken, as far as their payloads tell.
     pub(crate) had: Vec<usize>,
+    /// The reason that its owner was given.
+    pub(crate) said: Option<String>,
     /// An end discarded something.
     cut_short: bool,
     /// Broadcasts that may have found no room.
@@ -116,6 +118,7 @@ impl<'s> Queue<'s> {
             nearest: State::default(),
             history: Vec::new(),
             had: Vec::new(),
+            said: None,
             cut_short: false,
             crowded: BTreeSet::new(),
             together: (0, 0),

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Problem, adapter, colours, options::Options, saved::read_saved, say};
 use crate::{
-    campaign::{Answer, Driver},
+    campaign::{Answer, Driver, LOST},
     oracle, pretty,
     protocol::{PROTOCOL, Request},
     runner::{Deadlines, Exit, Paint},
@@ -37,7 +37,7 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
     say(&pretty::script(&saved.script));
     match adapter.run(&saved.script) {
         Answer::Trace(trace) => {
-            let verdict = oracle::judge(&saved.script, &trace, &hello.policies);
+            let verdict = oracle::judge_claims(&saved.script, &trace, &hello);
             let paint = Paint { colours: colours(&stdout()) };
             let first = verdict.first();
             let at = first.map_or(usize::MAX, |violation| violation.at);
@@ -59,6 +59,11 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
             Ok(if broken { Exit::Failures } else { Exit::Conforming })
         }
         Answer::Unsupported(need) => Err(Problem::Adapter(format!("the adapter lacks {need}"))),
+        Answer::Lost(how) if LOST.contains(&saved.requirement.as_str()) => {
+            let paint = Paint { colours: colours(&stdout()) };
+            say(&paint.red(&format!("{}: the script never ended: {how}", saved.requirement)));
+            Ok(Exit::Failures)
+        }
         Answer::Fault(why) | Answer::Lost(why) => Err(Problem::Adapter(why)),
     }
 }
@@ -72,7 +77,7 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
     for (name, script) in tiny() {
         let problem = match adapter.run(&script) {
             Answer::Trace(trace) => {
-                let verdict = oracle::judge(&script, &trace, &hello.policies);
+                let verdict = oracle::judge_claims(&script, &trace, &hello);
                 // What only a special circumstance brings out is the registry's, and `run` will say so.
                 let plain = script.sinks.is_empty();
                 let wrong = verdict.first().filter(|_| plain);
