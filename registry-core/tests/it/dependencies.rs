@@ -4,6 +4,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Package names by id, and the edges of the resolved graph: from, to, and whether for tests only.
 struct Graph {
     names: BTreeMap<String, String>,
@@ -13,11 +19,12 @@ struct Graph {
 impl Graph {
     fn read() -> Self {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-        let mut command = Command::new(env!("CARGO"));
-        command.args(["metadata", "--format-version=1", "--locked", "--offline", "--manifest-path", manifest]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        // For this platform only: a build has not downloaded what others need.
+        let version = cargo(&["-vV"]);
+        let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+        let metadata = ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", host];
+        let metadata: Value =
+            serde_json::from_str(&cargo(&[&metadata[..], &["--manifest-path", manifest]].concat())).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let list = |value: &Value| value.as_array().unwrap().clone();
         let names = list(&metadata["packages"]).iter().map(|p| (text(&p["id"]), text(&p["name"]))).collect();
