@@ -94,7 +94,7 @@ impl Counts {
         self.writes.fetch_add(tally.writes, Ordering::Relaxed);
         self.written.fetch_add(tally.written, Ordering::Relaxed);
         self.dropped.fetch_add(tally.dropped, Ordering::Relaxed);
-        self.visits.store(visits, Ordering::Relaxed);
+        self.visits.fetch_add(tally.visits + visits, Ordering::Relaxed);
     }
 }
 
@@ -366,7 +366,7 @@ impl<T: Send + Sync + 'static> Flusher<T> {
             Some(registry) => registry.forget(ended),
             None => ended.seat.tell(),
         });
-        self.log.counts.add(turn.take_tally(), self.book.visits);
+        self.log.counts.add(turn.take_tally(), mem::take(&mut self.book.visits));
         let busy = turn.writes() > BUSY_TURN;
         if !over {
             self.turn = Some(turn);

@@ -96,8 +96,6 @@ pub(crate) struct Offered {
     pub(crate) outcome: SendOutcome,
     /// The end that this came to, which the registry has yet to learn; whether it is the first is to be counted (CNT-1).
     pub(crate) ended: Option<(CloseReason, bool)>,
-    /// They were written to the wire, to the end.
-    pub(crate) written: bool,
     /// Messages that the policy dropped.
     pub(crate) dropped: u64,
     pub(crate) waker: Option<Waker>,
@@ -105,7 +103,7 @@ pub(crate) struct Offered {
 
 impl Offered {
     fn only(outcome: SendOutcome) -> Self {
-        Self { outcome, ended: None, written: false, dropped: 0, waker: None }
+        Self { outcome, ended: None, dropped: 0, waker: None }
     }
 
     /// Ends the subscriber for a reason that discards.
@@ -172,14 +170,13 @@ impl Gate {
     }
 
     /// Offers the frames of one turn: to the wire, `joined` in one write, if nothing waits before them; else to the queue,
-    /// one by one.
-    pub(crate) fn offer(&self, joined: &Bytes, frames: &[Queued], now: Instant) -> Offered {
+    /// one by one. `None` when they were written, to the end.
+    pub(crate) fn offer(&self, joined: &Bytes, frames: &[Queued], now: Instant) -> Option<Offered> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
         if !queue.takes(self.in_lane) {
-            return Offered::only(SendOutcome::Closed);
+            return Some(Offered::only(SendOutcome::Closed));
         }
-        let mut offered = Offered::only(SendOutcome::Accepted);
         if queue.wired
             && !queue.slow
             && let Some(wire) = self.wire.get()
@@ -190,23 +187,23 @@ impl Gate {
                         queue.wrote = Some(now);
                     }
                     if written >= joined.len() {
-                        offered.written = true;
-                        return offered;
+                        return None;
                     }
                     queue.rest = joined.slice(written..);
                     queue.mid_frame = written > 0;
                     queue.slow = true;
-                    offered.waker = queue.waker.take();
-                    return offered;
+                    return Some(Offered { waker: queue.waker.take(), ..Offered::only(SendOutcome::Accepted) });
                 }
                 Err(error) if is_full(&error) => {}
                 Err(_gone) => {
+                    let mut offered = Offered::only(SendOutcome::Closed);
                     offered.end(queue, SendOutcome::Closed, CloseReason::Unsubscribed);
                     offered.waker = queue.waker.take();
-                    return offered;
+                    return Some(offered);
                 }
             }
         }
+        let mut offered = Offered::only(SendOutcome::Accepted);
         let woken = queue.slow;
         for queued in frames {
             queue.push(&queued.frame, &queued.channel, &self.options, &mut offered);
@@ -218,7 +215,7 @@ impl Gate {
         if !woken || offered.ended.is_some() {
             offered.waker = queue.waker.take();
         }
-        offered
+        Some(offered)
     }
 
     /// Says that its lane dropped `messages` before they came here. The policy decides, as for a queue that is full.

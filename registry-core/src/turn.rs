@@ -35,6 +35,8 @@ pub(crate) struct Tally {
     /// Messages in them.
     pub(crate) written: u64,
     pub(crate) dropped: u64,
+    /// Subscribers that were looked at.
+    pub(crate) visits: u64,
 }
 
 /// A log that is being served.
@@ -290,7 +292,7 @@ impl Channels {
 
 /// What a segment is served from. It holds none of it: to let go of a message or a gate is foreign code.
 struct Told<'a, T> {
-    book: &'a mut Book<Arc<Gate>>,
+    book: &'a Book<Arc<Gate>>,
     casts: &'a [Cast<T>],
     fresh: &'a [Fresh],
 }
@@ -328,6 +330,8 @@ struct Run {
     frames: Vec<Queued>,
     /// The frames as one write; absent if one of them could not be built.
     joined: Option<Bytes>,
+    /// How many writes it counts as.
+    cost: usize,
 }
 
 impl Segment {
@@ -344,42 +348,38 @@ impl Segment {
         tally: &mut Tally,
     ) -> Option<(Key, Arc<Gate>, Offered)> {
         let Told { book, casts, fresh } = told;
-        while let Some(group) = self.groups.get_mut(self.group) {
-            let len = group.targets.len(book);
-            while self.place < len {
+        while let Some(Group { targets, picks, runs }) = self.groups.get_mut(self.group) {
+            let members = targets.members(book, fresh);
+            while let Some(Listener { key, seat }) = members.at(self.place) {
                 if *budget == 0 {
                     return None;
                 }
                 if self.place.is_multiple_of(GROUP) {
-                    group.targets.warm(book, fresh, self.place, len.min(self.place + GROUP));
+                    members.warm(self.place..self.place + GROUP);
                 }
-                book.visits += 1;
-                let Listener { key, seat } = group.targets.at(book, fresh, self.place);
                 self.place += 1;
-                let at = match group.runs.iter().position(|run| std::ptr::eq(run.format, seat.format)) {
-                    Some(at) => at,
-                    None => {
-                        let frames = frames(&mut self.frames, &casts[self.casts.clone()], seat.format);
-                        group.runs.push(Run::new(seat.format, frames, &group.picks));
-                        group.runs.len() - 1
-                    }
-                };
-                let run = &group.runs[at];
+                tally.visits += 1;
+                let built = runs.iter().position(|run| std::ptr::eq(run.format, seat.format));
+                let at = built.unwrap_or_else(|| {
+                    let frames = frames(&mut self.frames, &casts[self.casts.clone()], seat.format);
+                    runs.push(Run::new(seat.format, frames, picks));
+                    runs.len() - 1
+                });
+                let run = &runs[at];
+                *budget = budget.saturating_sub(run.cost);
                 let offered = match &run.joined {
                     Some(joined) => seat.offer(joined, &run.frames, now),
-                    None => seat.fail(),
+                    None => Some(seat.fail()),
                 };
-                *budget = budget.saturating_sub(1 + run.joined.as_ref().map_or(0, Bytes::len) / BYTES_PER_WRITE);
-                if offered.written {
-                    self.writes += 1;
-                    tally.writes += 1;
-                    tally.written += run.frames.len() as u64;
-                } else {
+                if let Some(offered) = offered {
                     return Some((*key, seat.clone(), offered));
                 }
+                self.writes += 1;
+                tally.writes += 1;
+                tally.written += run.frames.len() as u64;
             }
             // There may be as many groups as subscribers, each with a write of its own.
-            group.runs = Vec::new();
+            *runs = Vec::new();
             self.group += 1;
             self.place = 0;
         }
@@ -418,35 +418,45 @@ impl Run {
     fn new(format: &'static WireFormat, frames: &[Option<Queued>], picks: &[usize]) -> Self {
         let picked: Vec<Queued> = picks.iter().filter_map(|&at| frames[at].clone()).collect();
         let joined = (picked.len() == picks.len())
-            .then(|| contain(|| format.join(&picked.iter().map(|queued| queued.frame.clone()).collect::<Vec<_>>())));
-        Self { format, frames: picked, joined: joined.flatten() }
+            .then(|| contain(|| format.join(&picked.iter().map(|queued| queued.frame.clone()).collect::<Vec<_>>())))
+            .flatten();
+        let cost = 1 + joined.as_ref().map_or(0, Bytes::len) / BYTES_PER_WRITE;
+        Self { format, frames: picked, joined, cost }
     }
 }
 
 impl Targets {
-    fn len(&self, book: &Book<Arc<Gate>>) -> usize {
+    fn members<'a>(&'a self, book: &'a Book<Arc<Gate>>, fresh: &'a [Fresh]) -> Members<'a> {
         match self {
-            Self::List(list) => book.list(*list).len(),
-            Self::Places(places) => places.len(),
-            Self::Fresh(_) => 1,
+            Self::List(list) => Members::List(book.list(*list)),
+            Self::Places(places) => Members::Places(book, places),
+            Self::Fresh(at) => Members::List(std::slice::from_ref(&fresh[*at].listener)),
         }
     }
+}
 
-    fn at<'a>(&self, book: &'a Book<Arc<Gate>>, fresh: &'a [Fresh], at: usize) -> &'a Listener<Arc<Gate>> {
+/// The subscribers of a group.
+#[derive(Clone, Copy)]
+enum Members<'a> {
+    List(&'a [Listener<Arc<Gate>>]),
+    Places(&'a Book<Arc<Gate>>, &'a [Place]),
+}
+
+impl<'a> Members<'a> {
+    fn at(self, at: usize) -> Option<&'a Listener<Arc<Gate>>> {
         match self {
-            Self::List(list) => &book.list(*list)[at],
-            Self::Places(places) => {
-                let (channel, place) = places[at];
-                &book.list(List::Among(channel))[place]
+            Self::List(listeners) => listeners.get(at),
+            Self::Places(book, places) => {
+                let (channel, place) = *places.get(at)?;
+                book.list(List::Among(channel)).get(place)
             }
-            Self::Fresh(at) => &fresh[*at].listener,
         }
     }
 
-    /// Starts the cache misses of a group together: each write evicts what came before, so that they would else be paid one
+    /// Starts the cache misses of some together: each write evicts what came before, so that they would else be paid one
     /// after the other.
-    fn warm(&self, book: &Book<Arc<Gate>>, fresh: &[Fresh], from: usize, to: usize) {
-        let warmed = (from..to).fold(0, |seen, at| seen | self.at(book, fresh, at).seat.warm());
+    fn warm(self, places: Range<usize>) {
+        let warmed = places.map_while(|at| self.at(at)).fold(0, |seen, listener| seen | listener.seat.warm());
         std::hint::black_box(warmed);
     }
 }
