@@ -245,8 +245,8 @@ impl<T> Turn<T> {
 /// The channels of a segment, and which of its broadcasts each has.
 #[derive(Default)]
 struct Channels {
+    /// Few, so that looking through them is quicker than hashing.
     picks: Vec<(ChannelNo, Vec<usize>)>,
-    known: HashMap<ChannelNo, usize>,
 }
 
 /// Where a subscriber of several channels stands in the list of one.
@@ -256,19 +256,20 @@ impl Channels {
     /// Notes the channel of a broadcast; false when there is no bit left for it.
     fn add(&mut self, channel: Option<ChannelNo>, cast: usize) -> bool {
         let Some(channel) = channel else { return true };
-        if !self.known.contains_key(&channel) && self.picks.len() == MASKED_CHANNELS {
-            return false;
+        match self.place(channel) {
+            Some(at) => self.picks[at].1.push(cast),
+            None if self.picks.len() == MASKED_CHANNELS => return false,
+            None => self.picks.push((channel, vec![cast])),
         }
-        let at = *self.known.entry(channel).or_insert_with(|| {
-            self.picks.push((channel, Vec::new()));
-            self.picks.len() - 1
-        });
-        self.picks[at].1.push(cast);
         true
     }
 
     fn bit(&self, channel: Option<ChannelNo>) -> Option<u64> {
-        self.known.get(&channel?).map(|at| 1 << at)
+        self.place(channel?).map(|at| 1 << at)
+    }
+
+    fn place(&self, channel: ChannelNo) -> Option<usize> {
+        self.picks.iter().position(|(known, _)| *known == channel)
     }
 
     /// Who names several channels, by what of the segment they hear.

@@ -29,6 +29,7 @@ Opens event streams on a server, publishes to them, and prints one line of JSON 
   --max-secs S      publish no more after so many seconds [20]
   --stall-secs S    give up when nothing has happened for so long [5]
   --idle-ms T       rest before the memory is read [500]
+  --pause-us T      rest between two looks for what has come, in place of being woken by it; 0 is to be woken [0]
 ";
 
 /// When the next message is published.
@@ -63,6 +64,7 @@ pub(crate) struct Args {
     pub(crate) max_secs: f64,
     pub(crate) stall_secs: f64,
     pub(crate) idle_ms: u64,
+    pub(crate) pause_us: u64,
 }
 
 impl Args {
@@ -89,6 +91,7 @@ impl Args {
             max_secs: 20.0,
             stall_secs: 5.0,
             idle_ms: 500,
+            pause_us: 0,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -122,6 +125,7 @@ impl Args {
                 "max-secs" => args.max_secs = value.parse()?,
                 "stall-secs" => args.stall_secs = value.parse()?,
                 "idle-ms" => args.idle_ms = value.parse()?,
+                "pause-us" => args.pause_us = value.parse()?,
                 _ => return Err(Long(&name).unexpected().into()),
             }
         }

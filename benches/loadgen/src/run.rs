@@ -220,7 +220,14 @@ impl Run {
                 self.publish(source, tally, mode, messages)?;
                 self.revoke(source, tally)?;
             }
-            self.poll.wait(source.patience(mode, tally.published < messages), &mut ready)?;
+            let patience = match self.args.pause_us {
+                0 => source.patience(mode, tally.published < messages),
+                pause => {
+                    sleep(Duration::from_micros(pause));
+                    Duration::ZERO
+                }
+            };
+            self.poll.wait(patience, &mut ready)?;
             if !ready.is_empty() {
                 progress = now();
             } else if (now() - progress) as f64 / 1e9 > self.args.stall_secs {

@@ -67,8 +67,8 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
     let floor = Baseline::Server(FLOOR);
     let mut cases = Vec::new();
     for (wire, of) in [
-        (Wire::Sse, ["sse-1k", "sse-10k", "sse-burst", "sse-sparse"]),
-        (Wire::Ws, ["ws-1k", "ws-10k", "ws-burst", "ws-sparse"]),
+        (Wire::Sse, ["sse-1k", "sse-10k", "sse-burst", "sse-few", "sse-sparse"]),
+        (Wire::Ws, ["ws-1k", "ws-10k", "ws-burst", "ws-few", "ws-sparse"]),
     ] {
         let name = wire.label();
         let limit = format!("--max-secs {secs}");
@@ -115,13 +115,21 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
                 ),
             ],
         ));
+        let per_publish: fn(&Report) -> f64 = |report| report.cpu_us_per_publish;
         cases.push(Case::new(
             of[3],
             wire,
+            &format!("--conns 20 --channels 2 --messages {sparse} {limit}"),
+            vec![measure(&format!("{name}, 10 of 20 connections match: CPU per publish"), "µs", floor, per_publish)],
+        ));
+        cases.push(Case::new(
+            of[4],
+            wire,
             &format!("--conns 10000 --channels 1000 --messages {sparse} {limit}"),
-            vec![measure(&format!("{name}, 10 of 10,000 connections match: CPU per publish"), "µs", floor, |report| {
-                report.cpu_us_per_publish
-            })],
+            vec![
+                measure(&format!("{name}, 10 of 10,000 connections match: CPU per publish"), "µs", floor, per_publish),
+                measure("the same (ratio: to 10 of 20)", "µs", Baseline::Case(of[3]), per_publish),
+            ],
         ));
     }
     let flow = format!("--conns 50 --mode rate=500 --payload 16384 --messages {slow} --max-secs 60");
