@@ -459,6 +459,7 @@ async fn wind_down<C: Future>(
 ) -> C::Output {
     let mut connection = pin!(connection);
     tokio::select! {
+        biased; // no dice for each message
         served = connection.as_mut() => return served,
         _ = ending.changed() => finish(connection.as_mut()),
     }
