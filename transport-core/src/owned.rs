@@ -1,6 +1,6 @@
 //! A socket without an HTTP server around it.
 
-use crate::socket::{Io, Socket};
+use crate::socket::{Io, Socket, read_into};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
@@ -127,9 +127,9 @@ impl AsyncRead for OwnedSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
-            match self.try_read(buf.initialize_unfilled()) {
+            match read_into(self.tcp(), buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(|read| buf.advance(read))),
+                read => return Poll::Ready(read),
             }
         }
     }
