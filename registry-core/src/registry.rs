@@ -114,11 +114,20 @@ impl<T> DerefMut for Locked<T> {
 struct Ending {
     /// How many of them this call ended.
     ended: usize,
-    untold: Vec<Arc<dyn Seat>>,
+    outboxes: Vec<Arc<dyn Seat>>,
+    sinks: Vec<Arc<dyn Seat>>,
     /// Flushers that have something to do now, and publishers who wait for one that is gone.
     wakers: Vec<Waker>,
     /// What a log let go of.
     spent: Vec<Arc<Gate>>,
+}
+
+impl Ending {
+    /// Outboxes first: what their ends call only wakes and arms timers, while a sink's close may take its time, and a
+    /// socket's deadline must not wait for that (REV-11).
+    fn untold(&mut self) -> impl Iterator<Item = Arc<dyn Seat>> + use<> {
+        std::mem::take(&mut self.outboxes).into_iter().chain(std::mem::take(&mut self.sinks))
+    }
 }
 
 /// What a flusher asks of its registry, whatever the registry's payload is.
@@ -265,7 +274,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
 
     /// Sends `data` to every subscriber whose filter lets `channel` pass.
     ///
-    /// By return it stands in every matching outbox, or the outbox's policy was applied. Foreign sinks have received it
+    /// By return it stands in every matching outbox, or in the log of its lane, or the outbox's policy was applied. Foreign sinks have received it
     /// too, unless another thread or an outer call is delivering at the moment: that one then delivers it after its own
     /// ([`Report::pending`]). The cost is proportional to the matching subscribers.
     ///
@@ -339,7 +348,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     ///
     /// When it returns, each of them is ended and was told to close (REV-1), and no send begins on them any more, also not
     /// from broadcasts that began earlier (REV-2); what their outboxes held is gone (REV-3). It does not wait for sinks
-    /// that are stuck in `send` (PRG-1). An admission whose ticket was drawn before is refused (ADM-1).
+    /// that are stuck in `send` (PRG-1), nor for the closes of another call that ended one of them at the same moment; its
+    /// own closes it runs one after the other, those of outboxes first. An admission whose ticket was drawn before is refused (ADM-1).
     ///
     /// It is an event and not a state: a subscribe begun afterwards is accepted (REV-9). So change what your login check
     /// reads first, and call this after that change is committed.
@@ -543,18 +553,20 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 }),
             }
             ending.ended += usize::from(removed.seat.end(reason));
-            // Also one that somebody else ended just now: when we return it was told, whoever did it (REV-1).
-            ending.untold.push(removed.seat);
+            // Also one that somebody else ended just now and has yet to tell (REV-1).
+            let untold = if removed.lane == LaneId::Foreign { &mut ending.sinks } else { &mut ending.outboxes };
+            untold.push(removed.seat);
         }
         self.count_ended(reason, ending.ended);
         ending
     }
 
     /// Runs the closes of an ending, without locks. Returns how many it ended.
-    fn finish(&self, ending: Ending, depth: usize) -> usize {
+    fn finish(&self, mut ending: Ending, depth: usize) -> usize {
+        let untold = ending.untold();
         wake_all(ending.wakers);
         ending.spent.into_iter().for_each(discard);
-        tell_all(self.address(), ending.untold, depth);
+        tell_all(self.address(), untold.collect(), depth);
         self.tidy();
         ending.ended
     }
@@ -591,15 +603,16 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
     /// The lane, which is being drained, reads its log again afterwards; to tidy here would go down the stack with every
     /// subscriber that lags.
     fn forget(&self, ended: Ended) {
-        let ending = {
+        let mut ending = {
             let mut locked = self.table.lock();
             let removed = locked.take_seat(ended.key, &ended.seat);
             self.shut(&mut locked, removed, ended.reason)
         };
+        ending.untold().for_each(discard); // it is `ended.seat`
         wake_all(ending.wakers);
         ending.spent.into_iter().for_each(discard);
         self.count_ended(ended.reason, usize::from(ended.first));
-        tell_all(self.address(), vec![ended.seat], EVICTION_DEPTH);
+        tell_all(self.address(), [ended.seat].into(), EVICTION_DEPTH);
     }
 
     fn lose(&self, lane: usize) {

@@ -14,7 +14,8 @@ use std::task::Waker;
 ///   return soon: while it runs, no other foreign sink of the registry is served (outboxes are).
 /// - `close` is called exactly once when the subscriber is ended by force, and never otherwise: not after the
 ///   [`Subscription`](crate::Subscription) was dropped, and not when `send` answered [`SendOutcome::Closed`]. No `send`
-///   begins after it began; one that began earlier on another thread may still be running.
+///   begins after it began; one that began earlier on another thread may still be running. It should return soon: whoever
+///   ended the subscriber waits for it, and so do the closes of other foreign sinks that are ended with it.
 /// - Both may call any method of the registry, and both may panic: a panic is contained and harms nobody else (ISO-8).
 /// - The registry calls neither under a lock.
 ///

@@ -28,11 +28,10 @@ thread_local! {
 }
 
 /// Tells all of them, or leaves them to an outer call of the same registry when `depth` levels are running already.
-pub(crate) fn tell_all(registry: usize, seats: Vec<Arc<dyn Seat>>, depth: usize) {
+pub(crate) fn tell_all(registry: usize, mut seats: VecDeque<Arc<dyn Seat>>, depth: usize) {
     if seats.is_empty() {
         return;
     }
-    let mut seats = VecDeque::from(seats);
     let Ok(outermost) = FRAMES.try_with(|frames| {
         let mut frames = frames.borrow_mut();
         match frames.iter_mut().find(|frame| frame.registry == registry) {

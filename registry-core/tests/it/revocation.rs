@@ -203,6 +203,9 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
         .collect();
     let guards: Vec<_> = revoked.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     let mut outbox = open(&registry, group("a"));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hears = told.clone();
+    outbox.on_end(move |reason| hears.lock().unwrap().push(reason));
     // The delivery starts with any of the four; the message is at most on its way to one.
     let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
     thread::scope(|scope| {
@@ -212,6 +215,7 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
         let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
         in_close.arrived();
         assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+        assert_eq!(*told.lock().unwrap(), [CloseReason::Revoked], "its deadline waits for a sink's close (REV-11)");
         in_send.go();
         broadcast.join().unwrap();
         assert_eq!(sent(), before, "a send began on one that had ended");
