@@ -2,7 +2,7 @@
 //!
 //! A turn is cut into *batches*: within a batch the book of subscribers stays as it is, who joined is served apart, from the
 //! place where it joined, and the changes are applied at the end. Where that would not be exact (a subscriber begins to
-//! drain; the log had no room), the batch ends. A batch is cut into *segments* of at most 64 KiB, so that one write does
+//! drain; the log had no room) or dear (many came, and much was broadcast since), the batch ends. A batch is cut into *segments* of at most 64 KiB, so that one write does
 //! not fill a socket, and of at most 64 channels, so that what a subscriber of several channels hears is one mask.
 //!
 //! Invariants: a subscriber's frames are handed over in the order of the log, and each frame is built once for each
@@ -25,6 +25,10 @@ use std::time::Instant;
 const BYTES_PER_WRITE: usize = 16 * 1024;
 /// Gates whose cache misses are made to overlap.
 const GROUP: usize = 16;
+/// Subscribers whose hearing is worked out one by one that count as one more write: to plan takes time too.
+const VISITS_PER_WRITE: usize = 64;
+/// Broadcasts after which a batch ends if somebody joined in it: each segment looks at each of those who did.
+const CASTS_WITH_FRESH: usize = 4096;
 /// Bits of a mask.
 const MASKED_CHANNELS: usize = u64::BITS as usize;
 
@@ -119,10 +123,16 @@ impl<T> Turn<T> {
             if !self.segment.is_served() {
                 return false;
             }
-            self.writes += self.segment.writes;
-            if self.planned < self.casts.len() {
+            self.writes += mem::take(&mut self.segment.writes);
+            let before = book.visits;
+            let over = if self.planned < self.casts.len() {
                 self.plan(book);
-            } else if !self.next_batch(book, &mut ended) {
+                false
+            } else {
+                !self.next_batch(book, &mut ended)
+            };
+            *budget = budget.saturating_sub((book.visits - before) as usize / VISITS_PER_WRITE);
+            if over {
                 return true;
             }
         }
@@ -182,7 +192,8 @@ impl<T> Turn<T> {
             }
             _ => {}
         }
-        for entry in self.log.by_ref() {
+        while self.fresh.is_empty() || self.casts.len() < CASTS_WITH_FRESH {
+            let Some(entry) = self.log.next() else { break };
             match entry {
                 Entry::Cast(cast) => self.casts.push(cast),
                 Entry::Join(key, seat, numbers) => {
@@ -222,18 +233,19 @@ impl<T> Turn<T> {
                 groups.push(Group::new(Targets::List(list), picks.clone()));
             }
         }
-        let heard_by = |hears: &dyn Fn(Option<ChannelNo>) -> bool, after: usize| -> Vec<usize> {
-            (after..casts.len()).filter(|&at| hears(casts[at].channel)).collect()
-        };
         for (mask, places) in channels.masks(book) {
-            let picks = heard_by(&|channel| channels.bit(channel).is_some_and(|bit| mask & bit != 0), 0);
-            groups.push(Group::new(Targets::Places(places), picks));
+            groups.push(Group::new(Targets::Places(places), channels.picks_of(|bit, _| mask & (1 << bit) != 0, 0)));
         }
         if !book.list(List::Unfiltered).is_empty() {
             groups.push(Group::new(Targets::List(List::Unfiltered), (0..casts.len()).collect()));
         }
+        book.visits += self.fresh.len() as u64;
         for (at, Fresh { after, numbers, .. }) in self.fresh.iter().enumerate() {
-            let picks = heard_by(&|channel| numbers.hears(channel), after.saturating_sub(from));
+            let after = after.saturating_sub(from);
+            let picks = match numbers {
+                Numbers::All => (after..casts.len()).collect(),
+                _ => channels.picks_of(|_, channel| numbers.hears(Some(channel)), after),
+            };
             if !picks.is_empty() {
                 groups.push(Group::new(Targets::Fresh(at), picks));
             }
@@ -264,8 +276,16 @@ impl Channels {
         true
     }
 
-    fn bit(&self, channel: Option<ChannelNo>) -> Option<u64> {
-        self.place(channel?).map(|at| 1 << at)
+    /// The broadcasts on those channels that are wanted, by their bit or number, from a place on.
+    fn picks_of(&self, wanted: impl Fn(usize, ChannelNo) -> bool, from: usize) -> Vec<usize> {
+        let mut all = Vec::new();
+        for (bit, (channel, picks)) in self.picks.iter().enumerate() {
+            if wanted(bit, *channel) {
+                all.extend_from_slice(&picks[picks.partition_point(|&pick| pick < from)..]);
+            }
+        }
+        all.sort_unstable(); // in the order of the log
+        all
     }
 
     fn place(&self, channel: ChannelNo) -> Option<usize> {

@@ -326,6 +326,7 @@ fn prg_1_a_flusher_pauses_after_128_writes_and_sooner_when_they_are_long() {
     let served_by_one_call = |value: u32| {
         let (registry, mut flusher) = lane();
         let members: Vec<_> = (0..500).map(|_| wired(&registry, Registration::new())).collect();
+        serve(&mut flusher);
         registry.broadcast("c", value).unwrap();
         assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
         let writes = members.iter().filter(|(_, socket)| socket.writes() > 0).count();
@@ -832,6 +833,7 @@ fn iso_5_a_flusher_that_is_dropped_ends_its_subscribers_and_no_others() {
 fn drn_1_who_drains_when_its_flusher_is_dropped_gets_what_was_broadcast_before() {
     let (registry, mut flusher) = lane();
     let members: Vec<_> = (0..200).map(|_| wired(&registry, Registration::new())).collect();
+    serve(&mut flusher);
     registry.broadcast("c", 1).unwrap();
     members.iter().for_each(|(outbox, _)| outbox.end(CloseReason::Shutdown));
     assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
@@ -849,6 +851,7 @@ fn drn_1_who_drains_when_its_flusher_is_dropped_gets_what_was_broadcast_before()
 fn drn_1_nobody_waits_for_a_flusher_that_goes_by_a_panic_and_it_writes_no_more() {
     let (registry, mut flusher) = lane();
     let members: Vec<_> = (0..200).map(|_| wired(&registry, Registration::new())).collect();
+    serve(&mut flusher);
     registry.broadcast("c", 1).unwrap();
     members.iter().for_each(|(outbox, _)| outbox.end(CloseReason::Shutdown));
     assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
@@ -1168,6 +1171,25 @@ fn del_1_a_turn_costs_its_matches() {
     assert_eq!(alone, 30, "ten of one channel, ten of several that are also sorted by what they hear");
     assert_eq!(steps(5_000, &["crowded"]), alone);
     assert_eq!(steps(5_000, &["crowded", "more"]), alone);
+}
+
+/// A herd that comes back while the flusher is held up, and much that it does not hear.
+#[test]
+fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_plans() {
+    let (registry, mut flusher) = lane();
+    let _herd: Vec<_> = (0..5_000).map(|_| wired(&registry, hears(&["quiet"]))).collect();
+    let (_one, socket) = wired(&registry, hears(&["busy"]));
+    (0..20_000).for_each(|n| drop(registry.broadcast("busy", n).unwrap()));
+    let mut steps = vec![registry.stats().visits];
+    while flusher.poll_serve(&mut noop(), now()).is_ready() {
+        steps.push(registry.stats().visits);
+    }
+    steps.push(registry.stats().visits);
+    assert_eq!(socket.values(), (0..20_000).collect::<Vec<_>>());
+    let most = steps.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(most < Some(128 * 64 + 2 * 5_001), "{most:?} in one call");
+    let all = steps.last().unwrap() - steps[0];
+    assert!(all < 8 * 5_001, "{all}: to join and to be looked at in four thousand broadcasts, five segments");
 }
 
 #[test]
