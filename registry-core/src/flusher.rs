@@ -53,7 +53,8 @@ impl LaneOptions {
         Self { max_bytes: Self::DEFAULT_BYTES }
     }
 
-    /// Sets how many bytes of broadcasts may wait for the flusher, counted as encoded payload and 128 bytes for each.
+    /// Sets how many bytes of broadcasts may wait for the flusher, counted as encoded payload and 128 bytes for each; what the
+    /// flusher has taken and is writing, which is no more than that, comes on top.
     /// Beyond it they are dropped for the subscribers of this lane, by the policy of each one's outbox: with
     /// [`Overflow::Close`](crate::Overflow::Close) it ends as lagged, with any other the loss is counted and shown.
     #[must_use]

@@ -244,7 +244,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         Flusher::new(number, log, registry)
     }
 
-    /// Completes when the flushers keep up: when none has more than 128 KiB of broadcasts waiting.
+    /// Completes when the flushers keep up: when none has more than 128 KiB of broadcasts waiting, besides what it is writing.
     ///
     /// [`broadcast`](Self::broadcast) never waits, so publishers who produce as fast as they can outrun the flushers, up to the
     /// bound of the log; messages are late then, and in the end lost. A publisher who awaits this before each broadcast

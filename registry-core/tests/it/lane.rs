@@ -1179,7 +1179,7 @@ fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_pl
     let (registry, mut flusher) = lane();
     let _herd: Vec<_> = (0..5_000).map(|_| wired(&registry, hears(&["quiet"]))).collect();
     let (_one, socket) = wired(&registry, hears(&["busy"]));
-    (0..20_000).for_each(|n| drop(registry.broadcast("busy", n).unwrap()));
+    (0..20_000).for_each(|n| assert_eq!(registry.broadcast("busy", n).unwrap().matched, 1));
     let mut steps = vec![registry.stats().visits];
     while flusher.poll_serve(&mut noop(), now()).is_ready() {
         steps.push(registry.stats().visits);
