@@ -125,7 +125,7 @@ enum Handed {
 /// What a socket and the body of its present response know of each other.
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
-    /// Whether the connection ends with the present response.
+    /// Whether the connection ends with the present response, of which nothing is flushed yet.
     last: AtomicBool,
     /// Whether a write or a flush may matter: a body arms in the task that writes, so this need not be asked of the stage.
     armed: AtomicBool,
@@ -184,6 +184,9 @@ impl Proof {
     /// Decides at a flush; `None` when nobody asked.
     pub(crate) fn flushed(&self) -> Option<bool> {
         if !self.armed.load(Ordering::Relaxed) {
+            // The head is out, and its end can no longer prove where the first chunk begins. A body that comes only now might
+            // wait for a flush in vain, if a layer keeps its first frame.
+            self.last.store(false, Ordering::Relaxed);
             return None;
         }
         self.armed.store(false, Ordering::Relaxed);
@@ -359,8 +362,18 @@ pub(crate) mod tests {
         let proof = Proof::default();
         proof.answers(true);
         write(&proof, TAIL);
-        assert_eq!(proof.flushed(), None);
         proof.arm(TAIL);
         assert_eq!(proof.flushed(), Some(false));
+    }
+
+    #[test]
+    fn sse_3_a_body_that_comes_when_the_head_is_out_waits_for_no_flush() {
+        let proof = Proof::default();
+        proof.answers(true);
+        assert_eq!(proof.flushed(), None);
+        proof.arm(TAIL);
+        assert_eq!(proof.poll(&Context::from_waker(Waker::noop())), Poll::Ready(Handed::Not));
+        write(&proof, TAIL);
+        assert_eq!(proof.flushed(), None);
     }
 }
