@@ -38,6 +38,22 @@ pub enum Path {
     Portable,
 }
 
+/// How long a peer may take to go after its subscriber's end; no time where that is not for us to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    pub(crate) close: Duration,
+    pub(crate) drain: Duration,
+}
+
+impl Deadlines {
+    /// Returns the time after an end for this reason. Whoever is to have what was queued has as long as the drain: to close the
+    /// socket would take from it what it has yet to read, or has the kernel offer it when nobody can revoke it any more.
+    #[must_use]
+    pub fn after(self, reason: CloseReason) -> Duration {
+        if reason.discards() { self.close } else { self.drain }
+    }
+}
+
 /// The means to cut one request's connection. [`Server`](crate::Server) puts it into the extensions of each request.
 #[derive(Clone)]
 pub(crate) struct Cut {
@@ -57,7 +73,7 @@ enum Target {
 
 /// What the cuts of one server have in common.
 pub(crate) struct Cutter {
-    pub(crate) deadline: Duration,
+    pub(crate) deadlines: Deadlines,
     pub(crate) runtime: Handle,
     pub(crate) resets: Arc<AtomicU64>,
 }
@@ -78,9 +94,8 @@ impl Cut {
         }
     }
 
-    /// How long a peer may take to go.
-    pub(crate) fn deadline(&self) -> Duration {
-        self.shared.deadline
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        self.shared.deadlines
     }
 
     /// The socket that a response's body can take over.
@@ -109,7 +124,7 @@ impl Cut {
                 // From here on the socket is held to the deadline, unless the peer is done before: else the kernel would
                 // go on offering what it has to a peer that reads when it likes.
                 self.shared.runtime.spawn(async move {
-                    match timeout(shared.deadline, socket.peer_ended()).await {
+                    match timeout(shared.deadlines.close, socket.peer_ended()).await {
                         Ok(()) => socket.reset(),
                         Err(_elapsed) => socket.cut(),
                     }
@@ -117,7 +132,7 @@ impl Cut {
             }
             Target::Stream(stream) => {
                 self.shared.runtime.spawn(async move {
-                    sleep(shared.deadline).await;
+                    sleep(shared.deadlines.close).await;
                     if stream.alive.strong_count() > 0 {
                         shared.resets.fetch_add(1, Ordering::Relaxed);
                         stream.abort.abort();

@@ -19,7 +19,7 @@ mod socket;
 mod wired;
 
 pub use authorise::{Authorise, Denied, Grant};
-pub use cut::Path;
+pub use cut::{Deadlines, Path};
 pub use handover::Handover;
 pub use live::{Admitted, Live, LiveOptions};
 pub use origin::Origins;

@@ -2,7 +2,7 @@
 
 use crate::channels::{Limits, first_beyond, requested};
 use crate::cut::Cut;
-use crate::{Authorise, Denied, Grant, Origins, Path, Refusal};
+use crate::{Authorise, Deadlines, Denied, Grant, Origins, Path, Refusal};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::FutureExt;
@@ -134,8 +134,8 @@ pub struct Admitted {
     pub expires: Option<Instant>,
     /// Which way its bytes go.
     pub path: Path,
-    /// How long its peer may take to go after the end; zero where that is not for us to say.
-    pub close_deadline: Duration,
+    /// How long its peer may take to go after the end.
+    pub deadlines: Deadlines,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Live<T> {
@@ -243,11 +243,11 @@ impl<T: Send + Sync + 'static> Live<T> {
             match ticket.admit_outbox(format, outbox_options, grant.registration(&requested)) {
                 Ok(outbox) => {
                     let path = cut.map_or(Path::Portable, Cut::path);
-                    let close_deadline = cut.map_or(Duration::ZERO, Cut::deadline);
+                    let deadlines = cut.map(Cut::deadlines).unwrap_or_default();
                     if let Some(cut) = cut {
                         cut.clone().watch(&outbox);
                     }
-                    return Ok(Admitted { outbox, grant: Arc::new(grant), expires, path, close_deadline });
+                    return Ok(Admitted { outbox, grant: Arc::new(grant), expires, path, deadlines });
                 }
                 Err(AdmitError::Subscribe(SubscribeError::ScopeFull)) => {
                     let reason = "too many connections of this session: close one first";

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 
 /// The socket of a connection that [`Server`](crate::Server) accepted and HTTP has left; clones share it, and it is closed
-/// when the last of them is dropped. Nothing in here waits.
+/// when the last of them is dropped, a lane's among them, which lets go when it has heard of the end.
 ///
 /// One task at a time may wait for each direction by the `poll_` functions: the last one is woken.
 ///

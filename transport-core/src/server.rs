@@ -1,7 +1,7 @@
 //! An HTTP server for long streams: bounded in every way that a peer could exploit, and able to end.
 
 use crate::Refusal;
-use crate::cut::{Cut, Cutter, STREAM, Streams};
+use crate::cut::{Cut, Cutter, Deadlines, STREAM, Streams};
 use crate::socket::{Io, Socket, Sockets};
 use crate::wired::bounded;
 use axum::Router;
@@ -346,8 +346,8 @@ impl Server {
             }
         }
         let ServerMetrics { sockets, counts } = metrics;
-        let cutter =
-            Cutter { deadline: options.close_deadline, runtime: Handle::current(), resets: counts.resets.clone() };
+        let deadlines = Deadlines { close: options.close_deadline, drain: options.drain_deadline };
+        let cutter = Cutter { deadlines, runtime: Handle::current(), resets: counts.resets.clone() };
         let http = Http::new(options.head_timeout);
         let shared = Arc::new(Shared { app, plain, http, cutter: Arc::new(cutter), options, counts });
         let (end, ending) = watch::channel(());
@@ -461,7 +461,8 @@ async fn wind_down<C: Future>(
     tokio::select! {
         biased; // no dice for each message
         served = connection.as_mut() => return served,
-        _ = ending.changed() => finish(connection.as_mut()),
+        // An error is the server's future that was dropped: connections go on.
+        Ok(()) = ending.changed() => finish(connection.as_mut()),
     }
     connection.await
 }
@@ -472,7 +473,7 @@ async fn connect<S>(
     socket: Arc<Socket>,
     peer: SocketAddr,
     shared: Arc<Shared>,
-    ending: watch::Receiver<()>,
+    mut ending: watch::Receiver<()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -486,7 +487,13 @@ async fn connect<S>(
         let peeked = if shared.plain { socket.peek(&mut first).await? } else { 0 };
         Ok::<_, io::Error>((wrapped.await?, peeked))
     };
-    let (io, peeked) = match timeout(head_timeout, begun).await {
+    let begun = tokio::select! {
+        biased;
+        begun = timeout(head_timeout, begun) => begun,
+        // It has asked for nothing yet: a shutdown need not wait for it.
+        Ok(()) = ending.changed() => return,
+    };
+    let (io, peeked) = match begun {
         Ok(Ok(begun)) => begun,
         Ok(Err(_gone)) => return,
         Err(_elapsed) => return slow_head(),

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use transport_core::{Admitted, Handover, Owner, TAKE_BYTES};
+use transport_core::{Admitted, Deadlines, Handover, Owner, TAKE_BYTES};
 
 /// An event stream, as hyper polls it. Dropping it, which hyper does when the client goes away, unsubscribes (SSE-5).
 ///
@@ -21,7 +21,7 @@ pub(crate) struct SseBody {
     outbox: Option<Outbox>,
     stage: Stage,
     period: Duration,
-    close_deadline: Duration,
+    deadlines: Deadlines,
     /// A period after the last message, or earlier.
     keep_alive: Pin<Box<Sleep>>,
     wrote: Instant,
@@ -67,7 +67,7 @@ impl SseBody {
             outbox: Some(admitted.outbox),
             stage: Stage::Hello(handover),
             period,
-            close_deadline: admitted.close_deadline,
+            deadlines: admitted.deadlines,
             keep_alive: Box::pin(sleep(period)),
             wrote: Instant::now(),
         }
@@ -91,7 +91,7 @@ impl SseBody {
                 Poll::Ready(Some(socket)) => {
                     if let Some(outbox) = self.outbox.take() {
                         let expires = self.lease.take().map(|lease| Box::pin(sleep_until(lease.expires)));
-                        tokio::spawn(Stream::new(outbox, socket, self.period, expires, self.close_deadline).own());
+                        tokio::spawn(Stream::new(outbox, socket, self.period, expires, self.deadlines).own());
                     }
                 }
             },
@@ -171,7 +171,7 @@ mod tests {
         registry.encode_with(Json);
         let outbox = registry.open_outbox(&SSE, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires, path: Path::Portable, close_deadline: Duration::ZERO };
+        let admitted = Admitted { outbox, grant, expires, path: Path::Portable, deadlines: Deadlines::default() };
         SseBody::new(admitted, None, PERIOD)
     }
 

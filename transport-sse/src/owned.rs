@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
-use transport_core::{OwnedSocket, Owner, Wired};
+use transport_core::{Deadlines, OwnedSocket, Owner, Wired};
 
 /// What the peer sends after its request is thrown away; only its end matters.
 const SCRAP_BYTES: usize = 512;
@@ -25,7 +25,7 @@ pub(crate) struct Stream {
     began: Instant,
     /// What the peer sent after its request.
     scrap: usize,
-    close_deadline: Duration,
+    deadlines: Deadlines,
 }
 
 impl Owner for Stream {
@@ -54,7 +54,7 @@ impl Owner for Stream {
     async fn part(self, end: Self::End) {
         let Some(reason) = end.filter(|reason| *reason != CloseReason::Unsubscribed) else { return };
         let farewell = farewell(reason, self.wired.outbox().subscription().id().serial());
-        self.wired.part(last_chunks(farewell), self.close_deadline).await;
+        self.wired.part(last_chunks(farewell), self.deadlines.after(reason)).await;
     }
 }
 
@@ -64,18 +64,10 @@ impl Stream {
         socket: OwnedSocket,
         period: Duration,
         expires: Option<Pin<Box<Sleep>>>,
-        close_deadline: Duration,
+        deadlines: Deadlines,
     ) -> Self {
         let wired = Wired::new(outbox, socket);
-        Self {
-            wired,
-            period,
-            keep_alive: Box::pin(sleep(period)),
-            expires,
-            began: Instant::now(),
-            scrap: 0,
-            close_deadline,
-        }
+        Self { wired, period, keep_alive: Box::pin(sleep(period)), expires, began: Instant::now(), scrap: 0, deadlines }
     }
 
     /// Waits for the peer to go (SSE-5).

@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Error, Message};
-use transport_core::{Admitted, Grant, Owner, Wired, reclaim};
+use transport_core::{Admitted, Deadlines, Grant, Owner, Wired, reclaim};
 
 /// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with the writer.
 const MAX_REPLY_BYTES: usize = 8 * 1024;
@@ -39,6 +39,7 @@ pub(crate) struct Connection<O, R> {
     heartbeat: Pin<Box<Sleep>>,
     awaiting_pong: bool,
     expires: Option<Pin<Box<Sleep>>>,
+    deadlines: Deadlines,
 }
 
 /// Serves an upgraded connection to its end, in a task of its own: on its socket, if that can be `ours`.
@@ -115,9 +116,10 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
     }
 
     async fn part(self, end: End) {
-        let Self { mut inbound, outgoing, options, handling, .. } = self;
+        let Self { mut inbound, outgoing, options, handling, deadlines, .. } = self;
         drop(handling); // and not when the peer has gone
         let outbox = outgoing.outbox();
+        let mut patience = options.close_timeout;
         let farewell = match end {
             // The flusher may find out first.
             End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
@@ -128,7 +130,7 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
             End::Closing(closing) => {
                 match closing {
                     // It counts as draining until its farewell is written, so that a shutdown waits for that.
-                    Closing::Reason(CloseReason::Shutdown) => {}
+                    Closing::Reason(reason @ CloseReason::Shutdown) => patience = patience.max(deadlines.after(reason)),
                     Closing::Reason(reason) => outbox.end(reason),
                     _ => outbox.end(CloseReason::Protocol),
                 }
@@ -140,7 +142,7 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
             let mut rest = [0; 512];
             while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
         };
-        outgoing.part(farewell, matches!(end, End::ByPeer), peer_ended, options.close_timeout).await;
+        outgoing.part(farewell, matches!(end, End::ByPeer), peer_ended, patience).await;
     }
 }
 
@@ -157,6 +159,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
             heartbeat: Box::pin(sleep_until(now + options.ping_period)),
             awaiting_pong: false,
             expires: admitted.expires.map(|at| Box::pin(sleep_until(at))),
+            deadlines: admitted.deadlines,
             options,
         }
     }
@@ -266,7 +269,7 @@ mod tests {
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (ours, mut peer) = duplex(512);
         let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).own().await });
@@ -303,7 +306,7 @@ mod tests {
         let ada = Registration::new().group(Identity::new("account", "ada"));
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
         let (ours, peer) = duplex(512);
         tokio::spawn(piped(wrap(ours), admitted, Arc::new(options)).own());
         Subscriber { registry, peer }
@@ -386,7 +389,7 @@ mod tests {
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, close_deadline: Duration::ZERO };
+        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
         let (ours, mut peer) = duplex(512);
         let used = allocation_counter::measure(|| {
             runtime.block_on(async {

@@ -52,7 +52,8 @@ impl WsOptions {
         self
     }
 
-    /// Sets how long the close handshake may take; then the socket is dropped (WS-4).
+    /// Sets how long the close handshake may take; then the socket is dropped (WS-4). When the server shuts down it may take as
+    /// long as the [drain](transport_core::ServerOptions::with_drain_deadline), for a peer that has yet to read what came before.
     #[must_use]
     pub fn with_close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;

@@ -241,6 +241,12 @@ impl Owned {
         (Self { address, metrics, stop, ended }, writes)
     }
 
+    /// Drops the server's future.
+    pub(crate) async fn abandon(self) {
+        self.ended.abort();
+        assert!(self.ended.await.is_err());
+    }
+
     /// Shuts the server down and waits until it has.
     pub(crate) async fn stop(self) -> Drained {
         self.stop.send(()).unwrap();

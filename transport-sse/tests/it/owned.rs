@@ -166,6 +166,50 @@ async fn drn_1_a_revocation_during_the_drain_discards() {
 }
 
 #[tokio::test]
+async fn drn_1_a_peer_that_reads_late_has_as_long_as_the_drain() {
+    let options = ServerOptions::new().with_close_deadline(DEADLINE).with_drain_deadline(Duration::from_secs(20));
+    let site = Site::start(options).await;
+    let (mut late, stalled) = (site.stalled("ada").await, site.stalled("grace").await);
+    site.broadcast(format!("\"{}\"", "x".repeat(256 << 10)));
+    let (registry, metrics) = (site.registry.clone(), site.server.metrics.clone());
+    let ended = tokio::spawn(site.server.stop());
+    until("the drain", || registry.stats().draining == 2).await;
+    // The kernel has all of it. Another peer's deadline is the witness that a close deadline has passed.
+    registry.close_by_identity(&account("grace"));
+    until("the reset", || metrics.resets() == 1).await;
+    stalled.read_to_reset().await;
+    late.tcp.write_all(b"a closed socket would answer this with a reset").await.unwrap();
+    let read = late.read_to_end().await;
+    assert!(read.len() > 256 << 10 && read.contains("{\"reason\":\"shutdown\"}"), "only {} bytes", read.len());
+    assert_eq!(soon("the end of the server", ended).await.unwrap().reset, 0);
+}
+
+#[tokio::test]
+async fn drn_3_connections_that_have_asked_for_nothing_hold_up_no_shutdown() {
+    let options = ServerOptions::new().with_head_timeout(Duration::MAX).with_drain_deadline(Duration::MAX);
+    let site = Site::start(options).await;
+    let _silent = Raw::connect(site.server.address).await;
+    until("the connection", || site.server.metrics.open() == 1).await;
+    assert_eq!(site.server.stop().await.reset, 0);
+}
+
+#[tokio::test]
+async fn drn_3_connections_go_on_when_the_servers_future_is_dropped() {
+    let site = Site::start(ServerOptions::new()).await;
+    let address = site.server.address;
+    let (_, mut kept) = Raw::get(address, "/hello").await;
+    kept.read_past("hello").await;
+    let (_, mut stream) = Raw::get(address, "/events?token=ada").await;
+    stream.read_past(": ok\n\n").await;
+    let Site { registry, server, .. } = site;
+    server.abandon().await;
+    let (head, mut kept) = kept.ask("GET", "/hello", "").await;
+    assert_eq!((head.status, kept.read_past("hello").await.len()), (200, 5));
+    registry.broadcast("runs", RawValue::from_string("\"still here\"".into()).unwrap()).unwrap();
+    stream.read_past("still here").await;
+}
+
+#[tokio::test]
 async fn drn_1_without_stalled_clients_nothing_is_reset() {
     let site = Site::start(ServerOptions::new()).await;
     let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
