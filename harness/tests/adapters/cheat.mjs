@@ -1,5 +1,5 @@
 // An adapter that breaks the protocol in one way: node cheat.mjs MODE. Everything else it leaves to the honest one.
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { closeSync } from "node:fs";
 import { createInterface } from "node:readline";
 
@@ -34,7 +34,7 @@ createInterface({ input: honest.stdout }).on("line", (line) => {
   if (answers === 3) {
     if (mode === "dies") { console.error("famous last words"); process.exit(7); }
     if (mode === "hangs") return;
-    if (mode === "floods") for (;;) say("noise");
+    if (mode === "floods") return spawnSync("yes", { stdio: ["ignore", "inherit", "inherit"] });
     if (mode === "closes") return closeSync(1);
     if (mode === "twice") say(line);
     if (mode === "garbles") return say('{"type":"trace","id":');

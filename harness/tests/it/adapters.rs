@@ -1,11 +1,17 @@
 //! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its own.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
 
 use harness::{
-    campaign::{Outcome, Plan, campaign, never_exercised},
+    campaign::{Answer, Driver, Outcome, Plan, campaign, never_exercised},
     protocol::Hello,
     runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report},
+    script::Script,
     shrink::Bounds,
 };
 
@@ -127,9 +133,29 @@ fn an_adapter_that_hangs_is_blamed() {
     blamed("hangs", "did not answer");
 }
 
+/// Makes whoever writes down what comes slower than what comes, so that there is always one line more to be had.
+struct Laborious;
+
+impl Write for Laborious {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        (0..5_000).for_each(|turn| drop(std::hint::black_box(turn)));
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn an_adapter_that_floods_its_output_is_blamed() {
-    blamed("floods", "did not answer");
+    let deadlines = Deadlines { each: Duration::from_millis(500), ..Deadlines::default() };
+    let command = vec!["node".into(), here("tests/adapters/cheat.mjs"), "floods".into()];
+    let mut adapter = Adapter::new(command, deadlines).transcript(Laborious);
+    adapter.hello().unwrap();
+    assert!(matches!(adapter.run(&Script::default()), Answer::Trace(_)));
+    let Answer::Lost(how) = adapter.run(&Script::default()) else { panic!("an answer in all that noise") };
+    assert!(how.contains("did not answer"), "{how}");
 }
 
 #[test]

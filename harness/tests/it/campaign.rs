@@ -5,6 +5,7 @@ use harness::{
     core,
     diet::{Diet, Spice},
     generate::generate,
+    protocol::Reentrancy,
     script::Script,
 };
 
@@ -40,6 +41,17 @@ fn what_is_known_to_fail_is_avoided_from_the_start_but_for_every_eighth_script()
     let (others, confirming) = capped(&known);
     assert_eq!(others, 0);
     assert!(confirming > 40, "{confirming} of 50 are made to confirm it");
+}
+
+#[test]
+fn a_part_does_not_fail_for_a_refusal_that_is_not_in_it() {
+    let mut hello = core::hello();
+    hello.policies.reentrancy = Reentrancy::Refused;
+    for (only, failures) in [("FLT-1", 0), ("RE-1", 1)] {
+        let plan = Plan { scripts: 1, only: vec![only.to_owned()], ..Plan::default() };
+        let outcome = campaign(&hello, &mut InProcess::new(core::factory()), &plan, &mut |_, _| {});
+        assert_eq!(outcome.failures.len(), failures, "{only}");
+    }
 }
 
 #[test]
