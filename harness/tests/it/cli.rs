@@ -185,6 +185,9 @@ fn what_cannot_be_written_is_said_before_the_run_begins() {
         assert_eq!(output.status.code(), Some(64), "{option}");
         assert!(!place.0.join("said").exists(), "{option}: the adapter was not even started");
     }
+    let output = conform(&place.0, &["run", "--json", "report.json", "--", "there-is-no-such-program"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(!place.0.join("report.json").exists(), "an empty report is none");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `run`: judges a registry.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{IsTerminal, Write as _, stderr, stdout},
 };
 
@@ -26,8 +26,13 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     }
     // What cannot be written is better known before than after.
     for file in options.json.iter().chain(&options.junit) {
+        let fresh = !file.exists();
         let opened = OpenOptions::new().append(true).create(true).open(file);
         opened.map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))?;
+        // An empty file would be taken for a report if the adapter does not even start.
+        if fresh {
+            let _ = fs::remove_file(file);
+        }
     }
     let today = today();
     let (mut adapter, hello) = adapter(&options)?;
