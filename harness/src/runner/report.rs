@@ -251,6 +251,14 @@ impl Report {
             let (must, should): (Vec<&Line>, Vec<&Line>) = broken.into_iter().partition(|line| self.failing(line));
             let known = self.with(profile, Status::Known);
             let judged = self.with(profile, Status::Kept).len();
+            // Of several parts that were asked for, one may be decided although another is not.
+            let open = match self.exit {
+                Exit::Adapter | Exit::Undecided => true,
+                Exit::NothingExercised => {
+                    !self.never_exercised.is_empty() || !self.with(profile, Status::NotExercised).is_empty()
+                }
+                _ => false,
+            };
             let mut text = if !must.is_empty() {
                 format!("not conforming: {}", names(&must))
             } else if !self.implementation.offers(profile) {
@@ -259,7 +267,7 @@ impl Report {
                 "not put to the test".to_owned()
             } else if judged == 0 && known.is_empty() && should.is_empty() {
                 "not judged by scripts".to_owned()
-            } else if matches!(self.exit, Exit::Adapter | Exit::Undecided | Exit::NothingExercised) {
+            } else if open {
                 "not decided".to_owned()
             } else {
                 "conforming".to_owned()

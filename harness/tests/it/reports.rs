@@ -51,6 +51,19 @@ fn order_that_was_declared_and_is_broken_fails_everywhere() {
 }
 
 #[test]
+fn a_part_that_is_decided_is_told_from_one_that_is_not() {
+    let sure = Outcome { runs: 1, kept: [("REV-2", 1)].into(), ..Outcome::default() };
+    let parts = |ids: &[&str]| {
+        let parts = ids.iter().map(|id| Part { name: format!("--only {id}"), ids: vec![(*id).to_owned()] });
+        let report = report(&sure, &Known::default(), &parts.collect::<Vec<_>>());
+        assert_eq!(report.exit, Exit::NothingExercised);
+        text(&report)
+    };
+    assert!(parts(&["REV-2", "SSE-1"]).contains("core       conforming (asked for: REV-2)"));
+    assert!(parts(&["REV-2", "ORD-2"]).contains("core       not decided (asked for: ORD-2 REV-2)"));
+}
+
+#[test]
 fn junit_has_an_error_whenever_there_is_no_verdict() {
     let sure = Outcome { runs: 1, kept: [("REV-2", 1)].into(), ..Outcome::default() };
     let part = |id: &str| Part { name: format!("--only {id}"), ids: vec![id.to_owned()] };
