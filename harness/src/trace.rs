@@ -26,9 +26,9 @@ pub enum Event {
     Ret {
         /// The operation.
         op: OpId,
-        /// The number that `revoke` or `count` returned.
+        /// The number that `revoke` or `count` returned; a negative one is judged like any other.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        n: Option<u64>,
+        n: Option<i64>,
         /// Set when `sub` or `admit` was refused.
         #[serde(default, skip_serializing_if = "is_default")]
         refused: bool,

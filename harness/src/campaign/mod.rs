@@ -38,8 +38,12 @@ pub struct Plan {
     pub seed: u64,
     /// Stop starting scripts after this long.
     pub time: Option<Duration>,
+    /// The seed of the very first random script, if it is to be a certain one.
+    pub first: Option<u64>,
     /// Failures of these count, and scripts are made to provoke them; empty means all.
     pub only: Vec<String>,
+    /// These are known to fail: what provokes them is avoided from the start, but for a few scripts that confirm it.
+    pub known: Vec<String>,
     /// Run before everything else: name and script.
     pub saved: Vec<(String, Script)>,
     /// End with the first failure.
@@ -54,7 +58,9 @@ impl Default for Plan {
             scripts: 2_000,
             seed: 1,
             time: None,
+            first: None,
             only: Vec::new(),
+            known: Vec::new(),
             saved: Vec::new(),
             first_only: false,
             shrinking: Bounds::default(),
@@ -81,6 +87,8 @@ pub struct Failure {
     pub original: Script,
     /// In how many of three more runs the small script failed alike.
     pub again: u32,
+    /// It fails only after other scripts of the same process, as far as was seen.
+    pub needs_others: bool,
     /// How many scripts failed for it in all.
     pub times: u64,
 }
@@ -117,9 +125,16 @@ pub struct Outcome {
     pub runs: u64,
     /// Scripts that needed something the adapter said it lacks only when asked.
     pub unsupported: BTreeMap<String, u64>,
+    /// The names of these scripts, the first few for each need.
+    pub declined: BTreeMap<String, Vec<String>>,
+    /// What has just been found broken and is about to be made small, and which script found it.
+    pub shrinking: Option<(Violation, String)>,
     /// How long it took.
     pub took: Duration,
 }
+
+/// So many of the scripts that were declined for one need are named.
+const NAMED: usize = 5;
 
 /// So many faults of the adapter end a campaign: it will not get better.
 const FAULTS: usize = 5;
@@ -147,12 +162,14 @@ pub fn campaign(
         hello,
         driver,
         plan,
+        progress,
         outcome: Outcome::default(),
         avoid: Diet::everything(),
         detours: BTreeMap::new(),
         confirming: Duration::ZERO,
         hopeless: Diet::default(),
         losing: Duration::ZERO,
+        asked: 0,
         started: Started::now(),
     };
     if hello.policies.reentrancy == Reentrancy::Refused {
@@ -169,8 +186,10 @@ pub fn campaign(
             break;
         }
         run.script(&name, &script);
-        progress(&run.outcome, &name);
+        (run.progress)(&run.outcome, &name);
     }
+    run.avoid_known();
+    let confirmed = plan.known.iter().map(|id| Diet::to_test(id)).collect::<Vec<_>>();
     let mut seeds = Dice::new(plan.seed);
     let wanted = plan.only.iter().map(|id| Diet::to_test(id)).collect::<Vec<_>>();
     for index in 0..plan.scripts {
@@ -178,20 +197,25 @@ pub fn campaign(
             break;
         }
         let seed = seeds.roll();
+        let seed = plan.first.filter(|_| index == 0).unwrap_or(seed);
         let mut diet = Diet::offered_by(hello);
         // Who makes lanes wait in vain would cost the patience of every one of these.
         if index % 8 != 7 || run.confirming >= CONFIRMING {
             diet = diet.and(run.avoid);
         }
         let began = Started::now();
-        let wanted = wanted.get(index as usize % wanted.len().max(1)).copied().unwrap_or_default();
+        let (wanted, turn) = match index % 8 {
+            7 if wanted.is_empty() => (&confirmed, index / 8),
+            _ => (&wanted, index),
+        };
+        let wanted = wanted.get(turn as usize % wanted.len().max(1)).copied().unwrap_or_default();
         let script = generate(seed, diet, wanted);
         let name = format!("seed {seed:#018x}");
         run.script(&name, &script);
         if index % 8 == 7 {
             run.confirming += began.ago();
         }
-        progress(&run.outcome, &name);
+        (run.progress)(&run.outcome, &name);
     }
     run.outcome.took = run.started.ago();
     run.outcome
@@ -201,6 +225,7 @@ struct Run<'a> {
     hello: &'a Hello,
     driver: &'a mut dyn Driver,
     plan: &'a Plan,
+    progress: &'a mut dyn FnMut(&Outcome, &str),
     outcome: Outcome,
     /// What is still allowed.
     avoid: Diet,
@@ -210,6 +235,8 @@ struct Run<'a> {
     /// What made scripts never end, and how long that has taken.
     hopeless: Diet,
     losing: Duration,
+    /// How many scripts were begun, but for those that look into a failure.
+    asked: u64,
     started: Started,
 }
 
@@ -238,6 +265,7 @@ impl Run<'_> {
             return;
         }
         let began = Started::now();
+        self.asked += 1;
         let answer = self.driver.run(script);
         if let Answer::Lost(_) = answer {
             self.losing += began.ago();
@@ -245,6 +273,10 @@ impl Run<'_> {
         let trace = match answer {
             Answer::Trace(trace) => trace,
             Answer::Unsupported(need) => {
+                let names = self.outcome.declined.entry(need.clone()).or_default();
+                if names.len() < NAMED {
+                    names.push(name.to_owned());
+                }
                 *self.outcome.unsupported.entry(need).or_default() += 1;
                 return;
             }
@@ -282,6 +314,7 @@ impl Run<'_> {
         if self.detours.get(id).is_some_and(|detours| *detours >= DETOURS) {
             return;
         }
+        self.announce(&violation, name);
         // Lanes that race do not fail every time.
         let tries = if Diet::of(script).has(Spice::Free) { 10 } else { 1 };
         let (small, blamed) = {
@@ -318,7 +351,8 @@ impl Run<'_> {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
-        let leaks = again == 3 && tries == 1 && self.counts(SHARED) && self.goes_well_alone(&small);
+        let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);
+        let leaks = alone && again == 3 && self.counts(SHARED);
         if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED) {
             *self.detours.entry(id).or_default() += 1;
             return;
@@ -335,8 +369,7 @@ impl Run<'_> {
         }
         if reproduced
             && !leaks
-            && let Some(spice) = Diet::of(&small).most_special()
-            && !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count)
+            && let Some(spice) = special(Diet::of(&small))
         {
             self.avoid = self.avoid.without(spice);
         }
@@ -350,8 +383,28 @@ impl Run<'_> {
             trace,
             original: script.clone(),
             again,
+            needs_others: alone || (tries == 1 && again == 0),
             times: 1,
         });
+    }
+
+    /// Says what was found before it is made small, which may take its time.
+    fn announce(&mut self, violation: &Violation, name: &str) {
+        self.outcome.shrinking = Some((violation.clone(), name.to_owned()));
+        (self.progress)(&self.outcome, name);
+        self.outcome.shrinking = None;
+    }
+
+    /// Avoids what provokes those known failures that the fixed cases have not shown. Of those that they have, it is known
+    /// better what provokes them.
+    fn avoid_known(&mut self) {
+        for id in &self.plan.known {
+            if self.outcome.failures.iter().all(|found| found.violation.requirement != id)
+                && let Some(spice) = special(Diet::to_test(id))
+            {
+                self.avoid = self.avoid.without(spice);
+            }
+        }
     }
 
     /// Whether a script that fails every time does not fail in a process that ran nothing else.
@@ -364,6 +417,9 @@ impl Run<'_> {
 
     fn refuses_reentrancy(&mut self) {
         self.avoid = self.avoid.without(Spice::InSend).without(Spice::InClose);
+        if !self.counts("RE-1") {
+            return;
+        }
         let cause = "the implementation declares that it refuses calls from inside a sink".to_owned();
         self.outcome.failures.push(Failure {
             violation: Violation { requirement: "RE-1", at: 0, cause },
@@ -374,9 +430,15 @@ impl Run<'_> {
             trace: Trace::new(),
             original: Script::default(),
             again: 3,
+            needs_others: false,
             times: 1,
         });
     }
+}
+
+/// What can be avoided so that a failure is: most scripts would have nothing left without the plain ingredients.
+fn special(diet: Diet) -> Option<Spice> {
+    diet.most_special().filter(|spice| !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count))
 }
 
 fn judged(driver: &mut dyn Driver, script: &Script, hello: &Hello) -> Option<(Trace, Verdict)> {

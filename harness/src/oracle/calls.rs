@@ -68,7 +68,7 @@ impl<'s> Walk<'s> {
     pub(crate) fn ret(
         &mut self,
         id: OpId,
-        n: Option<u64>,
+        n: Option<i64>,
         refused: bool,
         report: Option<Report>,
         taken: Option<&Taken>,

@@ -107,7 +107,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(crate) fn ret_revoke(&mut self, id: OpId, n: u64) -> Step {
+    pub(crate) fn ret_revoke(&mut self, id: OpId, n: i64) -> Step {
         let now = self.now;
         let Some(index) = self.revocations.iter().position(|past| past.op == id) else { return Ok(()) };
         self.revocations[index].returned = Some(now);
@@ -118,7 +118,7 @@ impl Walk<'_> {
             if let Some(own) = sub.claims.iter().find(|claim| claim.op == id && claim.why == Why::Revoke) {
                 most += 1;
                 let alone = sub.claims.len() == 1;
-                least += u64::from(own.sure && alone);
+                least += i64::from(own.sure && alone);
             }
         }
         if !(least..=most).contains(&n) {
@@ -148,13 +148,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(crate) fn ret_count(&mut self, op: &Op, n: u64) -> Step {
+    pub(crate) fn ret_count(&mut self, op: &Op, n: i64) -> Step {
         let began = self.called[&op.id];
         // Others may come and go while it counts: surely counted is who was active all the while.
         let here =
             |sub: &&Sub<'_>| sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began);
         let steady = |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
-        let sure = self.subs.iter().filter(here).filter(steady).count() as u64;
+        let sure = self.subs.iter().filter(here).filter(steady).count() as i64;
         let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !steady(sub)).collect();
         // A SHOULD says that who was surely claimed no longer counts once a close of the same operation has begun.
         let closed_before = |sub: &Sub<'_>| sub.close.is_some_and(|close| close < began);
@@ -168,8 +168,8 @@ impl Walk<'_> {
         };
         let leaving = doubtful.iter().copied().filter(|sub| sub.claims.iter().any(begun));
         let (closing, waiting): (Vec<_>, Vec<_>) = leaving.partition(|sub| closed_before(sub));
-        let (closing, waiting) = (closing.len() as u64, waiting.len() as u64);
-        let most = sure + doubtful.len() as u64;
+        let (closing, waiting) = (closing.len() as i64, waiting.len() as i64);
+        let most = sure + doubtful.len() as i64;
         if !(sure..=most).contains(&n) {
             let requirement = self.blame_count(op.registry);
             let range = if sure == most { sure.to_string() } else { format!("{sure} to {most}") };
@@ -295,11 +295,11 @@ impl Walk<'_> {
         for sub in self.subs.iter().filter(|sub| sub.close.is_some() && sub.claimed(Why::Revoke)) {
             most += 1;
             let only = sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke | Why::Unsub));
-            least += u64::from(only);
+            least += i64::from(only);
         }
         for sub in self.subs.iter().filter(|sub| sub.queue.is_some() && sub.claimed(Why::Revoke)) {
             most += 1;
-            least += u64::from(sub.claims.iter().all(|claim| claim.why == Why::Revoke) && sub.claims[0].sure);
+            least += i64::from(sub.claims.iter().all(|claim| claim.why == Why::Revoke) && sub.claims[0].sure);
         }
         if (least..=most).contains(&total) {
             self.keeps(&["CNT-1"]);

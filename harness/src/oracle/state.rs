@@ -149,7 +149,7 @@ pub(crate) struct Revocation<'s> {
     pub(crate) identity: &'s Identity,
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
-    pub(crate) n: u64,
+    pub(crate) n: i64,
     /// Its number was added up.
     pub(crate) summed: bool,
 }

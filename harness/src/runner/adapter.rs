@@ -50,6 +50,12 @@ impl Default for Deadlines {
 /// So many lines of standard error are kept.
 const STDERR_LINES: usize = 20;
 
+/// An adapter that has closed its output may take so long to exit.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// What some editors and languages put before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A driver over a foreign process.
 pub struct Adapter {
     command: Vec<String>,
@@ -58,7 +64,10 @@ pub struct Adapter {
     next: u64,
     /// The last answered request.
     answered: u64,
+    /// How long the first script of a process took, once one has been answered.
+    warming: Option<Duration>,
     warnings: Vec<String>,
+    strays: Strays,
     transcript: Option<Box<dyn Write + Send>>,
 }
 
@@ -69,6 +78,13 @@ struct Process {
     lines: Receiver<String>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     fresh: bool,
+}
+
+/// Lines on standard output that are no messages.
+#[derive(Default)]
+struct Strays {
+    first: String,
+    count: u64,
 }
 
 /// What a read came to.
@@ -83,7 +99,17 @@ impl Adapter {
     /// An adapter that is started by this command.
     #[must_use]
     pub fn new(command: Vec<String>, deadlines: Deadlines) -> Self {
-        Self { command, deadlines, process: None, next: 1, answered: 0, warnings: Vec::new(), transcript: None }
+        Self {
+            command,
+            deadlines,
+            process: None,
+            next: 1,
+            answered: 0,
+            warming: None,
+            warnings: Vec::new(),
+            strays: Strays::default(),
+            transcript: None,
+        }
     }
 
     /// Writes down every line to it, after `> `, and from it, after `< `.
@@ -101,10 +127,38 @@ impl Adapter {
         }
     }
 
-    /// What it wrote that was no message, so far.
+    fn warn(&mut self, warning: &str) {
+        if !self.warnings.iter().any(|own| own == warning) {
+            self.warnings.push(warning.to_owned());
+        }
+    }
+
+    /// What is odd about it so far, without being wrong.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub fn warnings(&self) -> Vec<String> {
+        let Strays { first, count } = &self.strays;
+        let strays = match count {
+            0 => None,
+            1 => Some(format!("a line on standard output is no message: {first:?}")),
+            _ => Some(format!("{count} lines on standard output are no messages, the first of them {first:?}")),
+        };
+        let advice = "standard output is for messages; write everything else to standard error";
+        let strays = strays.map(|strays| format!("{strays} ({advice})"));
+        strays.into_iter().chain(self.warnings.iter().cloned()).collect()
+    }
+
+    /// How long the answer to a script may take at most, in a process that is just started or in any other.
+    #[must_use]
+    pub fn longest(&self, script: &Script, fresh: bool) -> Duration {
+        let Deadlines { first, each, patience, .. } = self.deadlines;
+        let usual = match self.warming {
+            None if fresh => first,
+            // It was seen how long an interpreter takes to get going.
+            Some(warming) if fresh => first.min(each + 2 * warming),
+            _ => each,
+        };
+        let diet = Diet::of(script);
+        if diet.has(Spice::Gated) || diet.has(Spice::Free) { usual + 3 * patience } else { usual }
     }
 
     /// Starts it, if it is not running, and asks who it is.
@@ -199,9 +253,19 @@ impl Adapter {
         loop {
             let Some(process) = &self.process else { return Heard::Ended("it is not running".into()) };
             let left = deadline.saturating_sub(started.ago());
-            let line = process.lines.recv_timeout(left);
-            if let Ok(line) = &line {
+            // What is queued would be handed out even then, for ever if it writes faster than it is read.
+            if left.is_zero() {
+                return Heard::Silent;
+            }
+            let mut line = process.lines.recv_timeout(left);
+            if let Ok(line) = &mut line {
                 self.note('<', line);
+                if line.starts_with(BYTE_ORDER_MARK) {
+                    line.drain(..BYTE_ORDER_MARK.len_utf8());
+                    self.warn(
+                        "standard output begins with a byte order mark, which is skipped: write UTF-8 without one",
+                    );
+                }
             }
             match line {
                 Ok(line) if line.starts_with('{') => {
@@ -213,11 +277,12 @@ impl Adapter {
                         }
                     };
                 }
+                Ok(line) if line.is_empty() => {}
                 Ok(line) => {
-                    let warning = format!("a line on standard output is no message: {line:?}");
-                    if !line.is_empty() && self.warnings.len() < 20 && !self.warnings.contains(&warning) {
-                        self.warnings.push(warning);
+                    if self.strays.count == 0 {
+                        self.strays.first = line.chars().take(200).collect();
                     }
+                    self.strays.count += 1;
                 }
                 Err(RecvTimeoutError::Timeout) => return Heard::Silent,
                 Err(RecvTimeoutError::Disconnected) => return Heard::Ended(self.how_it_ended()),
@@ -225,9 +290,25 @@ impl Adapter {
         }
     }
 
+    /// Waits for its exit, but not for ever: it may have closed its output and live on.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no event for the end of a process that can be waited for briefly"
+    )]
     fn how_it_ended(&mut self) -> String {
-        let status = self.process.as_mut().and_then(|process| process.child.wait().ok());
-        let how = status.map_or_else(|| "it ended".to_owned(), |status| status.to_string());
+        let started = Started::now();
+        let mut status = None;
+        while let Some(process) = &mut self.process
+            && status.is_none()
+            && started.ago() < LEAVING
+        {
+            status = process.child.try_wait().ok().flatten();
+            if status.is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let how = status
+            .map_or_else(|| "it closed its standard output and did not exit".to_owned(), |status| status.to_string());
         format!("{how}{}", self.last_words())
     }
 
@@ -250,12 +331,9 @@ impl Adapter {
         self.next += 1;
         let patience_ms = self.deadlines.patience.as_millis() as u64;
         let request = Request::Run { id, fuel: self.deadlines.fuel, patience_ms, script: script.clone() };
-        let diet = Diet::of(script);
-        let first = self.process.as_mut().is_some_and(|process| std::mem::replace(&mut process.fresh, false));
-        let mut deadline = if first { self.deadlines.first } else { self.deadlines.each };
-        if diet.has(Spice::Gated) || diet.has(Spice::Free) {
-            deadline += 3 * self.deadlines.patience;
-        }
+        let fresh = self.process.as_mut().is_some_and(|process| std::mem::replace(&mut process.fresh, false));
+        let deadline = self.longest(script, fresh);
+        let began = Started::now();
         if let Err(why) = self.write(&request) {
             self.process = None;
             return Answer::Lost(why);
@@ -268,6 +346,9 @@ impl Adapter {
             }
             Heard::Garbled(what) => Answer::Fault(what),
         };
+        if fresh && matches!(answer, Answer::Trace(_)) {
+            self.warming.get_or_insert(began.ago());
+        }
         let ends = |event: &Event| matches!(event, Event::Fuel);
         match &answer {
             Answer::Trace(trace) if !trace.iter().any(ends) => {}

@@ -59,16 +59,33 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, does not parse, or names no requirement of the catalogue.
+    /// If it cannot be read, does not parse, names no requirement or edition of the catalogue, or a day that there is not.
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let known: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Self::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
+    }
+
+    /// Reads the text of such a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let known: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let current = catalogue::catalogue().edition;
+        if let Some(edition) = known.edition.filter(|edition| !(1..=current).contains(edition)) {
+            return Err(format!("there is no edition {edition}: this suite has 1 to {current}"));
+        }
         for entry in &known.entries {
             if !catalogue::catalogue().requirements.iter().any(|own| entry.covers(&own.id)) {
-                return Err(format!("{}: there is no requirement {}", path.display(), entry.requirement));
+                return Err(format!("there is no requirement {}", entry.requirement));
             }
             if entry.reason.trim().is_empty() {
-                return Err(format!("{}: {} has no reason", path.display(), entry.requirement));
+                return Err(format!("{} has no reason", entry.requirement));
+            }
+            if !entry.expires.is_empty() && !is_day(&entry.expires) {
+                let Entry { requirement, expires, .. } = entry;
+                return Err(format!("{requirement} expires on {expires:?}, which is no day: write it as 2030-01-31"));
             }
         }
         Ok(known)
@@ -78,6 +95,13 @@ impl Known {
     #[must_use]
     pub fn excuse(&self, id: &str, today: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.covers(id) && !entry.expired(today))
+    }
+
+    /// The single requirements that are excused today; a family does not tell which of it fail.
+    #[must_use]
+    pub fn excused(&self, today: &str) -> Vec<String> {
+        let entries = self.entries.iter().filter(|entry| !entry.expired(today));
+        entries.filter_map(|entry| catalogue::find(&entry.requirement)).map(|own| own.id.clone()).collect()
     }
 
     /// Whether a failure of this requirement is scored at the port's edition.
@@ -109,6 +133,20 @@ fn day(days: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// Whether a text is a day as `2030-01-31`.
+fn is_day(text: &str) -> bool {
+    let numbers: Option<Vec<u32>> = text.split('-').map(|part| part.parse().ok()).collect();
+    let Some([year, month, day]) = numbers.as_deref() else { return false };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    (1..=12).contains(month) && (1..=days).contains(day) && text == format!("{year:04}-{month:02}-{day:02}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +157,25 @@ mod tests {
         assert_eq!(day(59), "1970-03-01");
         assert_eq!(day(11_016), "2000-02-29");
         assert_eq!(day(20_454), "2026-01-01");
+    }
+
+    #[test]
+    fn what_is_no_day_and_no_edition_is_refused() {
+        let entry = |expires: &str| {
+            Known::parse(&format!("[[known]]\nrequirement = \"REV-1\"\nreason = \"slow\"\nexpires = \"{expires}\""))
+        };
+        for day in ["2030-01-31", "2028-02-29", "2000-02-29", "9999-12-31"] {
+            assert!(entry(day).is_ok(), "{day}");
+        }
+        for day in
+            ["soon", "31-12-2020", "2030-1-31", "2030-02-29", "2100-02-29", "2030-13-01", "2030-04-31", "2030-00-10"]
+        {
+            assert!(entry(day).unwrap_err().contains("write it as 2030-01-31"), "{day}");
+        }
+        assert!(Known::parse("edition = 1").is_ok());
+        for edition in [0, catalogue::catalogue().edition + 1] {
+            assert!(Known::parse(&format!("edition = {edition}")).unwrap_err().contains("there is no edition"));
+        }
     }
 
     #[test]

@@ -8,4 +8,4 @@ mod report;
 pub use adapter::{Adapter, Deadlines};
 pub use cli::main;
 pub use known::{Entry, Known, today};
-pub use report::{Exit, Input, Line, Paint, REPORT, Report, Status, wrap};
+pub use report::{Exit, Input, Line, Paint, Part, REPORT, Report, Status, quoted, wrap};

@@ -1,6 +1,6 @@
 //! What a campaign came to: a verdict per requirement and profile, for people and for machines.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
@@ -102,10 +102,23 @@ pub struct Report {
     pub stale: Vec<String>,
     /// MUSTs that nothing put to the test.
     pub never_exercised: Vec<String>,
+    /// Parts that were asked for and of which nothing was put to the test, with why.
+    pub untested: Vec<String>,
     /// What the adapter lacked when asked, and how often.
-    pub unsupported: std::collections::BTreeMap<String, u64>,
+    pub unsupported: BTreeMap<String, u64>,
+    /// The scripts that were answered so, the first few for each need.
+    pub declined: BTreeMap<String, Vec<String>>,
     /// What it wrote that was no message.
     pub warnings: Vec<String>,
+}
+
+/// A part of the suite that was asked for.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// How it was asked for.
+    pub name: String,
+    /// The requirements in it.
+    pub ids: Vec<String>,
 }
 
 /// What a report is made from.
@@ -121,8 +134,8 @@ pub struct Input<'a> {
     pub today: &'a str,
     /// The seed.
     pub seed: u64,
-    /// Only a part of the suite was run, so that what is missing says nothing.
-    pub partial: bool,
+    /// The parts of the suite that were asked for, of which alone is spoken; all of it if there are none.
+    pub parts: &'a [Part],
     /// Time ran out.
     pub cut_short: bool,
     /// The adapter's warnings.
@@ -135,9 +148,12 @@ impl Report {
     pub fn new(input: &Input<'_>) -> Self {
         let Input { hello, outcome, known, today, .. } = *input;
         let all = catalogue::catalogue();
+        let parts = input.parts;
+        let selected = |id: &str| parts.is_empty() || parts.iter().any(|part| part.ids.iter().any(|own| own == id));
         let requirements: Vec<Line> = all
             .requirements
             .iter()
+            .filter(|own| selected(&own.id))
             .map(|own| {
                 let failure = outcome.failures.iter().find(|failure| failure.violation.requirement == own.id);
                 let excuse = known.excuse(&own.id, today);
@@ -157,7 +173,7 @@ impl Report {
                 Line { id: own.id.clone(), level: own.level, profile: own.profile.clone(), status, kept, reason }
             })
             .collect();
-        let stale: Vec<String> = if input.partial || input.cut_short {
+        let stale: Vec<String> = if !parts.is_empty() || input.cut_short {
             Vec::new()
         } else {
             let failing = |entry: &&super::known::Entry| {
@@ -165,27 +181,22 @@ impl Report {
             };
             known.entries.iter().filter(|entry| !failing(entry)).map(|entry| entry.requirement.clone()).collect()
         };
-        let never: Vec<String> = if input.partial {
-            Vec::new()
-        } else {
-            never_exercised(hello, outcome).into_iter().map(str::to_owned).collect()
-        };
-        let broken = requirements.iter().any(|line| {
-            line.status == Status::Broken
-                && outcome
-                    .failures
-                    .iter()
-                    .any(|failure| failure.violation.requirement == line.id && failure.level == Level::M)
-        });
+        let never: Vec<String> =
+            never_exercised(hello, outcome).into_iter().filter(|id| selected(id)).map(str::to_owned).collect();
+        let untested: Vec<String> = parts.iter().filter_map(|part| untested(part, &requirements)).collect();
+        let failures: Vec<Failure> =
+            outcome.failures.iter().filter(|failure| selected(failure.violation.requirement)).cloned().collect();
+        let must = |id: &str| failures.iter().any(|own| own.violation.requirement == id && own.level == Level::M);
+        let broken = requirements.iter().any(|line| line.status == Status::Broken && must(&line.id));
         let exit = if broken {
             Exit::Failures
         } else if !outcome.faults.is_empty() {
             Exit::Adapter
         } else if outcome.runs == 0 {
             Exit::NothingExercised
-        } else if input.cut_short && !never.is_empty() || !outcome.unsupported.is_empty() && !never.is_empty() {
+        } else if !outcome.declined.is_empty() || input.cut_short && !(never.is_empty() && untested.is_empty()) {
             Exit::Undecided
-        } else if !never.is_empty() {
+        } else if !never.is_empty() || !untested.is_empty() {
             Exit::NothingExercised
         } else if !stale.is_empty() {
             Exit::StaleKnown
@@ -202,11 +213,13 @@ impl Report {
             seconds: outcome.took.as_secs_f64(),
             exit,
             requirements,
-            failures: outcome.failures.clone(),
+            failures,
             faults: outcome.faults.clone(),
             stale,
             never_exercised: never,
+            untested,
             unsupported: outcome.unsupported.clone(),
+            declined: outcome.declined.clone(),
             warnings: input.warnings.to_vec(),
         }
     }
@@ -215,36 +228,61 @@ impl Report {
         self.requirements.iter().filter(|line| line.profile == profile && line.status == status).collect()
     }
 
-    /// One line per claimed profile.
+    /// Whether a requirement is broken and decides.
+    fn failing(&self, line: &Line) -> bool {
+        // Its own level, and not the catalogue's: order binds whoever declares it.
+        let must = |own: &Failure| own.violation.requirement == line.id && own.level == Level::M;
+        line.status == Status::Broken && self.failures.iter().any(must)
+    }
+
+    /// One line per profile that is claimed or was asked for.
     #[must_use]
     pub fn verdicts(&self) -> Vec<(String, String)> {
         let mut profiles: Vec<&str> = Vec::new();
+        let some = self.requirements.len() < catalogue::catalogue().requirements.len();
         for line in &self.requirements {
-            if self.implementation.offers(&line.profile) && !profiles.contains(&line.profile.as_str()) {
+            if (some || line.status != Status::NotClaimed) && !profiles.contains(&line.profile.as_str()) {
                 profiles.push(&line.profile);
             }
         }
         let names = |lines: &[&Line]| lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().join(" ");
         let verdict = |profile: &str| {
             let broken = self.with(profile, Status::Broken);
-            let (must, should): (Vec<&Line>, Vec<&Line>) = broken.into_iter().partition(|line| {
-                self.failures
-                    .iter()
-                    .any(|failure| failure.violation.requirement == line.id && failure.level == Level::M)
-            });
+            let (must, should): (Vec<&Line>, Vec<&Line>) = broken.into_iter().partition(|line| self.failing(line));
             let known = self.with(profile, Status::Known);
             let judged = self.with(profile, Status::Kept).len();
+            // Of several parts that were asked for, one may be decided although another is not.
+            let open = match self.exit {
+                Exit::Adapter | Exit::Undecided => true,
+                Exit::NothingExercised => {
+                    !self.never_exercised.is_empty() || !self.with(profile, Status::NotExercised).is_empty()
+                }
+                _ => false,
+            };
             let mut text = if !must.is_empty() {
                 format!("not conforming: {}", names(&must))
-            } else if judged == 0 {
+            } else if !self.implementation.offers(profile) {
+                "not claimed".to_owned()
+            } else if judged == 0 && !self.with(profile, Status::NotExercised).is_empty() && known.is_empty() {
+                "not put to the test".to_owned()
+            } else if judged == 0 && known.is_empty() && should.is_empty() {
                 "not judged by scripts".to_owned()
-            } else if matches!(self.exit, Exit::Adapter | Exit::Undecided | Exit::NothingExercised) {
+            } else if open {
                 "not decided".to_owned()
             } else {
                 "conforming".to_owned()
             };
             if !known.is_empty() {
                 let _ = write!(text, ", {} ({})", counted(known.len() as u64, "known failure"), names(&known));
+            }
+            let later = self.with(profile, Status::NotScored);
+            if !later.is_empty() {
+                let _ = write!(text, ", not scored, for it came after the port's edition: {}", names(&later));
+            }
+            let all = catalogue::catalogue().requirements.iter().filter(|own| own.profile == profile).count();
+            let own: Vec<&Line> = self.requirements.iter().filter(|line| line.profile == profile).collect();
+            if own.len() < all {
+                let _ = write!(text, " (asked for: {})", names(&own));
             }
             // What may be declared binds nobody who does not.
             let (may, should): (Vec<&Line>, Vec<&Line>) = should.iter().partition(|line| line.level == Level::Y);
@@ -295,6 +333,9 @@ impl Report {
         if !self.never_exercised.is_empty() {
             let _ = writeln!(page, "\n{}: {}", paint.yellow("Never put to the test"), self.never_exercised.join(" "));
         }
+        for untested in &self.untested {
+            let _ = writeln!(page, "\n{} {untested}", paint.yellow("Nothing was put to the test:"));
+        }
         for stale in &self.stale {
             let _ = writeln!(
                 page,
@@ -303,8 +344,15 @@ impl Report {
             );
         }
         for (need, times) in &self.unsupported {
-            let _ =
-                writeln!(page, "\n{} {times} scripts were answered with unsupported: {need}", paint.yellow("Note:"));
+            let named = self.declined.get(need).map(Vec::as_slice).unwrap_or_default();
+            let more = if (named.len() as u64) < *times { ", …" } else { "" };
+            let _ = writeln!(
+                page,
+                "\n{} {} answered with unsupported: {need}, though hello offers what they need: {}{more}",
+                paint.yellow("Undecided:"),
+                if *times == 1 { "1 script was".to_owned() } else { format!("{times} scripts were") },
+                named.join(", ")
+            );
         }
         for warning in &self.warnings {
             let _ = writeln!(page, "\n{} {warning}", paint.yellow("Warning:"));
@@ -334,11 +382,14 @@ impl Report {
         let _ = writeln!(page, "\n{title}{excused}");
         let _ = writeln!(page, "{}", wrap(&requirement.text, 2));
         let _ = writeln!(page, "  {} {}", paint.bold("cause:"), failure.violation.cause);
-        let steady = if failure.deterministic() {
-            "fails every time".to_owned()
-        } else {
-            format!("flaky: failed in {} of 3 more runs", failure.again)
+        let mut steady = match failure.again {
+            3 => "fails every time".to_owned(),
+            0 => "did not fail again".to_owned(),
+            some => format!("flaky: failed in {some} of 3 more runs"),
         };
+        if failure.needs_others {
+            steady.push_str(", not broken when run alone (look for state shared between registries)");
+        }
         let _ =
             writeln!(page, "  found by {}, {steady}, broken by {}", failure.found_by, counted(failure.times, "script"));
         if let Some(line) = line.filter(|line| !line.reason.is_empty()) {
@@ -357,9 +408,32 @@ impl Report {
             );
         }
         if let Some(file) = saved(id) {
+            let file = quoted(&file);
             let _ = writeln!(page, "  replay:   registry-conform replay {file} -- {command}");
             let _ = writeln!(page, "  by hand:  registry-conform replay --lines {file} | {command}");
         }
+    }
+
+    /// What stands in the way of a verdict and is of no one requirement: a class, a name, and why.
+    fn errors(&self) -> Vec<(&'static str, String, String)> {
+        let mut errors: Vec<_> =
+            self.faults.iter().map(|fault| ("adapter", fault.found_by.clone(), fault.message.clone())).collect();
+        for stale in &self.stale {
+            errors.push(("known-failing", stale.clone(), "listed as known to fail, and does not".to_owned()));
+        }
+        for (need, names) in &self.declined {
+            errors.push(("unsupported", need.clone(), format!("undecided: declined {}", names.join(", "))));
+        }
+        for untested in &self.untested {
+            errors.push(("suite", "selection".to_owned(), format!("nothing was put to the test: {untested}")));
+        }
+        let open = match self.exit {
+            Exit::NothingExercised if self.scripts == 0 => "no script was judged",
+            Exit::Undecided if !self.never_exercised.is_empty() => "undecided: not everything was put to the test",
+            _ => return errors,
+        };
+        errors.push(("suite", "verdict".to_owned(), open.to_owned()));
+        errors
     }
 
     /// The report as JUnit XML: one test case per requirement of the claimed profiles.
@@ -370,16 +444,19 @@ impl Report {
             .iter()
             .filter(|line| !matches!(line.status, Status::NotClaimed | Status::Elsewhere))
             .collect();
-        let failing = |line: &&&Line| line.status == Status::Broken && line.level == Level::M;
-        let failures = claimed.iter().filter(failing).count();
-        let skipped = claimed.iter().filter(|line| !matches!(line.status, Status::Kept) && !failing(line)).count();
+        let never = |line: &Line| line.status == Status::NotExercised && self.never_exercised.contains(&line.id);
+        let failures = claimed.iter().filter(|line| self.failing(line)).count();
+        let unmet = |line: &&&Line| line.status != Status::Kept && !self.failing(line) && !never(line);
+        let skipped = claimed.iter().filter(unmet).count();
+        let errors = self.errors();
+        let missing = claimed.iter().filter(|line| never(line)).count();
         let mut page = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         let _ = writeln!(
             page,
             "<testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{}\" skipped=\"{skipped}\" time=\"{:.3}\">",
             escape(&self.implementation.name),
-            claimed.len() + self.faults.len(),
-            self.faults.len(),
+            claimed.len() + errors.len(),
+            missing + errors.len(),
             self.seconds
         );
         for line in &claimed {
@@ -387,9 +464,9 @@ impl Report {
             let failure = self.failures.iter().find(|failure| failure.violation.requirement == line.id);
             let body =
                 failure.map(|failure| format!("{}\n{}", failure.violation.cause, pretty::script(&failure.script)));
-            match (line.status, failing(&line)) {
-                (Status::Kept, _) => {}
-                (_, true) => {
+            match line.status {
+                Status::Kept => {}
+                _ if self.failing(line) => {
                     let cause = failure.map(|failure| failure.violation.cause.as_str()).unwrap_or_default();
                     let _ = write!(
                         page,
@@ -398,7 +475,8 @@ impl Report {
                         escape(&body.unwrap_or_default())
                     );
                 }
-                (status, false) => {
+                _ if never(line) => page.push_str("<error message=\"never put to the test\"/>"),
+                status => {
                     let why = match status {
                         Status::Known => format!("known: {}", line.reason),
                         Status::NotExercised => "never put to the test".to_owned(),
@@ -410,17 +488,44 @@ impl Report {
             }
             page.push_str("</testcase>\n");
         }
-        for fault in &self.faults {
+        for (class, name, why) in errors {
             let _ = writeln!(
                 page,
-                "  <testcase classname=\"adapter\" name=\"{}\"><error message=\"{}\"/></testcase>",
-                escape(&fault.found_by),
-                escape(&fault.message)
+                "  <testcase classname=\"{class}\" name=\"{}\"><error message=\"{}\"/></testcase>",
+                escape(&name),
+                escape(&why)
             );
         }
         page.push_str("</testsuite>\n");
         page
     }
+}
+
+/// Why nothing of a part was put to the test, if so.
+fn untested(part: &Part, lines: &[Line]) -> Option<String> {
+    let own: Vec<&Line> = lines.iter().filter(|line| part.ids.contains(&line.id)).collect();
+    let all = |status| own.iter().all(|line| line.status == status);
+    let open = |line: &&Line| matches!(line.status, Status::NotClaimed | Status::Elsewhere | Status::NotExercised);
+    let why = if !own.iter().all(open) {
+        return None;
+    } else if all(Status::NotClaimed) {
+        format!("the profile {} is not claimed", own.first().map_or("", |line| line.profile.as_str()))
+    } else if all(Status::Elsewhere) {
+        "it is not judged by scripts".to_owned()
+    } else {
+        "no script had occasion to break it".to_owned()
+    };
+    Some(format!("{}: {why}", part.name))
+}
+
+/// A word as a shell takes it.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-+=:,./@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Colours, if they are wanted.

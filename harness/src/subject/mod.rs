@@ -291,8 +291,8 @@ impl World {
                 done.taken = Some(handle.take(bytes.unwrap_or(TAKEN_AT_ONCE)).ok_or("no outboxes here")?);
             }
             Act::Cast { channel, data } => done.report = registry()?.broadcast(channel, data)?,
-            Act::Revoke { identity } => done.n = Some(registry()?.close_by_identity(identity) as u64),
-            Act::Count => done.n = Some(registry()?.count() as u64),
+            Act::Revoke { identity } => done.n = Some(registry()?.close_by_identity(identity) as i64),
+            Act::Count => done.n = Some(registry()?.count() as i64),
             Act::Begin { ticket } => {
                 let opened = registry()?.begin().ok_or("no tickets here")?;
                 lock(&self.tickets).insert(*ticket, opened);
@@ -366,7 +366,7 @@ impl World {
 
 #[derive(Default)]
 struct Done {
-    n: Option<u64>,
+    n: Option<i64>,
     refused: bool,
     report: Option<Report>,
     taken: Option<Taken>,

@@ -51,6 +51,25 @@ export class Sticky extends Base {
   }
 }
 
+/** Spins for ever when it revokes from inside a send. */
+export class Spins extends Base {
+  close_by_identity(identity) {
+    for (const member of this.members) while (member.sending);
+    return super.close_by_identity(identity);
+  }
+}
+
+/** Loses one delivery in the life of its process. */
+export class Lapse extends Base {
+  static heard = 0;
+  hears(member, channel) { return super.hears(member, channel) && ++Lapse.heard !== 60; }
+}
+
+/** Says a number below zero when nobody was revoked. */
+export class Negative extends Base {
+  close_by_identity(identity) { return super.close_by_identity(identity) || -1; }
+}
+
 /** Keeps the caller's list. */
 export class Aliased extends Base {
   names(channels) { return channels?.length ? { has: (name) => channels.includes(name) } : null; }

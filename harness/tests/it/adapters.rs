@@ -1,11 +1,18 @@
 //! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its own.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
 
 use harness::{
-    campaign::{Outcome, Plan, campaign, never_exercised},
+    campaign::{Answer, Driver, Outcome, Plan, campaign, never_exercised},
     protocol::Hello,
-    runner::{Adapter, Deadlines, Exit, Input, Known, Report},
+    runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report},
+    script::Script,
+    shrink::Bounds,
 };
 
 fn here(path: &str) -> String {
@@ -22,9 +29,9 @@ fn judge(command: &[&str], plan: &Plan, deadlines: Deadlines) -> (Hello, Outcome
         known: &Known::default(),
         today: "2030-01-01",
         seed: plan.seed,
-        partial: false,
+        parts: &[],
         cut_short: false,
-        warnings: adapter.warnings(),
+        warnings: &adapter.warnings(),
     });
     (hello, outcome, report)
 }
@@ -126,6 +133,85 @@ fn an_adapter_that_hangs_is_blamed() {
     blamed("hangs", "did not answer");
 }
 
+/// Makes whoever writes down what comes slower than what comes, so that there is always one line more to be had.
+struct Laborious;
+
+impl Write for Laborious {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        for turn in 0..5_000 {
+            std::hint::black_box(turn);
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_adapter_that_floods_its_output_is_blamed() {
+    let deadlines = Deadlines { each: Duration::from_millis(500), ..Deadlines::default() };
+    let command = vec!["node".into(), here("tests/adapters/cheat.mjs"), "floods".into()];
+    let mut adapter = Adapter::new(command, deadlines).transcript(Laborious);
+    adapter.hello().unwrap();
+    assert!(matches!(adapter.run(&Script::default()), Answer::Trace(_)));
+    let Answer::Lost(how) = adapter.run(&Script::default()) else { panic!("an answer in all that noise") };
+    assert!(how.contains("did not answer"), "{how}");
+}
+
+#[test]
+fn an_adapter_that_closes_its_output_and_lives_on_is_blamed() {
+    blamed("closes", "closed its standard output and did not exit");
+}
+
+#[test]
+fn what_an_adapter_does_only_now_and_then_is_not_the_registrys_doing() {
+    for mode in ["tires", "dozes"] {
+        let (outcome, report) = cheat(mode);
+        assert!(outcome.failures.is_empty(), "{mode}: {:?}", outcome.failures[0].violation);
+        assert_eq!(report.exit, Exit::Adapter, "{mode}");
+        let told = "script 20 of this run was not answered, but was each time when it was run again";
+        assert!(outcome.faults[0].message.contains(told), "{mode}: {:?}", outcome.faults[0]);
+        assert!(outcome.faults[0].message.contains("look for state that outlives a script"), "{mode}");
+    }
+}
+
+#[test]
+fn re_1_a_script_that_never_ends_is_run_again_as_often_as_it_says() {
+    let command = ["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/broken.mjs"), "Spins"];
+    let shrinking = Bounds { runs: 2, ..Bounds::default() };
+    let plan = Plan { only: vec!["RE-1".into()], first_only: true, shrinking, ..Plan::default() };
+    let deadlines = Deadlines { each: Duration::from_millis(500), ..Deadlines::default() };
+    let (_, outcome, _) = judge(&command, &plan, deadlines);
+    assert_eq!((outcome.failures[0].violation.requirement, outcome.failures[0].again), ("RE-1", 3));
+}
+
+#[test]
+fn cnt_1_and_rev_10_a_number_below_zero_reaches_the_oracle() {
+    let report = broken("Negative");
+    let found: Vec<_> = report.failures.iter().map(|failure| failure.violation.requirement).collect();
+    assert!(report.exit == Exit::Failures && found.contains(&"REV-10"), "{found:?} {:?}", report.faults);
+}
+
+#[test]
+fn what_fails_once_in_the_life_of_a_process_is_said_not_to_fail_alone() {
+    let report = broken("Lapse");
+    let failure = report.failures.iter().find(|failure| failure.needs_others).unwrap();
+    assert_eq!(failure.again, 0);
+    let page = report.text(&Paint { colours: false }, "adapter", &|_| None);
+    assert!(page.contains("not broken when run alone (look for state shared between registries)"), "{page}");
+}
+
+#[test]
+fn an_adapter_that_declines_one_case_is_no_pass() {
+    let (outcome, report) = cheat("coy");
+    assert_eq!((report.exit, outcome.unsupported["patience"]), (Exit::Undecided, 1));
+    assert!(report.never_exercised.is_empty(), "the rest is enough: {:?}", report.never_exercised);
+    let page = report.text(&Paint { colours: false }, "adapter", &|_| None);
+    assert!(page.contains("unsupported: patience") && page.contains(&report.declined["patience"][0]), "{page}");
+}
+
 #[test]
 fn an_adapter_that_answers_twice_is_blamed() {
     blamed("twice", "twice");
@@ -174,6 +260,29 @@ fn a_banner_is_a_warning() {
     let outcome = campaign(&hello, &mut adapter, &Plan { scripts: 20, ..Plan::default() }, &mut |_, _| {});
     assert!(outcome.failures.is_empty() && outcome.faults.is_empty());
     assert!(adapter.warnings()[0].contains("Welcome"));
+}
+
+/// What an adapter says before its first message, and the warnings that it gets for it.
+fn warned(mode: &str) -> Vec<String> {
+    let deadlines = Deadlines { first: Duration::from_secs(20), ..Deadlines::default() };
+    let mut adapter = Adapter::new(vec!["node".into(), here("tests/adapters/cheat.mjs"), mode.into()], deadlines);
+    adapter.hello().unwrap();
+    adapter.warnings()
+}
+
+#[test]
+fn a_byte_order_mark_is_a_warning() {
+    let warnings = warned("mark");
+    assert!(warnings.len() == 1 && warnings[0].contains("byte order mark"), "{warnings:?}");
+}
+
+#[test]
+fn many_stray_lines_are_one_warning_with_advice() {
+    let warnings = warned("chatty");
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    for part in ["50 lines", "\"loading 1\"", "standard error"] {
+        assert!(warning.contains(part), "{warning}");
+    }
 }
 
 /// A registry that is broken on purpose, behind the adapter that drives any module.

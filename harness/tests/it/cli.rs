@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -99,9 +100,11 @@ fn what_is_known_to_fail_does_not_fail_until_its_day() {
 fn what_is_known_to_fail_and_does_not_is_stale() {
     let place = Place::new("stale");
     place.write("known.toml", "[[known]]\nrequirement = \"REV-1\"\nreason = \"was so once\"\n");
-    let (code, page) = run(&place, &["--known", "known.toml"], None);
+    let (code, page) = run(&place, &["--known", "known.toml", "--junit", "report.xml"], None);
     assert_eq!(code, 2);
     assert!(page.contains("Stale: REV-1"), "{page}");
+    let xml = fs::read_to_string(place.0.join("report.xml")).unwrap();
+    assert!(xml.contains(" errors=\"1\" ") && xml.contains("name=\"REV-1\"><error "), "{xml}");
 }
 
 #[test]
@@ -109,8 +112,82 @@ fn a_part_of_the_suite_can_be_run() {
     let place = Place::new("part");
     assert_eq!(run(&place, &["--only", "rev-2"], Some("Plain")).0, 0, "what is broken is FLT-6");
     assert_eq!(run(&place, &["--only", "FLT-6"], Some("Plain")).0, 1);
-    assert_eq!(run(&place, &["--profile", "threads"], Some("Plain")).0, 0, "FLT-6 is of the profile core");
+    assert_eq!(run(&place, &["--profile", "scope_cap"], None).0, 0);
     assert_eq!(run(&place, &["--profile", "core"], Some("Plain")).0, 1);
+}
+
+#[test]
+fn a_part_speaks_of_nothing_else() {
+    let place = Place::new("itself");
+    let (code, page) = run(&place, &["--only", "REV-2", "--json", "report.json"], None);
+    assert_eq!(code, 0, "{page}");
+    assert!(page.contains("core       conforming (asked for: REV-2)") && !page.contains("scope_cap"), "{page}");
+    let json: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(place.0.join("report.json")).unwrap()).unwrap();
+    assert_eq!(json["requirements"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_part_of_which_nothing_is_put_to_the_test_exits_with_5() {
+    let place = Place::new("vacuous");
+    for (option, name, why) in [
+        ("--only", "SSE-1", "the profile wire-sse is not claimed"),
+        ("--only", "LSE-1", "the profile leases is not claimed"),
+        ("--only", "QUE-1", "the profile queued is not claimed"),
+        ("--only", "DRN-1", "is not claimed"),
+        ("--only", "PRG-1", "the profile threads is not claimed"),
+        ("--profile", "threads", "the profile threads is not claimed"),
+        ("--profile", "queued", "the profile queued is not claimed"),
+        ("--profile", "wire-sse", "the profile wire-sse is not claimed"),
+    ] {
+        let (code, page) = run(&place, &[option, name, "--scripts", "1"], None);
+        assert_eq!(code, 5, "{name}: {page}");
+        assert!(page.contains(&format!("Nothing was put to the test: {option} {name}: ")), "{name}: {page}");
+        assert!(page.contains(why) && !page.contains("conforming"), "{name}: {page}");
+    }
+}
+
+#[test]
+fn the_replay_that_is_printed_can_be_pasted_into_a_shell() {
+    let place = Place::new("paste");
+    let (_, page) = run(&place, &["--save", "it's here"], Some("Sticky"));
+    let line = page.lines().find_map(|line| line.trim().strip_prefix("replay:")).unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_registry-conform")).parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    let again = Command::new("sh").args(["-c", line]).current_dir(&place.0).env("PATH", path).output().unwrap();
+    assert_eq!(again.status.code(), Some(1), "{line}: {}", String::from_utf8_lossy(&again.stderr));
+}
+
+#[test]
+fn a_replay_says_what_it_waits_for() {
+    let place = Place::new("waits");
+    place.write("one.json", r#"{"requirement": "REV-1", "script": {"steps": []}}"#);
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_registry-conform"))
+        .args(["replay", "one.json", "--", "node", &here("tests/adapters/cheat.mjs"), "mute"])
+        .current_dir(&place.0)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(replay.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    replay.kill().unwrap();
+    replay.wait().unwrap();
+    assert_eq!(said, "waiting for the adapter's answer, for 60 s at most\n");
+}
+
+#[test]
+fn what_cannot_be_written_is_said_before_the_run_begins() {
+    let place = Place::new("nowhere");
+    let adapter = here("adapters/javascript/adapter.mjs");
+    for option in ["--json", "--junit"] {
+        let output = conform(&place.0, &["run", option, "no/where", "--transcript", "said", "--", "node", &adapter]);
+        assert_eq!(output.status.code(), Some(64), "{option}");
+        assert!(!place.0.join("said").exists(), "{option}: the adapter was not even started");
+    }
+    let output = conform(&place.0, &["run", "--json", "report.json", "--", "there-is-no-such-program"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(!place.0.join("report.json").exists(), "an empty report is none");
 }
 
 #[test]
@@ -127,7 +204,11 @@ fn wrong_usage_exits_with_64() {
         &["run", "stray", "--", "true"],
         &["replay", "--", "true"],
         &["replay", "nothing.json", "--", "true"],
+        &["run", "--seed", "0xno", "--", "true"],
         &["explain", "REV-99"],
+        &["gallery", "foo"],
+        &["list", "extra"],
+        &["spec", "--", "extra"],
         &["run", "--known", "nothing.toml", "--", "true"],
     ] {
         assert_eq!(conform(&place.0, arguments).status.code(), Some(64), "{arguments:?}");
@@ -182,13 +263,16 @@ fn a_terminal_gets_progress_and_colours_unless_it_wants_none() {
 }
 
 #[test]
-fn standard_error_has_a_line_for_each_failure_and_nothing_else() {
+fn standard_error_names_each_failure_before_and_after_it_is_made_small_and_says_nothing_else() {
     let place = Place::new("quiet");
     let (adapter, broken) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
     let run =
         |class| conform(&place.0, &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter, &broken, class]);
     let said = String::from_utf8(run("Deaf").stderr).unwrap();
-    assert!(said.starts_with("REV-1 ") && !said.contains(['\u{1b}', '\r']), "{said:?}");
+    let [before, after] = said.lines().collect::<Vec<_>>()[..2] else { panic!("{said}") };
+    assert!(before.starts_with("REV-1 ") && before.ends_with(", shrinking…"), "{said}");
+    assert!(after.starts_with("REV-1 ") && !after.contains("shrinking"), "{said}");
+    assert!(!said.contains(['\u{1b}', '\r']), "{said:?}");
     let good = conform(&place.0, &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter]);
     assert_eq!(String::from_utf8(good.stderr).unwrap(), "");
 }
@@ -254,6 +338,11 @@ fn the_other_commands_speak() {
     assert!(said(&["explain", "rev-2"]).contains("no send begins on those"));
     assert!(said(&["list"]).lines().count() > 90);
     assert!(said(&["help"]).contains("registry-conform run"));
+    let help = said(&["run", "--help"]);
+    assert!(help.contains("--known FILE") && !help.contains("registry-conform replay"), "{help}");
+    for command in ["replay", "doctor", "explain", "list", "gallery", "spec"] {
+        assert!(said(&[command, "--help"]).starts_with(&format!("  registry-conform {command} ")), "{command}");
+    }
     assert!(said(&["--version"]).contains("protocol 1"));
     let adapter = here("adapters/javascript/adapter.mjs");
     let doctor = said(&["doctor", "--", "node", &adapter]);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod adapters;
+mod campaign;
 mod catalogue;
 mod cli;
 mod gallery;
@@ -9,5 +10,6 @@ mod kits;
 mod lanes;
 mod model;
 mod registry_core;
+mod reports;
 mod schema;
 mod verdicts;

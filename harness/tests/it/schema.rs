@@ -73,6 +73,7 @@ fn replies_fit_and_survive_the_way() {
                 Event::Stuck { op: 1 },
                 Event::Unbuilt { error: "no".into() },
                 Event::Err { op: 1, error: "no".into() },
+                Event::Ret { op: 1, n: Some(-1), refused: false, report: None, taken: None },
                 Event::Ret {
                     op: 1,
                     n: Some(2),

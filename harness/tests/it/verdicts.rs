@@ -11,7 +11,7 @@ fn call(op: u32) -> Event {
     Event::Call { op, lane: 0 }
 }
 
-fn ret(op: u32, n: Option<u64>) -> Event {
+fn ret(op: u32, n: Option<i64>) -> Event {
     Event::Ret { op, n, refused: false, report: None, taken: None }
 }
 
@@ -29,7 +29,7 @@ fn verdict(script: &Script, trace: &Trace) -> Option<&'static str> {
 }
 
 /// A sink whose first send does this, and the trace with its close inside that send or after it.
-fn ended_inside_its_send(act: Act, n: Option<u64>, reason: &str, inside: bool) -> Option<&'static str> {
+fn ended_inside_its_send(act: Act, n: Option<i64>, reason: &str, inside: bool) -> Option<&'static str> {
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
         Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
@@ -55,6 +55,27 @@ fn a_close_waits_for_the_send_that_it_was_called_for_in() {
     assert_eq!(ended_inside_its_send(revoke, Some(1), "revoked", true), Some("RE-5"));
     assert_eq!(ended_inside_its_send(Act::Shutdown, None, "shutdown", false), None);
     assert_eq!(ended_inside_its_send(Act::Shutdown, None, "shutdown", true), Some("CLO-4"));
+}
+
+#[test]
+fn cnt_1_and_rev_10_a_number_below_zero_is_wrong_and_not_nonsense() {
+    let revoked = |subscribed: bool, n| {
+        let mut steps = vec![Op::new(2, Act::Revoke { identity: "x".into() })];
+        let mut trace = vec![call(2)];
+        if subscribed {
+            steps.insert(0, Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }));
+            trace.splice(0..0, [call(1), ret(1, None)]);
+            trace.push(Event::Close { sink: 0, reason: Some("revoked".into()), lane: 0 });
+            trace.push(Event::Closed { sink: 0, threw: false, lane: 0 });
+        }
+        trace.push(ret(2, Some(n)));
+        verdict(&Script::new(steps), &trace)
+    };
+    assert_eq!((revoked(true, 1), revoked(false, 0)), (None, None));
+    assert_eq!(revoked(true, -1), Some("CNT-1"));
+    assert_eq!(revoked(false, -1), Some("REV-10"));
+    let counted = |n| verdict(&Script::new(vec![Op::new(1, Act::Count)]), &vec![call(1), ret(1, Some(n))]);
+    assert_eq!((counted(0), counted(-1)), (None, Some("CNT-2")));
 }
 
 /// Three messages for an outbox of two, perhaps a revocation, and what is taken then.

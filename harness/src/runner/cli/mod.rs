@@ -1,6 +1,7 @@
 //! The command line.
 
 mod gallery;
+mod help;
 mod options;
 mod replay;
 mod run;
@@ -20,34 +21,8 @@ use crate::{
     catalogue,
     protocol::{Hello, PROTOCOL},
 };
+use help::{help, help_of};
 use options::{Options, parse};
-
-const HELP: &str = "\
-registry-conform: does a subscriber registry keep its promises?
-
-  registry-conform run [OPTIONS] -- COMMAND…     judge the registry behind an adapter
-  registry-conform replay FILE -- COMMAND…       run one saved script and show its trace
-  registry-conform replay --lines FILE           print the lines that feed it to an adapter by hand
-  registry-conform doctor -- COMMAND…            check an adapter before its registry
-  registry-conform explain REQUIREMENT           print a promise, and why it is one
-  registry-conform list                          print all promises, a line each
-  registry-conform gallery [--seed N]            show that the suite sees: wrong registries, and what gave them away
-  registry-conform spec                          print SPEC.md
-
-Options of run:
-  --scripts N      random scripts, after the fixed ones (2000)
-  --seed N         where they start (by chance, and printed)
-  --time S         start no script after so many seconds
-  --profile NAME   only the requirements of a profile; may be repeated
-  --only REQ       only this requirement; may be repeated
-  --known FILE     requirements that are known to fail (TOML)
-  --save DIR       where failing scripts are kept and found again (.registry-conform)
-  --json FILE      write the report as JSON          --junit FILE   write it as JUnit XML
-  --patience S     how long a lane may wait (2)
-  --transcript FILE   every line to the adapter (>) and from it (<); also for replay and doctor
-
-Exit: 0 conforming · 1 failures · 2 stale known-failing · 3 adapter error · 4 undecided · 5 nothing exercised · 64 usage
-An adapter is any program that speaks PROTOCOL.md on its standard streams. NO_COLOR is respected.";
 
 /// Runs the command line and says how the process should end.
 #[must_use]
@@ -78,23 +53,34 @@ impl From<lexopt::Error> for Problem {
 
 fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
     let Some((command, rest)) = arguments.split_first() else {
-        say(HELP);
+        say(&help());
         return Ok(Exit::Usage);
     };
+    let command = command.to_string_lossy();
+    let ours = rest.iter().take_while(|argument| *argument != "--");
+    if let Some(page) = help_of(&command).filter(|_| ours.into_iter().any(|word| word == "--help" || word == "-h")) {
+        say(&page);
+        return Ok(Exit::Conforming);
+    }
     let options = parse(rest.to_vec());
-    match command.to_string_lossy().as_ref() {
+    if let ("list" | "gallery" | "spec", Ok(options)) = (command.as_ref(), &options)
+        && let Some(extra) = options.files.first().or(options.command.first())
+    {
+        return Err(Problem::Usage(format!("{command} takes no {extra:?}")));
+    }
+    match command.as_ref() {
         "run" => run::run(options?),
         "replay" => replay::replay(options?),
         "doctor" => replay::doctor(options?),
         "explain" => explain(&options?),
-        "list" => list(),
+        "list" => options.and_then(|_| list()),
         "gallery" => gallery::show_gallery(&options?),
         "spec" => {
             let _ = write!(stdout(), "{}", catalogue::spec());
             Ok(Exit::Conforming)
         }
         "help" | "--help" | "-h" => {
-            say(HELP);
+            say(&help());
             Ok(Exit::Conforming)
         }
         "--version" => {

@@ -5,14 +5,18 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use lexopt::prelude::*;
 
 use super::Problem;
-use crate::{catalogue, runner::Deadlines};
+use crate::{
+    catalogue,
+    runner::{Deadlines, Part},
+};
 
 pub(super) struct Options {
     pub(super) scripts: u64,
     pub(super) seed: u64,
+    /// The seed of one script, as failures name it.
+    pub(super) first: Option<u64>,
     pub(super) time: Option<Duration>,
-    pub(super) only: Vec<String>,
-    pub(super) partial: bool,
+    pub(super) parts: Vec<Part>,
     pub(super) known: Option<PathBuf>,
     pub(super) save: PathBuf,
     pub(super) json: Option<PathBuf>,
@@ -32,9 +36,9 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
     let mut options = Options {
         scripts: 2_000,
         seed: chance(),
+        first: None,
         time: None,
-        only: Vec::new(),
-        partial: false,
+        parts: Vec::new(),
         known: None,
         save: ".registry-conform".into(),
         json: None,
@@ -49,25 +53,33 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
     while let Some(argument) = parser.next()? {
         match argument {
             Long("scripts") => options.scripts = parser.value()?.parse()?,
-            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("seed") => {
+                let value = parser.value()?.string()?;
+                if let Some(digits) = value.strip_prefix("0x") {
+                    let seed = u64::from_str_radix(digits, 16)
+                        .map_err(|error| Problem::Usage(format!("{value:?} is no seed: {error}")))?;
+                    (options.seed, options.first) = (seed, Some(seed));
+                } else {
+                    options.seed =
+                        value.parse().map_err(|error| Problem::Usage(format!("{value:?} is no seed: {error}")))?;
+                }
+            }
             Long("time") => options.time = Some(seconds(parser.value()?.parse()?)?),
             Long("patience") => options.patience = seconds(parser.value()?.parse()?)?,
             Long("profile") => {
                 let name = parser.value()?.string()?;
-                let of_it: Vec<_> =
-                    catalogue::catalogue().requirements.iter().filter(|own| own.profile == name).collect();
-                if of_it.is_empty() {
+                let of_it = catalogue::catalogue().requirements.iter().filter(|own| own.profile == name);
+                let ids: Vec<String> = of_it.map(|own| own.id.clone()).collect();
+                if ids.is_empty() {
                     return Err(Problem::Usage(format!("there is no profile {name:?}")));
                 }
-                options.only.extend(of_it.into_iter().map(|own| own.id.clone()));
-                options.partial = true;
+                options.parts.push(Part { name: format!("--profile {name}"), ids });
             }
             Long("only") => {
                 let id = parser.value()?.string()?;
                 let found =
                     catalogue::find(&id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
-                options.only.push(found.id.clone());
-                options.partial = true;
+                options.parts.push(Part { name: format!("--only {}", found.id), ids: vec![found.id.clone()] });
             }
             Long("known") => options.known = Some(parser.value()?.into()),
             Long("save") => options.save = parser.value()?.into(),

@@ -4,9 +4,11 @@ use std::{
     collections::BTreeSet,
     io::{Write as _, stdout},
     path::Path,
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    time::Duration,
 };
 
-use super::{Problem, adapter, colours, options::Options, saved::read_saved, say};
+use super::{Problem, adapter, colours, options::Options, saved::read_saved, say, say_error};
 use crate::{
     campaign::{Answer, Driver, LOST},
     oracle, pretty,
@@ -35,7 +37,11 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
     }
     let (mut adapter, hello) = adapter(&options)?;
     say(&pretty::script(&saved.script));
-    match adapter.run(&saved.script) {
+    let answer = {
+        let _watch = Watch::begin(adapter.longest(&saved.script, true));
+        adapter.run(&saved.script)
+    };
+    match answer {
         Answer::Trace(trace) => {
             let verdict = oracle::judge_claims(&saved.script, &trace, &hello);
             let paint = Paint { colours: colours(&stdout()) };
@@ -65,6 +71,24 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
             Ok(Exit::Failures)
         }
         Answer::Fault(why) | Answer::Lost(why) => Err(Problem::Adapter(why)),
+    }
+}
+
+/// An answer that takes longer is spoken of.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Says what is waited for, if it takes a while.
+struct Watch(#[expect(dead_code, reason = "its end is what the other thread hears of")] Sender<()>);
+
+impl Watch {
+    fn begin(longest: Duration) -> Self {
+        let (held, over) = channel();
+        std::thread::spawn(move || {
+            if over.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
+                say_error(&format!("waiting for the adapter's answer, for {} s at most", longest.as_secs()));
+            }
+        });
+        Self(held)
     }
 }
 

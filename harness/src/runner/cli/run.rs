@@ -1,6 +1,9 @@
 //! `run`: judges a registry.
 
-use std::io::{IsTerminal, Write as _, stderr, stdout};
+use std::{
+    fs::{self, OpenOptions},
+    io::{IsTerminal, Write as _, stderr, stdout},
+};
 
 use super::{
     Problem, adapter, colours,
@@ -10,7 +13,7 @@ use super::{
 use crate::{
     campaign::{Outcome, Plan, campaign},
     catalogue,
-    runner::{Exit, Input, Known, Paint, Report, today},
+    runner::{Exit, Input, Known, Paint, Report, quoted, today},
 };
 
 pub(super) fn run(options: Options) -> Result<Exit, Problem> {
@@ -21,12 +24,25 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     if let Some(extra) = options.files.first() {
         return Err(Problem::Usage(format!("{extra:?} is not an option; the adapter's command comes after `--`")));
     }
+    // What cannot be written is better known before than after.
+    for file in options.json.iter().chain(&options.junit) {
+        let fresh = !file.exists();
+        let opened = OpenOptions::new().append(true).create(true).open(file);
+        opened.map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))?;
+        // An empty file would be taken for a report if the adapter does not even start.
+        if fresh {
+            let _ = fs::remove_file(file);
+        }
+    }
+    let today = today();
     let (mut adapter, hello) = adapter(&options)?;
     let plan = Plan {
         scripts: options.scripts,
         seed: options.seed,
         time: options.time,
-        only: options.only.clone(),
+        first: options.first,
+        only: options.parts.iter().flat_map(|part| part.ids.iter().cloned()).collect(),
+        known: known.excused(&today),
         saved: saved_scripts(&options.save),
         ..Plan::default()
     };
@@ -37,6 +53,12 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     // The two streams may go different ways.
     let aside = Paint { colours: colours(&stderr()) };
     let outcome = campaign(&hello, &mut adapter, &plan, &mut |outcome, _| {
+        if let Some((violation, found_by)) = &outcome.shrinking {
+            progress.clear();
+            let line = format!("{} {} (found by {found_by}), shrinking…", violation.requirement, violation.cause);
+            let _ = writeln!(stderr(), "{line}");
+            return;
+        }
         seen += 1;
         progress.show(seen, outcome);
         for failure in &outcome.failures[printed..] {
@@ -59,11 +81,11 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
         hello: &hello,
         outcome: &outcome,
         known: &known,
-        today: &today(),
+        today: &today,
         seed: options.seed,
-        partial: options.partial,
+        parts: &options.parts,
         cut_short: options.time.is_some_and(|time| outcome.took >= time),
-        warnings: adapter.warnings(),
+        warnings: &adapter.warnings(),
     });
     if let Some(file) = &options.json {
         let json = serde_json::to_string_pretty(&report).map_err(|error| Problem::Usage(error.to_string()))?;
@@ -73,7 +95,8 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
         write_file(file, &report.junit())?;
     }
     let place = |id: &str| Some(options.save.join(format!("{id}.json")).display().to_string());
-    let _ = write!(stdout(), "{}", report.text(&paint, &options.command.join(" "), &place));
+    let command: Vec<String> = options.command.iter().map(|word| quoted(word)).collect();
+    let _ = write!(stdout(), "{}", report.text(&paint, &command.join(" "), &place));
     Ok(report.exit)
 }
 

@@ -1,0 +1,108 @@
+//! What a report says of outcomes that few registries bring about.
+
+use harness::{
+    campaign::{Failure, Fault, Outcome},
+    catalogue::Level,
+    core,
+    oracle::Violation,
+    runner::{Exit, Input, Known, Paint, Part, Report, quoted},
+    script::{Act, Op, Script},
+};
+
+fn report(outcome: &Outcome, known: &Known, parts: &[Part]) -> Report {
+    Report::new(&Input {
+        hello: &core::hello(),
+        outcome,
+        known,
+        today: "2030-01-01",
+        seed: 1,
+        parts,
+        cut_short: false,
+        warnings: &[],
+    })
+}
+
+fn failure(requirement: &'static str) -> Failure {
+    Failure {
+        violation: Violation { requirement, at: 0, cause: "so it is".into() },
+        level: Level::M,
+        found_by: "a case".into(),
+        found_after: 1,
+        script: Script::new(vec![Op::new(1, Act::Count)]),
+        trace: Vec::new(),
+        original: Script::default(),
+        again: 3,
+        needs_others: false,
+        times: 1,
+    }
+}
+
+fn text(report: &Report) -> String {
+    report.text(&Paint { colours: false }, "adapter", &|_| None)
+}
+
+#[test]
+fn order_that_was_declared_and_is_broken_fails_everywhere() {
+    let outcome = Outcome { runs: 1, failures: vec![failure("ORD-3")], ..Outcome::default() };
+    let report = report(&outcome, &Known::default(), &[]);
+    assert_eq!(report.exit, Exit::Failures);
+    assert!(text(&report).contains("not conforming: ORD-3"), "{}", text(&report));
+    assert!(report.junit().contains(" failures=\"1\" "), "{}", report.junit());
+}
+
+#[test]
+fn a_part_that_is_decided_is_told_from_one_that_is_not() {
+    let sure = Outcome { runs: 1, kept: [("REV-2", 1)].into(), ..Outcome::default() };
+    let parts = |ids: &[&str]| {
+        let parts = ids.iter().map(|id| Part { name: format!("--only {id}"), ids: vec![(*id).to_owned()] });
+        let report = report(&sure, &Known::default(), &parts.collect::<Vec<_>>());
+        assert_eq!(report.exit, Exit::NothingExercised);
+        text(&report)
+    };
+    assert!(parts(&["REV-2", "SSE-1"]).contains("core       conforming (asked for: REV-2)"));
+    assert!(parts(&["REV-2", "ORD-2"]).contains("core       not decided (asked for: ORD-2 REV-2)"));
+}
+
+#[test]
+fn junit_has_an_error_whenever_there_is_no_verdict() {
+    let sure = Outcome { runs: 1, kept: [("REV-2", 1)].into(), ..Outcome::default() };
+    let part = |id: &str| Part { name: format!("--only {id}"), ids: vec![id.to_owned()] };
+    let stale = Known::parse("[[known]]\nrequirement = \"REV-1\"\nreason = \"was so\"").unwrap();
+    let fault = Fault { message: "it died".into(), found_by: "a case".into(), script: Script::default() };
+    let declined = [("patience".to_owned(), vec!["a case".to_owned()])];
+    for (outcome, known, parts, exit) in [
+        (sure.clone(), Known::default(), vec![part("REV-2")], Exit::Conforming),
+        (sure.clone(), Known::default(), vec![part("REV-1")], Exit::NothingExercised),
+        (sure.clone(), Known::default(), vec![part("SSE-1")], Exit::NothingExercised),
+        (sure.clone(), Known::default(), Vec::new(), Exit::NothingExercised),
+        (Outcome::default(), Known::default(), vec![part("REV-2")], Exit::NothingExercised),
+        (Outcome { faults: vec![fault], ..sure.clone() }, Known::default(), vec![part("REV-2")], Exit::Adapter),
+        (Outcome { declined: declined.into(), ..sure }, Known::default(), vec![part("REV-2")], Exit::Undecided),
+    ] {
+        let report = report(&outcome, &known, &parts);
+        assert_eq!(report.exit, exit, "{parts:?}");
+        let junit = report.junit();
+        assert_eq!(junit.contains("<error "), exit != Exit::Conforming, "{junit}");
+        assert_eq!(junit.contains(" errors=\"0\" "), exit == Exit::Conforming, "{junit}");
+        assert!(junit.contains(&format!(" tests=\"{}\" ", junit.matches("<testcase ").count())), "{junit}");
+        assert!(junit.contains(&format!(" errors=\"{}\" ", junit.matches("<error ").count())), "{junit}");
+    }
+    let report = report(&Outcome::default(), &stale, &[]);
+    assert!(report.junit().contains("classname=\"known-failing\" name=\"REV-1\"><error "), "{}", report.junit());
+}
+
+#[test]
+fn what_came_after_the_ports_edition_is_named() {
+    let outcome = Outcome { runs: 1, failures: vec![failure("REV-2")], ..Outcome::default() };
+    let report = report(&outcome, &Known { edition: Some(0), ..Known::default() }, &[]);
+    assert_ne!(report.exit, Exit::Failures);
+    assert!(text(&report).contains("not scored, for it came after the port's edition: REV-2"), "{}", text(&report));
+}
+
+#[test]
+fn words_are_quoted_for_a_shell() {
+    assert_eq!(quoted("./a/b-1.json"), "./a/b-1.json");
+    assert_eq!(quoted("my adapter.py"), "'my adapter.py'");
+    assert_eq!(quoted("it's"), r"'it'\''s'");
+    assert_eq!(quoted(""), "''");
+}
