@@ -50,7 +50,7 @@ impl Walk<'_> {
         let is_full = |other: usize| self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded_at(cast));
         when((0..self.subs.len()).any(|other| other != sub && is_full(other)), "QUE-2");
         when(self.overlapped(message.op), "CON-1");
-        when(subject.with.overwrite.is_some(), "FLT-7");
+        when(self.is_overwritten(sub), "FLT-7");
         when(self.shares_sink(sub), "SUB-5");
         when(self.several_registries(), "ISO-6");
         when(self.nested_at(subject.op, Hook::Close), "RE-7");
@@ -125,6 +125,10 @@ impl Walk<'_> {
             Refusal::Later { inside: false } => "DEL-4",
             Refusal::Ended(Ended::Unsub) => "SUB-3",
             Refusal::Ended(Ended::Revoke) => "REV-2",
+            // Who was told and still gets what was in progress has left its scope all the same.
+            Refusal::Ended(Ended::Evict) if self.subs[sub].close.is_some_and(|at| self.casts[cast].called < at) => {
+                "CLO-4"
+            }
             Refusal::Ended(Ended::Evict) => "CAP-1",
             Refusal::Ended(Ended::Fail) => "ISO-5",
             Refusal::Ended(Ended::Shutdown) => "SUB-6",
@@ -159,15 +163,20 @@ impl Walk<'_> {
 
     /// A close that nothing called for.
     pub(crate) fn blame_close(&self, sink: u32, subs: &[usize], lane: u32) -> (&'static str, String) {
-        let live = subs.iter().copied().find(|sub| !self.subs[*sub].over());
+        let live = subs.iter().copied().find(|sub| !self.subs[*sub].over() && !self.subs[*sub].doomed);
         let Some(sub) = live else {
-            let last = subs.last().copied().unwrap_or_default();
+            // One that was subscribed, if any was.
+            let was = |sub: &&usize| !self.subs[**sub].refused && !self.subs[**sub].doomed;
+            let last = subs.iter().rev().find(was).or(subs.last()).copied().unwrap_or_default();
             let subject = &self.subs[last];
             let who = self.name(last);
-            return if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
-                ("CLO-1", format!("{who} was closed twice"))
-            } else if subject.refused {
+            return if !was(&&last) {
                 ("ADM-2", format!("{who} was refused and is closed"))
+            } else if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
+                ("CLO-1", format!("{who} was closed twice"))
+            } else if let Some(late) = subs.iter().find(|sub| self.is_silent_victim(**sub)) {
+                let who = self.name(*late);
+                ("CAP-1", format!("{who} is closed only now, and had to make room for an earlier subscribe"))
             } else if subject.gone.is_some_and(|(_, why)| why == Why::Fail) {
                 ("ISO-5", format!("{who} failed, which by policy is not answered by a close"))
             } else {
@@ -235,7 +244,8 @@ impl Walk<'_> {
         } else if subject.with.identities().any(|own| {
             let joint = joined(own) == joined(identity);
             let (kind, other) = (own.kind(), identity.kind());
-            (kind != other && (joint || own.value() == identity.value())) || (kind.is_some() && joint)
+            !kinds_alike(own, identity)
+                && ((kind != other && (joint || own.value() == identity.value())) || (kind.is_some() && joint))
         }) {
             "REV-6"
         } else if subject.with.identities().any(|own| alike(own, identity)) {
@@ -245,6 +255,22 @@ impl Walk<'_> {
         } else {
             "REV-4"
         }
+    }
+
+    /// A victim that was never told: whether it is still subscribed is open.
+    fn is_silent_victim(&self, sub: usize) -> bool {
+        self.silent_victims.iter().any(|(victim, _)| *victim == sub)
+    }
+
+    /// It was not told by the time at which the operation returned.
+    pub(crate) fn blame_late(&self, sub: usize, why: Why, op: OpId) -> &'static str {
+        let inside = self.lanes.get(&op).and_then(|lane| self.inside(*lane));
+        if why != Why::Revoke || !matches!(inside, Some(Frame::Close { .. })) {
+            return self.blame_silence(sub, why, op);
+        }
+        // Inside a close it may be told by the outer call yet, which keeps CLO-1 and CNT-1 and comes too late.
+        let list = self.occasions_of_close(sub, why);
+        list.into_iter().find(|own| !["RE-6", "ISO-3", "ISO-4"].contains(own)).unwrap_or("REV-1")
     }
 
     pub(crate) fn blame_silence(&self, sub: usize, why: Why, op: OpId) -> &'static str {
@@ -389,11 +415,23 @@ fn plain(name: &str) -> bool {
 /// Different names that a normalising comparison could take for one.
 fn near(a: &str, b: &str) -> bool {
     let begin_alike = a.len().min(b.len()) > 32 && a.bytes().zip(b.bytes()).take(32).all(|(a, b)| a == b);
-    a != b && (a.starts_with(b) || b.starts_with(a) || begin_alike || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
+    let one_number = matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b);
+    let alike = a.starts_with(b) || b.starts_with(a) || begin_alike || one_number;
+    a != b && (alike || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
 }
 
+/// Different identities that a careless comparison of values, or of kinds, could take for one.
 fn alike(a: &Identity, b: &Identity) -> bool {
-    a != b && a.kind() == b.kind() && (near(a.value(), b.value()) || !plain(a.value()) || !plain(b.value()))
+    let confusable = |a: &str, b: &str| near(a, b) || (a != b && (!plain(a) || !plain(b)));
+    let (values, kinds) = (confusable(a.value(), b.value()), kinds_alike(a, b));
+    (a.kind() == b.kind() && values) || (kinds && (values || a.value() == b.value()))
+}
+
+/// Kinds that are written alike, and are not equal.
+fn kinds_alike(a: &Identity, b: &Identity) -> bool {
+    let (Some(a), Some(b)) = (a.kind(), b.kind()) else { return false };
+    let folded = |kind: &str| kind.trim().to_lowercase();
+    a != b && !a.is_empty() && !b.is_empty() && (folded(a) == folded(b) || (!a.is_ascii() && !b.is_ascii()))
 }
 
 /// An identity as a careless implementation would write it into one string.

@@ -73,6 +73,8 @@ pub(crate) struct Sub<'s> {
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
     pub(crate) refused: bool,
+    /// It is going to be refused, known before its moment: nothing may reach its sink.
+    pub(crate) doomed: bool,
     /// From here on it has surely ended: no send begins.
     pub(crate) gone: Option<(usize, Why)>,
     /// Its close began.
@@ -220,6 +222,8 @@ pub(crate) struct Walk<'s> {
     pub(crate) ops: HashMap<OpId, &'s Op>,
     /// What each `take` found, known before its moment.
     pub(crate) taken: HashMap<OpId, &'s Taken>,
+    /// What is going to be refused.
+    pub(crate) refusals: BTreeSet<OpId>,
     pub(crate) open: HashMap<OpId, u32>,
     /// When and on which lane each operation was called.
     pub(crate) called: HashMap<OpId, usize>,
@@ -269,6 +273,11 @@ impl<'s> Walk<'s> {
             _ => None,
         };
         let taken = trace.iter().filter_map(found).collect();
+        let refusal = |event: &Event| match event {
+            Event::Ret { op, refused: true, .. } => Some(*op),
+            _ => None,
+        };
+        let refusals = trace.iter().filter_map(refusal).collect();
         Self {
             script,
             policies,
@@ -276,6 +285,7 @@ impl<'s> Walk<'s> {
             now: 0,
             ops,
             taken,
+            refusals,
             open: HashMap::new(),
             called: HashMap::new(),
             lanes: HashMap::new(),
@@ -427,6 +437,13 @@ impl<'s> Walk<'s> {
 
     pub(crate) fn shares_sink(&self, sub: usize) -> bool {
         self.subs[sub].queue.is_none() && self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
+    }
+
+    /// Whether what it hears may be what its caller wrote into its list later; whose call of a shared sink it was shows nobody.
+    pub(crate) fn is_overwritten(&self, sub: usize) -> bool {
+        let own = &self.subs[sub];
+        let beside = |other: &Sub<'_>| other.queue.is_none() && own.queue.is_none() && other.sink == own.sink;
+        own.with.overwrite.is_some() || self.subs.iter().any(|other| beside(other) && other.with.overwrite.is_some())
     }
 
     pub(crate) fn several_registries(&self) -> bool {

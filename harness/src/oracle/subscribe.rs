@@ -42,6 +42,7 @@ impl<'s> Walk<'s> {
             called: self.now,
             returned: None,
             refused: false,
+            doomed: self.refusals.contains(&op.id),
             gone: None,
             close: None,
             claims: Vec::new(),
