@@ -21,7 +21,7 @@ use crate::{
     protocol::{Hello, Order, SendFailure},
     subject::{Factory, Subject},
 };
-use registry::Specimen;
+use registry::{Hub, Specimen};
 
 /// What all specimens claim.
 #[must_use]
@@ -65,11 +65,12 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
 
 fn build(bug: Option<Bug>, variety: Option<Variety>) -> Factory {
     let shared: std::sync::Mutex<Option<Specimen>> = std::sync::Mutex::new(None);
+    let hub = (bug == Some(Bug::OneQueueForAll)).then(Arc::<Hub>::default);
     Arc::new(move |cap| {
         if cap == Some(0) && bug != Some(Bug::CapOfZero) {
             return None;
         }
-        let fresh = Specimen::new(cap.map(|cap| cap as usize), bug, variety);
+        let fresh = Specimen::new(cap.map(|cap| cap as usize), bug, variety, hub.clone());
         if bug == Some(Bug::OneTableForAll) {
             // All registries of one script share a table; the next script is known by the table having been dropped.
             let mut shared = shared.lock().ok()?;

@@ -21,6 +21,9 @@ use crate::{
     trace::Report,
 };
 
+/// How long a mutant is in a deadlock: longer than a suite that expects it to be.
+const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// A registry of the gallery; clones share everything.
 #[derive(Clone)]
 pub(super) struct Specimen {
@@ -31,6 +34,8 @@ struct Shared {
     cap: Option<usize>,
     bug: Option<Bug>,
     variety: Option<Variety>,
+    /// Shared by registries that should share nothing.
+    hub: Option<Arc<Hub>>,
     table: Mutex<Table>,
     quiet: Condvar,
 }
@@ -55,7 +60,19 @@ pub(super) struct Table {
     /// Shut down, with messages that may still be taken.
     pub(super) draining: Vec<Arc<Member>>,
     pub(super) banned: Vec<Identity>,
+    /// The threads that are closing, once for each call that they are inside of.
+    closing: Vec<ThreadId>,
+    /// What revocations inside closes have ended.
+    pub(super) nested: usize,
+    /// Ended and not told.
+    pub(super) late: Vec<Arc<Member>>,
+    evicted: Vec<u64>,
+    seen: Vec<Identity>,
 }
+
+/// Broadcasts of several registries, and whether somebody delivers them.
+#[derive(Default)]
+pub(super) struct Hub(Mutex<(VecDeque<(Specimen, Cast)>, bool)>);
 
 struct Cast {
     channel: String,
@@ -78,8 +95,8 @@ impl Shared {
 }
 
 impl Specimen {
-    pub(super) fn new(cap: Option<usize>, bug: Option<Bug>, variety: Option<Variety>) -> Self {
-        let shared = Shared { cap, bug, variety, table: Mutex::default(), quiet: Condvar::new() };
+    pub(super) fn new(cap: Option<usize>, bug: Option<Bug>, variety: Option<Variety>, hub: Option<Arc<Hub>>) -> Self {
+        let shared = Shared { cap, bug, variety, hub, table: Mutex::default(), quiet: Condvar::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -104,6 +121,34 @@ impl Specimen {
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.shared.table()
+    }
+
+    /// Closes, and notes that it does meanwhile.
+    pub(super) fn closing<T>(&self, close: impl FnOnce() -> T) -> T {
+        let me = thread::current().id();
+        self.table().closing.push(me);
+        let closed = close();
+        let mut table = self.table();
+        if let Some(at) = table.closing.iter().rposition(|thread| *thread == me) {
+            table.closing.remove(at);
+        }
+        closed
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.table().closing.contains(&thread::current().id())
+    }
+
+    /// Waits, inside of one, until no other thread is inside of the other: a deadlock, but for its end.
+    pub(super) fn wait_for_others(&self) {
+        let me = thread::current().id();
+        let table = self.table();
+        let (delivers, closes) = (table.deliverer == Some(me) && table.delivering, table.closing.contains(&me));
+        let others = |table: &mut Table| {
+            (delivers && table.closing.iter().any(|thread| *thread != me))
+                || (closes && table.delivering && table.deliverer != Some(me))
+        };
+        drop(self.shared.quiet.wait_timeout_while(table, DEADLOCK, others));
     }
 
     pub(super) fn is(&self, variety: Variety) -> bool {
@@ -134,6 +179,7 @@ impl Specimen {
             let whatever = match self.shared.bug {
                 Some(Bug::SendsToUnsubscribed) => self.shared.table().ended.iter().any(|ended| ended.id == member.id),
                 Some(Bug::SendsToRevoked) => !self.shared.table().ended.iter().any(|ended| ended.id == member.id),
+                Some(Bug::SendsToEvicted) => self.shared.table().evicted.contains(&member.id),
                 _ => false,
             };
             let times = match &member.with.channels {
@@ -225,7 +271,12 @@ impl Specimen {
         let mut refused = false;
         let member = {
             let mut table = shared.table();
-            if table.down || with.identities().any(|own| table.banned.contains(own)) {
+            let crowded = self.has(Bug::RefusesCrowds) && table.members.len() >= 64;
+            let unseen = self.has(Bug::AdmitsTheKnown)
+                && with.identities().any(|own| !table.seen.contains(own))
+                && since.is_some();
+            table.seen.extend(with.identities().cloned());
+            if table.down || crowded || unseen || with.identities().any(|own| table.banned.contains(own)) {
                 return Err(Refused);
             }
             if let Some(since) = since {
@@ -238,6 +289,11 @@ impl Specimen {
                     .any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
                 if revoked && !self.has(Bug::TicketsForget) {
                     refused = true;
+                    if self.has(Bug::ClosesTheRefused) {
+                        drop(table);
+                        sink.close(Some("revoked"));
+                        return Err(Refused);
+                    }
                     if !self.has(Bug::RefusalsEvict) && !self.has(Bug::RefusedStay) {
                         return Err(Refused);
                     }
@@ -274,6 +330,7 @@ impl Specimen {
                     Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
                     Some(Bug::LeaversKeepTheirPlace) => (all + left + 1).saturating_sub(cap).min(all),
                     Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
+                    Some(Bug::ForgetsTheCapInCloses) if !table.closing.is_empty() => 0,
                     _ => (all + 1).saturating_sub(cap.max(1)),
                 };
                 victims = own.drain(..excess).collect();
@@ -290,15 +347,25 @@ impl Specimen {
             }
             table.next += 1;
             let member = Arc::new(Member::new(table.next, sink, with.clone(), shared.bug, shared.variety));
-            table.members.push(Arc::clone(&member));
+            let lost = self.has(Bug::LosesSubscribesInCloses) && table.closing.contains(&thread::current().id());
+            if !lost && !self.has(Bug::LooksBeforeItEvicts) {
+                table.members.push(Arc::clone(&member));
+            }
+            table.evicted.extend(victims.iter().map(|victim| victim.id));
             member
         };
         for victim in victims {
             if self.has(Bug::EvictedNotTold) {
                 victim.silence();
-            } else if victim.close("evicted").is_err() && self.has(Bug::EvictionFailuresFailSubscribe) {
+                continue;
+            }
+            let told = self.closing(|| victim.close("evicted"));
+            if told.is_err() && self.has(Bug::EvictionFailuresFailSubscribe) {
                 std::panic::resume_unwind(Box::new("the evicted sink failed"));
             }
+        }
+        if self.has(Bug::LooksBeforeItEvicts) {
+            shared.table().members.push(Arc::clone(&member));
         }
         if self.has(Bug::ReplaysTheLast) {
             let last = self.shared.table().last.clone();
@@ -315,6 +382,30 @@ impl Specimen {
     }
 }
 
+impl Hub {
+    /// Delivers what waits, whosever it is, unless somebody does.
+    fn deliver(&self, registry: &Specimen, cast: Cast) {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut all = lock();
+            all.0.push_back((registry.clone(), cast));
+            if std::mem::replace(&mut all.1, true) {
+                return;
+            }
+        }
+        loop {
+            let next = {
+                let mut all = lock();
+                let next = all.0.pop_front();
+                all.1 = next.is_some();
+                next
+            };
+            let Some((registry, cast)) = next else { return };
+            let _ = registry.deliver(&cast);
+        }
+    }
+}
+
 impl Subject for Specimen {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
         self.admit(sink, with, None)
@@ -323,6 +414,9 @@ impl Subject for Specimen {
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
         let start = data.get(..8 * 1024).filter(|_| self.has(Bug::CutsPayloads));
         let data = start.unwrap_or(data);
+        if self.has(Bug::LocksInTwoOrders) {
+            self.wait_for_others();
+        }
         let alone = {
             let mut table = self.shared.table();
             let mut members: Vec<_> =
@@ -334,6 +428,17 @@ impl Subject for Specimen {
             if self.is(Variety::DeliversBackwards) {
                 members.reverse();
             }
+            if self.has(Bug::ClosesWhoDoesNotHear) {
+                let deaf = |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
+                let (leave, stay) = std::mem::take(&mut table.members).into_iter().partition(deaf);
+                table.members = stay;
+                drop(table);
+                let leave: Vec<Arc<Member>> = leave;
+                for member in leave {
+                    let _ = member.close("heartbeat");
+                }
+                table = self.shared.table();
+            }
             let repeat = table.last.as_ref().is_some_and(|last| last.0 == channel && last.1 == data);
             table.last = Some((channel.to_owned(), data.to_owned()));
             if repeat && self.has(Bug::MergesRepeats) {
@@ -343,7 +448,15 @@ impl Subject for Specimen {
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
             }
+            if let Some(hub) = &self.shared.hub {
+                drop(table);
+                hub.deliver(self, cast);
+                return Ok(None);
+            }
             let beside = table.delivering && table.deliverer != Some(thread::current().id());
+            if beside && self.has(Bug::LosesWhatOverlaps) {
+                return Ok(None);
+            }
             if self.has(Bug::DeliversOnEachThread) && beside {
                 drop(table);
                 return self.deliver(&cast).map(|()| None);

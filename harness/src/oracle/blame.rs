@@ -322,7 +322,9 @@ impl Walk<'_> {
         when(again, "REV-9");
         when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
         when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
-        when(self.revocations.iter().any(|past| past.called < at && !subject.holds(past.identity)), "REV-4");
+        // One that goes on around it is another circumstance.
+        let over = |past: &super::state::Revocation<'_>| past.returned.is_some_and(|returned| returned < at);
+        when(self.revocations.iter().any(|past| over(past) && !subject.holds(past.identity)), "REV-4");
         list.push("REV-1");
         list
     }
