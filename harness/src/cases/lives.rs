@@ -76,18 +76,10 @@ pub(super) fn lives() -> Vec<Case> {
         }),
         case(
             "broadcast on another registry from inside a send",
-            vec![
-                sub(0, a()),
-                elsewhere(sub(1, a())),
-                elsewhere(sub(2, on(&["b"]))),
-                cast("a", "m1"),
-                settle(),
-                elsewhere(cast("b", "m2")),
-                settle(),
-            ],
+            // One way only: where deliveries settle later, they settle registry by registry.
+            vec![sub(0, a()), elsewhere(sub(1, a())), cast("a", "m1"), settle(), elsewhere(cast("a", "m2")), settle()],
         )
-        .on_send(0, vec![elsewhere(cast("a", "n1"))])
-        .on_send(2, vec![cast("a", "n2")]),
+        .on_send(0, vec![elsewhere(cast("a", "n1"))]),
         case("two registries are counted apart", vec![sub(0, a()), elsewhere(count()), count()]),
         case(
             "a sink fails, the others do not",

@@ -67,6 +67,8 @@ pub(super) struct Table {
     /// Ended and not told.
     pub(super) late: Vec<Arc<Member>>,
     evicted: Vec<u64>,
+    /// Being admitted, and not found by revocations.
+    pub(super) entering: Vec<u64>,
     seen: Vec<Identity>,
 }
 
@@ -348,8 +350,11 @@ impl Specimen {
             table.next += 1;
             let member = Arc::new(Member::new(table.next, sink, with.clone(), shared.bug, shared.variety));
             let lost = self.has(Bug::LosesSubscribesInCloses) && table.closing.contains(&thread::current().id());
-            if !lost && !self.has(Bug::LooksBeforeItEvicts) {
+            if !lost {
                 table.members.push(Arc::clone(&member));
+            }
+            if self.has(Bug::LooksBeforeItEvicts) {
+                table.entering.push(member.id);
             }
             table.evicted.extend(victims.iter().map(|victim| victim.id));
             member
@@ -364,9 +369,7 @@ impl Specimen {
                 std::panic::resume_unwind(Box::new("the evicted sink failed"));
             }
         }
-        if self.has(Bug::LooksBeforeItEvicts) {
-            shared.table().members.push(Arc::clone(&member));
-        }
+        shared.table().entering.retain(|id| *id != member.id);
         if self.has(Bug::ReplaysTheLast) {
             let last = self.shared.table().last.clone();
             if let Some((channel, data)) = last

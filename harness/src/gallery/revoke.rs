@@ -18,6 +18,7 @@ impl Specimen {
         }
         let mut matching: Vec<_> =
             table.members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+        matching.retain(|member| !table.entering.contains(&member.id));
         if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
             matching.truncate(1);
         }

@@ -369,7 +369,10 @@ impl Walk<'_> {
         when(mine().any(|(index, _)| self.shares_sink(index)), "SUB-5");
         when(self.failures.iter().any(|failure| failure.at < past.called), "ISO-4");
         when(self.nested_at(past.op, Hook::Send), "RE-5");
-        when(self.nested_at(past.op, Hook::Close), "RE-6");
+        // It, or one from inside its closes, which both of them may count.
+        let within =
+            |inner: &super::state::Revocation<'_>| inner.called >= past.called && inner.begins_before_the_end_of(past);
+        when(self.revocations.iter().any(|inner| within(inner) && self.nested_at(inner.op, Hook::Close)), "RE-6");
         when(self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity)), "CAP-6");
         list.push("CNT-1");
         list

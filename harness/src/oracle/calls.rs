@@ -190,6 +190,7 @@ impl<'s> Walk<'s> {
             _ => return Err(Stop::Nonsense(format!("operation {id} ended while something that it contains had not"))),
         }
         self.open.remove(&id);
+        self.returned.insert(id, self.now);
         Ok(self.ops[&id])
     }
 

@@ -156,6 +156,13 @@ pub(crate) struct Revocation<'s> {
     pub(crate) summed: bool,
 }
 
+impl Revocation<'_> {
+    /// Whether it was called before the other returned.
+    pub(crate) fn begins_before_the_end_of(&self, other: &Self) -> bool {
+        other.returned.is_none_or(|returned| self.called < returned)
+    }
+}
+
 /// One shutdown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shutdown {
@@ -228,6 +235,7 @@ pub(crate) struct Walk<'s> {
     /// When and on which lane each operation was called.
     pub(crate) called: HashMap<OpId, usize>,
     pub(crate) lanes: HashMap<OpId, u32>,
+    pub(crate) returned: HashMap<OpId, usize>,
     pub(crate) stacks: BTreeMap<u32, Vec<Frame>>,
     pub(crate) last_event: BTreeMap<u32, usize>,
     pub(crate) subs: Vec<Sub<'s>>,
@@ -289,6 +297,7 @@ impl<'s> Walk<'s> {
             open: HashMap::new(),
             called: HashMap::new(),
             lanes: HashMap::new(),
+            returned: HashMap::new(),
             stacks: BTreeMap::new(),
             last_event: BTreeMap::new(),
             subs: Vec::new(),
@@ -455,16 +464,17 @@ impl<'s> Walk<'s> {
         format!("subscriber {}", self.subs[sub].label)
     }
 
-    /// Whether an operation was called on another lane than `op`'s while that was in progress, up to now.
+    /// Whether anything was going on in another lane than `op`'s while that was in progress, up to now.
     pub(crate) fn overlapped(&self, op: OpId) -> bool {
-        let (lane, began) = (self.lanes.get(&op), self.called.get(&op));
+        let (Some(lane), Some(began)) = (self.lanes.get(&op), self.called.get(&op)) else { return false };
+        let ended = self.returned.get(&op).copied().unwrap_or(self.now);
         let beside = |other: &OpId| {
-            self.called.get(other) > began
-                && self.lanes.get(other) != lane
-                && !matches!(self.ops[other].act, Act::Hold { .. })
+            let lasted = self.returned.get(other).is_none_or(|returned| returned > began);
+            // The main lane waits while others run.
+            let waits = self.lanes.get(other).is_none_or(|other| other == lane || *other == 0)
+                || matches!(self.ops[other].act, Act::Hold { .. } | Act::Release { .. });
+            !waits && lasted && self.called[other] < ended
         };
-        // The main lane waits while others run.
-        lane.is_some_and(|lane| *lane != 0)
-            && self.called.keys().any(|other| self.lanes.get(other) != Some(&0) && beside(other))
+        *lane != 0 && self.called.keys().any(beside)
     }
 }

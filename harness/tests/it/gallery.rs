@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
+    catalogue::{Level, catalogue},
     diet::{Diet, Spice},
     gallery::{self, Bug, MUTANTS, Tampering, VARIANTS, tamper},
     generate::generate,
@@ -63,6 +64,30 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
+    // A broadcast that makes more sends than there were subscribers serves one twice (DEL-2) or a newcomer (RE-3) first.
+    let impossible = ["RE-4"];
+    let musts = catalogue().requirements.iter().filter(|own| own.level == Level::M && own.by_oracle());
+    let broken = |id: &str| MUTANTS.iter().any(|mutant| mutant.breaks.contains(&id));
+    let none: Vec<_> = musts.map(|own| own.id.as_str()).filter(|id| !broken(id)).collect();
+    assert_eq!(none, impossible);
+}
+
+#[test]
+fn the_guide_says_how_many_there_are() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../CONTRIBUTING.md")).unwrap();
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let counts = [
+        (MUTANTS.len(), "wrong registries"),
+        (VARIANTS.len(), "legal variants"),
+        (Tampering::ALL.len(), "kinds of tampering"),
+    ];
+    for (count, what) in counts {
+        assert!(page.contains(&format!(" {count} {what}")), "there are {count} {what}");
+    }
 }
 
 /// Gives every operation a number, for `numbered` to change.
@@ -197,7 +222,7 @@ fn every_variant_is_accepted() {
         let (hello, factory) = gallery::variant(variant.variety);
         let outcome =
             campaign(&hello, &mut InProcess::new(factory), &Plan { scripts: 1_000, ..Plan::default() }, &mut |_, _| {});
-        let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == harness::catalogue::Level::M).collect();
+        let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == Level::M).collect();
         for failure in &musts {
             eprintln!(
                 "{:?}: {:?}\n{}\n{}",
