@@ -3,25 +3,30 @@
 //! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the mutant breaks* is
 //! blind there; one that rejects a legal variant demands more than the text.
 
+mod admit;
 mod gate;
 mod handles;
+mod hub;
 mod matching;
 mod mutants;
 mod outbox;
 mod registry;
 mod revoke;
 mod tamper;
+mod variants;
 
 use std::sync::Arc;
 
-pub use mutants::{Bug, MUTANTS, Mutant, VARIANTS, Variant, Variety};
+pub use mutants::{Bug, MUTANTS, Mutant};
 pub use tamper::{Tampering, tamper};
+pub use variants::{VARIANTS, Variant, Variety};
 
 use crate::{
     protocol::{Hello, Order, SendFailure},
     subject::{Factory, Subject},
 };
-use registry::{Hub, Specimen};
+use hub::Hub;
+use registry::Specimen;
 
 /// What all specimens claim.
 #[must_use]

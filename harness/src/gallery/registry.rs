@@ -13,7 +13,8 @@ use std::{
 use super::{
     Bug, Variety,
     gate::{Member, Sent},
-    handles::{Admission, Subscription},
+    handles::Admission,
+    hub::Hub,
 };
 use crate::{
     script::{Identity, Registration},
@@ -44,39 +45,36 @@ struct Shared {
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) members: Vec<Arc<Member>>,
-    next: u64,
+    pub(super) next: u64,
     queue: VecDeque<Cast>,
     pub(super) delivering: bool,
     pub(super) deliverer: Option<ThreadId>,
-    down: bool,
+    pub(super) down: bool,
     /// Revocations that open tickets must remember.
     pub(super) past: Vec<(u64, Identity)>,
     pub(super) clock: u64,
     pub(super) tickets: usize,
     /// When the last ticket was opened.
-    newest: u64,
-    last: Option<(String, String)>,
+    pub(super) newest: u64,
+    pub(super) last: Option<(String, String)>,
     pub(super) ended: Vec<Arc<Member>>,
     /// Shut down, with messages that may still be taken.
     pub(super) draining: Vec<Arc<Member>>,
     pub(super) banned: Vec<Identity>,
     /// The threads that are closing, once for each call that they are inside of.
-    closing: Vec<ThreadId>,
+    pub(super) closing: Vec<ThreadId>,
     /// What revocations inside closes have ended.
     pub(super) nested: usize,
     /// Ended and not told.
     pub(super) late: Vec<Arc<Member>>,
-    evicted: Vec<u64>,
+    pub(super) evicted: Vec<u64>,
     /// Being admitted, and not found by revocations.
     pub(super) entering: Vec<u64>,
-    seen: Vec<Identity>,
+    pub(super) seen: Vec<Identity>,
 }
 
-/// Broadcasts of several registries, and whether somebody delivers them.
-#[derive(Default)]
-pub(super) struct Hub(Mutex<(VecDeque<(Specimen, Cast)>, bool)>);
-
-struct Cast {
+/// A broadcast, and whom it found.
+pub(super) struct Cast {
     channel: String,
     data: String,
     members: Vec<Arc<Member>>,
@@ -108,6 +106,14 @@ impl Specimen {
 
     pub(super) fn has(&self, bug: Bug) -> bool {
         self.shared.has(bug)
+    }
+
+    pub(super) fn cap(&self) -> Option<usize> {
+        self.shared.cap
+    }
+
+    pub(super) fn variety(&self) -> Option<Variety> {
+        self.shared.variety
     }
 
     pub(super) fn bug(&self) -> Option<Bug> {
@@ -157,7 +163,7 @@ impl Specimen {
         self.shared.is(variety)
     }
 
-    fn deliver(&self, cast: &Cast) -> Result<(), String> {
+    pub(super) fn deliver(&self, cast: &Cast) -> Result<(), String> {
         let mut failed = false;
         let (mut index, mut last) = (0, 0);
         loop {
@@ -259,152 +265,6 @@ impl Specimen {
                 Err(why) => outcome = Err(why),
                 Ok(()) => {}
             }
-        }
-    }
-
-    pub(super) fn admit(
-        &self,
-        sink: Probe,
-        with: &Registration,
-        since: Option<u64>,
-    ) -> Result<Arc<dyn Handle>, Refused> {
-        let shared = &self.shared;
-        let mut victims = Vec::new();
-        let mut refused = false;
-        let member = {
-            let mut table = shared.table();
-            let crowded = self.has(Bug::RefusesCrowds) && table.members.len() >= 64;
-            let unseen = self.has(Bug::AdmitsTheKnown)
-                && with.identities().any(|own| !table.seen.contains(own))
-                && since.is_some();
-            table.seen.extend(with.identities().cloned());
-            if table.down || crowded || unseen || with.identities().any(|own| table.banned.contains(own)) {
-                return Err(Refused);
-            }
-            if let Some(since) = since {
-                let any = self.is(Variety::CautiousTickets) || self.has(Bug::AnyRevocationRefuses);
-                let deaf = self.has(Bug::NewestTicketOnly) && since != table.newest;
-                let revoked = table
-                    .past
-                    .iter()
-                    .filter(|_| !deaf)
-                    .any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
-                if revoked && !self.has(Bug::TicketsForget) {
-                    refused = true;
-                    if self.has(Bug::ClosesTheRefused) {
-                        drop(table);
-                        sink.close(Some("revoked"));
-                        return Err(Refused);
-                    }
-                    if !self.has(Bug::RefusalsEvict) && !self.has(Bug::RefusedStay) {
-                        return Err(Refused);
-                    }
-                }
-            }
-            if self.has(Bug::KeyedBySink) || self.has(Bug::RefusesASinkTwice) {
-                let again = table.members.iter().any(|member| member.sink.sink() == sink.sink());
-                if again && self.has(Bug::RefusesASinkTwice) {
-                    return Err(Refused);
-                }
-                table.members.retain(|member| member.sink.sink() != sink.sink());
-            }
-            if let (Some(cap), Some(scope)) = (shared.cap, &with.scope) {
-                let in_scope = |member: &&Arc<Member>| match shared.bug {
-                    Some(Bug::CapsEverything) => member.with.scope.is_some(),
-                    Some(Bug::ScopesIgnoreKinds) => {
-                        member.with.scope.as_ref().map(Identity::value) == Some(scope.value())
-                    }
-                    Some(Bug::CapsGroups) => member.with.identities().any(|own| own == scope),
-                    _ => member.with.scope.as_ref() == Some(scope),
-                };
-                let mut own: Vec<Arc<Member>> = table.members.iter().filter(in_scope).cloned().collect();
-                if self.is(Variety::RefusesWhenFull) && own.len() >= cap {
-                    return Err(Refused);
-                }
-                if self.has(Bug::EvictsTheNewest) {
-                    own.reverse();
-                }
-                let all = own.len();
-                let left = table.ended.iter().filter(in_scope).count();
-                let excess = match shared.bug {
-                    Some(Bug::CapOffByOne) => all.saturating_sub(cap),
-                    Some(Bug::EvictsAll) if all >= cap => all,
-                    Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
-                    Some(Bug::LeaversKeepTheirPlace) => (all + left + 1).saturating_sub(cap).min(all),
-                    Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
-                    Some(Bug::ForgetsTheCapInCloses) if !table.closing.is_empty() => 0,
-                    _ => (all + 1).saturating_sub(cap.max(1)),
-                };
-                victims = own.drain(..excess).collect();
-                if !self.has(Bug::EvictedStay) {
-                    table.members.retain(|member| !victims.iter().any(|victim| victim.id == member.id));
-                }
-            }
-            if refused && self.has(Bug::RefusalsEvict) {
-                drop(table);
-                for victim in victims {
-                    let _ = victim.close("evicted");
-                }
-                return Err(Refused);
-            }
-            table.next += 1;
-            let member = Arc::new(Member::new(table.next, sink, with.clone(), shared.bug, shared.variety));
-            let lost = self.has(Bug::LosesSubscribesInCloses) && table.closing.contains(&thread::current().id());
-            if !lost {
-                table.members.push(Arc::clone(&member));
-            }
-            if self.has(Bug::LooksBeforeItEvicts) {
-                table.entering.push(member.id);
-            }
-            table.evicted.extend(victims.iter().map(|victim| victim.id));
-            member
-        };
-        for victim in victims {
-            if self.has(Bug::EvictedNotTold) {
-                victim.silence();
-                continue;
-            }
-            let told = self.closing(|| victim.close("evicted"));
-            if told.is_err() && self.has(Bug::EvictionFailuresFailSubscribe) {
-                std::panic::resume_unwind(Box::new("the evicted sink failed"));
-            }
-        }
-        shared.table().entering.retain(|id| *id != member.id);
-        if self.has(Bug::ReplaysTheLast) {
-            let last = self.shared.table().last.clone();
-            if let Some((channel, data)) = last
-                && self.hears(with, &channel)
-            {
-                member.send(&channel, &data, false);
-            }
-        }
-        if refused {
-            return Err(Refused);
-        }
-        Ok(Arc::new(Subscription { registry: self.clone(), member }))
-    }
-}
-
-impl Hub {
-    /// Delivers what waits, whosever it is, unless somebody does.
-    fn deliver(&self, registry: &Specimen, cast: Cast) {
-        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut all = lock();
-            all.0.push_back((registry.clone(), cast));
-            if std::mem::replace(&mut all.1, true) {
-                return;
-            }
-        }
-        loop {
-            let next = {
-                let mut all = lock();
-                let next = all.0.pop_front();
-                all.1 = next.is_some();
-                next
-            };
-            let Some((registry, cast)) = next else { return };
-            let _ = registry.deliver(&cast);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The same lists say, for a trace that is right, which requirements it had occasion to break.
 
 use super::{
+    alike::{MAGIC, alike, joined, kinds_alike, near, plain},
     deliver::{Ended, Refusal},
     state::{Claim, Frame, Walk, Why},
 };
@@ -11,23 +12,6 @@ use crate::{
     protocol::SendFailure,
     script::{Act, Hook, Identity, OpId},
 };
-
-/// Names that mean something in some host language.
-const MAGIC: [&str; 13] = [
-    "__proto__",
-    "constructor",
-    "toString",
-    "hasOwnProperty",
-    "error",
-    "newListener",
-    "length",
-    "null",
-    "undefined",
-    "true",
-    "NaN",
-    "1",
-    "01",
-];
 
 /// How many names make a long list, and how many bytes a long name.
 const LONG: usize = 1_000;
@@ -257,11 +241,6 @@ impl Walk<'_> {
         }
     }
 
-    /// A victim that was never told: whether it is still subscribed is open.
-    fn is_silent_victim(&self, sub: usize) -> bool {
-        self.silent_victims.iter().any(|(victim, _)| *victim == sub)
-    }
-
     /// It was not told by the time at which the operation returned.
     pub(crate) fn blame_late(&self, sub: usize, why: Why, op: OpId) -> &'static str {
         let inside = self.lanes.get(&op).and_then(|lane| self.inside(*lane));
@@ -329,12 +308,6 @@ impl Walk<'_> {
         list
     }
 
-    /// Whether the script has the operation inside a sink's rule on this hook.
-    fn nested_at(&self, op: OpId, hook: Hook) -> bool {
-        let rules = self.script.sinks.iter().flat_map(|sink| &sink.rules);
-        rules.filter(|rule| rule.on == hook).any(|rule| rule.ops.iter().any(|own| own.id == op))
-    }
-
     pub(crate) fn blame_number(&self, revocation: usize, too_many: bool) -> &'static str {
         let occasions = self.occasions_of_number(revocation);
         let past = &self.revocations[revocation];
@@ -399,48 +372,4 @@ impl Walk<'_> {
             "CNT-2"
         }
     }
-}
-
-/// What a subscribe or broadcast that fails for this name breaks, unless the name is ordinary.
-pub(crate) fn odd(name: &str) -> Option<&'static str> {
-    if name.is_empty() {
-        Some("FLT-4")
-    } else if MAGIC.contains(&name) {
-        Some("FLT-6")
-    } else {
-        (!plain(name)).then_some("FLT-5")
-    }
-}
-
-/// Ordinary: ASCII letters and digits, none of them upper case.
-fn plain(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-/// Different names that a normalising comparison could take for one.
-fn near(a: &str, b: &str) -> bool {
-    let begin_alike = a.len().min(b.len()) > 32 && a.bytes().zip(b.bytes()).take(32).all(|(a, b)| a == b);
-    let one_number = matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b);
-    let alike = a.starts_with(b) || b.starts_with(a) || begin_alike || one_number;
-    a != b && (alike || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
-}
-
-/// Different identities that a careless comparison of values, or of kinds, could take for one.
-fn alike(a: &Identity, b: &Identity) -> bool {
-    let confusable = |a: &str, b: &str| near(a, b) || (a != b && (!plain(a) || !plain(b)));
-    let (values, kinds) = (confusable(a.value(), b.value()), kinds_alike(a, b));
-    (a.kind() == b.kind() && values) || (kinds && (values || a.value() == b.value()))
-}
-
-/// Kinds that are written alike, and are not equal.
-fn kinds_alike(a: &Identity, b: &Identity) -> bool {
-    let (Some(a), Some(b)) = (a.kind(), b.kind()) else { return false };
-    let folded = |kind: &str| kind.trim().to_lowercase();
-    a != b && !a.is_empty() && !b.is_empty() && (folded(a) == folded(b) || (!a.is_ascii() && !b.is_ascii()))
-}
-
-/// An identity as a careless implementation would write it into one string.
-fn joined(identity: &Identity) -> String {
-    let all = format!("{}{}", identity.kind().unwrap_or_default(), identity.value());
-    all.chars().filter(|letter| letter.is_alphanumeric()).collect()
 }

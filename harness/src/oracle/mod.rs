@@ -18,8 +18,10 @@
 //! send that calls back or fails) the walk guesses, and is repeated with other guesses until one explains the
 //! whole trace: a trace is rejected only if no attribution makes it legal.
 
+mod alike;
 mod blame;
 mod calls;
+mod circumstances;
 mod close;
 mod deliver;
 mod guess;
