@@ -43,8 +43,7 @@ pub struct Requirement {
     pub group: String,
     /// The promise.
     pub text: String,
-    /// Why.
-    #[serde(default)]
+    /// Why: what goes wrong in practice without it.
     pub rationale: String,
     /// The edition that brought it.
     pub since: u32,
@@ -120,9 +119,7 @@ pub fn spec() -> String {
             let _ = write!(page, "\n## {heading} (`{}`)\n\n", requirement.profile);
         }
         let _ = write!(page, "- **{} {:?}** {}", requirement.id, requirement.level, requirement.text);
-        if !requirement.rationale.is_empty() {
-            let _ = write!(page, " *{}*", requirement.rationale);
-        }
+        let _ = write!(page, " *{}*", requirement.rationale);
         let _ = writeln!(page, " (checked: {})", requirement.checked.join(", "));
     }
     page

@@ -125,6 +125,19 @@ impl Diet {
         SPICES.into_iter().rev().find(|spice| self.has(*spice))
     }
 
+    /// What an implementation with these profiles and features offers, its policies being the default ones.
+    ///
+    /// ```
+    /// use harness::diet::{Diet, Spice};
+    ///
+    /// let diet = Diet::of_profiles(&["core", "scope_cap"], &["count"]);
+    /// assert!(diet.has(Spice::Scope) && diet.has(Spice::Count) && !diet.has(Spice::Admission));
+    /// ```
+    #[must_use]
+    pub fn of_profiles(profiles: &[&str], features: &[&str]) -> Self {
+        Self::offered_by(&Hello::new("any", profiles, features))
+    }
+
     /// What an implementation offers.
     #[must_use]
     pub fn offered_by(hello: &Hello) -> Self {

@@ -45,7 +45,7 @@ impl Dice {
 }
 
 /// Families of names that careless code confuses with each other.
-pub const CONFUSABLE: [&[&str]; 23] = [
+pub const CONFUSABLE: [&[&str]; 28] = [
     &["", "a"],
     &["a", "A"],
     &["a", " a", "a "],
@@ -69,6 +69,12 @@ pub const CONFUSABLE: [&[&str]; 23] = [
     &["null", "undefined", ""],
     &["true", "NaN", "0"],
     &["a", "a\n", "a\u{2028}"],
+    // Lossy encodings, low bytes, halves of surrogate pairs, equal hashes.
+    &["\u{65e5}", "\u{672c}", "?"],
+    &["\u{e9}", "\u{e8}", "?"],
+    &["\u{1f600}", "\u{1f601}"],
+    &["a", "\u{161}"],
+    &["Aa", "BB"],
 ];
 
 /// Families of identities that careless code confuses with each other.
@@ -78,6 +84,7 @@ fn kinds(family: u32) -> Vec<Identity> {
         0 => vec![kinded("a", "b:c"), kinded("a:b", "c"), "a:b:c".into()],
         1 => vec![kinded("user", "1"), kinded("account", "1"), "1".into()],
         2 => vec![kinded("", "a"), "a".into(), kinded("a", "")],
+        3 => vec![kinded("User", "a"), kinded("user", "a"), kinded("USER", "a")],
         _ => vec![kinded("user", "a"), "a".into(), "user:a".into()],
     }
 }
@@ -136,7 +143,7 @@ impl Cook {
             ["a", "b", "c"][..1 + dice.below(3) as usize].iter().map(|name| (*name).to_owned()).collect()
         };
         let identities: Vec<Identity> = if diet.has(Spice::Kinds) && dice.chance(3, 4) {
-            kinds(dice.below(4))
+            kinds(dice.below(5))
         } else if hostile && dice.chance(1, 2) {
             dice.pick(&CONFUSABLE).iter().map(|name| Identity::from(*name)).collect()
         } else if dice.chance(1, 5) {

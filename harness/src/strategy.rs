@@ -17,7 +17,21 @@ use crate::{
     shrink::candidates,
 };
 
-/// Scripts of at most these ingredients.
+/// Scripts of at most these ingredients: of what a registry claims ([`Diet::offered_by`]), of some profiles
+/// ([`Diet::of_profiles`]), or of a few that are put together one by one.
+///
+/// ```
+/// use harness::{diet::{Diet, Spice}, strategy::arb_script};
+/// use proptest::{strategy::{Strategy, ValueTree}, test_runner::TestRunner};
+///
+/// let mut runner = TestRunner::deterministic();
+/// for diet in [Diet::of_profiles(&["core", "scope_cap"], &["groups"]), Diet::default().with(Spice::Unsub)] {
+///     let script = arb_script(diet).new_tree(&mut runner).unwrap().current();
+///     assert!(!script.needs().contains("admission"));
+/// }
+/// ```
+///
+/// A property of the registry of this workspace:
 ///
 /// ```
 /// use harness::{core, diet::Diet, oracle, strategy::arb_script, subject::{Limits, execute}};

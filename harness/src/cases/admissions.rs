@@ -113,6 +113,21 @@ pub(super) fn caps() -> Vec<Case> {
         .cap(2)
         .on_send(1, vec![sub(5, s())]),
         case(
+            "a victim hears nothing of the broadcast in progress",
+            // One of the victims has its turn after the one that evicts it, whatever the order.
+            vec![
+                sub(0, s()),
+                sub(1, a()),
+                sub(2, a().scope("t")),
+                cast("a", "m1"),
+                settle(),
+                cast("a", "m2"),
+                settle(),
+            ],
+        )
+        .cap(1)
+        .on_send(1, vec![sub(5, on(&["b"]).scope("s")), sub(6, on(&["b"]).scope("t"))]),
+        case(
             "an empty scope is a scope",
             vec![sub(0, a().scope("")), sub(1, a().scope("")), cast("a", "m1"), settle(), revoke("")],
         )
@@ -265,6 +280,20 @@ pub(super) fn admissions() -> Vec<Case> {
             vec![sub(1, x()), begin(0), revoke("x"), cast("a", "m1"), settle(), count(), revoke("x")],
         )
         .on_close(1, vec![admit(0, 0, x())]),
+        case(
+            "revoke from inside the close of whom an admission evicts",
+            vec![
+                begin(0),
+                sub(1, a().scope("s")),
+                admit(0, 0, a().scope("s").group("x")),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("x"),
+            ],
+        )
+        .cap(1)
+        .on_close(1, vec![revoke("x")]),
         case(
             "begin and admit from inside the close",
             vec![sub(1, x()), revoke("x"), cast("a", "m1"), settle(), count(), revoke("x")],

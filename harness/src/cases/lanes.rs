@@ -148,6 +148,19 @@ pub(super) fn lanes() -> Vec<Case> {
         )
         .cap(1),
         case(
+            "revoke from inside a send while a close broadcasts",
+            vec![
+                sub(0, a()),
+                sub(1, on(&["b"]).group("x")),
+                sub(2, on(&["b"]).group("y")),
+                par(vec![vec![cast("a", "m1")], vec![revoke("x")]]),
+                settle(),
+                count(),
+            ],
+        )
+        .on_send(0, vec![release(0), hold(1), revoke("y")])
+        .on_close(1, vec![release(1), hold(0), cast("b", "n1")]),
+        case(
             "a broadcast in progress comes by while a close is going on",
             vec![
                 sub(0, a()),

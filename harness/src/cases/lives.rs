@@ -74,6 +74,12 @@ pub(super) fn lives() -> Vec<Case> {
             ]);
             steps
         }),
+        case(
+            "broadcast on another registry from inside a send",
+            // One way only: where deliveries settle later, they settle registry by registry.
+            vec![sub(0, a()), elsewhere(sub(1, a())), cast("a", "m1"), settle(), elsewhere(cast("a", "m2")), settle()],
+        )
+        .on_send(0, vec![elsewhere(cast("a", "n1"))]),
         case("two registries are counted apart", vec![sub(0, a()), elsewhere(count()), count()]),
         case(
             "a sink fails, the others do not",

@@ -115,6 +115,14 @@ pub(super) fn confusable() -> Vec<Case> {
         }
         steps
     };
+    let kinds = |family| {
+        let own = |name| a().group(Identity::kinded(name, "v"));
+        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), own(name))).collect();
+        for (at, name) in each(family) {
+            steps.extend([revoke(Identity::kinded(name, "v")), cast("a", &format!("m{at}")), settle()]);
+        }
+        steps
+    };
     let scopes = |family| {
         let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), a().scope(name))).collect();
         steps.extend([cast("a", "m1"), settle()]);
@@ -125,6 +133,10 @@ pub(super) fn confusable() -> Vec<Case> {
         all.push(case(format!("channels that are not alike: {family:?}"), channels(family)));
         all.push(case(format!("scopes that are not alike: {family:?}"), scopes(family)).cap(1));
         all.push(case(format!("identities that are not alike: {family:?}"), identities(family)));
+    }
+    // Whether kinds count at all was asked before.
+    for family in CONFUSABLE.into_iter().chain([&["User", "user", "USER"][..]]) {
+        all.push(case(format!("kinds that are not alike: {family:?}"), kinds(family)));
     }
     all
 }

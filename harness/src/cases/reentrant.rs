@@ -95,6 +95,9 @@ pub(super) fn reentrant() -> Vec<Case> {
         )
         .on_close(0, vec![revoke("x")])
         .on_close(1, vec![revoke("x")]),
+        case("revoke the next from inside each close", then(trio(), vec![revoke("x"), count(), revoke("x")]))
+            .on_close(0, vec![revoke("y"), cast("a", "n1")])
+            .on_close(1, vec![revoke("z"), cast("a", "n2")]),
         case("revoke another from inside a close", then(trio(), vec![revoke("x"), count(), revoke("y"), revoke("z")]))
             .on_close(0, vec![revoke("y")])
             .on_close(1, vec![revoke("z")]),

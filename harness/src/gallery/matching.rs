@@ -25,6 +25,9 @@ impl Specimen {
             Some(Bug::ComparesNumbers) => {
                 name == channel || matches!((name.parse::<f64>(), channel.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
             }
+            Some(Bug::EncodesLatin1) => latin_1(name) == latin_1(channel),
+            Some(Bug::CastsLettersToBytes) => low_bytes(name) == low_bytes(channel),
+            Some(Bug::KeysByHash) => hash(name) == hash(channel),
             Some(Bug::CutsNames) => name.bytes().take(255).eq(channel.bytes().take(255)),
             Some(Bug::SplitsAtColons) => channel.split(':').next() == Some(name) || name == channel,
             Some(Bug::CutsLongNames) => name.len() <= 4_096 && name == channel,
@@ -45,6 +48,17 @@ impl Specimen {
             Some(Bug::FoldsIdentities) => with
                 .identities()
                 .any(|own| own.kind() == identity.kind() && own.value().eq_ignore_ascii_case(identity.value())),
+            Some(Bug::ComparesNumericIdentities) => with.identities().any(|own| {
+                let numbers = (own.value().parse::<f64>(), identity.value().parse::<f64>());
+                own == identity || (own.kind() == identity.kind() && matches!(numbers, (Ok(a), Ok(b)) if a == b))
+            }),
+            Some(Bug::FoldsKinds) => with.identities().any(|own| {
+                own.kind().map(str::to_lowercase) == identity.kind().map(str::to_lowercase)
+                    && own.value() == identity.value()
+            }),
+            Some(Bug::EncodesIdentities) => with
+                .identities()
+                .any(|own| own.kind() == identity.kind() && latin_1(own.value()) == latin_1(identity.value())),
             Some(Bug::MatchesIdentityPrefixes) => {
                 with.identities().any(|own| own.kind() == identity.kind() && own.value().starts_with(identity.value()))
             }
@@ -60,6 +74,18 @@ impl Specimen {
             _ => with.identities().any(|own| own == identity),
         }
     }
+}
+
+fn latin_1(name: &str) -> Vec<u8> {
+    name.chars().map(|letter| u8::try_from(letter).unwrap_or(b'?')).collect()
+}
+
+fn low_bytes(name: &str) -> Vec<u8> {
+    name.encode_utf16().map(|unit| unit.to_le_bytes()[0]).collect()
+}
+
+fn hash(name: &str) -> u32 {
+    name.encode_utf16().fold(0, |hash: u32, unit| hash.wrapping_mul(31).wrapping_add(unit.into()))
 }
 
 fn joined(identity: &Identity) -> String {

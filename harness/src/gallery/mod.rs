@@ -3,24 +3,29 @@
 //! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the mutant breaks* is
 //! blind there; one that rejects a legal variant demands more than the text.
 
+mod admit;
 mod gate;
 mod handles;
+mod hub;
 mod matching;
 mod mutants;
 mod outbox;
 mod registry;
 mod revoke;
 mod tamper;
+mod variants;
 
 use std::sync::Arc;
 
-pub use mutants::{Bug, MUTANTS, Mutant, VARIANTS, Variant, Variety};
+pub use mutants::{Bug, MUTANTS, Mutant};
 pub use tamper::{Tampering, tamper};
+pub use variants::{VARIANTS, Variant, Variety};
 
 use crate::{
     protocol::{Hello, Order, SendFailure},
     subject::{Factory, Subject},
 };
+use hub::Hub;
 use registry::Specimen;
 
 /// What all specimens claim.
@@ -65,11 +70,12 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
 
 fn build(bug: Option<Bug>, variety: Option<Variety>) -> Factory {
     let shared: std::sync::Mutex<Option<Specimen>> = std::sync::Mutex::new(None);
+    let hub = (bug == Some(Bug::OneQueueForAll)).then(Arc::<Hub>::default);
     Arc::new(move |cap| {
         if cap == Some(0) && bug != Some(Bug::CapOfZero) {
             return None;
         }
-        let fresh = Specimen::new(cap.map(|cap| cap as usize), bug, variety);
+        let fresh = Specimen::new(cap.map(|cap| cap as usize), bug, variety, hub.clone());
         if bug == Some(Bug::OneTableForAll) {
             // All registries of one script share a table; the next script is known by the table having been dropped.
             let mut shared = shared.lock().ok()?;

@@ -1,4 +1,4 @@
-//! The list of specimens.
+//! The wrong registries.
 
 /// What a wrong registry does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,6 +239,44 @@ pub enum Bug {
     SparesTheDraining,
     /// Says the reason of an end once.
     SaysTheEndOnce,
+    /// Keeps names in an encoding that does not have every letter.
+    EncodesLatin1,
+    /// Keeps the low byte of each letter.
+    CastsLettersToBytes,
+    /// Takes names for equal whose hashes are.
+    KeysByHash,
+    /// Refuses the 65th subscriber.
+    RefusesCrowds,
+    /// Keeps closes for the outermost revocation.
+    QueuesCloses,
+    /// Compares numeric identities as numbers.
+    ComparesNumericIdentities,
+    /// Ignores the case of kinds.
+    FoldsKinds,
+    /// Keeps identities in an encoding that does not have every letter.
+    EncodesIdentities,
+    /// Closes who does not listen to what is broadcast.
+    ClosesWhoDoesNotHear,
+    /// Goes on sending to who was evicted during the broadcast.
+    SendsToEvicted,
+    /// Delivers for all registries in whichever broadcasts.
+    OneQueueForAll,
+    /// Counts once more what a revocation inside one of its closes has ended.
+    CountsNestedTwice,
+    /// Loses who subscribes inside a close.
+    LosesSubscribesInCloses,
+    /// Forgets the cap during an eviction.
+    ForgetsTheCapInCloses,
+    /// Looks for revocations before it evicts, and not afterwards.
+    LooksBeforeItEvicts,
+    /// Closes a sink whose admission it refuses.
+    ClosesTheRefused,
+    /// Refuses to admit identities that it has not seen before.
+    AdmitsTheKnown,
+    /// Takes two locks in either order.
+    LocksInTwoOrders,
+    /// Loses a broadcast while another thread delivers one.
+    LosesWhatOverlaps,
 }
 
 /// A wrong registry.
@@ -252,48 +290,8 @@ pub struct Mutant {
     pub does: &'static str,
 }
 
-/// How a right registry differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variety {
-    /// Delivers newest subscriber first.
-    DeliversBackwards,
-    /// Searches again until none is left, and closes one at a time.
-    ClosesOneByOne,
-    /// Reports a sink's failure after delivering to all.
-    ReportsFailuresAfterwards,
-    /// Keeps a sink that failed, as declared.
-    KeepsFailing,
-    /// Removes a sink that failed without closing it, as declared.
-    DropsFailing,
-    /// Delivers nested broadcasts at once, promising no total order.
-    DeliversInnerFirst,
-    /// Refuses a ticket for any revocation.
-    CautiousTickets,
-    /// Refuses the newcomer when a scope is full, as declared.
-    RefusesWhenFull,
-    /// Delivers on a thread of its own, as declared.
-    Asynchronous,
-    /// Displaces the older of a channel although there is room, where the latest is kept.
-    DisplacesEarly,
-    /// Hands out one message at a time.
-    TakesOneByOne,
-}
-
-/// A right registry that differs.
-#[derive(Debug, Clone, Copy)]
-pub struct Variant {
-    /// How it differs.
-    pub variety: Variety,
-    /// In words.
-    pub does: &'static str,
-}
-
 const fn wrong(bug: Bug, breaks: &'static [&'static str], does: &'static str) -> Mutant {
     Mutant { bug, breaks, does }
-}
-
-const fn legal(variety: Variety, does: &'static str) -> Variant {
-    Variant { variety, does }
 }
 
 /// All wrong registries, by requirement.
@@ -311,6 +309,9 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::MatchesWildcards, &["FLT-5"], "takes `*` for every channel"),
     wrong(Bug::SplitsAtColons, &["FLT-5"], "takes a name for all that follow it after a colon"),
     wrong(Bug::CutsAtNul, &["FLT-5"], "compares up to the first NUL"),
+    wrong(Bug::EncodesLatin1, &["FLT-5"], "keeps names in an encoding that does not have every letter"),
+    wrong(Bug::CastsLettersToBytes, &["FLT-5"], "keeps the low byte of each letter"),
+    wrong(Bug::KeysByHash, &["FLT-5"], "takes names for equal whose hashes are"),
     wrong(Bug::MagicNamesHearNothing, &["FLT-6"], "loses names that start with two underscores"),
     wrong(Bug::ComparesNumbers, &["FLT-6"], "compares numeric names as numbers"),
     wrong(Bug::EventNamesThrow, &["FLT-6"], "fails a broadcast that nobody hears on a name with a meaning of its own"),
@@ -337,6 +338,7 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::SendsToUnsubscribed, &["SUB-3"], "goes on sending to who left during the broadcast"),
     wrong(Bug::UnsubscribeCloses, &["SUB-4"], "calls close at unsubscribe"),
     wrong(Bug::KeyedBySink, &["SUB-5"], "keeps one subscriber per sink"),
+    wrong(Bug::RefusesCrowds, &["SUB-1"], "refuses the 65th subscriber"),
     wrong(Bug::RefusesASinkTwice, &["SUB-5"], "refuses a sink that is subscribed"),
     wrong(Bug::UnsubscribesTheWholeSink, &["SUB-5"], "unsubscribes all subscribers of the sink"),
     wrong(Bug::StaysOpenAfterShutdown, &["SUB-6"], "accepts subscribers after its shutdown"),
@@ -347,12 +349,16 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     wrong(Bug::RevokesTheFirstOnly, &["REV-1"], "revokes the first match only"),
     wrong(Bug::RevokesWithoutTelling, &["REV-1"], "revokes without closing"),
+    wrong(Bug::QueuesCloses, &["REV-1"], "keeps closes for the outermost revocation"),
     wrong(Bug::SendsToRevoked, &["REV-2", "CLO-4"], "goes on sending to who was revoked during the broadcast"),
     wrong(Bug::RevokedStay, &["REV-2", "CLO-4"], "closes the revoked and leaves them subscribed"),
     wrong(Bug::RevokesTheNameless, &["REV-4"], "revokes subscribers without identities too"),
     wrong(Bug::RevocationTakesABystander, &["REV-4"], "removes the newest subscriber with the revoked"),
     wrong(Bug::FoldsIdentities, &["REV-5"], "ignores the case of identities"),
     wrong(Bug::MatchesIdentityPrefixes, &["REV-5"], "matches identities by prefix"),
+    wrong(Bug::ComparesNumericIdentities, &["REV-5"], "compares numeric identities as numbers"),
+    wrong(Bug::FoldsKinds, &["REV-5"], "ignores the case of kinds"),
+    wrong(Bug::EncodesIdentities, &["REV-5"], "keeps identities in an encoding that does not have every letter"),
     wrong(Bug::ConcatenatesKinds, &["REV-6"], "compares kind and value as one string"),
     wrong(Bug::IgnoresKinds, &["REV-6"], "ignores the kind"),
     wrong(Bug::RevokesChannels, &["REV-6"], "revokes subscribers of a channel of that name"),
@@ -363,9 +369,11 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::UnknownReturnsOne, &["REV-10"], "returns 1 for an unknown identity"),
     wrong(Bug::ClosesTwice, &["CLO-1"], "closes twice"),
     wrong(Bug::ShutsDownAgain, &["CLO-1"], "closes again at every shutdown"),
+    wrong(Bug::ClosesWhoDoesNotHear, &["CLO-2"], "closes who does not listen to what is broadcast"),
     wrong(Bug::ClosesTheUnsubscribed, &["CLO-3"], "closes who has left, at the next revocation"),
     wrong(Bug::ClosesWhoFailsAfterLeaving, &["CLO-3"], "closes who unsubscribes inside its send and fails"),
     wrong(Bug::ClosesBeforeTheGate, &["CLO-4", "REV-2", "CAP-1"], "stops sending only after the close has ended"),
+    wrong(Bug::SendsToEvicted, &["CLO-4"], "goes on sending to who was evicted during the broadcast"),
     wrong(Bug::SaysTheWrongReason, &["CLO-5"], "gives the wrong reason"),
     wrong(Bug::EvictsWithoutAReason, &["CLO-5"], "gives no reason to the evicted"),
     wrong(Bug::CountsTheLiving, &["CNT-1"], "returns the survivors as well"),
@@ -379,9 +387,13 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::KeepsFailingSinks, &["ISO-5"], "keeps failing sinks, against its declaration"),
     wrong(Bug::DropsFailingSinks, &["ISO-5"], "removes failing sinks without closing them, against its declaration"),
     wrong(Bug::OneTableForAll, &["ISO-6"], "shares one table between registries"),
+    wrong(Bug::OneQueueForAll, &["ISO-6"], "delivers for all registries in whichever broadcasts"),
     wrong(Bug::EvictionFailuresFailSubscribe, &["ISO-7"], "fails the subscribe when an evicted sink fails"),
     wrong(Bug::LosesNestedBroadcasts, &["RE-1"], "loses broadcasts made from inside a send"),
     wrong(Bug::IteratesTheLiveTable, &["RE-3"], "delivers to who subscribed inside the delivery"),
+    wrong(Bug::CountsNestedTwice, &["RE-6"], "counts once more what a revocation inside one of its closes has ended"),
+    wrong(Bug::LosesSubscribesInCloses, &["RE-7"], "loses who subscribes inside a close"),
+    wrong(Bug::ForgetsTheCapInCloses, &["RE-8"], "forgets the cap during an eviction"),
     wrong(Bug::NestedSubscribesSkipTheCap, &["CAP-1"], "forgets the cap during a delivery"),
     wrong(Bug::CapOffByOne, &["CAP-1"], "allows one more than the cap"),
     wrong(Bug::EvictedStay, &["CAP-1", "CNT-2", "CLO-4"], "closes the evicted and leaves them subscribed"),
@@ -396,13 +408,18 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::EvictedNotTold, &["CAP-6"], "evicts without closing"),
     wrong(Bug::TicketsForget, &["ADM-1"], "admits what was revoked since begin"),
     wrong(Bug::NewestTicketOnly, &["ADM-1"], "tells the newest ticket only of a revocation"),
+    wrong(Bug::LooksBeforeItEvicts, &["ADM-1"], "looks for revocations before it evicts, and not afterwards"),
     wrong(Bug::TicketsLearnLate, &["ADM-1"], "tells tickets of a revocation after the closes"),
     wrong(Bug::RefusedStay, &["ADM-2", "ADM-1"], "subscribes who was refused"),
     wrong(Bug::RefusalsEvict, &["ADM-2"], "evicts for an admission that it refuses"),
+    wrong(Bug::ClosesTheRefused, &["ADM-2"], "closes a sink whose admission it refuses"),
     wrong(Bug::CountsTickets, &["ADM-3"], "counts open tickets"),
+    wrong(Bug::AdmitsTheKnown, &["ADM-4"], "refuses to admit identities that it has not seen before"),
     wrong(Bug::AnyRevocationRefuses, &["ADM-5"], "refuses for any revocation"),
     wrong(Bug::TicketsAdmitTwice, &["ADM-6"], "lets a ticket admit twice"),
     wrong(Bug::ClosesInsideTheSend, &["RE-5"], "closes the sending subscriber inside its own send"),
+    wrong(Bug::LocksInTwoOrders, &["CON-0"], "takes two locks in either order"),
+    wrong(Bug::LosesWhatOverlaps, &["CON-1"], "loses a broadcast while another thread delivers one"),
     wrong(Bug::CountsWhoEscaped, &["CON-2"], "counts who unsubscribed during the revocation and was not closed"),
     wrong(Bug::RevocationsWaitForDeliveries, &["PRG-1"], "waits for a delivery in progress before it revokes"),
     wrong(Bug::WaitsForRoom, &["QUE-2"], "waits for a reader when its outbox is full"),
@@ -424,19 +441,4 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::PushesAfterTheEnd, &["REV-2", "REV-3"], "accepts messages after the end"),
     wrong(Bug::SparesTheDraining, &["CLO-5"], "does not discard what waits after a shutdown when it revokes"),
     wrong(Bug::SaysTheEndOnce, &["CLO-5"], "says the reason of an end once"),
-];
-
-/// All right registries that differ.
-pub const VARIANTS: &[Variant] = &[
-    legal(Variety::DeliversBackwards, "delivers newest subscriber first"),
-    legal(Variety::ClosesOneByOne, "searches again until none is left, and closes one at a time"),
-    legal(Variety::ReportsFailuresAfterwards, "reports a sink's failure after delivering to all"),
-    legal(Variety::KeepsFailing, "keeps a sink that failed, as declared"),
-    legal(Variety::DropsFailing, "removes a sink that failed without closing it, as declared"),
-    legal(Variety::DeliversInnerFirst, "delivers nested broadcasts at once, promising no total order"),
-    legal(Variety::CautiousTickets, "refuses a ticket for any revocation"),
-    legal(Variety::RefusesWhenFull, "refuses the newcomer when a scope is full, as declared"),
-    legal(Variety::Asynchronous, "delivers on a thread of its own, as declared"),
-    legal(Variety::DisplacesEarly, "displaces older messages of a channel although there is room, to keep the latest"),
-    legal(Variety::TakesOneByOne, "hands out one message at a time"),
 ];

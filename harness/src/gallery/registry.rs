@@ -13,13 +13,17 @@ use std::{
 use super::{
     Bug, Variety,
     gate::{Member, Sent},
-    handles::{Admission, Subscription},
+    handles::Admission,
+    hub::Hub,
 };
 use crate::{
     script::{Identity, Registration},
     subject::{Handle, Probe, Refused, Subject, Ticket},
     trace::Report,
 };
+
+/// How long a mutant is in a deadlock: longer than a suite that expects it to be.
+const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A registry of the gallery; clones share everything.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ struct Shared {
     cap: Option<usize>,
     bug: Option<Bug>,
     variety: Option<Variety>,
+    /// Shared by registries that should share nothing.
+    hub: Option<Arc<Hub>>,
     table: Mutex<Table>,
     quiet: Condvar,
 }
@@ -39,25 +45,36 @@ struct Shared {
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) members: Vec<Arc<Member>>,
-    next: u64,
+    pub(super) next: u64,
     queue: VecDeque<Cast>,
     pub(super) delivering: bool,
     pub(super) deliverer: Option<ThreadId>,
-    down: bool,
+    pub(super) down: bool,
     /// Revocations that open tickets must remember.
     pub(super) past: Vec<(u64, Identity)>,
     pub(super) clock: u64,
     pub(super) tickets: usize,
     /// When the last ticket was opened.
-    newest: u64,
-    last: Option<(String, String)>,
+    pub(super) newest: u64,
+    pub(super) last: Option<(String, String)>,
     pub(super) ended: Vec<Arc<Member>>,
     /// Shut down, with messages that may still be taken.
     pub(super) draining: Vec<Arc<Member>>,
     pub(super) banned: Vec<Identity>,
+    /// The threads that are closing, once for each call that they are inside of.
+    pub(super) closing: Vec<ThreadId>,
+    /// What revocations inside closes have ended.
+    pub(super) nested: usize,
+    /// Ended and not told.
+    pub(super) late: Vec<Arc<Member>>,
+    pub(super) evicted: Vec<u64>,
+    /// Being admitted, and not found by revocations.
+    pub(super) entering: Vec<u64>,
+    pub(super) seen: Vec<Identity>,
 }
 
-struct Cast {
+/// A broadcast, and whom it found.
+pub(super) struct Cast {
     channel: String,
     data: String,
     members: Vec<Arc<Member>>,
@@ -78,8 +95,8 @@ impl Shared {
 }
 
 impl Specimen {
-    pub(super) fn new(cap: Option<usize>, bug: Option<Bug>, variety: Option<Variety>) -> Self {
-        let shared = Shared { cap, bug, variety, table: Mutex::default(), quiet: Condvar::new() };
+    pub(super) fn new(cap: Option<usize>, bug: Option<Bug>, variety: Option<Variety>, hub: Option<Arc<Hub>>) -> Self {
+        let shared = Shared { cap, bug, variety, hub, table: Mutex::default(), quiet: Condvar::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -89,6 +106,14 @@ impl Specimen {
 
     pub(super) fn has(&self, bug: Bug) -> bool {
         self.shared.has(bug)
+    }
+
+    pub(super) fn cap(&self) -> Option<usize> {
+        self.shared.cap
+    }
+
+    pub(super) fn variety(&self) -> Option<Variety> {
+        self.shared.variety
     }
 
     pub(super) fn bug(&self) -> Option<Bug> {
@@ -106,11 +131,39 @@ impl Specimen {
         self.shared.table()
     }
 
+    /// Closes, and notes that it does meanwhile.
+    pub(super) fn closing<T>(&self, close: impl FnOnce() -> T) -> T {
+        let me = thread::current().id();
+        self.table().closing.push(me);
+        let closed = close();
+        let mut table = self.table();
+        if let Some(at) = table.closing.iter().rposition(|thread| *thread == me) {
+            table.closing.remove(at);
+        }
+        closed
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.table().closing.contains(&thread::current().id())
+    }
+
+    /// Waits, inside of one, until no other thread is inside of the other: a deadlock, but for its end.
+    pub(super) fn wait_for_others(&self) {
+        let me = thread::current().id();
+        let table = self.table();
+        let (delivers, closes) = (table.deliverer == Some(me) && table.delivering, table.closing.contains(&me));
+        let others = |table: &mut Table| {
+            (delivers && table.closing.iter().any(|thread| *thread != me))
+                || (closes && table.delivering && table.deliverer != Some(me))
+        };
+        drop(self.shared.quiet.wait_timeout_while(table, DEADLOCK, others));
+    }
+
     pub(super) fn is(&self, variety: Variety) -> bool {
         self.shared.is(variety)
     }
 
-    fn deliver(&self, cast: &Cast) -> Result<(), String> {
+    pub(super) fn deliver(&self, cast: &Cast) -> Result<(), String> {
         let mut failed = false;
         let (mut index, mut last) = (0, 0);
         loop {
@@ -134,6 +187,7 @@ impl Specimen {
             let whatever = match self.shared.bug {
                 Some(Bug::SendsToUnsubscribed) => self.shared.table().ended.iter().any(|ended| ended.id == member.id),
                 Some(Bug::SendsToRevoked) => !self.shared.table().ended.iter().any(|ended| ended.id == member.id),
+                Some(Bug::SendsToEvicted) => self.shared.table().evicted.contains(&member.id),
                 _ => false,
             };
             let times = match &member.with.channels {
@@ -213,106 +267,6 @@ impl Specimen {
             }
         }
     }
-
-    pub(super) fn admit(
-        &self,
-        sink: Probe,
-        with: &Registration,
-        since: Option<u64>,
-    ) -> Result<Arc<dyn Handle>, Refused> {
-        let shared = &self.shared;
-        let mut victims = Vec::new();
-        let mut refused = false;
-        let member = {
-            let mut table = shared.table();
-            if table.down || with.identities().any(|own| table.banned.contains(own)) {
-                return Err(Refused);
-            }
-            if let Some(since) = since {
-                let any = self.is(Variety::CautiousTickets) || self.has(Bug::AnyRevocationRefuses);
-                let deaf = self.has(Bug::NewestTicketOnly) && since != table.newest;
-                let revoked = table
-                    .past
-                    .iter()
-                    .filter(|_| !deaf)
-                    .any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
-                if revoked && !self.has(Bug::TicketsForget) {
-                    refused = true;
-                    if !self.has(Bug::RefusalsEvict) && !self.has(Bug::RefusedStay) {
-                        return Err(Refused);
-                    }
-                }
-            }
-            if self.has(Bug::KeyedBySink) || self.has(Bug::RefusesASinkTwice) {
-                let again = table.members.iter().any(|member| member.sink.sink() == sink.sink());
-                if again && self.has(Bug::RefusesASinkTwice) {
-                    return Err(Refused);
-                }
-                table.members.retain(|member| member.sink.sink() != sink.sink());
-            }
-            if let (Some(cap), Some(scope)) = (shared.cap, &with.scope) {
-                let in_scope = |member: &&Arc<Member>| match shared.bug {
-                    Some(Bug::CapsEverything) => member.with.scope.is_some(),
-                    Some(Bug::ScopesIgnoreKinds) => {
-                        member.with.scope.as_ref().map(Identity::value) == Some(scope.value())
-                    }
-                    Some(Bug::CapsGroups) => member.with.identities().any(|own| own == scope),
-                    _ => member.with.scope.as_ref() == Some(scope),
-                };
-                let mut own: Vec<Arc<Member>> = table.members.iter().filter(in_scope).cloned().collect();
-                if self.is(Variety::RefusesWhenFull) && own.len() >= cap {
-                    return Err(Refused);
-                }
-                if self.has(Bug::EvictsTheNewest) {
-                    own.reverse();
-                }
-                let all = own.len();
-                let left = table.ended.iter().filter(in_scope).count();
-                let excess = match shared.bug {
-                    Some(Bug::CapOffByOne) => all.saturating_sub(cap),
-                    Some(Bug::EvictsAll) if all >= cap => all,
-                    Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
-                    Some(Bug::LeaversKeepTheirPlace) => (all + left + 1).saturating_sub(cap).min(all),
-                    Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
-                    _ => (all + 1).saturating_sub(cap.max(1)),
-                };
-                victims = own.drain(..excess).collect();
-                if !self.has(Bug::EvictedStay) {
-                    table.members.retain(|member| !victims.iter().any(|victim| victim.id == member.id));
-                }
-            }
-            if refused && self.has(Bug::RefusalsEvict) {
-                drop(table);
-                for victim in victims {
-                    let _ = victim.close("evicted");
-                }
-                return Err(Refused);
-            }
-            table.next += 1;
-            let member = Arc::new(Member::new(table.next, sink, with.clone(), shared.bug, shared.variety));
-            table.members.push(Arc::clone(&member));
-            member
-        };
-        for victim in victims {
-            if self.has(Bug::EvictedNotTold) {
-                victim.silence();
-            } else if victim.close("evicted").is_err() && self.has(Bug::EvictionFailuresFailSubscribe) {
-                std::panic::resume_unwind(Box::new("the evicted sink failed"));
-            }
-        }
-        if self.has(Bug::ReplaysTheLast) {
-            let last = self.shared.table().last.clone();
-            if let Some((channel, data)) = last
-                && self.hears(with, &channel)
-            {
-                member.send(&channel, &data, false);
-            }
-        }
-        if refused {
-            return Err(Refused);
-        }
-        Ok(Arc::new(Subscription { registry: self.clone(), member }))
-    }
 }
 
 impl Subject for Specimen {
@@ -323,6 +277,9 @@ impl Subject for Specimen {
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
         let start = data.get(..8 * 1024).filter(|_| self.has(Bug::CutsPayloads));
         let data = start.unwrap_or(data);
+        if self.has(Bug::LocksInTwoOrders) {
+            self.wait_for_others();
+        }
         let alone = {
             let mut table = self.shared.table();
             let mut members: Vec<_> =
@@ -334,6 +291,17 @@ impl Subject for Specimen {
             if self.is(Variety::DeliversBackwards) {
                 members.reverse();
             }
+            if self.has(Bug::ClosesWhoDoesNotHear) {
+                let deaf = |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
+                let (leave, stay) = std::mem::take(&mut table.members).into_iter().partition(deaf);
+                table.members = stay;
+                drop(table);
+                let leave: Vec<Arc<Member>> = leave;
+                for member in leave {
+                    let _ = member.close("heartbeat");
+                }
+                table = self.shared.table();
+            }
             let repeat = table.last.as_ref().is_some_and(|last| last.0 == channel && last.1 == data);
             table.last = Some((channel.to_owned(), data.to_owned()));
             if repeat && self.has(Bug::MergesRepeats) {
@@ -343,7 +311,15 @@ impl Subject for Specimen {
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
             }
+            if let Some(hub) = &self.shared.hub {
+                drop(table);
+                hub.deliver(self, cast);
+                return Ok(None);
+            }
             let beside = table.delivering && table.deliverer != Some(thread::current().id());
+            if beside && self.has(Bug::LosesWhatOverlaps) {
+                return Ok(None);
+            }
             if self.has(Bug::DeliversOnEachThread) && beside {
                 drop(table);
                 return self.deliver(&cast).map(|()| None);

@@ -18,6 +18,7 @@ impl Specimen {
         }
         let mut matching: Vec<_> =
             table.members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+        matching.retain(|member| !table.entering.contains(&member.id));
         if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
             matching.truncate(1);
         }
@@ -44,6 +45,10 @@ impl Specimen {
         if self.has(Bug::RevocationsWaitForDeliveries) {
             self.wait_for_deliveries();
         }
+        if self.has(Bug::LocksInTwoOrders) {
+            self.wait_for_others();
+        }
+        let inside = self.is_closing();
         for member in &self.table().draining {
             if let Some(outbox) = member.outbox.as_ref().filter(|_| self.holds(&member.with, identity)) {
                 outbox.end("revoked");
@@ -53,6 +58,7 @@ impl Specimen {
         loop {
             let matching = self.claim(identity);
             let found = matching.len();
+            let mut escaped = 0;
             for (index, member) in matching.iter().enumerate() {
                 if self.has(Bug::RevokesWithoutTelling) {
                     member.silence();
@@ -61,13 +67,22 @@ impl Specimen {
                 if self.has(Bug::CountsWhoEscaped) && member.is_over() {
                     continue;
                 }
+                if self.is(Variety::SparesWhoLeft) && member.is_over() {
+                    escaped += 1;
+                    continue;
+                }
+                if self.has(Bug::QueuesCloses) && inside && member.outbox.is_none() {
+                    member.silence();
+                    self.table().late.push(Arc::clone(member));
+                    continue;
+                }
                 if self.has(Bug::RevokedStay) {
                     if member.outbox.is_none() {
                         member.sink.close(Some("revoked"));
                     }
                     continue;
                 }
-                let told = member.close("revoked");
+                let told = self.closing(|| member.close("revoked"));
                 if told.is_err() && self.has(Bug::StopsAtAFailingClose) {
                     return count + index + 1;
                 }
@@ -81,7 +96,7 @@ impl Specimen {
                     self.remove(member.id);
                 }
             }
-            count += found;
+            count += found - escaped;
             if self.has(Bug::CountsIdentities) {
                 count += matching
                     .iter()
@@ -91,6 +106,18 @@ impl Specimen {
             if !self.is(Variety::ClosesOneByOne) || found == 0 {
                 break;
             }
+        }
+        if self.has(Bug::CountsNestedTwice) {
+            let mut table = self.table();
+            if inside {
+                table.nested += count;
+            } else {
+                count += std::mem::take(&mut table.nested);
+            }
+        }
+        let late = if inside { Vec::new() } else { std::mem::take(&mut self.table().late) };
+        for member in late {
+            let _ = self.closing(|| member.close("revoked"));
         }
         if self.has(Bug::TicketsLearnLate) {
             let mut table = self.table();

@@ -146,7 +146,7 @@ checks! {
     sub_5 = "SUB-5";
     /// Dropping the handle unsubscribes
     sub_6 = "SUB-6";
-    /// When `close_by_identity` returns, every subscriber that held the identity and was active at the call has ended and was told to close.
+    /// When `close_by_identity` returns, every subscriber that held the identity and was active at the call has ended and was told to close by it or before.
     rev_1 = "REV-1";
     /// After it returned, no send begins on those, including from broadcasts that started earlier.
     rev_2 = "REV-2";
@@ -168,7 +168,7 @@ checks! {
     clo_1 = "CLO-1";
     /// Close is never called without a forced end.
     clo_2 = "CLO-2";
-    /// Close is never called if unsubscribe returned first.
+    /// Close is never called if unsubscribe returned before the forced end began.
     clo_3 = "CLO-3";
     /// No send begins on a subscriber after its close began.
     clo_4 = "CLO-4";
@@ -250,7 +250,7 @@ checks! {
     con_0 = "CON-0";
     /// Subscribe, broadcast and removal are linearisable per subscriber.
     con_1 = "CON-1";
-    /// An unsubscribe that races a revocation
+    /// An unsubscribe that meets a revocation in progress
     con_2 = "CON-2";
 }
 

@@ -3,6 +3,7 @@
 //! The same lists say, for a trace that is right, which requirements it had occasion to break.
 
 use super::{
+    alike::{MAGIC, alike, joined, kinds_alike, near, plain},
     deliver::{Ended, Refusal},
     state::{Claim, Frame, Walk, Why},
 };
@@ -11,23 +12,6 @@ use crate::{
     protocol::SendFailure,
     script::{Act, Hook, Identity, OpId},
 };
-
-/// Names that mean something in some host language.
-const MAGIC: [&str; 13] = [
-    "__proto__",
-    "constructor",
-    "toString",
-    "hasOwnProperty",
-    "error",
-    "newListener",
-    "length",
-    "null",
-    "undefined",
-    "true",
-    "NaN",
-    "1",
-    "01",
-];
 
 /// How many names make a long list, and how many bytes a long name.
 const LONG: usize = 1_000;
@@ -50,7 +34,7 @@ impl Walk<'_> {
         let is_full = |other: usize| self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded_at(cast));
         when((0..self.subs.len()).any(|other| other != sub && is_full(other)), "QUE-2");
         when(self.overlapped(message.op), "CON-1");
-        when(subject.with.overwrite.is_some(), "FLT-7");
+        when(self.is_overwritten(sub), "FLT-7");
         when(self.shares_sink(sub), "SUB-5");
         when(self.several_registries(), "ISO-6");
         when(self.nested_at(subject.op, Hook::Close), "RE-7");
@@ -125,6 +109,10 @@ impl Walk<'_> {
             Refusal::Later { inside: false } => "DEL-4",
             Refusal::Ended(Ended::Unsub) => "SUB-3",
             Refusal::Ended(Ended::Revoke) => "REV-2",
+            // Who was told and still gets what was in progress has left its scope all the same.
+            Refusal::Ended(Ended::Evict) if self.subs[sub].close.is_some_and(|at| self.casts[cast].called < at) => {
+                "CLO-4"
+            }
             Refusal::Ended(Ended::Evict) => "CAP-1",
             Refusal::Ended(Ended::Fail) => "ISO-5",
             Refusal::Ended(Ended::Shutdown) => "SUB-6",
@@ -159,15 +147,20 @@ impl Walk<'_> {
 
     /// A close that nothing called for.
     pub(crate) fn blame_close(&self, sink: u32, subs: &[usize], lane: u32) -> (&'static str, String) {
-        let live = subs.iter().copied().find(|sub| !self.subs[*sub].over());
+        let live = subs.iter().copied().find(|sub| !self.subs[*sub].over() && !self.subs[*sub].doomed);
         let Some(sub) = live else {
-            let last = subs.last().copied().unwrap_or_default();
+            // One that was subscribed, if any was.
+            let was = |sub: &&usize| !self.subs[**sub].refused && !self.subs[**sub].doomed;
+            let last = subs.iter().rev().find(was).or(subs.last()).copied().unwrap_or_default();
             let subject = &self.subs[last];
             let who = self.name(last);
-            return if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
-                ("CLO-1", format!("{who} was closed twice"))
-            } else if subject.refused {
+            return if !was(&&last) {
                 ("ADM-2", format!("{who} was refused and is closed"))
+            } else if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
+                ("CLO-1", format!("{who} was closed twice"))
+            } else if let Some(late) = subs.iter().find(|sub| self.is_silent_victim(**sub)) {
+                let who = self.name(*late);
+                ("CAP-1", format!("{who} is closed only now, and had to make room for an earlier subscribe"))
             } else if subject.gone.is_some_and(|(_, why)| why == Why::Fail) {
                 ("ISO-5", format!("{who} failed, which by policy is not answered by a close"))
             } else {
@@ -235,7 +228,8 @@ impl Walk<'_> {
         } else if subject.with.identities().any(|own| {
             let joint = joined(own) == joined(identity);
             let (kind, other) = (own.kind(), identity.kind());
-            (kind != other && (joint || own.value() == identity.value())) || (kind.is_some() && joint)
+            !kinds_alike(own, identity)
+                && ((kind != other && (joint || own.value() == identity.value())) || (kind.is_some() && joint))
         }) {
             "REV-6"
         } else if subject.with.identities().any(|own| alike(own, identity)) {
@@ -245,6 +239,17 @@ impl Walk<'_> {
         } else {
             "REV-4"
         }
+    }
+
+    /// It was not told by the time at which the operation returned.
+    pub(crate) fn blame_late(&self, sub: usize, why: Why, op: OpId) -> &'static str {
+        let inside = self.lanes.get(&op).and_then(|lane| self.inside(*lane));
+        if why != Why::Revoke || !matches!(inside, Some(Frame::Close { .. })) {
+            return self.blame_silence(sub, why, op);
+        }
+        // Inside a close it may be told by the outer call yet, which keeps CLO-1 and CNT-1 and comes too late.
+        let list = self.occasions_of_close(sub, why);
+        list.into_iter().find(|own| !["RE-6", "ISO-3", "ISO-4"].contains(own)).unwrap_or("REV-1")
     }
 
     pub(crate) fn blame_silence(&self, sub: usize, why: Why, op: OpId) -> &'static str {
@@ -296,15 +301,11 @@ impl Walk<'_> {
         when(again, "REV-9");
         when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
         when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
-        when(self.revocations.iter().any(|past| past.called < at && !subject.holds(past.identity)), "REV-4");
+        // One that goes on around it is another circumstance.
+        let over = |past: &super::state::Revocation<'_>| past.returned.is_some_and(|returned| returned < at);
+        when(self.revocations.iter().any(|past| over(past) && !subject.holds(past.identity)), "REV-4");
         list.push("REV-1");
         list
-    }
-
-    /// Whether the script has the operation inside a sink's rule on this hook.
-    fn nested_at(&self, op: OpId, hook: Hook) -> bool {
-        let rules = self.script.sinks.iter().flat_map(|sink| &sink.rules);
-        rules.filter(|rule| rule.on == hook).any(|rule| rule.ops.iter().any(|own| own.id == op))
     }
 
     pub(crate) fn blame_number(&self, revocation: usize, too_many: bool) -> &'static str {
@@ -341,7 +342,10 @@ impl Walk<'_> {
         when(mine().any(|(index, _)| self.shares_sink(index)), "SUB-5");
         when(self.failures.iter().any(|failure| failure.at < past.called), "ISO-4");
         when(self.nested_at(past.op, Hook::Send), "RE-5");
-        when(self.nested_at(past.op, Hook::Close), "RE-6");
+        // It, or one from inside its closes, which both of them may count.
+        let within =
+            |inner: &super::state::Revocation<'_>| inner.called >= past.called && inner.begins_before_the_end_of(past);
+        when(self.revocations.iter().any(|inner| within(inner) && self.nested_at(inner.op, Hook::Close)), "RE-6");
         when(self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity)), "CAP-6");
         list.push("CNT-1");
         list
@@ -368,36 +372,4 @@ impl Walk<'_> {
             "CNT-2"
         }
     }
-}
-
-/// What a subscribe or broadcast that fails for this name breaks, unless the name is ordinary.
-pub(crate) fn odd(name: &str) -> Option<&'static str> {
-    if name.is_empty() {
-        Some("FLT-4")
-    } else if MAGIC.contains(&name) {
-        Some("FLT-6")
-    } else {
-        (!plain(name)).then_some("FLT-5")
-    }
-}
-
-/// Ordinary: ASCII letters and digits, none of them upper case.
-fn plain(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-/// Different names that a normalising comparison could take for one.
-fn near(a: &str, b: &str) -> bool {
-    let begin_alike = a.len().min(b.len()) > 32 && a.bytes().zip(b.bytes()).take(32).all(|(a, b)| a == b);
-    a != b && (a.starts_with(b) || b.starts_with(a) || begin_alike || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
-}
-
-fn alike(a: &Identity, b: &Identity) -> bool {
-    a != b && a.kind() == b.kind() && (near(a.value(), b.value()) || !plain(a.value()) || !plain(b.value()))
-}
-
-/// An identity as a careless implementation would write it into one string.
-fn joined(identity: &Identity) -> String {
-    let all = format!("{}{}", identity.kind().unwrap_or_default(), identity.value());
-    all.chars().filter(|letter| letter.is_alphanumeric()).collect()
 }

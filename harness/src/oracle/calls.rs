@@ -1,7 +1,7 @@
 //! Operations: what they claim when they begin, what they owe when they return.
 
 use super::{
-    Step, Stop, blame,
+    Step, Stop, alike,
     state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk, Why},
 };
 use crate::{
@@ -180,7 +180,7 @@ impl<'s> Walk<'s> {
     fn cast_blame(&self, registry: u32, channel: &str) -> &'static str {
         let heard = self.subs.iter().any(|sub| sub.registry == registry && !sub.over() && self.hears(sub, channel));
         let general = if heard { "DEL-1" } else { "DEL-3" };
-        blame::odd(channel).unwrap_or(general)
+        alike::odd(channel).unwrap_or(general)
     }
 
     fn pop(&mut self, id: OpId) -> Result<&'s Op, Stop> {
@@ -190,6 +190,7 @@ impl<'s> Walk<'s> {
             _ => return Err(Stop::Nonsense(format!("operation {id} ended while something that it contains had not"))),
         }
         self.open.remove(&id);
+        self.returned.insert(id, self.now);
         Ok(self.ops[&id])
     }
 

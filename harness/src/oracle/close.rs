@@ -21,7 +21,7 @@ impl Walk<'_> {
         let owed = |sub: &&usize| {
             let sub = &self.subs[**sub];
             let forced = sub.claims.iter().filter(|claim| claim.why.forced() && !(silent && claim.why == Why::Fail));
-            sub.close.is_none() && forced.clone().next().is_some()
+            sub.close.is_none() && !sub.doomed && forced.clone().next().is_some()
         };
         let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
         // The likeliest first: what it explains, it explains in one walk.
@@ -99,7 +99,7 @@ impl Walk<'_> {
             let sending = self.busy.get(&subject.sink).is_some_and(|busy| *busy > 0);
             // A victim that was not told may still be subscribed, which what follows will show (CAP-1).
             if own.sure && !others && !sending && why != Why::Evict {
-                let requirement = self.blame_silence(sub, why, op);
+                let requirement = self.blame_late(sub, why, op);
                 let who = self.name(sub);
                 return self.breaks(requirement, format!("{who} was {} and was not told to close", why.reason()));
             }

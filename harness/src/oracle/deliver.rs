@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     pretty::short,
-    protocol::{Order, SendFailure},
-    script::Hook,
+    protocol::{Delivery as When, Order, SendFailure},
+    script::{Act, Hook},
 };
 
 /// Why a subscriber must not receive a broadcast.
@@ -90,7 +90,7 @@ impl Walk<'_> {
         if sub.registry != cast.registry {
             return Err(Refusal::Elsewhere);
         }
-        if sub.refused {
+        if sub.refused || sub.doomed {
             return Err(Refusal::Refused);
         }
         if !self.hears(sub, cast.channel) {
@@ -117,6 +117,10 @@ impl Walk<'_> {
     fn delivered(&mut self, sink: u32, cast: usize, lane: u32, rule: bool) -> Step {
         let sub = self.casts[cast].deliveries.last().map(|delivery| delivery.taken).unwrap_or_default();
         self.keeps(&["DEL-4"]);
+        if let Some(other) = self.call_elsewhere(cast, lane) {
+            let (op, who) = (self.casts[cast].op, self.name(sub));
+            return self.breaks("ISO-6", format!("broadcast {op} was sent to {who} by a call on registry {other}"));
+        }
         if !self.shares_sink(sub) {
             let had = (0..self.casts.len())
                 .filter(|other| self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink));
@@ -125,6 +129,22 @@ impl Walk<'_> {
         *self.busy.entry(sink).or_default() += 1;
         self.stack(lane).push(Frame::Send { sink, cast, sub, rule });
         Ok(())
+    }
+
+    /// The registry whose call makes this send, if it is not the broadcast's: what one has waiting is not another's to do.
+    fn call_elsewhere(&self, cast: usize, lane: u32) -> Option<u32> {
+        let calls = self.stacks.get(&lane).into_iter().flatten().filter_map(Frame::op).map(|op| self.ops[&op]);
+        let mut at_work = None;
+        for op in calls.filter(|_| self.policies.delivery == When::Sync) {
+            match &op.act {
+                Act::Par { .. } | Act::Settle | Act::Hold { .. } | Act::Release { .. } => {}
+                // Handles and tickets belong to the registry that gave them.
+                Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => return None,
+                _ if op.registry == self.casts[cast].registry => return None,
+                _ => at_work = Some(op.registry),
+            }
+        }
+        at_work
     }
 
     /// Checks the order of this delivery against all that the subscriber has had.
@@ -199,9 +219,22 @@ impl Walk<'_> {
         let Some((refusal, sub, cast)) = nearest else {
             return ("DEL-4", format!("was sent {}, which was not broadcast", short(data)));
         };
+        let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
+        // Of several on one sink it may be the one whose list was overwritten.
+        let aliased = |sub: &&usize| {
+            let own = &self.subs[**sub];
+            let alike = own.registry == self.casts[cast].registry && !own.over() && !self.hears(own, channel);
+            alike && own.with.overwrite.as_deref() == Some(channel)
+        };
+        if let Some(sub) = subs.iter().find(aliased) {
+            let (channel, who) = (short(channel), self.name(*sub));
+            return (
+                "FLT-7",
+                format!("broadcast {op} on {channel} was sent to {who}, whose list was changed to it later"),
+            );
+        }
         let requirement = self.blame_unwanted(sub, cast, refusal);
         let who = self.name(sub);
-        let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
         let why = match refusal {
             Refusal::Elsewhere => "belongs to another registry",
             Refusal::Refused => "was refused",

@@ -18,8 +18,10 @@
 //! send that calls back or fails) the walk guesses, and is repeated with other guesses until one explains the
 //! whole trace: a trace is rejected only if no attribution makes it legal.
 
+mod alike;
 mod blame;
 mod calls;
+mod circumstances;
 mod close;
 mod deliver;
 mod guess;
@@ -35,7 +37,7 @@ use serde::Serialize;
 
 use crate::{
     protocol::{Delivery, Hello, Policies},
-    script::Script,
+    script::{Act, Script},
     trace::{Event, Trace},
 };
 
@@ -125,6 +127,9 @@ pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
 #[must_use]
 pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
     let mut verdict = judge(script, trace, &hello.policies);
+    if hello.offers("report") && verdict.nonsense.is_none() {
+        reports_missing(script, trace, &mut verdict);
+    }
     let silent = |event: &Event| matches!(event, Event::Close { reason: None, .. });
     let Some(at) = trace.iter().position(silent).filter(|_| hello.offers("reasons")) else { return verdict };
     if verdict.nonsense.is_none() && verdict.violation.as_ref().is_none_or(|first| first.at > at) {
@@ -133,6 +138,25 @@ pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
         verdict.violation = Some(Violation { requirement: "CLO-5", at, cause });
     }
     verdict
+}
+
+/// A broadcast that returned without the report that is claimed is noted, and keeps nothing.
+fn reports_missing(script: &Script, trace: &Trace, verdict: &mut Verdict) {
+    let mut casts = BTreeSet::new();
+    script.visit(&mut |op| {
+        if let Act::Cast { .. } = op.act {
+            casts.insert(op.id);
+        }
+    });
+    let silent = |event: &Event| matches!(event, Event::Ret { op, report: None, .. } if casts.contains(op));
+    let Some(at) = trace.iter().position(silent) else { return };
+    if verdict.violation.as_ref().is_none_or(|first| first.at > at) {
+        verdict.kept.remove("DEL-7");
+        let cause = "a broadcast returned without a report, though reports are claimed".to_owned();
+        if verdict.notes.iter().all(|note| note.requirement != "DEL-7") {
+            verdict.notes.push(Violation { requirement: "DEL-7", at, cause });
+        }
+    }
 }
 
 /// The first number of a thread that no script began.
@@ -228,8 +252,9 @@ impl Walk<'_> {
         }
         self.rest(len)?;
         self.told_victims()?;
-        if self.in_vain {
-            self.breaks("CON-0", "a lane waited in vain".into())?;
+        if self.in_vain && self.notes.is_empty() {
+            // Every call came back and owed nothing: who waited, waited for what the script never brought about, or was slow.
+            return Err(Stop::Nonsense("a lane waited in vain, and nothing that the registry owes is missing".into()));
         }
         Ok(())
     }

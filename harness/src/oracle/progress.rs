@@ -51,6 +51,14 @@ impl Walk<'_> {
             // A delivery that should have come did not: its own requirement will say so.
             return Ok(());
         };
+        let in_sink = |frame: &Frame| matches!(frame, Frame::Send { .. } | Frame::Close { .. });
+        let waits = |stack: &&Vec<Frame>| {
+            let top = stack.last().and_then(Frame::op).map(|op| &self.ops[&op].act);
+            matches!(top, Some(Act::Hold { .. })) && stack.iter().any(in_sink)
+        };
+        if !self.stacks.values().any(|stack| waits(&stack)) && !self.waits_for_a_reader() {
+            return self.breaks("CON-0", format!("no sink is stuck, and operation {blocked} does not come back"));
+        }
         let own = |op: OpId| {
             self.subs.iter().any(|sub| parked.contains(&sub.sink) && sub.claims.iter().any(|claim| claim.op == op))
         };

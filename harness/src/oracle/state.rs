@@ -6,7 +6,7 @@ use super::{Step, Stop, Violation, guess::Guesses, queue::Queue};
 use crate::{
     catalogue,
     protocol::{Delivery as When, EmptyChannels, Lanes, Policies},
-    script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Rule, Script},
+    script::{Ending, Hook, Identity, Op, OpId, Registration, Rule, Script},
     trace::{Event, Taken, Trace},
 };
 
@@ -73,6 +73,8 @@ pub(crate) struct Sub<'s> {
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
     pub(crate) refused: bool,
+    /// It is going to be refused, known before its moment: nothing may reach its sink.
+    pub(crate) doomed: bool,
     /// From here on it has surely ended: no send begins.
     pub(crate) gone: Option<(usize, Why)>,
     /// Its close began.
@@ -154,6 +156,13 @@ pub(crate) struct Revocation<'s> {
     pub(crate) summed: bool,
 }
 
+impl Revocation<'_> {
+    /// Whether it was called before the other returned.
+    pub(crate) fn begins_before_the_end_of(&self, other: &Self) -> bool {
+        other.returned.is_none_or(|returned| self.called < returned)
+    }
+}
+
 /// One shutdown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shutdown {
@@ -220,10 +229,13 @@ pub(crate) struct Walk<'s> {
     pub(crate) ops: HashMap<OpId, &'s Op>,
     /// What each `take` found, known before its moment.
     pub(crate) taken: HashMap<OpId, &'s Taken>,
+    /// What is going to be refused.
+    pub(crate) refusals: BTreeSet<OpId>,
     pub(crate) open: HashMap<OpId, u32>,
     /// When and on which lane each operation was called.
     pub(crate) called: HashMap<OpId, usize>,
     pub(crate) lanes: HashMap<OpId, u32>,
+    pub(crate) returned: HashMap<OpId, usize>,
     pub(crate) stacks: BTreeMap<u32, Vec<Frame>>,
     pub(crate) last_event: BTreeMap<u32, usize>,
     pub(crate) subs: Vec<Sub<'s>>,
@@ -269,6 +281,11 @@ impl<'s> Walk<'s> {
             _ => None,
         };
         let taken = trace.iter().filter_map(found).collect();
+        let refusal = |event: &Event| match event {
+            Event::Ret { op, refused: true, .. } => Some(*op),
+            _ => None,
+        };
+        let refusals = trace.iter().filter_map(refusal).collect();
         Self {
             script,
             policies,
@@ -276,9 +293,11 @@ impl<'s> Walk<'s> {
             now: 0,
             ops,
             taken,
+            refusals,
             open: HashMap::new(),
             called: HashMap::new(),
             lanes: HashMap::new(),
+            returned: HashMap::new(),
             stacks: BTreeMap::new(),
             last_event: BTreeMap::new(),
             subs: Vec::new(),
@@ -425,29 +444,7 @@ impl<'s> Walk<'s> {
         self.policies.delivery == When::Sync || self.settled
     }
 
-    pub(crate) fn shares_sink(&self, sub: usize) -> bool {
-        self.subs[sub].queue.is_none() && self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
-    }
-
-    pub(crate) fn several_registries(&self) -> bool {
-        self.subs.iter().any(|sub| sub.registry != self.subs[0].registry)
-            || self.casts.iter().any(|cast| Some(cast.registry) != self.subs.first().map(|sub| sub.registry))
-    }
-
     pub(crate) fn name(&self, sub: usize) -> String {
         format!("subscriber {}", self.subs[sub].label)
-    }
-
-    /// Whether an operation was called on another lane than `op`'s while that was in progress, up to now.
-    pub(crate) fn overlapped(&self, op: OpId) -> bool {
-        let (lane, began) = (self.lanes.get(&op), self.called.get(&op));
-        let beside = |other: &OpId| {
-            self.called.get(other) > began
-                && self.lanes.get(other) != lane
-                && !matches!(self.ops[other].act, Act::Hold { .. })
-        };
-        // The main lane waits while others run.
-        lane.is_some_and(|lane| *lane != 0)
-            && self.called.keys().any(|other| self.lanes.get(other) != Some(&0) && beside(other))
     }
 }

@@ -1,7 +1,7 @@
 //! Subscribes and admissions: who may be taken, who must be refused, who makes room.
 
 use super::{
-    Step, Stop, blame,
+    Step, Stop, alike,
     queue::Queue,
     state::{Revocation, Sub, Walk, Why},
 };
@@ -42,6 +42,7 @@ impl<'s> Walk<'s> {
             called: self.now,
             returned: None,
             refused: false,
+            doomed: self.refusals.contains(&op.id),
             gone: None,
             close: None,
             claims: Vec::new(),
@@ -295,7 +296,7 @@ impl<'s> Walk<'s> {
             if names.len() > 1_000 || names.iter().any(|name| name.len() > 1_000) {
                 return "FLT-8";
             }
-            if let Some(odd) = names.iter().find_map(|name| blame::odd(name)) {
+            if let Some(odd) = names.iter().find_map(|name| alike::odd(name)) {
                 return odd;
             }
         }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+mod gates;
 mod registration;
 
 pub use registration::{Identity, Outbox, Overflow, Registration};
@@ -321,7 +322,8 @@ impl Script {
     }
 
     /// Says why this cannot be judged, if so: an operation's number used twice; one payload for two broadcasts of which
-    /// either is made by a sink or in a lane, so that a delivery could not be attributed; a `take` from a sink.
+    /// either is made by a sink or in a lane, so that a delivery could not be attributed; a `take` from a sink; a gate that
+    /// is waited for and cannot open.
     ///
     /// # Errors
     ///
@@ -342,6 +344,9 @@ impl Script {
             return Err(format!("the operation number {id} is used twice"));
         }
         self.check_takes()?;
+        if let Some(gate) = self.shut_gate() {
+            return Err(format!("gate {gate} is waited for, and nothing that can come to pass releases it"));
+        }
         let plain: Vec<&str> = self.steps.iter().filter_map(|op| op.payload()).collect();
         for data in &all {
             let (total, simple) = (count(&all, data), count(&plain, data));

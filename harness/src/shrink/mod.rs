@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::Started;
-use crate::script::{Act, Ending, Op, Outbox, Script};
+use crate::script::{Act, Ending, Outbox, Script};
 
 mod edits;
 
@@ -21,7 +21,7 @@ const CHAINS: [&[&str]; 10] = [
         "FLT-2", "FLT-1", "DEL-1",
     ],
     &["FLT-7", "FLT-8", "REV-6", "FLT-4", "FLT-6", "FLT-5", "FLT-1"],
-    &["SUB-3", "REV-2", "CLO-4", "CAP-1", "ISO-5", "FLT-3", "DEL-2"],
+    &["FLT-7", "SUB-3", "REV-2", "CLO-4", "CAP-1", "ISO-5", "FLT-3", "DEL-2"],
     &[
         "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6", "REV-9", "REV-5",
         "SUB-2", "REV-4", "REV-1",
@@ -96,39 +96,9 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
     edits(script).into_iter().filter_map(move |edit| {
         let mut candidate = base.clone();
         edit.apply(&mut candidate);
-        let sensible = weigh(&candidate) < weight && candidate.check().is_ok() && gates_can_open(&candidate);
+        let sensible = weigh(&candidate) < weight && candidate.check().is_ok();
         sensible.then_some(candidate)
     })
-}
-
-/// Whether nothing waits for a gate that nothing releases: such a script only costs patience.
-fn gates_can_open(script: &Script) -> bool {
-    let (mut held, mut released) = (Vec::new(), Vec::new());
-    let mut subscribed = Vec::new();
-    let mut gates = |op: &Op| match &op.act {
-        Act::Hold { gate } => held.push(*gate),
-        Act::Release { gate } => released.push(*gate),
-        Act::Sub { sink, .. } | Act::Admit { sink, .. } => subscribed.push(*sink),
-        _ => {}
-    };
-    for op in &script.steps {
-        gates(op);
-        if let Act::Par { lanes } = &op.act {
-            lanes.iter().flatten().for_each(&mut gates);
-        }
-    }
-    let casts = script.steps.iter().any(|op| {
-        matches!(&op.act, Act::Par { lanes } if lanes.iter().flatten().any(|op| matches!(op.act, Act::Cast { .. })))
-    });
-    for (sink, rules) in script.sinks.iter().enumerate() {
-        if casts && subscribed.contains(&(sink as u32)) {
-            released.extend(rules.rules.iter().flat_map(|rule| &rule.ops).filter_map(|op| match op.act {
-                Act::Release { gate } => Some(gate),
-                _ => None,
-            }));
-        }
-    }
-    held.iter().all(|gate| released.contains(gate))
 }
 
 /// How much there is to understand in a script.

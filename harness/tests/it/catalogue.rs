@@ -20,6 +20,14 @@ fn ids_are_unique() {
     assert!(catalogue().requirements.iter().all(|own| seen.insert(&own.id)));
 }
 
+#[test]
+fn every_requirement_says_why() {
+    let silent = |why: &str| !why.contains(' ') || !why.ends_with('.');
+    let all = catalogue().requirements.iter();
+    let unexplained: Vec<_> = all.filter(|own| silent(&own.rationale)).map(|own| &own.id).collect();
+    assert!(unexplained.is_empty(), "nothing says what goes wrong without {unexplained:?}");
+}
+
 /// All text of a crate's sources and tests.
 fn text_of(name: &str) -> String {
     let mut text = String::new();

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
+    catalogue::{Level, catalogue},
     diet::{Diet, Spice},
     gallery::{self, Bug, MUTANTS, Tampering, VARIANTS, tamper},
     generate::generate,
     oracle,
+    script::{Act, Op, Registration, Script},
     subject::Limits,
 };
+use serde_json::{Value, json};
 
 #[test]
 fn the_sound_registry_conforms() {
@@ -33,7 +36,7 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
     for mutant in MUTANTS {
         let plan = Plan { scripts: 2_000, first_only: true, ..Plan::default() };
         // Only these make lanes wait in vain; the others need not be hurried.
-        let waits = matches!(mutant.bug, Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom);
+        let waits = matches!(mutant.bug, Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom | Bug::LocksInTwoOrders);
         let patience = if waits { 100 } else { 2_000 };
         let limits = Limits { patience: Duration::from_millis(patience), ..Limits::default() };
         let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
@@ -48,8 +51,169 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
                 outcome.faults.first()
             ));
         }
+        // What was made small is still a script that a right registry passes.
+        for failure in &outcome.failures {
+            let Answer::Trace(trace) = InProcess::new(gallery::sound()).run(&failure.script) else {
+                panic!("no trace")
+            };
+            let verdict = oracle::judge(&failure.script, &trace, &gallery::hello().policies);
+            if failure.script.check().is_err() || !verdict.clean() {
+                let script = serde_json::to_string(&failure.script).unwrap();
+                wrong.push(format!("{:?}: no registry passes {script}: {verdict:?}", mutant.bug));
+            }
+        }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
+    // A broadcast that makes more sends than there were subscribers serves one twice (DEL-2) or a newcomer (RE-3) first.
+    let impossible = ["RE-4"];
+    let musts = catalogue().requirements.iter().filter(|own| own.level == Level::M && own.by_oracle());
+    let broken = |id: &str| MUTANTS.iter().any(|mutant| mutant.breaks.contains(&id));
+    let none: Vec<_> = musts.map(|own| own.id.as_str()).filter(|id| !broken(id)).collect();
+    assert_eq!(none, impossible);
+}
+
+#[test]
+fn the_guide_says_how_many_there_are() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../CONTRIBUTING.md")).unwrap();
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let counts = [
+        (MUTANTS.len(), "wrong registries"),
+        (VARIANTS.len(), "legal variants"),
+        (Tampering::ALL.len(), "kinds of tampering"),
+    ];
+    for (count, what) in counts {
+        assert!(page.contains(&format!(" {count} {what}")), "there are {count} {what}");
+    }
+}
+
+/// Gives every operation a number, for `numbered` to change.
+fn with_ids(mut json: Value) -> Value {
+    match &mut json {
+        Value::Array(all) => all.iter_mut().for_each(|own| *own = with_ids(own.take())),
+        Value::Object(all) => {
+            all.values_mut().for_each(|own| *own = with_ids(own.take()));
+            if all.contains_key("op") {
+                all.insert("id".into(), 0.into());
+            }
+        }
+        _ => {}
+    }
+    json
+}
+
+/// Small scripts in which the first wrong event could be taken for something else.
+#[test]
+fn what_is_broken_has_its_own_name() {
+    let sub = |sub: u32, sink: u32, with: Value| {
+        let mut op = json!({"op": "sub", "sub": sub, "sink": sink});
+        op.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+        op
+    };
+    let cast = |channel: &str, data: &str| json!({"op": "cast", "channel": channel, "data": data});
+    let revoke = |identity: &str| json!({"op": "revoke", "identity": identity});
+    let elsewhere = |mut op: Value| {
+        op["registry"] = 1.into();
+        op
+    };
+    let s = json!({"scope": "s"});
+    let on = |hook: &str, ops: Vec<Value>| json!({"rules": [{"on": hook, "nth": 1, "do": ops}]});
+    let (x, y) = (json!({"groups": ["x"]}), json!({"groups": ["y"]}));
+    let aliased = json!({"channels": ["a"], "overwrite": "b"});
+    let refused = json!({"op": "admit", "ticket": 0, "sub": 1, "sink": 1, "groups": ["x"], "scope": "s"});
+    for (bug, requirement, script) in [
+        (
+            Bug::CapOffByOne,
+            "CAP-1",
+            json!({"cap": 1, "steps": [sub(0, 0, s.clone()), sub(1, 1, s.clone()), sub(2, 2, s.clone())]}),
+        ),
+        (
+            Bug::CapOffByOne,
+            "CAP-1",
+            json!({"cap": 1, "steps": [sub(0, 0, s.clone()), sub(1, 1, s.clone()), revoke("s")]}),
+        ),
+        (
+            Bug::ClosesTheRefused,
+            "ADM-2",
+            json!({"cap": 1, "steps": [sub(0, 0, s.clone()), {"op": "begin", "ticket": 0}, revoke("x"), refused]}),
+        ),
+        (
+            Bug::ClosesTheRefused,
+            "ADM-2",
+            json!({"sinks": [on("close", vec![refused.clone()])],
+                "steps": [sub(0, 0, x.clone()), {"op": "begin", "ticket": 0}, revoke("x")]}),
+        ),
+        (
+            Bug::SendsToEvicted,
+            "CLO-4",
+            json!({"cap": 1, "sinks": [on("send", vec![sub(2, 2, s.clone())])],
+                "steps": [sub(0, 0, json!({})), sub(1, 1, s.clone()), cast("a", "m")]}),
+        ),
+        (
+            Bug::KeepsTheCallersList,
+            "FLT-7",
+            json!({"steps": [sub(0, 0, aliased.clone()), sub(1, 0, json!({"channels": ["b"]})), cast("b", "m")]}),
+        ),
+        (
+            Bug::KeepsTheCallersList,
+            "FLT-7",
+            json!({"steps": [sub(0, 0, json!({"channels": ["a"]})), sub(1, 0, aliased.clone()), cast("a", "m")]}),
+        ),
+        (
+            Bug::QueuesCloses,
+            "REV-1",
+            json!({"sinks": [on("close", vec![revoke("y")])],
+                "steps": [sub(0, 0, x.clone()), sub(1, 1, y.clone()), revoke("x")]}),
+        ),
+        (
+            Bug::QueuesCloses,
+            "REV-1",
+            json!({"sinks": [on("close", vec![revoke("y")]), {"rules": [{"on": "send", "nth": 1, "then": "throw"}]}],
+                "steps": [sub(0, 0, x.clone()), sub(1, 1, json!({})), cast("a", "m"), sub(2, 2, y.clone()), revoke("x")]}),
+        ),
+        (
+            Bug::ComparesNumericIdentities,
+            "REV-5",
+            json!({"steps": [sub(0, 0, json!({"groups": ["01"]})), revoke("1")]}),
+        ),
+        (
+            Bug::FoldsKinds,
+            "REV-5",
+            json!({"steps": [sub(0, 0, json!({"groups": [{"kind": "User", "value": "a"}]})),
+                {"op": "revoke", "identity": {"kind": "user", "value": "a"}}]}),
+        ),
+        (
+            Bug::OneQueueForAll,
+            "ISO-6",
+            json!({"sinks": [on("send", vec![elsewhere(cast("a", "n"))])],
+                "steps": [sub(0, 0, json!({})), elsewhere(sub(1, 1, json!({}))), cast("a", "m")]}),
+        ),
+    ] {
+        let script = serde_json::from_value::<Script>(with_ids(script)).unwrap().numbered();
+        let verdict = |factory| {
+            let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
+            oracle::judge(&script, &trace, &gallery::hello().policies)
+        };
+        let found = verdict(gallery::mutant(bug));
+        assert_eq!(found.violation.as_ref().map(|own| own.requirement), Some(requirement), "{bug:?} {found:?}");
+        assert!(verdict(gallery::sound()).clean(), "{bug:?}");
+    }
+}
+
+#[test]
+fn reports_that_are_claimed_and_never_made_are_not_kept() {
+    let hear = Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() });
+    let script = Script::new(vec![hear, Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() })]);
+    let Answer::Trace(trace) = InProcess::new(gallery::sound()).run(&script) else { panic!("no trace") };
+    let mut hello = gallery::hello();
+    assert!(oracle::judge_claims(&script, &trace, &hello).clean());
+    hello.features.insert("report".into());
+    let verdict = oracle::judge_claims(&script, &trace, &hello);
+    assert_eq!(verdict.first().map(|own| own.requirement), Some("DEL-7"));
+    assert!(!verdict.kept.contains("DEL-7"));
 }
 
 #[test]
@@ -58,7 +222,7 @@ fn every_variant_is_accepted() {
         let (hello, factory) = gallery::variant(variant.variety);
         let outcome =
             campaign(&hello, &mut InProcess::new(factory), &Plan { scripts: 1_000, ..Plan::default() }, &mut |_, _| {});
-        let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == harness::catalogue::Level::M).collect();
+        let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == Level::M).collect();
         for failure in &musts {
             eprintln!(
                 "{:?}: {:?}\n{}\n{}",

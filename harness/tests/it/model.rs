@@ -1,166 +1,174 @@
-//! `registry-core` against a plain list that is obviously right: random programs with sinks that fail, panic and call back.
+//! `registry-core` against a plain list that is obviously right.
 //!
-//! Only what no legal order between subscribers can change is compared; the oracle judges the rest.
+//! The list knows nothing of threads, tickets, outboxes and calls from inside a sink, where there are many right answers: the
+//! oracle judges those. What is left has one answer at every step, and here it is worked out by other means than the oracle's.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
 
-use proptest::prelude::*;
-use registry_core::{
-    ChannelFilter, CloseReason, Identity, Message, Registration, SendOutcome, Sink, SubscriberRegistry, Subscription,
+use harness::{
+    core,
+    diet::{Diet, Spice},
+    script::{Act, Ending, Hook, Op, Registration, Script},
+    strategy::arb_script,
+    subject::{Limits, execute},
+    trace::{Event, Report},
 };
+use proptest::prelude::*;
 
-const CHANNELS: [&str; 3] = ["", "a", "ab"];
-const ECHO: &str = "echo";
+/// What the list understands.
+const PLAIN: [Spice; 15] = [
+    Spice::Unsub,
+    Spice::Revoke,
+    Spice::Count,
+    Spice::Lists,
+    Spice::EqualData,
+    Spice::Duplicates,
+    Spice::Hostile,
+    Spice::Overwrite,
+    Spice::Exact,
+    Spice::Groups,
+    Spice::Kinds,
+    Spice::Scope,
+    Spice::FailingSend,
+    Spice::FailingClose,
+    Spice::TwoRegistries,
+];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Nature {
-    Plain,
-    Fails,
-    Panics,
-    /// Broadcasts each message that is not an echo once more, on a channel that only the unfiltered hear.
-    Echoes,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Subscribe(Option<Vec<usize>>, Vec<u8>, Nature),
-    Unsubscribe(usize),
-    Broadcast(usize),
-    Revoke(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let natures = prop_oneof![
-        4 => Just(Nature::Plain), 1 => Just(Nature::Fails), 1 => Just(Nature::Panics), 1 => Just(Nature::Echoes)
-    ];
-    let filter = proptest::option::of(proptest::collection::vec(0_usize..3, 0..3));
-    let identities = proptest::collection::vec(0_u8..3, 0..3);
-    prop_oneof![
-        3 => (filter, identities, natures).prop_map(|(f, i, n)| Step::Subscribe(f, i, n)),
-        1 => (0_usize..8).prop_map(Step::Unsubscribe),
-        4 => (0_usize..3).prop_map(Step::Broadcast),
-        1 => (0_u8..3).prop_map(Step::Revoke),
-    ]
-}
-
-/// What a subscriber was sent, and how it ended.
+/// What one operation does: calls of sinks in no particular order, and what it returns.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Seen {
-    sent: Vec<u32>,
-    closed: Vec<CloseReason>,
+struct Done {
+    sent: Vec<(u32, String)>,
+    closed: Vec<(u32, String)>,
+    number: Option<u64>,
+    report: Option<Report>,
 }
 
-struct Actor {
-    nature: Nature,
-    seen: Arc<Mutex<Seen>>,
-    registry: SubscriberRegistry<u32>,
+/// One line of the list: it stands there as long as the subscriber is active.
+struct Line<'s> {
+    registry: u32,
+    label: u32,
+    sink: u32,
+    with: &'s Registration,
 }
 
-impl Sink<u32> for Actor {
-    fn send(&self, message: &Arc<Message<u32>>) -> SendOutcome {
-        self.seen.lock().unwrap().sent.push(*message.data());
-        match self.nature {
-            Nature::Fails => return SendOutcome::Failed,
-            Nature::Panics => std::panic::resume_unwind(Box::new("on purpose")),
-            Nature::Echoes if message.channel() != ECHO => {
-                self.registry.broadcast(ECHO, message.data() + 1_000).unwrap();
+impl Line<'_> {
+    fn hears(&self, channel: &str) -> bool {
+        self.with
+            .channels
+            .as_ref()
+            .is_none_or(|names| (names.is_empty() && !self.with.exact) || names.iter().any(|name| name == channel))
+    }
+}
+
+#[derive(Default)]
+struct List<'s> {
+    lines: Vec<Line<'s>>,
+    /// How often each sink was sent something.
+    sends: BTreeMap<u32, u32>,
+}
+
+impl<'s> List<'s> {
+    /// Takes out those that match, and says that they are closed.
+    fn close(&mut self, done: &mut Done, reason: &str, mut leaves: impl FnMut(&Line<'s>) -> bool) -> u64 {
+        let before = self.lines.len();
+        self.lines.retain(|line| {
+            let leaves = leaves(line);
+            if leaves {
+                done.closed.push((line.sink, reason.to_owned()));
             }
-            Nature::Plain | Nature::Echoes => {}
-        }
-        SendOutcome::Accepted
+            !leaves
+        });
+        (before - self.lines.len()) as u64
     }
 
-    fn close(&self, reason: CloseReason) {
-        self.seen.lock().unwrap().closed.push(reason);
-    }
-}
-
-/// One line of the list.
-struct Line {
-    filter: Option<Vec<usize>>,
-    identities: Vec<u8>,
-    nature: Nature,
-    active: bool,
-    seen: Seen,
-}
-
-impl Line {
-    fn end(&mut self, reason: CloseReason) {
-        self.active = false;
-        self.seen.closed.push(reason);
-    }
-}
-
-/// Delivers to a plain list; `None` is the channel of the echoes. Returns how many echoes it makes.
-fn deliver(list: &mut [Line], channel: Option<usize>, data: u32) -> usize {
-    let mut echoes = 0;
-    for line in list.iter_mut().filter(|line| line.active) {
-        let named = line.filter.as_ref().is_none_or(|names| channel.is_some_and(|channel| names.contains(&channel)));
-        if named {
-            line.seen.sent.push(data);
-            match line.nature {
-                Nature::Fails | Nature::Panics => line.end(CloseReason::Failed),
-                Nature::Echoes => echoes += usize::from(channel.is_some()),
-                Nature::Plain => {}
+    fn run(&mut self, script: &'s Script, op: &'s Op) -> Done {
+        let (mut done, registry) = (Done::default(), op.registry);
+        match &op.act {
+            Act::Sub { sub, sink, with } => {
+                let full = |line: &Line<'_>| line.registry == registry && line.with.scope == with.scope;
+                let members = self.lines.iter().filter(|line| full(line)).count();
+                if let (Some(cap), Some(_)) = (script.cap, &with.scope) {
+                    let mut excess = (members + 1).saturating_sub(cap as usize);
+                    self.close(&mut done, "evicted", |line| {
+                        let oldest = full(line) && excess > 0;
+                        excess -= usize::from(oldest);
+                        oldest
+                    });
+                }
+                self.lines.push(Line { registry, label: *sub, sink: *sink, with });
             }
+            Act::Unsub { sub } => self.lines.retain(|line| line.label != *sub),
+            Act::Cast { channel, data } => {
+                let hearing = |line: &&Line<'_>| line.registry == registry && line.hears(channel);
+                let mut failing = Vec::new();
+                for line in self.lines.iter().filter(hearing) {
+                    done.sent.push((line.sink, data.clone()));
+                    let nth = self.sends.entry(line.sink).or_default();
+                    *nth += 1;
+                    let rules = script.sinks.get(line.sink as usize).map(|sink| &sink.rules);
+                    let fails = |rule: &&harness::script::Rule| rule.on == Hook::Send && rule.nth == *nth;
+                    if rules.into_iter().flatten().find(fails).is_some_and(|rule| rule.then != Ending::Ok) {
+                        failing.push(line.label);
+                    }
+                }
+                let (matched, failed) = (done.sent.len() as u64, failing.len() as u64);
+                done.report = Some(Report { matched, accepted: matched - failed, failed, ..Report::default() });
+                self.close(&mut done, "failed", |line| failing.contains(&line.label));
+            }
+            Act::Revoke { identity } => {
+                let held =
+                    |line: &Line<'_>| line.registry == registry && line.with.identities().any(|own| own == identity);
+                done.number = Some(self.close(&mut done, "revoked", held));
+            }
+            Act::Count => done.number = Some(self.lines.iter().filter(|line| line.registry == registry).count() as u64),
+            Act::Settle => {}
+            other => panic!("the list does not understand {other:?}"),
         }
+        done.sent.sort();
+        done.closed.sort();
+        done
     }
-    echoes
 }
 
-fn identity(number: u8) -> Identity {
-    Identity::new("kind", number.to_string())
+/// What was seen of each operation.
+fn seen(trace: Vec<Event>) -> BTreeMap<u32, Done> {
+    let (mut all, mut current) = (BTreeMap::<u32, Done>::new(), 0);
+    for event in trace {
+        match event {
+            Event::Call { op, .. } => {
+                all.insert(op, Done::default());
+                current = op;
+            }
+            Event::Send { sink, data, .. } => all.entry(current).or_default().sent.push((sink, data)),
+            Event::Close { sink, reason, .. } => {
+                all.entry(current).or_default().closed.push((sink, reason.unwrap_or_default()));
+            }
+            Event::Ret { op, n, refused: false, report, .. } => {
+                let done = all.entry(op).or_default();
+                (done.number, done.report) = (n, report);
+                done.sent.sort();
+                done.closed.sort();
+            }
+            Event::Sent { .. } | Event::Closed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    all
 }
 
 proptest! {
     #[test]
-    fn the_registry_agrees_with_a_plain_list(steps in proptest::collection::vec(step(), 1..40)) {
-        let registry = SubscriberRegistry::<u32>::new();
-        let mut list: Vec<Line> = Vec::new();
-        let mut actors: Vec<(Arc<Mutex<Seen>>, Subscription)> = Vec::new();
-        for (data, step) in (0_u32..).zip(steps) {
-            match step {
-                Step::Subscribe(filter, identities, nature) => {
-                    let seen = Arc::new(Mutex::new(Seen::default()));
-                    let actor = Actor { nature, seen: seen.clone(), registry: registry.clone() };
-                    let hears = filter.as_ref().map_or(ChannelFilter::All, |names| {
-                        ChannelFilter::only(names.iter().map(|name| CHANNELS[*name]))
-                    });
-                    let registration =
-                        Registration::new().filter(hears).groups(identities.iter().copied().map(identity));
-                    actors.push((seen, registry.subscribe_with(actor, registration).unwrap()));
-                    list.push(Line { filter, identities, nature, active: true, seen: Seen::default() });
-                }
-                Step::Unsubscribe(which) => {
-                    if let Some(((_, subscription), line)) = actors.get(which).zip(list.get_mut(which)) {
-                        subscription.unsubscribe();
-                        line.active = false;
-                    }
-                }
-                Step::Broadcast(channel) => {
-                    let hearing = |line: &&Line| {
-                        line.active && line.filter.as_ref().is_none_or(|names| names.contains(&channel))
-                    };
-                    let matched = list.iter().filter(hearing).count();
-                    let report = registry.broadcast(CHANNELS[channel], data).unwrap();
-                    prop_assert_eq!(report.matched, matched);
-                    prop_assert_eq!(report.accepted + report.failed, matched);
-                    for _ in 0..deliver(&mut list, Some(channel), data) {
-                        deliver(&mut list, None, data + 1_000);
-                    }
-                }
-                Step::Revoke(number) => {
-                    let mut ended = 0;
-                    for line in list.iter_mut().filter(|line| line.active && line.identities.contains(&number)) {
-                        line.end(CloseReason::Revoked);
-                        ended += 1;
-                    }
-                    prop_assert_eq!(registry.close_by_identity(&identity(number)), ended);
-                }
-            }
-            prop_assert_eq!(registry.len(), list.iter().filter(|line| line.active).count());
-            for ((seen, _), line) in actors.iter().zip(&list) {
-                prop_assert_eq!(&*seen.lock().unwrap(), &line.seen);
+    fn the_registry_agrees_with_a_plain_list(script in arb_script(PLAIN.into_iter().fold(Diet::default(), Diet::with))) {
+        let mut seen = seen(execute(&script, &core::factory(), Limits::default()));
+        let mut list = List::default();
+        for op in &script.steps {
+            let done = list.run(&script, op);
+            // Who never was cannot leave, and is not asked to.
+            if seen.contains_key(&op.id) {
+                prop_assert_eq!(seen.remove(&op.id), Some(done), "{:?}", op);
+            } else {
+                let unknown = matches!(op.act, Act::Unsub { .. });
+                prop_assert!(unknown, "{:?} was not run", op);
             }
         }
     }

@@ -1,0 +1,132 @@
+//! How a [`Specimen`] takes subscribers.
+
+use std::{sync::Arc, thread};
+
+use super::{Bug, Variety, gate::Member, handles::Subscription, registry::Specimen};
+use crate::{
+    script::{Identity, Registration},
+    subject::{Handle, Probe, Refused},
+};
+
+impl Specimen {
+    pub(super) fn admit(
+        &self,
+        sink: Probe,
+        with: &Registration,
+        since: Option<u64>,
+    ) -> Result<Arc<dyn Handle>, Refused> {
+        let mut victims = Vec::new();
+        let mut refused = false;
+        let member = {
+            let mut table = self.table();
+            let crowded = self.has(Bug::RefusesCrowds) && table.members.len() >= 64;
+            let unseen = self.has(Bug::AdmitsTheKnown)
+                && with.identities().any(|own| !table.seen.contains(own))
+                && since.is_some();
+            table.seen.extend(with.identities().cloned());
+            if table.down || crowded || unseen || with.identities().any(|own| table.banned.contains(own)) {
+                return Err(Refused);
+            }
+            if let Some(since) = since {
+                let any = self.is(Variety::CautiousTickets) || self.has(Bug::AnyRevocationRefuses);
+                let deaf = self.has(Bug::NewestTicketOnly) && since != table.newest;
+                let revoked = table
+                    .past
+                    .iter()
+                    .filter(|_| !deaf)
+                    .any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
+                if revoked && !self.has(Bug::TicketsForget) {
+                    refused = true;
+                    if self.has(Bug::ClosesTheRefused) {
+                        drop(table);
+                        sink.close(Some("revoked"));
+                        return Err(Refused);
+                    }
+                    if !self.has(Bug::RefusalsEvict) && !self.has(Bug::RefusedStay) {
+                        return Err(Refused);
+                    }
+                }
+            }
+            if self.has(Bug::KeyedBySink) || self.has(Bug::RefusesASinkTwice) {
+                let again = table.members.iter().any(|member| member.sink.sink() == sink.sink());
+                if again && self.has(Bug::RefusesASinkTwice) {
+                    return Err(Refused);
+                }
+                table.members.retain(|member| member.sink.sink() != sink.sink());
+            }
+            if let (Some(cap), Some(scope)) = (self.cap(), &with.scope) {
+                let in_scope = |member: &&Arc<Member>| match self.bug() {
+                    Some(Bug::CapsEverything) => member.with.scope.is_some(),
+                    Some(Bug::ScopesIgnoreKinds) => {
+                        member.with.scope.as_ref().map(Identity::value) == Some(scope.value())
+                    }
+                    Some(Bug::CapsGroups) => member.with.identities().any(|own| own == scope),
+                    _ => member.with.scope.as_ref() == Some(scope),
+                };
+                let mut own: Vec<Arc<Member>> = table.members.iter().filter(in_scope).cloned().collect();
+                if self.is(Variety::RefusesWhenFull) && own.len() >= cap {
+                    return Err(Refused);
+                }
+                if self.has(Bug::EvictsTheNewest) {
+                    own.reverse();
+                }
+                let all = own.len();
+                let left = table.ended.iter().filter(in_scope).count();
+                let excess = match self.bug() {
+                    Some(Bug::CapOffByOne) => all.saturating_sub(cap),
+                    Some(Bug::EvictsAll) if all >= cap => all,
+                    Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
+                    Some(Bug::LeaversKeepTheirPlace) => (all + left + 1).saturating_sub(cap).min(all),
+                    Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
+                    Some(Bug::ForgetsTheCapInCloses) if !table.closing.is_empty() => 0,
+                    _ => (all + 1).saturating_sub(cap.max(1)),
+                };
+                victims = own.drain(..excess).collect();
+                if !self.has(Bug::EvictedStay) {
+                    table.members.retain(|member| !victims.iter().any(|victim| victim.id == member.id));
+                }
+            }
+            if refused && self.has(Bug::RefusalsEvict) {
+                drop(table);
+                for victim in victims {
+                    let _ = victim.close("evicted");
+                }
+                return Err(Refused);
+            }
+            table.next += 1;
+            let member = Arc::new(Member::new(table.next, sink, with.clone(), self.bug(), self.variety()));
+            let lost = self.has(Bug::LosesSubscribesInCloses) && table.closing.contains(&thread::current().id());
+            if !lost {
+                table.members.push(Arc::clone(&member));
+            }
+            if self.has(Bug::LooksBeforeItEvicts) {
+                table.entering.push(member.id);
+            }
+            table.evicted.extend(victims.iter().map(|victim| victim.id));
+            member
+        };
+        for victim in victims {
+            if self.has(Bug::EvictedNotTold) {
+                victim.silence();
+                continue;
+            }
+            let told = self.closing(|| victim.close("evicted"));
+            if told.is_err() && self.has(Bug::EvictionFailuresFailSubscribe) {
+                std::panic::resume_unwind(Box::new("the evicted sink failed"));
+            }
+        }
+        self.table().entering.retain(|id| *id != member.id);
+        if self.has(Bug::ReplaysTheLast) {
+            let last = self.table().last.clone();
+            if let Some((channel, data)) = last
+                && self.hears(with, &channel)
+            {
+                member.send(&channel, &data, false);
+            }
+        }
+        if refused {
+            return Err(Refused);
+        }
+        Ok(Arc::new(Subscription { registry: self.clone(), member }))
+    }
+}
