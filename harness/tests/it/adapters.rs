@@ -1,10 +1,15 @@
 //! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its own.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use harness::{
     campaign::{Outcome, Plan, campaign, never_exercised},
-    protocol::Hello,
+    protocol::{Hello, Reply},
     runner::{Adapter, Deadlines, Exit, Input, Known, Report},
 };
 
@@ -55,6 +60,43 @@ fn the_rust_registry_conforms_from_outside() {
     conforms(&[env!("CARGO_BIN_EXE_registry-core-adapter")]);
 }
 
+/// From a later suite, or from inside a sink: it is neither run nor held against the registry.
+#[test]
+fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
+    let (javascript, registry) = (here("adapters/javascript/adapter.mjs"), here("adapters/javascript/registry.mjs"));
+    let python = here("adapters/python/adapter.py");
+    let adapters: [&[&str]; 4] = [
+        &["node", &javascript],
+        &["node", &javascript, &registry],
+        &["python3", "-B", &python],
+        &[env!("CARGO_BIN_EXE_registry-core-adapter")],
+    ];
+    let sub = r#"{"id":1,"op":"sub","sub":0,"sink":0}"#;
+    let cast = r#"{"id":2,"op":"cast","channel":"a","data":"m"}"#;
+    let inside = r#"{"rules":[{"on":"send","nth":1,"do":[{"id":3,"op":"whole"}]}]}"#;
+    let scripts = [
+        (format!(r#"{{"steps":[{sub},{cast},{{"id":3,"op":"log"}}]}}"#), "log"),
+        (format!(r#"{{"steps":[{{"id":3,"op":"constructor"}},{sub}]}}"#), "constructor"),
+        (format!(r#"{{"sinks":[{inside}],"steps":[{sub},{cast}]}}"#), "whole"),
+    ];
+    for adapter in adapters {
+        let mut process =
+            Command::new(adapter[0]).args(&adapter[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        for (script, _) in &scripts {
+            writeln!(stdin, r#"{{"type":"run","id":7,"fuel":9,"patience_ms":9,"script":{script}}}"#).unwrap();
+        }
+        drop(stdin);
+        let said = String::from_utf8(process.wait_with_output().unwrap().stdout).unwrap();
+        let replies: Vec<Reply> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(replies.len(), scripts.len(), "{said}");
+        for (reply, (_, word)) in replies.iter().zip(&scripts) {
+            let Reply::Unsupported { id: 7, need } = reply else { panic!("{adapter:?}: {reply:?}") };
+            assert!(need.contains(word), "{need}");
+        }
+    }
+}
+
 /// A registry of `promises.mjs`, whose calls return promises.
 fn promising(class: &str, plan: &Plan, patience: u64) -> (Hello, Outcome, Report) {
     let command = ["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/promises.mjs"), class];
@@ -98,6 +140,46 @@ fn what_promises_invite_is_found() {
             promising(class, &Plan { scripts: 100, only, first_only: true, ..Plan::default() }, 50);
         assert_eq!(report.exit, Exit::Failures, "{class}");
         assert_eq!(outcome.failures[0].violation.requirement, broken, "{class}");
+    }
+}
+
+/// A class of `styles.mjs`, behind the adapter that finds out how a class wants to be called.
+fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
+    let (adapter, styles) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
+    let command: Vec<&str> = ["node", &adapter, &styles].into_iter().chain(words.iter().copied()).collect();
+    judge(&command, &Plan { scripts: 200, seed: 4, ..Plan::default() }, Deadlines::default())
+}
+
+#[test]
+fn right_classes_conform_however_they_are_called() {
+    for words in [
+        &["Helper"][..],
+        &["Helper", "call=options"],
+        &["Listed"],
+        &["Grouped"],
+        &["Defaults"],
+        &["Rest"],
+        &["Rest", "call=positional"],
+        &["Odd", "identity=badge"],
+        &["Arrows"],
+        &["Strict"],
+    ] {
+        let (hello, outcome, report) = styled(words);
+        assert_eq!(report.exit, Exit::Conforming, "{words:?}: {:?} {:?}", outcome.failures, outcome.faults);
+        assert!(outcome.failures.is_empty() && outcome.unsupported.is_empty(), "{words:?}: {:?}", outcome.failures);
+        assert_eq!(hello.offers("groups"), ["Listed", "Grouped"].contains(&words[0]), "{words:?}");
+        assert_eq!(hello.version, "", "it is sure: {words:?}");
+    }
+}
+
+#[test]
+fn a_revocation_that_says_no_number_is_the_fault_of_the_registry() {
+    for class in ["Mute", "Names"] {
+        let (hello, outcome, report) = styled(&[class]);
+        assert_eq!(report.exit, Exit::Failures, "{class}: {:?}", outcome.faults);
+        let told = |id| outcome.failures.iter().find(|failure| failure.violation.requirement == id).unwrap();
+        assert!(told("REV-1").violation.cause.contains("and not the number of subscribers"), "{class}");
+        assert!(hello.version.contains("no way to subscribe did all that it should"), "{class}");
     }
 }
 
