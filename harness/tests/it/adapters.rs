@@ -1,6 +1,7 @@
 //! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its own.
 
 use std::{
+    fs,
     io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
@@ -183,6 +184,64 @@ fn a_revocation_that_says_no_number_is_the_fault_of_the_registry() {
     }
 }
 
+/// What `registry-conform` says with these arguments.
+fn conform(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_registry-conform")).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+/// The adapter that porters copy, copied wrongly.
+#[test]
+fn the_doctor_sees_what_a_copy_forgot() {
+    let place = std::env::temp_dir().join(format!("registry-conform-{}-doctor", std::process::id()));
+    fs::create_dir_all(&place).unwrap();
+    fs::copy(here("adapters/javascript/registry.mjs"), place.join("registry.mjs")).unwrap();
+    let right = fs::read_to_string(here("adapters/javascript/adapter.mjs")).unwrap();
+    let copy = place.join("adapter.mjs").display().to_string();
+    for (from, to, script, words) in [
+        ("run.subs[op.sub]();", "run.subs[op.sub](); delete run.subs[op.sub];", "an unsubscribe, twice", "was skipped"),
+        ("if (op.op === \"unsub\" &&", "if (false &&", "an unknown label is skipped", "subscriber that does not exist"),
+        (
+            "&& !this.tickets[op.ticket]",
+            "&& false",
+            "tickets that are unknown or used up",
+            "ticket that does not exist",
+        ),
+        ("scope: op.scope,", "", "a scope, which is an identity too", "REV-1"),
+        ("groups: op.groups }", "groups: op.groups?.slice(0, 1) }", "two groups", "REV-"),
+        ("cap: this.script.cap", "", "a cap of one", "CAP-1"),
+        ("(this.calls[on + sink] ?? 0) + 1", "1", "one sink for two subscribers", "makes no sense"),
+        ("op.channels && [...op.channels]", "[...(op.channels ?? \"a\")]", "every channel", "FLT-"),
+        ("registry.count }", "registry.count + 1 }", "a count", "CNT-2"),
+    ] {
+        let wrong = right.replace(from, to);
+        assert_ne!(wrong, right, "{from}");
+        fs::write(&copy, wrong).unwrap();
+        let (code, page) = conform(&["doctor", "--", "node", &copy]);
+        assert_eq!(code, 3, "{from}: {page}");
+        assert!(page.contains(&format!("no {script}")) && page.contains(words), "{from}: {page}");
+    }
+    fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn the_program_has_all_that_a_porter_reads() {
+    for (name, file) in [
+        ("porting", "../PORTING.md"),
+        ("PROTOCOL.md", "PROTOCOL.md"),
+        ("to-adapter.schema.json", "schema/to-adapter.schema.json"),
+        ("from-adapter.schema.json", "schema/from-adapter.schema.json"),
+        ("adapter.mjs", "adapters/javascript/adapter.mjs"),
+        ("adapter.py", "adapters/python/adapter.py"),
+    ] {
+        assert_eq!(conform(&["docs", name]), (0, fs::read_to_string(here(file)).unwrap()), "{name}");
+        let listed = conform(&["docs"]).1.to_lowercase();
+        assert!(listed.contains(name.trim_end_matches(".md").to_lowercase().as_str()), "{name}");
+    }
+    assert_eq!(conform(&["docs", "nothing"]).0, 64);
+}
+
 /// Runs the cheating adapter with deadlines that a cheat may use up.
 fn cheat(mode: &str) -> (Outcome, Report) {
     let plan = Plan { scripts: 20, ..Plan::default() };
@@ -303,5 +362,5 @@ fn a_saved_failure_is_replayed() {
     assert!(page.contains("REV-1") && page.contains("close_by_identity"), "{page}");
     let mended = run(&["replay", &file], &adapter[..1]);
     assert_eq!(mended.status.code(), Some(0));
-    std::fs::remove_dir_all(place).unwrap();
+    fs::remove_dir_all(place).unwrap();
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod docs;
+mod doctor;
 mod gallery;
 mod options;
 mod replay;
@@ -33,6 +35,8 @@ registry-conform: does a subscriber registry keep its promises?
   registry-conform list                          print all promises, a line each
   registry-conform gallery [--seed N]            show that the suite sees: wrong registries, and what gave them away
   registry-conform spec                          print SPEC.md
+  registry-conform docs [NAME]                   print a text for porters: porting (start here), protocol, the JSON
+                                                 Schemas, adapters to copy; without NAME, which there are
 
 Options of run:
   --scripts N      random scripts, after the fixed ones (2000)
@@ -47,7 +51,7 @@ Options of run:
   --transcript FILE   every line to the adapter (>) and from it (<); also for replay and doctor
 
 Exit: 0 conforming · 1 failures · 2 stale known-failing · 3 adapter error · 4 undecided · 5 nothing exercised · 64 usage
-An adapter is any program that speaks PROTOCOL.md on its standard streams. NO_COLOR is respected.";
+An adapter is any program that speaks `registry-conform docs protocol` on its standard streams. NO_COLOR is respected.";
 
 /// Runs the command line and says how the process should end.
 #[must_use]
@@ -85,10 +89,11 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
     match command.to_string_lossy().as_ref() {
         "run" => run::run(options?),
         "replay" => replay::replay(options?),
-        "doctor" => replay::doctor(options?),
+        "doctor" => doctor::doctor(options?),
         "explain" => explain(&options?),
         "list" => list(),
         "gallery" => gallery::show_gallery(&options?),
+        "docs" => docs::docs(&options?),
         "spec" => {
             let _ = write!(stdout(), "{}", catalogue::spec());
             Ok(Exit::Conforming)
