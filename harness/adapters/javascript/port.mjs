@@ -23,7 +23,7 @@ const keys = Object.fromEntries(words.filter((word) => word.includes("=")).map((
 const { call, identity, cap, refused, ...policies } = keys;
 const module = await import(pathToFileURL(place).href);
 const name = words.find((word) => !word.includes("="));
-const Registry = name ? module[name] : Object.values(module).find(isRegistry);
+const Registry = name ? module[name] : [module.default, ...Object.values(module)].find(isRegistry);
 if (!Registry) throw new Error(`${place} exports no ${name ?? "class with a method broadcast"}`);
 
 /** Methods may be fields, which only an instance has. */
@@ -33,8 +33,8 @@ function isRegistry(value) {
 
 /** @param {number} [most] the cap of a scope */
 export function construct(most) {
-  if (!cap || most === undefined) return new Registry();
-  return new Registry(cap === "positional" ? most : { [cap]: most });
+  if (cap && most !== undefined) return new Registry(cap === "positional" ? most : { [cap]: most });
+  try { return new Registry(); } catch { return new Registry({}); } // some want options, if only empty ones
 }
 
 /** A way to subscribe: what follows the stream, and whether a subscriber may have several identities. */
@@ -55,13 +55,17 @@ const singles = identity ? [identity] : ["identity", "user", "userId", "principa
 const options = [...lists.map((key) => option(key, true)), ...singles.map((key) => option(key, false))];
 const styles = call === "positional" ? [positional] : call === "options" || identity ? options : [positional, ...options];
 
-const method = (from, ...names) => names.map((name) => from[name]).find((value) => value !== undefined);
+function invoke(target, names, ...args) {
+  const name = names.find((name) => typeof target[name] === "function");
+  if (name === undefined) throw new TypeError(`there is no ${names.join(" and no ")}`);
+  return target[name](...args);
+}
 /** @param {(...args: any[]) => any} subscribe of a registry, or `admit` of a ticket */
 export const subscribe = (subscribe, stream, channels, groups, scope) =>
   subscribe(stream, ...style.arguments(channels, groups, scope));
 export const unsubscribe = (handle) =>
-  typeof handle === "function" ? handle() : method(handle, "unsubscribe", "close").call(handle);
-export const revoke = (from, identity) => method(from, "close_by_identity", "closeByIdentity").call(from, identity);
+  typeof handle === "function" ? handle() : invoke(handle, ["unsubscribe", "close"]);
+export const revoke = (registry, identity) => invoke(registry, ["close_by_identity", "closeByIdentity"], identity);
 export const count = (registry) => (typeof registry.count === "function" ? registry.count() : registry.count);
 
 /** What is no number of subscribers is an error of the registry's, and is told as one that it threw. */

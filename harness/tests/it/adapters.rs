@@ -144,6 +144,78 @@ fn what_promises_invite_is_found() {
     }
 }
 
+/// A copy of an adapter's folder in which one file reads otherwise.
+fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
+    let place = std::env::temp_dir().join(format!("registry-conform-{}-{folder}", std::process::id()));
+    fs::create_dir_all(&place).unwrap();
+    for entry in fs::read_dir(here(&format!("adapters/{folder}"))).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_file() {
+            fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
+        }
+    }
+    let right = fs::read_to_string(place.join(file)).unwrap();
+    let wrong = right.replace(from, to);
+    assert_ne!(wrong, right, "{from}");
+    fs::write(place.join(file), wrong).unwrap();
+    place
+}
+
+/// Each promise is broken in both languages; the last two show that the adapter does what the doctor cannot see.
+#[test]
+fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_replayed() {
+    for (language, file, from, to, requirement) in [
+        ("javascript", "registry.mjs", "if (member.ended) return;", "", "SUB-3"),
+        ("javascript", "registry.mjs", "catch { /* a failing close", "finally { /* a failing close", "ISO-3"),
+        (
+            "javascript",
+            "registry.mjs",
+            "channels.length ? new Set(channels)",
+            "channels.length ? { has: (name) => channels.includes(name) }",
+            "FLT-7",
+        ),
+        (
+            "javascript",
+            "registry.mjs",
+            "this.#members.add(member);",
+            "for (const other of this.#members) if (other.stream === stream) this.#members.delete(other);
+             this.#members.add(member);",
+            "SUB-5",
+        ),
+        ("python", "registry.py", "if self.ended:", "if False:", "SUB-3"),
+        (
+            "python",
+            "registry.py",
+            "except Exception:  # a failing close",
+            "except KeyError:  # a failing close",
+            "ISO-3",
+        ),
+        ("python", "registry.py", "frozenset(channels) or None", "channels or None", "FLT-7"),
+        (
+            "python",
+            "registry.py",
+            "            self._members[member] = None",
+            "            for other in list(self._members):
+                if other.sink is member.sink: del self._members[other]
+            self._members[member] = None",
+            "SUB-5",
+        ),
+    ] {
+        let place = copy(language, file, from, to);
+        let adapter = place.join(if language == "python" { "adapter.py" } else { "adapter.mjs" }).display().to_string();
+        let command = if language == "python" { vec!["python3", "-B", &adapter] } else { vec!["node", &adapter] };
+        let saved = place.join("saved").display().to_string();
+        let run = ["run", "--scripts", "300", "--seed", "2", "--save", &saved, "--"];
+        let (code, page) = conform(&[&run[..], &command].concat());
+        assert_eq!(code, 1, "{from}: {page}");
+        let file = format!("{saved}/{requirement}.json");
+        let (code, again) = conform(&[&["replay", &file, "--"][..], &command].concat());
+        assert_eq!(code, 1, "{from}: {page} {again}");
+        assert!(again.contains(&format!("{requirement}: ")), "{again}");
+        fs::remove_dir_all(place).unwrap();
+    }
+}
+
 /// A class of `styles.mjs`, behind the adapter that finds out how a class wants to be called.
 fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
     let (adapter, styles) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
