@@ -205,7 +205,7 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
         let adapter = place.join(if language == "python" { "adapter.py" } else { "adapter.mjs" }).display().to_string();
         let command = if language == "python" { vec!["python3", "-B", &adapter] } else { vec!["node", &adapter] };
         let saved = place.join("saved").display().to_string();
-        let run = ["run", "--scripts", "300", "--seed", "2", "--save", &saved, "--"];
+        let run = ["run", "--scripts", "60", "--seed", "2", "--patience", "0.05", "--save", &saved, "--"];
         let (code, page) = conform(&[&run[..], &command].concat());
         assert_eq!(code, 1, "{from}: {page}");
         let file = format!("{saved}/{requirement}.json");
