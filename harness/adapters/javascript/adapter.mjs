@@ -1,99 +1,100 @@
-// Drives a JavaScript registry for `registry-conform`:  node adapter.mjs [MODULE [CLASS] [KEY=VALUE ...]]
+// Drives the registry of `registry.mjs` for `registry-conform`:  node adapter.mjs
 //
-// This is the protocol; how the registry is called stands in `port.mjs`, what promises take in `lanes.mjs`.
-// @ts-check
-import { writeFileSync } from "node:fs";
+// Copy this file for a registry of your own; it is all that a registry takes whose calls return at once.
+// With more words it hands over to `drive-module.mjs`, which drives any class:  node adapter.mjs MODULE [CLASS] [KEY=VALUE ...]
+import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { setImmediate } from "node:timers/promises";
-import { Lanes, drive } from "./lanes.mjs";
-import * as port from "./port.mjs";
+import { SubscriberRegistry } from "./registry.mjs";
 
-const write = (message) => writeFileSync(1, JSON.stringify(message) + "\n");
+const HELLO = {
+  type: "hello", protocol: 1, name: "registry.mjs", language: "javascript",
+  profiles: ["core", "scope_cap", "admission"],
+  features: ["count", "groups", "reasons", "shutdown"],
+  policies: { order: "total" },
+};
+
+/** What each operation does; what it returns are fields of `ret`. */
+const OPERATIONS = {
+  sub: (run, op, registry) => run.subscribe(op, (...args) => registry.subscribe(...args)),
+  admit: (run, op) => run.subscribe(op, (...args) => run.tickets[op.ticket].admit(...args)),
+  unsub: (run, op) => { run.subs[op.sub](); },
+  abandon: (run, op) => { run.tickets[op.ticket].abandon(); },
+  begin: (run, op, registry) => { run.tickets[op.ticket] = registry.begin(); },
+  cast: (run, op, registry) => { registry.broadcast(op.channel, op.data); },
+  revoke: (run, op, registry) => ({ n: registry.close_by_identity(op.identity) }),
+  count: (run, op, registry) => ({ n: registry.count }),
+  shutdown: (run, op, registry) => { registry.shutdown(); },
+  settle: () => {}, // a broadcast delivers before it returns
+};
 
 /** One script on a fresh registry. */
-class Run extends Lanes {
-  calls = {}; registries = {}; streams = {}; subs = {}; tickets = {};
+class Run {
+  events = []; registries = {}; streams = {}; subs = {}; tickets = {}; calls = {};
+  constructor({ id, script, fuel }) { Object.assign(this, { id, script, fuel }); }
 
-  constructor({ id, script, fuel, patience_ms }) {
-    super(patience_ms);
-    this.id = id; this.script = script; this.fuel = fuel;
+  log(e, fields) { this.events.push({ e, ...fields }); }
+  answer() { write({ type: "trace", id: this.id, events: this.events }); }
+  registry(number = 0) { return this.registries[number] ??= new SubscriberRegistry({ cap: this.script.cap }); }
+
+  whole() {
+    try { this.registry(); } catch (error) { this.log("unbuilt", { error: String(error) }); return this.answer(); }
+    for (const op of this.script.steps) this.step(op);
+    if (this.need) write({ type: "unsupported", id: this.id, need: this.need });
+    else this.answer();
   }
 
-  registry(number = 0) { return this.registries[number] ??= port.construct(this.script.cap); }
-
-  *whole() {
-    try { this.registry(); } catch (error) { return [{ e: "unbuilt", error: String(error) }]; }
-    for (const op of this.script.steps) {
-      yield* this.steps([op]);
-      yield* this.quiet();
-    }
-    return this.events;
+  step(op) {
+    // Kept for the end of the script: thrown, it would go to the registry if this is called from inside a sink.
+    if (!Object.hasOwn(OPERATIONS, op.op)) { this.need = `the operation ${op.op}`; return; }
+    if (op.op === "unsub" && !this.subs[op.sub]) return;
+    if ((op.op === "admit" || op.op === "abandon") && !this.tickets[op.ticket]) return;
+    this.log("call", { op: op.id });
+    try {
+      const done = OPERATIONS[op.op](this, op, this.registry(op.registry));
+      this.log("ret", { op: op.id, ...done });
+    } catch (error) { this.log("err", { op: op.id, error: String(error) }); }
   }
 
-  *steps(ops) {
-    for (const op of ops) {
-      if (op.op === "unsub" && !this.subs[op.sub]) continue;
-      if (["admit", "abandon"].includes(op.op) && !this.tickets[op.ticket]) continue;
-      this.log("call", { op: op.id });
-      let end = "ret", done;
-      try { done = yield* this[op.op](op, this.registry(op.registry)); }
-      catch (error) { [end, done] = ["err", { error: String(error) }]; }
-      // A registry that waits for promises learns within the turn what has ended by now.
-      if (port.promises || port.awaits.send) yield setImmediate();
-      this.log(end, { op: op.id, ...done });
-    }
-  }
-
-  *sub(op, registry) {
-    const channels = op.channels && [...op.channels];
-    const stream = this.streams[op.sink] ??= port.stream(this.sink(op.sink, "send"), this.sink(op.sink, "close"));
-    const handle = yield port.subscribe(registry, stream, channels, op.scope, op.groups ?? []);
+  subscribe(op, call) {
+    const channels = op.channels && [...op.channels]; // fresh for each call, as it is written over
+    const handle = call(this.stream(op.sink), { channels, scope: op.scope, groups: op.groups });
     if (op.overwrite !== undefined) channels?.fill(op.overwrite).push(op.overwrite);
-    if (!handle) return { refused: true };
+    if (handle === null) return { refused: true };
     this.subs[op.sub] = handle;
   }
-  *unsub(op) { yield port.unsubscribe(this.subs[op.sub]); }
-  *cast(op, registry) { yield registry.broadcast(op.channel, op.data); }
-  *revoke(op, registry) { return { n: yield port.revoke(registry, op.identity) }; }
-  *count(op, registry) { return { n: yield port.count(registry) }; }
-  *begin(op, registry) { this.tickets[op.ticket] = yield registry.begin(); }
-  *admit(op) { return yield* this.sub(op, this.tickets[op.ticket]); }
-  *abandon(op) { yield this.tickets[op.ticket].abandon(); }
-  *shutdown(op, registry) { yield registry.shutdown(); }
-  *settle() { for (let turn = 0; turn < port.turns; turn++) yield setImmediate(); }
 
-  /** What the registry calls. If it waits for what a sink returns, the sink waits for what it calls in turn. */
-  sink(number, on) {
-    if (port.awaits[on]) return async (what) => this.beside(this.called(number, on, what, true));
-    return (what) => drive(this.called(number, on, what, false));
+  /** The same object for the same number: the same sink twice is a test. */
+  stream(number) {
+    return this.streams[number] ??= {
+      send: (data) => this.called(number, "send", "sent", { data }),
+      close: (reason) => this.called(number, "close", "closed", { reason }),
+    };
   }
 
-  *called(sink, on, what, waits) {
-    this.log(on, { sink, ...what });
-    if (--this.fuel < 0) {
-      this.log("fuel");
-      write({ type: "trace", id: this.id, events: this.events });
-      process.exit(0);
-    }
+  called(sink, on, after, fields) {
+    this.log(on, { sink, ...fields });
+    if (--this.fuel < 0) { this.log("fuel"); this.answer(); process.exit(0); }
     const nth = this.calls[on + sink] = (this.calls[on + sink] ?? 0) + 1;
     const rule = this.script.sinks?.[sink]?.rules.find((rule) => rule.on === on && rule.nth === nth);
-    const inside = this.steps(rule?.do ?? []);
-    if (waits) yield* inside;
-    else this.beside(inside);
-    const threw = (rule?.then ?? "ok") !== "ok";
-    this.log(on === "send" ? "sent" : "closed", { sink, threw });
+    for (const op of rule?.do ?? []) this.step(op); // from inside the registry's call: that is a test
+    const threw = rule?.then === "throw" || rule?.then === "fail";
+    this.log(after, { sink, threw });
     if (threw) throw new Error("the script says so");
   }
 }
 
-process.on("unhandledRejection", (error) => console.error("nobody awaited:", error));
-for await (const line of createInterface({ input: process.stdin })) {
-  const request = JSON.parse(line);
-  if (request.type === "hello") write(port.hello);
-  if (request.type === "bye") break;
-  if (request.type !== "run") continue;
-  process.stdin.unref?.(); // so that Node ends, and says so, when calls wait for each other and nothing else is left
-  write({ type: "trace", id: request.id, events: await drive(new Run(request).whole()) });
-  process.stdin.ref?.();
+/** One line, whole, before it returns; a pipe that is full says EAGAIN. */
+function write(message) {
+  let rest = Buffer.from(JSON.stringify(message) + "\n");
+  while (rest.length > 0) {
+    try { rest = rest.subarray(writeSync(1, rest)); } catch (error) { if (error.code !== "EAGAIN") throw error; }
+  }
 }
-process.exit(0);
+
+if (process.argv.length > 2) await import("./drive-module.mjs");
+else for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line);
+  if (request.type === "hello") write(HELLO);
+  if (request.type === "run") new Run(request).whole();
+  if (request.type === "bye") break;
+}

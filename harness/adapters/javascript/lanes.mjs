@@ -1,4 +1,4 @@
-// Registries that return promises. One that does not needs only `log`: read `yield` as nothing, `beside` as a call.
+// Registries that return promises. One that does not needs none of this: `adapter.mjs` is the plain form.
 //
 // A routine is a generator, and its `yield` an `await` that takes no time when there is no promise to wait for. So one
 // text drives a registry that returns at once, on one stack, and one that goes on in later turns of the event loop.

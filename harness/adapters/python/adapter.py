@@ -22,6 +22,7 @@ class Run(Lanes):
         super().__init__(request["patience_ms"] / 1000)
         self.script, self.fuel, self.calls = request["script"], request["fuel"], Counter()
         self.trace = {"type": "trace", "id": request["id"], "events": self.events}
+        self.need = None  # what an operation needs that is unknown here
         self.registries = defaultdict(lambda: SubscriberRegistry(self.script.get("cap")))  # made on first use
         self.sinks, self.subs, self.tickets = {}, {}, {}
 
@@ -32,17 +33,22 @@ class Run(Lanes):
             self.events.append({"e": "unbuilt", "error": str(error)})
         else:
             self.steps(self.script["steps"])
-        with self.shared:  # a lane that never came back may still log
-            print(json.dumps(self.trace), flush=True)
+        if self.need:
+            write({"type": "unsupported", "id": self.trace["id"], "need": self.need})
+        else:
+            with self.shared:  # a lane that never came back may still log
+                write(self.trace)
 
     def steps(self, ops):
         for op in ops:
-            unknown_sub = op["op"] == "unsub" and op["sub"] not in self.subs
-            if unknown_sub or op["op"] in ("admit", "abandon") and op["ticket"] not in self.tickets:
+            if op["op"] == "unsub" and op["sub"] not in self.subs:
+                continue
+            if op["op"] in ("admit", "abandon") and op["ticket"] not in self.tickets:
                 continue
             self.log("call", op=op["id"])
             try:
-                self.log("ret", op=op["id"], **self.act(op) or {})
+                done = self.act(op) or {}
+                self.log("ret", op=op["id"], **done)
             except Refused:
                 self.log("ret", op=op["id"], refused=True)
             except Exception as error:
@@ -55,7 +61,7 @@ class Run(Lanes):
             case "sub": self.subscribe(op, registry.subscribe)
             case "unsub": self.subs[op["sub"]]()
             case "cast": registry.broadcast(op["channel"], op["data"])
-            case "revoke": return {"n": registry.close_by_identity(op["identity"])}
+            case "revoke": return {"n": registry.close_by_identity(identity(op["identity"]))}
             case "count": return {"n": len(registry)}
             case "begin": self.tickets[op["ticket"]] = registry.begin()
             case "admit": self.subscribe(op, self.tickets[op["ticket"]].admit)
@@ -65,29 +71,32 @@ class Run(Lanes):
             case "hold": self.wait(op, {op["gate"]})
             case "release": self.open(op["gate"])
             case "par": self.par(op)
-            case other: raise NotImplementedError(other)
+            case other: self.need = f"the operation {other}"  # kept for the end: raised, it might go to the registry
 
     def subscribe(self, op, call):
-        sink = self.sinks.setdefault(op["sink"], Sink(self, op["sink"]))
-        channels = list(op.get("channels", ()))
-        self.subs[op["sub"]] = call(sink, channels, op.get("scope"), op.get("groups", ()))
+        sink = self.sinks.setdefault(op["sink"], Sink(self, op["sink"]))  # the same object for the same number
+        channels = list(op.get("channels", []))
+        scope = identity(op["scope"]) if "scope" in op else None
+        groups = [identity(group) for group in op.get("groups", [])]
+        self.subs[op["sub"]] = call(sink, channels, scope, groups)
         if "overwrite" in op:
             channels[:] = [op["overwrite"]] * (len(channels) + 1)
 
-    def called(self, number, on, ended, **what):
+    def called(self, number, on, after, **what):
         with self.shared:
             self.log(on, sink=number, **what)
             self.calls[number, on] += 1
             nth = self.calls[number, on]
             if self.calls.total() > self.fuel:
                 self.log("fuel")
-                print(json.dumps(self.trace), flush=True)
+                write(self.trace)
                 os._exit(0)
-        rules = [rule for sink in self.script.get("sinks", ())[number:][:1] for rule in sink["rules"]]
-        rule = next((rule for rule in rules if (rule["on"], rule["nth"]) == (on, nth)), {})
-        self.steps(rule.get("do", ()))  # from inside the registry's call: that is a test
-        threw = rule.get("then", "ok") != "ok"
-        self.log(ended, sink=number, threw=threw)
+        threw, sinks = False, self.script.get("sinks", [])
+        for rule in sinks[number]["rules"] if number < len(sinks) else []:
+            if rule["on"] == on and rule["nth"] == nth:
+                self.steps(rule.get("do", []))  # from inside the registry's call: that is a test
+                threw = rule.get("then", "ok") != "ok"
+        self.log(after, sink=number, threw=threw)
         if threw:
             raise RuntimeError("the script says so")
 
@@ -100,10 +109,18 @@ class Sink:
         self.close = lambda reason: run.called(number, "close", "closed", reason=reason)
 
 
+def identity(given):
+    """A dict cannot be a key, so an identity with a kind is a pair."""
+    return (given["kind"], given["value"]) if isinstance(given, dict) else given
+
+
+def write(message):
+    print(json.dumps(message), flush=True)
+
+
 for line in sys.stdin:
-    # An identity with a kind is made a pair: a dict cannot be a key.
-    request = json.loads(line, object_hook=lambda it: (it["kind"], it["value"]) if "kind" in it else it)
+    request = json.loads(line)
     match request["type"]:
-        case "hello": print(json.dumps(HELLO), flush=True)
+        case "hello": write(HELLO)
         case "run": Run(request).whole()
-        case _: break
+        case "bye": break

@@ -17,7 +17,7 @@ fn main() {
         let request: Request = match serde_json::from_str(&line) {
             Ok(request) => request,
             Err(error) => {
-                answer(&Reply::AdapterError { id: None, message: error.to_string() });
+                answer(&unread(&line, &error));
                 continue;
             }
         };
@@ -34,6 +34,18 @@ fn main() {
             }
             Request::Bye => break,
         }
+    }
+}
+
+/// What to say to a request that cannot be read: an operation that is unknown here is no failure.
+fn unread(line: &str, error: &serde_json::Error) -> Reply {
+    let request: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let (id, message) = (request["id"].as_u64(), error.to_string());
+    match id {
+        Some(id) if request["type"] == "run" && message.starts_with("unknown ") => {
+            Reply::Unsupported { id, need: message }
+        }
+        _ => Reply::AdapterError { id, message },
     }
 }
 

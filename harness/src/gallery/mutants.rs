@@ -1,5 +1,7 @@
 //! The wrong registries.
 
+use std::time::Duration;
+
 /// What a wrong registry does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
@@ -288,6 +290,16 @@ pub struct Mutant {
     pub breaks: &'static [&'static str],
     /// In words.
     pub does: &'static str,
+}
+
+impl Mutant {
+    /// How long its lanes may wait: some wait in vain, which need not last; the others are not to be hurried, or a busy machine
+    /// is taken for one of them.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let waits = matches!(self.bug, Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom | Bug::LocksInTwoOrders);
+        Duration::from_millis(if waits { 100 } else { 2_000 })
+    }
 }
 
 const fn wrong(bug: Bug, breaks: &'static [&'static str], does: &'static str) -> Mutant {

@@ -4,7 +4,9 @@ import { closeSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 const mode = process.argv[2];
-const honest = spawn("node", [new URL("../../adapters/javascript/adapter.mjs", import.meta.url).pathname], { stdio: ["pipe", "pipe", "inherit"] });
+const file = (name) => new URL(`../../adapters/javascript/${name}`, import.meta.url).pathname;
+const driven = mode === "claims" ? [file("registry.mjs")] : []; // what drives any module knows lanes
+const honest = spawn("node", [file("adapter.mjs"), ...driven], { stdio: ["pipe", "pipe", "inherit"] });
 const say = (line) => process.stdout.write(line + "\n");
 let answers = 0;
 let asked = 0;

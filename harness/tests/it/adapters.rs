@@ -1,15 +1,16 @@
 //! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its own.
 
 use std::{
+    fs,
     io::{self, Write},
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use harness::{
     campaign::{Answer, Driver, Outcome, Plan, campaign, never_exercised},
-    protocol::Hello,
+    protocol::{Hello, Reply},
     runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report},
     script::Script,
     shrink::Bounds,
@@ -62,6 +63,43 @@ fn the_rust_registry_conforms_from_outside() {
     conforms(&[env!("CARGO_BIN_EXE_registry-core-adapter")]);
 }
 
+/// From a later suite, or from inside a sink: it is neither run nor held against the registry.
+#[test]
+fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
+    let (javascript, registry) = (here("adapters/javascript/adapter.mjs"), here("adapters/javascript/registry.mjs"));
+    let python = here("adapters/python/adapter.py");
+    let adapters: [&[&str]; 4] = [
+        &["node", &javascript],
+        &["node", &javascript, &registry],
+        &["python3", "-B", &python],
+        &[env!("CARGO_BIN_EXE_registry-core-adapter")],
+    ];
+    let sub = r#"{"id":1,"op":"sub","sub":0,"sink":0}"#;
+    let cast = r#"{"id":2,"op":"cast","channel":"a","data":"m"}"#;
+    let inside = r#"{"rules":[{"on":"send","nth":1,"do":[{"id":3,"op":"whole"}]}]}"#;
+    let scripts = [
+        (format!(r#"{{"steps":[{sub},{cast},{{"id":3,"op":"log"}}]}}"#), "log"),
+        (format!(r#"{{"steps":[{{"id":3,"op":"constructor"}},{sub}]}}"#), "constructor"),
+        (format!(r#"{{"sinks":[{inside}],"steps":[{sub},{cast}]}}"#), "whole"),
+    ];
+    for adapter in adapters {
+        let mut process =
+            Command::new(adapter[0]).args(&adapter[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        for (script, _) in &scripts {
+            writeln!(stdin, r#"{{"type":"run","id":7,"fuel":9,"patience_ms":9,"script":{script}}}"#).unwrap();
+        }
+        drop(stdin);
+        let said = String::from_utf8(process.wait_with_output().unwrap().stdout).unwrap();
+        let replies: Vec<Reply> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(replies.len(), scripts.len(), "{said}");
+        for (reply, (_, word)) in replies.iter().zip(&scripts) {
+            let Reply::Unsupported { id: 7, need } = reply else { panic!("{adapter:?}: {reply:?}") };
+            assert!(need.contains(word), "{need}");
+        }
+    }
+}
+
 /// A registry of `promises.mjs`, whose calls return promises.
 fn promising(class: &str, plan: &Plan, patience: u64) -> (Hello, Outcome, Report) {
     let command = ["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/promises.mjs"), class];
@@ -106,6 +144,176 @@ fn what_promises_invite_is_found() {
         assert_eq!(report.exit, Exit::Failures, "{class}");
         assert_eq!(outcome.failures[0].violation.requirement, broken, "{class}");
     }
+}
+
+/// A copy of an adapter's folder in which one file reads otherwise.
+fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
+    let place = std::env::temp_dir().join(format!("registry-conform-{}-{folder}", std::process::id()));
+    fs::create_dir_all(&place).unwrap();
+    for entry in fs::read_dir(here(&format!("adapters/{folder}"))).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_file() {
+            fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
+        }
+    }
+    let right = fs::read_to_string(place.join(file)).unwrap();
+    let wrong = right.replace(from, to);
+    assert_ne!(wrong, right, "{from}");
+    fs::write(place.join(file), wrong).unwrap();
+    place
+}
+
+/// Each promise is broken in both languages; the last two show that the adapter does what the doctor cannot see.
+#[test]
+fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_replayed() {
+    for (language, file, from, to, requirement) in [
+        ("javascript", "registry.mjs", "if (member.ended) return;", "", "SUB-3"),
+        ("javascript", "registry.mjs", "catch { /* a failing close", "finally { /* a failing close", "ISO-3"),
+        (
+            "javascript",
+            "registry.mjs",
+            "channels.length ? new Set(channels)",
+            "channels.length ? { has: (name) => channels.includes(name) }",
+            "FLT-7",
+        ),
+        (
+            "javascript",
+            "registry.mjs",
+            "this.#members.add(member);",
+            "for (const other of this.#members) if (other.stream === stream) this.#members.delete(other);
+             this.#members.add(member);",
+            "SUB-5",
+        ),
+        ("python", "registry.py", "if self.ended:", "if False:", "SUB-3"),
+        (
+            "python",
+            "registry.py",
+            "except Exception:  # a failing close",
+            "except KeyError:  # a failing close",
+            "ISO-3",
+        ),
+        ("python", "registry.py", "frozenset(channels) or None", "channels or None", "FLT-7"),
+        (
+            "python",
+            "registry.py",
+            "            self._members[member] = None",
+            "            for other in list(self._members):
+                if other.sink is member.sink: del self._members[other]
+            self._members[member] = None",
+            "SUB-5",
+        ),
+    ] {
+        let place = copy(language, file, from, to);
+        let adapter = place.join(if language == "python" { "adapter.py" } else { "adapter.mjs" }).display().to_string();
+        let command = if language == "python" { vec!["python3", "-B", &adapter] } else { vec!["node", &adapter] };
+        let saved = place.join("saved").display().to_string();
+        let run = ["run", "--scripts", "60", "--seed", "2", "--patience", "0.05", "--save", &saved, "--"];
+        let (code, page) = conform(&[&run[..], &command].concat());
+        assert_eq!(code, 1, "{from}: {page}");
+        let file = format!("{saved}/{requirement}.json");
+        let (code, again) = conform(&[&["replay", &file, "--"][..], &command].concat());
+        assert_eq!(code, 1, "{from}: {page} {again}");
+        assert!(again.contains(&format!("{requirement}: ")), "{again}");
+        fs::remove_dir_all(place).unwrap();
+    }
+}
+
+/// A class of `styles.mjs`, behind the adapter that finds out how a class wants to be called.
+fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
+    let (adapter, styles) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
+    let command: Vec<&str> = ["node", &adapter, &styles].into_iter().chain(words.iter().copied()).collect();
+    judge(&command, &Plan { scripts: 200, seed: 4, ..Plan::default() }, Deadlines::default())
+}
+
+#[test]
+fn right_classes_conform_however_they_are_called() {
+    for words in [
+        &["Helper"][..],
+        &["Helper", "call=options"],
+        &["Listed"],
+        &["Grouped"],
+        &["Defaults"],
+        &["Rest"],
+        &["Rest", "call=positional"],
+        &["Odd", "identity=badge"],
+        &["Arrows"],
+        &["Strict"],
+    ] {
+        let (hello, outcome, report) = styled(words);
+        assert_eq!(report.exit, Exit::Conforming, "{words:?}: {:?} {:?}", outcome.failures, outcome.faults);
+        assert!(outcome.failures.is_empty() && outcome.unsupported.is_empty(), "{words:?}: {:?}", outcome.failures);
+        assert_eq!(hello.offers("groups"), ["Listed", "Grouped"].contains(&words[0]), "{words:?}");
+        assert_eq!(hello.version, "", "it is sure: {words:?}");
+    }
+}
+
+#[test]
+fn a_revocation_that_says_no_number_is_the_fault_of_the_registry() {
+    for class in ["Mute", "Names"] {
+        let (hello, outcome, report) = styled(&[class]);
+        assert_eq!(report.exit, Exit::Failures, "{class}: {:?}", outcome.faults);
+        let told = |id| outcome.failures.iter().find(|failure| failure.violation.requirement == id).unwrap();
+        assert!(told("REV-1").violation.cause.contains("and not the number of subscribers"), "{class}");
+        assert!(hello.version.contains("no way to subscribe did all that it should"), "{class}");
+    }
+}
+
+/// What `registry-conform` says with these arguments.
+fn conform(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_registry-conform")).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+/// The adapter that porters copy, copied wrongly.
+#[test]
+fn the_doctor_sees_what_a_copy_forgot() {
+    let place = std::env::temp_dir().join(format!("registry-conform-{}-doctor", std::process::id()));
+    fs::create_dir_all(&place).unwrap();
+    fs::copy(here("adapters/javascript/registry.mjs"), place.join("registry.mjs")).unwrap();
+    let right = fs::read_to_string(here("adapters/javascript/adapter.mjs")).unwrap();
+    let copy = place.join("adapter.mjs").display().to_string();
+    for (from, to, script, words) in [
+        ("run.subs[op.sub]();", "run.subs[op.sub](); delete run.subs[op.sub];", "an unsubscribe, twice", "was skipped"),
+        ("if (op.op === \"unsub\" &&", "if (false &&", "an unknown label is skipped", "subscriber that does not exist"),
+        (
+            "&& !this.tickets[op.ticket]",
+            "&& false",
+            "tickets that are unknown or used up",
+            "ticket that does not exist",
+        ),
+        ("scope: op.scope,", "", "a scope, which is an identity too", "REV-1"),
+        ("groups: op.groups }", "groups: op.groups?.slice(0, 1) }", "two groups", "REV-"),
+        ("cap: this.script.cap", "", "a cap of one", "CAP-1"),
+        ("(this.calls[on + sink] ?? 0) + 1", "1", "one sink for two subscribers", "makes no sense"),
+        ("op.channels && [...op.channels]", "[...(op.channels ?? \"a\")]", "every channel", "FLT-"),
+        ("registry.count }", "registry.count + 1 }", "a count", "CNT-2"),
+    ] {
+        let wrong = right.replace(from, to);
+        assert_ne!(wrong, right, "{from}");
+        fs::write(&copy, wrong).unwrap();
+        let (code, page) = conform(&["doctor", "--", "node", &copy]);
+        assert_eq!(code, 3, "{from}: {page}");
+        assert!(page.contains(&format!("no {script}")) && page.contains(words), "{from}: {page}");
+    }
+    fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn the_program_has_all_that_a_porter_reads() {
+    for (name, file) in [
+        ("porting", "../PORTING.md"),
+        ("PROTOCOL.md", "PROTOCOL.md"),
+        ("to-adapter.schema.json", "schema/to-adapter.schema.json"),
+        ("from-adapter.schema.json", "schema/from-adapter.schema.json"),
+        ("adapter.mjs", "adapters/javascript/adapter.mjs"),
+        ("adapter.py", "adapters/python/adapter.py"),
+    ] {
+        assert_eq!(conform(&["docs", name]), (0, fs::read_to_string(here(file)).unwrap()), "{name}");
+        let listed = conform(&["docs"]).1.to_lowercase();
+        assert!(listed.contains(name.trim_end_matches(".md").to_lowercase().as_str()), "{name}");
+    }
+    assert_eq!(conform(&["docs", "nothing"]).0, 64);
 }
 
 /// Runs the cheating adapter with deadlines that a cheat may use up.
@@ -330,5 +538,5 @@ fn a_saved_failure_is_replayed() {
     assert!(page.contains("REV-1") && page.contains("close_by_identity"), "{page}");
     let mended = run(&["replay", &file], &adapter[..1]);
     assert_eq!(mended.status.code(), Some(0));
-    std::fs::remove_dir_all(place).unwrap();
+    fs::remove_dir_all(place).unwrap();
 }

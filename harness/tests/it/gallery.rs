@@ -1,7 +1,5 @@
 //! The suite sees what it should and nothing else: mutants, legal variants, tampered traces.
 
-use std::time::Duration;
-
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
     catalogue::{Level, catalogue},
@@ -35,10 +33,7 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
     let mut wrong = Vec::new();
     for mutant in MUTANTS {
         let plan = Plan { scripts: 2_000, first_only: true, ..Plan::default() };
-        // Only these make lanes wait in vain; the others need not be hurried.
-        let waits = matches!(mutant.bug, Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom | Bug::LocksInTwoOrders);
-        let patience = if waits { 100 } else { 2_000 };
-        let limits = Limits { patience: Duration::from_millis(patience), ..Limits::default() };
+        let limits = Limits { patience: mutant.patience(), ..Limits::default() };
         let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
         let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});
         let found: Vec<_> = outcome.failures.iter().map(|failure| failure.violation.requirement).collect();

@@ -39,7 +39,7 @@ const PLAIN: [Spice; 15] = [
 struct Done {
     sent: Vec<(u32, String)>,
     closed: Vec<(u32, String)>,
-    number: Option<u64>,
+    number: Option<i64>,
     report: Option<Report>,
 }
 
@@ -69,7 +69,7 @@ struct List<'s> {
 
 impl<'s> List<'s> {
     /// Takes out those that match, and says that they are closed.
-    fn close(&mut self, done: &mut Done, reason: &str, mut leaves: impl FnMut(&Line<'s>) -> bool) -> u64 {
+    fn close(&mut self, done: &mut Done, reason: &str, mut leaves: impl FnMut(&Line<'s>) -> bool) -> i64 {
         let before = self.lines.len();
         self.lines.retain(|line| {
             let leaves = leaves(line);
@@ -78,7 +78,7 @@ impl<'s> List<'s> {
             }
             !leaves
         });
-        (before - self.lines.len()) as u64
+        (before - self.lines.len()) as i64
     }
 
     fn run(&mut self, script: &'s Script, op: &'s Op) -> Done {
@@ -120,7 +120,7 @@ impl<'s> List<'s> {
                     |line: &Line<'_>| line.registry == registry && line.with.identities().any(|own| own == identity);
                 done.number = Some(self.close(&mut done, "revoked", held));
             }
-            Act::Count => done.number = Some(self.lines.iter().filter(|line| line.registry == registry).count() as u64),
+            Act::Count => done.number = Some(self.lines.iter().filter(|line| line.registry == registry).count() as i64),
             Act::Settle => {}
             other => panic!("the list does not understand {other:?}"),
         }

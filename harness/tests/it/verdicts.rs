@@ -145,6 +145,26 @@ fn a_script_that_takes_from_a_sink_is_none() {
 }
 
 #[test]
+fn of_two_takes_at_once_either_may_have_found_its_messages_first() {
+    let take = |id| Op::new(id, Act::Take { sub: 0, bytes: Some(1) });
+    let cast = |id, data: &str| Op::new(id, Act::Cast { channel: "a".into(), data: data.into() });
+    let mut script = Script::new(vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).outbox(Outbox::default()) }),
+        cast(2, "m1"),
+        cast(3, "m2"),
+        Op::new(4, Act::Par { lanes: vec![vec![take(5)], vec![take(6)]] }),
+    ]);
+    let before = [call(1), ret(1, None), call(2), ret(2, None), call(3), ret(3, None)];
+    let (five, six) = (took(5, &["m1"], 0, None), took(6, &["m2"], 0, None));
+    let at_once = [call(4), Event::Call { op: 5, lane: 1 }, Event::Call { op: 6, lane: 2 }, six, five, ret(4, None)];
+    assert_eq!(verdict(&script, &[&before[..], &at_once].concat()), None);
+    script.steps.splice(3.., [take(5), take(6)]);
+    let (second, first) = (took(5, &["m2"], 0, None), took(6, &["m1"], 0, None));
+    let in_turn = [call(5), second, call(6), first];
+    assert_eq!(verdict(&script, &[&before[..], &in_turn].concat()), Some("DEL-1"), "the oldest was there");
+}
+
+#[test]
 fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
     let admit = |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::all() });
     let lanes = vec![vec![admit(3, 0)], vec![admit(4, 1)]];

@@ -92,6 +92,10 @@ pub(crate) struct Queue<'s> {
     history: Vec<Past<'s>>,
     /// The broadcasts that were taken, as far as their payloads tell.
     pub(crate) had: Vec<usize>,
+    /// Takes in progress, and whether there were several at a time since the last moment without one: nobody can tell then
+    /// which of them found its messages first.
+    takes: usize,
+    beside: bool,
     /// The reason that its owner was given.
     pub(crate) said: Option<String>,
     /// An end discarded something.
@@ -118,6 +122,8 @@ impl<'s> Queue<'s> {
             nearest: State::default(),
             history: Vec::new(),
             had: Vec::new(),
+            takes: 0,
+            beside: false,
             said: None,
             cut_short: false,
             crowded: BTreeSet::new(),
@@ -159,6 +165,20 @@ impl<'s> Queue<'s> {
             due |= u64::from(!matches!(pending.change, Change::Push(..))) << place;
         }
         self.advance(due)
+    }
+
+    /// Notes that a take begins.
+    pub(crate) fn take_begins(&mut self) {
+        self.takes += 1;
+        self.beside |= self.takes > 1;
+    }
+
+    /// Notes that a take ends; tells whether its messages came after those of all takes that ended before it.
+    pub(crate) fn take_ends(&mut self) -> bool {
+        self.takes = self.takes.saturating_sub(1);
+        let alone = !self.beside;
+        self.beside &= self.takes > 0;
+        alone
     }
 
     /// The operation ended without doing what it was called for.

@@ -1,7 +1,5 @@
 //! `gallery`: shows that the suite sees.
 
-use std::time::Duration;
-
 use super::{Problem, options::Options, say};
 use crate::{
     campaign::{InProcess, Plan, campaign},
@@ -18,7 +16,7 @@ pub(super) fn show_gallery(options: &Options) -> Result<Exit, Problem> {
         "mutant", "breaks", "rejected", "scripts", "steps of the smallest script"
     ));
     for mutant in gallery::MUTANTS {
-        let limits = Limits { patience: Duration::from_millis(200), ..Limits::default() };
+        let limits = Limits { patience: mutant.patience(), ..Limits::default() };
         let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
         let plan = Plan { scripts: options.scripts, seed: options.seed, first_only: true, ..Plan::default() };
         let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});

@@ -8,7 +8,9 @@ const COMMANDS: &str = "\
   registry-conform explain REQUIREMENT           print a promise, and why it is one
   registry-conform list                          print all promises, a line each
   registry-conform gallery [--seed N]            show that the suite sees: wrong registries, and what gave them away
-  registry-conform spec                          print SPEC.md";
+  registry-conform spec                          print SPEC.md
+  registry-conform docs [NAME]                   print a text for porters: porting (start here), protocol, the JSON
+                                                 Schemas, adapters to copy; without NAME, which there are";
 
 const OPTIONS: &str = "\
 Options of run:
@@ -25,7 +27,7 @@ Options of run:
 
 const END: &str = "\
 Exit: 0 conforming · 1 failures · 2 stale known-failing · 3 adapter error · 4 undecided · 5 nothing exercised · 64 usage
-An adapter is any program that speaks PROTOCOL.md on its standard streams. NO_COLOR is respected.";
+An adapter is any program that speaks `registry-conform docs protocol` on its standard streams. NO_COLOR is respected.";
 
 /// The whole page.
 pub(super) fn help() -> String {

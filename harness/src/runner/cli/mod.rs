@@ -1,5 +1,7 @@
 //! The command line.
 
+mod docs;
+mod doctor;
 mod gallery;
 mod help;
 mod options;
@@ -71,10 +73,11 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
     match command.as_ref() {
         "run" => run::run(options?),
         "replay" => replay::replay(options?),
-        "doctor" => replay::doctor(options?),
+        "doctor" => doctor::doctor(options?),
         "explain" => explain(&options?),
         "list" => options.and_then(|_| list()),
         "gallery" => gallery::show_gallery(&options?),
+        "docs" => docs::docs(&options?),
         "spec" => {
             let _ = write!(stdout(), "{}", catalogue::spec());
             Ok(Exit::Conforming)

@@ -1,7 +1,6 @@
-//! `replay` and `doctor`: one script, or a few tiny ones, in full view.
+//! `replay`: one script in full view.
 
 use std::{
-    collections::BTreeSet,
     io::{Write as _, stdout},
     path::Path,
     sync::mpsc::{RecvTimeoutError, Sender, channel},
@@ -14,7 +13,6 @@ use crate::{
     oracle, pretty,
     protocol::{PROTOCOL, Request},
     runner::{Deadlines, Exit, Paint},
-    script::{Act, Ending, Hook, Op, Registration, Rule, Script, SinkScript},
 };
 
 pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
@@ -90,65 +88,4 @@ impl Watch {
         });
         Self(held)
     }
-}
-
-pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
-    let (mut adapter, hello) = adapter(&options)?;
-    let paint = Paint { colours: colours(&stdout()) };
-    let core = BTreeSet::from(["core".to_owned()]);
-    let offered: Vec<&str> = core.union(&hello.profiles).chain(&hello.features).map(String::as_str).collect();
-    say(&format!("hello: {}, offers {}", hello.title(), offered.join(" ")));
-    for (name, script) in tiny() {
-        let problem = match adapter.run(&script) {
-            Answer::Trace(trace) => {
-                let verdict = oracle::judge_claims(&script, &trace, &hello);
-                // What only a special circumstance brings out is the registry's, and `run` will say so.
-                let plain = script.sinks.is_empty();
-                let wrong = verdict.first().filter(|_| plain);
-                let wrong = wrong.map(|violation| format!("{}: {}", violation.requirement, violation.cause));
-                verdict.nonsense.map(|why| format!("the trace makes no sense: {why}")).or(wrong)
-            }
-            Answer::Unsupported(need) => Some(format!("unsupported: {need}")),
-            Answer::Fault(why) | Answer::Lost(why) => Some(why),
-        };
-        match problem {
-            None => say(&format!("{} {name}", paint.green("ok"))),
-            Some(why) => {
-                say(&format!("{} {name}\n{}", paint.red("no"), pretty::script(&script)));
-                return Err(Problem::Adapter(why));
-            }
-        }
-    }
-    for warning in adapter.warnings() {
-        say(&format!("{} {warning}", paint.yellow("warning:")));
-    }
-    say("The adapter does what it should; `registry-conform run` judges the registry.");
-    Ok(Exit::Conforming)
-}
-
-/// What an adapter must get right before it is worth judging a registry.
-fn tiny() -> Vec<(&'static str, Script)> {
-    let op = Op::new;
-    let sub = |id, sub| op(id, Act::Sub { sub, sink: sub, with: Registration::to(&["a"]).group("x") });
-    let cast = |id, data: &str| op(id, Act::Cast { channel: "a".into(), data: data.into() });
-    let unsub = |id, sub| op(id, Act::Unsub { sub });
-    let ruled = |on, ops, then, steps| {
-        let sinks = vec![SinkScript { rules: vec![Rule { on, nth: 1, ops, then }] }];
-        Script { sinks, ..Script::new(steps) }
-    };
-    let delivered = || vec![sub(1, 0), cast(2, "m1"), op(3, Act::Settle)];
-    let revoked = || vec![sub(1, 0), sub(2, 1), op(3, Act::Revoke { identity: "x".into() })];
-    let mut elsewhere = cast(2, "m1");
-    elsewhere.registry = 1;
-    vec![
-        ("a subscriber", Script::new(vec![sub(1, 0)])),
-        ("a broadcast", Script::new(delivered())),
-        ("an unsubscribe, twice", Script::new(vec![sub(1, 0), unsub(2, 0), unsub(3, 0)])),
-        ("an unknown label is skipped", Script::new(vec![unsub(1, 7)])),
-        ("a revocation", Script::new(revoked())),
-        ("another registry", Script::new(vec![sub(1, 0), elsewhere, op(3, Act::Settle)])),
-        ("a call from inside a send", ruled(Hook::Send, vec![unsub(4, 0)], Ending::Ok, delivered())),
-        ("a send that throws", ruled(Hook::Send, Vec::new(), Ending::Throw, delivered())),
-        ("a close that throws", ruled(Hook::Close, Vec::new(), Ending::Throw, revoked())),
-    ]
 }
