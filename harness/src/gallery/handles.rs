@@ -57,30 +57,35 @@ pub(super) struct Admission {
 impl Admission {
     /// True if it was not used before.
     fn spend(&self) -> bool {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = !std::mem::replace(&mut *spent, true);
-        if first {
-            let mut table = self.registry.table();
-            table.tickets -= 1;
+        !std::mem::replace(&mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner), true)
+    }
+
+    /// Without open tickets nobody need know what was revoked. One whose admission is in progress is open.
+    fn end(&self) {
+        let mut table = self.registry.table();
+        table.tickets -= 1;
+        if table.tickets == 0 {
+            table.past.clear();
         }
-        first
     }
 }
 
 impl Ticket for Admission {
     fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        if !self.spend() && !self.registry.has(Bug::TicketsAdmitTwice) {
+        let first = self.spend();
+        if !first && !self.registry.has(Bug::TicketsAdmitTwice) {
             return Err(Refused);
         }
         let made = self.registry.admit(sink, with, Some(self.since));
-        let mut table = self.registry.table();
-        if table.tickets == 0 {
-            table.past.clear();
+        if first {
+            self.end();
         }
         made
     }
 
     fn abandon(&self) {
-        self.spend();
+        if self.spend() {
+            self.end();
+        }
     }
 }
