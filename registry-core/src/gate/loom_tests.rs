@@ -192,9 +192,10 @@ fn offer(gate: &Gate, frames: &[&'static [u8]]) -> bool {
     let queued: Vec<_> =
         frames.iter().map(|frame| Queued { frame: Bytes::from_static(frame), channel: channel.clone() }).collect();
     let joined = DOTS.join(&queued.iter().map(|queued| queued.frame.clone()).collect::<Vec<_>>());
-    let offered = gate.offer(&joined, &queued, now());
-    wake_all(offered.waker);
-    offered.outcome == SendOutcome::Accepted
+    gate.offer(&joined, &queued, now()).is_none_or(|offered| {
+        wake_all(offered.waker);
+        offered.outcome == SendOutcome::Accepted
+    })
 }
 
 fn say(gate: &Gate, frame: &'static [u8]) {
