@@ -26,7 +26,7 @@ use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::{LaneId, Removed, Table};
 use crate::telling::{EVICTION_DEPTH, REVOCATION_DEPTH, tell_all};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -114,20 +114,13 @@ impl<T> DerefMut for Locked<T> {
 struct Ending {
     /// How many of them this call ended.
     ended: usize,
-    outboxes: Vec<Arc<dyn Seat>>,
-    sinks: Vec<Arc<dyn Seat>>,
+    /// Outboxes first: what their ends call only wakes and arms timers, while a sink's close may take its time, and a socket's
+    /// deadline must not wait for that (REV-11).
+    untold: VecDeque<Arc<dyn Seat>>,
     /// Flushers that have something to do now, and publishers who wait for one that is gone.
     wakers: Vec<Waker>,
     /// What a log let go of.
     spent: Vec<Arc<Gate>>,
-}
-
-impl Ending {
-    /// Outboxes first: what their ends call only wakes and arms timers, while a sink's close may take its time, and a
-    /// socket's deadline must not wait for that (REV-11).
-    fn untold(&mut self) -> impl Iterator<Item = Arc<dyn Seat>> + use<> {
-        std::mem::take(&mut self.outboxes).into_iter().chain(std::mem::take(&mut self.sinks))
-    }
 }
 
 /// What a flusher asks of its registry, whatever the registry's payload is.
@@ -554,19 +547,21 @@ impl<T: Send + Sync + 'static> Inner<T> {
             }
             ending.ended += usize::from(removed.seat.end(reason));
             // Also one that somebody else ended just now and has yet to tell (REV-1).
-            let untold = if removed.lane == LaneId::Foreign { &mut ending.sinks } else { &mut ending.outboxes };
-            untold.push(removed.seat);
+            if removed.lane == LaneId::Foreign {
+                ending.untold.push_back(removed.seat);
+            } else {
+                ending.untold.push_front(removed.seat);
+            }
         }
         self.count_ended(reason, ending.ended);
         ending
     }
 
     /// Runs the closes of an ending, without locks. Returns how many it ended.
-    fn finish(&self, mut ending: Ending, depth: usize) -> usize {
-        let untold = ending.untold();
+    fn finish(&self, ending: Ending, depth: usize) -> usize {
         wake_all(ending.wakers);
         ending.spent.into_iter().for_each(discard);
-        tell_all(self.address(), untold.collect(), depth);
+        tell_all(self.address(), ending.untold, depth);
         self.tidy();
         ending.ended
     }
@@ -603,12 +598,12 @@ impl<T: Send + Sync + 'static> Lanes for Inner<T> {
     /// The lane, which is being drained, reads its log again afterwards; to tidy here would go down the stack with every
     /// subscriber that lags.
     fn forget(&self, ended: Ended) {
-        let mut ending = {
+        let ending = {
             let mut locked = self.table.lock();
             let removed = locked.take_seat(ended.key, &ended.seat);
             self.shut(&mut locked, removed, ended.reason)
         };
-        ending.untold().for_each(discard); // it is `ended.seat`
+        ending.untold.into_iter().for_each(discard); // it is `ended.seat`
         wake_all(ending.wakers);
         ending.spent.into_iter().for_each(discard);
         self.count_ended(ended.reason, usize::from(ended.first));
