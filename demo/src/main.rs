@@ -7,6 +7,11 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
+/// It keeps what is alike together, so that what a connection needs lies on few pages.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const HELP: &str = "\
 Serves a subscriber registry over server-sent events and WebSocket, with a page to try it.
 

@@ -43,4 +43,6 @@ pub(crate) struct Report {
     pub(crate) revoked_p50: f64,
     pub(crate) revoked_p99: f64,
     pub(crate) revoked_max: f64,
+    /// Whether the revocations were timed ahead of the reading; else its queue is in the times.
+    pub(crate) revoked_ahead: bool,
 }

@@ -10,15 +10,14 @@ use crate::publisher::Publisher;
 use crate::report::Report;
 use crate::stamp::{now, payload};
 use crate::subscriber::{Role, Subscriber};
-use memchr::memmem;
+use crate::victims::Victims;
 use std::io::{ErrorKind, Read};
+use std::mem;
 use std::thread::sleep;
 use std::time::Duration;
 
 /// Handshakes in flight: fewer than any listener's backlog.
 const HANDSHAKES: usize = 200;
-/// Between two revocations.
-const REVOKE_EVERY: u64 = 10_000_000;
 const READ_BYTES: usize = 256 * 1024;
 /// How long a wait for readiness lasts at most: the time of a check for a stall.
 const TICK: Duration = Duration::from_millis(100);
@@ -28,6 +27,7 @@ pub(crate) struct Run {
     poll: Poll,
     subscribers: Vec<Subscriber>,
     buffer: Vec<u8>,
+    victims: Vec<Subscriber>,
     memory_before: u64,
 }
 
@@ -41,8 +41,6 @@ struct Tally {
     sent_to: Vec<u64>,
     latency: Histogram,
     answers: Histogram,
-    revocations: Histogram,
-    revoked: u64,
     last_delivery: u64,
 }
 
@@ -57,25 +55,18 @@ impl Tally {
             sent_to: vec![0; channels],
             latency: Histogram::new(),
             answers: Histogram::new(),
-            revocations: Histogram::new(),
-            revoked: 0,
             last_delivery: now(),
         }
     }
 }
 
-/// Publishes, and revokes, what is due.
+/// Publishes what is due.
 struct Source<'a> {
     url: &'a Url,
     publishers: Vec<Publisher>,
     /// Readers of each channel.
     readers: Vec<u64>,
-    revoker: Option<Publisher>,
     next_publish: u64,
-    /// Never while the server is warmed up.
-    next_revocation: u64,
-    /// The victim that is being revoked, and since when.
-    revoking: Option<(usize, u64)>,
 }
 
 impl Run {
@@ -88,6 +79,7 @@ impl Run {
             poll: Poll::new()?,
             subscribers: Vec::with_capacity(total),
             buffer: vec![0; READ_BYTES],
+            victims: Vec::new(),
             memory_before,
             args,
         };
@@ -107,6 +99,9 @@ impl Run {
                 live += usize::from(run.greet(number)?);
             }
         }
+        let victims = run.args.conns..run.args.conns + run.args.revoke;
+        run.subscribers[victims.clone()].iter().try_for_each(|victim| run.poll.forget(&victim.stream))?;
+        run.victims = run.subscribers.drain(victims).collect();
         Ok(run)
     }
 
@@ -135,6 +130,7 @@ impl Run {
         let memory_idle = meter.memory();
         let mut tally = Tally::new(self.args.channels);
         let (mut server, mut client, mut sleeps, mut seconds, mut stalled) = (0.0, 0.0, 0, 0.0, false);
+        let mut revoked = None;
         if let Some(url) = self.args.publish.clone() {
             let mut source = self.source(&url)?;
             stalled = self.flow(&mut source, &mut tally, Mode::Closed, self.args.warmup)?;
@@ -143,8 +139,9 @@ impl Run {
             let (server_before, client_before, sleeps_before) = (meter.cpu(), own_cpu(), own_sleeps());
             let start = now();
             source.next_publish = start;
-            source.next_revocation = start;
+            let victims = self.revoke();
             stalled |= self.flow(&mut source, &mut tally, self.args.mode, self.args.messages)?;
+            revoked = victims.map(Victims::stop).transpose()?;
             server = meter.cpu() - server_before;
             client = own_cpu() - client_before;
             sleeps = own_sleeps() - sleeps_before;
@@ -152,7 +149,8 @@ impl Run {
         }
         sleep(TICK);
         let memory_after = meter.memory();
-        let connections = self.subscribers.len();
+        let connections = self.args.conns + self.args.revoke + self.args.slow;
+        let revoked_quantile = |share| revoked.as_ref().map_or(0.0, |revoked| revoked.took.quantile(share));
         let uneven = |subscriber: &&Subscriber| {
             subscriber.role == Role::Reader && subscriber.received != tally.sent_to[subscriber.channel]
         };
@@ -184,11 +182,19 @@ impl Run {
             memory_after,
             idle_bytes_per_connection: memory_idle.saturating_sub(self.memory_before) as f64
                 / (connections as f64).max(1.0),
-            revoked: tally.revoked,
-            revoked_p50: tally.revocations.quantile(0.5),
-            revoked_p99: tally.revocations.quantile(0.99),
-            revoked_max: tally.revocations.max(),
+            revoked: revoked.as_ref().map_or(0, |revoked| revoked.count),
+            revoked_p50: revoked_quantile(0.5),
+            revoked_p99: revoked_quantile(0.99),
+            revoked_max: revoked.as_ref().map_or(0.0, |revoked| revoked.took.max()),
+            revoked_ahead: revoked.as_ref().is_some_and(|revoked| revoked.ahead),
         })
+    }
+
+    /// Begins to end those who are there for it.
+    fn revoke(&mut self) -> Option<Victims> {
+        let victims = mem::take(&mut self.victims);
+        let url = self.args.revoke_url.clone().filter(|_| !victims.is_empty())?;
+        Some(Victims::revoke(victims, self.args.conns, url, self.args.revoked.clone()))
     }
 
     fn source<'a>(&self, url: &'a Url) -> Result<Source<'a>> {
@@ -196,13 +202,9 @@ impl Run {
         let first = self.subscribers.len();
         let publishers = (0..args.publishers).map(|at| Publisher::connect(&self.poll, url.address, first + at));
         let publishers = publishers.collect::<Result<_>>()?;
-        let revoker = match &args.revoke_url {
-            Some(url) if args.revoke > 0 => Some(Publisher::connect(&self.poll, url.address, first + args.publishers)?),
-            _ => None,
-        };
         let mut readers = vec![0; args.channels];
         self.subscribers.iter().filter(|s| s.role == Role::Reader).for_each(|s| readers[s.channel] += 1);
-        Ok(Source { url, publishers, readers, revoker, next_publish: 0, next_revocation: u64::MAX, revoking: None })
+        Ok(Source { url, publishers, readers, next_publish: 0 })
     }
 
     /// Publishes so many messages, and returns when all have been received and answered; true when it gave up.
@@ -218,7 +220,6 @@ impl Run {
             }
             if !over {
                 self.publish(source, tally, mode, messages)?;
-                self.revoke(source, tally)?;
             }
             let patience = match self.args.pause_us {
                 0 => source.patience(mode, tally.published < messages),
@@ -235,11 +236,9 @@ impl Run {
             }
             for token in ready.drain(..) {
                 if token < self.subscribers.len() {
-                    self.read(token, source, tally)?;
+                    self.read(token, tally)?;
                 } else if let Some(publisher) = source.publishers.get_mut(token - self.subscribers.len()) {
                     publisher.poll_answer(&self.poll)?.into_iter().for_each(|took| tally.answers.add(took));
-                } else if let Some(revoker) = &mut source.revoker {
-                    revoker.poll_answer(&self.poll)?;
                 }
             }
         }
@@ -273,21 +272,8 @@ impl Run {
         Ok(())
     }
 
-    /// Revokes the next victim, when it is due and the one before is gone.
-    fn revoke(&self, source: &mut Source<'_>, tally: &mut Tally) -> Result<()> {
-        let (Some(revoker), Some(url)) = (&mut source.revoker, &self.args.revoke_url) else { return Ok(()) };
-        let victim = self.args.conns + tally.revoked as usize;
-        let due = now() >= source.next_revocation && source.revoking.is_none() && revoker.is_free();
-        if due && (tally.revoked as usize) < self.args.revoke {
-            revoker.ask(&url.delete(victim))?;
-            source.revoking = Some((victim, now()));
-            source.next_revocation += REVOKE_EVERY;
-        }
-        Ok(())
-    }
-
     /// Reads once from a connection, and counts.
-    fn read(&mut self, number: usize, source: &mut Source<'_>, tally: &mut Tally) -> Result<()> {
+    fn read(&mut self, number: usize, tally: &mut Tally) -> Result<()> {
         let subscriber = &mut self.subscribers[number];
         let read = match subscriber.stream.read(&mut self.buffer) {
             Ok(read) => read,
@@ -296,21 +282,6 @@ impl Run {
         };
         let now = now();
         let bytes = &self.buffer[..read];
-        if subscriber.role == Role::Victim {
-            let ended = read == 0 || memmem::find(bytes, self.args.revoked.as_bytes()).is_some();
-            if let Some((victim, since)) = source.revoking
-                && victim == number
-                && ended
-            {
-                tally.revocations.add(now.saturating_sub(since));
-                tally.revoked += 1;
-                source.revoking = None;
-            }
-            if read == 0 {
-                self.poll.forget(&subscriber.stream)?;
-            }
-            return Ok(());
-        }
         tally.reads += 1;
         if read == 0 {
             tally.closed += 1;
@@ -337,9 +308,6 @@ impl Source<'_> {
             && more
         {
             patience = patience.min(until(self.next_publish));
-        }
-        if self.revoker.is_some() && self.revoking.is_none() {
-            patience = patience.min(until(self.next_revocation));
         }
         patience
     }

@@ -18,6 +18,10 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt};
 
+/// As in the server that it stands beside.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A channel's name and a message.
 type Publication = (String, String);
 type Sender = broadcast::Sender<Publication>;

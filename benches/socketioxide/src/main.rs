@@ -14,6 +14,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+/// As in the server that it stands beside.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Longer than any run: the load generator answers no pings.
 const PING_INTERVAL: Duration = Duration::from_secs(600);
 
