@@ -15,8 +15,9 @@ use transport_core::Grant;
 /// The application's handler of inbound text.
 ///
 /// Messages of one connection are handled one after the other; while one is handled, the next is not read, so a slow
-/// handler slows down its own peer and nobody else; nor does the peer have to answer a ping meanwhile. A panic ends the
-/// connection as *failed*.
+/// handler slows down its own peer and nobody else; nor does the peer have to answer a ping meanwhile, so that no ping
+/// finds out a peer that is gone: bound what you wait for (`tokio::time::timeout`). A panic ends the connection as
+/// *failed*.
 ///
 /// # Cancel safety
 /// The future is dropped when the connection ends: a revocation does not wait for it.
