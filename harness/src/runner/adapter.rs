@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
@@ -46,6 +46,13 @@ impl Default for Deadlines {
         }
     }
 }
+
+/// The longest line that is read in one piece, some times what the longest answer needs. Of a longer one the rest counts
+/// as the next, so that an output without end takes no memory without end.
+const LINE_BYTES: u64 = 16 << 20;
+
+/// So many lines of standard output wait to be looked at.
+const WAITING_LINES: usize = 8;
 
 /// So many lines of standard error are kept.
 const STDERR_LINES: usize = 20;
@@ -93,6 +100,17 @@ enum Heard {
     Ended(String),
     Silent,
     Garbled(String),
+}
+
+/// Hands on what comes line by line, whatever its bytes are, until it ends or is not wanted any more.
+fn read_lines(from: impl Read, mut wanted: impl FnMut(String) -> bool) {
+    let mut reader = BufReader::new(from);
+    let mut line = Vec::new();
+    while reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|read| read > 0)
+        && wanted(String::from_utf8_lossy(&line).trim_end().to_owned())
+    {
+        line.clear();
+    }
 }
 
 impl Adapter {
@@ -211,27 +229,19 @@ impl Adapter {
                 }
             }
         });
-        let (sender, lines) = sync_channel(1_000);
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stdout);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                    break;
-                }
-                line.clear();
-            }
-        });
+        let (sender, lines) = sync_channel(WAITING_LINES);
+        std::thread::spawn(move || read_lines(stdout, |line| sender.send(line).is_ok()));
         let kept = Arc::new(Mutex::new(VecDeque::new()));
         let keep = Arc::clone(&kept);
         std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            read_lines(stderr, |line| {
                 let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() == STDERR_LINES {
                     kept.pop_front();
                 }
                 kept.push_back(line);
-            }
+                true
+            });
         });
         self.process = Some(Process { child, requests, lines, stderr: kept, fresh: true });
         Ok(())
@@ -402,5 +412,31 @@ impl Drop for Process {
         // A polite end first would have to be waited for; an adapter holds nothing that needs one.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn an_output_without_end_comes_in_pieces() {
+        let mut pieces = Vec::new();
+        read_lines(io::repeat(b'y'), |piece| {
+            pieces.push(piece.len() as u64);
+            pieces.len() < 3
+        });
+        assert_eq!(pieces, [LINE_BYTES; 3]);
+    }
+
+    #[test]
+    fn lines_are_handed_on_whatever_their_bytes_are() {
+        let mut lines = Vec::new();
+        read_lines(&b"one\r\n\xff\n\nlast"[..], |line| {
+            lines.push(line);
+            true
+        });
+        assert_eq!(lines, ["one", "\u{fffd}", "", "last"]);
     }
 }

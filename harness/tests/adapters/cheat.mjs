@@ -35,6 +35,7 @@ createInterface({ input: honest.stdout }).on("line", (line) => {
   answers += 1;
   if (answers === 3) {
     if (mode === "dies") { console.error("famous last words"); process.exit(7); }
+    if (mode === "mumbles") { process.stderr.write(Buffer.from([0xff, 10])); console.error("famous last words"); process.exit(7); }
     if (mode === "hangs") return;
     if (mode === "floods") return spawnSync("yes", { stdio: ["ignore", "inherit", "inherit"] });
     if (mode === "closes") return closeSync(1);

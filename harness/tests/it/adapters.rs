@@ -337,6 +337,11 @@ fn an_adapter_that_dies_is_blamed_with_its_last_words() {
 }
 
 #[test]
+fn what_an_adapter_says_is_read_on_after_bytes_that_are_no_text() {
+    blamed("mumbles", "famous last words");
+}
+
+#[test]
 fn an_adapter_that_hangs_is_blamed() {
     blamed("hangs", "did not answer");
 }
