@@ -51,6 +51,22 @@ impl Meter {
         };
         self.pids.iter().filter_map(of_process).sum::<u64>() * 1024
     }
+
+    /// From now on the peak is another; returns the resident memory that it starts from, in bytes.
+    pub(crate) fn forget_peak(&self) -> std::io::Result<u64> {
+        self.pids.iter().try_for_each(|pid| std::fs::write(format!("/proc/{pid}/clear_refs"), "5"))?;
+        Ok(self.peak())
+    }
+
+    /// The most resident memory that there was, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        let of_process = |pid: &u32| {
+            let text = read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        self.pids.iter().filter_map(of_process).sum::<u64>() * 1024
+    }
 }
 
 /// CPU time of this process so far, in seconds.

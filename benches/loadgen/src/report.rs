@@ -33,13 +33,13 @@ pub(crate) struct Report {
     /// How often the client slept, for the server to wake it.
     pub(crate) client_sleeps_per_delivery: f64,
     pub(crate) deliveries_per_read: f64,
-    /// Of the server: before the connections, with all of them idle, and after the run.
+    /// Of the server: before the connections, with all of them idle, and how much it grew at its peak in the run.
     pub(crate) memory_before: u64,
     pub(crate) memory_idle: u64,
-    pub(crate) memory_after: u64,
+    pub(crate) memory_grown: u64,
     pub(crate) idle_bytes_per_connection: f64,
     pub(crate) revoked: u64,
-    /// From the revocation's request to the end at its connection, in microseconds.
+    /// From the revocation's request to the farewell at its connection, in microseconds.
     pub(crate) revoked_p50: f64,
     pub(crate) revoked_p99: f64,
     pub(crate) revoked_max: f64,

@@ -9,7 +9,7 @@ use crate::poll::Poll;
 use crate::publisher::Publisher;
 use crate::report::Report;
 use crate::stamp::{now, payload};
-use crate::subscriber::{Role, Subscriber};
+use crate::subscriber::{Heard, Role, Subscriber};
 use crate::victims::Victims;
 use std::io::{ErrorKind, Read};
 use std::mem;
@@ -38,7 +38,8 @@ struct Tally {
     delivered: u64,
     reads: u64,
     closed: usize,
-    sent_to: Vec<u64>,
+    /// What each channel was sent.
+    sent_to: Vec<Heard>,
     latency: Histogram,
     answers: Histogram,
     last_delivery: u64,
@@ -52,7 +53,7 @@ impl Tally {
             delivered: 0,
             reads: 0,
             closed: 0,
-            sent_to: vec![0; channels],
+            sent_to: vec![Heard::default(); channels],
             latency: Histogram::new(),
             answers: Histogram::new(),
             last_delivery: now(),
@@ -130,25 +131,26 @@ impl Run {
         let memory_idle = meter.memory();
         let mut tally = Tally::new(self.args.channels);
         let (mut server, mut client, mut sleeps, mut seconds, mut stalled) = (0.0, 0.0, 0, 0.0, false);
-        let mut revoked = None;
+        let (mut revoked, mut memory_grown) = (None, 0);
         if let Some(url) = self.args.publish.clone() {
             let mut source = self.source(&url)?;
             stalled = self.flow(&mut source, &mut tally, Mode::Closed, self.args.warmup)?;
             tally = Tally::new(self.args.channels);
-            self.subscribers.iter_mut().for_each(|subscriber| subscriber.received = 0);
+            self.subscribers.iter_mut().for_each(|subscriber| subscriber.received = Heard::default());
             let (server_before, client_before, sleeps_before) = (meter.cpu(), own_cpu(), own_sleeps());
+            let memory = meter.forget_peak()?;
             let start = now();
             source.next_publish = start;
             let victims = self.revoke();
             stalled |= self.flow(&mut source, &mut tally, self.args.mode, self.args.messages)?;
             revoked = victims.map(Victims::stop).transpose()?;
+            memory_grown = meter.peak().saturating_sub(memory);
             server = meter.cpu() - server_before;
             client = own_cpu() - client_before;
             sleeps = own_sleeps() - sleeps_before;
             seconds = tally.last_delivery.saturating_sub(start) as f64 / 1e9;
         }
-        sleep(TICK);
-        let memory_after = meter.memory();
+        self.settle(&mut tally)?;
         let connections = self.args.conns + self.args.revoke + self.args.slow;
         let revoked_quantile = |share| revoked.as_ref().map_or(0.0, |revoked| revoked.took.quantile(share));
         let uneven = |subscriber: &&Subscriber| {
@@ -179,7 +181,7 @@ impl Run {
             deliveries_per_read: delivered / (tally.reads as f64).max(1.0),
             memory_before: self.memory_before,
             memory_idle,
-            memory_after,
+            memory_grown,
             idle_bytes_per_connection: memory_idle.saturating_sub(self.memory_before) as f64
                 / (connections as f64).max(1.0),
             revoked: revoked.as_ref().map_or(0, |revoked| revoked.count),
@@ -188,6 +190,14 @@ impl Run {
             revoked_max: revoked.as_ref().map_or(0.0, |revoked| revoked.took.max()),
             revoked_ahead: revoked.as_ref().is_some_and(|revoked| revoked.ahead),
         })
+    }
+
+    /// Counts what comes when all has come.
+    fn settle(&mut self, tally: &mut Tally) -> Result<()> {
+        let mut ready = Vec::new();
+        self.poll.wait(TICK, &mut ready)?;
+        ready.retain(|token| *token < self.subscribers.len());
+        ready.into_iter().try_for_each(|token| self.read(token, tally))
     }
 
     /// Begins to end those who are there for it.
@@ -260,14 +270,20 @@ impl Run {
             let Some(publisher) = source.publishers.iter_mut().find(|publisher| publisher.is_free()) else {
                 return Ok(());
             };
-            if let Mode::Rate(rate) = mode {
-                source.next_publish += (1e9 / rate) as u64;
-            }
+            let stamp = match mode {
+                Mode::Rate(rate) => {
+                    // When it was due: a publish that waits for the answer to the one before is late, and counts as late.
+                    let due = source.next_publish;
+                    source.next_publish += (1e9 / rate) as u64;
+                    due
+                }
+                _ => now,
+            };
             let channel = tally.published as usize % self.args.channels;
-            publisher.ask(&source.url.post(channel, &payload(self.args.payload, tally.published, now)))?;
+            publisher.ask(&source.url.post(channel, &payload(self.args.payload, tally.published, stamp)))?;
             tally.published += 1;
             tally.expected += source.readers[channel];
-            tally.sent_to[channel] += 1;
+            tally.sent_to[channel].add(stamp);
         }
         Ok(())
     }
@@ -288,12 +304,12 @@ impl Run {
             self.poll.forget(&subscriber.stream)?;
             return Ok(());
         }
-        let before = subscriber.received;
-        subscriber.scanner.scan(bytes, |published| {
-            tally.latency.add(now.saturating_sub(published));
-            subscriber.received += 1;
+        let before = subscriber.received.count;
+        subscriber.scanner.scan(bytes, |stamp| {
+            tally.latency.add(now.saturating_sub(stamp));
+            subscriber.received.add(stamp);
         });
-        tally.delivered += subscriber.received - before;
+        tally.delivered += subscriber.received.count - before;
         tally.last_delivery = now;
         Ok(())
     }

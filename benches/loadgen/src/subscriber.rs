@@ -13,6 +13,20 @@ use std::net::TcpStream;
 /// The receive buffer of a connection that never reads: soon full.
 const SLOW_BUFFER: usize = 4096;
 
+/// Messages, by their number and the sum of their stamps: who missed one and heard another twice has the same number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) count: u64,
+    stamps: u64,
+}
+
+impl Heard {
+    pub(crate) fn add(&mut self, stamp: u64) {
+        self.count += 1;
+        self.stamps = self.stamps.wrapping_add(stamp);
+    }
+}
+
 /// What a connection is there for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -36,7 +50,7 @@ pub(crate) struct Subscriber {
     pub(crate) stream: TcpStream,
     pub(crate) role: Role,
     pub(crate) channel: usize,
-    pub(crate) received: u64,
+    pub(crate) received: Heard,
     pub(crate) scanner: Scanner,
     state: State,
 }
@@ -60,7 +74,14 @@ impl Subscriber {
         let request = if args.ws { url.upgrade(number, channel) } else { url.stream(number, channel) };
         stream.write_all(request.as_bytes())?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, role, channel, received: 0, scanner: Scanner::default(), state: State::Head(Vec::new()) })
+        Ok(Self {
+            stream,
+            role,
+            channel,
+            received: Heard::default(),
+            scanner: Scanner::default(),
+            state: State::Head(Vec::new()),
+        })
     }
 
     /// Takes bytes that come before the subscription stands; true once it does.

@@ -1,4 +1,4 @@
-//! Revocations beside the load, each timed from its request to the end of the stream.
+//! Revocations beside the load, each timed from its request to the farewell, or to the end of a stream that has none.
 //!
 //! They have a thread of their own, which the system runs before the one that reads the load wherever it may: what is
 //! timed then is the server, and not how far this program is behind with a thousand other readers.

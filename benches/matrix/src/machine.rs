@@ -30,9 +30,10 @@ pub(crate) fn describe(cores: &Cores, servers: &[Server]) -> BTreeMap<String, St
     if runs("nchan") {
         fact("nginx", said("dpkg-query", &["--show", "nginx", "libnginx-mod-nchan"]));
     }
-    for name in ["axum", "hyper", "socketioxide", "tokio", "tokio-tungstenite"] {
-        fact(name, locked(name));
+    for name in ["axum", "hyper", "tokio", "tokio-tungstenite"] {
+        fact(name, locked(include_str!("../../../Cargo.lock"), name));
     }
+    fact("socketioxide", locked(include_str!("../../Cargo.lock"), "socketioxide"));
     facts
 }
 
@@ -42,9 +43,8 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// The version of a library that the servers here are built with.
-fn locked(name: &str) -> Option<String> {
-    let lock = include_str!("../../Cargo.lock");
+/// The version of a library that is built with this lock file.
+fn locked(lock: &str, name: &str) -> Option<String> {
     let (_, entry) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
     entry.split('"').next().map(str::to_owned)
 }

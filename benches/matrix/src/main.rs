@@ -104,6 +104,15 @@ fn read(mut parser: lexopt::Parser) -> Result<Option<Args>> {
     Ok(Some(args))
 }
 
+/// Refuses a name that is none.
+fn known<'a>(kind: &str, asked: &Option<Vec<String>>, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let names: Vec<&str> = names.collect();
+    match asked.iter().flatten().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(format!("there is no {kind} {name:?}; there are {}", names.join(", ")).into()),
+        None => Ok(()),
+    }
+}
+
 fn matrix(args: &Args) -> Result<ExitCode> {
     let binaries = build::all(args.demo.clone())?;
     pin::allow_descriptors()?;
@@ -120,10 +129,9 @@ fn matrix(args: &Args) -> Result<ExitCode> {
         })
         .collect();
     let mut cases = cases::all(args.size);
+    known("case", &args.cases, cases.iter().map(|case| case.name))?;
+    known("server", &args.servers, servers::all(&binaries).iter().map(|server| server.name.as_str()))?;
     cases.retain(|case| args.cases.as_ref().is_none_or(|only| only.iter().any(|name| name == case.name)));
-    if cases.is_empty() {
-        return Err("there is no such case".into());
-    }
     std::fs::create_dir_all(&args.out)?;
     let save = |results: &Results| -> Result<()> {
         std::fs::write(args.out.join("matrix.json"), serde_json::to_string_pretty(results)?)?;

@@ -41,7 +41,9 @@ pub(crate) fn run(
         repeats * cases.iter().map(|case| servers.iter().filter(|server| case.takes(server)).count()).sum::<usize>();
     for repeat in 0..repeats {
         for case in cases {
-            for server in servers.iter().filter(|server| case.takes(server)) {
+            // Each time another is the first, lest one always runs after the same other.
+            let (later, first) = servers.split_at(repeat % servers.len());
+            for server in first.iter().chain(later).filter(|server| case.takes(server)) {
                 let outcome = run_once(case, server, binaries, cores)?;
                 let said = match &outcome {
                     Ok(report) => {
@@ -53,6 +55,13 @@ pub(crate) fn run(
                     }
                     Err(fault) => format!("void: {fault}"),
                 };
+                if case.revoke > 0
+                    && let Ok(report) = &outcome
+                {
+                    let place =
+                        if report.revoked_ahead { "before the reading" } else { "behind the reading (no `chrt`)" };
+                    results.machine.insert("revocations".into(), format!("timed {place}"));
+                }
                 let key = (case.name.to_owned(), server.name.clone(), repeat);
                 outcomes.insert(key, outcome);
                 eprintln!("[{:3}/{total}] {:16} {:20} {said}", outcomes.len(), case.name, server.label);
@@ -72,8 +81,7 @@ fn summarise(case: &Case, servers: &[Server], repeats: usize, outcomes: &Outcome
     };
     let of = |measure: &crate::cases::Measure| {
         let rows = servers.iter().filter(|server| case.takes(server)).map(|server| {
-            let faults = (0..repeats).filter_map(|repeat| report(case.name, &server.name, repeat)?.err());
-            let void = faults.cloned().max();
+            let void = (0..repeats).find_map(|repeat| report(case.name, &server.name, repeat)?.err()).cloned();
             let figure = |case: &str, server: &str, repeat| Some((measure.read)(report(case, server, repeat)?.ok()?));
             let figures = (0..repeats).filter_map(|repeat| figure(case.name, &server.name, repeat));
             let ratios = (0..repeats).filter_map(|repeat| {
