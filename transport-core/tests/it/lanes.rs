@@ -1,16 +1,19 @@
-//! Lanes on the worker threads of a real runtime: whatever they are at, a revocation that has returned is the end.
+//! Lanes on a real runtime: whatever they are at, a revocation that has returned is the end, and it waits for no turn.
 
-use crate::wire::{account, soon, until};
+use crate::wire::{Owned, account, soon, until};
+use axum::Router;
 use bytes::BytesMut;
 use registry_core::{Flusher, Json, LaneOptions, Outbox, OutboxOptions, Registration, Served, SubscriberRegistry};
 use registry_core::{Wire, WireFormat};
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use tokio::time::Instant;
+use transport_core::ServerOptions;
 
 static PLAIN: WireFormat = WireFormat::new("plain", |_, body: &[u8], out: &mut BytesMut| {
     out.extend_from_slice(body);
@@ -25,8 +28,8 @@ struct Watched {
     late: AtomicUsize,
 }
 
-impl Watched {
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+impl Wire for Watched {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let before = self.writes.fetch_add(1, Ordering::SeqCst);
         // A write takes a while, and others run meanwhile: the close must wait for it.
         std::thread::yield_now();
@@ -40,12 +43,6 @@ impl Watched {
     }
 }
 
-impl Wire for Watched {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.write(bytes)
-    }
-}
-
 async fn drive(mut flusher: Flusher<usize>) {
     while poll_fn(|cx| flusher.poll_serve(cx, Instant::now().into_std())).await == Served::More {
         tokio::task::yield_now().await;
@@ -53,10 +50,10 @@ async fn drive(mut flusher: Flusher<usize>) {
 }
 
 /// Writes what did not fit, until the end.
-async fn own(outbox: Outbox, socket: Arc<Watched>) {
+async fn own(outbox: Outbox, socket: Arc<impl Wire>) {
     let room = |_: &mut std::task::Context<'_>| Poll::Ready(Ok(()));
     let now = Instant::now().into_std();
-    let ended = poll_fn(|cx| outbox.poll_flush(cx, now, room, |bytes| socket.write(bytes))).await;
+    let ended = poll_fn(|cx| outbox.poll_flush(cx, now, room, |bytes| socket.try_write(bytes))).await;
     assert!(ended.is_ok());
 }
 
@@ -114,4 +111,52 @@ async fn rev_12_after_a_revocation_returned_no_thread_writes() {
     let late: usize =
         accounts.iter().flat_map(|(_, sockets)| sockets).map(|socket| socket.late.load(Ordering::SeqCst)).sum();
     assert_eq!(late, 0, "writes after their subscriber was revoked");
+}
+
+/// A socket that takes everything, and notes in a list of all what it took.
+struct Noting(usize, Arc<Mutex<Vec<(usize, String)>>>);
+
+impl Wire for Noting {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.1.lock().unwrap().push((self.0, String::from_utf8_lossy(bytes).into_owned()));
+        Ok(bytes.len())
+    }
+}
+
+#[tokio::test]
+async fn prg_1_a_revocation_does_not_wait_for_the_end_of_a_turn() {
+    const MEMBERS: usize = 2_000;
+    let registry = SubscriberRegistry::<usize>::new();
+    registry.encode_with(Json);
+    // For its lane, whose flusher has the one thread of this test until it pauses.
+    let _server = Owned::start(Router::new(), &registry, ServerOptions::new().with_lanes(NonZeroUsize::MIN)).await;
+    tokio::task::yield_now().await;
+    let written = Arc::new(Mutex::new(Vec::new()));
+    for member in 0..MEMBERS {
+        let group = Registration::new().group(account(&member.to_string()));
+        let outbox = registry.open_outbox(&PLAIN, OutboxOptions::new().in_lane(), group).unwrap();
+        let socket = Arc::new(Noting(member, written.clone()));
+        outbox.attach(socket.clone());
+        tokio::spawn(async move {
+            own(outbox, socket.clone()).await;
+            socket.try_write(b"farewell").unwrap();
+        });
+    }
+    assert_eq!(registry.stats().in_lanes, MEMBERS);
+    registry.broadcast("runs", 1).unwrap();
+    until("half of the turn", || written.lock().unwrap().len() >= MEMBERS / 2).await;
+    let reached: HashSet<usize> = written.lock().unwrap().iter().map(|(member, _)| *member).collect();
+    let revoked = (0..MEMBERS).find(|member| !reached.contains(member)).expect("a pause within the turn");
+    assert_eq!(registry.close_by_identity(&account(&revoked.to_string())), 1);
+    // It comes to all others, so that what has not come to the revoked one by then never does.
+    registry.broadcast("runs", 2).unwrap();
+    until("the next turn", || written.lock().unwrap().len() >= 2 * MEMBERS - 1).await;
+    let written = written.lock().unwrap();
+    let mut to_each = vec![String::new(); MEMBERS];
+    written.iter().for_each(|(member, bytes)| to_each[*member].push_str(bytes));
+    for (member, read) in to_each.iter().enumerate() {
+        assert_eq!(read, if member == revoked { "farewell" } else { "1 2 " }, "member {member}");
+    }
+    let farewell = written.iter().position(|(_, bytes)| bytes == "farewell");
+    assert!(farewell < written.iter().rposition(|(_, bytes)| bytes == "1 "), "it waited for the others");
 }
