@@ -1,6 +1,7 @@
 //! What the registry's words look like to a person, and what they hide.
 
 use crate::kit::{Probe, encoding, hears, join, open};
+use crate::wire::wired;
 use registry_core::{
     AdmitError, Channel, ChannelFilter, CloseReason, Identity, LaneOptions, ManualClock, OutboxOptions, Overflow,
     Registration, RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
@@ -80,6 +81,16 @@ fn what_is_shown_of_things_names_them() {
     let options = format!("{:?}", RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN)));
     assert!(options.contains("limit: 1") && options.contains("10s") && options.contains("4096"), "{options}");
     assert!(format!("{:?}", OutboxOptions::new().with_overflow(Overflow::DropOldest)).contains("DropOldest"));
+}
+
+#[test]
+fn what_is_shown_of_an_outbox_tells_that_it_is_wired() {
+    let registry = encoding();
+    let (outbox, _socket) = wired(&registry, Registration::new());
+    assert_eq!(
+        format!("{outbox:?}"),
+        "Outbox { id: SubscriptionId(1), messages: 0, bytes: 0, wired: true, ended: None, .. }"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Lanes on a real runtime: whatever they are at, a revocation that has returned is the end, and it waits for no turn.
+//! Lanes on a real runtime: how many a server has, and that, whatever they are at, a revocation that has returned is the end
+//! and waits for no turn.
 
-use crate::wire::{Owned, account, soon, until};
+use crate::wire::{Owned, Raw, account, soon, until};
 use axum::Router;
 use bytes::BytesMut;
 use registry_core::{Flusher, Json, LaneOptions, Outbox, OutboxOptions, Registration, Served, SubscriberRegistry};
@@ -12,6 +13,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use tokio::runtime::Builder;
 use tokio::time::Instant;
 use transport_core::ServerOptions;
 
@@ -40,6 +42,34 @@ impl Wire for Watched {
         };
         self.late.fetch_add(usize::from(self.revoked.load(Ordering::SeqCst)), Ordering::SeqCst);
         written
+    }
+}
+
+/// What is shown of the next lane after those of a server: its number is how many they are.
+async fn next_lane(options: ServerOptions) -> String {
+    let registry = SubscriberRegistry::<usize>::new();
+    let server = Owned::start(Router::new(), &registry, options).await;
+    // A server that answers has opened its lanes.
+    assert_eq!(Raw::get(server.address, "/").await.0.status, 404);
+    format!("{:?}", registry.open_lane(LaneOptions::new()))
+}
+
+#[test]
+fn a_server_has_a_lane_for_each_worker_unless_it_is_told_otherwise() {
+    let five = NonZeroUsize::new(5).unwrap();
+    // Two numbers, because one of them may be that of the machine's cores.
+    for workers in [1, 3] {
+        let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
+        let each = [
+            (ServerOptions::new(), workers),
+            (ServerOptions::new().with_lanes(NonZeroUsize::MIN), 1),
+            (ServerOptions::new().with_lanes(five), 5),
+            (ServerOptions::new().portable(), 0),
+        ];
+        for (options, lanes) in each {
+            let next = runtime.block_on(next_lane(options));
+            assert_eq!(next, format!("Flusher {{ lane: {lanes}, subscribers: 0, .. }}"));
+        }
     }
 }
 

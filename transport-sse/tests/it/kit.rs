@@ -1,13 +1,13 @@
-//! The sink kit, on event streams.
+//! The sink kit, on event streams: on sockets of ours, and where HTTP has them.
 
-use crate::wire::{AsRegistered, Owned, Raw, run};
+use crate::wire::{AsRegistered, Raw, Running, Site, run};
 use axum::Router;
 use harness::kit::sink::{Peer, Rig};
 use registry_core::{Registration, SubscriberRegistry};
-use transport_core::{Live, ServerOptions};
+use transport_core::Live;
 use transport_sse::sse;
 
-struct EventStreams;
+struct EventStreams(Site);
 
 impl Rig for EventStreams {
     type Peer = Reader;
@@ -15,7 +15,7 @@ impl Rig for EventStreams {
     async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
         let live = Live::new(registry.clone(), AsRegistered(registration));
         let app = Router::new().route("/events", sse(&live));
-        let server = Owned::start(app, registry, ServerOptions::new()).await;
+        let server = Running::start(self.0, app, registry).await;
         let (head, mut raw) = Raw::get(server.address, "/events").await;
         assert_eq!(head.status, 200);
         raw.read_past(": ok\n\n").await;
@@ -26,7 +26,7 @@ impl Rig for EventStreams {
 struct Reader {
     raw: Raw,
     over: bool,
-    _server: Owned,
+    _server: Running,
 }
 
 impl Peer for Reader {
@@ -43,4 +43,5 @@ impl Peer for Reader {
     async fn leave(self) {}
 }
 
-harness::sink_suite!(event_streams, EventStreams, run);
+harness::sink_suite!(ours, EventStreams(Site::Ours), run);
+harness::sink_suite!(foreign, EventStreams(Site::Foreign), run);

@@ -1,17 +1,17 @@
-//! The sink kit, on WebSockets.
+//! The sink kit, on WebSockets: on sockets of ours, and where HTTP has them.
 
 use crate::Client;
-use crate::wire::{AsRegistered, Owned, run};
+use crate::wire::{AsRegistered, Running, Site, run};
 use axum::Router;
 use harness::kit::sink::{Peer, Rig};
 use registry_core::{Registration, SubscriberRegistry};
 use tokio::net::TcpStream;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
-use transport_core::{Live, ServerOptions};
+use transport_core::Live;
 use transport_ws::ws;
 
-struct WebSockets;
+struct WebSockets(Site);
 
 impl Rig for WebSockets {
     type Peer = Reader;
@@ -19,7 +19,7 @@ impl Rig for WebSockets {
     async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
         let live = Live::new(registry.clone(), AsRegistered(registration));
         let app = Router::new().route("/ws", ws(&live));
-        let server = Owned::start(app, registry, ServerOptions::new()).await;
+        let server = Running::start(self.0, app, registry).await;
         let tcp = TcpStream::connect(server.address).await.unwrap();
         let (stream, _) = client_async(format!("ws://{}/ws", server.address), tcp).await.unwrap();
         Reader { client: Client(stream), over: false, _server: server }
@@ -29,7 +29,7 @@ impl Rig for WebSockets {
 struct Reader {
     client: Client,
     over: bool,
-    _server: Owned,
+    _server: Running,
 }
 
 impl Peer for Reader {
@@ -49,4 +49,5 @@ impl Peer for Reader {
     async fn leave(self) {}
 }
 
-harness::sink_suite!(web_sockets, WebSockets, run);
+harness::sink_suite!(ours, WebSockets(Site::Ours), run);
+harness::sink_suite!(foreign, WebSockets(Site::Foreign), run);

@@ -1,6 +1,6 @@
 //! What only our own listener can promise: peers that do not read are cut, and the server ends.
 
-use crate::wire::{Owned, Raw, Tokens, account, soon, until};
+use crate::wire::{Owned, Raw, Tokens, account, serve, soon, until};
 use axum::Router;
 use futures_util::StreamExt;
 use registry_core::{OutboxOptions, SubscriberRegistry};
@@ -133,6 +133,31 @@ async fn rev_12_what_a_stalled_peer_gets_ends_with_the_revocation() {
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
     let read = stalled.read_to_reset().await;
     assert!(read.len() < 16 << 20, "what was queued was written after the call");
+}
+
+#[tokio::test]
+async fn del_1_a_connection_whose_socket_cannot_be_ours_works_and_is_not_wired() {
+    let registry = SubscriberRegistry::<String>::new();
+    let live = Live::new(registry.clone(), Tokens::of(&["ada"]));
+    let app = Router::new().route("/ws", ws_with(&live, WsOptions::new()));
+    let ours = Owned::start(app.clone(), &registry, ServerOptions::new()).await;
+    // As one is under TLS.
+    let (wrapped, _) = Owned::start_counted(app.clone(), &registry).await;
+    let foreign = serve(app).await;
+    // Ours is first, so that there are lanes when the others come.
+    for (address, on_it) in [(ours.address, (1, 1, 1)), (wrapped.address, (0, 0, 0)), (foreign, (0, 0, 0))] {
+        let before = registry.stats().lane_writes;
+        let mut ada = open(address, "ada").await;
+        until("the socket", || registry.stats().wired == on_it.0).await;
+        registry.broadcast("runs", "message".into()).unwrap();
+        ada.read_past("\"message\"").await;
+        let stats = registry.stats();
+        assert_eq!((stats.wired, stats.in_lanes, stats.lane_writes - before), on_it);
+        assert_eq!(registry.close_by_identity(&account("ada")), 1);
+        ada.read_past("revoked").await;
+        drop(ada);
+        until("the end of the connection", || registry.stats().wired == 0).await;
+    }
 }
 
 #[tokio::test]
