@@ -44,28 +44,28 @@ impl Meter {
 
     /// Memory in bytes, pages that are shared counted in part.
     pub(crate) fn memory(&self) -> u64 {
-        let of_process = |pid: &u32| {
-            let text = read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        self.pids.iter().filter_map(of_process).sum::<u64>() * 1024
+        self.kilobytes("smaps_rollup", "Pss:") * 1024
     }
 
-    /// From now on the peak is another; returns the resident memory that it starts from, in bytes.
+    /// Begins a new peak; returns the resident memory that it starts from, in bytes.
     pub(crate) fn forget_peak(&self) -> std::io::Result<u64> {
         self.pids.iter().try_for_each(|pid| std::fs::write(format!("/proc/{pid}/clear_refs"), "5"))?;
         Ok(self.peak())
     }
 
-    /// The most resident memory that there was, in bytes.
+    /// The most resident memory since then, in bytes.
     pub(crate) fn peak(&self) -> u64 {
+        self.kilobytes("status", "VmHWM:") * 1024
+    }
+
+    /// The sum of a line that each process has in a file of its own.
+    fn kilobytes(&self, file: &str, line: &str) -> u64 {
         let of_process = |pid: &u32| {
-            let text = read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
+            let text = read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+            let figure = text.lines().find_map(|candidate| candidate.strip_prefix(line))?;
+            figure.split_whitespace().next()?.parse::<u64>().ok()
         };
-        self.pids.iter().filter_map(of_process).sum::<u64>() * 1024
+        self.pids.iter().filter_map(of_process).sum()
     }
 }
 

@@ -117,7 +117,10 @@ fn matrix(args: &Args) -> Result<ExitCode> {
     let binaries = build::all(args.demo.clone())?;
     pin::allow_descriptors()?;
     let cores = pin::Cores::choose()?;
-    let servers: Vec<Server> = servers::all(&binaries)
+    let (servers, mut cases) = (servers::all(&binaries), cases::all(args.size));
+    known("case", &args.cases, cases.iter().map(|case| case.name))?;
+    known("server", &args.servers, servers.iter().map(|server| server.name.as_str()))?;
+    let servers: Vec<Server> = servers
         .into_iter()
         .filter(|server| server.is_floor() || args.servers.as_ref().is_none_or(|only| only.contains(&server.name)))
         .filter(|server| match &server.missing {
@@ -128,9 +131,6 @@ fn matrix(args: &Args) -> Result<ExitCode> {
             None => true,
         })
         .collect();
-    let mut cases = cases::all(args.size);
-    known("case", &args.cases, cases.iter().map(|case| case.name))?;
-    known("server", &args.servers, servers::all(&binaries).iter().map(|server| server.name.as_str()))?;
     cases.retain(|case| args.cases.as_ref().is_none_or(|only| only.iter().any(|name| name == case.name)));
     std::fs::create_dir_all(&args.out)?;
     let save = |results: &Results| -> Result<()> {

@@ -47,8 +47,8 @@ impl Default for Deadlines {
     }
 }
 
-/// The longest line that is read in one piece, some times what the longest answer needs. Of a longer one the rest counts
-/// as the next, so that an output without end takes no memory without end.
+/// The longest line that is read in one piece: 800 bytes for each sink call that the fuel of a script allows. Of a longer
+/// one the rest counts as the next, so that an output without end takes no memory without end.
 const LINE_BYTES: u64 = 16 << 20;
 
 /// So many lines of standard output wait to be looked at.
