@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
-use registry_core::{ChannelFilter, CloseReason, Identity, RegistryOptions, ScopeCap};
+use registry_core::{ChannelFilter, CloseReason, Identity, RegistryOptions, Revocation, ScopeCap};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -137,25 +137,25 @@ struct Closed {
 async fn end_session(State(app): State<App>, id: Name) -> Result<Json<Closed>, Refusal> {
     let id = name(id)?;
     app.sessions.end(&id);
-    Ok(close(&app, &session_identity(&id)))
+    Ok(close(&app, &session_identity(&id), Revocation::LoggedOut))
 }
 
 async fn end_account(State(app): State<App>, account: Name) -> Result<Json<Closed>, Refusal> {
     let account = name(account)?;
     app.sessions.end_account(&account);
-    Ok(close(&app, &account_identity(&account)))
+    Ok(close(&app, &account_identity(&account), Revocation::Revoked))
 }
 
 async fn end_scope(State(app): State<App>, scope: Name) -> Result<Json<Closed>, Refusal> {
-    Ok(close(&app, &scope_identity(&name(scope)?)))
+    Ok(close(&app, &scope_identity(&name(scope)?), Revocation::Revoked))
 }
 
 async fn end_group(State(app): State<App>, group: Name) -> Result<Json<Closed>, Refusal> {
-    Ok(close(&app, &group_identity(&name(group)?)))
+    Ok(close(&app, &group_identity(&name(group)?), Revocation::Revoked))
 }
 
-fn close(app: &App, identity: &Identity) -> Json<Closed> {
-    Json(Closed { closed: app.registry.close_by_identity(identity) })
+fn close(app: &App, identity: &Identity, revocation: Revocation) -> Json<Closed> {
+    Json(Closed { closed: app.registry.close_by_identity_as(identity, revocation) })
 }
 
 /// A [`Report`](registry_core::Report).
@@ -208,7 +208,8 @@ struct Counts {
     subscribers: usize,
     draining: usize,
     transports: BTreeMap<&'static str, usize>,
-    channels: BTreeMap<String, usize>,
+    /// Channels that a subscriber names.
+    channels_named: usize,
     /// Subscribers that hear every channel.
     unfiltered: usize,
     /// Streams that ended, by reason.
@@ -255,7 +256,7 @@ async fn stats(State(app): State<App>) -> Json<Counts> {
         draining: stats.draining,
         transports: [SSE.name(), WS.name()].map(of_format).into(),
         closed: CloseReason::ALL.map(of_reason).into(),
-        channels: stats.channels,
+        channels_named: stats.channels_named,
         unfiltered: stats.unfiltered,
         broadcasts: stats.broadcasts,
         dropped: stats.dropped,

@@ -38,7 +38,7 @@ mod turn;
 
 pub use channel::{Channel, ChannelFilter};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use close::CloseReason;
+pub use close::{CloseReason, Revocation};
 pub use error::{AdmitError, BroadcastError, SubscribeError};
 pub use flusher::{Flusher, LaneOptions, Served};
 pub use gate::Wire;
@@ -47,6 +47,6 @@ pub use message::{Encode, EncodeError, Json, Message, MessageId, WireFormat};
 pub use options::{RegistryOptions, ScopeCap, WhenFull};
 pub use outbox::{Batch, Outbox, OutboxOptions, Overflow, Taken};
 pub use registry::{SubscriberRegistry, Ticket};
-pub use report::{Report, Stats};
+pub use report::{ChannelCount, Report, Stats};
 pub use sink::{SendOutcome, Sink};
 pub use subscription::{Ender, Registration, Subscription, SubscriptionId};

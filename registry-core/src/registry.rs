@@ -8,7 +8,7 @@
 
 use crate::admission::{Refusal, TicketNo};
 use crate::channel::{Channel, ChannelFilter};
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Revocation};
 use crate::contain::{contain, discard, wake_all};
 use crate::error::{AdmitError, BroadcastError, SubscribeError};
 use crate::flusher::{Flusher, LaneOptions, Log};
@@ -19,7 +19,7 @@ use crate::lane::{Key, Numbers, Op};
 use crate::message::{Encode, Message, MessageId, WireFormat};
 use crate::options::RegistryOptions;
 use crate::outbox::{Outbox, OutboxOptions};
-use crate::report::{Report, Stats, Tally};
+use crate::report::{ChannelCount, Report, Stats, Tally};
 use crate::sink::{Foreign, Seat, Sink};
 use crate::subscription::{Registration, Release, Subscription, SubscriptionId};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -339,6 +339,9 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
 
     /// Ends every subscriber that holds the identity, as scope or as group, and returns how many this call ended.
     ///
+    /// They end as [revoked](CloseReason::Revoked): their clients come back and authenticate again. Where they should
+    /// stay away, use [`close_by_identity_as`](Self::close_by_identity_as).
+    ///
     /// When it returns, each of them is ended and was told to close (REV-1), and no send begins on them any more, also not
     /// from broadcasts that began earlier (REV-2); what their outboxes held is gone (REV-3). It does not wait for sinks
     /// that are stuck in `send` (PRG-1), nor for the closes of another call that ended one of them at the same moment; its
@@ -350,13 +353,27 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Called from inside a send of one of them, that one's close waits for its send to end (RE-5). Called from inside closes
     /// that lie 32 deep in each other, it ends and counts at once, but the telling waits for the outermost (RE-6).
     pub fn close_by_identity(&self, identity: &Identity) -> usize {
+        self.close_by_identity_as(identity, Revocation::Revoked)
+    }
+
+    /// As [`close_by_identity`](Self::close_by_identity), with a reason that tells the clients whether to come back.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Identity, Revocation, SubscriberRegistry};
+    /// # let registry = SubscriberRegistry::<String>::new();
+    /// // The user pressed "log out": the tabs of this session are not to come back by themselves.
+    /// let closed = registry.close_by_identity_as(&Identity::new("session", "17"), Revocation::LoggedOut);
+    /// assert_eq!(closed, 0);
+    /// ```
+    pub fn close_by_identity_as(&self, identity: &Identity, revocation: Revocation) -> usize {
         let inner = &*self.inner;
         let now = inner.options.clock.now();
         let ending = {
             let mut table = inner.table.lock();
             table.admission.revoked(identity, now);
             let removed = table.take_holders(identity);
-            inner.shut(&mut table, removed, CloseReason::Revoked)
+            inner.shut(&mut table, removed, revocation.into())
         };
         inner.finish(ending, REVOCATION_DEPTH)
     }
@@ -404,8 +421,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         self.len() == 0
     }
 
-    /// Reads the counts of the registry. Costs as much as there are channels named, and waits for outboxes that are just
-    /// being filled.
+    /// Reads the counts of the registry. What it costs does not grow with subscribers or channels; it waits for outboxes
+    /// that are just being filled.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let inner = &*self.inner;
@@ -429,6 +446,35 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             stats.visits += log.counts.visits.load(Ordering::Relaxed);
         }
         stats
+    }
+
+    /// Counts the subscribers of the channels that subscribers name, in the byte order of the names: at most `limit`
+    /// channels, from the first after `after` on, or from the first of all.
+    ///
+    /// The names are shared and not copied. The registry is locked for one page, so `limit` should be some hundreds; between
+    /// two pages channels come and go.
+    ///
+    /// # Examples
+    /// ```
+    /// # use registry_core::{ChannelFilter, CloseReason, Message, Registration, SendOutcome, Sink, SubscriberRegistry};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome { SendOutcome::Accepted }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// let registration = Registration::new().filter(ChannelFilter::only(["jobs", "runs"]));
+    /// let _subscription = registry.subscribe_with(Screen, registration)?;
+    ///
+    /// let first = registry.channels(None, 1);
+    /// assert_eq!((first[0].channel.as_str(), first[0].subscribers), ("jobs", 1));
+    /// let next = registry.channels(Some("jobs"), 100);
+    /// assert_eq!((next.len(), next[0].channel.as_str()), (1, "runs"));
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
+    #[must_use]
+    pub fn channels(&self, after: Option<&str>, limit: usize) -> Vec<ChannelCount> {
+        self.inner.table.lock().channels(after, limit)
     }
 }
 

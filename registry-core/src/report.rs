@@ -1,5 +1,6 @@
 //! What a broadcast tells its caller, and what a registry tells about itself.
 
+use crate::channel::Channel;
 use crate::close::CloseReason;
 use crate::message::MessageId;
 use crate::sink::SendOutcome;
@@ -84,8 +85,8 @@ pub struct Stats {
     pub draining: usize,
     /// Active subscribers by the name of their wire format; `"sink"` for foreign sinks.
     pub formats: BTreeMap<&'static str, usize>,
-    /// Active subscribers that name a channel, by channel.
-    pub channels: BTreeMap<String, usize>,
+    /// Channels that at least one active subscriber names.
+    pub channels_named: usize,
     /// Active subscribers that hear every channel.
     pub unfiltered: usize,
     /// Active subscribers that a [flusher](crate::Flusher) serves.
@@ -108,4 +109,14 @@ pub struct Stats {
     pub remembered_revocations: usize,
     /// Steps that the registry's indexes took so far, in subscribers touched: what an operation costs, without a clock.
     pub visits: u64,
+}
+
+/// A channel that subscribers name, and how many do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelCount {
+    /// Its name.
+    pub channel: Channel,
+    /// Active subscribers that name it; those that hear every channel are not among them.
+    pub subscribers: usize,
 }

@@ -9,11 +9,12 @@ use crate::channel::{Channel, ChannelFilter};
 use crate::identity::Identity;
 use crate::lane::{ChannelNo, Key, Numbers};
 use crate::options::{RegistryOptions, ScopeCap, WhenFull};
-use crate::report::Stats;
+use crate::report::{ChannelCount, Stats};
 use crate::sink::Seat;
 use crate::subscription::{Registration, SubscriptionId};
 use slab::Slab;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Which lane serves a subscriber.
@@ -73,6 +74,8 @@ pub(crate) struct Table {
     serial: u64,
     records: Slab<Record>,
     numbers: HashMap<Channel, ChannelNo>,
+    /// The same, in the order of the names: what is paged.
+    ordered: BTreeMap<Channel, ChannelNo>,
     channels: Slab<Listeners>,
     unfiltered: PerLane,
     holders: HashMap<Identity, Vec<Key>>,
@@ -152,6 +155,7 @@ impl Table {
             serial: 0,
             records: Slab::new(),
             numbers: HashMap::new(),
+            ordered: BTreeMap::new(),
             channels: Slab::new(),
             unfiltered: PerLane::default(),
             holders: HashMap::new(),
@@ -358,6 +362,7 @@ impl Table {
             if self.channels[number].count.total() == 0 {
                 let channel = self.channels.remove(number).channel;
                 self.numbers.remove(&channel);
+                self.ordered.remove(&channel);
             }
         }
         if let Some(count) = self.formats.get_mut(format) {
@@ -394,7 +399,10 @@ impl Table {
             .into_iter()
             .map(|channel| {
                 *self.numbers.entry(channel).or_insert_with_key(|channel| {
-                    self.channels.insert(Listeners { channel: channel.clone(), count: PerLane::default() })
+                    let listeners = Listeners { channel: channel.clone(), count: PerLane::default() };
+                    let number = self.channels.insert(listeners);
+                    self.ordered.insert(channel.clone(), number);
+                    number
                 })
             })
             .collect();
@@ -432,13 +440,24 @@ impl Table {
         self.scopes = HashMap::new();
     }
 
+    /// Counts a page of the channels, in the order of their names.
+    pub(crate) fn channels(&self, after: Option<&str>, limit: usize) -> Vec<ChannelCount> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = self.ordered.range::<str, _>((from, Bound::Unbounded)).take(limit);
+        page.map(|(channel, &number)| {
+            let subscribers = self.channels[number].count.total();
+            ChannelCount { channel: channel.clone(), subscribers }
+        })
+        .collect()
+    }
+
     /// Fills in what the table knows.
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             subscribers: self.active,
             draining: self.draining,
             formats: self.formats.clone(),
-            channels: self.channels.iter().map(|(_, l)| (l.channel.as_str().to_owned(), l.count.total())).collect(),
+            channels_named: self.channels.len(),
             unfiltered: self.unfiltered.total(),
             in_lanes: self.flushers.iter().flatten().sum(),
             broadcasts: self.seq,

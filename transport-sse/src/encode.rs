@@ -87,7 +87,8 @@ fn lagged(lost: u64, out: &mut BytesMut) {
 /// The farewell of an end, if it has one (SSE-4). It has no `id:`, so that a client resumes after the last message.
 pub(crate) fn farewell(reason: CloseReason, subscriber: u64) -> Option<Bytes> {
     let retry = match reason {
-        CloseReason::Revoked | CloseReason::Evicted => A_DAY,
+        CloseReason::LoggedOut | CloseReason::Evicted => A_DAY,
+        CloseReason::Revoked => Duration::from_millis(500 + spread(subscriber) % 2001),
         CloseReason::Shutdown => Duration::from_millis(1000 + spread(subscriber) % 4000),
         CloseReason::Expired | CloseReason::Lagged => Duration::from_millis(500 + spread(subscriber) % 1000),
         CloseReason::Heartbeat | CloseReason::Failed | CloseReason::Protocol | CloseReason::Unsubscribed => {
@@ -174,8 +175,8 @@ mod tests {
     #[test]
     fn sse_4_farewells_tell_the_reason_and_when_to_come_back() {
         let text = |reason| farewell(reason, 7).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
-        let revoked = text(CloseReason::Revoked).unwrap();
-        assert_eq!(revoked, "event: close\ndata: {\"reason\":\"revoked\"}\nretry: 86400000\n\n");
+        let logged_out = text(CloseReason::LoggedOut).unwrap();
+        assert_eq!(logged_out, "event: close\ndata: {\"reason\":\"logged_out\"}\nretry: 86400000\n\n");
         for reason in CloseReason::ALL {
             if let Some(text) = text(reason) {
                 assert!(!text.contains("id:"), "a farewell is not a message to resume from");
@@ -183,6 +184,26 @@ mod tests {
             }
         }
         assert_eq!(text(CloseReason::Failed), None);
+    }
+
+    /// The times to come back, in milliseconds, that a hundred subscribers are told which one call ends.
+    fn told(reason: CloseReason) -> std::collections::BTreeSet<u64> {
+        let retry = |subscriber| {
+            let text = String::from_utf8(farewell(reason, subscriber).unwrap().to_vec()).unwrap();
+            let retry = text.lines().find_map(|line| line.strip_prefix("retry: "));
+            retry.unwrap().parse().unwrap()
+        };
+        (1..=100).map(retry).collect()
+    }
+
+    #[test]
+    fn sse_4_revoked_clients_come_back_soon_and_not_together_and_logged_out_ones_stay_away() {
+        let revoked = told(CloseReason::Revoked);
+        assert!(revoked.len() >= 50, "{} different times", revoked.len());
+        assert!(revoked.iter().all(|retry| (500..=2500).contains(retry)), "{revoked:?}");
+        for away in [CloseReason::LoggedOut, CloseReason::Evicted] {
+            assert_eq!(told(away), [86_400_000].into(), "{away}");
+        }
     }
 
     #[test]

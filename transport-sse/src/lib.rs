@@ -2,7 +2,16 @@
 //!
 //! Mount [`sse`] on a route. A message arrives as an event with an `id:` and the encoded payload as `data:`; the end is
 //! announced by an event named `close` whose data is `{"reason":"…"}`, with a `retry:` that suits the reason, and then the
-//! stream ends.
+//! stream ends (SSE-4):
+//!
+//! | reason | `retry:` | so that an `EventSource` |
+//! |---|---|---|
+//! | `revoked` | 500 to 2,500 ms, different for each stream | comes back and authenticates again |
+//! | `logged_out`, `evicted` | a day | does not come back by itself |
+//! | `expired`, `lagged` | 500 to 1,500 ms, different for each stream | comes back |
+//! | `shutdown` | 1 to 5 s, different for each stream | comes back to the next server |
+//!
+//! A stream that ends for another reason has no farewell, and the client comes back by its own rules.
 //!
 //! # Examples
 //! ```

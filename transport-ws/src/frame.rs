@@ -49,6 +49,7 @@ impl Closing {
                 CloseReason::Expired => (4002, reason.as_str()),
                 CloseReason::Heartbeat => (4003, reason.as_str()),
                 CloseReason::Evicted => (4004, reason.as_str()),
+                CloseReason::LoggedOut => (4005, reason.as_str()),
                 CloseReason::Lagged => (1013, reason.as_str()),
                 CloseReason::Failed => (1011, reason.as_str()),
                 CloseReason::Protocol => (1008, reason.as_str()),
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn ws_1_close_codes_are_those_of_the_table() {
-        let expected = [4001, 4002, 4003, 4004, 1013, 1011, 1008, 1001];
+        let expected = [4001, 4005, 4002, 4003, 4004, 1013, 1011, 1008, 1001];
         for (reason, code) in CloseReason::ALL.into_iter().zip(expected) {
             let Message::Close(Some(close)) = read(&Closing::Reason(reason).frame().unwrap()) else {
                 panic!("{reason}")

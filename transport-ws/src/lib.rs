@@ -5,10 +5,11 @@
 //!
 //! | reason | code | the client should |
 //! |---|---|---|
-//! | revoked | 4001 | not come back with this credential |
+//! | revoked | 4001 | come back and authenticate again |
 //! | expired | 4002 | renew, then come back |
 //! | heartbeat | 4003 | come back |
 //! | evicted | 4004 | not come back by itself |
+//! | logged out | 4005 | not come back by itself |
 //! | lagged | 1013 | come back |
 //! | failed | 1011 | come back |
 //! | protocol | 1009 too big, 1007 not UTF-8, 1008 anything else | mend itself |

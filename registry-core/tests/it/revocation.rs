@@ -1,7 +1,7 @@
 //! REV, CLO and CNT: ending subscribers by identity.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Taken, WireFormat};
+use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Revocation, Taken, WireFormat};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
@@ -276,4 +276,32 @@ fn clo_5_the_first_discarding_reason_stands() {
     registry.begin_shutdown();
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat));
     assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(CloseReason::Heartbeat, 1)]);
+}
+
+#[test]
+fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards() {
+    for revocation in Revocation::ALL {
+        let reason = CloseReason::from(revocation);
+        let registry = encoding();
+        let probe = Probe::new();
+        let _subscription = join(&registry, &probe, group("a"));
+        let mut outbox = open(&registry, group("a"));
+        registry.broadcast("c", 1).unwrap();
+        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 2);
+        assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(reason)]);
+        assert_eq!(poll(&mut outbox), Some(Taken::Closed(reason)), "REV-3: what was queued is gone");
+        assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(reason, 2)]);
+        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0, "CNT-1");
+    }
+}
+
+#[test]
+fn adm_1_each_revocation_refuses_an_admission_that_it_crosses() {
+    for revocation in Revocation::ALL {
+        let registry = encoding();
+        let ticket = registry.begin();
+        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0);
+        let refused = ticket.admit_outbox(&RAW, OutboxOptions::new(), group("a"));
+        assert_eq!(refused.unwrap_err(), registry_core::AdmitError::Revoked);
+    }
 }

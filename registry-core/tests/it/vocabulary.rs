@@ -20,8 +20,18 @@ fn rev_6_an_identity_has_a_kind_or_none_and_hides_its_value() {
 #[test]
 fn clo_5_every_reason_has_a_name_of_its_own() {
     let names: Vec<String> = CloseReason::ALL.iter().map(ToString::to_string).collect();
-    let expected =
-        ["revoked", "expired", "heartbeat", "evicted", "lagged", "failed", "protocol", "shutdown", "unsubscribed"];
+    let expected = [
+        "revoked",
+        "logged_out",
+        "expired",
+        "heartbeat",
+        "evicted",
+        "lagged",
+        "failed",
+        "protocol",
+        "shutdown",
+        "unsubscribed",
+    ];
     assert_eq!(names, expected);
     let drains: Vec<CloseReason> = CloseReason::ALL.into_iter().filter(|reason| !reason.discards()).collect();
     assert_eq!(drains, [CloseReason::Shutdown]);
@@ -102,7 +112,9 @@ fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
     let read = || {
         let stats = registry.stats();
         let count = |of: &str| stats.formats.get(of).copied().unwrap_or_default();
-        let channels: Vec<_> = stats.channels.iter().map(|(name, count)| (name.clone(), *count)).collect();
+        let page = registry.channels(None, 10);
+        assert_eq!(stats.channels_named, page.len());
+        let channels: Vec<_> = page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)).collect();
         (stats.subscribers, count("raw"), count("sink"), stats.unfiltered, channels)
     };
     assert_eq!(read(), (3, 2, 1, 1, vec![("a".into(), 2), ("b".into(), 1)]));
@@ -111,4 +123,30 @@ fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
     assert_eq!(read(), (1, 0, 1, 0, vec![("a".into(), 1)]));
     drop(sink);
     assert_eq!(read(), (0, 0, 0, 0, vec![]));
+}
+
+#[test]
+fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never() {
+    let registry = encoding();
+    let names: Vec<String> = (0..25).map(|n| format!("channel {n:02}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).chain(["", "\u{10ffff}"]).collect();
+    let _subscribers = [open(&registry, hears(&all)), open(&registry, hears(&all[3..5]))];
+    let mut seen: Vec<(String, usize)> = Vec::new();
+    loop {
+        let after = seen.last().map(|(name, _)| name.clone());
+        let page = registry.channels(after.as_deref(), 7);
+        assert!(page.len() <= 7);
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)));
+    }
+    let mut expected: Vec<(String, usize)> = all.iter().map(|name| ((*name).to_owned(), 1)).collect();
+    expected[3].1 = 2;
+    expected[4].1 = 2;
+    expected.sort();
+    assert_eq!(seen, expected);
+    let last = registry.channels(Some("channel 24, which is not there"), 9);
+    assert_eq!(last.iter().map(|count| count.channel.as_str()).collect::<Vec<_>>(), ["\u{10ffff}"]);
+    assert_eq!(registry.channels(None, 0), []);
 }

@@ -4,7 +4,7 @@ use crate::Payload;
 use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until};
 use axum::Router;
 use axum::routing::get;
-use registry_core::{ChannelFilter, CloseReason, OutboxOptions, SubscriberRegistry};
+use registry_core::{ChannelFilter, CloseReason, OutboxOptions, Revocation, SubscriberRegistry};
 use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -104,8 +104,8 @@ async fn sse_4_a_stream_of_ours_is_valid_http_to_its_last_chunk() {
             ("shutdown", "retry: ")
         } else {
             until("the messages", || site.registry.stats().lane_messages == 3).await;
-            assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-            ("revoked", "retry: 86400000\n\n")
+            assert_eq!(site.registry.close_by_identity_as(&account("ada"), Revocation::LoggedOut), 1);
+            ("logged_out", "retry: 86400000\n\n")
         };
         let (text, over) = dechunk(&ada.read_to_end().await);
         assert!(over, "{text}");
