@@ -5,12 +5,14 @@ use std::task::Waker;
 
 /// Runs `foreign`; `None` when it panicked.
 ///
-/// Unwind safety is asserted because callers hold no lock and touch no half-made state of ours while foreign code runs.
+/// Unwind safety is asserted because callers hold no lock and touch no half-made state of ours
+/// while foreign code runs.
 pub(crate) fn contain<R>(foreign: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => Some(value),
         Err(payload) => {
-            // The payload is foreign too, and its destructor may panic in turn; the payload of that panic is leaked.
+            // The payload is foreign too, and its destructor may panic in turn; the payload of that
+            // panic is leaked.
             if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                 Box::leak(again);
             }

@@ -1,8 +1,9 @@
 //! The one door to locks, atomics and threads, so that a model checker can stand behind it.
 //!
-//! Nothing else in the crate names `std::sync::Mutex`, `std::sync::atomic` or `std::thread`. With `--cfg registry_loom`
-//! every schedule of a few threads is tried on the kernels, with `--cfg registry_shuttle` random ones on the whole
-//! registry. `Arc` and `OnceLock` stay std's: no decision of ours hangs on a reference count, and an encoder is set once.
+//! Nothing else in the crate names `std::sync::Mutex`, `std::sync::atomic` or `std::thread`. With
+//! `--cfg registry_loom` every schedule of a few threads is tried on the kernels, with `--cfg
+//! registry_shuttle` random ones on the whole registry. `Arc` and `OnceLock` stay std's: no
+//! decision of ours hangs on a reference count, and an encoder is set once.
 
 #[cfg(registry_loom)]
 use loom as checker;
@@ -17,7 +18,8 @@ pub(crate) use checker::thread::ThreadId;
 pub(crate) use checker::thread_local;
 use std::sync::TryLockError;
 
-/// A mutex without poisoning: no foreign code ever runs under one of ours, so a panic cannot leave half a change behind.
+/// A mutex without poisoning: no foreign code ever runs under one of ours, so a panic cannot leave
+/// half a change behind.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 

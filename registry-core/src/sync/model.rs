@@ -1,17 +1,21 @@
-//! What the loom tests share: they try every schedule of a few threads, up to a bound on preemptions.
+//! What the loom tests share: they try every schedule of a few threads, up to a bound on
+//! preemptions.
 //!
-//! What a test asserts, it asserts outside of sinks and wakers: the crate contains their panics, failed assertions too.
+//! What a test asserts, it asserts outside of sinks and wakers: the crate contains their panics,
+//! failed assertions too.
 
-use crate::channel::Channel;
-use crate::message::{Message, MessageId};
-use crate::report::Tally;
-use bytes::Bytes;
+use crate::types::channel::Channel;
+use crate::types::encode::Encoded;
+use crate::types::id::MessageId;
+use crate::types::message::Message;
+use crate::types::report::Tally;
 use loom::sync::Notify;
 pub(crate) use loom::thread::spawn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Two preemptions find every bug that was planted, three take seconds. `LOOM_MAX_PREEMPTIONS` sets another bound.
+/// Two preemptions find every bug that was planted, three take seconds. `LOOM_MAX_PREEMPTIONS` sets
+/// another bound.
 const PREEMPTIONS: usize = 3;
 
 /// Runs a scenario under every schedule.
@@ -45,7 +49,13 @@ pub(crate) fn wait<R>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>) -> R {
 
 /// The broadcast with this sequence number, whose frame is one byte long.
 pub(crate) fn message(seq: u64) -> Arc<Message<u64>> {
-    let body = Some(Bytes::from_static(b"."));
+    let encoded = Some(Encoded::text("."));
     let id = MessageId::new(0, seq);
-    Arc::new(Message { id, channel: Channel::from("c"), data: seq, body, tally: Tally::default() })
+    Arc::new(Message {
+        id,
+        channel: Channel::from("c"),
+        data: seq,
+        encoded,
+        tally: Tally::default(),
+    })
 }

@@ -2,7 +2,8 @@
 
 use crate::kit::*;
 use registry_core::{
-    AdmitError, ManualClock, OutboxOptions, Registration, RegistryOptions, ScopeCap, SubscribeError, WhenFull,
+    AdmitError, ManualClock, OutboxOptions, Registration, RegistryOptions, ScopeCap,
+    SubscribeError, WhenFull,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,11 @@ fn adm_1_a_revocation_between_begin_and_admit_refuses() {
 
     let ticket = registry.begin();
     registry.close_by_identity(&id("ada"));
-    assert_eq!(ticket.admit(probe, scope("ada")).unwrap_err(), AdmitError::Revoked, "a scope counts too");
+    assert_eq!(
+        ticket.admit(probe, scope("ada")).unwrap_err(),
+        AdmitError::Revoked,
+        "a scope counts too"
+    );
 }
 
 #[test]
@@ -36,7 +41,10 @@ fn adm_1_a_plain_subscribe_is_no_admission() {
     let registry = Registry::new();
     let _ticket = registry.begin();
     registry.close_by_identity(&id("ada"));
-    assert!(registry.subscribe_with(Probe::new(), group("ada")).is_ok(), "REV-9: a revocation is an event");
+    assert!(
+        registry.subscribe_with(Probe::new(), group("ada")).is_ok(),
+        "REV-9: a revocation is an event"
+    );
 }
 
 #[test]
@@ -142,13 +150,15 @@ fn adm_6_a_ticket_expires() {
 
 #[test]
 fn adm_6_a_ticket_may_live_for_ever() {
-    let registry = Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
+    let registry =
+        Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
     assert!(registry.begin().admit(Probe::new(), group("ada")).is_ok());
 }
 
 #[test]
 fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
-    let registry = Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
+    let registry =
+        Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
     let older = registry.begin();
     for n in 0..11 {
         registry.close_by_identity(&id(&format!("{n}")));

@@ -49,7 +49,10 @@ fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice(
     registry.broadcast("c", 1).unwrap();
     assert_eq!(registry.begin_shutdown(), 1);
     assert_eq!(registry.close_by_identity(&id("a")), 0, "it was counted by the shutdown");
-    assert_eq!(outbox.poll_take(&mut Context::from_waker(&waker), 1), Poll::Ready(Taken::Closed(CloseReason::Revoked)));
+    assert_eq!(
+        outbox.poll_take(&mut Context::from_waker(&waker), 1),
+        Poll::Ready(Taken::Closed(CloseReason::Revoked))
+    );
     assert_eq!(wakes.count(), 0);
     assert_eq!(registry.stats().ended.values().sum::<u64>(), 1);
 }
@@ -82,7 +85,11 @@ fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
     outbox.end(CloseReason::Shutdown);
     assert_eq!((registry.len(), registry.stats().draining), (0, 1));
     assert_eq!(registry.close_by_identity(&id("a")), 0);
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "the queue outlived the revocation");
+    assert_eq!(
+        poll(&mut outbox),
+        Some(Taken::Closed(CloseReason::Revoked)),
+        "the queue outlived the revocation"
+    );
     drop(outbox);
     assert_eq!(registry.stats().draining, 0);
 }
@@ -90,7 +97,8 @@ fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
 #[test]
 fn drn_1_drained_completes_when_the_last_owner_let_go() {
     let registry = encoding();
-    let (first, second) = (open(&registry, Registration::new()), open(&registry, Registration::new()));
+    let (first, second) =
+        (open(&registry, Registration::new()), open(&registry, Registration::new()));
     let (wakes, waker) = Wakes::new();
     let mut drained = pin!(registry.drained());
     assert!(!is_over(drained.as_mut(), &waker));

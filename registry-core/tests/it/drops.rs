@@ -4,7 +4,8 @@ use crate::kit::*;
 use crate::wire::{BARE, in_lane, now, serve, wired};
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Served, Taken, Wire, WireFormat,
+    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Served, Taken,
+    Wire, WireFormat,
 };
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -58,7 +59,8 @@ fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
     let registry = encoding();
     let (stop, wait) = Stop::new();
     GATE.get_or_init(Mutex::default).lock().unwrap().replace(Box::new(wait));
-    let _stays = registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
+    let _stays =
+        registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
     let leaves = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
     leaves.attach(Arc::new(CallsBack(registry.clone())));
     let publisher = {
@@ -138,7 +140,10 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
         let outboxes = outboxes.clone();
         move |_| drop(std::mem::take(&mut *outboxes.lock().unwrap()))
     });
-    outboxes.lock().unwrap().extend(filters.iter().map(|filter| bomb(&registry, hears(filter))).chain([last]));
+    outboxes
+        .lock()
+        .unwrap()
+        .extend(filters.iter().map(|filter| bomb(&registry, hears(filter))).chain([last]));
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
     drop(flusher); // Its owners let go of the gates, and nobody tells the book to: it has the last references.
@@ -154,7 +159,9 @@ fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_its_revocation_has_it_
     let owner = Arc::new(Mutex::new(Some(outbox)));
     let last = owner.clone();
     // Who is told that its queue is discarded lets go.
-    let hook = move |reason: CloseReason| drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()));
+    let hook = move |reason: CloseReason| {
+        drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()))
+    };
     owner.lock().unwrap().as_ref().unwrap().on_end(hook);
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     assert!(owner.lock().unwrap().is_none());
@@ -172,7 +179,9 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goe
     assert_eq!(registry.broadcast("nobody", 1).unwrap().matched, 0);
     let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
     assert_eq!(registry.broadcast("c", 2).unwrap().accepted, 1);
-    let Poll::Ready(taken) = waits.poll_take(&mut Context::from_waker(Waker::noop()), 1) else { panic!("nothing") };
+    let Poll::Ready(taken) = waits.poll_take(&mut Context::from_waker(Waker::noop()), 1) else {
+        panic!("nothing")
+    };
     assert!(matches!(taken, Taken::Frames(_)));
 
     let registry = with_bombs();

@@ -3,7 +3,8 @@
 use crate::kit::*;
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, Message, OutboxOptions, Registration, SendOutcome, Sink, SubscriberRegistry, Taken, WireFormat,
+    CloseReason, Message, OutboxOptions, Registration, SendOutcome, Sink, SubscriberRegistry,
+    Taken, WireFormat,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +20,10 @@ fn among_others(bad: &Arc<Probe>, test: impl FnOnce(&Registry)) {
     let mut outbox = open(&registry, Registration::new());
     test(&registry);
     assert_eq!((before.closed(), after.closed()), (vec![], vec![]), "others were closed");
-    assert_eq!((before.sent(), after.sent(), frames(&mut outbox)), (vec![1, 2], vec![1, 2], vec![1, 2]));
+    assert_eq!(
+        (before.sent(), after.sent(), frames(&mut outbox)),
+        (vec![1, 2], vec![1, 2], vec![1, 2])
+    );
     assert_eq!(registry.len(), 3, "the bad one is gone, the others are not");
 }
 
@@ -79,8 +83,10 @@ fn iso_5_a_dropping_sink_stays() {
 #[test]
 fn iso_3_a_panicking_close_stops_neither_the_others_nor_the_count() {
     let registry = Registry::new();
-    let probes: Vec<_> = (0..9).map(|n| Probe::closing(move |_| assert!(n % 3 != 1, "on purpose"))).collect();
-    let _subscriptions: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
+    let probes: Vec<_> =
+        (0..9).map(|n| Probe::closing(move |_| assert!(n % 3 != 1, "on purpose"))).collect();
+    let _subscriptions: Vec<_> =
+        probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     assert_eq!(registry.close_by_identity(&id("a")), 9);
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
     assert_eq!(registry.len(), 0);
@@ -129,7 +135,10 @@ fn iso_7_a_failing_close_of_the_evicted_does_not_fail_the_subscribe() {
     let new = Probe::new();
     let _new = join(&registry, &new, scope("s"));
     registry.broadcast("c", 1).unwrap();
-    assert_eq!((old.closed(), new.sent(), registry.len()), (vec![CloseReason::Evicted], vec![1], 1));
+    assert_eq!(
+        (old.closed(), new.sent(), registry.len()),
+        (vec![CloseReason::Evicted], vec![1], 1)
+    );
 }
 
 /// A sink whose destructor panics.
@@ -246,8 +255,9 @@ fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
     });
     let registry = encoding();
     let mut before = open(&registry, Registration::new());
-    let mut fragile: Vec<_> =
-        (0..2).map(|_| registry.open_outbox(&FRAGILE, OutboxOptions::new(), Registration::new()).unwrap()).collect();
+    let mut fragile: Vec<_> = (0..2)
+        .map(|_| registry.open_outbox(&FRAGILE, OutboxOptions::new(), Registration::new()).unwrap())
+        .collect();
     let mut after = open(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(fragile[0].poll_take(&mut Context::from_waker(&waker), 1).is_pending());

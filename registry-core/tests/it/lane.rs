@@ -4,8 +4,8 @@ use crate::kit::*;
 use crate::wire::*;
 use bytes::BytesMut;
 use registry_core::{
-    CloseReason, EncodeError, Flusher, LaneOptions, MessageId, Outbox, OutboxOptions, Overflow, Registration, Served,
-    SubscriberRegistry, Taken, Wire, WireFormat,
+    CloseReason, EncodeError, Flusher, LaneOptions, MessageId, Outbox, OutboxOptions, Overflow,
+    Registration, Served, SubscriberRegistry, Taken, Wire, WireFormat,
 };
 use std::future::Future;
 use std::io;
@@ -72,7 +72,10 @@ fn loaded(options: LaneOptions) -> (SubscriberRegistry<Load>, Flusher<Load>) {
     (registry, flusher)
 }
 
-fn wired_load(registry: &SubscriberRegistry<Load>, options: OutboxOptions) -> (Outbox, Arc<Socket>) {
+fn wired_load(
+    registry: &SubscriberRegistry<Load>,
+    options: OutboxOptions,
+) -> (Outbox, Arc<Socket>) {
     let outbox = registry.open_outbox(&BARE, options, group("a")).unwrap();
     let socket = Socket::new();
     outbox.attach(socket.clone());
@@ -90,16 +93,26 @@ fn ord_1_a_turn_is_one_write_for_each_and_in_order() {
     let (_none, none) = wired(&registry, hears(&[]));
     for n in 1..=6 {
         let report = registry.broadcast(["a", "b", "c"][n as usize % 3], n).unwrap();
-        assert_eq!((report.accepted, report.matched), ([3, 2, 1][n as usize % 3], [3, 2, 1][n as usize % 3]));
+        assert_eq!(
+            (report.accepted, report.matched),
+            ([3, 2, 1][n as usize % 3], [3, 2, 1][n as usize % 3])
+        );
     }
-    assert_eq!((all.bytes(), none.bytes()), (vec![], vec![]), "a broadcast leaves the writing to the flusher");
+    assert_eq!(
+        (all.bytes(), none.bytes()),
+        (vec![], vec![]),
+        "a broadcast leaves the writing to the flusher"
+    );
     serve(&mut flusher);
     assert_eq!(all.values(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(one.values(), [3, 6]);
     assert_eq!(two.values(), [1, 3, 4, 6]);
     assert_eq!((all.writes(), one.writes(), two.writes(), none.writes()), (1, 1, 1, 0));
     let stats = registry.stats();
-    assert_eq!((stats.lane_writes, stats.lane_messages, stats.in_lanes, stats.wired), (3, 12, 4, 4));
+    assert_eq!(
+        (stats.lane_writes, stats.lane_messages, stats.in_lanes, stats.wired),
+        (3, 12, 4, 4)
+    );
 }
 
 #[test]
@@ -171,7 +184,11 @@ fn flt_1_a_channel_number_that_is_used_again_within_a_turn_brings_nothing_of_the
                 registry.broadcast("x", 3).unwrap();
                 serve(&mut flusher);
                 let drained = kept.last().is_some_and(Option::is_some);
-                assert_eq!(socket.values(), if drained { vec![1] } else { vec![] }, "{filter:?}, served: {served}");
+                assert_eq!(
+                    socket.values(),
+                    if drained { vec![1] } else { vec![] },
+                    "{filter:?}, served: {served}"
+                );
                 assert_eq!(next.values(), [2]);
                 drop(next_outbox);
                 serve(&mut flusher);
@@ -184,7 +201,8 @@ fn flt_1_a_channel_number_that_is_used_again_within_a_turn_brings_nothing_of_the
 fn flt_1_more_channels_than_a_mask_has_bits_are_told_apart() {
     let (registry, mut flusher) = lane();
     let names: Vec<String> = (0..200).map(|n| format!("c{n}")).collect();
-    let some = |step: usize| -> Vec<&str> { names.iter().step_by(step).map(String::as_str).collect() };
+    let some =
+        |step: usize| -> Vec<&str> { names.iter().step_by(step).map(String::as_str).collect() };
     let mut members = Vec::new();
     for step in [1, 2, 3, 63, 64, 65, 130] {
         members.push((step, wired(&registry, hears(&some(step)))));
@@ -243,7 +261,11 @@ fn prg_3_a_publisher_waits_for_a_flusher_that_has_more_than_128_kib_before_it() 
     assert!(!poll() && !poll());
     assert_eq!(wakes.count(), 0);
     serve(&mut flusher);
-    assert_eq!((wakes.count(), socket.bytes().len()), (1, 128 * 1024 - 128), "who polls again waits once");
+    assert_eq!(
+        (wakes.count(), socket.bytes().len()),
+        (1, 128 * 1024 - 128),
+        "who polls again waits once"
+    );
     assert!(poll());
     (0..2).for_each(|_| assert_eq!(registry.broadcast("c", 128 * 1024).unwrap().accepted, 1));
     assert!(!poll());
@@ -272,7 +294,8 @@ impl Wire for Longest {
 }
 
 /// A digit becomes fifty bytes, as in an event with its id.
-static PADDED: WireFormat = WireFormat::new("padded", |_, _, out| out.extend_from_slice(&[b'x'; 50]));
+static PADDED: WireFormat =
+    WireFormat::new("padded", |_, _, out| out.extend_from_slice(&[b'x'; 50]));
 
 #[test]
 fn rev_3_many_short_messages_do_not_make_a_write_of_more_than_64_kib() {
@@ -354,7 +377,11 @@ fn rev_12_no_write_follows_a_revocation_and_a_farewell_only_at_the_end_of_a_fram
         outbox.say(b"#0\n", now());
         assert_eq!(flush(&outbox, &socket), Some(CloseReason::Revoked));
         serve(&mut flusher);
-        assert_eq!((socket.late(), outbox.is_mid_frame(), outbox.unsaid()), (0, room == 3, 0), "{room}");
+        assert_eq!(
+            (socket.late(), outbox.is_mid_frame(), outbox.unsaid()),
+            (0, room == 3, 0),
+            "{room}"
+        );
     }
 }
 
@@ -380,7 +407,10 @@ fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
         assert_eq!(flush(&outbox, &socket), None);
     }
     let (reads, partial) = read(&socket.bytes(), true);
-    assert_eq!(reads, [Read::Message(1, 1), Read::Message(2, 2), Read::Said(0), Read::Message(3, 3)]);
+    assert_eq!(
+        reads,
+        [Read::Message(1, 1), Read::Message(2, 2), Read::Said(0), Read::Message(3, 3)]
+    );
     assert_eq!((partial.len(), outbox.is_mid_frame(), outbox.unsaid()), (0, false, 0));
     // It is open again: the flusher writes.
     socket.set_room(usize::MAX);
@@ -432,7 +462,8 @@ fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
         registry.broadcast("c", 3).unwrap();
         serve(&mut flusher);
         assert_eq!(flush(&outbox, &socket), None);
-        let expected = [Read::Said(0), Read::Message(1, 1), Read::Message(2, 2), Read::Message(3, 3)];
+        let expected =
+            [Read::Said(0), Read::Message(1, 1), Read::Message(2, 2), Read::Message(3, 3)];
         assert_eq!(socket.read(), expected, "in a lane: {in_lane}");
         outbox.attach(Socket::new());
         registry.broadcast("c", 4).unwrap();
@@ -445,7 +476,8 @@ fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
 #[test]
 fn rev_3_a_wire_that_comes_after_the_end_finds_nothing_waiting() {
     let registry = encoding();
-    let options = OutboxOptions::new().with_overflow(Overflow::DropOldest).with_max_messages(size(1));
+    let options =
+        OutboxOptions::new().with_overflow(Overflow::DropOldest).with_max_messages(size(1));
     let outbox = registry.open_outbox(&BARE, options, group("a")).unwrap();
     (1..=2).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
     registry.close_by_identity(&id("a"));
@@ -491,7 +523,10 @@ fn ord_1_what_the_owner_says_stands_between_frames_and_wakes_who_has_to_write_it
     assert!(flush_with(&outbox, &socket, &waker).is_pending());
     socket.set_room(0);
     outbox.say(&said(1), now() + Duration::from_secs(9));
-    assert!(outbox.wrote().is_some_and(|wrote| wrote < now() + Duration::from_secs(5)), "nothing was taken");
+    assert!(
+        outbox.wrote().is_some_and(|wrote| wrote < now() + Duration::from_secs(5)),
+        "nothing was taken"
+    );
     assert_eq!(wakes.count(), 1, "something is left to write");
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
@@ -517,7 +552,10 @@ fn clo_4_a_wire_that_breaks_ends_its_subscriber_and_no_other() {
     socket.break_down();
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
-    assert_eq!((registry.len(), ended_as(&registry, CloseReason::Unsubscribed), wakes.count()), (1, 1, 1));
+    assert_eq!(
+        (registry.len(), ended_as(&registry, CloseReason::Unsubscribed), wakes.count()),
+        (1, 1, 1)
+    );
     assert_eq!(flush(&outbox, &socket), Some(CloseReason::Unsubscribed));
     assert_eq!((other.values(), registry.close_by_identity(&id("a"))), (vec![1], 0));
 }
@@ -533,7 +571,9 @@ impl Wire for Odd {
 
 #[test]
 fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
-    for odd in [Ok(0), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::WouldBlock.into())] {
+    for odd in
+        [Ok(0), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::WouldBlock.into())]
+    {
         let (registry, mut flusher) = lane();
         let outbox = registry.open_outbox(&BARE, in_lane(), Registration::new()).unwrap();
         let socket = Socket::new();
@@ -546,7 +586,12 @@ fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
         assert_eq!((outbox.is_mid_frame(), outbox.wrote()), (false, None), "nothing was taken");
         registry.broadcast("c", 2).unwrap();
         serve(&mut flusher);
-        let polled = outbox.poll_flush(&mut noop(), now(), |_| Poll::Ready(Ok(())), |bytes| wire.try_write(bytes));
+        let polled = outbox.poll_flush(
+            &mut noop(),
+            now(),
+            |_| Poll::Ready(Ok(())),
+            |bytes| wire.try_write(bytes),
+        );
         assert!(polled.is_pending(), "{polled:?}");
         assert_eq!(socket.values(), [1, 2]);
     }
@@ -559,11 +604,14 @@ fn que_1_a_lane_obeys_the_policy_of_each_outbox() {
     let (registry, mut flusher) = lane();
     let bounded = |overflow| in_lane().with_max_messages(size(2)).with_overflow(overflow);
     let [close, oldest, newest, latest] =
-        [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest].map(|overflow| {
-            let (outbox, socket) = wired_with(&registry, &BARE, bounded(overflow), Registration::new());
-            socket.set_room(0);
-            (outbox, socket)
-        });
+        [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest].map(
+            |overflow| {
+                let (outbox, socket) =
+                    wired_with(&registry, &BARE, bounded(overflow), Registration::new());
+                socket.set_room(0);
+                (outbox, socket)
+            },
+        );
     for (channel, n) in [("a", 1), ("b", 2), ("a", 3), ("b", 4), ("b", 5)] {
         assert_eq!(registry.broadcast(channel, n).unwrap().accepted, 4);
     }
@@ -606,9 +654,19 @@ fn que_1_a_log_that_is_full_counts_what_it_has_no_room_for_and_every_peer_is_tol
     let lanes = [(&_open, &open), (&_two, &two)];
     lanes.iter().for_each(|(outbox, socket)| assert_eq!(flush(outbox, socket), None));
     let message = |seq, value| Read::Message(seq, value);
-    assert_eq!(open.read(), [message(1, 1), message(2, 2), message(3, 3), Read::Lost(3), message(7, 7)]);
-    assert_eq!(two.read(), [message(1, 1), message(2, 2), message(3, 3), Read::Lost(2), message(7, 7)]);
-    assert_eq!((other.bytes(), registry.len()), (vec![], 4), "who missed nothing is told nothing, and stays");
+    assert_eq!(
+        open.read(),
+        [message(1, 1), message(2, 2), message(3, 3), Read::Lost(3), message(7, 7)]
+    );
+    assert_eq!(
+        two.read(),
+        [message(1, 1), message(2, 2), message(3, 3), Read::Lost(2), message(7, 7)]
+    );
+    assert_eq!(
+        (other.bytes(), registry.len()),
+        (vec![], 4),
+        "who missed nothing is told nothing, and stays"
+    );
     let Some(Taken::Frames(batch)) = poll(&mut unwired) else { panic!("nothing there") };
     assert_eq!((batch.lost, batch.frames.len()), (1, 2));
     // It is as new.
@@ -622,8 +680,10 @@ fn que_1_who_is_told_of_a_gap_is_told_before_the_next_message_and_without_it() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest] {
         let registry = encoding();
         let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
-        let (outbox, socket) = wired_with(&registry, &ENVELOPED, in_lane().with_overflow(overflow), hears(&["a"]));
-        let (silent, unheard) = wired_with(&registry, &SILENT, in_lane().with_overflow(overflow), hears(&["a"]));
+        let (outbox, socket) =
+            wired_with(&registry, &ENVELOPED, in_lane().with_overflow(overflow), hears(&["a"]));
+        let (silent, unheard) =
+            wired_with(&registry, &SILENT, in_lane().with_overflow(overflow), hears(&["a"]));
         let (wakes, waker) = Wakes::new();
         assert!(flush_with(&outbox, &socket, &waker).is_pending());
         registry.broadcast("a", 1).unwrap();
@@ -654,7 +714,10 @@ fn que_1_a_loss_that_comes_before_the_wire_is_told_before_the_first_message() {
     outbox.attach(socket.clone());
     registry.broadcast("b", 3).unwrap();
     serve(&mut flusher);
-    assert_eq!((flush(&outbox, &socket), socket.read()), (None, vec![Read::Lost(1), Read::Message(3, 3)]));
+    assert_eq!(
+        (flush(&outbox, &socket), socket.read()),
+        (None, vec![Read::Lost(1), Read::Message(3, 3)])
+    );
 }
 
 #[test]
@@ -674,10 +737,19 @@ fn que_3_a_log_keeps_no_more_broadcasts_than_its_bound_and_who_joins_after_them_
     assert_eq!(loads.alive(), 0);
     assert_eq!(flush(&_outbox, &socket), None);
     let reads = socket.read();
-    assert_eq!((reads.len(), reads.iter().filter(|read| matches!(read, Read::Message(..))).count()), (11, 10));
-    let lost = |reads: &[Read]| reads.iter().map(|read| if let Read::Lost(n) = read { *n } else { 0 }).sum::<u64>();
+    assert_eq!(
+        (reads.len(), reads.iter().filter(|read| matches!(read, Read::Message(..))).count()),
+        (11, 10)
+    );
+    let lost = |reads: &[Read]| {
+        reads.iter().map(|read| if let Read::Lost(n) = read { *n } else { 0 }).sum::<u64>()
+    };
     assert_eq!(lost(&reads), 990);
-    assert_eq!(registry.len(), 1, "ten came when the log was full, missed what came then, and lagged");
+    assert_eq!(
+        registry.len(),
+        1,
+        "ten came when the log was full, missed what came then, and lagged"
+    );
     let guest = wired_load(&registry, in_lane());
     registry.broadcast("c", loads.make(7, false)).unwrap();
     serve(&mut flusher);
@@ -739,7 +811,10 @@ fn que_1_losses_between_those_who_come_and_go_are_told_to_the_last() {
         registry.broadcast(["b", "c"][n % 2], 1).unwrap();
     }
     serve(&mut flusher);
-    assert_eq!((flush(&outbox, &socket), socket.read()), (None, vec![Read::Message(1, 1), Read::Lost(3_000)]));
+    assert_eq!(
+        (flush(&outbox, &socket), socket.read()),
+        (None, vec![Read::Message(1, 1), Read::Lost(3_000)])
+    );
 }
 
 // --- ends ---
@@ -765,7 +840,10 @@ fn cnt_1_a_draining_subscriber_that_comes_to_another_end_is_counted_once() {
         let stats = registry.stats();
         assert_eq!(stats.ended, [(CloseReason::Shutdown, 1)].into(), "CNT-1");
         drop(outbox);
-        assert_eq!((registry.stats().ended.values().sum::<u64>(), registry.stats().draining), (1, 0));
+        assert_eq!(
+            (registry.stats().ended.values().sum::<u64>(), registry.stats().draining),
+            (1, 0)
+        );
     }
 }
 
@@ -783,7 +861,11 @@ fn drn_1_a_shutdown_brings_what_was_broadcast_before_it_and_the_flusher_is_over(
     registry.broadcast("c", 1).unwrap();
     assert_eq!(registry.begin_shutdown(), 3);
     assert!(wakes.count() > 0);
-    assert_eq!((flush(&outbox, &socket), poll(&mut unwired)), (None, None), "the flusher has yet to bring the last");
+    assert_eq!(
+        (flush(&outbox, &socket), poll(&mut unwired)),
+        (None, None),
+        "the flusher has yet to bring the last"
+    );
     assert!(flush_with(&outbox, &socket, &owner).is_pending());
     let before = owners.count();
     assert!(serve(&mut flusher), "Over");
@@ -795,7 +877,10 @@ fn drn_1_a_shutdown_brings_what_was_broadcast_before_it_and_the_flusher_is_over(
     assert_eq!(flush(&slow, &full), None, "it still flushes");
     assert_eq!(registry.close_by_identity(&id("slow")), 0);
     assert_eq!((flush(&slow, &full), full.bytes()), (Some(CloseReason::Revoked), vec![]));
-    assert!(serve(&mut registry.open_lane(LaneOptions::new())), "a lane that is opened too late is over at once");
+    assert!(
+        serve(&mut registry.open_lane(LaneOptions::new())),
+        "a lane that is opened too late is over at once"
+    );
 }
 
 #[test]
@@ -814,7 +899,11 @@ fn iso_5_a_flusher_that_is_dropped_ends_its_subscribers_and_no_others() {
     registry.broadcast("c", 1).unwrap();
     drop(lost);
     assert_eq!((wakes.count(), flush(&first, &first_socket)), (1, Some(CloseReason::Failed)));
-    assert_eq!(flush(&draining, &draining_socket), Some(CloseReason::Shutdown), "it waits for nobody any more");
+    assert_eq!(
+        flush(&draining, &draining_socket),
+        Some(CloseReason::Shutdown),
+        "it waits for nobody any more"
+    );
     assert_eq!((registry.len(), ended_as(&registry, CloseReason::Failed)), (1, 1));
     let (_third, third_socket) = wired(&registry, Registration::new());
     registry.broadcast("c", 2).unwrap();
@@ -842,9 +931,15 @@ fn drn_1_who_drains_when_its_flusher_is_dropped_gets_what_was_broadcast_before()
     late.end(CloseReason::Shutdown);
     drop(flusher);
     for (outbox, socket) in &members {
-        assert_eq!((flush(outbox, socket), socket.values()), (Some(CloseReason::Shutdown), vec![1]));
+        assert_eq!(
+            (flush(outbox, socket), socket.values()),
+            (Some(CloseReason::Shutdown), vec![1])
+        );
     }
-    assert_eq!((flush(&late, &late_socket), late_socket.values()), (Some(CloseReason::Shutdown), vec![2]));
+    assert_eq!(
+        (flush(&late, &late_socket), late_socket.values()),
+        (Some(CloseReason::Shutdown), vec![2])
+    );
 }
 
 #[test]
@@ -866,8 +961,15 @@ fn drn_1_nobody_waits_for_a_flusher_that_goes_by_a_panic_and_it_writes_no_more()
     for (outbox, socket) in &members {
         assert_eq!(flush(outbox, socket), Some(CloseReason::Shutdown));
     }
-    assert_eq!(members.iter().map(|(_, socket)| socket.writes()).sum::<usize>(), 128, "as many as before the panic");
-    assert_eq!((flush(&late, &late_socket), late_socket.values()), (Some(CloseReason::Shutdown), vec![]));
+    assert_eq!(
+        members.iter().map(|(_, socket)| socket.writes()).sum::<usize>(),
+        128,
+        "as many as before the panic"
+    );
+    assert_eq!(
+        (flush(&late, &late_socket), late_socket.values()),
+        (Some(CloseReason::Shutdown), vec![])
+    );
 }
 
 #[test]
@@ -888,7 +990,11 @@ fn sub_6_a_registry_that_goes_first_leaves_its_flushers_the_rest() {
     let (outbox, socket) = wired(&registry, group("a"));
     drop(registry);
     drop(flusher);
-    assert_eq!(flush(&outbox, &socket), Some(CloseReason::Shutdown), "nobody brings it anything any more");
+    assert_eq!(
+        flush(&outbox, &socket),
+        Some(CloseReason::Shutdown),
+        "nobody brings it anything any more"
+    );
 }
 
 #[test]
@@ -951,10 +1057,12 @@ impl ClearTo for BytesMut {
 }
 
 static SUPERSTITIOUS: WireFormat = WireFormat::new("superstitious", superstitious);
-static HEADLESS: WireFormat = WireFormat::new("headless", |_, body, out| out.extend_from_slice(body))
-    .with_envelope(|_, _| panic!("on purpose"), b"");
+static HEADLESS: WireFormat =
+    WireFormat::new("headless", |_, body, out| out.extend_from_slice(body))
+        .with_envelope(|_, _| panic!("on purpose"), b"");
 static SPEECHLESS: WireFormat =
-    WireFormat::new("speechless", |_, body, out| out.extend_from_slice(body)).with_notice(|_, _| panic!("on purpose"));
+    WireFormat::new("speechless", |_, body, out| out.extend_from_slice(body))
+        .with_notice(|_, _| panic!("on purpose"));
 
 #[test]
 fn iso_8_a_frame_that_cannot_be_built_fails_those_of_its_format_that_hear_it() {
@@ -985,7 +1093,8 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_whoever_writes
 
     // The owner writes what waited for a wire.
     let (registry, _flusher) = lane();
-    let (outbox, socket) = wired_with(&registry, &HEADLESS, OutboxOptions::new(), Registration::new());
+    let (outbox, socket) =
+        wired_with(&registry, &HEADLESS, OutboxOptions::new(), Registration::new());
     registry.broadcast("c", 1).unwrap();
     assert_eq!((flush(&outbox, &socket), socket.bytes()), (Some(CloseReason::Failed), vec![]));
     assert_eq!((ended_as(&registry, CloseReason::Failed), registry.len()), (1, 0));
@@ -998,7 +1107,8 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_whoever_writes
 
     // The notice of a loss.
     let (registry, mut flusher) = lane();
-    let (outbox, socket) = wired_with(&registry, &SPEECHLESS, lossy().with_max_messages(size(1)), Registration::new());
+    let (outbox, socket) =
+        wired_with(&registry, &SPEECHLESS, lossy().with_max_messages(size(1)), Registration::new());
     socket.set_room(0);
     (1..=2).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
     serve(&mut flusher);
@@ -1013,20 +1123,28 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
     // When it was served.
     let (registry, mut flusher) = loaded(LaneOptions::new());
     let members: Vec<_> = (0..300).map(|_| wired_load(&registry, in_lane())).collect();
-    (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
+    (1..=3).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
+    });
     serve(&mut flusher);
     assert!(members.iter().all(|(_, socket)| socket.values() == [1, 2, 3]));
     // In a turn that is never finished, and in a log that nobody takes.
-    (4..=6).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
+    (4..=6).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
+    });
     assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
-    (7..=9).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
+    (7..=9).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
+    });
     drop(flusher);
     assert!(registry.is_empty());
     drop(registry);
     // In a log that outlives its registry.
     let (registry, flusher) = loaded(LaneOptions::new());
     let _member = wired_load(&registry, in_lane());
-    (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 1));
+    (1..=3).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 1)
+    });
     drop(registry);
     drop(flusher);
     assert_eq!(loads.alive(), 0);
@@ -1138,8 +1256,9 @@ fn del_6_a_frame_is_built_once_for_each_format() {
     });
     let mut flusher = registry.open_lane(LaneOptions::new());
     let filters: [&[&str]; 4] = [&["a"], &["a", "b"], &["a", "c"], &["a", "b", "c"]];
-    let members: Vec<_> =
-        (0..100).map(|n| wired_with(&registry, &COUNTING, in_lane(), hears(filters[n % 4]))).collect();
+    let members: Vec<_> = (0..100)
+        .map(|n| wired_with(&registry, &COUNTING, in_lane(), hears(filters[n % 4])))
+        .collect();
     serve(&mut flusher);
     let fresh: Vec<_> = {
         registry.broadcast("a", 1).unwrap();
@@ -1150,8 +1269,14 @@ fn del_6_a_frame_is_built_once_for_each_format() {
     registry.broadcast("nobody", 4).unwrap();
     serve(&mut flusher);
     assert_eq!((encoded.load(Ordering::SeqCst), BUILT.load(Ordering::SeqCst)), (4, 4));
-    let writes = |members: &[(Outbox, Arc<Socket>)]| members.iter().map(|(_, socket)| socket.writes()).sum::<usize>();
-    assert_eq!((writes(&members), writes(&fresh)), (100, 10), "and each subscriber is written to once");
+    let writes = |members: &[(Outbox, Arc<Socket>)]| {
+        members.iter().map(|(_, socket)| socket.writes()).sum::<usize>()
+    };
+    assert_eq!(
+        (writes(&members), writes(&fresh)),
+        (100, 10),
+        "and each subscriber is written to once"
+    );
 }
 
 #[test]
@@ -1160,7 +1285,8 @@ fn del_1_a_turn_costs_its_matches() {
         let (registry, mut flusher) = lane();
         let _crowd: Vec<_> = (0..others).map(|_| wired(&registry, hears(filter))).collect();
         let _few: Vec<_> = (0..10).map(|_| wired(&registry, hears(&["quiet"]))).collect();
-        let _several: Vec<_> = (0..10).map(|_| wired(&registry, hears(&["quiet", "other"]))).collect();
+        let _several: Vec<_> =
+            (0..10).map(|_| wired(&registry, hears(&["quiet", "other"]))).collect();
         serve(&mut flusher);
         let before = registry.stats().visits;
         registry.broadcast("quiet", 1).unwrap();
@@ -1168,7 +1294,10 @@ fn del_1_a_turn_costs_its_matches() {
         registry.stats().visits - before
     };
     let alone = steps(0, &["crowded"]);
-    assert_eq!(alone, 30, "ten of one channel, ten of several that are also sorted by what they hear");
+    assert_eq!(
+        alone, 30,
+        "ten of one channel, ten of several that are also sorted by what they hear"
+    );
     assert_eq!(steps(5_000, &["crowded"]), alone);
     assert_eq!(steps(5_000, &["crowded", "more"]), alone);
 }
@@ -1189,7 +1318,10 @@ fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_pl
     let most = steps.windows(2).map(|pair| pair[1] - pair[0]).max();
     assert!(most < Some(128 * 64 + 2 * 5_001), "{most:?} in one call");
     let all = steps.last().unwrap() - steps[0];
-    assert!(all < 8 * 5_001, "{all}: to join and to be looked at in four thousand broadcasts, five segments");
+    assert!(
+        all < 8 * 5_001,
+        "{all}: to join and to be looked at in four thousand broadcasts, five segments"
+    );
 }
 
 #[test]
@@ -1231,7 +1363,8 @@ fn que_3_what_a_group_was_sent_is_not_kept_while_the_others_are_served() {
     let _members: Vec<_> = (0..names.len())
         .flat_map(|without| (0..5).map(move |more| (without, (without + 1 + more) % 60)))
         .map(|(one, other)| {
-            let heard: Vec<&str> = (0..60).filter(|n| ![one, other].contains(n)).map(|n| names[n].as_str()).collect();
+            let heard: Vec<&str> =
+                (0..60).filter(|n| ![one, other].contains(n)).map(|n| names[n].as_str()).collect();
             let outbox = registry.open_outbox(&BARE, in_lane(), hears(&heard)).unwrap();
             outbox.attach(sink.clone());
             outbox
@@ -1259,8 +1392,9 @@ fn sub_1_a_newcomer_goes_to_the_lane_with_the_fewest() {
     let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
     let mut members: Vec<_> = (0..9).map(|_| wired(&registry, Registration::new())).collect();
     let served = |flusher: &mut Flusher<u32>, members: &[(Outbox, Arc<Socket>)]| {
-        let writes =
-            |members: &[(Outbox, Arc<Socket>)]| members.iter().map(|(_, socket)| socket.writes()).sum::<usize>();
+        let writes = |members: &[(Outbox, Arc<Socket>)]| {
+            members.iter().map(|(_, socket)| socket.writes()).sum::<usize>()
+        };
         let before = writes(members);
         serve(flusher);
         writes(members) - before

@@ -30,7 +30,8 @@ fn sub_2_unsubscribe_is_idempotent_and_touches_nobody_else() {
     // These take the places that became free.
     let heirs: Vec<_> = (0..4).map(|_| Probe::new()).collect();
     let _scoped = join(&registry, &heirs[0], scope("s"));
-    let _guards: Vec<_> = heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
+    let _guards: Vec<_> =
+        heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
     for dead in [&gone, &revoked, &evicted] {
         dead.unsubscribe();
         dead.unsubscribe();
@@ -70,7 +71,11 @@ fn sub_3_not_even_from_a_broadcast_in_progress() {
         std::thread::scope(|scope| {
             scope.spawn(|| registry.broadcast("stuck", 0).unwrap());
             stop.arrived();
-            assert_eq!(registry.broadcast("c", 1).unwrap().pending, 1, "it waits behind the stuck one");
+            assert_eq!(
+                registry.broadcast("c", 1).unwrap().pending,
+                1,
+                "it waits behind the stuck one"
+            );
             subscription.unsubscribe();
             stop.go();
         });
@@ -119,7 +124,8 @@ fn sub_7_no_end_keeps_the_sink() {
     for (name, end) in ends {
         let registry = Registry::with_options(capped(1));
         let probe = Probe::sending(|_| registry_core::SendOutcome::Failed);
-        let guard = join(&registry, &probe, scope("s").group(id("a")).filter(ChannelFilter::only(["c"])));
+        let guard =
+            join(&registry, &probe, scope("s").group(id("a")).filter(ChannelFilter::only(["c"])));
         let weak = Arc::downgrade(&probe);
         drop(probe);
         end(&registry, &guard);
@@ -160,7 +166,8 @@ fn sub_7_memory_returns_to_where_it_was() {
         let guards: Vec<_> = (0..crowd)
             .map(|n| {
                 let names = ChannelFilter::only([format!("channel-{n}"), "all".to_owned()]);
-                let registration = scope(&format!("s-{}", n / 2)).group(id(&format!("g-{n}"))).group(id("all"));
+                let registration =
+                    scope(&format!("s-{}", n / 2)).group(id(&format!("g-{n}"))).group(id("all"));
                 let registration = registration.filter(names);
                 outboxes.lock().unwrap().push(open(&registry, registration.clone()));
                 join(&registry, &Probe::new(), registration)

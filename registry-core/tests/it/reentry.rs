@@ -117,7 +117,11 @@ fn re_1_and_sub_3_a_sink_unsubscribes_itself_and_another_inside_its_send() {
         kept.keep(join(&registry, probe, Registration::new()));
     }
     let report = registry.broadcast("c", 1).unwrap();
-    assert_eq!((report.accepted, report.ended), (1, 2), "a send began after its unsubscribe returned");
+    assert_eq!(
+        (report.accepted, report.ended),
+        (1, 2),
+        "a send began after its unsubscribe returned"
+    );
     assert_eq!(all.iter().map(|probe| probe.events().len()).sum::<usize>(), 1);
     assert_eq!(registry.len(), 0);
 }
@@ -171,26 +175,39 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
     probe.on_send(move |_| {
         assert_eq!(inner.close_by_identity(&id("a")), 6);
         assert_eq!(inner.len(), 0);
-        assert!(seen.iter().all(|other| other.closed() == [CloseReason::Revoked]), "REV-1 holds at once");
+        assert!(
+            seen.iter().all(|other| other.closed() == [CloseReason::Revoked]),
+            "REV-1 holds at once"
+        );
         assert_eq!(this.upgrade().unwrap().closed(), [], "its own send has not ended");
         SendOutcome::Accepted
     });
     // On both sides of the sending one, whatever the order of the delivery.
-    let mut guards: Vec<_> = others[..2].iter().map(|other| join(&registry, other, group("a"))).collect();
+    let mut guards: Vec<_> =
+        others[..2].iter().map(|other| join(&registry, other, group("a"))).collect();
     guards.push(join(&registry, &probe, group("a")));
     guards.extend(others[2..].iter().map(|other| join(&registry, other, group("a"))));
     let mut outbox = open(&registry, group("a"));
 
     registry.broadcast("c", 1).unwrap();
     assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
-    assert!(others.iter().all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked))));
-    assert!(others.iter().any(|other| other.sent().is_empty()), "REV-2: a send began after the revocation");
+    assert!(
+        others
+            .iter()
+            .all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked)))
+    );
+    assert!(
+        others.iter().any(|other| other.sent().is_empty()),
+        "REV-2: a send began after the revocation"
+    );
     assert!(frames(&mut outbox).is_empty(), "REV-3");
 }
 
 #[test]
 fn re_5_a_send_that_revokes_itself_and_fails_is_closed_once() {
-    for outcome in [SendOutcome::Failed, SendOutcome::Lagged, SendOutcome::Closed, SendOutcome::Dropped] {
+    for outcome in
+        [SendOutcome::Failed, SendOutcome::Lagged, SendOutcome::Closed, SendOutcome::Dropped]
+    {
         let registry = Registry::new();
         let inner = registry.clone();
         let probe = Probe::sending(move |_| {
@@ -220,8 +237,11 @@ fn re_6_revocations_inside_closes_add_up() {
         })
         .collect();
     let names = ["a", "b", "c"];
-    let _guards: Vec<_> =
-        probes.iter().enumerate().map(|(n, probe)| join(&registry, probe, group(names[n % 3]))).collect();
+    let _guards: Vec<_> = probes
+        .iter()
+        .enumerate()
+        .map(|(n, probe)| join(&registry, probe, group(names[n % 3])))
+        .collect();
     let counted = registry.close_by_identity(&id("a"));
     assert_eq!((counted, counted + nested.load(Ordering::SeqCst)), (10, 30));
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
@@ -257,12 +277,18 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
             .map(|n| {
                 let (inner, nested) = (registry.clone(), nested.clone());
                 Probe::closing(move |_| {
-                    nested.fetch_add(inner.close_by_identity(&id(&format!("{}", n + 1))), Ordering::SeqCst);
+                    nested.fetch_add(
+                        inner.close_by_identity(&id(&format!("{}", n + 1))),
+                        Ordering::SeqCst,
+                    );
                 })
             })
             .collect();
-        let guards: Vec<_> =
-            probes.iter().enumerate().map(|(n, probe)| join(&registry, probe, group(&format!("{n}")))).collect();
+        let guards: Vec<_> = probes
+            .iter()
+            .enumerate()
+            .map(|(n, probe)| join(&registry, probe, group(&format!("{n}"))))
+            .collect();
         let counted = registry.close_by_identity(&id("0")) + nested.load(Ordering::SeqCst);
         drop(guards);
         (counted, probes)
@@ -273,7 +299,10 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
 
 #[test]
 fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
-    struct Link(#[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>, Arc<AtomicUsize>);
+    struct Link(
+        #[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>,
+        Arc<AtomicUsize>,
+    );
     impl Sink<u32> for Link {
         fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
             SendOutcome::Accepted
@@ -291,7 +320,8 @@ fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
         let registry = Registry::new();
         let mut first = None;
         for _ in 0..10_000 {
-            first = Some(registry.subscribe(Link(first.take(), count.clone()), None, None).unwrap());
+            first =
+                Some(registry.subscribe(Link(first.take(), count.clone()), None, None).unwrap());
         }
         drop(first);
         assert!(registry.is_empty());
@@ -329,7 +359,13 @@ fn re_8_the_cap_holds_when_the_evicted_come_back() {
         probes.push(probe);
     }
     assert_eq!(registry.len(), 2);
-    assert!(probes.iter().chain([&back]).flat_map(|probe| probe.closed()).all(|why| why == CloseReason::Evicted));
+    assert!(
+        probes
+            .iter()
+            .chain([&back])
+            .flat_map(|probe| probe.closed())
+            .all(|why| why == CloseReason::Evicted)
+    );
     // 6 + one for each first eviction were subscribed, 2 remain.
     let returned = probes.iter().map(|probe| probe.closed().len()).sum::<usize>();
     assert_eq!(returned + back.closed().len(), 6 + returned - 2);
@@ -369,7 +405,11 @@ fn cnt_3_len_inside_close_excludes_all_that_were_claimed() {
     let guards: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("a"))).collect();
     let _other = join(&registry, &Probe::new(), group("b"));
     assert_eq!(registry.close_by_identity(&id("a")), 5);
-    assert_eq!(*seen.lock().unwrap(), [1; 5], "REV-8: all leave the table before the first close runs");
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [1; 5],
+        "REV-8: all leave the table before the first close runs"
+    );
     drop(guards);
 }
 
@@ -380,7 +420,11 @@ fn ord_2_a_broadcast_inside_a_delivery_arrives_after_the_outer_one_everywhere() 
     let nesting = Probe::sending(move |n| {
         if n < 4 {
             let report = inner.broadcast("c", n + 1).unwrap();
-            assert_eq!((report.matched, report.accepted, report.pending), (4, 1, 3), "the outer call delivers it");
+            assert_eq!(
+                (report.matched, report.accepted, report.pending),
+                (4, 1, 3),
+                "the outer call delivers it"
+            );
         }
         SendOutcome::Accepted
     });
@@ -408,7 +452,8 @@ fn re_6_and_rev_1_revocations_one_after_the_other_inside_a_close_are_not_deep() 
             assert_eq!(probe.closed(), [CloseReason::Revoked], "{n}");
         }
     });
-    let _guards: Vec<_> = probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
+    let _guards: Vec<_> =
+        probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
     let _first = join(&registry, &first, group("first"));
     assert_eq!(registry.close_by_identity(&id("first")), 1);
     assert_eq!(first.closed(), [CloseReason::Revoked]);

@@ -1,7 +1,9 @@
 //! REV, CLO and CNT: ending subscribers by identity.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Revocation, Taken, WireFormat};
+use registry_core::{
+    CloseReason, Identity, OutboxOptions, Registration, Revocation, Taken, WireFormat,
+};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
@@ -12,7 +14,10 @@ fn rev_1_all_holders_are_ended_and_told_before_it_returns() {
     let _guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     let mut outbox = open(&registry, scope("a"));
     assert_eq!(registry.close_by_identity(&id("a")), 11);
-    assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]), "CLO-1, CLO-5");
+    assert!(
+        probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]),
+        "CLO-1, CLO-5"
+    );
     assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
     assert_eq!(registry.len(), 0);
     assert_eq!(registry.stats().ended[&CloseReason::Revoked], 11);
@@ -28,7 +33,11 @@ fn rev_2_nothing_is_sent_afterwards() {
     assert_eq!(registry.broadcast("c", 1).unwrap().matched, 0);
     assert_eq!(probe.events(), [Event::Closed(CloseReason::Revoked)]);
     assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "it is reported again");
+    assert_eq!(
+        poll(&mut outbox),
+        Some(Taken::Closed(CloseReason::Revoked)),
+        "it is reported again"
+    );
 }
 
 #[test]
@@ -58,7 +67,12 @@ fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
     });
     assert_eq!((report.accepted, report.ended), (1, 2));
     assert_eq!(probes.iter().map(|probe| probe.sent().len()).sum::<usize>(), 1);
-    assert!(probes.iter().all(|probe| probe.events().last() == Some(&Event::Closed(CloseReason::Revoked))), "CLO-4");
+    assert!(
+        probes
+            .iter()
+            .all(|probe| probe.events().last() == Some(&Event::Closed(CloseReason::Revoked))),
+        "CLO-4"
+    );
 }
 
 #[test]
@@ -71,8 +85,9 @@ fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier
     let (stop, park) = Stop::new();
     assert!(PARK.set(Box::new(park)).is_ok());
     let registry = encoding();
-    let mut outboxes: Vec<_> =
-        (0..3).map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap()).collect();
+    let mut outboxes: Vec<_> = (0..3)
+        .map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap())
+        .collect();
     thread::scope(|scope| {
         // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
         let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
@@ -104,7 +119,8 @@ fn rev_4_others_are_untouched() {
 fn rev_5_identities_compare_byte_for_byte() {
     let registry = Registry::new();
     let values = ["ada", "Ada", " ada", "ada ", "ad", "adaa", "", "ada\0", "é", "e\u{301}", "*"];
-    let _guards: Vec<_> = values.iter().map(|value| join(&registry, &Probe::new(), group(value))).collect();
+    let _guards: Vec<_> =
+        values.iter().map(|value| join(&registry, &Probe::new(), group(value))).collect();
     for (n, value) in values.iter().enumerate() {
         assert_eq!(registry.close_by_identity(&id(value)), 1, "{value:?}");
         assert_eq!(registry.len(), values.len() - n - 1);
@@ -152,8 +168,9 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
 #[test]
 fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     let registry = Registry::new();
-    let mut guards: Vec<_> =
-        (0..60).map(|n| join(&registry, &Probe::new(), group("all").group(id(["x", "y", "z"][n % 3])))).collect();
+    let mut guards: Vec<_> = (0..60)
+        .map(|n| join(&registry, &Probe::new(), group("all").group(id(["x", "y", "z"][n % 3]))))
+        .collect();
     for step in [7, 3, 11, 2] {
         let mut n = 0;
         guards.retain(|_| {
@@ -163,7 +180,8 @@ fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     }
     let left = guards.len();
     assert_eq!(registry.len(), left);
-    let by_name: Vec<_> = ["x", "y"].iter().map(|name| registry.close_by_identity(&id(name))).collect();
+    let by_name: Vec<_> =
+        ["x", "y"].iter().map(|name| registry.close_by_identity(&id(name))).collect();
     let rest = registry.close_by_identity(&id("all"));
     assert_eq!(by_name.iter().sum::<usize>() + rest, left);
     assert_eq!((registry.close_by_identity(&id("z")), registry.len()), (0, 0));
@@ -215,7 +233,11 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
         let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
         in_close.arrived();
         assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
-        assert_eq!(*told.lock().unwrap(), [CloseReason::Revoked], "its deadline waits for a sink's close (REV-11)");
+        assert_eq!(
+            *told.lock().unwrap(),
+            [CloseReason::Revoked],
+            "its deadline waits for a sink's close (REV-11)"
+        );
         in_send.go();
         broadcast.join().unwrap();
         assert_eq!(sent(), before, "a send began on one that had ended");
@@ -275,7 +297,10 @@ fn clo_5_the_first_discarding_reason_stands() {
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     registry.begin_shutdown();
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat));
-    assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(CloseReason::Heartbeat, 1)]);
+    assert_eq!(
+        registry.stats().ended.into_iter().collect::<Vec<_>>(),
+        [(CloseReason::Heartbeat, 1)]
+    );
 }
 
 #[test]
@@ -289,7 +314,11 @@ fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards(
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 2);
         assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(reason)]);
-        assert_eq!(poll(&mut outbox), Some(Taken::Closed(reason)), "REV-3: what was queued is gone");
+        assert_eq!(
+            poll(&mut outbox),
+            Some(Taken::Closed(reason)),
+            "REV-3: what was queued is gone"
+        );
         assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(reason, 2)]);
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0, "CNT-1");
     }

@@ -1,0 +1,314 @@
+//! A segment of a batch: a few broadcasts that each subscriber gets in one write.
+//!
+//! A segment has at most 64 KiB, so that one write does not fill a socket, and at most 64 channels,
+//! so that what a subscriber of several channels hears of it is one mask of bits. Subscribers that
+//! hear the same broadcasts form a group. Each frame is built once for each format, and each
+//! group's frames are joined once for each format.
+
+use super::book::{Book, ChannelNo, List, Listener, Numbers};
+use super::frames::SegmentFrames;
+use super::log::Broadcast;
+use crate::contain::contain;
+use crate::subscriber::gate::Gate;
+use crate::subscriber::queue::{Queued, WRITE_BYTES};
+use crate::subscriber::state::Offered;
+use crate::types::format::{FRAMING, WireFormat};
+use crate::types::id::Key;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes that count as one more write: a long write takes longer than a short one.
+const BYTES_PER_WRITE: usize = 16 * 1024;
+/// Gates whose cache misses are made to overlap.
+const PREFETCHED: usize = 16;
+/// Bits of a mask.
+const MASKED_CHANNELS: usize = u64::BITS as usize;
+
+/// A subscriber that joined in the batch, after so many of its broadcasts.
+pub(crate) struct Joined {
+    pub(crate) after: usize,
+    pub(crate) listener: Listener<Arc<Gate>>,
+    pub(crate) numbers: Numbers,
+}
+
+/// What a segment is served from. The segment keeps none of it, because to drop a message or a gate
+/// runs foreign code.
+pub(crate) struct Source<'a, T> {
+    pub(crate) book: &'a Book<Arc<Gate>>,
+    pub(crate) broadcasts: &'a [Broadcast<T>],
+    pub(crate) joined: &'a [Joined],
+}
+
+/// What was done since the counts were last taken.
+#[derive(Debug, Default)]
+pub(crate) struct ServeCounts {
+    pub(crate) writes: u64,
+    /// Messages in them.
+    pub(crate) messages: u64,
+    pub(crate) dropped: u64,
+    /// Subscribers that were looked at.
+    pub(crate) visits: u64,
+}
+
+/// A part of a batch, and how far it is served.
+#[derive(Default)]
+pub(crate) struct Segment {
+    /// Which of the batch's broadcasts it has.
+    broadcasts: Range<usize>,
+    groups: Vec<Group>,
+    /// What is to be served next: a group, and a place in it.
+    group: usize,
+    place: usize,
+    frames: SegmentFrames,
+    pub(crate) writes: usize,
+}
+
+/// Subscribers that hear the same broadcasts of a segment.
+struct Group {
+    targets: Targets,
+    picks: Vec<usize>,
+    runs: Vec<Run>,
+}
+
+enum Targets {
+    List(List),
+    Places(Vec<Place>),
+    /// One that joined in the batch, by its number among them.
+    Joined(usize),
+}
+
+/// What a group is sent in one format.
+struct Run {
+    format: &'static WireFormat,
+    frames: Vec<Queued>,
+    /// The frames as one write; absent if one of them could not be built.
+    joined: Option<Bytes>,
+    /// How many writes it counts as.
+    cost: usize,
+}
+
+impl Segment {
+    /// Cuts the next segment of a batch, and works out what each subscriber hears of it.
+    pub(crate) fn plan<T>(
+        batch: &[Broadcast<T>],
+        from: usize,
+        joined: &[Joined],
+        book: &mut Book<Arc<Gate>>,
+    ) -> Self {
+        let mut channels = Channels::default();
+        let (mut to, mut bytes) = (from, 0);
+        for broadcast in &batch[from..] {
+            // With the bytes that a format usually adds, or many short messages would make one long
+            // write.
+            let body = broadcast.message.encoded.as_ref().map_or(0, |encoded| encoded.body().len());
+            let more = FRAMING + body;
+            let at = to - from;
+            if (at > 0 && bytes + more > WRITE_BYTES) || !channels.add(broadcast.channel, at) {
+                break;
+            }
+            bytes += more;
+            to += 1;
+        }
+        let count = to - from;
+        let mut groups = Vec::new();
+        for (channel, picks) in &channels.picks {
+            let list = List::Alone(*channel);
+            if !book.list(list).is_empty() {
+                groups.push(Group::new(Targets::List(list), picks.clone()));
+            }
+        }
+        for (mask, places) in channels.masks(book) {
+            let picks = channels.picks_of(|bit, _| mask & (1 << bit) != 0, 0);
+            groups.push(Group::new(Targets::Places(places), picks));
+        }
+        if !book.list(List::Unfiltered).is_empty() {
+            groups.push(Group::new(Targets::List(List::Unfiltered), (0..count).collect()));
+        }
+        book.visits += joined.len() as u64;
+        for (at, Joined { after, numbers, .. }) in joined.iter().enumerate() {
+            let after = after.saturating_sub(from);
+            let picks = match numbers {
+                Numbers::All => (after..count).collect(),
+                _ => channels.picks_of(|_, channel| numbers.hears(Some(channel)), after),
+            };
+            if !picks.is_empty() {
+                groups.push(Group::new(Targets::Joined(at), picks));
+            }
+        }
+        Self { broadcasts: from..to, groups, ..Self::default() }
+    }
+
+    /// Where in the batch it ends.
+    pub(crate) fn end(&self) -> usize {
+        self.broadcasts.end
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        self.group == self.groups.len()
+    }
+
+    /// Serves until an offer led to something other than a write, which is returned, or the budget
+    /// is used up, or all is served.
+    pub(crate) fn serve<T>(
+        &mut self,
+        source: Source<'_, T>,
+        budget: &mut usize,
+        now: Instant,
+        counts: &mut ServeCounts,
+    ) -> Option<(Key, Arc<Gate>, Offered)> {
+        let Source { book, broadcasts, joined } = source;
+        while let Some(Group { targets, picks, runs }) = self.groups.get_mut(self.group) {
+            let members = targets.members(book, joined);
+            while let Some(Listener { key, seat }) = members.at(self.place) {
+                if *budget == 0 {
+                    return None;
+                }
+                if self.place.is_multiple_of(PREFETCHED) {
+                    members.prefetch(self.place..self.place + PREFETCHED);
+                }
+                self.place += 1;
+                counts.visits += 1;
+                let built = runs.iter().position(|run| std::ptr::eq(run.format, seat.format));
+                let at = built.unwrap_or_else(|| {
+                    let broadcasts = &broadcasts[self.broadcasts.clone()];
+                    let frames = self.frames.of(seat.format, broadcasts);
+                    runs.push(Run::new(seat.format, frames, picks));
+                    runs.len() - 1
+                });
+                let run = &runs[at];
+                *budget = budget.saturating_sub(run.cost);
+                let offered = match &run.joined {
+                    Some(joined) => seat.offer(joined, &run.frames, now),
+                    None => Some(seat.fail()),
+                };
+                if let Some(offered) = offered {
+                    return Some((*key, seat.clone(), offered));
+                }
+                self.writes += 1;
+                counts.writes += 1;
+                counts.messages += run.frames.len() as u64;
+            }
+            // There may be as many groups as subscribers, each with a write of its own.
+            *runs = Vec::new();
+            self.group += 1;
+            self.place = 0;
+        }
+        None
+    }
+}
+
+/// The channels of a segment, and which of its broadcasts each has.
+#[derive(Default)]
+struct Channels {
+    /// Few, so that looking through them is quicker than hashing.
+    picks: Vec<(ChannelNo, Vec<usize>)>,
+}
+
+/// Where a subscriber of several channels stands in the list of one.
+type Place = (ChannelNo, usize);
+
+impl Channels {
+    /// Notes the channel of a broadcast; false when there is no bit left for it.
+    fn add(&mut self, channel: Option<ChannelNo>, broadcast: usize) -> bool {
+        let Some(channel) = channel else { return true };
+        match self.place(channel) {
+            Some(at) => self.picks[at].1.push(broadcast),
+            None if self.picks.len() == MASKED_CHANNELS => return false,
+            None => self.picks.push((channel, vec![broadcast])),
+        }
+        true
+    }
+
+    /// The broadcasts on the channels that are wanted, by their bit or number, from a place on.
+    fn picks_of(&self, wanted: impl Fn(usize, ChannelNo) -> bool, from: usize) -> Vec<usize> {
+        let mut all = Vec::new();
+        for (bit, (channel, picks)) in self.picks.iter().enumerate() {
+            if wanted(bit, *channel) {
+                all.extend_from_slice(&picks[picks.partition_point(|&pick| pick < from)..]);
+            }
+        }
+        all.sort_unstable(); // in the order of the log
+        all
+    }
+
+    fn place(&self, channel: ChannelNo) -> Option<usize> {
+        self.picks.iter().position(|(known, _)| *known == channel)
+    }
+
+    /// The subscribers that name several channels, by what they hear of the segment.
+    fn masks(&self, book: &mut Book<Arc<Gate>>) -> HashMap<u64, Vec<Place>> {
+        let mut heard: HashMap<Key, (u64, Place)> = HashMap::new();
+        let mut visits = 0;
+        for (bit, (channel, _)) in self.picks.iter().enumerate() {
+            for (at, listener) in book.list(List::Among(*channel)).iter().enumerate() {
+                heard.entry(listener.key).or_insert((0, (*channel, at))).0 |= 1 << bit;
+                visits += 1;
+            }
+        }
+        book.visits += visits;
+        let mut by_mask: HashMap<u64, Vec<Place>> = HashMap::new();
+        for (mask, place) in heard.into_values() {
+            by_mask.entry(mask).or_default().push(place);
+        }
+        by_mask
+    }
+}
+
+impl Group {
+    fn new(targets: Targets, picks: Vec<usize>) -> Self {
+        Self { targets, picks, runs: Vec::new() }
+    }
+}
+
+impl Run {
+    fn new(format: &'static WireFormat, frames: &[Option<Queued>], picks: &[usize]) -> Self {
+        let picked: Vec<Queued> = picks.iter().filter_map(|&at| frames[at].clone()).collect();
+        let join = || {
+            let frames: Vec<Bytes> = picked.iter().map(|queued| queued.frame.clone()).collect();
+            contain(|| format.join(&frames))
+        };
+        let joined = if picked.len() == picks.len() { join() } else { None };
+        let cost = 1 + joined.as_ref().map_or(0, Bytes::len) / BYTES_PER_WRITE;
+        Self { format, frames: picked, joined, cost }
+    }
+}
+
+impl Targets {
+    fn members<'a>(&'a self, book: &'a Book<Arc<Gate>>, joined: &'a [Joined]) -> Members<'a> {
+        match self {
+            Self::List(list) => Members::List(book.list(*list)),
+            Self::Places(places) => Members::Places(book, places),
+            Self::Joined(at) => Members::List(std::slice::from_ref(&joined[*at].listener)),
+        }
+    }
+}
+
+/// The subscribers of a group.
+#[derive(Clone, Copy)]
+enum Members<'a> {
+    List(&'a [Listener<Arc<Gate>>]),
+    Places(&'a Book<Arc<Gate>>, &'a [Place]),
+}
+
+impl<'a> Members<'a> {
+    fn at(self, at: usize) -> Option<&'a Listener<Arc<Gate>>> {
+        match self {
+            Self::List(listeners) => listeners.get(at),
+            Self::Places(book, places) => {
+                let (channel, place) = *places.get(at)?;
+                book.list(List::Among(channel)).get(place)
+            }
+        }
+    }
+
+    /// Starts the cache misses of several gates together. Each write evicts what came before, so
+    /// that the misses would else be paid one after the other.
+    fn prefetch(self, places: Range<usize>) {
+        let touched = places.map_while(|at| self.at(at));
+        let read = touched.fold(0, |seen, listener| seen | listener.seat.prefetch());
+        std::hint::black_box(read);
+    }
+}

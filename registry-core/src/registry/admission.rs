@@ -1,0 +1,216 @@
+//! Open tickets and remembered revocations: what closes the race between a login check and the
+//! subscription that follows it.
+//!
+//! A ticket is drawn before the credential is read. While any ticket is open, revocations are
+//! remembered; an admission is refused when one of its identities was revoked after its ticket was
+//! drawn (ADM-1). Pure state: time is an input.
+//!
+//! Invariants: nothing is remembered while no ticket is open; at most `limit` revocations are
+//! remembered, and a ticket older than a revocation that was forgotten is refused (ADM-6).
+
+use crate::types::error::AdmitError;
+use crate::types::identity::Identity;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Names an open ticket; later ones are greater.
+pub(crate) type TicketNo = u64;
+
+pub(crate) struct Admission {
+    lifetime: Duration,
+    limit: usize,
+    drawn: TicketNo,
+    revocations: u64,
+    /// Open tickets in the order in which they were drawn, which is the order in which they expire.
+    open: BTreeMap<TicketNo, Open>,
+    /// Remembered revocations by number, oldest first.
+    log: VecDeque<(u64, Identity)>,
+    /// The latest remembered revocation of each identity.
+    latest: HashMap<Identity, u64>,
+    /// The greatest number that was forgotten while a ticket was open.
+    forgotten: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Open {
+    /// The number of the last revocation before it.
+    born: u64,
+    /// `None` for a lifetime beyond the end of the clock.
+    expires: Option<Instant>,
+}
+
+impl Admission {
+    pub(crate) fn new(lifetime: Duration, limit: usize) -> Self {
+        Self {
+            lifetime,
+            limit,
+            drawn: 0,
+            revocations: 0,
+            open: BTreeMap::new(),
+            log: VecDeque::new(),
+            latest: HashMap::new(),
+            forgotten: 0,
+        }
+    }
+
+    pub(crate) fn draw(&mut self, now: Instant) -> TicketNo {
+        self.expire(now);
+        self.drawn += 1;
+        self.open.insert(
+            self.drawn,
+            Open { born: self.revocations, expires: now.checked_add(self.lifetime) },
+        );
+        self.drawn
+    }
+
+    /// Remembers a revocation, if a ticket is open that it could concern.
+    pub(crate) fn revoked(&mut self, identity: &Identity, now: Instant) {
+        self.expire(now);
+        if self.open.is_empty() {
+            return;
+        }
+        self.revocations += 1;
+        self.latest.insert(identity.clone(), self.revocations);
+        self.log.push_back((self.revocations, identity.clone()));
+        while self.log.len() > self.limit {
+            self.forgotten = self.forget_oldest();
+        }
+    }
+
+    /// Uses the ticket up, and tells whether it admits a subscriber with these identities.
+    pub(crate) fn redeem<'a>(
+        &mut self,
+        ticket: TicketNo,
+        identities: impl IntoIterator<Item = &'a Identity>,
+        now: Instant,
+    ) -> Result<(), AdmitError> {
+        self.expire(now);
+        let Some(open) = self.open.get(&ticket).copied() else { return Err(AdmitError::Expired) };
+        let revoked = identities.into_iter().any(|identity| {
+            self.latest.get(identity).is_some_and(|revocation| *revocation > open.born)
+        });
+        self.free(ticket);
+        if revoked {
+            Err(AdmitError::Revoked)
+        } else if open.born < self.forgotten {
+            Err(AdmitError::Forgotten)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Frees a ticket.
+    pub(crate) fn free(&mut self, ticket: TicketNo) {
+        self.open.remove(&ticket);
+        self.prune();
+    }
+
+    pub(crate) fn open_tickets(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(crate) fn remembered(&self) -> usize {
+        self.log.len()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self
+            .open
+            .first_entry()
+            .is_some_and(|first| first.get().expires.is_some_and(|at| at <= now))
+        {
+            self.open.pop_first();
+        }
+        self.prune();
+    }
+
+    /// Forgets the revocations that came before every open ticket.
+    fn prune(&mut self) {
+        match self.open.first_key_value().map(|(_, oldest)| oldest.born) {
+            Some(born) => {
+                while self.log.front().is_some_and(|(number, _)| *number <= born) {
+                    self.forget_oldest();
+                }
+            }
+            None => {
+                self.log = VecDeque::new();
+                self.latest = HashMap::new();
+            }
+        }
+    }
+
+    fn forget_oldest(&mut self) -> u64 {
+        let Some((number, identity)) = self.log.pop_front() else { return 0 };
+        if self.latest.get(&identity) == Some(&number) {
+            self.latest.remove(&identity);
+        }
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+
+    fn id(value: &str) -> Identity {
+        Identity::untyped(value)
+    }
+
+    #[test]
+    fn adm_6_what_is_remembered_is_bounded_and_forgetting_fails_closed() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 3);
+        let old = admission.draw(now);
+        for value in ["a", "b", "c", "d"] {
+            admission.revoked(&id(value), now);
+            assert!(admission.remembered() <= 3 && admission.latest.len() <= 3);
+        }
+        let young = admission.draw(now);
+        assert_eq!(admission.redeem(old, [&id("untouched")], now), Err(AdmitError::Forgotten));
+        assert_eq!(admission.redeem(young, [&id("a"), &id("d")], now), Ok(()));
+        assert_eq!(
+            (admission.open_tickets(), admission.remembered(), admission.latest.len()),
+            (0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn adm_6_as_many_as_the_limit_are_remembered() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 3);
+        let ticket = admission.draw(now);
+        for value in ["a", "b", "c"] {
+            admission.revoked(&id(value), now);
+        }
+        assert_eq!(
+            (admission.remembered(), admission.redeem(ticket, [&id("untouched")], now)),
+            (3, Ok(()))
+        );
+    }
+
+    #[test]
+    fn adm_6_the_same_identity_revoked_over_and_over_stays_within_the_bound() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 3);
+        let ticket = admission.draw(now);
+        for _ in 0..10 {
+            admission.revoked(&id("a"), now);
+            assert!(admission.remembered() <= 3);
+        }
+        assert_eq!(admission.redeem(ticket, [&id("a")], now), Err(AdmitError::Revoked));
+    }
+
+    #[test]
+    fn adm_6_tickets_expire_and_are_then_no_reason_to_remember() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 3);
+        let ticket = admission.draw(now);
+        admission.revoked(&id("a"), now + Duration::from_secs(9));
+        assert_eq!(admission.remembered(), 1);
+        let later = now + Duration::from_secs(10);
+        admission.revoked(&id("b"), later);
+        assert_eq!(admission.remembered(), 0);
+        assert_eq!(admission.redeem(ticket, [&id("c")], later), Err(AdmitError::Expired));
+    }
+}

@@ -1,0 +1,155 @@
+//! How subscribers leave the registry.
+//!
+//! Every end has two halves. Under the registry's lock, the subscribers are removed from the table
+//! and their seats are ended, so that no send begins any more. Without the lock, they are notified:
+//! foreign code runs.
+
+use super::channels::LaneId;
+use super::table::Removed;
+use super::{Inner, State};
+use crate::contain::{discard, wake_all};
+use crate::lane::log::Entry;
+use crate::subscriber::gate::Gate;
+use crate::subscriber::notify::{EVICTION_DEPTH, REVOCATION_DEPTH, notify_all};
+use crate::subscriber::seat::{Ended, Registrar, Seat};
+use crate::sync::Ordering;
+use crate::types::close::CloseReason;
+use crate::types::id::SubscriptionId;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// Subscribers whose seats are ended and which have yet to be notified.
+#[derive(Default)]
+pub(super) struct Ending {
+    /// How many of them this call ended.
+    pub(super) ended: usize,
+    /// Outboxes first: the end of an outbox only wakes its owner and arms timers, while a sink's
+    /// close may take its time, for which a socket's deadline must not wait (REV-11).
+    pending: VecDeque<Arc<dyn Seat>>,
+    /// Flushers that have something to do now, and publishers that wait for a flusher that is gone.
+    pub(super) wakers: Vec<Waker>,
+    /// What a log dropped when it was compacted.
+    obsolete: Vec<Arc<Gate>>,
+}
+
+impl<T: Send + Sync + 'static> Inner<T> {
+    /// Ends subscribers that just left the table: tells their lanes, ends their seats. The caller
+    /// still holds the registry's lock, and then owes the result to [`finish`](Self::finish).
+    pub(super) fn shut(
+        &self,
+        state: &mut State<T>,
+        removed: impl IntoIterator<Item = Removed>,
+        reason: CloseReason,
+    ) -> Ending {
+        let mut ending = Ending::default();
+        for removed in removed {
+            match removed.lane {
+                _ if removed.was_draining => {}
+                LaneId::Outboxes => self.outboxes.append(Entry::Leave(removed.key)),
+                LaneId::Sinks => self.sinks.leave(removed.key),
+                LaneId::Flusher(lane) => ending.wakers.extend(if reason.discards() {
+                    state.lanes[lane].leave(removed.key, &mut ending.obsolete)
+                } else {
+                    state.lanes[lane].drain(removed.key, removed.seat.clone())
+                }),
+            }
+            ending.ended += usize::from(removed.seat.end(reason));
+            // Also one that another call ended just now and has yet to notify (REV-1).
+            if removed.lane == LaneId::Sinks {
+                ending.pending.push_back(removed.seat);
+            } else {
+                ending.pending.push_front(removed.seat);
+            }
+        }
+        self.count_ended(reason, ending.ended);
+        ending
+    }
+
+    /// Notifies the subscribers of an ending, without locks. Returns how many it ended.
+    pub(super) fn finish(&self, ending: Ending, depth: usize) -> usize {
+        wake_all(ending.wakers);
+        ending.obsolete.into_iter().for_each(discard);
+        notify_all(self.address(), ending.pending, depth);
+        self.tidy();
+        ending.ended
+    }
+
+    fn count_ended(&self, reason: CloseReason, count: usize) {
+        self.ended[reason as usize].fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Lets the lanes apply joins and leaves. Delivers nothing to sinks: a revocation never waits
+    /// for one (PRG-1).
+    fn tidy(&self) {
+        self.sinks.tidy();
+        self.outboxes.settle(false, |ended| self.remove(ended));
+    }
+
+    /// Names this registry on its thread's stack.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Ends every subscriber at the end of the registry's life.
+    pub(super) fn end_all(&self) {
+        let ending = {
+            let mut state = self.state.lock();
+            let removed = state.table.take_everyone();
+            let mut ending = self.shut(&mut state, removed, CloseReason::Shutdown);
+            ending.wakers.extend(state.lanes.iter().flat_map(|log| log.close()));
+            ending
+        };
+        self.finish(ending, REVOCATION_DEPTH);
+        self.owners.wake_all();
+    }
+}
+
+impl<T: Send + Sync + 'static> Registrar for Inner<T> {
+    fn release(&self, id: SubscriptionId, reason: CloseReason) {
+        let ending = {
+            let mut state = self.state.lock();
+            let removed =
+                if reason.discards() { state.table.take(id) } else { state.table.let_drain(id) };
+            self.shut(&mut state, removed, reason)
+        };
+        self.finish(ending, REVOCATION_DEPTH);
+    }
+
+    /// The lane reads its log again after it called this. To tidy here would go one level down the
+    /// stack with every subscriber that lags.
+    fn remove(&self, ended: Ended) {
+        let ending = {
+            let mut state = self.state.lock();
+            let removed = state.table.take_seat(ended.key, &ended.seat);
+            self.shut(&mut state, removed, ended.reason)
+        };
+        ending.pending.into_iter().for_each(discard); // it is `ended.seat`
+        wake_all(ending.wakers);
+        ending.obsolete.into_iter().for_each(discard);
+        self.count_ended(ended.reason, usize::from(ended.first));
+        notify_all(self.address(), [ended.seat].into(), EVICTION_DEPTH);
+    }
+
+    fn lane_closed(&self, lane: usize) {
+        let ending = {
+            let mut state = self.state.lock();
+            let wakers = state.lanes[lane].close();
+            let removed = state.table.close_lane(lane);
+            let mut ending = self.shut(&mut state, removed, CloseReason::Failed);
+            ending.wakers.extend(wakers);
+            ending
+        };
+        self.finish(ending, REVOCATION_DEPTH);
+    }
+
+    fn wire_attached(&self) {
+        self.owners.add_wire();
+    }
+
+    fn outbox_dropped(&self, wired: bool) {
+        if self.owners.remove(wired) {
+            self.wake_if_drained();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! How a subscriber comes into the registry.
+
+use super::Inner;
+use super::admission::{Admission, TicketNo};
+use super::channels::LaneId;
+use crate::contain::discard;
+use crate::lane::book::Numbers;
+use crate::lane::flusher_log::FlusherLog;
+use crate::lane::log::Entry;
+use crate::subscriber::gate::Gate;
+use crate::subscriber::notify::EVICTION_DEPTH;
+use crate::subscriber::outbox::Outbox;
+use crate::subscriber::seat::{Registrar, Seat};
+use crate::subscriber::sink::{Sink, SinkSeat};
+use crate::subscriber::subscription::Subscription;
+use crate::types::close::CloseReason;
+use crate::types::error::{AdmitError, SubscribeError};
+use crate::types::format::WireFormat;
+use crate::types::id::Key;
+use crate::types::options::OutboxOptions;
+use crate::types::registration::Registration;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+/// What stands behind a seat, for the registry.
+struct Kind {
+    /// The format's name; `"sink"` for sinks.
+    format: &'static str,
+    /// The options of an outbox.
+    outbox: Option<OutboxOptions>,
+}
+
+impl<T: Send + Sync + 'static> Inner<T> {
+    pub(super) fn open_sink(
+        &self,
+        sink: impl Sink<T>,
+        registration: Registration,
+    ) -> Result<Subscription, SubscribeError> {
+        self.enrol_sink(sink, registration, |_, _| Ok(()))
+    }
+
+    pub(super) fn admit_sink(
+        &self,
+        ticket: TicketNo,
+        sink: impl Sink<T>,
+        registration: Registration,
+    ) -> Result<Subscription, AdmitError> {
+        self.enrol_sink(sink, registration, self.redeem(ticket))
+    }
+
+    pub(super) fn open_outbox(
+        &self,
+        format: &'static WireFormat,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<Outbox, SubscribeError> {
+        self.enrol_outbox(format, options, registration, |_, _| Ok(()))
+    }
+
+    pub(super) fn admit_outbox(
+        &self,
+        ticket: TicketNo,
+        format: &'static WireFormat,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<Outbox, AdmitError> {
+        self.enrol_outbox(format, options, registration, self.redeem(ticket))
+    }
+
+    /// The check of a ticket. The clock is read before the lock is taken.
+    fn redeem(
+        &self,
+        ticket: TicketNo,
+    ) -> impl FnOnce(&mut Admission, &Registration) -> Result<(), AdmitError> + use<T> {
+        let now = self.options.clock.now();
+        move |admission, registration| admission.redeem(ticket, registration.identities(), now)
+    }
+
+    fn enrol_sink<E: From<SubscribeError>>(
+        &self,
+        sink: impl Sink<T>,
+        registration: Registration,
+        check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
+    ) -> Result<Subscription, E> {
+        let seat = Arc::new(SinkSeat::new(sink));
+        let kind = Kind { format: "sink", outbox: None };
+        let enrolled = self.enrol(seat.clone(), kind, registration, check, |_, _, key, numbers| {
+            self.sinks.join(key, seat.clone(), numbers);
+            None
+        });
+        if enrolled.is_err() {
+            discard(seat);
+        }
+        enrolled
+    }
+
+    fn enrol_outbox<E: From<SubscribeError>>(
+        &self,
+        format: &'static WireFormat,
+        options: OutboxOptions,
+        registration: Registration,
+        check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
+    ) -> Result<Outbox, E> {
+        if self.encoder.is_none() {
+            return Err(SubscribeError::NoEncoder.into());
+        }
+        let gate = Arc::new(Gate::new(format, options));
+        let join = |lanes: &[Arc<FlusherLog<T>>], lane, key, numbers| match lane {
+            LaneId::Flusher(number) => lanes[number].join(key, gate.clone(), numbers),
+            LaneId::Outboxes | LaneId::Sinks => {
+                self.outboxes.append(Entry::Join(key, gate.clone(), numbers));
+                // No flusher will note that it brings nothing more, although one may have been
+                // asked for.
+                gate.complete()
+            }
+        };
+        let kind = Kind { format: format.name(), outbox: Some(options) };
+        let subscription = self.enrol(gate.clone(), kind, registration, check, join)?;
+        Ok(Outbox::new(gate, subscription))
+    }
+
+    /// Checks the admission and takes the subscriber, in one critical section: a revocation comes
+    /// before it or after it.
+    fn enrol<E: From<SubscribeError>>(
+        &self,
+        seat: Arc<dyn Seat>,
+        kind: Kind,
+        registration: Registration,
+        check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
+        join: impl FnOnce(&[Arc<FlusherLog<T>>], LaneId, Key, Numbers) -> Option<Waker>,
+    ) -> Result<Subscription, E> {
+        let (id, evicted) = {
+            let mut state = self.state.lock();
+            check(&mut state.table.admission, &registration)?;
+            if state.table.shutting_down {
+                return Err(SubscribeError::ShuttingDown.into());
+            }
+            if state.table.refuses(registration.scope()) {
+                return Err(SubscribeError::ScopeFull.into());
+            }
+            let lane = match kind.outbox {
+                None => LaneId::Sinks,
+                Some(OutboxOptions { in_lane: true, .. }) => {
+                    state.table.lane().unwrap_or(LaneId::Outboxes)
+                }
+                Some(_) => LaneId::Outboxes,
+            };
+            let seated = state.table.insert(seat.clone(), lane, kind.format, registration);
+            let mut evicted = self.shut(&mut state, seated.evicted, CloseReason::Evicted);
+            evicted.wakers.extend(join(&state.lanes, lane, seated.id.key, seated.numbers));
+            if kind.outbox.is_some() {
+                self.owners.add();
+            }
+            (seated.id, evicted)
+        };
+        self.finish(evicted, EVICTION_DEPTH);
+        let registry: Weak<dyn Registrar> = self.this.clone();
+        Ok(Subscription::new(id, seat, registry))
+    }
+}

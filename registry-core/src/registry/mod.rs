@@ -1,0 +1,450 @@
+//! The registry: the only module that locks the table, and the one through which every operation
+//! goes.
+//!
+//! Lock order: the registry's state, then a lane's log; the registry's state, then a seat. Logs and
+//! seats are leaves. No foreign code runs under any of them, except the non-blocking write of a
+//! [`Wire`](crate::Wire), which runs under a gate.
+//!
+//! Invariant: the seat of a subscriber that is not in the table is ended. Both happen in one
+//! critical section, or the seat ends first; else one of two revocations at once could find nobody
+//! and return while a send may still begin (REV-1, REV-2).
+
+mod admission;
+mod channels;
+mod drained;
+mod ending;
+mod enrol;
+mod observe;
+mod table;
+mod ticket;
+
+pub use ticket::Ticket;
+
+use crate::contain::{contain, discard, wake_all};
+use crate::lane::flusher::Flusher;
+use crate::lane::flusher_log::FlusherLog;
+use crate::lane::log::{Broadcast, Entry};
+use crate::lane::outboxes::OutboxLane;
+use crate::lane::sinks::SinkLane;
+use crate::subscriber::notify::REVOCATION_DEPTH;
+use crate::subscriber::outbox::Outbox;
+use crate::subscriber::seat::Registrar;
+use crate::subscriber::sink::Sink;
+use crate::subscriber::subscription::Subscription;
+use crate::sync::{AtomicU64, Mutex};
+use crate::types::channel::{Channel, ChannelFilter};
+use crate::types::close::{CloseReason, Revocation};
+use crate::types::encode::{Encode, EncodeError, Encoded};
+use crate::types::error::{BroadcastError, SubscribeError};
+use crate::types::format::WireFormat;
+use crate::types::id::MessageId;
+use crate::types::identity::Identity;
+use crate::types::message::Message;
+use crate::types::options::{LaneOptions, OutboxOptions, RegistryOptions};
+use crate::types::registration::Registration;
+use crate::types::report::{Report, Tally};
+use channels::LaneId;
+use drained::{Drained, Owners};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use table::Table;
+
+/// A registry of subscribers: what each of them hears, and by which identities each of them can be
+/// ended.
+///
+/// It is a handle: cloning it is cheap, all clones are the same registry, and two registries share
+/// nothing (ISO-6). Dropping the last handle ends all subscribers as
+/// [`Shutdown`](CloseReason::Shutdown) (SUB-6).
+///
+/// Every method may be called from any thread, and from inside a sink's `send`, `close` or `Drop`
+/// (RE-1). None blocks longer than another thread's short critical section, except that `broadcast`
+/// and `close_by_identity` run sinks.
+///
+/// # Ordering
+/// All subscribers see all broadcasts in the order of their ids (ORD-3). A broadcast that is made
+/// while another is being delivered to sinks is delivered after it (ORD-2), by the thread that is
+/// delivering.
+///
+/// # Examples
+/// ```
+/// use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
+/// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+/// # struct Screen;
+/// # impl Sink<String> for Screen {
+/// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+/// #         SendOutcome::Accepted
+/// #     }
+/// #     fn close(&self, _: CloseReason) {}
+/// # }
+/// let registry = SubscriberRegistry::<String>::new();
+/// let ada = Identity::new("account", "ada");
+/// let registration =
+///     Registration::new().with_filter(ChannelFilter::only(["runs"])).with_group(ada.clone());
+/// let _subscription = registry.subscribe_with(Screen, registration)?;
+///
+/// assert_eq!(registry.broadcast("runs", "started".into())?.accepted, 1);
+/// assert_eq!(registry.broadcast("jobs", "queued".into())?.matched, 0);
+/// assert_eq!(registry.close_by_identity(&ada), 1);
+/// assert!(registry.is_empty());
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub struct SubscriberRegistry<T: Send + Sync + 'static> {
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T: Send + Sync + 'static> {
+    state: Mutex<State<T>>,
+    outboxes: OutboxLane<T>,
+    sinks: SinkLane<T>,
+    encoder: Option<Box<dyn Encode<T>>>,
+    options: RegistryOptions,
+    epoch: u64,
+    ended: [AtomicU64; CloseReason::ALL.len()],
+    owners: Owners,
+    /// What tickets, handles and flushers refer to.
+    this: Weak<Inner<T>>,
+}
+
+/// The table, and the logs of the flushers by the numbers of their lanes.
+struct State<T> {
+    table: Table,
+    lanes: Vec<Arc<FlusherLog<T>>>,
+}
+
+impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
+    /// Creates a registry for [sinks](Sink), with the default options. It encodes nothing, so it
+    /// opens no outboxes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(RegistryOptions::new())
+    }
+
+    /// Creates a registry for [sinks](Sink). It encodes nothing, so it opens no outboxes.
+    #[must_use]
+    pub fn with_options(options: RegistryOptions) -> Self {
+        Self::build(options, None)
+    }
+
+    /// Creates a registry that encodes every broadcast, once and before it takes its id, as
+    /// outboxes need.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Encoded, RegistryOptions, SubscriberRegistry};
+    ///
+    /// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |degrees: &f64| {
+    ///     Ok(Encoded::text(format!("{degrees:.1} °C")))
+    /// });
+    /// registry.broadcast("hall", 20.5)?;
+    /// # Ok::<_, registry_core::BroadcastError<f64>>(())
+    /// ```
+    #[must_use]
+    pub fn with_encoder(options: RegistryOptions, encoder: impl Encode<T>) -> Self {
+        Self::build(options, Some(Box::new(encoder)))
+    }
+
+    fn build(options: RegistryOptions, encoder: Option<Box<dyn Encode<T>>>) -> Self {
+        // Without a random source the epoch is 0: ids stay unique within the registry, which is all
+        // that is promised.
+        let epoch = getrandom::u64().unwrap_or(0);
+        let inner = Arc::new_cyclic(|this| Inner {
+            state: Mutex::new(State { table: Table::new(&options), lanes: Vec::new() }),
+            outboxes: OutboxLane::new(),
+            sinks: SinkLane::new(options.max_waiting_broadcasts.get()),
+            encoder,
+            options,
+            epoch,
+            ended: Default::default(),
+            owners: Owners::default(),
+            this: this.clone(),
+        });
+        Self { inner }
+    }
+
+    /// Subscribes a sink: the compatible call, with optional channels and one optional identity.
+    ///
+    /// Absent and empty channel lists both mean *every channel* (FLT-2); the identity has no kind
+    /// (REV-6). Where the difference between "nothing" and "everything" matters, use
+    /// [`subscribe_with`](Self::subscribe_with).
+    ///
+    /// # Errors
+    /// [`SubscribeError::ShuttingDown`] after [`begin_shutdown`](Self::begin_shutdown).
+    pub fn subscribe(
+        &self,
+        sink: impl Sink<T>,
+        channels: Option<&[&str]>,
+        identity: Option<&str>,
+    ) -> Result<Subscription, SubscribeError> {
+        let filter = match channels {
+            None | Some([]) => ChannelFilter::All,
+            Some(names) => ChannelFilter::only(names.iter().copied()),
+        };
+        let groups = identity.map(Identity::untyped);
+        self.subscribe_with(sink, Registration::new().with_filter(filter).with_groups(groups))
+    }
+
+    /// Subscribes a sink with a filter and any number of identities.
+    ///
+    /// It receives every matching broadcast that begins after this returned, and none that began
+    /// before it was called. Under a [`ScopeCap`](crate::ScopeCap) the oldest of its scope may be
+    /// evicted.
+    ///
+    /// If the identities come from a credential, [draw a ticket](Self::draw_ticket) before you read
+    /// the credential: a revocation between the reading and this call would find nobody to close.
+    ///
+    /// # Errors
+    /// [`SubscribeError::ShuttingDown`], or [`SubscribeError::ScopeFull`] if that is the policy.
+    /// The sink is dropped.
+    pub fn subscribe_with(
+        &self,
+        sink: impl Sink<T>,
+        registration: Registration,
+    ) -> Result<Subscription, SubscribeError> {
+        self.inner.open_sink(sink, registration)
+    }
+
+    /// Opens an outbox: a bounded queue of encoded frames, for an owner that writes them to a peer.
+    ///
+    /// # Errors
+    /// As [`subscribe_with`](Self::subscribe_with); [`SubscribeError::NoEncoder`] for a registry
+    /// that was made without an [encoder](Self::with_encoder).
+    pub fn open_outbox(
+        &self,
+        format: &'static WireFormat,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<Outbox, SubscribeError> {
+        self.inner.open_outbox(format, options, registration)
+    }
+
+    /// Opens a lane for outboxes whose owners write to sockets of their own; a task must drive the
+    /// [`Flusher`].
+    ///
+    /// Outboxes that [ask for it](OutboxOptions::with_flusher) go to the lane with the fewest
+    /// subscribers. A broadcast only appends to the lane's log and returns.
+    pub fn open_lane(&self, options: LaneOptions) -> Flusher<T> {
+        let log = Arc::new(FlusherLog::new(options));
+        let number = {
+            let mut state = self.inner.state.lock();
+            if state.table.shutting_down {
+                let _nothing_waits = log.close();
+            }
+            state.lanes.push(log.clone());
+            state.table.open_lane()
+        };
+        let registry: Weak<dyn Registrar> = self.inner.this.clone();
+        Flusher::new(number, log, registry)
+    }
+
+    /// Completes when the flushers keep up: when none has more than 128 KiB of broadcasts waiting,
+    /// besides what it is writing.
+    ///
+    /// [`broadcast`](Self::broadcast) never waits, so publishers that produce as fast as they can
+    /// outrun the flushers, up to the bound of the log; messages are late then, and in the end
+    /// lost. A publisher that awaits this before each broadcast is held to the pace of the writes.
+    /// Without lanes it is complete at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only observes.
+    pub fn caught_up(&self) -> impl Future<Output = ()> + Send + use<T> {
+        let lanes = self.inner.state.lock().lanes.clone();
+        std::future::poll_fn(move |cx| {
+            let behind = lanes.iter().any(|log| log.poll_caught_up(cx).is_pending());
+            if behind { Poll::Pending } else { Poll::Ready(()) }
+        })
+    }
+
+    /// Draws a ticket, **before** the credential is read: see [`Ticket`].
+    pub fn draw_ticket(&self) -> Ticket<T> {
+        let now = self.inner.options.clock.now();
+        let number = self.inner.state.lock().table.admission.draw(now);
+        Ticket::new(self.inner.this.clone(), number)
+    }
+
+    /// Sends `data` to every subscriber whose filter lets `channel` pass.
+    ///
+    /// On return it stands in every matching outbox, or in the log of its lane, or the outbox's
+    /// policy was applied. Sinks have received it too, unless another thread or an outer call is
+    /// delivering at the moment: that thread then delivers it after its own ([`Report::pending`]).
+    /// The cost is proportional to the matching subscribers.
+    ///
+    /// # Errors
+    /// [`BroadcastError`] gives the payload back if it cannot be encoded (DEL-8). A failing sink is
+    /// not an error (ISO-2): it is ended, and counted in the report.
+    pub fn broadcast(&self, channel: &str, data: T) -> Result<Report, BroadcastError<T>> {
+        let inner = &*self.inner;
+        let encoded =
+            match inner.encoder.as_deref().map(|encoder| encode(encoder, &data)).transpose() {
+                Ok(encoded) => encoded,
+                Err(source) => return Err(BroadcastError { data, source }),
+            };
+        let mut state = inner.state.lock();
+        let State { table, lanes } = &mut *state;
+        let hearing = table.channels.hearing(channel);
+        let matched = hearing.total();
+        table.seq += 1;
+        let id = MessageId::new(inner.epoch, table.seq);
+        if matched == 0 {
+            drop(state);
+            discard(data);
+            discard(encoded);
+            return Ok(Tally::default().report(id, 0));
+        }
+        let (outboxes, sinks) = (hearing.of(LaneId::Outboxes), hearing.of(LaneId::Sinks));
+        let (number, name) = hearing.known.map(|(number, name)| (number, name.clone())).unzip();
+        let channel = name.unwrap_or_else(|| Channel::from(channel));
+        let message = Arc::new(Message { id, channel, data, encoded, tally: Tally::default() });
+        let mut flushers = Vec::new();
+        if matched > outboxes + sinks {
+            for (lane, log) in lanes.iter().enumerate() {
+                let matched = hearing.of(LaneId::Flusher(lane));
+                if matched > 0 {
+                    flushers.extend(log.broadcast(number, &message, matched));
+                }
+            }
+        }
+        if outboxes > 0 {
+            let message = message.clone();
+            inner.outboxes.append(Entry::Broadcast(Broadcast { channel: number, message }));
+        }
+        if sinks > 0 {
+            inner.sinks.broadcast(number, &message, sinks);
+        }
+        drop(state);
+        wake_all(flushers);
+        // Outboxes first: a sink may take its time.
+        if outboxes > 0 {
+            inner.outboxes.settle(true, |ended| inner.remove(ended));
+        }
+        if sinks > 0 {
+            inner.sinks.settle(|ended| inner.remove(ended));
+        }
+        let report = message.tally.report(message.id, matched);
+        discard(message);
+        Ok(report)
+    }
+
+    /// Ends every subscriber that holds the identity, as scope or as group, and returns how many
+    /// this call ended.
+    ///
+    /// They end as [revoked](CloseReason::Revoked): their clients come back and authenticate again.
+    /// Where they should stay away, use [`close_by_identity_as`](Self::close_by_identity_as).
+    ///
+    /// When it returns, each of them has ended and was notified (REV-1), and no send begins on them
+    /// any more, not even from a broadcast that began earlier (REV-2); what their outboxes held is
+    /// gone (REV-3). The call does not wait for sinks that are stuck in `send` (PRG-1), nor for the
+    /// closes of another call that ended one of them at the same moment; its own closes it runs one
+    /// after the other, those of outboxes first. An admission whose ticket was drawn before is
+    /// refused (ADM-1).
+    ///
+    /// A revocation is an event and not a state: a subscribe that begins afterwards is accepted
+    /// (REV-9). So change what your login check reads first, and call this after that change is
+    /// committed.
+    ///
+    /// Called from inside a send of one of them, that subscriber's close waits for its send to end
+    /// (RE-5). Called from inside closes that lie 32 deep in each other, it ends and counts at
+    /// once, but the outermost call notifies (RE-6).
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Identity, SubscriberRegistry};
+    /// # let registry = SubscriberRegistry::<String>::new();
+    /// // The account's role changed, and the change is committed:
+    /// let closed = registry.close_by_identity(&Identity::new("account", "ada"));
+    /// assert_eq!(closed, 0); // nobody held it
+    /// ```
+    pub fn close_by_identity(&self, identity: &Identity) -> usize {
+        self.close_by_identity_as(identity, Revocation::Revoked)
+    }
+
+    /// As [`close_by_identity`](Self::close_by_identity), with a reason that tells the clients
+    /// whether to come back.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Identity, Revocation, SubscriberRegistry};
+    /// # let registry = SubscriberRegistry::<String>::new();
+    /// // The user pressed "log out": the tabs of this session are not to come back by themselves.
+    /// let session = Identity::new("session", "17");
+    /// let closed = registry.close_by_identity_as(&session, Revocation::LoggedOut);
+    /// assert_eq!(closed, 0);
+    /// ```
+    pub fn close_by_identity_as(&self, identity: &Identity, revocation: Revocation) -> usize {
+        let inner = &*self.inner;
+        let now = inner.options.clock.now();
+        let ending = {
+            let mut state = inner.state.lock();
+            let removed = state.table.revoke(identity, now);
+            inner.shut(&mut state, removed, revocation.into())
+        };
+        inner.finish(ending, REVOCATION_DEPTH)
+    }
+
+    /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown);
+    /// returns how many.
+    ///
+    /// Outboxes keep what they hold, for their owners to flush. Until an owner lets go, its
+    /// subscriber can still be revoked, which discards its queue but counts it no second time. This
+    /// call sets no deadline: the owner of the sockets does, as `transport-core`'s `Server` when it
+    /// is stopped.
+    pub fn begin_shutdown(&self) -> usize {
+        let inner = &*self.inner;
+        let ending = {
+            let mut state = inner.state.lock();
+            let removed = state.table.shut_down();
+            let mut ending = inner.shut(&mut state, removed, CloseReason::Shutdown);
+            ending.wakers.extend(state.lanes.iter().flat_map(|log| log.close()));
+            ending
+        };
+        let ended = inner.finish(ending, REVOCATION_DEPTH);
+        inner.wake_if_drained();
+        ended
+    }
+
+    /// Completes when the registry [shuts down](Self::begin_shutdown) and every owner has dropped
+    /// its outbox. This includes owners whose subscriber ended before: they may still be writing a
+    /// farewell.
+    ///
+    /// It does not keep the registry alive; when the last handle is dropped, it completes too.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only observes.
+    pub fn drained(&self) -> impl Future<Output = ()> + Send + use<T> {
+        Drained::new(&self.inner)
+    }
+}
+
+/// Encodes a payload; a panic is an error like any other.
+fn encode<T: 'static>(encoder: &dyn Encode<T>, data: &T) -> Result<Encoded, EncodeError> {
+    contain(|| encoder.encode(data)).unwrap_or_else(|| Err("the encoder panicked".into()))
+}
+
+impl<T: Send + Sync + 'static> Drop for Inner<T> {
+    fn drop(&mut self) {
+        self.end_all();
+        discard(self.encoder.take());
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for SubscriberRegistry<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<T: Send + Sync + 'static> Default for SubscriberRegistry<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for SubscriberRegistry<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriberRegistry").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, registry_loom))]
+mod loom_tests;

@@ -1,0 +1,104 @@
+//! The ticket: the right to admit one subscriber.
+
+use super::Inner;
+use super::admission::TicketNo;
+use crate::contain::discard;
+use crate::subscriber::outbox::Outbox;
+use crate::subscriber::sink::Sink;
+use crate::subscriber::subscription::Subscription;
+use crate::types::error::{AdmitError, SubscribeError};
+use crate::types::format::WireFormat;
+use crate::types::options::OutboxOptions;
+use crate::types::registration::Registration;
+use std::fmt;
+use std::sync::Weak;
+
+/// The right to admit one subscriber, drawn **before** its credential is read.
+///
+/// Any server reads a credential first and subscribes afterwards. A revocation that falls in
+/// between finds nobody to close, and the connection would live on with a dead credential. A ticket
+/// closes that window: if one of the identities that [`admit`](Ticket::admit) names was revoked
+/// since the ticket was drawn, the admission is refused.
+///
+/// A ticket admits once. It expires
+/// ([`ticket_lifetime`](crate::RegistryOptions::with_ticket_lifetime), 10 s), receives nothing, is
+/// counted nowhere, and is freed when it is dropped. It does not keep the registry alive.
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     AdmitError, Identity, Json, OutboxOptions, Registration, RegistryOptions,
+///     SubscriberRegistry, WireFormat,
+/// };
+/// # static RAW: WireFormat =
+/// #     WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+/// let registry = SubscriberRegistry::<u32>::with_encoder(RegistryOptions::new(), Json::new());
+///
+/// let ticket = registry.draw_ticket();
+/// // The login check reads the credential, which takes its time …
+/// let ada = Identity::new("account", "ada");
+/// // … and meanwhile it is revoked: there is nobody to close yet.
+/// registry.close_by_identity(&ada);
+/// let registration = Registration::new().with_group(ada);
+/// let refused = ticket.admit_outbox(&RAW, OutboxOptions::new(), registration);
+/// assert_eq!(refused.unwrap_err(), AdmitError::Revoked);
+/// ```
+#[must_use = "a ticket that is dropped admits nobody"]
+pub struct Ticket<T: Send + Sync + 'static> {
+    registry: Weak<Inner<T>>,
+    number: TicketNo,
+}
+
+impl<T: Send + Sync + 'static> Ticket<T> {
+    pub(super) fn new(registry: Weak<Inner<T>>, number: TicketNo) -> Self {
+        Self { registry, number }
+    }
+
+    /// Admits a sink, if none of its identities was revoked since the ticket was drawn.
+    ///
+    /// # Errors
+    /// See [`AdmitError`]. The sink is dropped; nothing was sent, and nobody was evicted (ADM-2).
+    pub fn admit(
+        self,
+        sink: impl Sink<T>,
+        registration: Registration,
+    ) -> Result<Subscription, AdmitError> {
+        match self.registry.upgrade() {
+            Some(inner) => inner.admit_sink(self.number, sink, registration),
+            None => {
+                discard(sink);
+                Err(SubscribeError::ShuttingDown.into())
+            }
+        }
+    }
+
+    /// Admits an outbox, if none of its identities was revoked since the ticket was drawn.
+    ///
+    /// # Errors
+    /// See [`AdmitError`].
+    pub fn admit_outbox(
+        self,
+        format: &'static WireFormat,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<Outbox, AdmitError> {
+        let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
+        inner.admit_outbox(self.number, format, options, registration)
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Ticket<T> {
+    fn drop(&mut self) {
+        // Also after it admitted or was refused: whatever came of it, it is not open any more
+        // (ADM-2).
+        if let Some(inner) = self.registry.upgrade() {
+            inner.state.lock().table.admission.free(self.number);
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Ticket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("number", &self.number).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,383 @@
+//! The gate of an outbox: what decides whether its subscriber has ended, and the lock of its queue.
+//!
+//! A push and an end exclude each other, so nothing is accepted after an end returned, and a
+//! discarding end drops what has not left the queue (REV-3). Where a [`Wire`] is attached, every
+//! write to it happens under the same lock, so that after an end returned nothing more is handed to
+//! the operating system, and the end waits for one non-blocking write at most (REV-12).
+//!
+//! Without a wire, the owner takes frames and writes them itself. With a wire, the gate is *open*
+//! while nothing waits: a flusher writes to the socket directly. A full socket makes the gate
+//! *slow*: frames are queued, under the bounds and the policy of the options, and the owner writes
+//! them when there is room again, one write for each time it holds the lock.
+//!
+//! Invariant: no waker is cloned, woken or dropped under the lock.
+
+use super::queue::{Next, Queued};
+use super::seat::Seat;
+use super::state::{EndHook, Offered, Stage, State};
+use super::wire::Wire;
+use crate::contain::{contain, discard};
+use crate::sync::Mutex;
+use crate::types::channel::Channel;
+use crate::types::close::CloseReason;
+use crate::types::format::WireFormat;
+use crate::types::options::{OutboxOptions, Overflow};
+use crate::types::report::SendOutcome;
+use bytes::Bytes;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// One subscriber's gate. The fields that every write reads stand first, so that a write misses the
+/// cache once.
+#[repr(C)]
+pub(crate) struct Gate {
+    pub(crate) format: &'static WireFormat,
+    wire: OnceLock<Arc<dyn Wire>>,
+    state: Mutex<State>,
+    options: OutboxOptions,
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub(crate) enum Unwritten {
+    /// The peer is gone.
+    Gone(io::Error),
+    /// The format panicked.
+    Broken,
+}
+
+/// What the owner of a gate with a wire is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Write,
+    Closed(CloseReason),
+}
+
+impl Gate {
+    pub(crate) fn new(format: &'static WireFormat, options: OutboxOptions) -> Self {
+        let state = State::new(!options.in_lane);
+        Self { format, wire: OnceLock::new(), state: Mutex::new(state), options }
+    }
+
+    /// Starts to bring the gate and its wire into the cache. The result means nothing.
+    pub(crate) fn prefetch(&self) -> usize {
+        self.wire.get().map_or(0, Arc::strong_count)
+    }
+
+    /// Offers one frame to the queue.
+    pub(crate) fn push(&self, frame: &Bytes, channel: &Channel) -> Offered {
+        let mut state = self.state.lock();
+        if !state.accepts() {
+            return Offered::only(SendOutcome::Closed);
+        }
+        let mut offered = Offered::only(SendOutcome::Accepted);
+        state.push(frame, channel, &self.options, &mut offered);
+        if offered.ended.is_none() {
+            state.slow_down();
+        }
+        offered.waker = state.waker.take();
+        offered
+    }
+
+    /// Offers the frames of one turn: to the wire, `joined` in one write, if nothing waits before
+    /// them; else to the queue, one by one. `None` when all of them were written.
+    pub(crate) fn offer(&self, joined: &Bytes, frames: &[Queued], now: Instant) -> Option<Offered> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if !state.accepts() {
+            return Some(Offered::only(SendOutcome::Closed));
+        }
+        if state.stage == Stage::Open
+            && let Some(wire) = self.wire.get()
+        {
+            match wire.try_write(joined) {
+                Ok(written) => {
+                    if written > 0 {
+                        state.last_write = Some(now);
+                    }
+                    if written >= joined.len() {
+                        return None;
+                    }
+                    state.queue.rest = joined.slice(written..);
+                    state.mid_frame = written > 0;
+                    state.stage = Stage::Slow;
+                    let waker = state.waker.take();
+                    return Some(Offered { waker, ..Offered::only(SendOutcome::Accepted) });
+                }
+                Err(error) if is_full(&error) => {}
+                Err(_gone) => {
+                    let mut offered = Offered::only(SendOutcome::Closed);
+                    offered.end(state, SendOutcome::Closed, CloseReason::Unsubscribed);
+                    offered.waker = state.waker.take();
+                    return Some(offered);
+                }
+            }
+        }
+        let mut offered = Offered::only(SendOutcome::Accepted);
+        let was_slow = state.stage == Stage::Slow;
+        for queued in frames {
+            state.push(&queued.frame, &queued.channel, &self.options, &mut offered);
+            if offered.ended.is_some() {
+                break;
+            }
+        }
+        if offered.ended.is_none() {
+            state.slow_down();
+        }
+        // The owner of a slow gate is awake already, or waits for the socket.
+        if !was_slow || offered.ended.is_some() {
+            offered.waker = state.waker.take();
+        }
+        Some(offered)
+    }
+
+    /// Notes that its lane dropped `messages` before they came here. The policy decides, as for a
+    /// queue that is full.
+    pub(crate) fn overflowed(&self, messages: u64) -> Offered {
+        let mut state = self.state.lock();
+        if !state.accepts() {
+            return Offered::only(SendOutcome::Closed);
+        }
+        let mut offered = Offered::only(SendOutcome::Dropped);
+        if self.options.overflow == Overflow::Close {
+            offered.end(&mut state, SendOutcome::Lagged, CloseReason::Lagged);
+        } else {
+            state.queue.lost += messages;
+            state.slow_down(); // so that the owner tells the peer before the next message
+        }
+        offered.waker = state.waker.take();
+        offered
+    }
+
+    /// Ends it, because a frame could not be built.
+    pub(crate) fn fail(&self) -> Offered {
+        let mut state = self.state.lock();
+        let mut offered = Offered::only(SendOutcome::Closed);
+        if state.accepts() {
+            offered.end(&mut state, SendOutcome::Failed, CloseReason::Failed);
+            offered.waker = state.waker.take();
+        }
+        offered
+    }
+
+    /// From now on frames are written to the wire, those already queued first; the caller wakes. A
+    /// second wire is ignored.
+    pub(crate) fn attach(&self, wire: Arc<dyn Wire>) -> Option<Waker> {
+        if let Err(second) = self.wire.set(wire) {
+            discard(second);
+            return None;
+        }
+        let mut state = self.state.lock();
+        if state.discards() {
+            return None;
+        }
+        state.stage = if state.queue.has_more() { Stage::Slow } else { Stage::Open };
+        if state.stage == Stage::Slow { state.waker.take() } else { None }
+    }
+
+    pub(crate) fn is_wired(&self) -> bool {
+        self.wire.get().is_some()
+    }
+
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Next> {
+        self.poll_or_wait(cx, |state| {
+            if state.queue.has_frames() {
+                return Some(Next::Frames(state.queue.take(max_bytes, true)));
+            }
+            let end = state.end.filter(|end| end.reason.discards() || state.complete);
+            end.map(|end| Next::Closed(end.reason))
+        })
+    }
+
+    pub(crate) fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.poll_or_wait(cx, |state| {
+            state.end.map(|end| end.reason).filter(|reason| reason.discards())
+        })
+    }
+
+    pub(crate) fn poll_work(&self, cx: &mut Context<'_>) -> Poll<Work> {
+        self.poll_or_wait(cx, |state| match state.end.map(|end| end.reason) {
+            Some(reason) if reason.discards() => Some(Work::Closed(reason)),
+            _ if state.stage == Stage::Slow => Some(Work::Write),
+            Some(reason) if state.complete => Some(Work::Closed(reason)),
+            _ => None,
+        })
+    }
+
+    /// Looks, and leaves the waker where the next change finds it.
+    fn poll_or_wait<R>(
+        &self,
+        cx: &mut Context<'_>,
+        look: impl FnOnce(&mut State) -> Option<R>,
+    ) -> Poll<R> {
+        // Cloning and dropping a waker runs foreign code, so both happen outside the lock.
+        let mut spare = Some(cx.waker().clone());
+        let polled = {
+            let mut state = self.state.lock();
+            let seen = look(&mut state);
+            if seen.is_none() {
+                spare = std::mem::replace(&mut state.waker, spare);
+            }
+            seen
+        };
+        discard(spare);
+        polled.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Waits until the wire may have room.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.get().map_or(Poll::Ready(Ok(())), |wire| wire.poll_ready(cx))
+    }
+
+    /// Writes once what waits, with at most [`WRITE_BYTES`](super::queue::WRITE_BYTES) of frames;
+    /// nothing after a discarding end.
+    ///
+    /// # Errors
+    /// [`Gone`](Unwritten::Gone) when the wire failed, [`Broken`](Unwritten::Broken) when the
+    /// format panicked.
+    pub(crate) fn write(&self, now: Instant) -> Result<(), Unwritten> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let (Stage::Slow, Some(wire)) = (state.stage, self.wire.get()) else { return Ok(()) };
+        if state.queue.rest.is_empty() {
+            state.mid_frame = false;
+            if !state.queue.fill_rest(self.format) {
+                return Err(Unwritten::Broken);
+            }
+        }
+        if !state.queue.rest.is_empty() {
+            match wire.try_write(&state.queue.rest) {
+                Ok(0) => return Err(Unwritten::Gone(io::ErrorKind::WriteZero.into())),
+                Ok(written) => state.written(written, now),
+                Err(error) if is_full(&error) => {}
+                Err(error) => return Err(Unwritten::Gone(error)),
+            }
+        }
+        if state.queue.rest.is_empty() && !state.queue.has_more() {
+            state.stage = Stage::Open;
+        }
+        Ok(())
+    }
+
+    /// Writes the owner's own frame at the next border between frames; drops it after a discarding
+    /// end. The caller wakes the task that has to write it.
+    pub(crate) fn send_control(
+        &self,
+        frame: &[u8],
+        now: Instant,
+    ) -> Result<Option<Waker>, Unwritten> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if state.discards() || frame.is_empty() {
+            return Ok(None);
+        }
+        state.queue.control.extend_from_slice(frame);
+        let (Stage::Open, Some(wire)) = (state.stage, self.wire.get()) else { return Ok(None) };
+        state.mid_frame = false;
+        if !state.queue.fill_rest(self.format) {
+            return Err(Unwritten::Broken);
+        }
+        // The next write, or the owner's next read, meets an error again.
+        let written = wire.try_write(&state.queue.rest).unwrap_or(0);
+        state.written(written, now);
+        if state.queue.rest.is_empty() {
+            return Ok(None);
+        }
+        state.stage = Stage::Slow;
+        Ok(state.waker.take())
+    }
+
+    /// Tells whether the last write to the wire ended within a frame.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        self.state.lock().mid_frame
+    }
+
+    /// Tells whether something waits for the wire to have room.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.state.lock().stage == Stage::Slow
+    }
+
+    /// Bytes of the owner's own frames that wait.
+    pub(crate) fn control_bytes(&self) -> usize {
+        self.state.lock().queue.control.len()
+    }
+
+    /// When the wire last took something.
+    pub(crate) fn last_write(&self) -> Option<Instant> {
+        self.state.lock().last_write
+    }
+
+    /// Replaces the hook; returns the former hook, and the end if it has come, of which the caller
+    /// notifies the new hook.
+    pub(crate) fn set_hook(
+        &self,
+        hook: Arc<EndHook>,
+    ) -> (Option<Arc<EndHook>>, Option<CloseReason>) {
+        let mut state = self.state.lock();
+        let reason = state.end.as_mut().map(|end| {
+            end.notified = true;
+            end.reason
+        });
+        (state.on_end.replace(hook), reason)
+    }
+
+    /// Messages and bytes that wait, and the end.
+    pub(crate) fn status(&self) -> (usize, usize, Option<CloseReason>) {
+        let state = self.state.lock();
+        let (messages, bytes) = state.queue.len();
+        (messages, bytes, state.end.map(|end| end.reason))
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+impl Seat for Gate {
+    fn end(&self, reason: CloseReason) -> bool {
+        let mut state = self.state.lock();
+        match state.end {
+            None => {
+                state.end(reason);
+                true
+            }
+            // A discarding reason overrides a draining one, but ends nothing a second time (CLO-5).
+            Some(first) => {
+                if !first.reason.discards() && reason.discards() {
+                    state.end(reason);
+                }
+                false
+            }
+        }
+    }
+
+    fn complete(&self) -> Option<Waker> {
+        let mut state = self.state.lock();
+        state.complete = true;
+        state.waker.take()
+    }
+
+    fn notify(&self) {
+        let (waker, hook, pending) = {
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            let pending = state.end.as_mut().filter(|end| !end.notified).map(|end| {
+                end.notified = true;
+                end.reason
+            });
+            (state.waker.take(), state.on_end.clone(), pending)
+        };
+        if let Some(waker) = waker {
+            contain(|| waker.wake());
+        }
+        if let (Some(hook), Some(reason)) = (hook, pending) {
+            contain(|| hook(reason));
+            discard(hook);
+        }
+    }
+}
+
+#[cfg(all(test, registry_loom))]
+mod loom_tests;

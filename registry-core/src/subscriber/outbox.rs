@@ -1,0 +1,180 @@
+//! The outbox: the queue of one subscriber, as the owner that writes to the peer sees it.
+//!
+//! The registry pushes frames; one owner takes them, or attaches the peer's socket and has them
+//! written. What happens between the two is the [gate](super::gate)'s.
+
+use super::gate::Gate;
+use super::queue::Next;
+use super::socket::SocketOutbox;
+use super::state::EndHook;
+use super::subscription::{CloseHandle, Subscription};
+use super::wire::Wire;
+use crate::contain::{contain, discard, wake_all};
+use crate::types::close::CloseReason;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The owner's end of an outbox: the queue of one subscriber, and the subscriber's handle.
+///
+/// The task that writes to the peer owns it, takes the frames and puts them on the wire. Dropping
+/// it unsubscribes. It is made by [`open_outbox`](crate::SubscriberRegistry::open_outbox) and by
+/// [`Ticket::admit_outbox`](crate::Ticket::admit_outbox).
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     Identity, Json, Next, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+///     WireFormat,
+/// };
+/// use std::task::{Context, Poll, Waker};
+///
+/// static LINES: WireFormat = WireFormat::new("lines", |_, encoded, out| {
+///     out.extend_from_slice(encoded.body());
+///     out.extend_from_slice(b"\n");
+/// });
+///
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json::new());
+/// let ada = Identity::new("account", "ada");
+/// let registration = Registration::new().with_group(ada.clone());
+/// let mut outbox = registry.open_outbox(&LINES, OutboxOptions::new(), registration)?;
+///
+/// registry.broadcast("runs", 42)?;
+/// let mut cx = Context::from_waker(Waker::noop());
+/// let next = outbox.poll_next(&mut cx, 65_536);
+/// let Poll::Ready(Next::Frames(batch)) = next else { panic!("nothing is queued") };
+/// assert_eq!(batch.frames, ["42\n"]);
+///
+/// registry.broadcast("runs", 43)?;
+/// registry.close_by_identity(&ada);
+/// let next = outbox.poll_next(&mut cx, 65_536);
+/// let Poll::Ready(Next::Closed(reason)) = next else { panic!("still open") };
+/// assert_eq!(reason.as_str(), "revoked"); // and 43 is gone
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[must_use = "dropping an outbox unsubscribes it"]
+pub struct Outbox {
+    gate: Arc<Gate>,
+    subscription: Subscription,
+}
+
+impl Outbox {
+    pub(crate) fn new(gate: Arc<Gate>, subscription: Subscription) -> Self {
+        Self { gate, subscription }
+    }
+
+    /// Takes the oldest frames, `max_bytes` at most (but always one frame, whatever its size), or
+    /// reports the end.
+    ///
+    /// While it is pending, the waker of the latest call is woken when there is something to take.
+    ///
+    /// A write of frames that were taken cannot be recalled, so take little: the transports take 64
+    /// KiB at a time.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Next> {
+        self.gate.poll_next(cx, max_bytes)
+    }
+
+    /// Waits until there is something to take. See [`poll_next`](Self::poll_next).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: frames leave the queue only when they are returned.
+    pub async fn next(&mut self, max_bytes: usize) -> Next {
+        poll_fn(|cx| self.poll_next(cx, max_bytes)).await
+    }
+
+    /// Waits for a discarding end, without taking anything.
+    ///
+    /// An owner asks this before each write, and while its socket is full. After a discarding end
+    /// it should drop the frames that it took and has not written.
+    ///
+    /// It shares its waker with [`poll_next`](Self::poll_next): the waker of the later call is
+    /// woken.
+    pub fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.gate.poll_discarded(cx)
+    }
+
+    /// Has `hook` called with the reason when the subscriber ends, on the thread that ends it, or
+    /// at once if it has ended.
+    ///
+    /// Unlike a waker, the hook is called also while nothing polls the outbox: an owner whose
+    /// socket is full learns of the end this way. It is called again when a discarding reason
+    /// overrides a draining one. It must not block. A later hook replaces an earlier one.
+    pub fn on_end(&self, hook: impl Fn(CloseReason) + Send + Sync + 'static) {
+        let hook: Arc<EndHook> = Arc::new(hook);
+        let (former, ended) = self.gate.set_hook(hook.clone());
+        discard(former);
+        if let Some(reason) = ended {
+            contain(|| hook(reason));
+        }
+    }
+
+    /// Attaches the peer's socket: from now on frames are written to it, those already queued
+    /// first.
+    ///
+    /// Every write happens under the lock that an end takes. So after
+    /// [`close_by_identity`](crate::SubscriberRegistry::close_by_identity) returned, nothing more
+    /// of the application's is written, and that call waits for one non-blocking write at most
+    /// (REV-12). A frame that is partly written then stays so.
+    ///
+    /// A [flusher](crate::Flusher) writes for an outbox [that asked for
+    /// one](crate::OutboxOptions::with_flusher) while the socket has room. The rest is queued, and
+    /// the owner writes it: see [`SocketOutbox::poll_flush`].
+    pub fn attach(self, wire: Arc<dyn Wire>) -> SocketOutbox {
+        let waker = self.gate.attach(wire);
+        self.subscription.wire_attached();
+        wake_all(waker);
+        SocketOutbox::new(self)
+    }
+
+    /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the
+    /// queue. The first reason stands. [`Shutdown`](CloseReason::Shutdown) keeps the queue to be
+    /// flushed, and a revocation still discards it then.
+    pub fn close(&self, reason: CloseReason) {
+        self.subscription.end(reason);
+    }
+
+    /// Returns a handle that ends the subscriber while its owner is busy, or is not polled.
+    #[must_use]
+    pub fn close_handle(&self) -> CloseHandle {
+        self.subscription.close_handle()
+    }
+
+    /// Returns the subscriber's handle: its id, and unsubscribe.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+#[cfg(all(test, registry_loom))]
+impl Outbox {
+    /// Whether its end has come; for tests that cannot take from it, because other threads hold it
+    /// too.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.gate.status().2.is_some()
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.subscription.unsubscribe();
+        self.subscription.outbox_dropped(self.gate.is_wired());
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, bytes, ended) = self.gate.status();
+        f.debug_struct("Outbox")
+            .field("id", &self.subscription.id())
+            .field("messages", &messages)
+            .field("bytes", &bytes)
+            .field("wired", &self.gate.is_wired())
+            .field("ended", &ended)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! The bounded queue of frames before one peer. Pure state: the [gate](super::gate) holds the lock.
+//!
+//! Invariants: `bytes` is the sum of the lengths of the queued frames; the queue holds at most
+//! `max_messages` frames and `max_bytes` bytes, or exactly one frame that is larger than
+//! `max_bytes` (QUE-1); every message that a policy drops is counted in `lost` until the peer's
+//! side hears of it.
+
+use crate::contain::contain;
+use crate::types::channel::Channel;
+use crate::types::close::CloseReason;
+use crate::types::format::WireFormat;
+use crate::types::options::{OutboxOptions, Overflow};
+use crate::types::report::SendOutcome;
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+
+/// How much an owner takes from the queue at a time, for one write: more could not be recalled
+/// (REV-3).
+pub(crate) const WRITE_BYTES: usize = 64 * 1024;
+
+/// How large a buffer an idle outbox without a wire keeps, in frames: the smallest there is, 200
+/// bytes.
+const KEPT_FRAMES: usize = 4;
+
+/// A frame and the channel on which it was broadcast.
+#[derive(Clone)]
+pub(crate) struct Queued {
+    pub(crate) frame: Bytes,
+    pub(crate) channel: Channel,
+}
+
+/// What the owner of an outbox finds next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "an owner has to handle both")]
+pub enum Next {
+    /// The oldest frames, in order.
+    Frames(Batch),
+    /// The end: no frame follows. Every later call returns it again.
+    Closed(CloseReason),
+}
+
+/// Frames taken from an outbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// The frames, oldest first; never empty.
+    pub frames: Vec<Bytes>,
+    /// How many messages were dropped since the last batch, before or between these.
+    pub lost: u64,
+}
+
+/// What became of one frame.
+pub(crate) struct Pushed {
+    /// [`Lagged`](SendOutcome::Lagged) when the subscriber is to end.
+    pub(crate) outcome: SendOutcome,
+    /// Messages that the policy dropped.
+    pub(crate) dropped: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    /// Messages dropped of which the peer's side has not heard.
+    pub(crate) lost: u64,
+    bytes: usize,
+    frames: VecDeque<Queued>,
+    /// Bytes that left the queue for one write and are not written yet.
+    pub(crate) rest: Bytes,
+    /// The owner's own frames, to be written before the queued ones.
+    pub(crate) control: Vec<u8>,
+}
+
+impl Queue {
+    /// Queues one frame, by the policy of the options.
+    pub(crate) fn push(
+        &mut self,
+        frame: &Bytes,
+        channel: &Channel,
+        options: &OutboxOptions,
+    ) -> Pushed {
+        let before = self.lost;
+        if !self.has_room(frame.len(), options) {
+            match options.overflow {
+                Overflow::Close => return Pushed { outcome: SendOutcome::Lagged, dropped: 0 },
+                Overflow::DropNewest => {
+                    self.lost += 1;
+                    return Pushed { outcome: SendOutcome::Dropped, dropped: 1 };
+                }
+                Overflow::DropOldest => {}
+                Overflow::KeepLatest => self.drop_channel(channel),
+            }
+            while !self.has_room(frame.len(), options) {
+                self.lost += u64::from(self.pop().is_some());
+            }
+        }
+        self.bytes += frame.len();
+        self.frames.push_back(Queued { frame: frame.clone(), channel: channel.clone() });
+        Pushed { outcome: SendOutcome::Accepted, dropped: self.lost - before }
+    }
+
+    /// Drops everything, as a discarding end does.
+    pub(crate) fn discard(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes the oldest frames, `max_bytes` at most but always one frame. With `keep_buffer` the
+    /// emptied queue may keep a small buffer.
+    pub(crate) fn take(&mut self, max_bytes: usize, keep_buffer: bool) -> Batch {
+        let mut batch = Batch { frames: Vec::new(), lost: std::mem::take(&mut self.lost) };
+        let mut room = max_bytes;
+        while self
+            .frames
+            .front()
+            .is_some_and(|next| batch.frames.is_empty() || next.frame.len() <= room)
+        {
+            let frame = self.pop();
+            batch.frames.extend(frame.inspect(|frame| room = room.saturating_sub(frame.len())));
+        }
+        // An owner that takes message by message should not pay for a buffer each time. Behind a
+        // wire, most queues never need one.
+        if self.frames.is_empty() && !(keep_buffer && self.frames.capacity() <= KEPT_FRAMES) {
+            self.frames = VecDeque::new();
+        }
+        batch
+    }
+
+    /// Moves the owner's frames, the notice of a loss, and the oldest queued frames into `rest`, as
+    /// one write; false when the format panicked.
+    pub(crate) fn fill_rest(&mut self, format: &WireFormat) -> bool {
+        let mut frames = Vec::new();
+        if !self.control.is_empty() {
+            frames.push(std::mem::take(&mut self.control).into());
+        }
+        let batch = self.take(WRITE_BYTES, false);
+        let joined = contain(|| {
+            frames.extend(format.notice(batch.lost));
+            frames.extend(batch.frames);
+            format.join(&frames)
+        });
+        let Some(joined) = joined else { return false };
+        self.rest = joined;
+        true
+    }
+
+    /// Notes that `written` bytes of `rest` were written; false when nothing of it was.
+    pub(crate) fn advance_rest(&mut self, written: usize) -> bool {
+        let written = written.min(self.rest.len());
+        self.rest.advance(written);
+        if self.rest.is_empty() {
+            self.rest = Bytes::new(); // it would keep the whole buffer
+        }
+        written > 0
+    }
+
+    /// Tells whether something waits besides `rest`. A loss waits only for a peer that can be told.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.frames.is_empty() || !self.control.is_empty() || self.lost > 0
+    }
+
+    pub(crate) fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Messages and bytes that wait.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.frames.len(), self.bytes)
+    }
+
+    /// Tells whether a frame fits; a frame larger than the bound fits into an empty queue.
+    fn has_room(&self, bytes: usize, options: &OutboxOptions) -> bool {
+        self.frames.is_empty()
+            || (self.frames.len() < options.max_messages.get()
+                && self.bytes + bytes <= options.max_bytes.get())
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?.frame;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    /// Drops what is queued of a channel.
+    fn drop_channel(&mut self, channel: &Channel) {
+        self.frames.retain(|queued| {
+            let stays = queued.channel != *channel;
+            if !stays {
+                self.bytes -= queued.frame.len();
+                self.lost += 1;
+            }
+            stays
+        });
+    }
+}

@@ -1,0 +1,134 @@
+//! An outbox whose peer's socket is attached, as its owner sees it.
+
+use super::gate::{Unwritten, Work};
+use super::outbox::Outbox;
+use crate::contain::wake_all;
+use crate::types::close::CloseReason;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// An [`Outbox`] with the peer's socket attached by [`Outbox::attach`]. Dropping it unsubscribes.
+///
+/// While the socket has room, a [flusher](crate::Flusher) writes to it. The owner's task sleeps
+/// then; it is woken to write what did not fit, and at the end.
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     CloseReason, Json, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry, Wire,
+///     WireFormat,
+/// };
+/// use std::io;
+/// use std::sync::{Arc, Mutex};
+/// use std::task::{Context, Poll, Waker};
+/// use std::time::Instant;
+///
+/// static BODIES: WireFormat =
+///     WireFormat::new("bodies", |_, encoded, out| out.extend_from_slice(encoded.body()));
+///
+/// #[derive(Default)]
+/// struct Socket(Mutex<Vec<u8>>);
+///
+/// impl Wire for Socket {
+///     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+///         self.0.lock().unwrap().extend_from_slice(bytes);
+///         Ok(bytes.len())
+///     }
+///
+///     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Poll::Ready(Ok(()))
+///     }
+/// }
+///
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json::new());
+/// let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), Registration::new())?;
+/// let socket = Arc::new(Socket::default());
+/// let outbox = outbox.attach(socket.clone());
+/// registry.broadcast("runs", 42)?;
+///
+/// let mut cx = Context::from_waker(Waker::noop());
+/// assert!(outbox.poll_flush(&mut cx, Instant::now()).is_pending()); // all is written
+/// assert_eq!(*socket.0.lock().unwrap(), b"42");
+/// outbox.outbox().close(CloseReason::Heartbeat);
+/// let flushed = outbox.poll_flush(&mut cx, Instant::now());
+/// assert!(matches!(flushed, Poll::Ready(Ok(CloseReason::Heartbeat))));
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping an outbox unsubscribes it"]
+pub struct SocketOutbox(Outbox);
+
+impl SocketOutbox {
+    pub(crate) fn new(outbox: Outbox) -> Self {
+        Self(outbox)
+    }
+
+    /// Writes what waits for the socket to have room, and returns the reason when the subscriber
+    /// has ended.
+    ///
+    /// While it is pending, the waker of the latest call is woken when something is left to write,
+    /// or at the end. `now` is what [`last_write`](Self::last_write) returns after a write.
+    ///
+    /// # Errors
+    /// Those of the wire: the peer is gone.
+    pub fn poll_flush(&self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<CloseReason>> {
+        let gate = self.0.gate();
+        loop {
+            match ready!(gate.poll_work(cx)) {
+                Work::Closed(reason) => return Poll::Ready(Ok(reason)),
+                Work::Write => {}
+            }
+            let Poll::Ready(room) = gate.poll_room(cx) else {
+                return gate.poll_discarded(cx).map(Ok);
+            };
+            room?;
+            match gate.write(now) {
+                Ok(()) => {}
+                Err(Unwritten::Gone(error)) => return Poll::Ready(Err(error)),
+                Err(Unwritten::Broken) => self.0.close(CloseReason::Failed),
+            }
+        }
+    }
+
+    /// Writes a frame of the owner's own, at the next border between frames and before what is
+    /// queued: a keep-alive, or an answer to a ping.
+    ///
+    /// It counts towards no bound, so an owner that answers its peer looks at
+    /// [`pending_control`](Self::pending_control) first. After a discarding end it is dropped.
+    pub fn send_control(&self, frame: &[u8], now: Instant) {
+        match self.0.gate().send_control(frame, now) {
+            Ok(waker) => wake_all(waker),
+            Err(_) => self.0.close(CloseReason::Failed),
+        }
+    }
+
+    /// Returns how many bytes of the owner's own frames wait.
+    #[must_use]
+    pub fn pending_control(&self) -> usize {
+        self.0.gate().control_bytes()
+    }
+
+    /// Tells whether something waits for the socket to have room.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.0.gate().is_slow()
+    }
+
+    /// Returns when the socket last took something, by the clock of the task that wrote.
+    #[must_use]
+    pub fn last_write(&self) -> Option<Instant> {
+        self.0.gate().last_write()
+    }
+
+    /// Tells whether the last write ended within a frame: no farewell can follow then.
+    #[must_use]
+    pub fn is_mid_frame(&self) -> bool {
+        self.0.gate().is_mid_frame()
+    }
+
+    /// Returns the outbox: its end, its hook, its subscription.
+    pub fn outbox(&self) -> &Outbox {
+        &self.0
+    }
+}

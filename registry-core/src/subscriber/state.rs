@@ -1,0 +1,141 @@
+//! What a gate keeps under its lock: where frames go, the queue, and the end. Pure state.
+//!
+//! Invariants: with a wire, the stage is slow exactly while something waits; after a discarding end
+//! nothing waits, for ever.
+
+use super::queue::Queue;
+use crate::types::channel::Channel;
+use crate::types::close::CloseReason;
+use crate::types::options::OutboxOptions;
+use crate::types::report::SendOutcome;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+#[repr(C)]
+pub(crate) struct State {
+    pub(crate) stage: Stage,
+    /// The last write to the wire ended within a frame. It stays true after the end.
+    pub(crate) mid_frame: bool,
+    /// Its lane brings nothing more.
+    pub(crate) complete: bool,
+    pub(crate) end: Option<End>,
+    /// When the wire last took something.
+    pub(crate) last_write: Option<Instant>,
+    pub(crate) queue: Queue,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) on_end: Option<Arc<EndHook>>,
+}
+
+/// Where frames go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Into the queue, from which the owner takes them: there is no wire.
+    Taken,
+    /// To the wire: nothing waits.
+    Open,
+    /// Into the queue: something waits for the wire to have room.
+    Slow,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) reason: CloseReason,
+    /// The hook was called with this reason: more than one thread may notify an end.
+    pub(crate) notified: bool,
+}
+
+/// What an owner wants to be called at the end.
+pub(crate) type EndHook = dyn Fn(CloseReason) + Send + Sync;
+
+/// What became of frames that were offered. The caller wakes once it holds no lock.
+pub(crate) struct Offered {
+    pub(crate) outcome: SendOutcome,
+    /// The end that this led to, of which the registry has yet to learn, and whether it is the
+    /// subscriber's first end, which is the one that counts (CNT-1).
+    pub(crate) ended: Option<(CloseReason, bool)>,
+    /// Messages that the policy dropped.
+    pub(crate) dropped: u64,
+    pub(crate) waker: Option<Waker>,
+}
+
+impl Offered {
+    pub(crate) fn only(outcome: SendOutcome) -> Self {
+        Self { outcome, ended: None, dropped: 0, waker: None }
+    }
+
+    /// Ends the subscriber for a reason that discards.
+    pub(crate) fn end(&mut self, state: &mut State, outcome: SendOutcome, reason: CloseReason) {
+        self.outcome = outcome;
+        self.ended = Some((reason, state.end.is_none()));
+        state.end(reason);
+    }
+}
+
+impl State {
+    /// `complete` says that no lane brings messages in its own time.
+    pub(crate) fn new(complete: bool) -> Self {
+        Self {
+            stage: Stage::Taken,
+            mid_frame: false,
+            complete,
+            end: None,
+            last_write: None,
+            queue: Queue::default(),
+            waker: None,
+            on_end: None,
+        }
+    }
+
+    /// Tells whether messages may still come: before the end, and until a draining end is complete
+    /// those that were broadcast before it.
+    pub(crate) fn accepts(&self) -> bool {
+        self.end.is_none_or(|end| !end.reason.discards() && !self.complete)
+    }
+
+    pub(crate) fn discards(&self) -> bool {
+        self.end.is_some_and(|end| end.reason.discards())
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        frame: &Bytes,
+        channel: &Channel,
+        options: &OutboxOptions,
+        offered: &mut Offered,
+    ) {
+        let pushed = self.queue.push(frame, channel, options);
+        offered.dropped += pushed.dropped;
+        match pushed.outcome {
+            SendOutcome::Accepted => {}
+            SendOutcome::Lagged => offered.end(self, SendOutcome::Lagged, CloseReason::Lagged),
+            other => offered.outcome = other,
+        }
+    }
+
+    /// Notes that something waits, which concerns the wire if there is one.
+    pub(crate) fn slow_down(&mut self) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::Slow;
+        }
+    }
+
+    pub(crate) fn end(&mut self, reason: CloseReason) {
+        self.end = Some(End { reason, notified: false });
+        if reason.discards() {
+            self.queue.discard();
+            if self.stage == Stage::Slow {
+                self.stage = Stage::Open;
+            }
+        }
+    }
+
+    /// Notes that so many bytes of the rest were written.
+    pub(crate) fn written(&mut self, bytes: usize, now: Instant) {
+        if self.queue.advance_rest(bytes) {
+            self.last_write = Some(now);
+            self.mid_frame = !self.queue.rest.is_empty();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! How a payload becomes bytes.
+
+use bytes::Bytes;
+
+/// The error of an [`Encode`].
+pub type EncodeError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the bytes of an encoded payload are, which decides how a wire carries them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyKind {
+    /// JSON text.
+    Json,
+    /// Any other text.
+    Text,
+    /// Bytes: a binary frame on a raw WebSocket, base64 text on an event stream.
+    Binary,
+}
+
+/// An encoded payload: its bytes and what they are.
+///
+/// # Examples
+/// ```
+/// use registry_core::{BodyKind, Encoded};
+///
+/// assert_eq!(Encoded::text("noon").body(), "noon");
+/// assert_eq!(Encoded::binary(vec![0xff]).kind(), BodyKind::Binary);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    body: Bytes,
+    kind: BodyKind,
+}
+
+impl Encoded {
+    /// Creates a payload that is JSON text. Whether it is valid JSON is not checked.
+    ///
+    /// A raw carriage return can stand in JSON only as white space. It becomes a space, so that
+    /// line-based formats carry the text unchanged.
+    #[must_use]
+    pub fn json(text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        if text.as_bytes().contains(&b'\r') {
+            text = text.replace('\r', " ");
+        }
+        Self { body: text.into(), kind: BodyKind::Json }
+    }
+
+    /// Creates a payload that is text.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { body: text.into().into(), kind: BodyKind::Text }
+    }
+
+    /// Creates a payload of any bytes.
+    #[must_use]
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        Self { body: bytes.into(), kind: BodyKind::Binary }
+    }
+
+    /// Returns the bytes. Those of JSON and text are UTF-8.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Returns what the bytes are.
+    #[must_use]
+    pub fn kind(&self) -> BodyKind {
+        self.kind
+    }
+}
+
+/// Turns a payload into bytes, once per broadcast and before the broadcast takes its id.
+///
+/// The encoder is given to the registry when it is
+/// [made](crate::SubscriberRegistry::with_encoder). A closure is an encoder too.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Encode, EncodeError, Encoded};
+///
+/// struct Decimal;
+///
+/// impl Encode<f64> for Decimal {
+///     fn encode(&self, data: &f64) -> Result<Encoded, EncodeError> {
+///         if data.is_finite() {
+///             Ok(Encoded::text(format!("{data:.3}")))
+///         } else {
+///             Err("a reading must be finite".into())
+///         }
+///     }
+/// }
+///
+/// assert_eq!(Decimal.encode(&0.5)?.body(), "0.500");
+/// assert!(Decimal.encode(&f64::NAN).is_err());
+/// # Ok::<_, EncodeError>(())
+/// ```
+pub trait Encode<T>: Send + Sync + 'static {
+    /// Encodes one payload.
+    ///
+    /// # Errors
+    /// Whatever makes the payload impossible to encode. The broadcast fails with it, reaches nobody
+    /// and uses no id (DEL-8). A panic counts as an error too.
+    fn encode(&self, data: &T) -> Result<Encoded, EncodeError>;
+}
+
+impl<T, F> Encode<T> for F
+where
+    F: Fn(&T) -> Result<Encoded, EncodeError> + Send + Sync + 'static,
+{
+    fn encode(&self, data: &T) -> Result<Encoded, EncodeError> {
+        self(data)
+    }
+}
+
+/// Encodes payloads as JSON text.
+#[cfg(feature = "json")]
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Json;
+
+#[cfg(feature = "json")]
+impl Json {
+    /// Creates the encoder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+#[cfg(feature = "json")]
+impl<T: serde::Serialize> Encode<T> for Json {
+    fn encode(&self, data: &T) -> Result<Encoded, EncodeError> {
+        Ok(Encoded::json(serde_json::to_string(data)?))
+    }
+}

@@ -1,0 +1,94 @@
+//! What became of a broadcast.
+
+use super::id::MessageId;
+use crate::sync::{AtomicUsize, Ordering};
+
+/// A sink's answer to one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendOutcome {
+    /// The sink took it.
+    Accepted,
+    /// The sink refused this one message; the subscriber stays.
+    Dropped,
+    /// The sink cannot keep up: the subscriber ends as [`Lagged`](crate::CloseReason::Lagged).
+    Lagged,
+    /// The peer is gone: the subscriber is removed, and the sink's `close` is not called.
+    Closed,
+    /// The sink is broken: the subscriber ends as [`Failed`](crate::CloseReason::Failed) (ISO-5). A
+    /// panic counts the same.
+    Failed,
+}
+
+/// What became of one broadcast by the time the call returned (DEL-7).
+///
+/// `matched` is the sum of the other counts. A broadcast is `pending` for sinks when another
+/// thread, or an outer call on this thread, was delivering to sinks: that delivery hands it over
+/// after its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The broadcast's id.
+    pub id: MessageId,
+    /// Subscribers whose filter let it pass.
+    pub matched: usize,
+    /// Handed over to a sink, to an outbox, or to the log of the [flusher](crate::Flusher) that
+    /// serves it.
+    pub accepted: usize,
+    /// Not handed over: dropped by the subscriber's policy, or at the bound of a log of sinks or of
+    /// a flusher.
+    pub dropped: usize,
+    /// Ended as lagged by this broadcast.
+    pub lagged: usize,
+    /// Ended as failed by this broadcast: the sink failed or panicked.
+    pub failed: usize,
+    /// Subscribers that ended for another reason before the broadcast was handed to them.
+    pub ended: usize,
+    /// Left to the thread that is delivering at the moment.
+    pub pending: usize,
+}
+
+/// Counts the hand-overs of one broadcast while they happen.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    accepted: AtomicUsize,
+    dropped: AtomicUsize,
+    lagged: AtomicUsize,
+    failed: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Tally {
+    pub(crate) fn count(&self, outcome: SendOutcome) {
+        match outcome {
+            SendOutcome::Accepted => self.add_accepted(1),
+            SendOutcome::Dropped => self.add_dropped(1),
+            SendOutcome::Lagged => Self::add(&self.lagged, 1),
+            SendOutcome::Failed => Self::add(&self.failed, 1),
+            SendOutcome::Closed => Self::add(&self.ended, 1),
+        }
+    }
+
+    pub(crate) fn add_accepted(&self, n: usize) {
+        Self::add(&self.accepted, n);
+    }
+
+    pub(crate) fn add_dropped(&self, n: usize) {
+        Self::add(&self.dropped, n);
+    }
+
+    fn add(count: &AtomicUsize, n: usize) {
+        count.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn report(&self, id: MessageId, matched: usize) -> Report {
+        // A delivering thread may still be counting; each count is read once, so that the sum below
+        // holds.
+        let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let (accepted, dropped, lagged) =
+            (read(&self.accepted), read(&self.dropped), read(&self.lagged));
+        let (failed, ended) = (read(&self.failed), read(&self.ended));
+        let pending = matched - (accepted + dropped + lagged + failed + ended).min(matched);
+        Report { id, matched, accepted, dropped, lagged, failed, ended, pending }
+    }
+}
