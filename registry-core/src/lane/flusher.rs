@@ -80,7 +80,7 @@ pub enum Progress {
 ///     }
 /// }
 ///
-/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json::new());
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
 /// let mut flusher = registry.open_lane(LaneOptions::new());
 /// let options = OutboxOptions::new().with_flusher();
 /// let outbox = registry.open_outbox(&LINES, options, Registration::new())?;

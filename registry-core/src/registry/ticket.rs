@@ -32,7 +32,7 @@ use std::sync::Weak;
 /// };
 /// # static RAW: WireFormat =
 /// #     WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
-/// let registry = SubscriberRegistry::<u32>::with_encoder(RegistryOptions::new(), Json::new());
+/// let registry = SubscriberRegistry::<u32>::with_encoder(RegistryOptions::new(), Json);
 ///
 /// let ticket = registry.draw_ticket();
 /// // The login check reads the credential, which takes its time …

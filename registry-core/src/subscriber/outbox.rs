@@ -5,11 +5,9 @@
 
 use super::gate::Gate;
 use super::queue::Next;
-use super::socket::SocketOutbox;
 use super::state::EndHook;
 use super::subscription::{CloseHandle, Subscription};
-use super::wire::Wire;
-use crate::contain::{contain, discard, wake_all};
+use crate::contain::{contain, discard};
 use crate::types::close::CloseReason;
 use std::fmt;
 use std::future::poll_fn;
@@ -35,7 +33,7 @@ use std::task::{Context, Poll};
 ///     out.extend_from_slice(b"\n");
 /// });
 ///
-/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json::new());
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
 /// let ada = Identity::new("account", "ada");
 /// let registration = Registration::new().with_group(ada.clone());
 /// let mut outbox = registry.open_outbox(&LINES, OutboxOptions::new(), registration)?;
@@ -109,24 +107,6 @@ impl Outbox {
         }
     }
 
-    /// Attaches the peer's socket: from now on frames are written to it, those already queued
-    /// first.
-    ///
-    /// Every write happens under the lock that an end takes. So after
-    /// [`close_by_identity`](crate::SubscriberRegistry::close_by_identity) returned, nothing more
-    /// of the application's is written, and that call waits for one non-blocking write at most
-    /// (REV-12). A frame that is partly written then stays so.
-    ///
-    /// A [flusher](crate::Flusher) writes for an outbox [that asked for
-    /// one](crate::OutboxOptions::with_flusher) while the socket has room. The rest is queued, and
-    /// the owner writes it: see [`SocketOutbox::poll_flush`].
-    pub fn attach(self, wire: Arc<dyn Wire>) -> SocketOutbox {
-        let waker = self.gate.attach(wire);
-        self.subscription.wire_attached();
-        wake_all(waker);
-        SocketOutbox::new(self)
-    }
-
     /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the
     /// queue. The first reason stands. [`Shutdown`](CloseReason::Shutdown) keeps the queue to be
     /// flushed, and a revocation still discards it then.
@@ -145,7 +125,12 @@ impl Outbox {
         &self.subscription
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
+    /// Notes that a wire is attached to the gate.
+    pub(super) fn wire_attached(&self) {
+        self.subscription.wire_attached();
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
         &self.gate
     }
 }

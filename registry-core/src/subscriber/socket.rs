@@ -2,9 +2,11 @@
 
 use super::gate::{Unwritten, Work};
 use super::outbox::Outbox;
+use super::wire::Wire;
 use crate::contain::wake_all;
 use crate::types::close::CloseReason;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -41,7 +43,7 @@ use std::time::Instant;
 ///     }
 /// }
 ///
-/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json::new());
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
 /// let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), Registration::new())?;
 /// let socket = Arc::new(Socket::default());
 /// let outbox = outbox.attach(socket.clone());
@@ -59,11 +61,27 @@ use std::time::Instant;
 #[must_use = "dropping an outbox unsubscribes it"]
 pub struct SocketOutbox(Outbox);
 
-impl SocketOutbox {
-    pub(crate) fn new(outbox: Outbox) -> Self {
-        Self(outbox)
+impl Outbox {
+    /// Attaches the peer's socket: from now on frames are written to it, those already queued
+    /// first.
+    ///
+    /// Every write happens under the lock that an end takes. So after
+    /// [`close_by_identity`](crate::SubscriberRegistry::close_by_identity) returned, nothing more
+    /// of the application's is written, and that call waits for one non-blocking write at most
+    /// (REV-12). A frame that is partly written then stays so.
+    ///
+    /// A [flusher](crate::Flusher) writes for an outbox [that asked for
+    /// one](crate::OutboxOptions::with_flusher) while the socket has room. The rest is queued, and
+    /// the owner writes it: see [`SocketOutbox::poll_flush`].
+    pub fn attach(self, wire: Arc<dyn Wire>) -> SocketOutbox {
+        let waker = self.gate().attach(wire);
+        self.wire_attached();
+        wake_all(waker);
+        SocketOutbox(self)
     }
+}
 
+impl SocketOutbox {
     /// Writes what waits for the socket to have room, and returns the reason when the subscriber
     /// has ended.
     ///

@@ -117,17 +117,8 @@ where
 /// Encodes payloads as JSON text.
 #[cfg(feature = "json")]
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "it is its own only value")]
 pub struct Json;
-
-#[cfg(feature = "json")]
-impl Json {
-    /// Creates the encoder.
-    #[must_use]
-    pub fn new() -> Self {
-        Self
-    }
-}
 
 #[cfg(feature = "json")]
 impl<T: serde::Serialize> Encode<T> for Json {
