@@ -238,7 +238,8 @@ mod tests {
 
     fn names(least: usize) -> impl Strategy<Value = BTreeSet<Channel>> {
         let name = prop_oneof![
-            select(vec!["", "a", "b", "a,b", "\"", "'", " ", "%2C", "\r\n", "\0", "ä", "\u{2028}", "A-z.0_9~"]).prop_map(String::from),
+            select(vec!["", "a", "b", "a,b", "\"", "'", " ", "%2C", "\r\n", "\0", "ä", "\u{2028}", "A-z.0_9~"])
+                .prop_map(String::from),
             "(?s).{0,12}",
         ];
         btree_set(name.prop_map(Channel::from), least..8)
@@ -261,7 +262,8 @@ mod tests {
     #[test]
     fn adm_8_names_are_told_whole_and_in_two_kibibytes_and_all_are_counted() {
         let told_of = |lengths: &[usize]| {
-            let names = lengths.iter().enumerate().map(|(at, length)| Channel::from(format!("{at}{}", "x".repeat(length - 1))));
+            let names =
+                lengths.iter().enumerate().map(|(at, length)| Channel::from(format!("{at}{}", "x".repeat(length - 1))));
             let (told, count) = told(&Ungranted(names.collect()));
             assert_eq!(count, lengths.len());
             told.iter().map(|name| name.as_str().len()).collect::<Vec<_>>()

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::FutureExt;
 use registry_core::{
-    AdmitError, ChannelFilter, Encode, Json, Outbox, OutboxOptions, RegistryOptions, SubscribeError, SubscriberRegistry,
-    WireFormat,
+    AdmitError, ChannelFilter, Encode, Json, Outbox, OutboxOptions, RegistryOptions, SubscribeError,
+    SubscriberRegistry, WireFormat,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn ws_3_a_refusal_has_the_headers_that_the_standards_ask_for() {
-        const OF_SOME: [&str; 5] = ["www-authenticate", "upgrade", "connection", "sec-websocket-version", "retry-after"];
+        const OF_SOME: [&str; 5] =
+            ["www-authenticate", "upgrade", "connection", "sec-websocket-version", "retry-after"];
         let of_this = |refusal: Refusal| {
             let response = refusal.into_response();
             assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");

@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn drn_2_clients_that_are_to_come_back_are_told_different_times() {
-        let times = [(CloseReason::Shutdown, 1000..5000), (CloseReason::Expired, 500..1500), (CloseReason::Lagged, 500..1500)];
+        let times =
+            [(CloseReason::Shutdown, 1000..5000), (CloseReason::Expired, 500..1500), (CloseReason::Lagged, 500..1500)];
         for (reason, range) in times {
             let told = told(reason);
             assert!(told.len() > 80, "{reason}: {} different times", told.len());

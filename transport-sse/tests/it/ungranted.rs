@@ -37,9 +37,13 @@ async fn adm_8_the_streams_of_http_2_are_told_too() {
     let io = TokioIo::new(Raw::connect(asker.running.address).await.tcp);
     let (mut send, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
     tokio::spawn(connection);
-    let request = Request::get("http://localhost/live?token=ada&channels=runs,jobs").body(Empty::<Bytes>::new()).unwrap();
+    let request =
+        Request::get("http://localhost/live?token=ada&channels=runs,jobs").body(Empty::<Bytes>::new()).unwrap();
     let mut response = soon("the head", send.send_request(request)).await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["x-channels-refused"]), (200, &"jobs".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-channels-refused"]),
+        (200, &"jobs".parse().unwrap())
+    );
     assert_eq!(response.headers()["x-channels-refused-count"], "1");
     assert_eq!(soon("a frame", response.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap(), ": ok\n\n");
 }

@@ -1,7 +1,7 @@
 //! Channels beyond the grant: see the wire's `beyond`.
 
-use crate::beyond::{Asked, a_head_tells_what_fits_and_counts_all};
 use crate::beyond::any_request_hears_what_is_granted_of_it_and_is_told_the_rest;
+use crate::beyond::{Asked, a_head_tells_what_fits_and_counts_all};
 use crate::handshake::UPGRADE;
 use crate::wire::{Site, on_both_sites};
 use transport_ws::ws;
