@@ -4,7 +4,7 @@ use crate::Payload;
 use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until};
 use axum::Router;
 use axum::routing::get;
-use registry_core::{ChannelFilter, CloseReason, OutboxOptions, Revocation, SubscriberRegistry};
+use registry_core::{ChannelFilter, CloseReason, LaneOptions, OutboxOptions, Revocation, SubscriberRegistry};
 use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -213,6 +213,26 @@ async fn sse_5_a_peer_that_floods_instead_of_listening_is_let_go() {
 }
 
 #[tokio::test]
+async fn sse_4_a_stream_that_says_no_farewell_ends_in_its_last_chunk() {
+    let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
+    let mut ada = site.open("ada").await;
+    // What comes after a request is thrown away; so much of it is a breach.
+    soon("room", ada.tcp.write_all(&[b'x'; 65 * 1024])).await.unwrap();
+    assert_eq!(dechunk(&ada.read_to_end().await), (String::new(), true), "protocol");
+
+    // A lane that is lost ends those whom it serves.
+    let site = Site::start(ServerOptions::new().with_lanes(NonZeroUsize::MIN), SseOptions::new()).await;
+    let mut other = site.open("ada").await;
+    let lane = site.registry.open_lane(LaneOptions::new());
+    let lost = site.open("ada").await;
+    drop(lane);
+    assert_eq!(dechunk(&lost.read_to_end().await), (String::new(), true), "failed");
+    assert_eq!(site.registry.stats().ended, [(CloseReason::Failed, 1)].into());
+    site.broadcast("1");
+    other.read_past("data: 1\n").await;
+}
+
+#[tokio::test]
 async fn sub_7_a_thousand_connections_leave_nothing_behind() {
     let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
     for round in 0..20 {
@@ -266,11 +286,14 @@ async fn del_1_one_registry_serves_the_sockets_of_two_servers() {
     let (_, two) = Raw::get(second.address, "/events?token=ada").await;
     until("the sockets", || registry.stats().wired == 2).await;
     registry.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
-    assert_eq!(first.stop().await.told, 2);
+    // It waits until its own have gone.
+    let stopped = tokio::spawn(first.stop());
     for stream in [one, two] {
         let text = stream.read_to_end().await;
         assert!(text.contains("data: 1\n") && text.contains("shutdown"), "{text}");
     }
+    let stopped = stopped.await.unwrap();
+    assert_eq!((stopped.told, stopped.reset), (2, 0));
     assert_eq!(second.stop().await.reset, 0);
 }
 
