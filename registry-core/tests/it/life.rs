@@ -72,7 +72,7 @@ fn sub_3_not_even_from_a_broadcast_in_progress() {
             stop.arrived();
             assert_eq!(registry.broadcast("c", 1).unwrap().pending, 1, "it waits behind the stuck one");
             subscription.unsubscribe();
-            stop.go();
+            drop(stop);
         });
     });
     assert_eq!(probe.events(), []);
@@ -145,7 +145,7 @@ fn sub_7_a_sink_revoked_while_it_is_stuck_goes_when_it_returns() {
             scope.spawn(|| registry.broadcast("c", 0).unwrap());
             stop.arrived();
             assert_eq!(registry.close_by_identity(&id("a")), 1);
-            stop.go();
+            drop(stop);
         });
     });
     assert!(weak.upgrade().is_none());

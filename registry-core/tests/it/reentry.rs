@@ -250,13 +250,14 @@ fn re_6_and_rev_1_a_revocation_inside_a_close_tells_before_it_returns() {
 #[test]
 fn re_6_a_chain_of_revocations_10_000_long_ends() {
     const LENGTH: usize = 10_000;
-    let (counted, probes) = finishes(|| {
+    let (counted, probes) = works(|steps| {
         let registry = Registry::new();
         let nested = Arc::new(AtomicUsize::new(0));
         let probes: Vec<_> = (0..LENGTH)
             .map(|n| {
-                let (inner, nested) = (registry.clone(), nested.clone());
+                let (inner, nested, steps) = (registry.clone(), nested.clone(), steps.clone());
                 Probe::closing(move |_| {
+                    steps.step();
                     nested.fetch_add(inner.close_by_identity(&id(&format!("{}", n + 1))), Ordering::SeqCst);
                 })
             })
@@ -273,7 +274,7 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
 
 #[test]
 fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
-    struct Link(#[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>, Arc<AtomicUsize>);
+    struct Link(#[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>, Arc<AtomicUsize>, Steps);
     impl Sink<u32> for Link {
         fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
             SendOutcome::Accepted
@@ -283,15 +284,17 @@ fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
     impl Drop for Link {
         fn drop(&mut self) {
             self.1.fetch_add(1, Ordering::SeqCst);
+            self.2.step();
         }
     }
     let dropped = Arc::new(AtomicUsize::new(0));
     let count = dropped.clone();
-    finishes(move || {
+    works(move |steps| {
         let registry = Registry::new();
         let mut first = None;
         for _ in 0..10_000 {
-            first = Some(registry.subscribe(Link(first.take(), count.clone()), None, None).unwrap());
+            let link = Link(first.take(), count.clone(), steps.clone());
+            first = Some(registry.subscribe(link, None, None).unwrap());
         }
         drop(first);
         assert!(registry.is_empty());
@@ -338,14 +341,15 @@ fn re_8_the_cap_holds_when_the_evicted_come_back() {
 #[test]
 fn re_8_two_sinks_evict_each_other_for_thousands_of_rounds_on_one_stack() {
     const ROUNDS: usize = 20_000;
-    let closes = finishes(|| {
+    let closes = works(|steps| {
         let registry = Registry::with_options(capped(1));
         let (kept, rounds) = (Kept::default(), Arc::new(AtomicUsize::new(0)));
         let pair = [Probe::new(), Probe::new()];
         for (probe, other) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
-            let (inner, keep, count, other): (_, _, _, Weak<Probe>) =
-                (registry.clone(), kept.clone(), rounds.clone(), Arc::downgrade(other));
+            let (inner, keep, count, steps) = (registry.clone(), kept.clone(), rounds.clone(), steps.clone());
+            let other: Weak<Probe> = Arc::downgrade(other);
             probe.on_close(move |_| {
+                steps.step();
                 if count.fetch_add(1, Ordering::SeqCst) < ROUNDS {
                     keep.keep(join(&inner, &other.upgrade().unwrap(), scope("s")));
                     assert_eq!(inner.len(), 1);
