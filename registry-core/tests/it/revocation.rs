@@ -283,6 +283,21 @@ fn clo_5_the_first_discarding_reason_stands() {
 }
 
 #[test]
+fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_to_come_back() {
+    let table = [
+        (Revocation::Revoked, CloseReason::Revoked, "revoked"),
+        (Revocation::LoggedOut, CloseReason::LoggedOut, "logged_out"),
+        (Revocation::Expired, CloseReason::Expired, "expired"),
+    ];
+    assert_eq!(Revocation::ALL, table.map(|(revocation, ..)| revocation));
+    assert_eq!(Revocation::default(), Revocation::Revoked);
+    for (revocation, reason, name) in table {
+        assert_eq!((CloseReason::from(revocation), reason.discards()), (reason, true));
+        assert_eq!((revocation.as_str(), revocation.to_string().as_str()), (name, name));
+    }
+}
+
+#[test]
 fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards() {
     for revocation in Revocation::ALL {
         let reason = CloseReason::from(revocation);
