@@ -251,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn adm_6_tickets_that_nobody_used_or_dropped_are_freed_when_others_begin() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 9);
+        for second in 0..3 {
+            admission.begin(now + Duration::from_secs(second));
+        }
+        admission.begin(now + Duration::from_secs(11));
+        assert_eq!(admission.open_tickets(), 2, "the third, and the one that has just begun");
+    }
+
+    #[test]
     fn adm_6_tickets_expire_and_are_then_no_reason_to_remember() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 3);

@@ -89,7 +89,7 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 
     let ticket = registry.begin();
     registry.close_by_identity(&id("ada"));
-    assert!(ticket.admit(refused, scope("s").group(id("ada"))).is_err());
+    assert_eq!(ticket.admit(refused, scope("s").group(id("ada"))).unwrap_err(), AdmitError::Revoked);
     registry.broadcast("c", 1).unwrap();
 
     assert!(weak.upgrade().is_none(), "the refused sink is kept");

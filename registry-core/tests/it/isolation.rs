@@ -3,7 +3,8 @@
 use crate::kit::*;
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, Message, OutboxOptions, Registration, SendOutcome, Sink, SubscriberRegistry, Taken, WireFormat,
+    AdmitError, CloseReason, Message, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError,
+    SubscriberRegistry, Taken, WireFormat,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -169,12 +170,12 @@ fn iso_8_a_panicking_sink_destructor_is_contained() {
     assert_eq!(registry.close_by_identity(&id("s")), 1);
     let ticket = registry.begin();
     registry.close_by_identity(&id("a"));
-    assert!(ticket.admit(grenade(), group("a")).is_err());
+    assert_eq!(ticket.admit(grenade(), group("a")).unwrap_err(), AdmitError::Revoked);
     registry.begin_shutdown();
-    assert!(registry.subscribe(grenade(), None, None).is_err());
+    assert_eq!(registry.subscribe(grenade(), None, None).unwrap_err(), SubscribeError::ShuttingDown);
     let orphan = registry.begin();
     drop(registry);
-    assert!(orphan.admit(grenade(), group("a")).is_err());
+    assert_eq!(orphan.admit(grenade(), group("a")).unwrap_err(), SubscribeError::ShuttingDown.into());
     assert_eq!(drops.load(Ordering::SeqCst), 6);
 }
 

@@ -290,6 +290,22 @@ fn prg_3_a_publisher_waits_for_a_flusher_that_has_more_than_128_kib_before_it() 
     assert_eq!((wakes.count(), poll()), (2, true), "nobody waits for a flusher that is gone");
 }
 
+#[test]
+fn prg_3_publishers_who_look_again_and_again_while_they_wait_stand_there_once() {
+    let (registry, mut flusher) = lane();
+    let (_outbox, _socket) = wired(&registry, Registration::new());
+    (0..1_100).for_each(|n| assert_eq!(registry.broadcast("c", n % 10).unwrap().accepted, 1));
+    let (wakes, wakers): (Vec<_>, Vec<_>) = (0..2).map(|_| Wakes::new()).unzip();
+    let mut waits: Vec<_> = wakers.iter().map(|_| Box::pin(registry.caught_up())).collect();
+    for _ in 0..5 {
+        for (waiting, waker) in waits.iter_mut().zip(&wakers) {
+            assert!(waiting.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        }
+    }
+    serve(&mut flusher);
+    assert_eq!(wakes.iter().map(|wakes| wakes.count()).collect::<Vec<_>>(), [1, 1]);
+}
+
 /// Which of three lanes are behind, and in which order they catch up.
 #[test]
 fn prg_3_a_publisher_waits_for_every_flusher_that_is_behind() {

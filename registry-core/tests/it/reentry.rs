@@ -167,9 +167,12 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
     let registry = encoding();
     let others: Vec<_> = (0..4).map(|_| Probe::new()).collect();
     let probe = Probe::new();
-    let (inner, seen, this) = (registry.clone(), others.clone(), Arc::downgrade(&probe));
+    let sent = |others: &[Arc<Probe>]| others.iter().map(|other| other.sent().len()).sum::<usize>();
+    let before = Arc::new(AtomicUsize::new(0));
+    let (inner, seen, this, noted) = (registry.clone(), others.clone(), Arc::downgrade(&probe), before.clone());
     probe.on_send(move |_| {
         assert_eq!(inner.close_by_identity(&id("a")), 6);
+        noted.store(sent(&seen), Ordering::SeqCst);
         assert_eq!(inner.len(), 0);
         assert!(seen.iter().all(|other| other.closed() == [CloseReason::Revoked]), "REV-1 holds at once");
         assert_eq!(this.upgrade().unwrap().closed(), [], "its own send has not ended");
@@ -181,10 +184,17 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
     guards.extend(others[2..].iter().map(|other| join(&registry, other, group("a"))));
     let mut outbox = open(&registry, group("a"));
 
-    registry.broadcast("c", 1).unwrap();
+    let report = registry.broadcast("c", 1).unwrap();
     assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
     assert!(others.iter().all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked))));
-    assert!(others.iter().any(|other| other.sent().is_empty()), "REV-2: a send began after the revocation");
+    let before = before.load(Ordering::SeqCst);
+    assert!((1..4).contains(&before), "the sending one was not in the middle: {before}");
+    assert_eq!(sent(&others), before, "REV-2: a send began after the revocation");
+    assert_eq!(
+        (report.accepted, report.ended),
+        (1 + 1 + before, 4 - before),
+        "with the outbox, which was filled before"
+    );
     assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "REV-3");
 }
 
