@@ -224,3 +224,22 @@ impl fmt::Debug for WireFormat {
         f.debug_tuple("WireFormat").field(&self.name).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn del_7_an_id_is_sixteen_hexadecimal_digits_and_a_number() {
+        for (epoch, seq, text) in [
+            (0, 1, "0000000000000000-1"),
+            (1, 0, "0000000000000001-0"),
+            (0x00ab_cdef_0123_4567, 17, "00abcdef01234567-17"),
+            (0xf, 10, "000000000000000f-10"),
+            (u64::MAX, u64::MAX, "ffffffffffffffff-18446744073709551615"),
+        ] {
+            let id = MessageId::new(epoch, seq);
+            assert_eq!((id.to_string().as_str(), id.epoch(), id.seq()), (text, epoch, seq));
+        }
+    }
+}
