@@ -45,6 +45,7 @@ PATIENCE = int(os.environ.get("SLIPS_PATIENCE", "60"))
 
 NOTICED, HUNG, ELSEWHERE, SURVIVED, BROKEN = "noticed", "noticed, by a hang", "elsewhere", "survived", "broken"
 TEST_MODULE = re.compile(r"^#\[cfg\([^\n]*\btest\b[^\n]*\n(?:pub(?:\(crate\))? )?mod \w+ \{", re.MULTILINE)
+DIED = re.compile(r"process didn't exit successfully: .*(\(.+\))$")
 FAILED_TEST = re.compile(r"^test (.+?)(?: - should panic)? \.\.\. FAILED$")
 KEYS = {"name": str, "find": str, "replace": str, "why": str, "breaks": str, "blind": bool, "also": list}
 
@@ -155,7 +156,7 @@ def copy(source, target, names):
 
 
 def cargo(arguments, log, seconds=3600):
-    """Runs cargo up to the first test that fails. Returns its exit status and that test."""
+    """Runs cargo up to the first test that fails. Returns its exit status, and that test or how a test program died."""
     environment = os.environ | {
         "CARGO_TARGET_DIR": str(WORK / "target"),
         "CARGO_PROFILE_DEV_DEBUG": "0",
@@ -175,12 +176,15 @@ def cargo(arguments, log, seconds=3600):
         errors="replace",
         start_new_session=True,
     )
+    died = ""
     try:
         for line in process.stdout:
             log.write(line)
             if failed := FAILED_TEST.match(line.rstrip()):
                 return 1, failed[1]
-        return process.wait(), None
+            if found := DIED.search(line.rstrip()):
+                died = f"a test program that died {found[1]}"
+        return process.wait(), died
     finally:
         # A process group of our own: the tests, and what they started.
         try:
@@ -196,11 +200,9 @@ def test(crate, log, seconds):
     if status:
         return BROKEN, "it does not compile"
     status, failed = cargo(["test", "--locked", "--package", crate], log, seconds)
-    if failed:
-        return NOTICED, failed
     if status in (124, 137):
         return HUNG, f"after {seconds} s"
-    return (NOTICED, "a test program that died") if status else (SURVIVED, "")
+    return (NOTICED, failed) if status else (SURVIVED, "")
 
 
 class Runner:
