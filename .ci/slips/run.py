@@ -155,8 +155,8 @@ def copy(source, target, names):
             own.unlink()
 
 
-def cargo(arguments, log, seconds=3600):
-    """Runs cargo up to the first test that fails. Returns its exit status, and that test or how a test program died."""
+def cargo(arguments, log, seconds=3600, to_the_end=False):
+    """Runs cargo, up to the first test that fails. Returns its exit status, and that test or how a test program died."""
     environment = os.environ | {
         "CARGO_TARGET_DIR": str(WORK / "target"),
         "CARGO_PROFILE_DEV_DEBUG": "0",
@@ -176,15 +176,17 @@ def cargo(arguments, log, seconds=3600):
         errors="replace",
         start_new_session=True,
     )
-    died = ""
+    failed = ""
     try:
         for line in process.stdout:
             log.write(line)
-            if failed := FAILED_TEST.match(line.rstrip()):
-                return 1, failed[1]
-            if found := DIED.search(line.rstrip()):
-                died = f"a test program that died {found[1]}"
-        return process.wait(), died
+            if found := FAILED_TEST.match(line.rstrip()):
+                failed = failed or found[1]
+                if not to_the_end:
+                    return 1, failed
+            elif found := DIED.search(line.rstrip()):
+                failed = failed or f"a test program that died {found[1]}"
+        return process.wait(), failed
     finally:
         # A process group of our own: the tests, and what they started.
         try:
@@ -194,12 +196,12 @@ def cargo(arguments, log, seconds=3600):
         process.wait()
 
 
-def test(crate, log, seconds):
+def test(crate, log, seconds=3600, **how):
     """Runs a crate's tests. Returns what came of it and who says so."""
-    status, error = cargo(["test", "--locked", "--package", crate, "--no-run"], log)
-    if status:
+    arguments = ["test", "--locked", "--package", crate]
+    if cargo([*arguments, "--no-run"], log)[0]:
         return BROKEN, "it does not compile"
-    status, failed = cargo(["test", "--locked", "--package", crate], log, seconds)
+    status, failed = cargo(arguments, log, seconds, **how)
     if status in (124, 137):
         return HUNG, f"after {seconds} s"
     return (NOTICED, failed) if status else (SURVIVED, "")
@@ -217,9 +219,11 @@ class Runner:
         if crate not in self.limits:
             copy(CLEAN, TREE, self.names)
             with (LOGS / f"{crate}.log").open("w") as log:
+                # Built by now, so that what follows is the time of the tests.
                 cargo(["test", "--locked", "--package", crate, "--no-run"], log)
                 began = time.monotonic()
-                outcome, who = test(crate, log, 3600)
+                # To its end, so that the log says why.
+                outcome, who = test(crate, log, to_the_end=True)
                 took = time.monotonic() - began
             self.limits[crate] = PATIENCE + round(4 * took) if outcome == SURVIVED else None
             print(f"--- {crate}: {who or 'passes'} without a slip [{took:.0f} s]", flush=True)
@@ -240,7 +244,11 @@ class Runner:
     def run(self, slip):
         outcome, who = self.ask(slip, slip.crate)
         for crate in slip.also if outcome == SURVIVED else ():
-            seen, by = self.ask(slip, crate)
+            try:
+                seen, by = self.ask(slip, crate)
+            except Wrong as error:
+                who = f"{who or 'nobody did'}; {error}"
+                continue
             if seen != SURVIVED:
                 return ELSEWHERE, f"only by {crate}: {by}"
         return outcome, who
