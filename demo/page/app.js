@@ -384,7 +384,8 @@ on("listen", "submit", "listen-answer", async () => {
 /** Adds a message, or what happened to a stream, about which nothing more is known. */
 function log(from, text, about) {
   const list = $("log");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  const pane = list.parentElement;
+  const atEnd = pane.scrollHeight - pane.scrollTop - pane.clientHeight < 40;
   const entry = element("li", about ? "" : "event");
   const now = new Date();
   const time = element("time", "", now.toLocaleTimeString([], { hour12: false }));
@@ -393,7 +394,7 @@ function log(from, text, about) {
   if (about) entry.append(element("span", "about", about));
   list.append(entry);
   while (list.children.length > MAX_LOG) list.firstElementChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+  if (atEnd) pane.scrollTop = pane.scrollHeight;
   $("no-messages").hidden = true;
 }
 
