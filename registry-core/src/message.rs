@@ -16,7 +16,9 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    pub(crate) fn new(epoch: u64, seq: u64) -> Self {
+    /// Creates an id: a registry draws those of its broadcasts by itself, and a test of a [`WireFormat`] chooses.
+    #[must_use]
+    pub fn new(epoch: u64, seq: u64) -> Self {
         Self { epoch, seq }
     }
 

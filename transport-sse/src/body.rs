@@ -156,6 +156,18 @@ impl Body for SseBody {
     }
 }
 
+/// No body, of a length that is not known: what a `HEAD` of a stream has.
+pub(crate) struct NoBody;
+
+impl Body for NoBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +175,7 @@ mod tests {
     use registry_core::{Json, OutboxOptions, Registration, SubscriberRegistry};
     use std::future::poll_fn;
     use std::sync::Arc;
-    use transport_core::{Grant, Path};
+    use transport_core::Grant;
 
     const PERIOD: Duration = Duration::from_secs(15);
 
@@ -171,7 +183,8 @@ mod tests {
         registry.encode_with(Json);
         let outbox = registry.open_outbox(&SSE, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires, path: Path::Portable, deadlines: Deadlines::default() };
+        let mut admitted = Admitted::new(outbox, grant);
+        admitted.expires = expires;
         SseBody::new(admitted, None, PERIOD)
     }
 

@@ -4,11 +4,15 @@
 #[path = "../../../transport-core/tests/wire/mod.rs"]
 mod wire;
 
+#[path = "../../../transport-core/tests/wire/beyond.rs"]
+mod beyond;
+
 mod close;
 mod handshake;
 mod inbound;
 mod kit;
 mod owned;
+mod ungranted;
 
 use axum::Router;
 use futures_util::StreamExt;
