@@ -198,7 +198,7 @@ async function roleChange(browser, url) {
   assert.match(await broadcast(page, "runs", '{"run": 1}'), /^Matched 3, accepted 3\n/);
   await said(page, '{"run": 1}').nth(1).waitFor();
   await plainHas(page, () => window.plain.heard.length > 0);
-  assert.deepEqual(await plainHeard(page), ['{"run":1}']);
+  assert.deepEqual(await plainHeard(page), ['{"run": 1}']);
   assert.equal(await said(page, '{"job": 1}').count(), 0);
   await seen("role-changed");
 
@@ -207,7 +207,7 @@ async function roleChange(browser, url) {
   assert.match(await broadcast(page, "jobs", '{"job": 2}'), /^Matched 3, accepted 3\n/);
   await said(page, '{"job": 2}').nth(1).waitFor();
   await plainHas(page, () => window.plain.heard.length > 1);
-  assert.deepEqual(await plainHeard(page), ['{"run":1}', '{"job":2}']);
+  assert.deepEqual(await plainHeard(page), ['{"run": 1}', '{"job": 2}']);
 
   assert.deepEqual(await remove(`${url}/api/accounts/mary`), { closed: 3 });
   await plainHas(page, () => window.plain.source.readyState === EventSource.CLOSED);
