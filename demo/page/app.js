@@ -275,7 +275,6 @@ class Stream {
   leave() {
     if (!this.over) {
       this.end("closed", "left");
-      this.row.scrollIntoView({ block: "nearest" });
       return;
     }
     streams.splice(streams.indexOf(this), 1);
