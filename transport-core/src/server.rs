@@ -182,11 +182,13 @@ pub struct Server {
 pub struct ServerMetrics {
     sockets: Arc<Sockets>,
     counts: Arc<Counts>,
+    limit: Option<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     accepted: AtomicU64,
+    out_of_descriptors: AtomicU64,
     refused: AtomicU64,
     slow_heads: AtomicU64,
     panics: AtomicU64,
@@ -198,6 +200,18 @@ impl ServerMetrics {
     #[must_use]
     pub fn open(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// Returns how many connections there may be, if there is a limit.
+    #[must_use]
+    pub fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+
+    /// Returns how often a connection could not be accepted because no descriptor was left.
+    #[must_use]
+    pub fn out_of_descriptors(&self) -> u64 {
+        self.counts.out_of_descriptors.load(Ordering::Relaxed)
     }
 
     /// Returns how many connections were accepted, those that were refused included.
@@ -271,7 +285,8 @@ impl Server {
     /// Takes a listener that was bound elsewhere.
     #[must_use]
     pub fn from_listener(listener: TcpListener, options: ServerOptions) -> Self {
-        let metrics = ServerMetrics { sockets: Arc::default(), counts: Arc::default() };
+        let limit = options.max_connections.map(NonZeroUsize::get);
+        let metrics = ServerMetrics { sockets: Arc::default(), counts: Arc::default(), limit };
         Self { listener, options, metrics }
     }
 
@@ -345,7 +360,7 @@ impl Server {
                 tokio::spawn(drive(registry.open_lane(options.lane)));
             }
         }
-        let ServerMetrics { sockets, counts } = metrics;
+        let ServerMetrics { sockets, counts, .. } = metrics;
         let deadlines = Deadlines { close: options.close_deadline, drain: options.drain_deadline };
         let cutter = Cutter { deadlines, runtime: Handle::current(), resets: counts.resets.clone() };
         let http = Http::new(options.head_timeout);
@@ -359,6 +374,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             let Ok((tcp, peer)) = accepted else {
+                shared.counts.out_of_descriptors.fetch_add(1, Ordering::Relaxed);
                 sleep(OUT_OF_DESCRIPTORS).await;
                 continue;
             };
