@@ -24,7 +24,7 @@ const MEANING = {
 const REASON_OF_CODE = { 1001: "shutdown", 1007: "protocol", 1008: "protocol", 1009: "protocol", 1011: "failed", 1013: "lagged",
   4001: "revoked", 4002: "expired", 4003: "heartbeat", 4004: "evicted", 4005: "logged_out" };
 // Why a dead credential is dead, by the last end that was told.
-const LOSS = { revoked: "the server revoked its access", logged_out: "its session was logged out" };
+const LOSS = { revoked: "the server revoked its access", logged_out: "its session was logged out", expired: "its session ran out" };
 const EITHER = new Intl.ListFormat("en", { type: "disjunction" });
 
 function element(name, className, text) {
