@@ -1,7 +1,8 @@
 //! DRN: how everything ends, and SUB-6: what the last handle takes with it.
 
 use crate::kit::*;
-use registry_core::{CloseReason, OutboxOptions, Registration, Revocation, SubscribeError, Taken};
+use crate::wire::serve;
+use registry_core::{CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Taken};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -96,18 +97,22 @@ fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
 
 #[test]
 fn drn_1_drained_completes_when_the_last_owner_let_go() {
-    let registry = encoding();
-    let (first, second) = (open(&registry, Registration::new()), open(&registry, Registration::new()));
-    let (wakes, waker) = Wakes::new();
-    let mut drained = pin!(registry.drained());
-    assert!(!is_over(drained.as_mut(), &waker));
-    registry.begin_shutdown();
-    drop(first);
-    assert!(!is_over(drained.as_mut(), &waker));
-    assert_eq!(wakes.count(), 0);
-    drop(second);
-    assert_eq!(wakes.count(), 1);
-    assert!(is_over(drained.as_mut(), &waker));
+    for options in [OutboxOptions::new(), OutboxOptions::new().in_lane()] {
+        let registry = encoding();
+        let mut flusher = registry.open_lane(LaneOptions::new());
+        let open = || registry.open_outbox(&RAW, options, Registration::new()).unwrap();
+        let (first, second) = (open(), open());
+        let (wakes, waker) = Wakes::new();
+        let mut drained = pin!(registry.drained());
+        assert!(!is_over(drained.as_mut(), &waker));
+        registry.begin_shutdown();
+        assert!(serve(&mut flusher));
+        drop(first);
+        assert!(!is_over(drained.as_mut(), &waker), "{options:?}");
+        assert_eq!(wakes.count(), 0, "{options:?}");
+        drop(second);
+        assert_eq!((wakes.count(), is_over(drained.as_mut(), &waker)), (1, true), "{options:?}");
+    }
 }
 
 #[test]
