@@ -135,11 +135,12 @@ fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never(
     loop {
         let after = seen.last().map(|(name, _)| name.clone());
         let page = registry.channels(after.as_deref(), 7);
-        assert!(page.len() <= 7);
         if page.is_empty() {
             break;
         }
+        assert_eq!(page.len(), 7.min(all.len() - seen.len()), "a page that is not the last is full: {page:?}");
         seen.extend(page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)));
+        assert!(seen.len() <= all.len(), "a name comes again: {seen:?}");
     }
     let mut expected: Vec<(String, usize)> = all.iter().map(|name| ((*name).to_owned(), 1)).collect();
     expected[3].1 = 2;
@@ -148,5 +149,23 @@ fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never(
     assert_eq!(seen, expected);
     let last = registry.channels(Some("channel 24, which is not there"), 9);
     assert_eq!(last.iter().map(|count| count.channel.as_str()).collect::<Vec<_>>(), ["\u{10ffff}"]);
-    assert_eq!(registry.channels(None, 0), []);
+    assert_eq!((registry.channels(None, 0), registry.channels(Some("\u{10ffff}"), 9)), (vec![], vec![]));
+    assert_eq!(registry.channels(None, usize::MAX).len(), all.len());
+}
+
+#[test]
+fn cnt_2_a_look_at_the_statistics_copies_no_names_and_one_at_the_channels_shares_them() {
+    let registry = encoding();
+    let looks = || {
+        let stats = allocation_counter::measure(|| drop(registry.stats()));
+        let page = allocation_counter::measure(|| assert!(registry.channels(None, 10).len() <= 10));
+        (stats.bytes_total, page.bytes_total)
+    };
+    let _few = open(&registry, hears(&["a"]));
+    let with_few = looks();
+    let names: Vec<String> = (0..1_000).map(|n| format!("{n:01000}")).collect();
+    let _many = open(&registry, hears(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    let with_many = looks();
+    assert_eq!(with_many.0, with_few.0, "the statistics cost what they cost");
+    assert!(with_many.1 < 1_000, "{} bytes for ten names of a thousand", with_many.1);
 }
