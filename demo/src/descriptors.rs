@@ -2,11 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-/// Descriptors that are left to what is no connection: 1,024 that were refused and read their answer, and 64 for files and
+/// Descriptors that are left to all else: 1,024 connections that were refused and read their answer, and 64 for files and for
 /// what the runtime opens.
 const RESERVE: usize = 1024 + 64;
 
-/// The least that is left, where there are few.
+/// The least that is left to all else.
 const LEAST_RESERVE: usize = 64;
 
 /// Takes as many descriptors as the system grants this process, since a stream needs one; returns how many it has then,
@@ -28,7 +28,7 @@ pub fn take_all_descriptors() -> Option<usize> {
 }
 
 /// Returns how many connections fit into so many descriptors, with a reserve: an eighth of them, at least 64, at most 1,088.
-/// Without it the last connections would wait without an answer, where a `503` tells them when to come back.
+/// Without the reserve the last connections would wait without an answer; with it, a `503` tells them when to come back.
 #[must_use]
 pub fn connections_within(descriptors: usize) -> NonZeroUsize {
     let reserve = (descriptors / 8).clamp(LEAST_RESERVE, RESERVE);

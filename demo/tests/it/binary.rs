@@ -77,7 +77,7 @@ async fn help_and_version_are_no_errors() {
             let name = told.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
             name.is_some_and(|name| name.is_empty() != call.path.contains('{') && !name.contains('/'))
         };
-        // The empty name of a channel is no call of its own to who reads this.
+        // To a reader, the call for the empty name of a channel is the call for a channel.
         assert!(out.split(call.method.as_str()).skip(1).any(tells) || call.path == "/api/channels/", "{call:?}: {out}");
     }
     let (code, out, _) = run(&["--version"]).await;
@@ -155,7 +155,7 @@ async fn a_hang_up_that_is_ignored_from_the_start_stays_so() {
     let pid = child.id().unwrap().to_string();
     let kill = async |signal: &str| Command::new("kill").args([signal, &pid]).status().await.unwrap().success();
     assert!(kill("-HUP").await);
-    // Nobody has a stream here, so it would be gone at once.
+    // Without streams, a server that was told to end would be gone at once.
     for _ in 0..50 {
         assert_eq!(call(address, "GET", "/healthz", &[], b"").await.status, 200);
     }
