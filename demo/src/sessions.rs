@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the lists of all sessions may take together: a thousand of the longest, some 10,000 of ten short names.
+/// What the lists of all sessions may take together: some 900 of the longest, or 47,000 of ten short names.
 const MAX_LIST_BYTES: usize = 32 << 20;
 
-/// What a name in a list takes beside a quarter more than its bytes, at the most.
+/// What a name in a list takes at the most, beside its bytes and a quarter of them.
 const NAME_BYTES: usize = 64;
 
 /// The longest lifetime: far beyond any use, and no clock overflows.
@@ -104,7 +104,7 @@ pub(crate) enum Full {
 
 /// Every session there is.
 pub(crate) struct Sessions {
-    /// How many there may be. With the longest names of accounts, 100,000 take 45 MiB.
+    /// How many there may be. With the longest names of accounts, 100,000 take 46 MiB.
     most: usize,
     lifetime: Duration,
     lists: Arc<Budget>,
@@ -214,17 +214,17 @@ impl Sessions {
 impl Store {
     /// Returns the name of an account, the one that its sessions share if it has any.
     fn account(&self, account: &str) -> Arc<str> {
-        let all = all_of(account);
-        let named = self.of_accounts.range(all.clone()).next().map(|(name, _)| name);
-        named.unwrap_or(&all.start().0).clone()
+        let account = Arc::from(account);
+        let named = self.of_accounts.range(all_of(&account)).next().map(|(name, _)| name.clone());
+        named.unwrap_or(account)
     }
 
     /// Returns the sessions of an account.
     fn ids(&self, account: &str) -> Vec<Id> {
-        self.of_accounts.range(all_of(account)).map(|(_, id)| *id).collect()
+        self.of_accounts.range(all_of(&account.into())).map(|(_, id)| *id).collect()
     }
 
-    fn has(&self, account: &str) -> bool {
+    fn has(&self, account: &Arc<str>) -> bool {
         self.of_accounts.range(all_of(account)).next().is_some()
     }
 
@@ -243,9 +243,8 @@ impl Store {
     }
 }
 
-fn all_of(account: &str) -> RangeInclusive<(Arc<str>, Id)> {
-    let account = Arc::<str>::from(account);
-    (account.clone(), Id(u64::MIN))..=(account, Id(u64::MAX))
+fn all_of(account: &Arc<str>) -> RangeInclusive<(Arc<str>, Id)> {
+    (account.clone(), Id(u64::MIN))..=(account.clone(), Id(u64::MAX))
 }
 
 #[cfg(test)]
