@@ -244,7 +244,7 @@ impl<T> Log<T> {
         let mut state = self.state.lock();
         let caught_up = state.bytes <= CAUGHT_UP || state.closed;
         // Who is polled again and again meanwhile stands there once.
-        if caught_up || state.publishers.last().is_some_and(|last| last.will_wake(&waker)) {
+        if caught_up || state.publishers.iter().any(|known| known.will_wake(&waker)) {
             drop(state);
             discard(waker); // foreign code, so not under the lock
         } else {

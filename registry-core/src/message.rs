@@ -16,7 +16,9 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    pub(crate) fn new(epoch: u64, seq: u64) -> Self {
+    /// Creates an id: a registry draws those of its broadcasts by itself, and a test of a [`WireFormat`] chooses.
+    #[must_use]
+    pub fn new(epoch: u64, seq: u64) -> Self {
         Self { epoch, seq }
     }
 
@@ -220,5 +222,24 @@ pub(crate) const FRAMING: usize = 64;
 impl fmt::Debug for WireFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("WireFormat").field(&self.name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn del_7_an_id_is_sixteen_hexadecimal_digits_and_a_number() {
+        for (epoch, seq, text) in [
+            (0, 1, "0000000000000000-1"),
+            (1, 0, "0000000000000001-0"),
+            (0x00ab_cdef_0123_4567, 17, "00abcdef01234567-17"),
+            (0xf, 10, "000000000000000f-10"),
+            (u64::MAX, u64::MAX, "ffffffffffffffff-18446744073709551615"),
+        ] {
+            let id = MessageId::new(epoch, seq);
+            assert_eq!((id.to_string().as_str(), id.epoch(), id.seq()), (text, epoch, seq));
+        }
     }
 }

@@ -262,14 +262,13 @@ mod tests {
     use tokio::io::{AsyncWriteExt, BufStream, DuplexStream, duplex};
     use tokio::sync::mpsc;
     use tokio::time::timeout;
-    use transport_core::Path;
 
     async fn flood(pings: usize) {
         let registry = SubscriberRegistry::<String>::new();
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
+        let admitted = Admitted::new(outbox, grant);
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (ours, mut peer) = duplex(512);
         let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).own().await });
@@ -306,7 +305,7 @@ mod tests {
         let ada = Registration::new().group(Identity::new("account", "ada"));
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
+        let admitted = Admitted::new(outbox, grant);
         let (ours, peer) = duplex(512);
         tokio::spawn(piped(wrap(ours), admitted, Arc::new(options)).own());
         Subscriber { registry, peer }
@@ -389,7 +388,7 @@ mod tests {
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
+        let admitted = Admitted::new(outbox, grant);
         let (ours, mut peer) = duplex(512);
         let used = allocation_counter::measure(|| {
             runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! RE: sinks that call the registry from inside their callbacks.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Message, Registration, SendOutcome, Sink, Subscription};
+use registry_core::{CloseReason, Message, Registration, SendOutcome, Sink, Subscription, Taken};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -167,9 +167,12 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
     let registry = encoding();
     let others: Vec<_> = (0..4).map(|_| Probe::new()).collect();
     let probe = Probe::new();
-    let (inner, seen, this) = (registry.clone(), others.clone(), Arc::downgrade(&probe));
+    let sent = |others: &[Arc<Probe>]| others.iter().map(|other| other.sent().len()).sum::<usize>();
+    let before = Arc::new(AtomicUsize::new(0));
+    let (inner, seen, this, noted) = (registry.clone(), others.clone(), Arc::downgrade(&probe), before.clone());
     probe.on_send(move |_| {
         assert_eq!(inner.close_by_identity(&id("a")), 6);
+        noted.store(sent(&seen), Ordering::SeqCst);
         assert_eq!(inner.len(), 0);
         assert!(seen.iter().all(|other| other.closed() == [CloseReason::Revoked]), "REV-1 holds at once");
         assert_eq!(this.upgrade().unwrap().closed(), [], "its own send has not ended");
@@ -181,11 +184,18 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
     guards.extend(others[2..].iter().map(|other| join(&registry, other, group("a"))));
     let mut outbox = open(&registry, group("a"));
 
-    registry.broadcast("c", 1).unwrap();
+    let report = registry.broadcast("c", 1).unwrap();
     assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
     assert!(others.iter().all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked))));
-    assert!(others.iter().any(|other| other.sent().is_empty()), "REV-2: a send began after the revocation");
-    assert!(frames(&mut outbox).is_empty(), "REV-3");
+    let before = before.load(Ordering::SeqCst);
+    assert!((1..4).contains(&before), "the sending one was not in the middle: {before}");
+    assert_eq!(sent(&others), before, "REV-2: a send began after the revocation");
+    assert_eq!(
+        (report.accepted, report.ended),
+        (1 + 1 + before, 4 - before),
+        "with the outbox, which was filled before"
+    );
+    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "REV-3");
 }
 
 #[test]
@@ -250,13 +260,14 @@ fn re_6_and_rev_1_a_revocation_inside_a_close_tells_before_it_returns() {
 #[test]
 fn re_6_a_chain_of_revocations_10_000_long_ends() {
     const LENGTH: usize = 10_000;
-    let (counted, probes) = finishes(|| {
+    let (counted, probes) = works(|steps| {
         let registry = Registry::new();
         let nested = Arc::new(AtomicUsize::new(0));
         let probes: Vec<_> = (0..LENGTH)
             .map(|n| {
-                let (inner, nested) = (registry.clone(), nested.clone());
+                let (inner, nested, steps) = (registry.clone(), nested.clone(), steps.clone());
                 Probe::closing(move |_| {
+                    steps.step();
                     nested.fetch_add(inner.close_by_identity(&id(&format!("{}", n + 1))), Ordering::SeqCst);
                 })
             })
@@ -273,7 +284,7 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
 
 #[test]
 fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
-    struct Link(#[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>, Arc<AtomicUsize>);
+    struct Link(#[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>, Arc<AtomicUsize>, Steps);
     impl Sink<u32> for Link {
         fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
             SendOutcome::Accepted
@@ -283,15 +294,17 @@ fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
     impl Drop for Link {
         fn drop(&mut self) {
             self.1.fetch_add(1, Ordering::SeqCst);
+            self.2.step();
         }
     }
     let dropped = Arc::new(AtomicUsize::new(0));
     let count = dropped.clone();
-    finishes(move || {
+    works(move |steps| {
         let registry = Registry::new();
         let mut first = None;
         for _ in 0..10_000 {
-            first = Some(registry.subscribe(Link(first.take(), count.clone()), None, None).unwrap());
+            let link = Link(first.take(), count.clone(), steps.clone());
+            first = Some(registry.subscribe(link, None, None).unwrap());
         }
         drop(first);
         assert!(registry.is_empty());
@@ -338,14 +351,15 @@ fn re_8_the_cap_holds_when_the_evicted_come_back() {
 #[test]
 fn re_8_two_sinks_evict_each_other_for_thousands_of_rounds_on_one_stack() {
     const ROUNDS: usize = 20_000;
-    let closes = finishes(|| {
+    let closes = works(|steps| {
         let registry = Registry::with_options(capped(1));
         let (kept, rounds) = (Kept::default(), Arc::new(AtomicUsize::new(0)));
         let pair = [Probe::new(), Probe::new()];
         for (probe, other) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
-            let (inner, keep, count, other): (_, _, _, Weak<Probe>) =
-                (registry.clone(), kept.clone(), rounds.clone(), Arc::downgrade(other));
+            let (inner, keep, count, steps) = (registry.clone(), kept.clone(), rounds.clone(), steps.clone());
+            let other: Weak<Probe> = Arc::downgrade(other);
             probe.on_close(move |_| {
+                steps.step();
                 if count.fetch_add(1, Ordering::SeqCst) < ROUNDS {
                     keep.keep(join(&inner, &other.upgrade().unwrap(), scope("s")));
                     assert_eq!(inner.len(), 1);

@@ -73,14 +73,16 @@ fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier
     let registry = encoding();
     let mut outboxes: Vec<_> =
         (0..3).map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap()).collect();
-    thread::scope(|scope| {
-        // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
-        let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
-        stop.arrived();
-        assert_eq!(registry.close_by_identity(&id("a")), 3);
-        stop.go();
-        let report = broadcast.join().unwrap();
-        assert_eq!((report.matched, report.accepted, report.ended), (3, 0, 3));
+    finishes(move || {
+        thread::scope(|scope| {
+            // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
+            let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+            stop.arrived();
+            assert_eq!(registry.close_by_identity(&id("a")), 3);
+            drop(stop);
+            let report = broadcast.join().unwrap();
+            assert_eq!((report.matched, report.accepted, report.ended), (3, 0, 3));
+        });
     });
     for outbox in &mut outboxes {
         assert_eq!(poll(outbox), Some(Taken::Closed(CloseReason::Revoked)));
@@ -206,23 +208,25 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let hears = told.clone();
     outbox.on_end(move |reason| hears.lock().unwrap().push(reason));
-    // The delivery starts with any of the four; the message is at most on its way to one.
-    let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
-    thread::scope(|scope| {
-        let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
-        in_send.arrived();
-        let before = sent();
-        let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
-        in_close.arrived();
-        assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
-        assert_eq!(*told.lock().unwrap(), [CloseReason::Revoked], "its deadline waits for a sink's close (REV-11)");
-        in_send.go();
-        broadcast.join().unwrap();
-        assert_eq!(sent(), before, "a send began on one that had ended");
-        drop(in_close);
-        assert_eq!(revoking.join().unwrap(), 4);
+    finishes(move || {
+        // The delivery starts with any of the four; the message is at most on its way to one.
+        let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
+        thread::scope(|scope| {
+            let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+            in_send.arrived();
+            let before = sent();
+            let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
+            in_close.arrived();
+            assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+            assert_eq!(*told.lock().unwrap(), [CloseReason::Revoked], "its deadline waits for a sink's close (REV-11)");
+            drop(in_send);
+            broadcast.join().unwrap();
+            assert_eq!(sent(), before, "a send began on one that had ended");
+            drop(in_close);
+            assert_eq!(revoking.join().unwrap(), 4);
+        });
+        drop(guards);
     });
-    drop(guards);
 }
 
 #[test]
@@ -260,7 +264,7 @@ fn clo_4_a_close_on_another_thread_does_not_wait_for_the_send() {
             assert_eq!(registry.close_by_identity(&id("a")), 1);
             assert_eq!(seen.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
             assert_eq!(registry.broadcast("c", 2).unwrap().matched, 0);
-            stop.go();
+            drop(stop);
         });
     });
     assert_eq!(probe.events().len(), 2, "closed once, and no send after it");
@@ -276,6 +280,21 @@ fn clo_5_the_first_discarding_reason_stands() {
     registry.begin_shutdown();
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat));
     assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(CloseReason::Heartbeat, 1)]);
+}
+
+#[test]
+fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_to_come_back() {
+    let table = [
+        (Revocation::Revoked, CloseReason::Revoked, "revoked"),
+        (Revocation::LoggedOut, CloseReason::LoggedOut, "logged_out"),
+        (Revocation::Expired, CloseReason::Expired, "expired"),
+    ];
+    assert_eq!(Revocation::ALL, table.map(|(revocation, ..)| revocation));
+    assert_eq!(Revocation::default(), Revocation::Revoked);
+    for (revocation, reason, name) in table {
+        assert_eq!((CloseReason::from(revocation), reason.discards()), (reason, true));
+        assert_eq!((revocation.as_str(), revocation.to_string().as_str()), (name, name));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::kit::*;
 use registry_core::{AdmitError, CloseReason, Outbox, Registration, SendOutcome, Subscription, Taken};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 #[test]
@@ -62,7 +62,6 @@ fn cnt_1_parallel_revocations_add_up_and_close_once() {
 
 #[test]
 fn con_2_an_unsubscribe_racing_a_revocation_is_closed_and_counted_or_neither() {
-    let (mut closes, mut counts) = (0, 0);
     for _ in 0..300 {
         let registry = Registry::new();
         let probes: Vec<_> = (0..40).map(|_| Probe::new()).collect();
@@ -84,10 +83,56 @@ fn con_2_an_unsubscribe_racing_a_revocation_is_closed_and_counted_or_neither() {
         let stats = registry.stats().ended;
         assert_eq!(stats.values().sum::<u64>(), 40);
         assert_eq!(stats.get(&CloseReason::Revoked).copied().unwrap_or(0), counted as u64);
-        closes += closed;
-        counts += counted;
     }
-    assert_eq!(closes, counts);
+}
+
+#[test]
+fn con_2_an_unsubscribe_that_meets_a_revocation_in_progress_takes_back_neither_its_close_nor_its_count() {
+    let registry = Registry::new();
+    let (stop, park) = Stop::new();
+    let park = Arc::new(park);
+    // The revocation stands in its first close, whichever that is: all have ended, and the others have yet to be told.
+    let probes: Vec<_> = (0..3)
+        .map(|_| {
+            let park = park.clone();
+            Probe::closing(move |_| park())
+        })
+        .collect();
+    let guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
+    finishes(move || {
+        let counted = thread::scope(|scope| {
+            let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
+            stop.arrived();
+            assert_eq!(probes.iter().map(|probe| probe.closed().len()).sum::<usize>(), 1);
+            guards.iter().for_each(Subscription::unsubscribe);
+            drop((guards, stop));
+            revoking.join().unwrap()
+        });
+        assert_eq!((counted, registry.len()), (3, 0));
+        assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]));
+        assert_eq!(registry.stats().ended, [(CloseReason::Revoked, 3)].into());
+    });
+}
+
+#[test]
+fn con_2_an_unsubscribe_inside_a_close_of_the_same_revocation_changes_nothing_for_those_it_claimed() {
+    let registry = Registry::new();
+    let guards: Arc<Mutex<Vec<Subscription>>> = Arc::default();
+    let probes: Vec<_> = (0..3)
+        .map(|_| {
+            let guards = guards.clone();
+            // The first that is told ends the others: two that are claimed as well, and one that is not.
+            Probe::closing(move |_| drop(std::mem::take(&mut *guards.lock().unwrap())))
+        })
+        .collect();
+    let other = Probe::new();
+    guards.lock().unwrap().extend(probes.iter().map(|probe| join(&registry, probe, group("a"))));
+    guards.lock().unwrap().push(join(&registry, &other, group("b")));
+    assert_eq!(registry.close_by_identity(&id("a")), 3);
+    assert_eq!(registry.close_by_identity(&id("b")), 0);
+    assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]));
+    assert_eq!(other.events(), [], "CLO-3");
+    assert_eq!(registry.stats().ended, [(CloseReason::Revoked, 3), (CloseReason::Unsubscribed, 1)].into());
 }
 
 #[test]
