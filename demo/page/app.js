@@ -8,9 +8,11 @@ const MAX_EVENT_STREAMS = 4;
 const MAX_LOG = 200;
 const MAX_BODY = 1 << 20;
 
-// What an end means. After the final ones, coming back is pointless or impolite, so a stream stays closed.
+// What an end means. After the final ones, coming back is pointless or impolite, so a stream stays closed. A revocation is not
+// final: it asks the client to authenticate again, and who has no credential any more is turned away then.
 const MEANING = {
-  revoked: { final: true, text: "access was revoked" },
+  revoked: { final: false, text: "access was revoked or changed" },
+  logged_out: { final: true, text: "the session was logged out" },
   evicted: { final: true, text: "a newer stream of this session took its place" },
   protocol: { final: true, text: "this page broke a rule of the protocol" },
   expired: { final: false, text: "the credential ran out" },
@@ -20,7 +22,10 @@ const MEANING = {
   shutdown: { final: false, text: "the server is shutting down" },
 };
 const REASON_OF_CODE = { 1001: "shutdown", 1007: "protocol", 1008: "protocol", 1009: "protocol", 1011: "failed", 1013: "lagged",
-  4001: "revoked", 4002: "expired", 4003: "heartbeat", 4004: "evicted" };
+  4001: "revoked", 4002: "expired", 4003: "heartbeat", 4004: "evicted", 4005: "logged_out" };
+// Why a dead credential is dead, by the last end that was told.
+const LOSS = { revoked: "the server revoked its access", logged_out: "its session was logged out", expired: "its session ran out" };
+const EITHER = new Intl.ListFormat("en", { type: "disjunction" });
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -41,38 +46,65 @@ async function call(method, path, json) {
   } catch {
     throw new Error("The server does not answer.");
   }
-  if (method !== "GET" && response.status === 401) $("admin").hidden = false;
+  const needsToken = method !== "GET" && response.status === 401;
+  if (needsToken) $("admin").hidden = false;
   if (response.status === 204) return null;
   const text = await response.text();
   let answer = {};
   try { answer = JSON.parse(text); } catch { /* not ours: the status tells */ }
-  if (!response.ok) throw new Error(`${response.status}: ${answer.error ?? response.statusText}`);
+  if (!response.ok) {
+    const reason = `${response.status}: ${answer.error ?? response.statusText}${needsToken ? " (enter it under Account)" : ""}`;
+    throw Object.assign(new Error(reason), { status: response.status });
+  }
   return answer;
 }
 
+// --- what the page says ---
+
+/** Tells what the server did unasked. It stays in view. */
 function notify(text) {
   $("notice").textContent = text;
-  $("notice").hidden = !text;
 }
 
-/** Runs what a form or button asks for; an error becomes a notice. */
-function on(id, event, action) {
+/** Tells a screen reader what others see where they clicked. */
+function aside(text) {
+  $("aside").textContent = text;
+}
+
+/** Answers beside the button, in view: of a phone's page little is seen at once. */
+function answer(id, text, className = "") {
+  const output = $(id);
+  output.textContent = text;
+  output.className = className;
+  if (text) output.scrollIntoView({ block: "nearest" });
+}
+
+/** Runs what a form or button asks for, and gives its answer or its error. An answer goes when what it answers is edited. */
+function on(id, event, place, action) {
   $(id).addEventListener(event, async (happened) => {
     happened.preventDefault();
+    answer(place, "");
     try {
-      await action();
+      answer(place, await action(happened), "good");
     } catch (error) {
-      notify(error.message);
+      answer(place, error.message, "bad");
     }
     refreshStats();
   });
+  $(id).addEventListener("input", () => answer(place, ""));
 }
+
+const names = (id) => $(id).value.split(",").map((name) => name.trim()).filter((name) => name);
+const streamsClosed = (closed) => (closed === 1 ? "1 stream was closed" : `${closed} streams were closed`);
 
 // --- who is signed in ---
 
 let me = null;
 
 function setMe(identity) {
+  const focused = document.activeElement;
+  // What was said to somebody else is no answer any more.
+  for (const output of document.querySelectorAll("output")) output.textContent = "";
   me = identity;
   $("who").textContent = me ? `Signed in as ${me.account}` : "Not signed in";
   $("who").classList.toggle("in", Boolean(me));
@@ -86,57 +118,69 @@ function setMe(identity) {
     $("victim").value = me.account;
     $("victim-session").value = me.session;
   }
+  // Who was on a button that is hidden now goes on beside it.
+  if (focused?.closest("[hidden]")) $("account-title").focus({ preventScroll: true });
 }
 
-/**
- * Asks the server who we are. When that is nobody any more, the page goes back to its start and says why; streams that
- * wait to come back are given up. Returns whether we are signed in.
- */
+/** Asks the server who we are, and returns whether we are signed in. When not any more, the page says why. */
 async function stillSignedIn(why) {
-  const identity = await call("GET", "/api/session");
-  if (identity) {
-    setMe(identity);
-    return true;
+  let identity = null;
+  try {
+    identity = await call("GET", "/api/session");
+  } catch (error) {
+    if (error.status !== 401) throw error;
   }
-  if (me) {
-    const was = me.account;
-    setMe(null);
-    notify(`${was} is signed out: ${why}.`);
-    $("account").focus({ preventScroll: true });
-  }
-  for (const stream of streams) stream.giveUp();
-  return false;
+  const was = me?.account;
+  if (identity?.session !== me?.session) setMe(identity);
+  if (!identity && was) notify(`${was} is signed out: ${why}.`);
+  return Boolean(identity);
 }
 
-on("sign-in", "submit", async () => {
+on("sign-in", "submit", "account-answer", async () => {
   const { session, account } = await call("POST", "/api/sessions", JSON.stringify({ account: $("account").value }));
   setMe({ session, account });
   notify("");
+  return `You are ${account}. Next, open a stream.`;
 });
 
-on("log-out", "click", () => endSession(me.session));
-on("end-session", "submit", () => endSession($("victim-session").value.trim()));
-on("revoke-account", "submit", async () => {
-  const account = $("victim").value;
-  const own = me?.account === account;
-  const { closed } = await call("DELETE", `/api/accounts/${encodeURIComponent(account)}`);
-  ended(`The account ${account} was revoked`, closed, own);
-});
+on("log-out", "click", "account-answer", () => endSession(me.session));
+on("end-session", "submit", "session-answer", () => endSession($("victim-session").value.trim()));
 
 async function endSession(session) {
   const own = me?.session === session;
   const { closed } = await call("DELETE", `/api/sessions/${encodeURIComponent(session)}`);
-  ended(own ? "You logged out" : `The session ${session} was logged out`, closed, own);
+  if (own) setMe(null);
+  if (own) return `You logged out: ${streamsClosed(closed)}. Sign in again to go on.`;
+  // The server does not tell a session without streams from one that never was.
+  if (closed === 0) return `No stream was closed: ${session} has none open, or is no session.`;
+  return `The session ${session} was logged out: ${streamsClosed(closed)}.`;
 }
 
-function ended(what, closed, own) {
-  const count = closed === 1 ? "1 stream was closed" : `${closed} streams were closed`;
-  if (own) {
-    setMe(null);
-    for (const stream of streams) stream.giveUp();
-  }
-  notify(`${what}: ${count}.${own ? " Sign in again to go on." : ""}`);
+on("account-rights", "submit", "rights-answer", ({ submitter }) => {
+  const account = $("victim").value;
+  const path = `/api/accounts/${encodeURIComponent(account)}`;
+  return submitter?.value === "revoke" ? revoke(account, path) : changeRole(account, path);
+});
+
+async function revoke(account, path) {
+  const own = me?.account === account;
+  const { closed } = await call("DELETE", path);
+  if (own) setMe(null);
+  if (own) return `Your account ${account} was revoked: ${streamsClosed(closed)}. Sign in again to go on.`;
+  if (closed === 0) return `No stream was closed: ${account} has none open, or is not signed in.`;
+  return `The account ${account} was revoked: ${streamsClosed(closed)}.`;
 }
+
+async function changeRole(account, path) {
+  const everything = new FormData($("account-rights")).get("hears") === "everything";
+  const channels = everything ? null : names("role");
+  const { closed } = await call("PUT", `${path}/channels`, JSON.stringify({ channels }));
+  const hears = everything ? "every channel" : channels.length ? channels.join(", ") : "nothing";
+  if (closed === 0) return `No stream was closed. The sessions that ${account} has now, if any, may hear ${hears}.`;
+  return `The sessions that ${account} has now may hear ${hears}: ${streamsClosed(closed)}, to come back to that.`;
+}
+
+$("role").addEventListener("input", () => { $("account-rights").elements.hears.value = "named"; });
 
 // --- streams ---
 
@@ -147,21 +191,28 @@ let made = 0;
 class Stream {
   constructor(label, path, channels) {
     this.name = `${label} ${++made}`;
+    this.channels = channels;
     this.over = false;
+    this.admitted = false;
+    this.reason = null; // of its last end, until it is admitted again
+    this.settled = new Promise((settle) => { this.settle = settle; });
     this.count = 0;
     this.tries = 0;
     const query = channels.map((name) => `channel=${encodeURIComponent(name)}`).join("&");
     this.path = query ? `${path}?${query}` : path;
 
     this.row = element("li");
+    this.row.tabIndex = -1;
     this.state = element("span", "state");
+    this.state.setAttribute("role", "status");
     this.counter = element("span", "count", "0 messages");
     this.button = element("button", "quiet", "Close");
     this.button.type = "button";
     this.button.setAttribute("aria-label", `Close ${this.name}`);
     this.button.addEventListener("click", () => this.leave());
-    const heard = channels.length ? channels.join(", ") : "all channels";
-    this.row.append(element("span", "name", this.name), this.state, element("span", "channels", heard), this.counter, this.button);
+    // What it asked for: which of it was granted stands in a header, and those no script can read here.
+    const asked = `asks for ${channels.length ? channels.join(", ") : "all channels"}`;
+    this.row.append(element("span", "name", this.name), this.state, element("span", "channels", asked), this.counter, this.button);
     $("streams").append(this.row);
     this.show("connecting");
     streams.push(this);
@@ -170,12 +221,16 @@ class Stream {
   }
 
   show(text, className = "") {
+    if (text !== "connecting") this.settle(text);
     this.state.textContent = text;
     this.state.className = `state ${className}`;
     refreshStats();
   }
 
   opened() {
+    if (this.reason) log(this.name, "back, authenticated again");
+    this.admitted = true;
+    this.reason = null;
     this.tries = 0;
     this.show("open", "open");
   }
@@ -183,16 +238,37 @@ class Stream {
   heard(json, id) {
     this.count += 1;
     this.counter.textContent = this.count === 1 ? "1 message" : `${this.count} messages`;
-    log(this.name, json, id);
+    // A message does not carry its channel; what the stream asked for is all that the page knows.
+    const channel = this.channels.length ? `on ${EITHER.format(this.channels)}` : "on any channel";
+    log(this.name, json, id ? `${channel} · id ${id}` : channel);
   }
 
   /** The server said why it ends the stream. */
   told(reason) {
     const meaning = MEANING[reason] ?? { final: false, text: reason };
+    this.reason = reason;
     log(this.name, `closed: ${reason} (${meaning.text})`);
     if (meaning.final) this.end(`closed: ${reason}`, "over");
     else this.show(`closed: ${reason}, coming back`);
-    if (reason === "revoked") stillSignedIn("the server revoked its access").catch(() => {});
+    if (reason === "logged_out") this.signedIn().catch(() => {});
+  }
+
+  /** Asks whether the credential is still good. */
+  signedIn() {
+    return stillSignedIn(LOSS[this.reason] ?? "the server does not know its session any more");
+  }
+
+  /** It came back, and its credential is dead. */
+  turnedAway() {
+    log(this.name, "not let in again: its session has ended");
+    this.end("refused: sign in again", "over");
+  }
+
+  /** The connection is gone, or was not made. */
+  gone() {
+    if (!this.admitted) this.show("not admitted, trying again");
+    else if (!this.reason) this.show("lost, coming back");
+    this.admitted = false;
   }
 
   /** The person closes it, or removes the row of one that is over. */
@@ -202,13 +278,11 @@ class Stream {
       return;
     }
     streams.splice(streams.indexOf(this), 1);
+    const neighbour = this.row.nextElementSibling ?? this.row.previousElementSibling;
     this.row.remove();
     $("no-streams").hidden = streams.length > 0;
-  }
-
-  /** The session is gone. A stream that is open hears of it from the server, in its own words. */
-  giveUp() {
-    if (!this.over && !this.state.classList.contains("open")) this.end("closed: signed out", "over");
+    (neighbour ?? $("streams-title")).focus();
+    aside(`${this.name} was removed`);
   }
 
   end(text, className) {
@@ -220,7 +294,7 @@ class Stream {
   }
 }
 
-/** Comes back by itself, after the time that the server's `retry:` says; so a final end must close it. */
+/** Comes back by itself, after the time that the server's `retry:` says, until it is refused. */
 class EventStream extends Stream {
   connect() {
     this.source = new EventSource(this.path);
@@ -230,15 +304,21 @@ class EventStream extends Stream {
     this.source.addEventListener("error", () => this.broken());
   }
 
-  broken() {
+  async broken() {
     if (this.over) return;
     if (this.source.readyState !== EventSource.CLOSED) {
-      if (!this.state.textContent.includes("coming back")) this.show("lost, coming back");
+      this.gone();
       return;
     }
-    // Refused: the browser does not come back, and does not tell the status either.
-    this.end("refused", "over");
-    stillSignedIn("the server does not know its session any more").catch(() => {});
+    // The browser stops, and tells neither the status nor the reason; so the page asks.
+    try {
+      const signedIn = await this.signedIn();
+      if (this.over) return;
+      if (!signedIn) this.turnedAway();
+      else this.end("refused: nothing of it is granted, or there is no room", "over");
+    } catch {
+      this.end("refused", "over");
+    }
   }
 
   disconnect() {
@@ -257,8 +337,9 @@ class Socket extends Stream {
       if (this.over) return;
       const reason = REASON_OF_CODE[event.code];
       if (reason) this.told(reason);
-      else this.show("lost, coming back");
-      if (!this.over) this.later();
+      if (this.over) return;
+      this.gone();
+      this.later();
     });
   }
 
@@ -267,7 +348,10 @@ class Socket extends Stream {
     this.timer = setTimeout(async () => {
       try {
         // A refused upgrade tells the page nothing, so it asks first.
-        if (await stillSignedIn("the server does not know its session any more") && !this.over) this.connect();
+        const signedIn = await this.signedIn();
+        if (this.over) return;
+        if (signedIn) this.connect();
+        else this.turnedAway();
       } catch {
         if (!this.over) this.later();
       }
@@ -280,54 +364,53 @@ class Socket extends Stream {
   }
 }
 
-on("listen", "submit", () => {
-  const channels = $("channels").value.split(",").map((name) => name.trim()).filter((name) => name);
+on("listen", "submit", "listen-answer", async () => {
+  const channels = names("channels");
+  let stream;
   if (new FormData($("listen")).get("transport") === "ws") {
-    new Socket("WS", "/ws", channels);
-  } else if (streams.filter((stream) => stream instanceof EventStream && !stream.over).length < MAX_EVENT_STREAMS) {
-    new EventStream("SSE", "/events", channels);
+    stream = new Socket("WS", "/ws", channels);
+  } else if (streams.filter((other) => other instanceof EventStream && !other.over).length < MAX_EVENT_STREAMS) {
+    stream = new EventStream("SSE", "/events", channels);
   } else {
     throw new Error(`A browser keeps few connections to one server: close one of the ${MAX_EVENT_STREAMS} event streams first.`);
   }
-  notify("");
+  answer("listen-answer", `${stream.name} is connecting.`);
+  const state = await stream.settled;
+  if (state !== "open") throw new Error(`${stream.name}: ${state}`);
+  return `${stream.name} was opened.`;
 });
 
-function log(from, text, id) {
+/** Adds a message, or what happened to a stream, about which nothing more is known. */
+function log(from, text, about) {
   const list = $("log");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  const entry = element("li", id === undefined && text.startsWith("closed: ") ? "event" : "");
+  const pane = list.parentElement;
+  const atEnd = pane.scrollHeight - pane.scrollTop - pane.clientHeight < 40;
+  const entry = element("li", about ? "" : "event");
   const now = new Date();
   const time = element("time", "", now.toLocaleTimeString([], { hour12: false }));
   time.dateTime = now.toISOString();
   entry.append(time, element("span", "from", from), element("pre", "", text));
-  if (id) entry.append(element("span", "id", `id ${id}`));
+  if (about) entry.append(element("span", "about", about));
   list.append(entry);
   while (list.children.length > MAX_LOG) list.firstElementChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+  if (atEnd) pane.scrollTop = pane.scrollHeight;
   $("no-messages").hidden = true;
 }
 
 $("clear").addEventListener("click", () => {
   $("log").replaceChildren();
   $("no-messages").hidden = false;
+  $("no-messages").scrollIntoView({ block: "nearest" });
+  aside("The messages were cleared.");
 });
 
 // --- broadcasting ---
 
-on("broadcast", "submit", async () => {
-  const sent = $("sent");
-  sent.className = "";
-  sent.textContent = "";
-  try {
-    const json = $("json").value;
-    if (new Blob([json]).size > MAX_BODY) throw new Error("413: the body is too large: 1 MiB at most");
-    const report = await call("POST", `/api/channels/${encodeURIComponent($("channel").value)}`, json);
-    sent.className = "good";
-    sent.textContent = `Matched ${report.matched}, accepted ${report.accepted}\nid ${report.id}`;
-  } catch (error) {
-    sent.className = "bad";
-    sent.textContent = error.message;
-  }
+on("broadcast", "submit", "broadcast-answer", async () => {
+  const json = $("json").value;
+  if (new Blob([json]).size > MAX_BODY) throw new Error("413: the body is too large: 1 MiB at most");
+  const report = await call("POST", `/api/channels/${encodeURIComponent($("channel").value)}`, json);
+  return `Matched ${report.matched}, accepted ${report.accepted}\nid ${report.id}`;
 });
 
 $("json").addEventListener("keydown", (event) => {
@@ -354,8 +437,9 @@ async function showStats() {
   }
   const facts = [
     ["Streams", counts(stats.transports)],
-    ["By channel", counts(stats.unfiltered ? { ...stats.channels, "all channels": stats.unfiltered } : stats.channels)],
+    ["Filters", `${stats.channels_named} channels named · ${stats.unfiltered} hear all`],
     ["Closed", counts(stats.closed)],
+    ["Refused", counts(stats.refused)],
     ["Sessions", `${stats.sessions} (${stats.accounts} ${stats.accounts === 1 ? "account" : "accounts"})`],
     ["Broadcasts", stats.broadcasts],
   ];

@@ -1,26 +1,29 @@
 //! The calls of the server.
 
-use crate::authoriser::{COOKIE, SessionAuthoriser, credential, group_identity, scope_identity};
-use crate::body::JsonBody;
+use crate::authoriser::{COOKIE, ENDED, SessionAuthoriser, credential, group_identity, is_addressable, scope_identity};
+use crate::body::{JsonBody, MAX_BYTES_TOGETHER};
+use crate::budget::Budget;
+use crate::channels::Channels;
 use crate::guard::{Guard, Reach, guard};
 use crate::problem::Problem;
-use crate::sessions::{Sessions, SignInError, account_identity, session_identity};
+use crate::routes::{Call, Routes};
+use crate::sessions::{Full, Id, Sessions, account_identity, session_identity};
+use crate::stats::{channels, stats};
 use crate::{Options, Payload, Registry, page};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
-use registry_core::{ChannelFilter, CloseReason, Identity, RegistryOptions, Revocation, ScopeCap};
+use registry_core::{Identity, RegistryOptions, Revocation, ScopeCap};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use tokio::time::Instant;
 use transport_core::{Live, Refusal, ServerMetrics};
-use transport_sse::{SSE, sse};
-use transport_ws::{WS, ws};
+use transport_sse::sse;
+use transport_ws::ws;
 
 /// Streams of one session; the oldest makes room. Enough for the tabs of a person, and a bound for a page gone wild.
 const STREAMS_PER_SESSION: NonZeroUsize = match NonZeroUsize::new(10) {
@@ -31,57 +34,76 @@ const STREAMS_PER_SESSION: NonZeroUsize = match NonZeroUsize::new(10) {
 /// The longest name of an account, in bytes.
 const MAX_ACCOUNT_BYTES: usize = 128;
 
-/// How many channels a session may be restricted to.
-const MAX_CHANNELS: usize = 100;
-
 /// What the handlers share.
 #[derive(Clone)]
-struct App {
-    registry: Registry,
-    live: Live<Payload>,
-    sessions: Arc<Sessions>,
-    server: ServerMetrics,
+pub(crate) struct App {
+    pub(crate) registry: Registry,
+    pub(crate) live: Live<Payload>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) bodies: Arc<Budget>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) server: ServerMetrics,
 }
 
 type Name = Result<Path<String>, PathRejection>;
 
-/// Makes the server's routes, and the registry behind them. `server` is whose counts the statistics show.
-pub fn app(reach: Reach, options: &Options, server: ServerMetrics) -> (Router, Registry) {
-    let cap = ScopeCap::new(STREAMS_PER_SESSION);
-    let registry = Registry::with_options(RegistryOptions::new().with_scope_cap(cap));
-    let sessions = Arc::new(Sessions::default());
-    let live = Live::new(registry.clone(), SessionAuthoriser::new(sessions.clone(), options.open));
-    let mut routes = page::routes()
-        .route("/events", sse(&live))
-        .route("/ws", ws(&live))
-        .route("/api/sessions", post(sign_in))
-        .route("/api/sessions/{id}", delete(end_session))
-        .route("/api/accounts/{account}", delete(end_account))
-        .route("/api/session", get(who_am_i))
-        .route("/api/channels/{channel}", post(broadcast))
-        .route("/api/channels/", post(broadcast_unnamed))
-        .route("/api/stats", get(stats))
-        .route("/healthz", get(async || Json(json!({ "status": "ok" }))));
-    if options.open {
-        routes = routes.route("/api/scopes/{scope}", delete(end_scope)).route("/api/groups/{group}", delete(end_group));
+impl App {
+    fn new(reach: Reach, options: &Options, server: ServerMetrics) -> (Self, Routes) {
+        let cap = ScopeCap::new(STREAMS_PER_SESSION);
+        let registry = Registry::with_options(RegistryOptions::new().with_scope_cap(cap));
+        let sessions = Arc::new(Sessions::new(options.max_sessions.get(), options.session_lifetime));
+        let live = Live::new(registry.clone(), SessionAuthoriser::new(sessions.clone(), options.open));
+        let routes = routes(&live, options.open);
+        let guard = Arc::new(Guard::new(reach, options.admin_token.clone(), routes.readable()));
+        (Self { registry, live, sessions, bodies: Budget::new(MAX_BYTES_TOGETHER), guard, server }, routes)
     }
-    let guarding = Arc::new(Guard::new(reach, options.admin_token.clone()));
-    let router = routes
+}
+
+/// Makes the server's routes, the registry behind them, and the list of the calls. `server` is whose counts the statistics
+/// show.
+pub(crate) fn app(reach: Reach, options: &Options, server: ServerMetrics) -> (Router, Registry, Vec<Call>) {
+    let (app, Routes { router, calls }) = App::new(reach, options, server);
+    let registry = app.registry.clone();
+    let router = router
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know the method")
         })
-        .layer(middleware::from_fn_with_state(guarding, guard))
+        .layer(middleware::from_fn_with_state(app.guard.clone(), guard))
         .layer(middleware::map_response(page::protect))
-        .with_state(App { registry: registry.clone(), live, sessions, server });
-    (router, registry)
+        .with_state(app);
+    (router, registry, calls)
+}
+
+fn routes(live: &Live<Payload>, open: bool) -> Routes {
+    let routes = page::routes()
+        .stream("/events", sse(live))
+        .stream("/ws", ws(live))
+        .administer(Method::POST, "/api/sessions", sign_in)
+        .administer(Method::DELETE, "/api/sessions/{id}", end_session)
+        .administer(Method::DELETE, "/api/accounts/{account}", end_account)
+        .administer(Method::PUT, "/api/accounts/{account}/channels", set_channels)
+        .read("/api/session", who_am_i)
+        .administer(Method::GET, "/api/channels", channels)
+        .administer(Method::POST, "/api/channels/{channel}", broadcast)
+        .administer(Method::POST, "/api/channels/", broadcast_unnamed)
+        .read("/api/stats", stats)
+        .read("/healthz", async || Json(json!({ "status": "ok" })));
+    if !open {
+        return routes;
+    }
+    routes.administer(Method::DELETE, "/api/scopes/{scope}", end_scope).administer(
+        Method::DELETE,
+        "/api/groups/{group}",
+        end_group,
+    )
 }
 
 #[derive(Deserialize)]
 struct SignIn {
     account: String,
-    /// What the session may hear; every channel when absent.
-    channels: Option<Vec<String>>,
+    #[serde(default)]
+    channels: Channels,
 }
 
 #[derive(Serialize)]
@@ -93,41 +115,47 @@ struct SignedIn<'a> {
 }
 
 async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Problem> {
-    let SignIn { account, channels } = body.parse()?;
+    let SignIn { account, channels: Channels(channels) } = body.parse()?;
     if account.is_empty() || account.len() > MAX_ACCOUNT_BYTES {
         let reason = format!("an account's name has 1 to {MAX_ACCOUNT_BYTES} bytes");
         return Err(Refusal::bad_request(reason).into());
     }
-    if channels.as_ref().is_some_and(|names| names.len() > MAX_CHANNELS) {
-        return Err(Refusal::bad_request(format!("too many channels: {MAX_CHANNELS} at most")).into());
+    if !is_addressable(&account) {
+        let reason =
+            format!("an account cannot be called {account:?}: no address could name it, so no call could revoke it");
+        return Err(Refusal::bad_request(reason).into());
     }
-    let channels = channels.map_or(ChannelFilter::All, ChannelFilter::only);
-    let session = app.sessions.sign_in(account, channels).map_err(|error| {
-        let reason = match error {
-            SignInError::Full => "too many sessions: end some first",
-            SignInError::NoRandomness => "no random bits for a token",
-        };
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)
-    })?;
-    let token = session.token();
+    let session = app.sessions.sign_in(Instant::now(), &account, channels).map_err(full)?;
+    let (token, id) = (session.token(), session.id.to_string());
     let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax");
-    let body = SignedIn { session: &session.id, token: Some(&token), account: &session.account };
+    let body = SignedIn { session: &id, token: Some(&token), account: &session.account };
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(body)).into_response())
 }
 
-/// Tells the page, which cannot read its cookie, who it is signed in as; `204` when as nobody.
-async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Response {
-    match credential(&headers).and_then(|token| app.sessions.find(token)) {
-        Some(session) => {
-            let body = SignedIn { session: &session.id, token: None, account: &session.account };
-            Json(body).into_response()
+fn full(full: Full) -> Refusal {
+    let reason = match full {
+        Full::Sessions => "too many sessions: end some first",
+        Full::Lists => {
+            "the lists of channels of all sessions are too long: end some sessions first, or let some hear everything"
         }
-        None => StatusCode::NO_CONTENT.into_response(),
-    }
+        Full::NoRandomness => "no random bits for a token",
+    };
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
-// The order in the next two is the whole point. First the token dies, for every login check from now on; then the streams
-// are closed. A stream that passed its check before and has not been admitted yet is refused by its ticket.
+/// Tells the page, which cannot read its cookie, who it is signed in as: `204` when it presents nothing, `401` when what it
+/// presents is no longer good.
+async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let Some(token) = credential(&headers) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(session) = app.sessions.find(Instant::now(), token) else {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, ENDED));
+    };
+    let id = session.id.to_string();
+    Ok(Json(SignedIn { session: &id, token: None, account: &session.account }).into_response())
+}
+
+// The order in the next three is the whole point. First the store is changed, for every login check from now on; then the
+// streams are closed. A stream that passed its check before and has not been admitted yet is refused by its ticket.
 
 #[derive(Serialize)]
 struct Closed {
@@ -135,14 +163,26 @@ struct Closed {
 }
 
 async fn end_session(State(app): State<App>, id: Name) -> Result<Json<Closed>, Refusal> {
-    let id = name(id)?;
-    app.sessions.end(&id);
-    Ok(close(&app, &session_identity(&id), Revocation::LoggedOut))
+    let Some(id) = Id::parse(&name(id)?) else { return Ok(Json(Closed { closed: 0 })) };
+    app.sessions.end(Instant::now(), id);
+    Ok(close(&app, &session_identity(id), Revocation::LoggedOut))
 }
 
 async fn end_account(State(app): State<App>, account: Name) -> Result<Json<Closed>, Refusal> {
     let account = name(account)?;
-    app.sessions.end_account(&account);
+    app.sessions.end_account(Instant::now(), &account);
+    Ok(close(&app, &account_identity(&account), Revocation::Revoked))
+}
+
+#[derive(Deserialize)]
+struct SetChannels {
+    channels: Channels,
+}
+
+async fn set_channels(State(app): State<App>, account: Name, body: JsonBody) -> Result<Json<Closed>, Problem> {
+    let account = name(account)?;
+    let SetChannels { channels: Channels(channels) } = body.parse()?;
+    app.sessions.set_channels(Instant::now(), &account, channels).map_err(full)?;
     Ok(close(&app, &account_identity(&account), Revocation::Revoked))
 }
 
@@ -200,87 +240,81 @@ async fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Respo
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
-/// [`Stats`](registry_core::Stats), with zeros where nothing was counted yet.
-#[derive(Serialize)]
-struct Counts {
-    sessions: usize,
-    accounts: usize,
-    subscribers: usize,
-    draining: usize,
-    transports: BTreeMap<&'static str, usize>,
-    /// Channels that a subscriber names.
-    channels_named: usize,
-    /// Subscribers that hear every channel.
-    unfiltered: usize,
-    /// Streams that ended, by reason.
-    closed: BTreeMap<&'static str, u64>,
-    /// Streams that were refused, by status.
-    refused: BTreeMap<u16, u64>,
-    broadcasts: u64,
-    dropped: u64,
-    tickets: usize,
-    remembered_revocations: usize,
-    lanes: Lanes,
-    connections: Connections,
-}
-
-/// The streams whose sockets are the library's, and what its flushers wrote to them.
-#[derive(Serialize)]
-struct Lanes {
-    subscribers: usize,
-    wired: usize,
-    writes: u64,
-    messages: u64,
-}
-
-/// [`ServerMetrics`].
-#[derive(Serialize)]
-struct Connections {
-    open: usize,
-    accepted: u64,
-    refused: u64,
-    slow_heads: u64,
-    panics: u64,
-    resets: u64,
-}
-
-async fn stats(State(app): State<App>) -> Json<Counts> {
-    let stats = app.registry.stats();
-    let (sessions, accounts) = app.sessions.count();
-    let of_format = |name| (name, stats.formats.get(name).copied().unwrap_or(0));
-    let of_reason = |reason: CloseReason| (reason.as_str(), stats.ended.get(&reason).copied().unwrap_or(0));
-    Json(Counts {
-        sessions,
-        accounts,
-        subscribers: stats.subscribers,
-        draining: stats.draining,
-        transports: [SSE.name(), WS.name()].map(of_format).into(),
-        closed: CloseReason::ALL.map(of_reason).into(),
-        channels_named: stats.channels_named,
-        unfiltered: stats.unfiltered,
-        broadcasts: stats.broadcasts,
-        dropped: stats.dropped,
-        tickets: stats.tickets,
-        remembered_revocations: stats.remembered_revocations,
-        refused: app.live.refusals(),
-        lanes: Lanes {
-            subscribers: stats.in_lanes,
-            wired: stats.wired,
-            writes: stats.lane_writes,
-            messages: stats.lane_messages,
-        },
-        connections: Connections {
-            open: app.server.open(),
-            accepted: app.server.accepted(),
-            refused: app.server.refused(),
-            slow_heads: app.server.slow_heads(),
-            panics: app.server.panics(),
-            resets: app.server.resets(),
-        },
-    })
-}
-
 fn name(path: Name) -> Result<String, Refusal> {
     let Path(name) = path.map_err(|error| Refusal::bad_request(error.body_text()))?;
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::extract::{FromRequest, Request};
+    use registry_core::{ChannelFilter, CloseReason, Message, Registration, SendOutcome, Sink};
+    use std::sync::Mutex;
+
+    async fn app() -> App {
+        let server = transport_core::Server::bind("127.0.0.1:0", transport_core::ServerOptions::new()).await.unwrap();
+        App::new(Reach::Loopback, &Options::new(), server.metrics()).0
+    }
+
+    fn request(json: &'static str) -> Request {
+        Request::builder().header(header::CONTENT_TYPE, "application/json").body(Body::from(json)).unwrap()
+    }
+
+    /// A stream that logs in again the moment it is closed.
+    struct Returning {
+        app: App,
+        token: String,
+        finds: Arc<Mutex<Vec<Option<ChannelFilter>>>>,
+    }
+
+    impl Sink<Payload> for Returning {
+        fn send(&self, _: &Arc<Message<Payload>>) -> SendOutcome {
+            SendOutcome::Accepted
+        }
+
+        fn close(&self, _: CloseReason) {
+            let session = self.app.sessions.find(Instant::now(), &self.token);
+            self.finds.lock().unwrap().push(session.map(|session| session.channels()));
+        }
+    }
+
+    /// Signs in, opens such a stream, makes a call, and returns what the stream found.
+    async fn login_that_crosses<T>(call: impl AsyncFnOnce(App, Id) -> T) -> Vec<Option<ChannelFilter>> {
+        let app = app().await;
+        let session = app.sessions.sign_in(Instant::now(), "ada", ChannelFilter::All).unwrap();
+        let finds = Arc::new(Mutex::new(Vec::new()));
+        let stream = Returning { app: app.clone(), token: session.token(), finds: finds.clone() };
+        let registration = Registration::new().scope(session.identity()).group(session.account_identity());
+        let _subscription = app.registry.subscribe_with(stream, registration).unwrap();
+        call(app, session.id).await;
+        let finds = finds.lock().unwrap();
+        finds.clone()
+    }
+
+    #[tokio::test]
+    async fn adm_1_the_store_is_changed_before_the_streams_are_closed() {
+        let found = login_that_crosses(async |app, id| end_session(State(app), Ok(Path(id.to_string()))).await);
+        assert_eq!(found.await, [None]);
+        let found = login_that_crosses(async |app, _| end_account(State(app), Ok(Path("ada".into()))).await);
+        assert_eq!(found.await, [None]);
+        let found = login_that_crosses(async |app, _| {
+            let body = JsonBody::from_request(request(r#"{"channels":["runs"]}"#), &app).await.unwrap();
+            set_channels(State(app), Ok(Path("ada".into())), body).await.map_err(IntoResponse::into_response).unwrap()
+        });
+        assert_eq!(found.await, [Some(ChannelFilter::only(["runs"]))]);
+    }
+
+    #[tokio::test]
+    async fn que_3_all_bodies_share_one_bound() {
+        let mut app = app().await;
+        app.bodies = Budget::new(5);
+        let first = JsonBody::from_request(request("123"), &app).await.unwrap();
+        let refused = JsonBody::from_request(request("456"), &app).await.err().unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(first);
+        assert!(JsonBody::from_request(request("456"), &app).await.is_ok());
+        assert_eq!(MAX_BYTES_TOGETHER, 64 << 20);
+    }
 }

@@ -6,10 +6,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use registry_core::{ChannelFilter, Identity};
 use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::time::Instant;
 use transport_core::{Authorise, Denied, Grant};
 
 /// The name of the cookie.
 pub(crate) const COOKIE: &str = "session";
+
+/// The answer to a credential that is no longer good.
+pub(crate) const ENDED: &str = "this session has ended: sign in again";
 
 /// The identity of `?scope=` in open mode.
 pub(crate) fn scope_identity(value: &str) -> Identity {
@@ -53,10 +58,11 @@ impl SessionAuthoriser {
 impl Authorise for SessionAuthoriser {
     async fn authorise(&self, request: &Parts) -> Result<Grant, Denied> {
         match credential(&request.headers) {
-            Some(token) => match self.sessions.find(token) {
-                Some(session) => Ok(grant_of(&session)),
-                None => Err(Denied::unauthenticated("this session has ended: sign in again")),
-            },
+            Some(token) => {
+                let now = Instant::now();
+                let session = self.sessions.find(now, token);
+                session.map(|session| grant_of(&session, now)).ok_or_else(|| Denied::unauthenticated(ENDED))
+            }
             None if self.open => as_it_says(request),
             None => Err(Denied::unauthenticated(
                 "sign in with `POST /api/sessions`, then send the cookie or `Authorization: Bearer <token>`",
@@ -65,8 +71,17 @@ impl Authorise for SessionAuthoriser {
     }
 }
 
-fn grant_of(session: &Session) -> Grant {
-    Grant::new(session.channels.clone()).scope(session.identity()).group(session.account_identity())
+/// Its streams end when the session does.
+fn grant_of(session: &Session, now: Instant) -> Grant {
+    let left = session.expires.saturating_duration_since(now);
+    let grant = Grant::new(session.channels()).scope(session.identity()).group(session.account_identity());
+    grant.expires_at(SystemTime::now() + left)
+}
+
+/// Tells whether clients can write a name as one segment of an address, as the calls that revoke it need. Browsers and others
+/// resolve `.` and `..` as folders, also where they are percent-encoded.
+pub(crate) fn is_addressable(name: &str) -> bool {
+    !matches!(name.to_ascii_lowercase().replace("%2e", ".").as_str(), "" | "." | "..")
 }
 
 /// Open mode: everything, under the identities of the query.
@@ -76,6 +91,9 @@ fn as_it_says(request: &Parts) -> Result<Grant, Denied> {
     let mut grant = Grant::new(ChannelFilter::All);
     let mut scoped = false;
     for (key, value) in &pairs {
+        if matches!(key.as_str(), "scope" | "group") && !is_addressable(value) {
+            return Err(Denied::forbidden(format!("a `{key}` cannot be called {value:?}: no address could name it")));
+        }
         match key.as_str() {
             "scope" if scoped => return Err(Denied::forbidden("a subscriber has one `scope` at most")),
             "scope" => {
@@ -99,6 +117,16 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         credential(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn what_a_client_would_resolve_cannot_be_named() {
+        for name in ["", ".", "..", "%2e", "%2E.", ".%2e", "%2e%2E"] {
+            assert!(!is_addressable(name), "{name}");
+        }
+        for name in ["...", "a", ".a", "..a", "a.", " ", "/", "./", "%2f", "%252e", "%2", "\u{2024}"] {
+            assert!(is_addressable(name), "{name}");
+        }
     }
 
     #[test]

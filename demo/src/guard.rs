@@ -1,19 +1,22 @@
-//! Who may change something, and through which names the server may be reached.
+//! Guards the calls of administrators, and the names through which the server may be reached.
 //!
-//! On a loopback address the calls need no credential, which makes them a target for every web page that the same person
+//! On a loopback address these calls need no credential, which makes them a target for every web page that the same person
 //! has open. So a page of another origin is refused, and so is a `Host` that is not the loopback itself: a foreign name
-//! that was made to resolve to 127.0.0.1 (DNS rebinding) would otherwise be of the same origin. On any other address a
-//! call that changes something needs the admin token.
+//! that was made to resolve to 127.0.0.1 (DNS rebinding) would otherwise be of the same origin. On any other address they
+//! need the admin token, and a token that was given is asked for everywhere.
 
 use crate::authoriser::bearer;
+use crate::guesses::{Guesses, Verdict};
 use crate::secret::Secret;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use tokio::time::Instant;
 use transport_core::{Origins, Refusal};
 
 /// From where the server can be reached.
@@ -38,33 +41,61 @@ impl Reach {
 pub(crate) struct Guard {
     reach: Reach,
     admin_token: Option<Secret>,
+    /// What anyone may `GET`. All else that the router knows is for administrators.
+    readable: HashSet<&'static str>,
+    guesses: Guesses,
 }
 
 impl Guard {
-    pub(crate) fn new(reach: Reach, admin_token: Option<Secret>) -> Self {
-        Self { reach, admin_token }
+    pub(crate) fn new(reach: Reach, admin_token: Option<Secret>, readable: HashSet<&'static str>) -> Self {
+        Self { reach, admin_token, readable, guesses: Guesses::default() }
     }
 
-    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// Returns how many wrong admin tokens were presented and looked at.
+    pub(crate) fn wrong_tokens(&self) -> u64 {
+        self.guesses.wrong()
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Refusal> {
+        let headers = request.headers();
         if self.reach == Reach::Loopback && !names_loopback(headers) {
             let reason = "this server answers to localhost and loopback addresses only: mind the `Host`";
             return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
         }
-        if method.is_safe() {
+        let path = request.extensions().get::<MatchedPath>();
+        // An address that the router does not know is answered `404` to every client.
+        let is_readable = path.is_none_or(|path| self.readable.contains(path.as_str()));
+        if request.method().is_safe() && is_readable {
             return Ok(());
         }
+        // Before the token, so that a foreign page in an administrator's browser cannot make wrong guesses for that address.
         Origins::Same.check(headers)?;
         match (&self.admin_token, self.reach) {
-            (Some(token), _) if bearer(headers).is_some_and(|presented| token.is(presented)) => Ok(()),
-            (Some(_), _) => {
-                let reason = "this call needs the admin token: send `Authorization: Bearer <admin token>`";
-                Err(Refusal::new(StatusCode::UNAUTHORIZED, reason))
-            }
+            (Some(token), _) => self.check_token(token, request),
             (None, Reach::Loopback) => Ok(()),
             (None, Reach::Network) => {
-                let reason = "this server can be reached from other machines and was started without `--admin-token`: \
-                              it refuses calls that change something";
+                let reason = "this server can be reached from other machines and was started without an admin token: it \
+                              refuses this call. Start it with `--admin-token-file`";
                 Err(Refusal::new(StatusCode::FORBIDDEN, reason))
+            }
+        }
+    }
+
+    fn check_token(&self, token: &Secret, request: &Request) -> Result<(), Refusal> {
+        let unauthenticated = |reason: &str| Refusal::new(StatusCode::UNAUTHORIZED, reason);
+        let Some(presented) = bearer(request.headers()) else {
+            let reason = "this call needs the admin token: send `Authorization: Bearer <admin token>`";
+            return Err(unauthenticated(reason));
+        };
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+        match self.guesses.judge(from, Instant::now(), || token.is(presented)) {
+            Verdict::Right => Ok(()),
+            Verdict::Wrong => Err(unauthenticated("this is not the admin token, which this call needs")),
+            Verdict::Later(wait) => {
+                let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+                let reason = format!("too many wrong admin tokens from your address: wait {seconds} s");
+                Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(seconds))
             }
         }
     }
@@ -72,7 +103,7 @@ impl Guard {
 
 /// Checks every request.
 pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Result<Response, Refusal> {
-    guard.check(request.method(), request.headers())?;
+    guard.check(&request)?;
     Ok(next.run(request).await)
 }
 

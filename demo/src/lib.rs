@@ -7,19 +7,24 @@
 mod api;
 mod authoriser;
 mod body;
+mod budget;
+mod channels;
 mod descriptors;
 mod guard;
+mod guesses;
 mod options;
 mod page;
 mod problem;
+mod routes;
 mod secret;
 mod server;
 mod sessions;
+mod stats;
 
-pub use api::app;
-pub use descriptors::take_all_descriptors;
+pub use descriptors::{connections_within, take_all_descriptors};
 pub use guard::Reach;
 pub use options::Options;
+pub use routes::{Access, Call};
 pub use server::Server;
 
 use registry_core::SubscriberRegistry;

@@ -12,6 +12,8 @@ pub struct Options {
     pub(crate) portable: bool,
     pub(crate) drain_deadline: Duration,
     pub(crate) max_connections: NonZeroUsize,
+    pub(crate) max_sessions: NonZeroUsize,
+    pub(crate) session_lifetime: Duration,
 }
 
 impl Options {
@@ -21,7 +23,14 @@ impl Options {
     /// 20,000 connections: about 40 MiB, or 400 MiB where none is ours.
     pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 
-    /// Creates the defaults: no admin token, subscribers need a session, 8 s to drain, 20,000 connections.
+    /// 100,000 sessions: up to 80 MiB, 32 of which are the lists of what they may hear.
+    pub const DEFAULT_MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
+
+    /// A day, from the sign-in on.
+    pub const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+    /// Creates the defaults: no admin token, subscribers need a session, 8 s to drain, 20,000 connections, 100,000 sessions
+    /// for a day each.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -30,10 +39,12 @@ impl Options {
             portable: false,
             drain_deadline: Self::DEFAULT_DRAIN_DEADLINE,
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
+            max_sessions: Self::DEFAULT_MAX_SESSIONS,
+            session_lifetime: Self::DEFAULT_SESSION_LIFETIME,
         }
     }
 
-    /// Sets the token that calls which change something must present. Given, it is asked for on every address.
+    /// Sets the token that the calls of administrators must present. Given, it is asked for on every address.
     #[must_use]
     pub fn with_admin_token(mut self, token: impl Into<String>) -> Self {
         self.admin_token = Some(Secret::new(token));
@@ -58,6 +69,20 @@ impl Options {
     #[must_use]
     pub fn with_max_connections(mut self, connections: NonZeroUsize) -> Self {
         self.max_connections = connections;
+        self
+    }
+
+    /// Sets how many sessions there may be; one more is answered `503`.
+    #[must_use]
+    pub fn with_max_sessions(mut self, sessions: NonZeroUsize) -> Self {
+        self.max_sessions = sessions;
+        self
+    }
+
+    /// Sets how long a session lasts from its sign-in on, used or not; its streams end with it. A hundred years at most.
+    #[must_use]
+    pub fn with_session_lifetime(mut self, lifetime: Duration) -> Self {
+        self.session_lifetime = lifetime;
         self
     }
 

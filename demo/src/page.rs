@@ -1,9 +1,8 @@
 //! The page and its parts, and the headers that keep everything foreign out of it.
 
-use axum::Router;
+use crate::routes::Routes;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::response::Response;
 
 /// Nothing from elsewhere, no inline code, no frame around it; and the browser itself refuses text that would become HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -16,17 +15,18 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// The routes of the page.
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route("/", file("text/html; charset=utf-8", include_str!("../page/index.html")))
-        .route("/app.css", file("text/css; charset=utf-8", include_str!("../page/app.css")))
-        .route("/app.js", file("text/javascript; charset=utf-8", include_str!("../page/app.js")))
-        .route("/icon.svg", file("image/svg+xml", include_str!("../page/icon.svg")))
-}
+const FILES: [(&str, &str, &str); 4] = [
+    ("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
+    ("/app.css", "text/css; charset=utf-8", include_str!("../page/app.css")),
+    ("/app.js", "text/javascript; charset=utf-8", include_str!("../page/app.js")),
+    ("/icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
+];
 
-fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str) -> axum::routing::MethodRouter<S> {
-    get(move || async move { ([(header::CONTENT_TYPE, kind)], text).into_response() })
+/// The routes of the page.
+pub(crate) fn routes() -> Routes {
+    FILES.into_iter().fold(Routes::default(), |routes, (path, kind, text)| {
+        routes.read(path, async move || ([(header::CONTENT_TYPE, kind)], text))
+    })
 }
 
 /// Adds the headers that every response has. Nothing is cached: answers change, and the page goes with its server.

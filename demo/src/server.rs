@@ -1,11 +1,12 @@
 //! The demo behind a listener.
 
-use crate::{Options, Reach, Registry, app};
+use crate::api::app;
+use crate::{Call, Options, Reach, Registry};
 use axum::Router;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
-use transport_core::{Drained, ServerOptions};
+use transport_core::{Drained, ServerMetrics, ServerOptions};
 
 /// A server that listens already, and does not answer until it is [run](Server::run).
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     registry: Registry,
+    calls: Vec<Call>,
 }
 
 impl Server {
@@ -37,14 +39,26 @@ impl Server {
 
     fn new(server: transport_core::Server, reach: Reach, options: &Options) -> io::Result<Self> {
         let address = server.local_addr()?;
-        let (router, registry) = app(reach, options, server.metrics());
-        Ok(Self { server, address, router, registry })
+        let (router, registry, calls) = app(reach, options, server.metrics());
+        Ok(Self { server, address, router, registry, calls })
     }
 
     /// Returns the address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the calls that it knows, as they were given to the router.
+    #[must_use]
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// Returns the counts of its connections, to be read while it runs.
+    #[must_use]
+    pub fn metrics(&self) -> ServerMetrics {
+        self.server.metrics()
     }
 
     /// Serves until `stop` completes, then ends within the drain deadline: open streams are told, and what still stalls is

@@ -1,10 +1,10 @@
 //! Any query string, through the way in of both transports: it is refused, or hears exactly what a plain model of the
-//! rules says (FLT-2, FLT-5). The first three bytes choose the limits and the grant, the rest is the query.
+//! rules says and is told the rest (FLT-2, FLT-5, ADM-8); and a check says the same and takes nobody. The first three bytes choose the limits and the grant, the rest is the query.
 
 #![no_main]
 
 use axum::http::request::Parts;
-use axum::http::{Request, Uri};
+use axum::http::{HeaderMap, Request, Uri};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use registry_core::{ChannelFilter, SubscriberRegistry};
 use std::collections::BTreeSet;
@@ -87,22 +87,39 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let options = LiveOptions::new().with_max_channels(names).with_max_channel_bytes(name_bytes);
     let live = Live::with_options(registry.clone(), Granted(filter), options);
     let (parts, ()) = Request::get(uri.clone()).body(()).expect("a request").into_parts();
+    let checked = RUNTIME.with(|runtime| runtime.block_on(live.check(&parts)));
+    assert_eq!(registry.len(), 0, "{uri}");
     let admitted = RUNTIME.with(|runtime| runtime.block_on(live.admit(&parts, &SSE)));
 
     let asked = model(query, names.get(), name_bytes);
     let is_granted = |name: &str| everything || granted.contains(name);
     let status = match &asked {
         Err(()) => 400,
-        Ok(Some(asked)) if !asked.iter().all(|name| is_granted(name)) => 403,
+        Ok(Some(asked)) if !asked.iter().any(|name| is_granted(name)) => 403,
         Ok(_) => 200,
     };
     let answer = admitted.as_ref().map_or_else(|refusal| refusal.status().as_u16(), |_| 200);
     assert_eq!(answer, status, "{uri}");
+    assert_eq!(checked.as_ref().err(), admitted.as_ref().err(), "{uri}");
     let counted = live.refusals();
-    assert_eq!(counted.get(&status).copied().unwrap_or(0), u64::from(status != 200), "{uri}");
+    assert_eq!(counted.get(&status).copied().unwrap_or(0), if status == 200 { 0 } else { 2 }, "{uri}");
     assert_eq!(registry.len(), usize::from(status == 200), "{uri}");
 
-    if let (Ok(asked), Ok(_)) = (&asked, &admitted) {
+    if let (Ok(asked), Ok(admitted)) = (&asked, &admitted) {
+        assert_eq!(checked.as_ref(), Ok(&admitted.ungranted), "{uri}");
+        let beyond: BTreeSet<&str> =
+            asked.iter().flatten().map(String::as_str).filter(|name| !is_granted(name)).collect();
+        assert!(admitted.ungranted.names().eq(beyond.iter().copied()), "{uri}");
+        let mut headers = HeaderMap::new();
+        admitted.ungranted.tell(&mut headers);
+        let header = |name| headers.get(name).map(|value| value.to_str().expect("ASCII"));
+        let count = header("x-channels-refused-count").map_or(0, |count| count.parse().expect("a number"));
+        let told: Vec<&[u8]> =
+            header("x-channels-refused").iter().flat_map(|list| list.split(',')).map(str::as_bytes).collect();
+        // At most 8 names of 31 bytes each, so all are told.
+        let told: Result<BTreeSet<String>, ()> = told.into_iter().map(decode).collect();
+        assert!(told.expect("percent-encoded UTF-8").iter().eq(&beyond), "{uri}");
+        assert_eq!(count, beyond.len(), "{uri}");
         let hears = |name: &str| is_granted(name) && asked.as_ref().is_none_or(|asked| asked.contains(name));
         let more = asked.iter().flatten().map(String::as_str);
         for name in POOL.into_iter().chain(more).chain(["elsewhere", "*"]) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
-use transport_core::{Admitted, Deadlines, Grant, Path};
+use transport_core::{Admitted, Grant};
 use transport_ws::{OnText, WS, WsOptions, fuzzing::serve};
 
 const SOCKET_BYTES: usize = 512;
@@ -257,7 +257,7 @@ async fn run(life: &Life<'_>) {
     let bounds = OutboxOptions::new().with_max_bytes(OUTBOX_BYTES);
     let outbox = registry.open_outbox(&WS, bounds, ada).expect("a subscriber");
     let grant = Arc::new(Grant::new(ChannelFilter::All));
-    let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
+    let admitted = Admitted::new(outbox, grant);
     let mut options = WsOptions::new().with_max_message_bytes(MESSAGE_BYTES).with_on_text(Handler);
     if life.unlimited {
         options = options.with_rate(NonZeroU32::MAX, NonZeroU32::MAX);

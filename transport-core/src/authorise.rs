@@ -16,12 +16,27 @@ use crate::Refusal;
 /// # Cancel safety
 /// The future is dropped when the client goes away or the time is up.
 ///
+/// # Errors of the compiler
+/// An `impl` without `#[async_trait]` on it is refused as E0195, "lifetime parameters do not match the trait definition":
+/// the attribute makes the method return a boxed future. It is [`transport_core::async_trait`](crate::async_trait), or the
+/// crate of that name.
+///
+/// ```compile_fail,E0195
+/// # use axum::http::request::Parts;
+/// # use transport_core::{Authorise, Denied, Grant};
+/// # struct BearerTokens;
+/// impl Authorise for BearerTokens {
+///     async fn authorise(&self, request: &Parts) -> Result<Grant, Denied> {
+///         Err(Denied::unauthenticated("sign in first"))
+///     }
+/// }
+/// ```
+///
 /// # Examples
 /// ```
-/// use async_trait::async_trait;
 /// use axum::http::request::Parts;
 /// use registry_core::{ChannelFilter, Identity};
-/// use transport_core::{Authorise, Denied, Grant};
+/// use transport_core::{Authorise, Denied, Grant, async_trait};
 ///
 /// struct BearerTokens;
 ///

@@ -1,9 +1,16 @@
-//! The channels that a request asks for: `?channels=a,b` and `?channel=…`.
+//! The channels that a request asks for, `?channels=a,b` and `?channel=…`, and those of them that it does not get.
 
 use crate::Refusal;
-use percent_encoding::percent_decode_str;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use registry_core::{Channel, ChannelFilter};
 use std::collections::BTreeSet;
+
+/// Proxies bound the head of a response, some of them to 4 KiB in all.
+const TOLD_BYTES: usize = 2048;
+
+/// What stands for itself in the names that a response tells: the unreserved characters of a URI.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The bounds of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +49,69 @@ pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFi
     Ok(if asked { ChannelFilter::Only(names) } else { ChannelFilter::All })
 }
 
-/// The first channel that was asked for and not granted.
-pub(crate) fn first_beyond<'a>(requested: &'a ChannelFilter, granted: &ChannelFilter) -> Option<&'a str> {
-    match requested {
-        ChannelFilter::All => None,
-        ChannelFilter::Only(names) => names.iter().map(Channel::as_str).find(|name| !granted.hears(name)),
+/// The channels that a request names and its credential is not granted: it was admitted without them (ADM-8).
+///
+/// A browser repeats its URL for as long as the page lives, so a role that was narrowed must not end an `EventSource`: what
+/// is still granted goes on, and the rest is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ungranted(Vec<Channel>);
+
+impl Ungranted {
+    /// Parts what is asked for from what is granted.
+    ///
+    /// # Errors
+    /// `403` when channels are named and none of them is granted.
+    pub(crate) fn of(requested: &ChannelFilter, granted: &ChannelFilter) -> Result<Self, Refusal> {
+        let ChannelFilter::Only(names) = requested else { return Ok(Self::default()) };
+        let beyond: Vec<Channel> = names.iter().filter(|name| !granted.hears(name.as_str())).cloned().collect();
+        match beyond.first() {
+            Some(first) if beyond.len() == names.len() => {
+                let which = format!("the channel {first:?} is not granted to this credential");
+                Err(Refusal::new(StatusCode::FORBIDDEN, format!("{which}, nor is any other that the request names")))
+            }
+            _ => Ok(Self(beyond)),
+        }
+    }
+
+    /// Returns the names, each once, in byte order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(Channel::as_str)
+    }
+
+    /// Tells whether all that was asked for is granted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Tells them in the head of a response, if there are any.
+    ///
+    /// `x-channels-refused-count` is their number. `x-channels-refused` lists the names, percent-encoded and separated by
+    /// commas, so that `value.split(",").map(decodeURIComponent)` reads them; a name that does not fit whole into 2 KiB beside those
+    /// before it is left out, and without a name that fits there is no such header.
+    ///
+    /// # Examples
+    /// A transport calls it with the headers of the answer that admits: `admitted.ungranted.tell(response.headers_mut())`.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        if self.is_empty() {
+            return;
+        }
+        headers.insert("x-channels-refused-count", self.0.len().into());
+        let mut list: Option<String> = None;
+        for name in self.names() {
+            let name = utf8_percent_encode(name, ENCODED).to_string();
+            match &mut list {
+                None if name.len() <= TOLD_BYTES => list = Some(name),
+                Some(list) if list.len() + 1 + name.len() <= TOLD_BYTES => {
+                    list.push(',');
+                    list.push_str(&name);
+                }
+                _ => {}
+            }
+        }
+        if let Some(list) = list.and_then(|list| HeaderValue::try_from(list).ok()) {
+            headers.insert("x-channels-refused", list);
+        }
     }
 }
 
@@ -79,7 +144,10 @@ fn decode(text: &str) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::{btree_set, vec};
+    use proptest::option;
     use proptest::prelude::*;
+    use proptest::sample::select;
 
     const LIMITS: Limits = Limits { names: 3, name_bytes: 8 };
 
@@ -126,19 +194,89 @@ mod tests {
 
     proptest! {
         #[test]
-        fn flt_5_any_name_survives_the_query(name in "\\PC{0,20}") {
-            let limits = Limits { names: 1, name_bytes: 256 };
+        fn flt_5_any_name_survives_the_query(name in "(?s).{0,20}") {
+            let limits = Limits { names: 1, name_bytes: name.len() };
             let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
             let read = requested(Some(&format!("channel={encoded}")), limits).unwrap();
             prop_assert_eq!(read, ChannelFilter::only([name]));
         }
 
         #[test]
-        fn flt_2_what_is_asked_for_is_never_everything(query in "[a-z=&,%+]{0,40}") {
-            if let Ok(filter) = requested(Some(&query), LIMITS) {
-                let asks = query.split('&').any(|pair| matches!(pair.split('=').next(), Some("channel" | "channels")));
-                prop_assert_eq!(asks, filter != ChannelFilter::All);
+        fn flt_2_what_is_asked_for_is_never_everything(
+            pairs in vec(select(vec!["channels=a", "channels=b,c", "channel=", "channel", "channe%6C=a", "channelss=a", "x"]), 0..4),
+        ) {
+            let asks = pairs.iter().any(|pair| !matches!(*pair, "channelss=a" | "x"));
+            let filter = requested(Some(&pairs.join("&")), Limits { names: 4, name_bytes: 8 }).unwrap();
+            prop_assert_eq!(asks, filter != ChannelFilter::All);
+        }
+
+        #[test]
+        fn adm_8_what_is_heard_and_what_is_told_are_all_that_was_asked_for(asked in names(1), granted in option::of(names(0))) {
+            let filter = granted.clone().map_or(ChannelFilter::All, ChannelFilter::Only);
+            let requested = ChannelFilter::Only(asked.clone());
+            let heard: BTreeSet<Channel> = asked.iter().filter(|name| filter.hears(name.as_str())).cloned().collect();
+            prop_assert_eq!(requested.restrict(&filter), ChannelFilter::Only(heard.clone()));
+            match Ungranted::of(&requested, &filter) {
+                Err(refusal) => {
+                    prop_assert_eq!((refusal.status(), heard.len()), (StatusCode::FORBIDDEN, 0));
+                    let which = format!("the channel {:?} is not granted", asked.first().unwrap());
+                    prop_assert!(refusal.reason().starts_with(&which));
+                }
+                Ok(ungranted) => {
+                    prop_assert!(!heard.is_empty());
+                    let names: Vec<Channel> = ungranted.names().map(Channel::from).collect();
+                    prop_assert_eq!(names.len() + heard.len(), asked.len());
+                    prop_assert_eq!(ungranted.is_empty(), names.is_empty());
+                    let (told, count) = told(&ungranted);
+                    prop_assert_eq!(&told, &names, "these are short enough");
+                    prop_assert_eq!(count, names.len());
+                    prop_assert_eq!(told.into_iter().chain(heard).collect::<BTreeSet<_>>(), asked);
+                }
             }
         }
+    }
+
+    fn names(least: usize) -> impl Strategy<Value = BTreeSet<Channel>> {
+        let name = prop_oneof![
+            select(vec!["", "a", "b", "a,b", "\"", "'", " ", "%2C", "\r\n", "\0", "ä", "\u{2028}", "A-z.0_9~"])
+                .prop_map(String::from),
+            "(?s).{0,12}",
+        ];
+        btree_set(name.prop_map(Channel::from), least..8)
+    }
+
+    /// What a client reads of a head: the names, and their number.
+    fn told(ungranted: &Ungranted) -> (Vec<Channel>, usize) {
+        let mut headers = HeaderMap::new();
+        ungranted.tell(&mut headers);
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap());
+        let list = text("x-channels-refused");
+        assert!(list.is_none_or(|list| {
+            list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%,".contains(&byte)) && list.len() <= 2048
+        }));
+        let decode = |name| Channel::from(percent_decode_str(name).decode_utf8().unwrap().into_owned());
+        let names = list.into_iter().flat_map(|list| list.split(',')).map(decode).collect();
+        (names, text("x-channels-refused-count").map_or(0, |count| count.parse().unwrap()))
+    }
+
+    #[test]
+    fn adm_8_names_are_told_whole_and_in_two_kibibytes_and_all_are_counted() {
+        let told_of = |lengths: &[usize]| {
+            let names =
+                lengths.iter().enumerate().map(|(at, length)| Channel::from(format!("{at}{}", "x".repeat(length - 1))));
+            let (told, count) = told(&Ungranted(names.collect()));
+            assert_eq!(count, lengths.len());
+            told.iter().map(|name| name.as_str().len()).collect::<Vec<_>>()
+        };
+        assert_eq!(told_of(&[]), [0_usize; 0]);
+        assert_eq!(told_of(&[2048]), [2048]);
+        assert_eq!(told_of(&[2049]), [0_usize; 0]);
+        assert_eq!(told_of(&[1023, 1024]), [1023, 1024]);
+        assert_eq!(told_of(&[1024, 1024]), [1024], "the comma counts");
+        assert_eq!(told_of(&[1024, 2049, 1024, 7]), [1024, 7], "the others are told");
+        // What counts is what is written, and none is cut.
+        let long = "ä".repeat(128);
+        let names: Vec<Channel> = (0..5).map(|at| format!("{at}{long}").into()).collect();
+        assert_eq!(told(&Ungranted(names.clone())), (names[..2].to_vec(), 5));
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 tokio::task_local! {
@@ -23,7 +24,7 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub(crate) struct Stream {
     abort: AbortHandle,
-    alive: Weak<()>,
+    alive: Weak<Alive>,
 }
 
 /// Which way a connection's bytes go, and so what a revocation can do to a peer that does not read.
@@ -149,9 +150,27 @@ impl fmt::Debug for Cut {
     }
 }
 
-/// Runs the streams of HTTP/2 connections, each so that it can be aborted, which resets it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Streams;
+/// Runs the streams of one HTTP/2 connection, each so that it can be aborted, which resets it, and counts them.
+#[derive(Debug, Clone)]
+pub(crate) struct Streams(Arc<watch::Sender<usize>>);
+
+impl Streams {
+    /// Returns them with their number.
+    pub(crate) fn new() -> (Self, watch::Receiver<usize>) {
+        let (open, number) = watch::channel(0);
+        (Self(Arc::new(open)), number)
+    }
+}
+
+/// Lives as long as a stream does.
+#[derive(Debug)]
+struct Alive(Arc<watch::Sender<usize>>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
 
 impl<F> hyper::rt::Executor<F> for Streams
 where
@@ -159,7 +178,8 @@ where
 {
     fn execute(&self, stream: F) {
         let (abort, registration) = AbortHandle::new_pair();
-        let alive = Arc::new(());
+        self.0.send_modify(|open| *open += 1);
+        let alive = Arc::new(Alive(self.0.clone()));
         let this = Stream { abort, alive: Arc::downgrade(&alive) };
         tokio::spawn(STREAM.scope(this, async move {
             let _alive = alive;

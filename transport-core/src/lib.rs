@@ -18,7 +18,10 @@ mod server;
 mod socket;
 mod wired;
 
+/// What an `impl` of [`Authorise`] is written under.
+pub use async_trait::async_trait;
 pub use authorise::{Authorise, Denied, Grant};
+pub use channels::Ungranted;
 pub use cut::{Deadlines, Path};
 pub use handover::Handover;
 pub use live::{Admitted, Live, LiveOptions};

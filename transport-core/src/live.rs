@@ -1,13 +1,14 @@
 //! The one way in: ticket, authoriser, admission.
 
-use crate::channels::{Limits, first_beyond, requested};
+use crate::channels::{Limits, Ungranted, requested};
 use crate::cut::Cut;
 use crate::{Authorise, Deadlines, Denied, Grant, Origins, Path, Refusal};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::FutureExt;
 use registry_core::{
-    AdmitError, Encode, Json, Outbox, OutboxOptions, RegistryOptions, SubscribeError, SubscriberRegistry, WireFormat,
+    AdmitError, ChannelFilter, Encode, Json, Outbox, OutboxOptions, RegistryOptions, SubscribeError,
+    SubscriberRegistry, WireFormat,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,9 +26,8 @@ const ATTEMPTS: usize = 3;
 ///
 /// # Examples
 /// ```
-/// # use async_trait::async_trait;
 /// # use axum::http::request::Parts;
-/// # use transport_core::{Authorise, Denied, Grant};
+/// # use transport_core::{Authorise, Denied, Grant, async_trait};
 /// # struct MyAuth;
 /// # #[async_trait]
 /// # impl Authorise for MyAuth {
@@ -123,19 +123,40 @@ impl Default for LiveOptions {
 }
 
 /// A subscriber that was admitted: active already, before its peer sees `200` or `101`.
+///
+/// A transport's answer [tells](Ungranted::tell) what was asked for and is not granted.
 #[derive(Debug)]
 #[must_use = "dropping it unsubscribes"]
+#[non_exhaustive]
 pub struct Admitted {
     /// Its queue and guard.
     pub outbox: Outbox,
     /// What it was granted.
     pub grant: Arc<Grant>,
+    /// What it asked for in vain.
+    pub ungranted: Ungranted,
     /// When its authority ends.
     pub expires: Option<Instant>,
     /// Which way its bytes go.
     pub path: Path,
     /// How long its peer may take to go after the end.
     pub deadlines: Deadlines,
+}
+
+impl Admitted {
+    /// Wraps a subscriber that came in another way than [`Live::admit`]: it got all that it asked for, its authority has no
+    /// end, and its path is [portable](Path::Portable).
+    pub fn new(outbox: Outbox, grant: Arc<Grant>) -> Self {
+        let (ungranted, path, deadlines) = (Ungranted::default(), Path::Portable, Deadlines::default());
+        Self { outbox, grant, ungranted, expires: None, path, deadlines }
+    }
+}
+
+/// What a request gets by its credential.
+struct Granted {
+    grant: Grant,
+    ungranted: Ungranted,
+    expires: Option<Instant>,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Live<T> {
@@ -196,15 +217,17 @@ impl<T: Send + Sync + 'static> Live<T> {
         *refusals.entry(refusal.status().as_u16()).or_default() += 1;
     }
 
-    /// Admits a request, or says why not, and counts it.
+    /// Admits a request, or says why not, and counts that.
     ///
     /// The ticket is drawn first, then the authoriser reads the credential, then the registry admits, so a revocation that
     /// falls in between refuses the admission; it then begins again, three times in all (ADM-7).
     ///
+    /// A request that names channels hears those that it is granted, and the others are in [`Admitted::ungranted`] (ADM-8).
+    ///
     /// # Errors
-    /// `400` for a query that cannot be read, what the authoriser [`Denied`], `403` for a channel that is not granted, `401`
-    /// for a grant that is over, `429` for a full scope that refuses, `503` when the authoriser did not answer in time, when
-    /// revocations crossed every attempt, or when the registry shuts down; `500` when the authoriser panicked.
+    /// `400` for a query that cannot be read, what the authoriser [`Denied`], `403` when channels are named and none of them is
+    /// granted, `401` for a grant that is over, `429` for a full scope that refuses, `503` when the authoriser did not answer
+    /// in time, when revocations crossed every attempt, or when the registry shuts down; `500` when the authoriser panicked.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -212,34 +235,55 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_admit(request, format).await.inspect_err(|refusal| self.count(refusal))
     }
 
+    /// Says what [`admit`](Self::admit) would by the credential and the query alone, and takes nobody: for `HEAD`.
+    ///
+    /// No ticket is drawn, no scope is looked at, and a registry that shuts down does not refuse.
+    ///
+    /// # Errors
+    /// Those of `admit` but `429`, and `503` only when the authoriser did not answer in time; they are counted as its are.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn check(&self, request: &Parts) -> Result<Ungranted, Refusal> {
+        let granted = async { self.authorise(request, &self.requested(request)?).await };
+        granted.await.map(|granted| granted.ungranted).inspect_err(|refusal| self.count(refusal))
+    }
+
+    fn requested(&self, request: &Parts) -> Result<ChannelFilter, Refusal> {
+        let LiveOptions { max_channels, max_channel_bytes, .. } = self.inner.options;
+        requested(request.uri.query(), Limits { names: max_channels, name_bytes: max_channel_bytes })
+    }
+
+    async fn authorise(&self, request: &Parts, requested: &ChannelFilter) -> Result<Granted, Refusal> {
+        let Inner { authoriser, options, .. } = &*self.inner;
+        let check = AssertUnwindSafe(authoriser.authorise(request)).catch_unwind();
+        let grant = match timeout(options.authorise_timeout, check).await {
+            Ok(Ok(Ok(grant))) => grant,
+            Ok(Ok(Err(Denied(refusal)))) => return Err(refusal),
+            Ok(Err(_panic)) => {
+                return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the login check failed"));
+            }
+            Err(_elapsed) => return Err(busy("the login check took too long")),
+        };
+        let ungranted = Ungranted::of(requested, &grant.channels)?;
+        let expires = match grant.expires_at.map(remaining) {
+            None => None,
+            Some(Some(left)) => Instant::now().checked_add(left),
+            Some(None) => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "the credential has expired")),
+        };
+        Ok(Granted { grant, ungranted, expires })
+    }
+
     async fn try_admit(&self, request: &Parts, format: &'static WireFormat) -> Result<Admitted, Refusal> {
-        let Inner { registry, authoriser, options, .. } = &*self.inner;
-        let limits = Limits { names: options.max_channels, name_bytes: options.max_channel_bytes };
-        let requested = requested(request.uri.query(), limits)?;
+        let Inner { registry, options, .. } = &*self.inner;
+        let requested = self.requested(request)?;
         let cut = request.extensions.get::<Cut>();
         // Where the socket may come to be ours, a flusher serves it; until then, and if it does not, the owner takes.
         let plain = cut.is_some_and(|cut| cut.plain_socket().is_some());
         let outbox_options = if plain { options.outbox.in_lane() } else { options.outbox };
         for _ in 0..ATTEMPTS {
             let ticket = registry.begin();
-            let check = AssertUnwindSafe(authoriser.authorise(request)).catch_unwind();
-            let grant = match timeout(options.authorise_timeout, check).await {
-                Ok(Ok(Ok(grant))) => grant,
-                Ok(Ok(Err(Denied(refusal)))) => return Err(refusal),
-                Ok(Err(_panic)) => {
-                    return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the login check failed"));
-                }
-                Err(_elapsed) => return Err(busy("the login check took too long")),
-            };
-            if let Some(name) = first_beyond(&requested, &grant.channels) {
-                let reason = format!("the channel {name:?} is not granted to this credential");
-                return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
-            }
-            let expires = match grant.expires_at.map(remaining) {
-                None => None,
-                Some(Some(left)) => Instant::now().checked_add(left),
-                Some(None) => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "the credential has expired")),
-            };
+            let Granted { grant, ungranted, expires } = self.authorise(request, &requested).await?;
             match ticket.admit_outbox(format, outbox_options, grant.registration(&requested)) {
                 Ok(outbox) => {
                     let path = cut.map_or(Path::Portable, Cut::path);
@@ -247,7 +291,7 @@ impl<T: Send + Sync + 'static> Live<T> {
                     if let Some(cut) = cut {
                         cut.clone().watch(&outbox);
                     }
-                    return Ok(Admitted { outbox, grant: Arc::new(grant), expires, path, deadlines });
+                    return Ok(Admitted { outbox, grant: Arc::new(grant), ungranted, expires, path, deadlines });
                 }
                 Err(AdmitError::Subscribe(SubscribeError::ScopeFull)) => {
                     let reason = "too many connections of this session: close one first";
@@ -285,5 +329,18 @@ impl<T: Send + Sync + 'static> fmt::Debug for Live<T> {
             .field("registry", &self.inner.registry)
             .field("options", &self.inner.options)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_the_defaults_are_those_that_are_documented() {
+        let LiveOptions { outbox: _, max_channels, max_channel_bytes, authorise_timeout, origins } =
+            LiveOptions::default();
+        assert_eq!((max_channels, max_channel_bytes), (100, 256));
+        assert_eq!((authorise_timeout, origins), (Duration::from_secs(10), Origins::Same));
     }
 }

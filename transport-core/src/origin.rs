@@ -24,7 +24,7 @@ impl Origins {
     /// Checks the headers of a request.
     ///
     /// # Errors
-    /// A `403` that names the origin.
+    /// A `403` that names the origin and the host that it was compared with.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(origin) = origins.next() else { return Ok(()) };
@@ -38,7 +38,12 @@ impl Origins {
         if origins.next().is_none() && (listed || host.is_some_and(|host| same_host(origin, host))) {
             return Ok(());
         }
-        Err(Refusal::new(StatusCode::FORBIDDEN, format!("pages of the origin {origin:?} may not connect here")))
+        let host = host.unwrap_or_default();
+        let reason = format!(
+            "pages of the origin {origin:?} may not connect here: it is not that of the host {host:?}, which was asked, and \
+             `LiveOptions::with_origins` does not list it"
+        );
+        Err(Refusal::new(StatusCode::FORBIDDEN, reason))
     }
 }
 
@@ -83,6 +88,11 @@ mod tests {
         for (origin, host) in [
             ("http://evil.example", "live.example"),
             ("http://live.example.evil", "live.example"),
+            ("http://notlive.example", "live.example"),
+            ("http://live.example", "notlive.example"),
+            ("http://live.example", "live.example.evil"),
+            ("http://live.example@evil.example", "live.example"),
+            ("http://live.example:443", "live.example"),
             ("http://live.example:81", "live.example"),
             ("null", "live.example"),
             ("file://", "live.example"),
@@ -99,8 +109,32 @@ mod tests {
         let list = Origins::SameOr(vec!["https://app.example".into()]);
         assert!(accepts(&list, Some("https://app.example"), "live.example"));
         assert!(accepts(&list, Some("https://live.example"), "live.example"));
-        assert!(!accepts(&list, Some("http://app.example"), "live.example"));
+        for other in [
+            "http://app.example",
+            "https://app.example.evil",
+            "https://app.example:444",
+            "https://app.exampl",
+            "https://notapp.example",
+            "app.example",
+            "",
+        ] {
+            assert!(!accepts(&list, Some(other), "live.example"), "{other}");
+        }
         assert!(accepts(&Origins::Any, Some("http://evil.example"), "live.example"));
+    }
+
+    #[test]
+    fn ws_3_a_refusal_says_what_was_compared_and_what_would_help() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, "https://app.example".parse().unwrap());
+        for host in [None, Some("live.example:8080")] {
+            headers.extend(host.map(|host| (header::HOST, host.parse().unwrap())));
+            let refusal = Origins::Same.check(&headers).unwrap_err();
+            let host = format!("{:?}", host.unwrap_or_default());
+            for part in ["\"https://app.example\"", host.as_str(), "with_origins"] {
+                assert!(refusal.reason().contains(part), "{refusal}");
+            }
+        }
     }
 
     #[test]

@@ -69,13 +69,35 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        // What the standard asks of these two answers.
+        // What the standards ask of these two answers: RFC 9110, 15.5.2 and 15.5.22, and RFC 6455, 4.2.2.
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         } else if self.status == StatusCode::UPGRADE_REQUIRED {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ws_3_a_refusal_has_the_headers_that_the_standards_ask_for() {
+        const OF_SOME: [&str; 5] =
+            ["www-authenticate", "upgrade", "connection", "sec-websocket-version", "retry-after"];
+        let of_this = |refusal: Refusal| {
+            let response = refusal.into_response();
+            assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+            OF_SOME.map(|name| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned())
+        };
+        assert_eq!(of_this(Refusal::new(StatusCode::UNAUTHORIZED, "x")), ["Bearer", "", "", "", ""]);
+        assert_eq!(of_this(Refusal::new(StatusCode::UPGRADE_REQUIRED, "x")), ["", "websocket", "upgrade", "13", ""]);
+        assert_eq!(of_this(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "x").retry_after(7)), ["", "", "", "", "7"]);
+        assert_eq!(of_this(Refusal::bad_request("x")), ["", "", "", "", ""]);
+        assert_eq!(of_this(Refusal::new(StatusCode::NO_CONTENT, "")), ["", "", "", "", ""]);
     }
 }

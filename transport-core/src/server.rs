@@ -1,27 +1,18 @@
 //! An HTTP server for long streams: bounded in every way that a peer could exploit, and able to end.
 
-use crate::Refusal;
-use crate::cut::{Cut, Cutter, Deadlines, STREAM, Streams};
+mod connection;
+
+use crate::cut::{Cutter, Deadlines};
 use crate::socket::{Io, Socket, Sockets};
 use crate::wired::bounded;
 use axum::Router;
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, Request, StatusCode, Version, header};
-use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use connection::{Http, connect};
 use registry_core::{Flusher, LaneOptions, Served, SubscriberRegistry};
-use std::convert::Infallible;
 use std::future::{Future, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,24 +22,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
-use tower_service::Service;
 
 /// Connections that the kernel may hold before they are accepted: a herd that comes back at once fits in.
 const BACKLOG: u32 = 4096;
 /// How long to wait when the process is out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
-/// How many refused connections may be reading their answer; beyond that they are closed without one, so that a flood
-/// does not use the descriptors up.
-const MAX_REFUSALS: usize = 1024;
 /// How long a refused connection may take to read its answer.
 const REFUSAL: Duration = Duration::from_secs(1);
-
-/// What hyper may hold for one HTTP/1 connection on top of the outbox, and the longest request head (QUE-3).
-const BUFFER_BYTES: usize = 64 * 1024;
-/// What an HTTP/2 connection begins with.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How often an HTTP/2 connection is asked whether it is alive, and how long the answer may take.
-const HTTP2_PING: Duration = Duration::from_secs(20);
 
 /// What a [`Server`] can be told. Durations are upper bounds.
 #[derive(Debug, Clone)]
@@ -64,6 +44,10 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
+    /// How many refused connections may be reading their answer at a time, each for a second at most; beyond that they are
+    /// closed without one, so that a flood does not use the descriptors up.
+    pub const MAX_REFUSALS: usize = 64;
+
     /// Creates the defaults: `close_deadline` 2 s, `drain_deadline` 10 s, request heads within 10 s, unacknowledged data for
     /// 30 s at most, no limit on connections, a lane for each worker of the runtime.
     #[must_use]
@@ -95,8 +79,8 @@ impl ServerOptions {
         self
     }
 
-    /// Sets how long the head of a request may take, from the connection or from the former response: a millisecond at least,
-    /// a day at most; 10 s by default.
+    /// Sets how long the head of a request may take, from the connection, a handshake included, or from the former response:
+    /// a millisecond at least, a day at most; 10 s by default. An HTTP/2 connection may be as long without a stream.
     #[must_use]
     pub fn with_head_timeout(mut self, timeout: Duration) -> Self {
         self.head_timeout = bounded(timeout);
@@ -111,8 +95,11 @@ impl ServerOptions {
         self
     }
 
-    /// Limits the connections; more are answered `503` with `Retry-After` and closed. No limit by default: the process's
-    /// limit on descriptors is one.
+    /// Limits the connections; more are answered `503` with `Retry-After` and closed. No limit by default.
+    ///
+    /// The process's limit on descriptors is one too, but connections beyond that are not answered: they wait until another
+    /// ends, which [`ServerMetrics::out_of_descriptors`] counts. So set this one lower. Beside the connections there are up to
+    /// [`MAX_REFUSALS`](Self::MAX_REFUSALS) refused ones, the listener, some of the runtime, and what the application opens.
     #[must_use]
     pub fn with_max_connections(mut self, connections: NonZeroUsize) -> Self {
         self.max_connections = Some(connections);
@@ -182,22 +169,31 @@ pub struct Server {
 pub struct ServerMetrics {
     sockets: Arc<Sockets>,
     counts: Arc<Counts>,
+    limit: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     accepted: AtomicU64,
     refused: AtomicU64,
+    out_of_descriptors: AtomicU64,
     slow_heads: AtomicU64,
+    idle_closed: AtomicU64,
     panics: AtomicU64,
     resets: Arc<AtomicU64>,
 }
 
 impl ServerMetrics {
-    /// Returns the number of open connections.
+    /// Returns the number of open connections, without those that are refused.
     #[must_use]
     pub fn open(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// Returns the limit on open connections, if there is [one](ServerOptions::with_max_connections).
+    #[must_use]
+    pub fn limit(&self) -> Option<NonZeroUsize> {
+        self.limit
     }
 
     /// Returns how many connections were accepted, those that were refused included.
@@ -212,10 +208,24 @@ impl ServerMetrics {
         self.counts.refused.load(Ordering::Relaxed)
     }
 
-    /// Returns how many connections were closed because the head of a request did not come in time.
+    /// Returns how often no connection could be accepted for want of a descriptor, or of memory for one. It is tried again
+    /// every 50 ms, so this grows as long as connections wait.
+    #[must_use]
+    pub fn out_of_descriptors(&self) -> u64 {
+        self.counts.out_of_descriptors.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many connections were closed because the head of a request did not come in time: the first one, or a
+    /// later one that had begun.
     #[must_use]
     pub fn slow_heads(&self) -> u64 {
         self.counts.slow_heads.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many connections were closed because nothing more was asked for after a former request.
+    #[must_use]
+    pub fn idle_closed(&self) -> u64 {
+        self.counts.idle_closed.load(Ordering::Relaxed)
     }
 
     /// Returns how many handlers panicked; each was answered `500`.
@@ -271,7 +281,7 @@ impl Server {
     /// Takes a listener that was bound elsewhere.
     #[must_use]
     pub fn from_listener(listener: TcpListener, options: ServerOptions) -> Self {
-        let metrics = ServerMetrics { sockets: Arc::default(), counts: Arc::default() };
+        let metrics = ServerMetrics { sockets: Arc::default(), counts: Arc::default(), limit: options.max_connections };
         Self { listener, options, metrics }
     }
 
@@ -345,7 +355,9 @@ impl Server {
                 tokio::spawn(drive(registry.open_lane(options.lane)));
             }
         }
-        let ServerMetrics { sockets, counts } = metrics;
+        let ServerMetrics { sockets, counts, limit } = metrics;
+        // They do not count: else a peer that holds them would have others refused.
+        let refused = Arc::<Sockets>::default();
         let deadlines = Deadlines { close: options.close_deadline, drain: options.drain_deadline };
         let cutter = Cutter { deadlines, runtime: Handle::current(), resets: counts.resets.clone() };
         let http = Http::new(options.head_timeout);
@@ -358,17 +370,20 @@ impl Server {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((tcp, peer)) = accepted else {
-                sleep(OUT_OF_DESCRIPTORS).await;
-                continue;
+            let (tcp, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if went(&error) => continue,
+                Err(_full) => {
+                    shared.counts.out_of_descriptors.fetch_add(1, Ordering::Relaxed);
+                    sleep(OUT_OF_DESCRIPTORS).await;
+                    continue;
+                }
             };
             shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
-            let most = shared.options.max_connections.map_or(usize::MAX, NonZeroUsize::get);
-            let open = sockets.len();
-            if open >= most {
+            if limit.is_some_and(|limit| sockets.len() >= limit.get()) {
                 shared.counts.refused.fetch_add(1, Ordering::Relaxed);
-                if open - most < MAX_REFUSALS {
-                    tokio::spawn(refuse(sockets.open(tcp)));
+                if refused.len() < ServerOptions::MAX_REFUSALS {
+                    tokio::spawn(refuse(refused.open(tcp)));
                 }
                 continue;
             }
@@ -382,7 +397,8 @@ impl Server {
         let deadline = shared.options.drain_deadline;
         drop((shared, ending));
         end.send_replace(());
-        let ended = async { tokio::join!(end.closed(), registry.drained(), sockets.all_gone()) };
+        let gone = async { tokio::join!(sockets.all_gone(), refused.all_gone()) };
+        let ended = async { tokio::join!(end.closed(), registry.drained(), gone) };
         let reset = match timeout(deadline, ended).await {
             Ok(_) => 0,
             Err(_elapsed) => sockets.reset_all(),
@@ -399,6 +415,12 @@ async fn drive<T: Send + Sync + 'static>(mut flusher: Flusher<T>) {
     }
 }
 
+/// Whether an accept failed because its connection was gone already, and the next may be there.
+fn went(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restarted server takes its port back at once, as std's and tokio's listeners do.
@@ -406,164 +428,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// What speaks HTTP: version 1, and whichever of the two hyper finds.
-struct Http {
-    http1: http1::Builder,
-    either: Builder<Streams>,
-}
-
-impl Http {
-    fn new(head_timeout: Duration) -> Self {
-        let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES);
-        let mut either = Builder::new(Streams);
-        either.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES);
-        either.http2().timer(TokioTimer::new()).keep_alive_interval(HTTP2_PING).keep_alive_timeout(HTTP2_PING);
-        Self { http1, either }
-    }
-
-    /// Serves a connection whose first bytes are known, or not. The future tells whether a head came too slowly.
-    ///
-    /// Where they cannot begin HTTP/2, hyper need not find out, which would cost 8 KiB for as long as the connection lives:
-    /// the bytes it looked at make its read buffer grow.
-    fn serve<S, H, F>(&self, first: &[u8], io: S, service: H, ending: watch::Receiver<()>) -> Serving
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Response, Infallible>> + Send + 'static,
-    {
-        let (io, service) = (TokioIo::new(io), service_fn(service));
-        if PREFACE.starts_with(first) {
-            let connection = self.either.serve_connection_with_upgrades(io, service).into_owned();
-            let served = wind_down(connection, ending, |connection| connection.graceful_shutdown());
-            let slow = |error: &hyper::Error| error.is_timeout();
-            Box::pin(served.map(move |served| served.is_err_and(|error| error.downcast_ref().is_some_and(slow))))
-        } else {
-            let connection = self.http1.serve_connection(io, service).with_upgrades();
-            let served = wind_down(connection, ending, |connection| connection.graceful_shutdown());
-            Box::pin(served.map(|served| served.is_err_and(|error| error.is_timeout())))
-        }
-    }
-}
-
-/// A connection being served; true when it ended because a head came too slowly.
-type Serving = Pin<Box<dyn Future<Output = bool> + Send>>;
-
-/// Serves a connection, and has it finish what it is at when the server ends. Holds `ending` until it is over.
-async fn wind_down<C: Future>(
-    connection: C,
-    mut ending: watch::Receiver<()>,
-    finish: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased; // no dice for each message
-        served = connection.as_mut() => return served,
-        // An error is the server's future that was dropped: connections go on.
-        Ok(()) = ending.changed() => finish(connection.as_mut()),
-    }
-    connection.await
-}
-
-/// Serves one connection to its end.
-async fn connect<S>(
-    wrapped: impl Future<Output = io::Result<S>>,
-    socket: Arc<Socket>,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-    mut ending: watch::Receiver<()>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let head_timeout = shared.options.head_timeout;
-    let counts = shared.counts.clone();
-    let slow_head = || {
-        counts.slow_heads.fetch_add(1, Ordering::Relaxed);
-    };
-    let mut first = [0; PREFACE.len()];
-    let begun = async {
-        let peeked = if shared.plain { socket.peek(&mut first).await? } else { 0 };
-        Ok::<_, io::Error>((wrapped.await?, peeked))
-    };
-    let begun = tokio::select! {
-        biased;
-        begun = timeout(head_timeout, begun) => begun,
-        // It has asked for nothing yet: a shutdown need not wait for it.
-        Ok(()) = ending.changed() => return,
-    };
-    let (io, peeked) = match begun {
-        Ok(Ok(begun)) => begun,
-        Ok(Err(_gone)) => return,
-        Err(_elapsed) => return slow_head(),
-    };
-    let mut connection = {
-        let (socket, service) = (Arc::downgrade(&socket), shared.clone());
-        // Boxed, because hyper keeps the room of a request's future for as long as the connection lives.
-        let service = move |request| answer(request, socket.upgrade(), peer, service.clone()).map(Ok).boxed();
-        shared.http.serve(&first[..peeked], io, service, ending)
-    };
-    drop(shared);
-    // Before it knows the protocol, hyper waits for the first bytes without a limit.
-    let too_slow = match timeout(head_timeout, &mut connection).await {
-        Ok(too_slow) => too_slow,
-        Err(_elapsed) if !socket.has_asked() => return slow_head(),
-        Err(_elapsed) => {
-            drop(socket);
-            connection.await
-        }
-    };
-    if too_slow {
-        slow_head();
-    }
-}
-
-/// Answers one request: the application does, knowing the peer and how its stream can be cut.
-async fn answer(
-    mut request: Request<Incoming>,
-    socket: Option<Arc<Socket>>,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-) -> Response {
-    if let Some(socket) = &socket {
-        socket.asks();
-    }
-    let cut = if request.version() == Version::HTTP_2 {
-        STREAM.try_with(|stream| Cut::stream(stream.clone(), shared.cutter.clone())).ok()
-    } else {
-        let plain = shared.plain && !shared.options.portable && request.version() == Version::HTTP_11;
-        socket.as_ref().map(|socket| Cut::socket(socket, plain, shared.cutter.clone()))
-    };
-    let plain = cut.as_ref().and_then(Cut::plain_socket);
-    drop(socket);
-    // HTTP/2 says in the address what HTTP/1 says in a header. Whoever compares hosts should need to know one place only.
-    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let Some(host) = host {
-        request.headers_mut().entry(header::HOST).or_insert(host);
-    }
-    request.extensions_mut().insert(ConnectInfo(peer));
-    if let Some(cut) = cut {
-        request.extensions_mut().insert(cut);
-    }
-    let answered = AssertUnwindSafe(shared.app.clone().call(request)).catch_unwind().await;
-    let response = answered.map_or_else(
-        |_panic| {
-            shared.counts.panics.fetch_add(1, Ordering::Relaxed);
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed").into_response()
-        },
-        |Ok(response)| response,
-    );
-    if let Some(socket) = plain.and_then(|socket| socket.upgrade()) {
-        socket.proof().answers(closes(&response));
-    }
-    response
-}
-
-/// Whether hyper ends the connection after this response.
-fn closes(response: &Response) -> bool {
-    let connection = response.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    connection.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Tells a connection over the limit when to come back.

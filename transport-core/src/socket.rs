@@ -24,6 +24,8 @@ pub(crate) struct Socket {
     tcp: TcpStream,
     /// Whether a whole request head came.
     asked: AtomicBool,
+    /// Whether HTTP has read something since it last wrote.
+    begun: AtomicBool,
     proof: Proof,
     key: usize,
     all: Arc<Sockets>,
@@ -42,8 +44,9 @@ impl Sockets {
     pub(crate) fn open(self: &Arc<Self>, tcp: TcpStream) -> Arc<Socket> {
         let mut open = self.lock();
         let entry = open.vacant_entry();
-        let asked = AtomicBool::new(false);
-        let socket = Arc::new(Socket { tcp, asked, proof: Proof::default(), key: entry.key(), all: self.clone() });
+        let (asked, begun) = <(AtomicBool, AtomicBool)>::default();
+        let (proof, key, all) = (Proof::default(), entry.key(), self.clone());
+        let socket = Arc::new(Socket { tcp, asked, begun, proof, key, all });
         entry.insert(Arc::downgrade(&socket));
         socket
     }
@@ -99,6 +102,11 @@ impl Socket {
 
     pub(crate) fn has_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the peer has sent something after what it was last answered: the beginning of another head.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -177,6 +185,16 @@ impl Socket {
         }
     }
 
+    /// Waits until the peer has ended its side, or the connection is gone, whether or not there is something to read before that.
+    /// Only Linux tells; elsewhere it waits for ever.
+    pub(crate) async fn peer_gone(&self) {
+        // The sockets of the runtime are registered for no urgent data, so that nothing else is waited for.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _gone = self.tcp.ready(Interest::PRIORITY).await;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        std::future::pending::<()>().await;
+    }
+
     /// Writes a short answer without waiting, and ends the writing side.
     pub(crate) fn answer(&self, bytes: &[u8]) {
         let _unheard = self.tcp.try_io(Interest::WRITABLE, || SockRef::from(&self.tcp).send(bytes));
@@ -221,6 +239,12 @@ impl Io {
         self.socket
     }
 
+    /// Notes that HTTP wrote so many bytes of these.
+    fn wrote(&self, slices: &[io::IoSlice<'_>], bytes: usize) {
+        self.socket.begun.store(false, Ordering::Relaxed);
+        self.socket.proof().wrote(slices, bytes);
+    }
+
     /// Repeats an operation until it would not block.
     fn poll_io<R>(
         &self,
@@ -245,7 +269,12 @@ impl AsyncRead for Io {
             // Not before the body has the socket: at the end of the stream the server may drop the body.
             return self.socket.proof().poll_taken(cx).map(Ok);
         }
-        self.poll_io(cx, TcpStream::poll_read_ready, |tcp| read_into(tcp, buf))
+        let before = buf.filled().len();
+        ready!(self.poll_io(cx, TcpStream::poll_read_ready, |tcp| read_into(tcp, buf)))?;
+        if buf.filled().len() > before {
+            self.socket.begun.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -255,7 +284,7 @@ impl AsyncWrite for Io {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = ready!(self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write(bytes)))?;
-        self.socket.proof().wrote(&[io::IoSlice::new(bytes)], written);
+        self.wrote(&[io::IoSlice::new(bytes)], written);
         Poll::Ready(Ok(written))
     }
 
@@ -268,7 +297,7 @@ impl AsyncWrite for Io {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         let written = ready!(self.poll_io(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write_vectored(slices)))?;
-        self.socket.proof().wrote(slices, written);
+        self.wrote(slices, written);
         Poll::Ready(Ok(written))
     }
 

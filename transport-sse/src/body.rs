@@ -156,14 +156,32 @@ impl Body for SseBody {
     }
 }
 
+/// No body, of a length that is not known: what a `HEAD` of a stream has.
+pub(crate) struct NoBody;
+
+impl Body for NoBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::SSE;
+    use axum::Router;
+    use axum::response::Response;
+    use axum::routing::get;
     use registry_core::{Json, OutboxOptions, Registration, SubscriberRegistry};
     use std::future::poll_fn;
-    use std::sync::Arc;
-    use transport_core::{Grant, Path};
+    use std::sync::{Arc, Mutex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+    use transport_core::Grant;
 
     const PERIOD: Duration = Duration::from_secs(15);
 
@@ -171,7 +189,8 @@ mod tests {
         registry.encode_with(Json);
         let outbox = registry.open_outbox(&SSE, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires, path: Path::Portable, deadlines: Deadlines::default() };
+        let mut admitted = Admitted::new(outbox, grant);
+        admitted.expires = expires;
         SseBody::new(admitted, None, PERIOD)
     }
 
@@ -204,5 +223,47 @@ mod tests {
         let farewell = next(&mut body).await.unwrap();
         assert!(farewell.starts_with(b"event: close\ndata: {\"reason\":\"expired\"}"), "{farewell:?}");
         assert_eq!((start.elapsed(), registry.len(), next(&mut body).await), (left, 0, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lse_1_a_stream_that_ends_before_its_authority_leaves_no_timer() {
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let body = body(&SubscriberRegistry::new(), Some(Instant::now() + Duration::from_secs(60 * 60)));
+        assert_eq!(tasks(), 1);
+        drop(body);
+        tokio::task::yield_now().await;
+        assert_eq!(tasks(), 0);
+    }
+
+    /// Reads until all that was read ends in this; fails after ten seconds, or at the end of the stream.
+    async fn read_to(tcp: &mut TcpStream, end: &str) -> String {
+        let mut read = Vec::new();
+        let reading = async { while !read.ends_with(end.as_bytes()) && tcp.read_buf(&mut read).await.unwrap() > 0 {} };
+        let late = timeout(Duration::from_secs(10), reading).await.is_err();
+        let read = String::from_utf8(read).unwrap();
+        assert!(read.ends_with(end), "{end:?} is missing, {}: {read:?}", if late { "in 10 s" } else { "at the end" });
+        read
+    }
+
+    #[tokio::test]
+    async fn sse_4_whatever_ends_a_stream_that_http_writes_its_last_chunk_follows() {
+        for reason in CloseReason::ALL {
+            let registry = SubscriberRegistry::new();
+            let body = body(&registry, None);
+            let outbox = body.outbox.as_ref().unwrap();
+            let (ender, serial) = (outbox.ender(), outbox.subscription().id().serial());
+            let slot = Arc::new(Mutex::new(Some(body)));
+            let stream = get(async move || Response::new(axum::body::Body::new(slot.lock().unwrap().take().unwrap())));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let server = tokio::spawn(async { axum::serve(listener, Router::new().route("/", stream)).await });
+            tcp.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
+            read_to(&mut tcp, "\r\n6\r\n: ok\n\n\r\n").await;
+            ender.end(reason);
+            let chunk = farewell(reason, serial)
+                .map(|farewell| format!("{:X}\r\n{}\r\n", farewell.len(), str::from_utf8(&farewell).unwrap()));
+            assert_eq!(read_to(&mut tcp, "0\r\n\r\n").await, chunk.unwrap_or_default() + "0\r\n\r\n", "{reason}");
+            server.abort();
+        }
     }
 }

@@ -164,11 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn sse_2_an_event_has_the_id_that_a_broadcast_reports() {
-        let registry = registry_core::SubscriberRegistry::new();
-        for _ in 0..11 {
-            let id = registry.broadcast("", ()).unwrap().id;
-            assert_eq!(SSE.frame(id, b"1"), format!("id: {id}\ndata: 1\n\n"));
+    fn sse_2_an_event_has_the_id_as_it_is_displayed() {
+        assert_eq!(SSE.frame(MessageId::new(0xa_0000_0000, 7), b"1"), "id: 0000000a00000000-7\ndata: 1\n\n");
+        // An epoch for each number of leading zeros.
+        for epoch in (0..=64).map(|bits| u64::MAX.checked_shr(bits).unwrap_or(0)) {
+            for seq in [1, 10, u64::MAX] {
+                let id = MessageId::new(epoch, seq);
+                assert_eq!(SSE.frame(id, b"1"), format!("id: {id}\ndata: 1\n\n"));
+            }
         }
     }
 
@@ -183,7 +186,8 @@ mod tests {
                 assert_eq!(parse(&text), [(None, format!("{{\"reason\":\"{reason}\"}}"))]);
             }
         }
-        assert_eq!(text(CloseReason::Failed), None);
+        let unsaid = [CloseReason::Heartbeat, CloseReason::Failed, CloseReason::Protocol, CloseReason::Unsubscribed];
+        assert_eq!(CloseReason::ALL.into_iter().filter(|reason| text(*reason).is_none()).collect::<Vec<_>>(), unsaid);
     }
 
     /// The times to come back, in milliseconds, that a hundred subscribers are told which one call ends.
@@ -207,8 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn drn_2_clients_are_told_different_times_to_come_back() {
-        let told: std::collections::HashSet<_> = (0..100).map(|n| farewell(CloseReason::Shutdown, n)).collect();
-        assert!(told.len() > 80, "{}", told.len());
+    fn drn_2_clients_that_are_to_come_back_are_told_different_times() {
+        let times =
+            [(CloseReason::Shutdown, 1000..5000), (CloseReason::Expired, 500..1500), (CloseReason::Lagged, 500..1500)];
+        for (reason, range) in times {
+            let told = told(reason);
+            assert!(told.len() > 80, "{reason}: {} different times", told.len());
+            assert!(told.iter().all(|retry| range.contains(retry)), "{reason}: {told:?}");
+        }
     }
 }

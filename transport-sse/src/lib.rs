@@ -13,11 +13,15 @@
 //!
 //! A stream that ends for another reason has no farewell, and the client comes back by its own rules.
 //!
+//! An `EventSource` repeats its URL for as long as its page lives, so a request that names channels hears those that it is
+//! granted; the head tells the others in `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
+//! [`Ungranted::tell`]). A page cannot read the heads of its event streams and WebSockets: it asks with `HEAD`, which answers
+//! the same head and admits nobody.
+//!
 //! # Examples
 //! ```
-//! # use async_trait::async_trait;
 //! # use axum::http::request::Parts;
-//! # use transport_core::{Authorise, Denied, Grant};
+//! # use transport_core::{Authorise, Denied, Grant, async_trait};
 //! # struct MyAuth;
 //! # #[async_trait]
 //! # impl Authorise for MyAuth {
@@ -39,13 +43,14 @@ mod owned;
 
 pub use encode::SSE;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use body::SseBody;
+use body::{NoBody, SseBody};
 use std::time::Duration;
-use transport_core::{Handover, Live, Path, bounded};
+use transport_core::{Handover, Live, Path, Refusal, Ungranted, bounded};
 
 /// What the SSE transport can be told.
 #[derive(Debug, Clone)]
@@ -78,7 +83,7 @@ impl Default for SseOptions {
 /// A route that serves the registry's broadcasts as server-sent events, with the default options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals are those of
-/// [`Live::admit`].
+/// [`Live::admit`]. `HEAD` answers as [`Live::check`] does.
 pub fn sse<T, S>(live: &Live<T>) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
@@ -94,29 +99,52 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let live = live.clone();
-    get(move |request: Request| {
-        let (live, options) = (live.clone(), options.clone());
-        async move { serve(&live, &options, request).await }
-    })
+    let checked = live.clone();
+    get(async move |request: Request| serve(&live, &options, request).await.unwrap_or_else(Refusal::into_response))
+        .head(async move |request: Request| check(&checked, request).await.unwrap_or_else(Refusal::into_response))
 }
 
-async fn serve<T: Send + Sync + 'static>(live: &Live<T>, options: &SseOptions, request: Request) -> Response {
+async fn serve<T: Send + Sync + 'static>(
+    live: &Live<T>,
+    options: &SseOptions,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    let admitted = match live.admit(&parts, &SSE).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let path = admitted.path;
-    let body = SseBody::new(admitted, Handover::of(&parts), options.keep_alive);
-    let mut response = Response::new(axum::body::Body::new(body));
+    let admitted = live.admit(&parts, &SSE).await?;
+    let mut response = head(&admitted.ungranted);
+    if admitted.path == Path::Owned {
+        // The socket ends with the stream, by a reset if need be: it must not carry another request then.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    *response.body_mut() = Body::new(SseBody::new(admitted, Handover::of(&parts), options.keep_alive));
+    Ok(response)
+}
+
+async fn check<T: Send + Sync + 'static>(live: &Live<T>, request: Request) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    let mut response = head(&live.check(&parts).await?);
+    // axum would take the length of an empty body for that of the stream.
+    *response.body_mut() = Body::new(NoBody);
+    Ok(response)
+}
+
+fn head(ungranted: &Ungranted) -> Response {
+    let mut response = Response::default();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx buffers otherwise, and the first message arrives with the thousandth.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    if path == Path::Owned {
-        // The socket ends with the stream, by a reset if need be: it must not carry another request then.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    ungranted.tell(headers);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_the_defaults_are_those_that_are_documented() {
+        assert_eq!(SseOptions::default().keep_alive, Duration::from_secs(15));
+    }
 }

@@ -262,14 +262,13 @@ mod tests {
     use tokio::io::{AsyncWriteExt, BufStream, DuplexStream, duplex};
     use tokio::sync::mpsc;
     use tokio::time::timeout;
-    use transport_core::Path;
 
     async fn flood(pings: usize) {
         let registry = SubscriberRegistry::<String>::new();
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
+        let admitted = Admitted::new(outbox, grant);
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (ours, mut peer) = duplex(512);
         let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).own().await });
@@ -306,7 +305,7 @@ mod tests {
         let ada = Registration::new().group(Identity::new("account", "ada"));
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
+        let admitted = Admitted::new(outbox, grant);
         let (ours, peer) = duplex(512);
         tokio::spawn(piped(wrap(ours), admitted, Arc::new(options)).own());
         Subscriber { registry, peer }
@@ -371,6 +370,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn ws_2_texts_are_handled_one_after_the_other() {
+        let (says, mut said) = mpsc::unbounded_channel();
+        let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
+        ada.peer.write_all(&[HI, HI].concat()).await.unwrap();
+        let start = Instant::now();
+        for (what, seconds) in [("begun", 0), ("over", 60), ("begun", 60), ("over", 120)] {
+            assert_eq!((said.recv().await, start.elapsed().as_secs()), (Some(what), seconds));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ws_2_pings_come_a_period_after_the_pong_and_wait_as_long_as_they_may() {
+        let (period, patience) = (Duration::from_secs(30), Duration::from_secs(7));
+        let mut ada = subscriber(WsOptions::new().with_ping_period(period).with_pong_timeout(patience), |io| io);
+        let start = Instant::now();
+        for number in 1..=3 {
+            ada.reads(&PING).await;
+            assert_eq!(start.elapsed(), period * number);
+            ada.peer.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+        }
+        ada.reads(&PING).await;
+        ada.reads(b"\x88\x0b\x0f\xa3heartbeat").await;
+        assert_eq!(start.elapsed(), period * 4 + patience);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn ws_2_a_handler_does_not_outlive_its_subscriber() {
         let (says, mut said) = mpsc::unbounded_channel();
         let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
@@ -389,7 +414,7 @@ mod tests {
         registry.encode_with(registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted { outbox, grant, expires: None, path: Path::Portable, deadlines: Deadlines::default() };
+        let admitted = Admitted::new(outbox, grant);
         let (ours, mut peer) = duplex(512);
         let used = allocation_counter::measure(|| {
             runtime.block_on(async {

@@ -15,11 +15,13 @@
 //! | protocol | 1009 too big, 1007 not UTF-8, 1008 anything else | mend itself |
 //! | shutdown | 1001 | come back after a delay |
 //!
+//! A request that names channels hears those that it is granted; the head of the `101` tells the others in
+//! `x-channels-refused` and `x-channels-refused-count` (ADM-8, see [`Ungranted::tell`](transport_core::Ungranted::tell)).
+//!
 //! # Examples
 //! ```
-//! # use async_trait::async_trait;
 //! # use axum::http::request::Parts;
-//! # use transport_core::{Authorise, Denied, Grant};
+//! # use transport_core::{Authorise, Denied, Grant, async_trait};
 //! # struct MyAuth;
 //! # #[async_trait]
 //! # impl Authorise for MyAuth {
@@ -60,7 +62,7 @@ use transport_core::{Handover, Live, Refusal};
 /// A route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals come before the
-/// upgrade: those of [`Live::admit`], `403` for a foreign `Origin`, `426` for a request that is no upgrade.
+/// upgrade: those of [`Live::admit`], `403` for a foreign `Origin`, `426` for a request that is no upgrade, such as `HEAD`.
 pub fn ws<T, S>(live: &Live<T>) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
@@ -88,13 +90,14 @@ async fn serve<T: Send + Sync + 'static>(
     request: Request,
 ) -> Result<Response, Refusal> {
     let request = request.map(drop);
-    let response = create_response(&request).map_err(|error| not_an_upgrade(&error.to_string()))?;
+    let mut response = create_response(&request).map_err(|error| not_an_upgrade(&error.to_string()))?;
     let (mut parts, ()) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or_else(|| not_an_upgrade("this connection cannot be upgraded"))?;
     live.check_origin(&parts)?;
     // Active from here on: what is broadcast before the peer sees `101` waits in the outbox.
     let admitted = live.admit(&parts, &WS).await?;
+    admitted.ungranted.tell(response.headers_mut());
     let handover = Handover::of(&parts);
     drop(parts);
     tokio::spawn(async move {

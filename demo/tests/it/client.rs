@@ -1,6 +1,6 @@
 //! A server in process, and clients that know no more than the wire does.
 
-use demo::{Options, Reach, Server};
+use demo::{Call, Options, Reach, Server};
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -25,6 +25,7 @@ pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    pub(crate) calls: Vec<Call>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Drained>,
 }
@@ -38,7 +39,7 @@ impl TestServer {
     pub(crate) async fn with(reach: Reach, options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::with_listener(listener, reach, &options).unwrap();
-        let address = server.address();
+        let (address, calls) = (server.address(), server.calls().to_vec());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let stop = async {
@@ -47,7 +48,7 @@ impl TestServer {
             };
             server.run(stop).await
         });
-        Self { address, stop, running }
+        Self { address, calls, stop, running }
     }
 
     pub(crate) async fn stop(self) -> Drained {
@@ -65,11 +66,17 @@ impl TestServer {
 
     /// Deletes and returns how many streams were closed.
     pub(crate) async fn close(&self, path: &str) -> u64 {
-        let response = self.delete(path).await;
-        assert_eq!(response.status, 200, "{response:?}");
-        let Value::Object(answer) = response.json() else { panic!("{response:?}") };
-        assert_eq!(answer.len(), 1);
-        answer["closed"].as_u64().unwrap()
+        closed(&self.delete(path).await)
+    }
+
+    pub(crate) async fn put(&self, path: &str, json: &str) -> Response {
+        call(self.address, "PUT", path, &[("content-type", "application/json")], json.as_bytes()).await
+    }
+
+    /// Sets what an account may hear, and returns how many streams were closed.
+    pub(crate) async fn set_channels(&self, account: &str, channels: Value) -> u64 {
+        let body = serde_json::json!({ "channels": channels }).to_string();
+        closed(&self.put(&format!("/api/accounts/{account}/channels"), &body).await)
     }
 
     pub(crate) async fn post(&self, path: &str, json: impl AsRef<[u8]>) -> Response {
@@ -110,6 +117,13 @@ impl TestServer {
         assert_eq!(response.status, 200);
         response.json()
     }
+}
+
+fn closed(response: &Response) -> u64 {
+    assert_eq!(response.status, 200, "{response:?}");
+    let Value::Object(answer) = response.json() else { panic!("{response:?}") };
+    assert_eq!(answer.len(), 1);
+    answer["closed"].as_u64().unwrap()
 }
 
 #[derive(Debug)]
@@ -169,7 +183,7 @@ pub(crate) fn head(address: SocketAddr, method: &str, path: &str, headers: Heade
 pub(crate) async fn call(address: SocketAddr, method: &str, path: &str, headers: Headers<'_>, body: &[u8]) -> Response {
     let length = body.len().to_string();
     let mut headers = headers.to_vec();
-    if method == "POST" {
+    if !body.is_empty() || method == "POST" {
         headers.push(("content-length", &length));
     }
     let mut request = head(address, method, path, &headers).into_bytes();
@@ -179,9 +193,16 @@ pub(crate) async fn call(address: SocketAddr, method: &str, path: &str, headers:
 
 /// Sends raw bytes and reads one response that tells its length.
 pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Response {
-    let mut socket = TcpStream::connect(address).await.unwrap();
+    exchange_on(TcpStream::connect(address).await.unwrap(), request).await
+}
+
+/// The same on a connection that is there already.
+pub(crate) async fn exchange_on(mut socket: TcpStream, request: &[u8]) -> Response {
     socket.write_all(request).await.unwrap();
     let (status, headers, rest) = read_head(&mut socket).await;
+    if request.starts_with(b"HEAD ") {
+        return Response { status, headers, body: String::new() };
+    }
     finish(socket, status, headers, rest).await
 }
 

@@ -1,17 +1,23 @@
-//! Who may change something.
+//! The guard before the calls of administrators.
 
 use crate::client::{Headers, Response, TestServer, call, exchange};
-use demo::{Options, Reach};
+use demo::{Access, Options, Reach};
+use futures_util::future::join_all;
+use serde_json::json;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The calls that change something, each with a body that would do.
-const CHANGES: [(&str, &str, &str); 4] = [
+/// Calls of administrators that change something, each with a body that would do.
+const CHANGES: [(&str, &str, &str); 5] = [
     ("POST", "/api/sessions", r#"{"account":"eve"}"#),
     ("DELETE", "/api/sessions/unknown", ""),
+    ("PUT", "/api/accounts/bob/channels", r#"{"channels":[]}"#),
     ("DELETE", "/api/accounts/ada", ""),
     ("POST", "/api/channels/runs", r#""forged""#),
 ];
+
+/// What they answer then.
+const DONE: [u16; 5] = [201, 200, 200, 200, 202];
 
 async fn change(server: &TestServer, (method, path, body): (&str, &str, &str), headers: Headers<'_>) -> Response {
     let headers = [headers, &[JSON]].concat();
@@ -38,7 +44,7 @@ async fn a_foreign_origin_changes_nothing() {
     assert_eq!(server.stats().await["sessions"], 1);
 
     let own = format!("http://{}", server.address);
-    for (call, status) in CHANGES.into_iter().zip([201, 200, 200, 202]) {
+    for (call, status) in CHANGES.into_iter().zip(DONE) {
         assert_eq!(change(&server, call, &[("origin", &own)]).await.status, status, "{call:?}");
     }
     assert_eq!(sse.farewell().await, "revoked");
@@ -62,7 +68,7 @@ async fn a_foreign_host_is_refused_on_loopback() {
         }
     }
     for host in ["localhost", "127.0.0.1", "[::1]", "localhost:1", &format!("[::1]:{port}")] {
-        for (call, status) in CHANGES.into_iter().zip([201, 200, 200, 202]) {
+        for (call, status) in CHANGES.into_iter().zip(DONE) {
             assert_eq!(change(&server, call, &[("host", host)]).await.status, status, "{call:?} at {host}");
         }
     }
@@ -100,7 +106,7 @@ async fn off_loopback_a_change_needs_the_admin_token() {
         }
     }
     let right = ("authorization", "Bearer correct horse");
-    for (call, status) in CHANGES.into_iter().zip([201, 200, 200, 202]) {
+    for (call, status) in CHANGES.into_iter().zip(DONE) {
         let response = change(&server, call, &[right, ("host", "live.example")]).await;
         assert_eq!(response.status, status, "{call:?}: {response:?}");
         assert_eq!(change(&server, call, &[right, ("origin", "http://evil.example")]).await.status, 403);
@@ -113,7 +119,7 @@ async fn off_loopback_a_change_needs_the_admin_token() {
     let response = change(&server, CHANGES[0], &[right]).await;
     let bearer = format!("Bearer {}", response.json()["token"].as_str().unwrap());
     let mut stream = server.sse("/events", &[("authorization", &bearer)]).await.unwrap();
-    assert_eq!(change(&server, CHANGES[3], &[right]).await.status, 202);
+    assert_eq!(change(&server, CHANGES[4], &[right]).await.status, 202);
     assert_eq!(stream.data().await, r#""forged""#);
     assert_eq!(change(&server, CHANGES[1], &[("authorization", &bearer)]).await.status, 401, "a session is no admin");
 }
@@ -125,10 +131,128 @@ async fn off_loopback_and_without_an_admin_token_nothing_changes() {
         for headers in [&[][..], &[("authorization", "Bearer ")], &[("authorization", "Bearer x")]] {
             let response = change(&server, call, headers).await;
             assert_eq!(response.status, 403, "{call:?}");
-            assert!(response.error().contains("--admin-token"), "{response:?}");
+            assert!(response.error().contains("--admin-token-file"), "{response:?}");
         }
     }
     assert_eq!(server.get("/api/stats", &[]).await.status, 200);
+    assert_eq!(server.get("/api/channels", &[]).await.status, 403);
+}
+
+/// A path of the router as an address, with this in the place of its parameter.
+fn address(path: &str, parameter: &str) -> String {
+    match path.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.1))) {
+        Some((before, after)) => format!("{before}{parameter}{after}"),
+        None => path.to_owned(),
+    }
+}
+
+/// Each address of the router, with a name and with the empty one where it takes one, and what lies beside them.
+fn addresses(server: &TestServer) -> Vec<String> {
+    let of_path = |path: &str| {
+        let named = address(path, "ada");
+        [named.clone(), address(path, ""), format!("{named}/"), format!("{named}/ada")]
+    };
+    server.calls.iter().flat_map(|call| of_path(call.path)).collect()
+}
+
+#[tokio::test]
+async fn every_call_of_the_router_is_guarded_unless_anyone_may_read_it() {
+    let token = "correct horse";
+    let options = Options::new().with_admin_token(token).with_open(true);
+    let server = TestServer::with(Reach::Network, options).await;
+    assert!(server.calls.len() > 12, "{:?}", server.calls);
+
+    // Only a `GET` is for anyone, and no other method gets past the guard at any address.
+    for call in &server.calls {
+        assert!(call.access == Access::Administrator || call.method == "GET", "{call:?}");
+    }
+    let addresses = addresses(&server);
+    assert!(addresses.iter().any(|address| address == "/api/channels/"), "the empty name: {addresses:?}");
+    for address in &addresses {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "BREW"] {
+            let response = change(&server, (method, address, "{}"), &[]).await;
+            assert_eq!(response.status, 401, "{method} {address}");
+            assert!(response.error().contains("admin token"), "{response:?}");
+        }
+    }
+
+    // What is for administrators is there for them, and for no page of elsewhere.
+    let right = ("authorization", "Bearer correct horse");
+    for call in server.calls.iter().filter(|call| call.access == Access::Administrator) {
+        let address = address(call.path, "x");
+        let request = (call.method.as_str(), address.as_str(), "{}");
+        assert_eq!(change(&server, request, &[]).await.status, 401, "{call:?}");
+        assert_eq!(change(&server, request, &[right, ("origin", "http://evil.example")]).await.status, 403, "{call:?}");
+        let status = change(&server, request, &[right]).await.status;
+        assert!(matches!(status, 200..=202 | 400), "{call:?}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_hear_is_for_administrators() {
+    let right = [("authorization", "Bearer x")];
+    let server = TestServer::with(Reach::Network, Options::new().with_admin_token("x")).await;
+    for query in ["", "?after=&limit=1", "?token=x"] {
+        let response = server.get(&format!("/api/channels{query}"), &[]).await;
+        assert_eq!(response.status, 401);
+        assert!(response.error().contains("admin token"), "{response:?}");
+    }
+    assert_eq!(call(server.address, "HEAD", "/api/channels", &[], b"").await.status, 401);
+    assert_eq!(server.get("/api/channels", &right).await.json(), json!({ "channels": [], "next": null }));
+    let on_loopback = TestServer::with(Reach::Loopback, Options::new().with_admin_token("x")).await;
+    assert_eq!(on_loopback.get("/api/channels", &[]).await.status, 401);
+    assert_eq!(on_loopback.get("/api/channels", &right).await.status, 200);
+    // What counts and names nobody is for anyone.
+    for path in ["/api/stats", "/healthz", "/api/session", "/"] {
+        assert!(matches!(server.get(path, &[]).await.status, 200 | 204), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
+    let server = TestServer::with(Reach::Network, Options::new().with_admin_token("x")).await;
+    let with = |token: &'static str| {
+        let server = &server;
+        async move { change(server, ("DELETE", "/api/accounts/ada", ""), &[("authorization", token)]).await }
+    };
+    // A call without a token is no guess.
+    for _ in 0..12 {
+        assert_eq!(change(&server, CHANGES[3], &[]).await.status, 401);
+        assert_eq!(with("Basic eDp4").await.status, 401);
+    }
+    // A request that a foreign page made a browser send is no guess of that address.
+    for _ in 0..12 {
+        let headers = [("authorization", "Bearer y"), ("origin", "http://evil.example")];
+        assert_eq!(change(&server, CHANGES[3], &headers).await.status, 403);
+    }
+    assert_eq!(with("Bearer x").await.status, 200);
+
+    // Guesses that are made at once are counted one by one.
+    let answers = join_all((0..30).map(|_| with("Bearer y"))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 401).count(), 10);
+    for answer in answers.iter().filter(|answer| answer.status != 401) {
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!(answer.status == 429 && (1..=60).contains(&wait), "{answer:?}");
+        assert!(answer.error().contains("too many wrong admin tokens"), "{answer:?}");
+    }
+    assert_eq!(with("Bearer x").await.status, 429, "the right one is not looked at");
+    assert_eq!(server.get("/api/channels", &[("authorization", "Bearer x")]).await.status, 429);
+    assert_eq!(server.stats().await["connections"]["wrong_tokens"], 10);
+    assert_eq!(change(&server, CHANGES[3], &[]).await.status, 401, "a call without a token is told what is missing");
+    assert_eq!(
+        server.sse("/events", &[("authorization", "Bearer y")]).await.unwrap_err().status,
+        401,
+        "no admin's call"
+    );
+
+    #[cfg(target_os = "linux")]
+    {
+        let other = tokio::net::TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let socket = other.connect(server.address).await.unwrap();
+        let request = b"DELETE /api/accounts/ada HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n\r\n";
+        assert_eq!(crate::client::exchange_on(socket, request).await.status, 200, "another address does not wait");
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,11 @@ async fn open_mode_takes_identities_from_the_query() {
     assert_eq!(scoped.farewell().await, (4001, "revoked".into()));
     assert_eq!(server.broadcast("runs", "1").await["matched"], 1);
     assert_eq!(plain.data().await, "1");
+    for query in ["scope=.", "scope=..", "group=%2e%2e", "group=%252e", "group=", "scope"] {
+        let refused = server.sse(&format!("/events?{query}"), &[]).await.unwrap_err();
+        assert_eq!(refused.status, 403, "{query}");
+        assert!(refused.error().contains("no address could name it"), "{refused:?}");
+    }
     let two = server.sse("/events?scope=a&scope=b", &[]).await.unwrap_err();
     assert_eq!((two.status, two.error().as_str()), (403, "a subscriber has one `scope` at most"));
 }

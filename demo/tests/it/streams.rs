@@ -64,7 +64,7 @@ async fn flt_2_asking_for_nothing_or_too_much_is_an_error() {
         ("channels=%zz", 400),
         (&long, 400),
         (&many, 400),
-        ("channels=runs,secrets", 403),
+        ("channels=secrets", 403),
         ("channel=", 403),
     ] {
         let sse = server.sse(&format!("/events?{query}"), &headers).await.unwrap_err();
@@ -72,11 +72,14 @@ async fn flt_2_asking_for_nothing_or_too_much_is_an_error() {
         assert_eq!((sse.status, ws.status), (status, status), "{query}");
         assert!(!sse.error().is_empty());
     }
-    // Without the parameter: all that is granted, and not more.
+    // Without the parameter: all that is granted, and not more. With it: what is granted of it.
     let mut stream = login.sse(&server, "/events").await;
+    let mut part = login.ws(&server, "/ws?channels=runs,secrets").await;
     assert_eq!(server.broadcast("secrets", "1").await["matched"], 0);
     assert_eq!(server.broadcast("jobs", "2").await["matched"], 1);
-    assert_eq!(stream.data().await, "2");
+    assert_eq!(server.broadcast("runs", "3").await["matched"], 2);
+    assert_eq!([stream.data().await, stream.data().await], ["2", "3"]);
+    assert_eq!(part.data().await, "3");
 }
 
 #[tokio::test]
@@ -103,7 +106,7 @@ async fn cap_1_the_eleventh_stream_of_a_session_evicts_the_oldest() {
 }
 
 #[tokio::test]
-async fn stats_count_by_transport_channel_and_reason() {
+async fn stats_count_by_transport_and_reason() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
     let mut streams = [
@@ -114,12 +117,12 @@ async fn stats_count_by_transport_channel_and_reason() {
     let _ws = ada.ws(&server, "/ws?channels=jobs").await;
     server.broadcast("runs", "1").await;
     let none = json!({
-        "revoked": 0, "expired": 0, "heartbeat": 0, "evicted": 0, "lagged": 0, "failed": 0, "protocol": 0,
+        "revoked": 0, "logged_out": 0, "expired": 0, "heartbeat": 0, "evicted": 0, "lagged": 0, "failed": 0, "protocol": 0,
         "shutdown": 0, "unsubscribed": 0,
     });
     let expected = json!({
         "sessions": 1, "accounts": 1, "subscribers": 4, "draining": 0, "transports": { "sse": 3, "ws": 1 },
-        "channels": { "runs": 2, "jobs": 2 }, "unfiltered": 1, "closed": none, "broadcasts": 1, "dropped": 0,
+        "channels_named": 2, "unfiltered": 1, "closed": none, "broadcasts": 1, "dropped": 0,
         "tickets": 0, "remembered_revocations": 0, "refused": { "401": 1 },
     });
     server.sse("/events", &[]).await.unwrap_err();
@@ -129,13 +132,17 @@ async fn stats_count_by_transport_channel_and_reason() {
     assert_eq!((&lanes["subscribers"], &lanes["wired"]), (&json!(4), &json!(4)), "the sockets are ours: {lanes}");
     assert_eq!(stats, expected);
     assert!(connections["open"].as_u64().unwrap() >= 5, "four streams, and who asks: {connections}");
+    assert_eq!(connections["limit"], 20_000);
+    for never in ["refused", "out_of_descriptors", "slow_heads", "idle_closed", "panics", "resets", "wrong_tokens"] {
+        assert_eq!(connections[never], 0, "{never}");
+    }
     server.close("/api/accounts/ada").await;
     for stream in &mut streams {
         while stream.next().await.is_some() {}
     }
     let stats = server.stats().await;
     assert_eq!(stats["transports"], json!({ "sse": 0, "ws": 0 }));
-    assert_eq!((&stats["channels"], &stats["closed"]["revoked"]), (&json!({}), &json!(4)));
+    assert_eq!((&stats["channels_named"], &stats["closed"]["revoked"]), (&json!(0), &json!(4)));
     let health = server.get("/healthz", &[]).await;
     assert_eq!((health.status, health.json()), (200, json!({ "status": "ok" })));
 }
@@ -149,4 +156,60 @@ async fn one_connection_too_many_is_told_when_to_come_back() {
     let refused = server.get("/healthz", &[]).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(refused.error().contains("too many connections"));
+}
+
+#[tokio::test]
+async fn channels_are_listed_in_pages_by_the_order_of_their_names() {
+    let server = TestServer::start().await;
+    let empty = server.get("/api/channels", &[]).await;
+    assert_eq!((empty.status, empty.json()), (200, json!({ "channels": [], "next": null })));
+
+    let ada = server.sign_in("ada").await;
+    let _streams = [
+        ada.sse(&server, "/events?channel=&channel=a%2Fb&channels=b,c").await,
+        ada.sse(&server, "/events?channels=b").await,
+        ada.sse(&server, "/events").await,
+    ];
+    let (unnamed, slashed) = (json!({ "name": "", "subscribers": 1 }), json!({ "name": "a/b", "subscribers": 1 }));
+    let (b, c) = (json!({ "name": "b", "subscribers": 2 }), json!({ "name": "c", "subscribers": 1 }));
+    for (query, channels, next) in [
+        ("", json!([unnamed, slashed, b, c]), json!(null)),
+        ("?limit=4", json!([unnamed, slashed, b, c]), json!(null)),
+        ("?limit=1000", json!([unnamed, slashed, b, c]), json!(null)),
+        ("?limit=1", json!([unnamed]), json!("")),
+        ("?after=&limit=1", json!([slashed]), json!("a/b")),
+        ("?after=a%2Fb&limit=1", json!([b]), json!("b")),
+        ("?after=b&limit=1", json!([c]), json!(null)),
+        ("?after=aa", json!([b, c]), json!(null)),
+        ("?after=c", json!([]), json!(null)),
+    ] {
+        let page = server.get(&format!("/api/channels{query}"), &[]).await;
+        assert_eq!((page.status, page.json()), (200, json!({ "channels": channels, "next": next })), "{query}");
+    }
+    for query in ["limit=0", "limit=1001", "limit=", "limit=x", "limit=-1", "limit=1.5", "limit=99999999999999999999"] {
+        let response = server.get(&format!("/api/channels?{query}"), &[]).await;
+        assert_eq!(response.status, 400, "{query}");
+        assert!(response.error().contains("a number from 1 to 1000"), "{response:?}");
+    }
+    assert_eq!(server.get("/api/channels?after=a&after=b", &[]).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_page_has_100_channels_unless_it_is_told() {
+    let server = TestServer::start().await;
+    let ada = server.sign_in("ada").await;
+    let query = |from: usize| (from..from + 100).map(|n| format!("{n:04}")).collect::<Vec<_>>().join(",");
+    let mut streams = Vec::new();
+    for from in [0, 100, 200] {
+        streams.push(ada.sse(&server, &format!("/events?channels={}", query(from))).await);
+    }
+    let mut path = "/api/channels".to_owned();
+    let mut names = Vec::new();
+    for next in [json!("0099"), json!("0199"), json!(null)] {
+        let page = server.get(&path, &[]).await.json();
+        names.extend(page["channels"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()));
+        assert_eq!((&page["next"], names.len() % 100), (&next, 0));
+        path = format!("/api/channels?after={}", next.as_str().unwrap_or_default());
+    }
+    assert_eq!(names, (0..300).map(|n| format!("{n:04}")).collect::<Vec<_>>());
 }

@@ -207,7 +207,7 @@ impl<T> FlusherLog<T> {
         let mut state = self.state.lock();
         let caught_up = state.bytes <= CAUGHT_UP || state.closed;
         // A publisher that is polled repeatedly while it waits is registered once.
-        if caught_up || state.publishers.last().is_some_and(|last| last.will_wake(&waker)) {
+        if caught_up || state.publishers.iter().any(|known| known.will_wake(&waker)) {
             drop(state);
             discard(waker); // foreign code, so not under the lock
         } else {

@@ -202,6 +202,81 @@ mod tests {
     }
 
     #[test]
+    fn adm_1_every_identity_is_compared_and_only_with_what_came_after_the_ticket() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 9);
+        let held = ["a", "b", "c", "d"].map(id);
+        for revoked in &held {
+            let before = admission.draw(now);
+            admission.revoked(revoked, now);
+            let after = admission.draw(now);
+            assert_eq!(admission.redeem(after, &held, now), Ok(()));
+            assert_eq!(admission.redeem(before, &held, now), Err(AdmitError::Revoked));
+        }
+    }
+
+    #[test]
+    fn adm_6_what_came_before_the_oldest_ticket_is_forgotten_and_nothing_else() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 9);
+        let oldest = admission.draw(now);
+        admission.revoked(&id("a"), now);
+        let middle = admission.draw(now);
+        admission.revoked(&id("b"), now);
+        let youngest = admission.draw(now);
+        admission.free(youngest);
+        assert_eq!(
+            (admission.remembered(), admission.latest.len()),
+            (2, 2),
+            "the youngest decides nothing"
+        );
+        assert_eq!(admission.redeem(oldest, [&id("a")], now), Err(AdmitError::Revoked));
+        assert_eq!((admission.remembered(), admission.latest.len()), (1, 1));
+        assert_eq!(admission.redeem(middle, [&id("a"), &id("b")], now), Err(AdmitError::Revoked));
+        assert_eq!((admission.remembered(), admission.latest.len()), (0, 0));
+    }
+
+    #[test]
+    fn adm_6_an_older_revocation_of_an_identity_that_is_forgotten_takes_no_later_one_along() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 9);
+        let first = admission.draw(now);
+        admission.revoked(&id("a"), now);
+        let second = admission.draw(now);
+        admission.revoked(&id("a"), now);
+        admission.free(first);
+        assert_eq!((admission.remembered(), admission.latest.len()), (1, 1));
+        assert_eq!(admission.redeem(second, [&id("a")], now), Err(AdmitError::Revoked));
+    }
+
+    #[test]
+    fn adm_6_a_ticket_that_expires_makes_room_for_what_only_it_had_to_know() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 9);
+        admission.draw(now);
+        admission.revoked(&id("a"), now);
+        let young = admission.draw(now + Duration::from_secs(5));
+        admission.revoked(&id("b"), now + Duration::from_secs(5));
+        assert_eq!(admission.remembered(), 2);
+        assert_eq!(
+            admission.redeem(young, [&id("a"), &id("c")], now + Duration::from_secs(11)),
+            Ok(())
+        );
+        assert_eq!((admission.open_tickets(), admission.remembered()), (0, 0));
+    }
+
+    #[test]
+    fn adm_6_tickets_that_nobody_used_or_dropped_are_freed_when_others_begin() {
+        let now = SystemClock.now();
+        let mut admission = Admission::new(Duration::from_secs(10), 9);
+        for second in 0..3 {
+            admission.draw(now + Duration::from_secs(second));
+        }
+        admission.draw(now + Duration::from_secs(11));
+        assert_eq!(admission.open_tickets(), 2, "the third, and the one that has just begun");
+    }
+
+    #[test]
     fn adm_6_tickets_expire_and_are_then_no_reason_to_remember() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 3);

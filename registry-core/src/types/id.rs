@@ -30,7 +30,10 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    pub(crate) fn new(epoch: u64, seq: u64) -> Self {
+    /// Creates an id. A registry draws the ids of its broadcasts by itself; a test of a
+    /// [`WireFormat`](crate::WireFormat) chooses one.
+    #[must_use]
+    pub fn new(epoch: u64, seq: u64) -> Self {
         Self { epoch, seq }
     }
 
@@ -107,5 +110,46 @@ impl fmt::Debug for SubscriptionId {
 impl fmt::Display for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serial.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn del_7_an_id_is_sixteen_hexadecimal_digits_and_a_number() {
+        for (epoch, seq, text) in [
+            (0, 1, "0000000000000000-1"),
+            (1, 0, "0000000000000001-0"),
+            (0x00ab_cdef_0123_4567, 17, "00abcdef01234567-17"),
+            (0xf, 10, "000000000000000f-10"),
+            (u64::MAX, u64::MAX, "ffffffffffffffff-18446744073709551615"),
+        ] {
+            let id = MessageId::new(epoch, seq);
+            assert_eq!((id.to_string().as_str(), id.epoch(), id.seq()), (text, epoch, seq));
+            assert_eq!(text.parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn del_7_an_id_has_one_spelling() {
+        for text in [
+            "",
+            "-",
+            "0-1",
+            "0000000000000000",
+            "0000000000000000-",
+            "0000000000000000-01",
+            "0000000000000000-+1",
+            "+000000000000000-1",
+            "000000000000000F-1",
+            "0000000000000000-1 ",
+            "0000000000000000-1-1",
+            "00000000000000000-1",
+            "0000000000000000-18446744073709551616",
+        ] {
+            assert_eq!(text.parse::<MessageId>(), Err(ParseMessageIdError), "{text:?}");
+        }
     }
 }

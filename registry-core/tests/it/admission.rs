@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use registry_core::{
-    AdmitError, ManualClock, OutboxOptions, Registration, RegistryOptions, ScopeCap,
+    AdmitError, CloseReason, ManualClock, Outbox, OutboxOptions, Registration, RegistryOptions, ScopeCap,
     SubscribeError, WhenFull,
 };
 use std::sync::Arc;
@@ -18,11 +18,24 @@ fn adm_1_a_revocation_between_begin_and_admit_refuses() {
 
     let ticket = registry.begin();
     registry.close_by_identity(&id("ada"));
-    assert_eq!(
-        ticket.admit(probe, scope("ada")).unwrap_err(),
-        AdmitError::Revoked,
-        "a scope counts too"
-    );
+    assert_eq!(ticket.admit(probe, scope("ada")).unwrap_err(), AdmitError::Revoked, "a scope counts too");
+}
+
+#[test]
+fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
+    let registry = encoding();
+    let names = ["scope", "first", "second", "third", "last"];
+    let registration = || names[1..].iter().fold(scope(names[0]), |all, name| all.group(id(name)));
+    let held: Vec<_> = registration().identities().cloned().collect();
+    assert_eq!(held, names.map(id), "the scope, then the groups");
+    for name in names {
+        let (of_a_sink, of_an_outbox) = (registry.begin(), registry.begin());
+        assert_eq!(registry.close_by_identity(&id(name)), 0);
+        assert_eq!(of_a_sink.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked, "{name}");
+        let refused = of_an_outbox.admit_outbox(&RAW, OutboxOptions::new(), registration());
+        assert_eq!(refused.unwrap_err(), AdmitError::Revoked, "{name}");
+    }
+    assert!(registry.begin().admit(Probe::new(), registration()).is_ok());
 }
 
 #[test]
@@ -31,9 +44,31 @@ fn adm_1_a_revocation_before_begin_or_after_admit_does_not_refuse() {
     let older = registry.begin();
     registry.close_by_identity(&id("ada"));
     let probe = Probe::new();
-    let _admitted = registry.begin().admit(probe.clone(), group("ada")).unwrap();
+    let younger = registry.begin();
+    let _admitted = younger.admit(probe.clone(), group("ada")).unwrap();
+    // What is past for the younger ticket is not for the older.
+    assert_eq!(older.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
     assert_eq!(registry.close_by_identity(&id("ada")), 1, "admitted, then ended and counted");
-    assert_eq!(older.admit(probe, group("ada")).unwrap_err(), AdmitError::Revoked);
+    assert_eq!(probe.closed(), [CloseReason::Revoked]);
+}
+
+#[test]
+fn adm_1_a_revocation_that_finds_somebody_refuses_who_is_still_on_the_way() {
+    let ends: [fn(&Outbox); 3] =
+        [|_| {}, |outbox| outbox.end(CloseReason::Shutdown), |outbox| outbox.end(CloseReason::Lagged)];
+    for (end, found) in ends.into_iter().zip([1, 0, 0]) {
+        let registry = encoding();
+        let session = open(&registry, group("ada"));
+        let (one, other) = (registry.begin(), registry.begin());
+        // It is active, or drains, or has ended and its owner has yet to let go.
+        end(&session);
+        assert_eq!(registry.close_by_identity(&id("ada")), found);
+        assert_eq!(registry.stats().remembered_revocations, 1);
+        for ticket in [one, other] {
+            let refused = ticket.admit_outbox(&RAW, OutboxOptions::new(), group("ada"));
+            assert_eq!(refused.unwrap_err(), AdmitError::Revoked);
+        }
+    }
 }
 
 #[test]
@@ -41,10 +76,7 @@ fn adm_1_a_plain_subscribe_is_no_admission() {
     let registry = Registry::new();
     let _ticket = registry.begin();
     registry.close_by_identity(&id("ada"));
-    assert!(
-        registry.subscribe_with(Probe::new(), group("ada")).is_ok(),
-        "REV-9: a revocation is an event"
-    );
+    assert!(registry.subscribe_with(Probe::new(), group("ada")).is_ok(), "REV-9: a revocation is an event");
 }
 
 #[test]
@@ -57,7 +89,7 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 
     let ticket = registry.begin();
     registry.close_by_identity(&id("ada"));
-    assert!(ticket.admit(refused, scope("s").group(id("ada"))).is_err());
+    assert_eq!(ticket.admit(refused, scope("s").group(id("ada"))).unwrap_err(), AdmitError::Revoked);
     registry.broadcast("c", 1).unwrap();
 
     assert!(weak.upgrade().is_none(), "the refused sink is kept");
@@ -132,6 +164,28 @@ fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
 }
 
 #[test]
+fn adm_6_what_is_remembered_is_what_the_oldest_open_ticket_has_to_be_compared_with() {
+    let registry = Registry::new();
+    let remembered = || registry.stats().remembered_revocations;
+    let revoke = |name: &str| assert_eq!(registry.close_by_identity(&id(name)), 0);
+    let oldest = registry.begin();
+    revoke("a");
+    let middle = registry.begin();
+    revoke("b");
+    let youngest = registry.begin();
+    assert_eq!(remembered(), 2);
+    // A younger ticket that goes, or comes, makes nothing forgotten.
+    drop(youngest);
+    drop(registry.begin());
+    assert_eq!(remembered(), 2);
+    let registration = || group("a").group(id("b"));
+    assert_eq!(oldest.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked);
+    assert_eq!(remembered(), 1, "the first, which came before all that are open");
+    assert_eq!(middle.admit(Probe::new(), group("a")).map(drop), Ok(()), "the first came before it");
+    assert_eq!((remembered(), registry.stats().tickets), (0, 0));
+}
+
+#[test]
 fn adm_6_a_ticket_expires() {
     let brief = Duration::from_secs(3);
     for (options, lifetime) in [
@@ -150,15 +204,13 @@ fn adm_6_a_ticket_expires() {
 
 #[test]
 fn adm_6_a_ticket_may_live_for_ever() {
-    let registry =
-        Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
+    let registry = Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
     assert!(registry.begin().admit(Probe::new(), group("ada")).is_ok());
 }
 
 #[test]
 fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
-    let registry =
-        Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
+    let registry = Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
     let older = registry.begin();
     for n in 0..11 {
         registry.close_by_identity(&id(&format!("{n}")));

@@ -4,15 +4,16 @@ use crate::kit::*;
 use crate::wire::{BARE, in_lane, now, serve, wired};
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Served, Taken,
-    Wire, WireFormat,
+    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Served, Taken, Wire, WireFormat,
 };
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 
-/// Asks the registry how many there are, when it goes.
-struct CallsBack(Registry);
+/// Broadcasts when it goes, and counts that it did.
+struct CallsBack(Registry, Arc<AtomicUsize>);
 
 impl Wire for CallsBack {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -22,25 +23,30 @@ impl Wire for CallsBack {
 
 impl Drop for CallsBack {
     fn drop(&mut self) {
-        let _ = self.0.broadcast("nobody hears this but all", 0);
+        if self.0.broadcast("nobody hears this but all", 0).is_ok() {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
 #[test]
 fn re_1_a_wire_that_a_standing_flusher_lets_go_of_may_call_back() {
-    let registry = encoding();
-    let flusher = registry.open_lane(LaneOptions::new());
-    finishes({
-        let registry = registry.clone();
-        move || {
-            // More than a log is long before who came and went is taken out of it.
-            for _ in 0..3_000 {
-                let outbox = registry.open_outbox(&RAW, in_lane(), hears(&["a"])).unwrap();
-                outbox.attach(Arc::new(CallsBack(registry.clone())));
-            }
+    let called = Arc::new(AtomicUsize::new(0));
+    let calls = called.clone();
+    works(move |steps| {
+        let registry = encoding();
+        let flusher = registry.open_lane(LaneOptions::new());
+        // More than a log is long before who came and went is taken out of it.
+        for _ in 0..3_000 {
+            let outbox = registry.open_outbox(&RAW, in_lane(), hears(&["a"])).unwrap();
+            outbox.attach(Arc::new(CallsBack(registry.clone(), calls.clone())));
+            steps.step();
         }
+        let called = calls.load(Ordering::SeqCst);
+        assert!((1_000..3_000).contains(&called), "{called} of the wires were let go of while the flusher stood");
+        drop(flusher);
     });
-    drop(flusher);
+    assert_eq!(called.load(Ordering::SeqCst), 3_000);
 }
 
 type Wait = Box<dyn Fn() + Send + Sync>;
@@ -56,26 +62,44 @@ static STOPPING: WireFormat = WireFormat::new("stopping", |_, body, out| {
 
 #[test]
 fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
-    let registry = encoding();
-    let (stop, wait) = Stop::new();
-    GATE.get_or_init(Mutex::default).lock().unwrap().replace(Box::new(wait));
-    let _stays =
-        registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
-    let leaves = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
-    leaves.attach(Arc::new(CallsBack(registry.clone())));
-    let publisher = {
-        let registry = registry.clone();
-        std::thread::spawn(move || finishes(move || registry.broadcast("c", 1).map(drop).is_ok()))
-    };
-    stop.arrived();
-    drop(leaves); // The book, which the publisher holds, has the last reference to the gate.
-    stop.go();
-    assert!(publisher.join().unwrap());
+    let called = Arc::new(AtomicUsize::new(0));
+    let calls = called.clone();
+    finishes(move || {
+        let registry = encoding();
+        let (stop, wait) = Stop::new();
+        GATE.get_or_init(Mutex::default).lock().unwrap().replace(Box::new(wait));
+        let _stays = registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
+        let leaves = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
+        leaves.attach(Arc::new(CallsBack(registry.clone(), calls.clone())));
+        thread::scope(|scope| {
+            let publisher = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+            stop.arrived();
+            drop(leaves);
+            assert_eq!(
+                calls.load(Ordering::SeqCst),
+                0,
+                "the book, which the publisher holds, has the last of the gate"
+            );
+            drop(stop);
+            publisher.join().unwrap();
+        });
+    });
+    assert_eq!(called.load(Ordering::SeqCst), 1);
 }
 
-/// A wire, or bytes that an encoder borrows from elsewhere: panics when it goes.
-#[derive(Default)]
-struct Bomb(String);
+/// How often a [`Bomb`] went off.
+#[derive(Clone, Default)]
+struct Blasts(Arc<AtomicUsize>);
+
+impl Blasts {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A wire, or bytes that an encoder borrows from elsewhere: panics when it goes. Not in a test that is failing, which would
+/// end the process before it says why.
+struct Bomb(String, Blasts);
 
 impl AsRef<[u8]> for Bomb {
     fn as_ref(&self) -> &[u8] {
@@ -91,13 +115,16 @@ impl Wire for Bomb {
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        std::panic::resume_unwind(Box::new("on purpose"));
+        if !thread::panicking() {
+            self.1.0.fetch_add(1, Ordering::SeqCst);
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
     }
 }
 
-fn bomb(registry: &Registry, registration: Registration) -> Outbox {
+fn bomb(registry: &Registry, registration: Registration, blasts: &Blasts) -> Outbox {
     let outbox = registry.open_outbox(&RAW, in_lane(), registration).unwrap();
-    outbox.attach(Arc::new(Bomb::default()));
+    outbox.attach(Arc::new(Bomb(String::new(), blasts.clone())));
     outbox
 }
 
@@ -106,12 +133,14 @@ fn iso_8_a_wire_whose_destructor_panics_harms_no_flusher() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
-    let outbox = bomb(&registry, Registration::new());
+    let blasts = Blasts::default();
+    let outbox = bomb(&registry, Registration::new(), &blasts);
     serve(&mut flusher);
     drop(outbox);
     registry.broadcast("c", 1).unwrap();
+    assert_eq!(blasts.count(), 0, "the flusher's book has the last of it");
     serve(&mut flusher);
-    assert_eq!(other.values(), [1]);
+    assert_eq!((blasts.count(), other.values()), (1, vec![1]));
 }
 
 #[test]
@@ -119,13 +148,15 @@ fn iso_8_wires_of_who_came_and_went_within_a_turn_harm_no_flusher_when_they_go()
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
+    let blasts = Blasts::default();
     for n in 1..=2 {
-        let passing = [bomb(&registry, Registration::new()), bomb(&registry, hears(&["c"]))];
+        let passing = [bomb(&registry, Registration::new(), &blasts), bomb(&registry, hears(&["c"]), &blasts)];
         registry.broadcast("c", n).unwrap();
         drop(passing);
     }
+    assert_eq!(blasts.count(), 0, "the flusher's log has the last of them");
     serve(&mut flusher);
-    assert_eq!(other.values(), [1, 2]);
+    assert_eq!((blasts.count(), other.values()), (4, vec![1, 2]));
 }
 
 #[test]
@@ -134,68 +165,69 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
     let filters: [&[&str]; 3] = [&["a"], &["a", "b"], &["b", "c"]];
-    let last = bomb(&registry, Registration::new());
+    let blasts = Blasts::default();
+    let last = bomb(&registry, Registration::new(), &blasts);
     let outboxes: Arc<Mutex<Vec<_>>> = Arc::default();
     last.on_end({
         let outboxes = outboxes.clone();
         move |_| drop(std::mem::take(&mut *outboxes.lock().unwrap()))
     });
-    outboxes
-        .lock()
-        .unwrap()
-        .extend(filters.iter().map(|filter| bomb(&registry, hears(filter))).chain([last]));
+    outboxes.lock().unwrap().extend(filters.iter().map(|filter| bomb(&registry, hears(filter), &blasts)).chain([last]));
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
     drop(flusher); // Its owners let go of the gates, and nobody tells the book to: it has the last references.
     assert_eq!((other.values(), registry.len(), outboxes.lock().unwrap().len()), (vec![1], 0, 0));
+    assert_eq!(blasts.count(), 4);
 }
 
 #[test]
 fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_its_revocation_has_it_last() {
     let registry = encoding();
     let outbox = registry.open_outbox(&BARE, OutboxOptions::new(), group("a")).unwrap();
-    outbox.attach(Arc::new(Bomb::default()));
+    let blasts = Blasts::default();
+    outbox.attach(Arc::new(Bomb(String::new(), blasts.clone())));
     registry.begin_shutdown();
     let owner = Arc::new(Mutex::new(Some(outbox)));
     let last = owner.clone();
     // Who is told that its queue is discarded lets go.
-    let hook = move |reason: CloseReason| {
-        drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()))
-    };
+    let hook = move |reason: CloseReason| drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()));
     owner.lock().unwrap().as_ref().unwrap().on_end(hook);
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     assert!(owner.lock().unwrap().is_none());
+    assert_eq!(blasts.count(), 1);
 }
 
-fn with_bombs() -> Registry {
-    let registry = Registry::new();
-    registry.encode_with(|n: &u32| Ok::<_, EncodeError>(Bytes::from_owner(Bomb(n.to_string()))));
-    registry
+fn with_bombs() -> (Registry, Blasts) {
+    let (registry, blasts) = (Registry::new(), Blasts::default());
+    let counted = blasts.clone();
+    registry.encode_with(move |n: &u32| Ok::<_, EncodeError>(Bytes::from_owner(Bomb(n.to_string(), counted.clone()))));
+    (registry, blasts)
 }
 
 #[test]
 fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
-    let registry = with_bombs();
-    assert_eq!(registry.broadcast("nobody", 1).unwrap().matched, 0);
+    let (registry, blasts) = with_bombs();
+    assert_eq!((registry.broadcast("nobody", 1).unwrap().matched, blasts.count()), (0, 1));
     let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
-    assert_eq!(registry.broadcast("c", 2).unwrap().accepted, 1);
-    let Poll::Ready(taken) = waits.poll_take(&mut Context::from_waker(Waker::noop()), 1) else {
-        panic!("nothing")
-    };
+    assert_eq!((registry.broadcast("c", 2).unwrap().accepted, blasts.count()), (1, 2));
+    let Poll::Ready(taken) = waits.poll_take(&mut Context::from_waker(Waker::noop()), 1) else { panic!("nothing") };
     assert!(matches!(taken, Taken::Frames(_)));
 
-    let registry = with_bombs();
+    let (registry, blasts) = with_bombs();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let members: Vec<_> = (0..300).map(|_| wired(&registry, Registration::new())).collect();
     (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 300));
+    assert_eq!(blasts.count(), 0);
     serve(&mut flusher);
     assert!(members.iter().all(|(_, socket)| socket.values() == [1, 2, 3]));
+    assert_eq!(blasts.count(), 3);
     // In a turn that is never finished.
     registry.broadcast("c", 4).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(flusher.poll_serve(&mut cx, now()), Poll::Ready(Served::More));
     drop(flusher);
     assert!(registry.is_empty());
+    assert_eq!(blasts.count(), 4);
 }
 
 #[test]

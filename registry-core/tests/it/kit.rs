@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, Identity, Json, Message, Outbox, OutboxOptions, Registration,
-    RegistryOptions, ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Taken,
-    WireFormat,
+    ChannelFilter, CloseReason, Identity, Json, Message, Outbox, OutboxOptions, Registration, RegistryOptions,
+    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Taken, WireFormat,
 };
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -18,8 +17,7 @@ use std::time::Duration;
 pub(crate) type Registry = SubscriberRegistry<u32>;
 
 /// One frame is its body.
-pub(crate) static RAW: WireFormat =
-    WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+pub(crate) static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -80,8 +78,7 @@ impl Probe {
     }
 
     pub(crate) fn closed(&self) -> Vec<CloseReason> {
-        let closed =
-            |event: Event| if let Event::Closed(reason) = event { Some(reason) } else { None };
+        let closed = |event: Event| if let Event::Closed(reason) = event { Some(reason) } else { None };
         self.events().into_iter().filter_map(closed).collect()
     }
 }
@@ -90,8 +87,7 @@ impl Probe {
     fn run<R>(&self, hook: impl FnOnce() -> R) -> R {
         catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let message =
-                message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             if message != "on purpose" {
                 *self.failure.lock().unwrap() = Some(message);
             }
@@ -116,45 +112,70 @@ impl Sink<u32> for Probe {
     }
 }
 
-/// A place in a sink where its thread stops until the test lets it go on.
+/// A place in a sink where its thread stops until the test drops the stop.
+///
+/// Drop it inside the scope that joins that thread: then it goes too when an assertion fails there, and nobody waits.
 pub(crate) struct Stop {
     arrived: Receiver<()>,
-    go: Sender<()>,
+    _go: Sender<()>,
 }
 
 impl Stop {
     /// The stop, and what a sink calls there. Once the stop is dropped nobody waits any more.
     pub(crate) fn new() -> (Self, impl Fn() + Send + Sync) {
         let (arrive, arrived) = mpsc::channel();
-        let (go, gone) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
         let gone = Mutex::new(gone);
         let wait = move || {
             let _ = arrive.send(());
-            let _ = gone.lock().unwrap().recv_timeout(PATIENCE);
+            let _ = gone.lock().unwrap().recv();
         };
-        (Self { arrived, go }, wait)
+        (Self { arrived, _go: go }, wait)
     }
 
     /// Waits until a thread stands there.
     pub(crate) fn arrived(&self) {
         self.arrived.recv_timeout(PATIENCE).expect("nobody came to the stop");
     }
+}
 
-    pub(crate) fn go(&self) {
-        self.go.send(()).unwrap();
+/// Nothing that only waits takes a hundredth of it; it only turns a deadlock into a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `f`, which only waits, on a thread of its own; fails if it deadlocks or panics.
+pub(crate) fn finishes<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    works(|_| f())
+}
+
+/// The steps of a piece of work, by which others see that it goes on.
+#[derive(Clone, Default)]
+pub(crate) struct Steps(Arc<AtomicUsize>);
+
+impl Steps {
+    pub(crate) fn step(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// Nothing here takes a hundredth of it; it only turns a deadlock into a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs `f` on a thread of its own; fails if it deadlocks or panics.
-pub(crate) fn finishes<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+/// Runs `f` on a thread of its own, however long it takes; fails if it panics, or makes no step for a long time.
+pub(crate) fn works<R: Send + 'static>(f: impl FnOnce(&Steps) -> R + Send + 'static) -> R {
+    let steps = Steps::default();
     let (done, result) = mpsc::channel();
-    let thread = thread::spawn(move || done.send(f()));
-    let result = result.recv_timeout(PATIENCE).expect("panicked, or waits for ever");
-    thread.join().unwrap().ok();
-    result
+    let thread = {
+        let steps = steps.clone();
+        thread::spawn(move || done.send(f(&steps)))
+    };
+    loop {
+        let before = steps.0.load(Ordering::SeqCst);
+        match result.recv_timeout(PATIENCE) {
+            Ok(result) => {
+                thread.join().unwrap().unwrap();
+                return result;
+            }
+            Err(RecvTimeoutError::Disconnected) => resume_unwind(thread.join().unwrap_err()),
+            Err(RecvTimeoutError::Timeout) => assert!(steps.0.load(Ordering::SeqCst) > before, "it waits for ever"),
+        }
+    }
 }
 
 /// A registry that encodes JSON, for outboxes.
@@ -192,11 +213,7 @@ pub(crate) fn hears(names: &[&str]) -> Registration {
     Registration::new().filter(ChannelFilter::only(names.iter().copied()))
 }
 
-pub(crate) fn join(
-    registry: &Registry,
-    probe: &Arc<Probe>,
-    registration: Registration,
-) -> Subscription {
+pub(crate) fn join(registry: &Registry, probe: &Arc<Probe>, registration: Registration) -> Subscription {
     registry.subscribe_with(probe.clone(), registration).unwrap()
 }
 
@@ -206,8 +223,7 @@ pub(crate) fn open(registry: &Registry, registration: Registration) -> Outbox {
 
 /// An outbox without a bound worth the name.
 pub(crate) fn open_wide(registry: &Registry, registration: Registration) -> Outbox {
-    let options =
-        OutboxOptions::new().with_max_messages(NonZeroUsize::MAX).with_max_bytes(NonZeroUsize::MAX);
+    let options = OutboxOptions::new().with_max_messages(NonZeroUsize::MAX).with_max_bytes(NonZeroUsize::MAX);
     registry.open_outbox(&RAW, options, registration).unwrap()
 }
 

@@ -1,7 +1,11 @@
 //! SUB: the life of a subscription, and the memory it leaves.
 
 use crate::kit::*;
-use registry_core::{ChannelFilter, CloseReason, Registration, Subscription};
+use crate::wire::{BARE, flush, in_lane, serve, wired_with};
+use registry_core::{
+    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Registration, Revocation, Subscription,
+};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 #[test]
@@ -30,8 +34,7 @@ fn sub_2_unsubscribe_is_idempotent_and_touches_nobody_else() {
     // These take the places that became free.
     let heirs: Vec<_> = (0..4).map(|_| Probe::new()).collect();
     let _scoped = join(&registry, &heirs[0], scope("s"));
-    let _guards: Vec<_> =
-        heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
+    let _guards: Vec<_> = heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
     for dead in [&gone, &revoked, &evicted] {
         dead.unsubscribe();
         dead.unsubscribe();
@@ -71,13 +74,9 @@ fn sub_3_not_even_from_a_broadcast_in_progress() {
         std::thread::scope(|scope| {
             scope.spawn(|| registry.broadcast("stuck", 0).unwrap());
             stop.arrived();
-            assert_eq!(
-                registry.broadcast("c", 1).unwrap().pending,
-                1,
-                "it waits behind the stuck one"
-            );
+            assert_eq!(registry.broadcast("c", 1).unwrap().pending, 1, "it waits behind the stuck one");
             subscription.unsubscribe();
-            stop.go();
+            drop(stop);
         });
     });
     assert_eq!(probe.events(), []);
@@ -124,8 +123,7 @@ fn sub_7_no_end_keeps_the_sink() {
     for (name, end) in ends {
         let registry = Registry::with_options(capped(1));
         let probe = Probe::sending(|_| registry_core::SendOutcome::Failed);
-        let guard =
-            join(&registry, &probe, scope("s").group(id("a")).filter(ChannelFilter::only(["c"])));
+        let guard = join(&registry, &probe, scope("s").group(id("a")).filter(ChannelFilter::only(["c"])));
         let weak = Arc::downgrade(&probe);
         drop(probe);
         end(&registry, &guard);
@@ -133,6 +131,137 @@ fn sub_7_no_end_keeps_the_sink() {
         let stats = registry.stats();
         assert_eq!((stats.subscribers, stats.channels_named), (0, 0), "{name}");
     }
+}
+
+/// Ends one outbox, which holds the scope "s" and the group "a" and has no room for another message. Returns how many of
+/// the two are left.
+type End = fn(&Registry, &Outbox, &mut Option<Flusher<u32>>) -> usize;
+
+const ENDS: [(&str, CloseReason, End); 10] = [
+    ("unsubscribed", CloseReason::Unsubscribed, |_, outbox, _| {
+        outbox.subscription().unsubscribe();
+        1
+    }),
+    ("revoked", CloseReason::Revoked, |registry, _, _| registry.close_by_identity(&id("a"))),
+    ("logged out", CloseReason::LoggedOut, |registry, _, _| {
+        registry.close_by_identity_as(&id("s"), Revocation::LoggedOut)
+    }),
+    ("evicted", CloseReason::Evicted, |registry, _, _| {
+        drop(join(registry, &Probe::new(), scope("s").filter(none())));
+        1
+    }),
+    ("ended by its owner", CloseReason::Heartbeat, |_, outbox, _| {
+        outbox.end(CloseReason::Heartbeat);
+        1
+    }),
+    ("ended from elsewhere", CloseReason::Expired, |_, outbox, _| {
+        outbox.ender().end(CloseReason::Expired);
+        1
+    }),
+    ("drained by its owner", CloseReason::Shutdown, |_, outbox, _| {
+        outbox.end(CloseReason::Shutdown);
+        1
+    }),
+    ("lagged", CloseReason::Lagged, |registry, _, flusher| {
+        registry.broadcast("only it", 1).unwrap();
+        flusher.as_mut().map(serve);
+        1
+    }),
+    ("shut down", CloseReason::Shutdown, |registry, _, _| registry.begin_shutdown() - 2),
+    ("lost with its flusher", CloseReason::Failed, |_, _, flusher| {
+        *flusher = None;
+        0
+    }),
+];
+
+fn none() -> ChannelFilter {
+    ChannelFilter::Only(BTreeSet::new())
+}
+
+#[test]
+fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served_and_kept_no_more() {
+    for lane in [false, true] {
+        for (name, reason, end) in ENDS.into_iter().filter(|(_, reason, _)| lane || *reason != CloseReason::Failed) {
+            let registry = encoding_with(capped(1));
+            let mut flusher = lane.then(|| registry.open_lane(LaneOptions::new()));
+            let options = if lane { in_lane() } else { OutboxOptions::new() };
+            let ending = hears(&["c", "only it"]).scope(id("s")).group(id("a"));
+            let (outbox, socket) = wired_with(&registry, &BARE, options.with_max_messages(size(1)), ending);
+            let (stays, its_socket) = wired_with(&registry, &BARE, options, hears(&["c"]));
+            socket.set_room(0);
+            assert_eq!(registry.broadcast("only it", 1).unwrap().accepted, 1);
+            flusher.as_mut().map(serve);
+            let counts = || {
+                let stats = registry.stats();
+                assert_eq!((stats.unfiltered, stats.subscribers), (0, registry.len()));
+                let channels = (stats.channels_named, listed(&registry));
+                (stats.subscribers, stats.formats["bare"], stats.in_lanes, channels)
+            };
+            let both = [("c", 2), ("only it", 1)].map(owned).to_vec();
+            assert_eq!(counts(), (2, 2, if lane { 2 } else { 0 }, (2, both)));
+
+            let left = end(&registry, &outbox, &mut flusher);
+            let rest = [("c", left)].map(owned)[..left].to_vec();
+            assert_eq!(counts(), (left, left, if lane { left } else { 0 }, (left, rest)), "{name}, {lane}");
+            assert_eq!(registry.stats().ended.get(&reason), Some(&(2 - left as u64)), "{name}, {lane}");
+
+            flusher.as_mut().map(serve);
+            let before = registry.stats().visits;
+            assert_eq!(registry.broadcast("c", 2).unwrap().accepted, left);
+            flusher.as_mut().map(serve);
+            assert_eq!(registry.stats().visits - before, left as u64, "{name}, {lane}: it is still looked at");
+            flush(&stays, &its_socket);
+            assert_eq!((its_socket.values(), socket.bytes()), (vec![2; left], vec![]), "{name}, {lane}");
+
+            drop(outbox);
+            flusher.as_mut().map(serve);
+            assert_eq!(Arc::strong_count(&socket), 1, "{name}, {lane}: its wire is kept");
+            let drains = usize::from(name == "shut down");
+            assert_eq!((registry.stats().draining, registry.stats().wired), (drains, 1), "{name}, {lane}");
+        }
+    }
+}
+
+#[test]
+fn cnt_2_and_sub_7_a_sink_that_ended_in_whatever_way_is_counted_listed_and_served_no_more() {
+    type EndOfSink = fn(&Registry, &Subscription);
+    let ends: [(&str, CloseReason, EndOfSink); 6] = [
+        ("unsubscribed", CloseReason::Unsubscribed, |_, guard| guard.unsubscribe()),
+        ("revoked", CloseReason::Revoked, |registry, _| assert_eq!(registry.close_by_identity(&id("a")), 1)),
+        ("logged out", CloseReason::LoggedOut, |registry, _| {
+            assert_eq!(registry.close_by_identity_as(&id("s"), Revocation::LoggedOut), 1);
+        }),
+        ("evicted", CloseReason::Evicted, |registry, _| drop(open(registry, scope("s").filter(none())))),
+        ("failed", CloseReason::Failed, |registry, _| assert_eq!(registry.broadcast("only it", 1).unwrap().failed, 1)),
+        ("shut down", CloseReason::Shutdown, |registry, _| assert_eq!(registry.begin_shutdown(), 2)),
+    ];
+    for (name, reason, end) in ends {
+        let registry = encoding_with(capped(1));
+        let (ended, stays) = (Probe::sending(|_| registry_core::SendOutcome::Failed), Probe::new());
+        let guard = join(&registry, &ended, hears(&["c", "only it"]).scope(id("s")).group(id("a")));
+        let _stays = join(&registry, &stays, hears(&["c"]));
+        end(&registry, &guard);
+        let left = usize::from(name != "shut down");
+        let stats = registry.stats();
+        let counts = (stats.subscribers, stats.formats["sink"], stats.channels_named, stats.draining);
+        assert_eq!(counts, (left, left, left, 0), "{name}");
+        assert_eq!(listed(&registry), [("c", left)].map(owned)[..left], "{name}");
+        assert_eq!(stats.ended.get(&reason), Some(&(2 - left as u64)), "{name}: {stats:?}");
+        let (before, report) = (registry.stats().visits, registry.broadcast("c", 2).unwrap());
+        assert_eq!((report.accepted, registry.stats().visits - before), (left, left as u64), "{name}: its book has it");
+        assert_eq!(stays.sent(), vec![2; left]);
+    }
+}
+
+fn owned((name, count): (&str, usize)) -> (String, usize) {
+    (name.to_owned(), count)
+}
+
+/// The channels that are listed, and how many name each.
+fn listed(registry: &Registry) -> Vec<(String, usize)> {
+    let page = registry.channels(None, usize::MAX);
+    assert_eq!(registry.stats().channels_named, page.len());
+    page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)).collect()
 }
 
 #[test]
@@ -151,7 +280,7 @@ fn sub_7_a_sink_revoked_while_it_is_stuck_goes_when_it_returns() {
             scope.spawn(|| registry.broadcast("c", 0).unwrap());
             stop.arrived();
             assert_eq!(registry.close_by_identity(&id("a")), 1);
-            stop.go();
+            drop(stop);
         });
     });
     assert!(weak.upgrade().is_none());
@@ -166,8 +295,7 @@ fn sub_7_memory_returns_to_where_it_was() {
         let guards: Vec<_> = (0..crowd)
             .map(|n| {
                 let names = ChannelFilter::only([format!("channel-{n}"), "all".to_owned()]);
-                let registration =
-                    scope(&format!("s-{}", n / 2)).group(id(&format!("g-{n}"))).group(id("all"));
+                let registration = scope(&format!("s-{}", n / 2)).group(id(&format!("g-{n}"))).group(id("all"));
                 let registration = registration.filter(names);
                 outboxes.lock().unwrap().push(open(&registry, registration.clone()));
                 join(&registry, &Probe::new(), registration)

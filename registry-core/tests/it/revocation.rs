@@ -1,9 +1,7 @@
 //! REV, CLO and CNT: ending subscribers by identity.
 
 use crate::kit::*;
-use registry_core::{
-    CloseReason, Identity, OutboxOptions, Registration, Revocation, Taken, WireFormat,
-};
+use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Revocation, Taken, WireFormat};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
@@ -14,10 +12,7 @@ fn rev_1_all_holders_are_ended_and_told_before_it_returns() {
     let _guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     let mut outbox = open(&registry, scope("a"));
     assert_eq!(registry.close_by_identity(&id("a")), 11);
-    assert!(
-        probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]),
-        "CLO-1, CLO-5"
-    );
+    assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]), "CLO-1, CLO-5");
     assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
     assert_eq!(registry.len(), 0);
     assert_eq!(registry.stats().ended[&CloseReason::Revoked], 11);
@@ -33,11 +28,7 @@ fn rev_2_nothing_is_sent_afterwards() {
     assert_eq!(registry.broadcast("c", 1).unwrap().matched, 0);
     assert_eq!(probe.events(), [Event::Closed(CloseReason::Revoked)]);
     assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
-    assert_eq!(
-        poll(&mut outbox),
-        Some(Taken::Closed(CloseReason::Revoked)),
-        "it is reported again"
-    );
+    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "it is reported again");
 }
 
 #[test]
@@ -67,12 +58,7 @@ fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
     });
     assert_eq!((report.accepted, report.ended), (1, 2));
     assert_eq!(probes.iter().map(|probe| probe.sent().len()).sum::<usize>(), 1);
-    assert!(
-        probes
-            .iter()
-            .all(|probe| probe.events().last() == Some(&Event::Closed(CloseReason::Revoked))),
-        "CLO-4"
-    );
+    assert!(probes.iter().all(|probe| probe.events().last() == Some(&Event::Closed(CloseReason::Revoked))), "CLO-4");
 }
 
 #[test]
@@ -85,17 +71,18 @@ fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier
     let (stop, park) = Stop::new();
     assert!(PARK.set(Box::new(park)).is_ok());
     let registry = encoding();
-    let mut outboxes: Vec<_> = (0..3)
-        .map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap())
-        .collect();
-    thread::scope(|scope| {
-        // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
-        let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
-        stop.arrived();
-        assert_eq!(registry.close_by_identity(&id("a")), 3);
-        stop.go();
-        let report = broadcast.join().unwrap();
-        assert_eq!((report.matched, report.accepted, report.ended), (3, 0, 3));
+    let mut outboxes: Vec<_> =
+        (0..3).map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap()).collect();
+    finishes(move || {
+        thread::scope(|scope| {
+            // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
+            let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+            stop.arrived();
+            assert_eq!(registry.close_by_identity(&id("a")), 3);
+            drop(stop);
+            let report = broadcast.join().unwrap();
+            assert_eq!((report.matched, report.accepted, report.ended), (3, 0, 3));
+        });
     });
     for outbox in &mut outboxes {
         assert_eq!(poll(outbox), Some(Taken::Closed(CloseReason::Revoked)));
@@ -119,8 +106,7 @@ fn rev_4_others_are_untouched() {
 fn rev_5_identities_compare_byte_for_byte() {
     let registry = Registry::new();
     let values = ["ada", "Ada", " ada", "ada ", "ad", "adaa", "", "ada\0", "é", "e\u{301}", "*"];
-    let _guards: Vec<_> =
-        values.iter().map(|value| join(&registry, &Probe::new(), group(value))).collect();
+    let _guards: Vec<_> = values.iter().map(|value| join(&registry, &Probe::new(), group(value))).collect();
     for (n, value) in values.iter().enumerate() {
         assert_eq!(registry.close_by_identity(&id(value)), 1, "{value:?}");
         assert_eq!(registry.len(), values.len() - n - 1);
@@ -168,9 +154,8 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
 #[test]
 fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     let registry = Registry::new();
-    let mut guards: Vec<_> = (0..60)
-        .map(|n| join(&registry, &Probe::new(), group("all").group(id(["x", "y", "z"][n % 3]))))
-        .collect();
+    let mut guards: Vec<_> =
+        (0..60).map(|n| join(&registry, &Probe::new(), group("all").group(id(["x", "y", "z"][n % 3])))).collect();
     for step in [7, 3, 11, 2] {
         let mut n = 0;
         guards.retain(|_| {
@@ -180,8 +165,7 @@ fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     }
     let left = guards.len();
     assert_eq!(registry.len(), left);
-    let by_name: Vec<_> =
-        ["x", "y"].iter().map(|name| registry.close_by_identity(&id(name))).collect();
+    let by_name: Vec<_> = ["x", "y"].iter().map(|name| registry.close_by_identity(&id(name))).collect();
     let rest = registry.close_by_identity(&id("all"));
     assert_eq!(by_name.iter().sum::<usize>() + rest, left);
     assert_eq!((registry.close_by_identity(&id("z")), registry.len()), (0, 0));
@@ -224,27 +208,25 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let hears = told.clone();
     outbox.on_end(move |reason| hears.lock().unwrap().push(reason));
-    // The delivery starts with any of the four; the message is at most on its way to one.
-    let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
-    thread::scope(|scope| {
-        let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
-        in_send.arrived();
-        let before = sent();
-        let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
-        in_close.arrived();
-        assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
-        assert_eq!(
-            *told.lock().unwrap(),
-            [CloseReason::Revoked],
-            "its deadline waits for a sink's close (REV-11)"
-        );
-        in_send.go();
-        broadcast.join().unwrap();
-        assert_eq!(sent(), before, "a send began on one that had ended");
-        drop(in_close);
-        assert_eq!(revoking.join().unwrap(), 4);
+    finishes(move || {
+        // The delivery starts with any of the four; the message is at most on its way to one.
+        let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
+        thread::scope(|scope| {
+            let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+            in_send.arrived();
+            let before = sent();
+            let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
+            in_close.arrived();
+            assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+            assert_eq!(*told.lock().unwrap(), [CloseReason::Revoked], "its deadline waits for a sink's close (REV-11)");
+            drop(in_send);
+            broadcast.join().unwrap();
+            assert_eq!(sent(), before, "a send began on one that had ended");
+            drop(in_close);
+            assert_eq!(revoking.join().unwrap(), 4);
+        });
+        drop(guards);
     });
-    drop(guards);
 }
 
 #[test]
@@ -282,7 +264,7 @@ fn clo_4_a_close_on_another_thread_does_not_wait_for_the_send() {
             assert_eq!(registry.close_by_identity(&id("a")), 1);
             assert_eq!(seen.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
             assert_eq!(registry.broadcast("c", 2).unwrap().matched, 0);
-            stop.go();
+            drop(stop);
         });
     });
     assert_eq!(probe.events().len(), 2, "closed once, and no send after it");
@@ -297,10 +279,22 @@ fn clo_5_the_first_discarding_reason_stands() {
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     registry.begin_shutdown();
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat));
-    assert_eq!(
-        registry.stats().ended.into_iter().collect::<Vec<_>>(),
-        [(CloseReason::Heartbeat, 1)]
-    );
+    assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(CloseReason::Heartbeat, 1)]);
+}
+
+#[test]
+fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_to_come_back() {
+    let table = [
+        (Revocation::Revoked, CloseReason::Revoked, "revoked"),
+        (Revocation::LoggedOut, CloseReason::LoggedOut, "logged_out"),
+        (Revocation::Expired, CloseReason::Expired, "expired"),
+    ];
+    assert_eq!(Revocation::ALL, table.map(|(revocation, ..)| revocation));
+    assert_eq!(Revocation::default(), Revocation::Revoked);
+    for (revocation, reason, name) in table {
+        assert_eq!((CloseReason::from(revocation), reason.discards()), (reason, true));
+        assert_eq!((revocation.as_str(), revocation.to_string().as_str()), (name, name));
+    }
 }
 
 #[test]
@@ -314,13 +308,12 @@ fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards(
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 2);
         assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(reason)]);
-        assert_eq!(
-            poll(&mut outbox),
-            Some(Taken::Closed(reason)),
-            "REV-3: what was queued is gone"
-        );
+        assert_eq!(poll(&mut outbox), Some(Taken::Closed(reason)), "REV-3: what was queued is gone");
         assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(reason, 2)]);
-        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0, "CNT-1");
+        for again in Revocation::ALL {
+            assert_eq!(registry.close_by_identity_as(&id("a"), again), 0, "CNT-1");
+        }
+        assert_eq!((poll(&mut outbox), probe.events().len()), (Some(Taken::Closed(reason)), 2), "the first stands");
     }
 }
 

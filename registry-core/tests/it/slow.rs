@@ -2,8 +2,8 @@
 
 use crate::kit::*;
 use registry_core::{
-    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Overflow,
-    Registration, Served, SubscriberRegistry, Wire, WireFormat,
+    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Overflow, Registration, Served,
+    SubscriberRegistry, Wire, WireFormat,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -77,11 +77,7 @@ impl Lane {
 fn flush(outbox: &Outbox, socket: &Socket) {
     let mut cx = Context::from_waker(Waker::noop());
     let room = |_: &mut Context<'_>| Poll::Ready(Ok(()));
-    assert!(
-        outbox
-            .poll_flush(&mut cx, Instant::now(), room, |bytes| socket.try_write(bytes))
-            .is_pending()
-    );
+    assert!(outbox.poll_flush(&mut cx, Instant::now(), room, |bytes| socket.try_write(bytes)).is_pending());
 }
 
 #[test]
@@ -106,8 +102,7 @@ fn que_3_what_waits_holds_no_more_memory_than_its_bytes() {
 #[test]
 fn que_1_what_the_log_had_no_room_for_is_told_before_the_next_message() {
     let mut lane = Lane::open(LaneOptions::new().with_max_bytes(size(1)));
-    let (outbox, socket) =
-        lane.join(OutboxOptions::new().with_overflow(Overflow::DropOldest), "runs");
+    let (outbox, socket) = lane.join(OutboxOptions::new().with_overflow(Overflow::DropOldest), "runs");
     for text in ["one", "two", "three"] {
         lane.broadcast("runs", text);
     }

@@ -3,8 +3,7 @@
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
 use registry_core::{
-    Clock, CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Served,
-    SystemClock, Wire, WireFormat,
+    Clock, CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Served, SystemClock, Wire, WireFormat,
 };
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -21,9 +20,7 @@ pub(crate) static SILENT: WireFormat = WireFormat::new("silent", frame).with_env
 
 fn frame(id: MessageId, body: &[u8], out: &mut BytesMut) {
     let value: usize = std::str::from_utf8(body).unwrap().parse().unwrap();
-    out.extend_from_slice(
-        format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes(),
-    );
+    out.extend_from_slice(format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes());
 }
 
 /// Values below a thousand have short frames; above, a value says how long its frame is.
@@ -64,19 +61,14 @@ pub(crate) fn read(bytes: &[u8], enveloped: bool) -> (Vec<Read>, Vec<u8>) {
         return (reads, rest.to_vec());
     }
     while let Some(open) = rest.iter().position(|byte| *byte == b'{') {
-        let length: usize =
-            std::str::from_utf8(&rest[..open]).unwrap().parse().expect("an envelope's length");
+        let length: usize = std::str::from_utf8(&rest[..open]).unwrap().parse().expect("an envelope's length");
         assert!(length > 0, "an empty envelope, which would end the stream");
         let end = open + 1 + length;
         if rest.len() <= end {
             break;
         }
         let (inner, partial) = read(&rest[open + 1..end], false);
-        assert_eq!(
-            (rest[end], partial.len()),
-            (b'}', 0),
-            "an envelope that does not hold whole frames"
-        );
+        assert_eq!((rest[end], partial.len()), (b'}', 0), "an envelope that does not hold whole frames");
         reads.extend(inner);
         rest = &rest[end + 1..];
     }
@@ -91,10 +83,7 @@ fn line(line: &[u8]) -> Read {
         ("m", rest) => {
             let [seq, value, pad] = rest.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
             let value: usize = value.parse().unwrap();
-            assert!(
-                pad.len() == padding(value) && pad.bytes().all(|x| x == b'x'),
-                "a frame with a hole: {text:?}"
-            );
+            assert!(pad.len() == padding(value) && pad.bytes().all(|x| x == b'x'), "a frame with a hole: {text:?}");
             Read::Message(seq.parse().unwrap(), value as u32)
         }
         _ => panic!("no frame: {text:?}"),
@@ -230,16 +219,9 @@ pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool 
 }
 
 /// The owner's turn.
-pub(crate) fn flush_with(
-    outbox: &Outbox,
-    socket: &Socket,
-    waker: &Waker,
-) -> Poll<io::Result<CloseReason>> {
-    let has_room =
-        |_: &mut Context<'_>| if socket.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending };
-    outbox.poll_flush(&mut Context::from_waker(waker), now(), has_room, |bytes| {
-        socket.try_write(bytes)
-    })
+pub(crate) fn flush_with(outbox: &Outbox, socket: &Socket, waker: &Waker) -> Poll<io::Result<CloseReason>> {
+    let has_room = |_: &mut Context<'_>| if socket.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending };
+    outbox.poll_flush(&mut Context::from_waker(waker), now(), has_room, |bytes| socket.try_write(bytes))
 }
 
 /// Writes what waits; the reason if the end has come.

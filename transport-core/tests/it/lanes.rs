@@ -1,7 +1,7 @@
 //! Lanes on a real runtime: how many a server has, and that, whatever they are at, a revocation that has returned is the end
 //! and waits for no turn.
 
-use crate::wire::{Owned, Raw, account, soon, until};
+use crate::wire::{Owned, Raw, account, soon, until, until_is};
 use axum::Router;
 use bytes::BytesMut;
 use registry_core::{Flusher, Json, LaneOptions, Outbox, OutboxOptions, Registration, Served, SubscriberRegistry};
@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 use tokio::time::Instant;
 use transport_core::ServerOptions;
 
@@ -70,6 +70,27 @@ fn a_server_has_a_lane_for_each_worker_unless_it_is_told_otherwise() {
             let next = runtime.block_on(next_lane(options));
             assert_eq!(next, format!("Flusher {{ lane: {lanes}, subscribers: 0, .. }}"));
         }
+    }
+}
+
+#[tokio::test]
+async fn sub_7_lanes_end_with_their_registry() {
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let lanes = ServerOptions::new().with_lanes(NonZeroUsize::new(3).unwrap());
+    for shut_down in [true, false] {
+        let registry = SubscriberRegistry::<usize>::new();
+        let server = Owned::start(Router::new(), &registry, lanes.clone()).await;
+        // A server that answers has opened its lanes.
+        assert_eq!(Raw::get(server.address, "/").await.0.status, 404);
+        if shut_down {
+            server.stop().await;
+        } else {
+            server.abandon().await;
+            until_is("the end of all but the lanes", before + 3, tasks).await;
+            drop(registry);
+        }
+        until_is("the end of the lanes", before, tasks).await;
     }
 }
 

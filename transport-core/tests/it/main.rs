@@ -6,4 +6,5 @@ mod wire;
 
 mod handover;
 mod lanes;
+mod limits;
 mod upgrade;

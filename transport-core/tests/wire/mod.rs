@@ -12,8 +12,9 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, any};
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::future::ready;
-use std::io::{self, IoSlice};
+use std::io::{self, BufRead, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,26 +24,54 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 use transport_core::{Authorise, Denied, Drained, Grant, Server, ServerMetrics, ServerOptions};
 
-/// Long enough for the slowest machine; a test that waits for it has failed.
-pub(crate) const BOUND: Duration = Duration::from_secs(30);
+/// Long enough for a busy machine, and short enough to hear of a failure; a test that waits for it has failed.
+pub(crate) const BOUND: Duration = Duration::from_secs(10);
 
 /// What is awaited, or a failed test.
 pub(crate) async fn soon<F: Future>(what: &str, event: F) -> F::Output {
-    tokio::time::timeout(BOUND, event).await.unwrap_or_else(|_| panic!("{what} never came"))
+    timeout(BOUND, event).await.unwrap_or_else(|_| panic!("{what} never came"))
 }
 
 /// Waits until a condition holds.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
-    soon(what, async {
-        while !holds() {
-            tokio::task::yield_now().await;
+    until_is(what, true, holds).await;
+}
+
+/// Waits until what is read is what it should be.
+pub(crate) async fn until_is<T: PartialEq + Debug>(what: &str, expected: T, read: impl Fn() -> T) {
+    let end = Instant::now() + BOUND;
+    loop {
+        let is = read();
+        if is == expected {
+            return;
         }
-    })
-    .await;
+        assert!(Instant::now() < end, "{what} never came: {is:?} and not {expected:?}");
+        yield_now().await;
+    }
+}
+
+/// What was read, for a message: its length and its end.
+fn shown(read: &[u8]) -> String {
+    let end = &read[read.len().saturating_sub(200)..];
+    format!("{} bytes that end in {:?}", read.len(), String::from_utf8_lossy(end))
+}
+
+/// Where `needle` stands. The skipping is the standard library's, and quick in every build: megabytes are searched.
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        at += (&bytes[at..]).skip_until(needle[0]).unwrap() - 1;
+        if bytes[at..].starts_with(needle) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
 }
 
 /// Runs at each look at a credential, with the number of the look, from 1.
@@ -316,14 +345,20 @@ impl Head {
 
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self { tcp: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+        let tcp = soon("a connection", TcpStream::connect(address)).await.unwrap();
+        Self { tcp, buffer: Vec::new() }
+    }
+
+    pub(crate) fn of(tcp: TcpStream) -> Self {
+        Self { tcp, buffer: Vec::new() }
     }
 
     /// Connects with a small receive buffer: a client that is soon stalled when it does not read.
     pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        Self { tcp: socket.connect(address).await.unwrap(), buffer: Vec::new() }
+        let tcp = soon("a connection", socket.connect(address)).await.unwrap();
+        Self { tcp, buffer: Vec::new() }
     }
 
     /// Connects, sends a request without a body, and reads the head of the response.
@@ -336,7 +371,7 @@ impl Raw {
         let raw = &mut self;
         let host = raw.tcp.peer_addr().unwrap();
         let request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
-        raw.tcp.write_all(request.as_bytes()).await.unwrap();
+        soon("room for a request", raw.tcp.write_all(request.as_bytes())).await.unwrap();
         let text = raw.read_past("\r\n\r\n").await;
         let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
         (Head { status, text }, self)
@@ -348,49 +383,51 @@ impl Raw {
 
     /// Reads until `needle` was read, and returns all up to its end.
     pub(crate) async fn read_past(&mut self, needle: &str) -> String {
-        soon(needle, async {
-            let mut searched = 0;
-            loop {
-                let fresh = &self.buffer[searched..];
-                let found = fresh.windows(needle.len()).position(|window| window == needle.as_bytes());
-                if let Some(at) = found {
-                    let read: Vec<u8> = self.buffer.drain(..searched + at + needle.len()).collect();
-                    return String::from_utf8_lossy(&read).into_owned();
-                }
-                searched = self.buffer.len().saturating_sub(needle.len());
-                self.buffer.reserve(64 * 1024);
-                let more = self.tcp.read_buf(&mut self.buffer).await.unwrap_or(0);
-                assert!(more > 0, "the stream ended before {needle:?}: {:?}", String::from_utf8_lossy(&self.buffer));
+        let end = Instant::now() + BOUND;
+        let mut searched = 0;
+        loop {
+            if let Some(at) = find(&self.buffer[searched..], needle.as_bytes()) {
+                let read: Vec<u8> = self.buffer.drain(..searched + at + needle.len()).collect();
+                return String::from_utf8_lossy(&read).into_owned();
             }
-        })
-        .await
+            searched = (self.buffer.len() + 1).saturating_sub(needle.len());
+            self.buffer.reserve(64 * 1024);
+            match timeout_at(end, self.tcp.read_buf(&mut self.buffer)).await {
+                Ok(Ok(0)) => panic!("the stream ended before {needle:?}: {}", shown(&self.buffer)),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => panic!("{error} before {needle:?}: {}", shown(&self.buffer)),
+                Err(_elapsed) => panic!("{needle:?} never came: {}", shown(&self.buffer)),
+            }
+        }
+    }
+
+    /// Reads to the end of the connection, or of the body if `body`; the error if that is how it ended.
+    async fn read_on(&mut self, what: &str, body: bool) -> io::Result<()> {
+        let end = Instant::now() + BOUND;
+        // The last chunk of a body that was chunked ends it, whether the connection lives on or not.
+        while !(body && self.buffer.ends_with(b"\r\n0\r\n\r\n")) {
+            match timeout_at(end, self.tcp.read_buf(&mut self.buffer)).await {
+                Ok(Ok(0)) => break,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_elapsed) => panic!("{what} never came: {}", shown(&self.buffer)),
+            }
+        }
+        Ok(())
     }
 
     /// Reads until the connection was reset; panics if it ends in any other way.
     pub(crate) async fn read_to_reset(mut self) -> Vec<u8> {
-        let error = soon("the reset", async {
-            loop {
-                match self.tcp.read_buf(&mut self.buffer).await {
-                    Ok(0) => panic!("ended without a reset"),
-                    Ok(_) => {}
-                    Err(error) => return error,
-                }
-            }
-        })
-        .await;
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        match self.read_on("the reset", false).await {
+            Ok(()) => panic!("ended without a reset, after {}", shown(&self.buffer)),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
         self.buffer
     }
 
     /// Reads to the end of the stream: the last chunk of a body, the end of the connection, or a reset.
     pub(crate) async fn read_to_end(mut self) -> String {
-        soon("the end of the stream", async {
-            // The last chunk of a body that was chunked ends it, whether the connection lives on or not.
-            while !self.buffer.ends_with(b"\r\n0\r\n\r\n")
-                && self.tcp.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0)
-            {}
-        })
-        .await;
+        let _reset = self.read_on("the end of the stream", true).await;
         String::from_utf8_lossy(&self.buffer).into_owned()
     }
 }

@@ -49,6 +49,35 @@ async fn adm_7_three_attempts_and_no_more(site: Site) {
     assert_eq!((server.tokens.looks(), server.registry.len(), server.registry.stats().tickets), (3, 0, 0));
 }
 
+async fn adm_7_head_answers_the_head_and_takes_nobody(site: Site) {
+    let cap = RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN));
+    let server = Server::with(site, Tokens::of(&["ada"]), cap, LiveOptions::new()).await;
+    let mut stream = server.open("token=ada").await;
+    let registry = server.registry.clone();
+    server.tokens.after_look(move |_| assert_eq!(registry.stats().tickets, 0, "nothing to be admitted by"));
+    let mut raw = Raw::connect(server.address).await;
+    for _ in 0..2 {
+        let (head, kept) = raw.ask("HEAD", "/events?token=ada", "").await;
+        assert_eq!(head.status, 200);
+        assert_eq!(head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(head.header("cache-control"), Some("no-store"));
+        assert_eq!(head.header("x-accel-buffering"), Some("no"));
+        assert_eq!(head.header("content-length"), None, "a stream has no length");
+        raw = kept;
+    }
+    assert_eq!(server.tokens.looks(), 3);
+    for (query, status) in [("token=nobody", 401), ("token=ada&channels=", 400)] {
+        let (head, kept) = raw.ask("HEAD", &format!("/events?{query}"), "").await;
+        assert_eq!(head.status, status);
+        raw = kept;
+    }
+    assert_eq!(server.live.refusals(), [(400, 1), (401, 1)].into());
+    let stats = server.registry.stats();
+    assert_eq!((stats.subscribers, stats.ended.len()), (1, 0), "nobody came and nobody went");
+    server.broadcast("runs", "1");
+    stream.read_past("data: 1\n").await;
+}
+
 async fn adm_7_the_subscriber_is_active_before_the_client_sees_the_head(site: Site) {
     let server = Server::start(site, Tokens::of(&["ada"])).await;
     let (head, mut raw) = Raw::get(server.address, "/events?token=ada").await;
@@ -65,7 +94,7 @@ async fn flt_2_the_query_asks_for_a_part_and_never_for_more(site: Site) {
     for query in ["channels=", "channels=runs,", "channel=%ff", "channels=%zz"] {
         assert_eq!(server.refused(&format!("token=ada&{query}")).await.0, 400, "{query}");
     }
-    for query in ["channels=runs,secrets", "channel=runs,jobs", "channels=Runs", "channel=a%2Cb%00"] {
+    for query in ["channels=secrets", "channel=runs,jobs", "channels=Runs,RUNS", "channel=a%2Cb%00"] {
         let (status, body) = server.refused(&format!("token=ada&{query}")).await;
         assert_eq!(status, 403, "{query}");
         assert!(body.contains("is not granted"), "{body}");
@@ -73,7 +102,7 @@ async fn flt_2_the_query_asks_for_a_part_and_never_for_more(site: Site) {
     assert_eq!(server.refused("token=nothing&channels=runs").await.0, 403);
     assert_eq!(server.live.refusals(), [(400, 4), (403, 5)].into(), "each is counted");
 
-    let mut part = server.open("token=ada&channels=runs").await;
+    let mut part = server.open("token=ada&channels=runs,secrets").await;
     let mut comma = server.open("token=ada&channel=a,b&channel=").await;
     let mut granted = server.open("token=ada").await;
     let nothing = server.open("token=nothing").await;
@@ -96,6 +125,13 @@ async fn flt_8_the_wire_limits_names(site: Site) {
     server.open(&format!("token=ada&{}", names(100))).await;
     assert_eq!(server.refused(&format!("token=ada&channel={}", "n".repeat(257))).await.0, 400);
     server.open(&format!("token=ada&channel={}", "n".repeat(256))).await;
+
+    let options = LiveOptions::new().with_max_channels(NonZeroUsize::new(2).unwrap()).with_max_channel_bytes(3);
+    let server = Server::with(site, Tokens::of(&["ada"]), RegistryOptions::new(), options).await;
+    server.open("token=ada&channels=abc,d").await;
+    for query in ["channels=a,b,c", "channel=abcd"] {
+        assert_eq!(server.refused(&format!("token=ada&{query}")).await.0, 400, "{query}");
+    }
 }
 
 async fn lse_1_a_grant_that_is_over_is_refused(site: Site) {
@@ -109,7 +145,8 @@ async fn cap_2_a_full_scope_may_refuse(site: Site) {
     let registry = RegistryOptions::new().with_scope_cap(cap);
     let server = Server::with(site, Tokens::of(&["ada"]), registry, LiveOptions::new()).await;
     let mut first = server.open("token=ada").await;
-    assert_eq!(server.refused("token=ada").await.0, 429);
+    let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
+    assert_eq!((head.status, head.header("retry-after")), (429, Some("1")));
     server.broadcast("runs", "1");
     first.read_past("data: 1\n").await;
 }
@@ -127,6 +164,37 @@ async fn iso_8_a_panicking_login_check_leaves_nothing_behind(site: Site) {
     assert_eq!(server.refused("token=ada").await.0, 500);
     assert_eq!(server.registry.stats().tickets, 0);
     server.open("token=ada").await;
+}
+
+async fn adm_7_a_denial_is_answered_in_the_words_of_the_login_check(site: Site) {
+    struct Denies;
+    #[transport_core::async_trait]
+    impl Authorise for Denies {
+        async fn authorise(&self, request: &Parts) -> Result<Grant, Denied> {
+            Err(match request.uri.query() {
+                Some("forbidden") => Denied::forbidden("not for you"),
+                Some("unavailable") => Denied::unavailable("not now", 7),
+                Some("stop") => Denied::no_content(),
+                _ => Denied::unauthenticated("sign in first"),
+            })
+        }
+    }
+    let registry = SubscriberRegistry::<u8>::new();
+    let live = Live::new(registry.clone(), Denies);
+    let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+    for (query, status, retry_after, reason) in [
+        ("", 401, None, "sign in first"),
+        ("forbidden", 403, None, "not for you"),
+        ("unavailable", 503, Some("7"), "not now"),
+        ("stop", 204, None, ""),
+    ] {
+        let (head, mut raw) = Raw::get(running.address, &format!("/events?{query}")).await;
+        assert_eq!((head.status, head.header("retry-after")), (status, retry_after));
+        if !reason.is_empty() {
+            assert_eq!(raw.read_past("}").await, format!("{{\"error\":\"{reason}\"}}"));
+        }
+    }
+    assert_eq!(live.refusals(), [(204, 1), (401, 1), (403, 1), (503, 1)].into());
 }
 
 async fn adm_6_an_endless_login_check_is_given_up_on(site: Site) {
@@ -149,7 +217,9 @@ on_both_sites!(
     adm_7_a_login_that_a_revocation_overtakes_is_refused,
     adm_7_a_change_of_roles_does_not_turn_a_good_client_away,
     adm_7_three_attempts_and_no_more,
+    adm_7_head_answers_the_head_and_takes_nobody,
     adm_7_the_subscriber_is_active_before_the_client_sees_the_head,
+    adm_7_a_denial_is_answered_in_the_words_of_the_login_check,
     flt_2_the_query_asks_for_a_part_and_never_for_more,
     flt_8_the_wire_limits_names,
     lse_1_a_grant_that_is_over_is_refused,

@@ -1,7 +1,7 @@
 //! HTTP/2, in the clear and under TLS, and HTTP/1.1 under TLS: a stream is cut and the shared socket goes on.
 
 use crate::Payload;
-use crate::wire::{Raw, Tokens, account, soon, until};
+use crate::wire::{Raw, Tokens, account, soon, until, until_is};
 use axum::Router;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -122,7 +122,7 @@ async fn a_stalled_stream_is_reset_and_the_connection_goes_on(secure: bool) {
     site.broadcast("jobs", "1");
     assert!(read(&mut other).await.unwrap().ends_with("data: 1\n\n"));
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until("the reset", || site.metrics.resets() == 1).await;
+    until_is("the reset", 1, || site.metrics.resets()).await;
     let error = loop {
         match read(&mut stalled).await {
             Ok(text) => assert!(!text.contains("event: close"), "the farewell came through"),
@@ -197,14 +197,62 @@ async fn sse_5_h2_a_stream_that_the_client_drops_is_noticed() {
     read(&mut grace).await.unwrap();
 }
 
+/// Opens a stream over HTTP/1.1; all that comes up to the end of the greeting.
+async fn greeted(wire: &mut Box<dyn Wire>) -> String {
+    wire.write_all(b"GET /events?token=ada HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b": ok\n\n\r\n") {
+        assert!(soon("the greeting", wire.read_buf(&mut read)).await.unwrap() > 0, "{read:?}");
+    }
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test]
+async fn sse_1_a_head_under_tls_is_that_of_the_clear() {
+    let mut heads = Vec::new();
+    for secure in [false, true] {
+        let read = greeted(&mut Site::start(secure).await.connect().await).await;
+        let lines = read.lines().filter(|line| !line.starts_with("date: "));
+        heads.push(lines.map(str::to_owned).collect::<Vec<_>>());
+    }
+    assert_eq!(heads[0], heads[1]);
+    assert_eq!(heads[1][0], "HTTP/1.1 200 OK");
+    for field in ["content-type: text/event-stream", "cache-control: no-store", "connection: close"] {
+        assert!(heads[1].contains(&field.to_owned()), "{field} is not in {:?}", heads[1]);
+    }
+}
+
+#[tokio::test]
+async fn sse_5_under_tls_a_client_that_leaves_is_noticed_although_it_had_sent_too_much() {
+    let site = Site::start(true).await;
+    for extra in ["", "x"] {
+        let mut ada = site.connect().await;
+        greeted(&mut ada).await;
+        ada.write_all(extra.as_bytes()).await.unwrap();
+        ada.flush().await.unwrap();
+        drop(ada);
+        until("the removal", || site.registry.is_empty()).await;
+        until_is("the end of the connection", 0, || site.metrics.open()).await;
+    }
+    assert_eq!(site.metrics.resets(), 0);
+}
+
+#[tokio::test]
+async fn limits_h2_a_head_of_more_than_64_kib_is_refused() {
+    let site = Site::start(false).await;
+    let mut client = Client::new(&site).await;
+    for (bytes, status) in [(60 << 10, 200), (65 << 10, 431), (100 << 10, 431)] {
+        let request = Request::get("http://localhost/events?token=ada").header("x", "x".repeat(bytes));
+        let answer = client.0.send_request(request.body(Empty::new()).unwrap());
+        assert_eq!(soon("an answer", answer).await.unwrap().status(), status, "{bytes} bytes");
+    }
+}
+
 #[tokio::test]
 async fn rev_11_http1_under_tls_a_stalled_peer_is_reset() {
     let site = Site::start(true).await;
     let mut stalled = site.connect().await;
-    stalled.write_all(b"GET /events?token=ada HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut first = [0; 15];
-    soon("the head", stalled.read_exact(&mut first)).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    greeted(&mut stalled).await;
     let mut client = Client::new(&site).await;
     let mut witness = client.open("token=grace&channels=jobs").await;
     for _ in 0..16 {
@@ -213,7 +261,7 @@ async fn rev_11_http1_under_tls_a_stalled_peer_is_reset() {
     site.broadcast("jobs", "1");
     read(&mut witness).await.unwrap();
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until("the reset", || site.metrics.resets() == 1).await;
+    until_is("the reset", 1, || site.metrics.resets()).await;
     let mut rest = Vec::new();
     let error = soon("the end", stalled.read_to_end(&mut rest)).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);

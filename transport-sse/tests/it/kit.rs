@@ -31,13 +31,15 @@ struct Reader {
 
 impl Peer for Reader {
     async fn next(&mut self) -> Option<String> {
-        if self.over {
-            return None;
+        while !self.over {
+            let event = self.raw.read_past("\n\n").await;
+            let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) else { continue };
+            self.over = event.contains("event: close");
+            if !self.over {
+                return Some(serde_json::from_str(data).unwrap());
+            }
         }
-        let event = self.raw.read_past("\n\n").await;
-        let data = event.lines().find_map(|line| line.strip_prefix("data: "))?;
-        self.over = event.contains("event: close");
-        (!self.over).then(|| serde_json::from_str(data).unwrap())
+        None
     }
 
     async fn leave(self) {}

@@ -4,6 +4,9 @@
 #[path = "../../../transport-core/tests/wire/mod.rs"]
 mod wire;
 
+#[path = "../../../transport-core/tests/wire/beyond.rs"]
+mod beyond;
+
 mod admission;
 mod dropped;
 mod http2;
@@ -12,6 +15,7 @@ mod lanes;
 mod layers;
 mod owned;
 mod stream;
+mod ungranted;
 
 use axum::Router;
 use registry_core::{RegistryOptions, SubscriberRegistry};
@@ -53,6 +57,7 @@ impl Server {
 
     async fn refused(&self, query: &str) -> (u16, String) {
         let (head, mut raw) = Raw::get(self.address, &format!("/events?{query}")).await;
+        assert_ne!(head.status, 200, "admitted");
         (head.status, raw.read_past("}").await)
     }
 

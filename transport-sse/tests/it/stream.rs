@@ -1,11 +1,16 @@
 //! What a client reads.
 
 use crate::Server;
-use crate::wire::{Raw, Site, Tokens, account, grant, on_both_sites, until};
-use registry_core::{ChannelFilter, Identity, OutboxOptions, Overflow, RegistryOptions, ScopeCap};
+use crate::wire::{Raw, Running, Site, Tokens, account, grant, on_both_sites, until};
+use axum::Router;
+use registry_core::{
+    ChannelFilter, Identity, OutboxOptions, Overflow, RegistryOptions, Revocation, ScopeCap, SubscriberRegistry,
+};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
-use transport_core::LiveOptions;
+use transport_core::{Grant, Live, LiveOptions};
+use transport_sse::sse;
 
 async fn sse_1_the_head_and_the_greeting_come_before_any_message(site: Site) {
     let server = Server::start(site, Tokens::of(&["ada"])).await;
@@ -14,6 +19,8 @@ async fn sse_1_the_head_and_the_greeting_come_before_any_message(site: Site) {
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     assert_eq!(head.header("cache-control"), Some("no-store"));
     assert_eq!(head.header("x-accel-buffering"), Some("no"));
+    assert_eq!(head.header("x-channels-refused-count"), None, "it asked for nothing in vain");
+    assert_eq!(head.header("connection"), (site == Site::Ours).then_some("close"));
     assert!(raw.read_past(": ok\n\n").await.ends_with("\r\n: ok\n\n"), "the comment is the first thing");
 }
 
@@ -30,6 +37,17 @@ async fn sse_2_posted_json_arrives_byte_for_byte_with_its_id(site: Site) {
     // White space between lines is JSON's, and comes as lines.
     server.broadcast("runs", "{\r\n \"a\": 1\n}");
     raw.read_past("data: { \ndata:  \"a\": 1\ndata: }\n\n").await;
+}
+
+async fn sse_2_a_payload_arrives_as_the_application_encodes_it(site: Site) {
+    let registry = SubscriberRegistry::<u8>::new();
+    let encode = |number: &u8| Ok(format!("{number} apples").into());
+    let live = Live::with_encoder(registry.clone(), Tokens::of(&["ada"]), encode, LiveOptions::new());
+    let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+    let (_, mut raw) = Raw::get(running.address, "/events?token=ada").await;
+    raw.read_past(": ok\n\n").await;
+    let id = registry.broadcast("runs", 3).unwrap().id;
+    raw.read_past(&format!("id: {id}\ndata: 3 apples\n\n")).await;
 }
 
 async fn flt_1_only_what_was_asked_for_arrives(site: Site) {
@@ -53,12 +71,46 @@ async fn rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on(site: Site) {
     grace.read_past("afterwards").await;
     for raw in ada {
         let rest = raw.read_to_end().await;
-        let farewell = "event: close\ndata: {\"reason\":\"revoked\"}\nretry: 86400000\n\n";
-        assert!(rest.contains(farewell), "{rest}");
+        assert!(rest.contains("event: close\ndata: {\"reason\":\"revoked\"}\nretry: "), "{rest}");
         assert!(!rest.contains("afterwards") && !rest.contains("id:"), "{rest}");
     }
     let (status, body) = server.refused("token=ada").await;
     assert_eq!(status, 401, "so that EventSource stops: {body}");
+}
+
+/// When each of a hundred streams is told to come back, in milliseconds, that one call ends.
+async fn told_by_one_call(site: Site, revocation: Option<Revocation>) -> Vec<u64> {
+    const STREAMS: usize = 100;
+    let server = Server::start(site, Tokens::of(&["ada"])).await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(server.open("token=ada").await);
+    }
+    let (word, closed) = match revocation {
+        None => ("revoked", server.registry.close_by_identity(&account("ada"))),
+        Some(revocation) => ("logged_out", server.registry.close_by_identity_as(&account("ada"), revocation)),
+    };
+    assert_eq!(closed, STREAMS);
+    let mut told = Vec::new();
+    for stream in streams {
+        let rest = stream.read_to_end().await;
+        let farewell = format!("event: close\ndata: {{\"reason\":\"{word}\"}}\nretry: ");
+        let retry = rest.split_once(&farewell).and_then(|(_, retry)| retry.split_once("\n\n"));
+        told.push(retry.expect("a farewell").0.parse().unwrap());
+    }
+    told
+}
+
+async fn sse_4_revoked_streams_are_told_to_come_back_soon_and_not_together(site: Site) {
+    let told = told_by_one_call(site, None).await;
+    assert!(told.iter().all(|retry| (500..=2500).contains(retry)), "{told:?}");
+    let different = told.iter().collect::<BTreeSet<_>>().len();
+    assert!(different >= 50, "{different} different times");
+}
+
+async fn sse_4_logged_out_streams_are_told_to_stay_away(site: Site) {
+    let told = told_by_one_call(site, Some(Revocation::LoggedOut)).await;
+    assert!(told.iter().all(|retry| *retry == 86_400_000), "{told:?}");
 }
 
 async fn rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded(site: Site) {
@@ -138,13 +190,6 @@ async fn sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast(site: Site
     assert_eq!(server.registry.stats().ended[&registry_core::CloseReason::Unsubscribed], 1);
 }
 
-async fn sse_5_a_head_request_leaves_no_subscriber(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
-    let (head, _raw) = Raw::request(server.address, "HEAD", "/events?token=ada", "").await;
-    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
-    until("the removal", || server.registry.is_empty()).await;
-}
-
 async fn rev_6_an_identity_is_not_a_channel_and_kinds_are_apart(site: Site) {
     let server = Server::start(site, Tokens::of(&["ada"])).await;
     let mut raw = server.open("token=ada&channels=ada").await;
@@ -154,14 +199,30 @@ async fn rev_6_an_identity_is_not_a_channel_and_kinds_are_apart(site: Site) {
     raw.read_past("data: 1\n").await;
 }
 
+async fn rev_1_each_identity_of_a_grant_revokes_it(site: Site) {
+    let server = Server::start(site, Tokens::default()).await;
+    let identities = ["session", "account", "tenant", "role"].map(|kind| Identity::new(kind, "ada"));
+    let [scope, groups @ ..] = identities.clone();
+    let all = groups.into_iter().fold(Grant::new(ChannelFilter::All).scope(scope), Grant::group);
+    server.tokens.grant("ada", all);
+    for identity in identities {
+        let raw = server.open("token=ada").await;
+        assert_eq!(server.registry.close_by_identity(&identity), 1, "{identity:?}");
+        assert!(raw.read_to_end().await.contains("revoked"), "{identity:?}");
+    }
+}
+
 on_both_sites!(
     sse_1_the_head_and_the_greeting_come_before_any_message,
     sse_2_posted_json_arrives_byte_for_byte_with_its_id,
+    sse_2_a_payload_arrives_as_the_application_encodes_it,
     flt_1_only_what_was_asked_for_arrives,
     rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on,
+    sse_4_revoked_streams_are_told_to_come_back_soon_and_not_together,
+    sse_4_logged_out_streams_are_told_to_stay_away,
     rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded,
     sse_4_every_forced_end_says_its_reason,
     sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast,
-    sse_5_a_head_request_leaves_no_subscriber,
     rev_6_an_identity_is_not_a_channel_and_kinds_are_apart,
+    rev_1_each_identity_of_a_grant_revokes_it,
 );

@@ -1,12 +1,10 @@
 //! The sink kit, on WebSockets: on sockets of ours, and where HTTP has them.
 
-use crate::Client;
 use crate::wire::{AsRegistered, Running, Site, run};
+use crate::{Client, open};
 use axum::Router;
 use harness::kit::sink::{Peer, Rig};
 use registry_core::{Registration, SubscriberRegistry};
-use tokio::net::TcpStream;
-use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use transport_core::Live;
 use transport_ws::ws;
@@ -20,9 +18,7 @@ impl Rig for WebSockets {
         let live = Live::new(registry.clone(), AsRegistered(registration));
         let app = Router::new().route("/ws", ws(&live));
         let server = Running::start(self.0, app, registry).await;
-        let tcp = TcpStream::connect(server.address).await.unwrap();
-        let (stream, _) = client_async(format!("ws://{}/ws", server.address), tcp).await.unwrap();
-        Reader { client: Client(stream), over: false, _server: server }
+        Reader { client: open(server.address, "").await, over: false, _server: server }
     }
 }
 
@@ -39,10 +35,11 @@ impl Peer for Reader {
         }
         match self.client.next().await {
             Message::Text(text) => Some(serde_json::from_str(text.as_str()).unwrap()),
-            _ => {
+            Message::Close(_) => {
                 self.over = true;
                 None
             }
+            other => panic!("{other:?}"),
         }
     }
 

@@ -4,11 +4,16 @@
 #[path = "../../../transport-core/tests/wire/mod.rs"]
 mod wire;
 
+#[path = "../../../transport-core/tests/wire/beyond.rs"]
+mod beyond;
+
 mod close;
 mod handshake;
 mod inbound;
 mod kit;
 mod owned;
+mod revoked;
+mod ungranted;
 
 use axum::Router;
 use futures_util::StreamExt;
@@ -55,7 +60,8 @@ impl Server {
 /// A WebSocket client that answers pings and closes, as browsers do.
 async fn open(address: SocketAddr, query: &str) -> Client {
     let tcp = TcpStream::connect(address).await.unwrap();
-    let (stream, response) = client_async(format!("ws://{address}/ws?{query}"), tcp).await.unwrap();
+    let asked = client_async(format!("ws://{address}/ws?{query}"), tcp);
+    let (stream, response) = soon("the answer", asked).await.unwrap();
     assert_eq!(response.status(), 101);
     Client(stream)
 }

@@ -1,6 +1,6 @@
 //! What only our own listener can promise: peers that do not read are cut, and the server ends.
 
-use crate::wire::{Owned, Raw, Tokens, account, serve, soon, until};
+use crate::wire::{Owned, Raw, Tokens, account, serve, soon, until, until_is};
 use axum::Router;
 use futures_util::StreamExt;
 use registry_core::{OutboxOptions, SubscriberRegistry};
@@ -66,7 +66,7 @@ async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
     let stalled = site.open("ada").await;
     site.fill().await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until("the reset", || site.server.metrics.resets() == 1).await;
+    until_is("the reset", 1, || site.server.metrics.resets()).await;
     let read = stalled.read_to_reset().await;
     assert!(read.len() < 1 << 20, "{} bytes: the kernel's buffer was flushed", read.len());
 }
@@ -78,9 +78,9 @@ async fn rev_11_a_peer_that_reads_but_never_answers_the_close_is_reset_too() {
     let mut ada = site.open("ada").await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
     let mut farewell = [0; 11];
-    ada.tcp.read_exact(&mut farewell).await.unwrap();
+    soon("the farewell", ada.tcp.read_exact(&mut farewell)).await.unwrap();
     assert_eq!(&farewell, b"\x88\x09\x0f\xa1revoked");
-    until("the end of the connection", || site.server.metrics.open() == 0).await;
+    until_is("the end of the connection", 0, || site.server.metrics.open()).await;
     assert_eq!(site.server.metrics.resets(), 1);
 }
 
@@ -131,8 +131,9 @@ async fn rev_12_what_a_stalled_peer_gets_ends_with_the_revocation() {
     site.fill().await;
     until("the socket", || site.registry.stats().wired == 1).await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    // The reset drops what our kernel holds, so this is what the peer's had: not the rest of the frame that is partly written.
     let read = stalled.read_to_reset().await;
-    assert!(read.len() < 16 << 20, "what was queued was written after the call");
+    assert!(read.len() < 128 << 10, "{} bytes: something was written after the call, or flushed", read.len());
 }
 
 #[tokio::test]
@@ -192,29 +193,30 @@ async fn sse_5_a_peer_that_was_gone_when_it_was_written_to_counts_as_gone_by_its
     drop(ada);
     // On one thread, the flusher finds out before the owner does.
     site.registry.broadcast("runs", "1".into()).unwrap();
-    until("the end of the connection", || site.server.metrics.open() == 0).await;
+    until_is("the end of the connection", 0, || site.server.metrics.open()).await;
     assert_eq!(site.server.metrics.resets(), 0);
 }
 
 #[tokio::test]
 async fn ws_2_pings_stand_between_messages_also_of_a_peer_that_stalls() {
-    let tick = Duration::from_millis(10);
-    let options = WsOptions::new().with_ping_period(tick).with_pong_timeout(Duration::from_secs(60));
+    // None of the three answers a ping.
+    let options = WsOptions::new().with_ping_period(Duration::from_millis(10)).with_pong_timeout(Duration::MAX);
     let site = Site::start(ServerOptions::new(), options).await;
     let stalled = site.open("ada").await;
     site.fill().await;
     let mut idle = site.open("grace").await;
     let mut ping = [0; 2];
-    idle.tcp.read_exact(&mut ping).await.unwrap();
+    soon("a ping", idle.tcp.read_exact(&mut ping)).await.unwrap();
     assert_eq!(&ping, b"\x89\x00");
     site.registry.broadcast("runs", "that was it".into()).unwrap();
     let mut frames = WebSocketStream::from_raw_socket(stalled.tcp, Role::Client, None).await;
+    let whole = format!("\"{}\"", "x".repeat(1 << 20));
     let (mut texts, mut pings) = (0, 0);
     loop {
         match soon("a frame", frames.next()).await.unwrap().unwrap() {
             Message::Text(text) if text.as_str().contains("that was it") => break,
             Message::Text(text) => {
-                assert!(text.as_str().bytes().all(|byte| matches!(byte, b'x' | b'"')), "a message is whole");
+                assert!(text.as_str() == whole, "a message is whole");
                 texts += 1;
             }
             Message::Ping(_) => pings += 1,

@@ -1,0 +1,149 @@
+//! The server's counts, and the channels that subscribers name.
+
+use crate::api::App;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use registry_core::CloseReason;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use tokio::time::Instant;
+use transport_core::Refusal;
+use transport_sse::SSE;
+use transport_ws::WS;
+
+/// How many channels a page lists unless it is told.
+const PAGE: usize = 100;
+
+/// The longest page. Names that streams ask for, or sessions may hear, have 256 bytes at most, so it has an end in bytes too.
+const LONGEST_PAGE: usize = 1000;
+
+/// [`Stats`](registry_core::Stats), with zeros where nothing was counted yet.
+#[derive(Serialize)]
+pub(crate) struct Counts {
+    sessions: usize,
+    accounts: usize,
+    subscribers: usize,
+    draining: usize,
+    transports: BTreeMap<&'static str, usize>,
+    /// Channels that a subscriber names.
+    channels_named: usize,
+    /// Subscribers that hear every channel.
+    unfiltered: usize,
+    /// Streams that ended, by reason.
+    closed: BTreeMap<&'static str, u64>,
+    /// Streams that were refused, by status.
+    refused: BTreeMap<u16, u64>,
+    broadcasts: u64,
+    dropped: u64,
+    tickets: usize,
+    remembered_revocations: usize,
+    lanes: Lanes,
+    connections: Connections,
+}
+
+/// The streams whose sockets are the library's, and what its flushers wrote to them.
+#[derive(Serialize)]
+struct Lanes {
+    subscribers: usize,
+    wired: usize,
+    writes: u64,
+    messages: u64,
+}
+
+/// [`ServerMetrics`](transport_core::ServerMetrics), and what the guard counts.
+#[derive(Serialize)]
+struct Connections {
+    open: usize,
+    limit: Option<NonZeroUsize>,
+    accepted: u64,
+    refused: u64,
+    out_of_descriptors: u64,
+    slow_heads: u64,
+    idle_closed: u64,
+    panics: u64,
+    resets: u64,
+    wrong_tokens: u64,
+}
+
+pub(crate) async fn stats(State(app): State<App>) -> Json<Counts> {
+    let stats = app.registry.stats();
+    let (sessions, accounts) = app.sessions.count(Instant::now());
+    let of_format = |name| (name, stats.formats.get(name).copied().unwrap_or(0));
+    let of_reason = |reason: CloseReason| (reason.as_str(), stats.ended.get(&reason).copied().unwrap_or(0));
+    Json(Counts {
+        sessions,
+        accounts,
+        subscribers: stats.subscribers,
+        draining: stats.draining,
+        transports: [SSE.name(), WS.name()].map(of_format).into(),
+        closed: CloseReason::ALL.map(of_reason).into(),
+        channels_named: stats.channels_named,
+        unfiltered: stats.unfiltered,
+        broadcasts: stats.broadcasts,
+        dropped: stats.dropped,
+        tickets: stats.tickets,
+        remembered_revocations: stats.remembered_revocations,
+        refused: app.live.refusals(),
+        lanes: Lanes {
+            subscribers: stats.in_lanes,
+            wired: stats.wired,
+            writes: stats.lane_writes,
+            messages: stats.lane_messages,
+        },
+        connections: Connections {
+            open: app.server.open(),
+            limit: app.server.limit(),
+            accepted: app.server.accepted(),
+            refused: app.server.refused(),
+            out_of_descriptors: app.server.out_of_descriptors(),
+            slow_heads: app.server.slow_heads(),
+            idle_closed: app.server.idle_closed(),
+            panics: app.server.panics(),
+            resets: app.server.resets(),
+            wrong_tokens: app.guard.wrong_tokens(),
+        },
+    })
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    after: Option<String>,
+    limit: Option<String>,
+}
+
+/// A part of the channels that subscribers name, in the order of their names.
+#[derive(Serialize)]
+pub(crate) struct Page {
+    channels: Vec<Subscribers>,
+    /// What to ask for `after`; `null` at the end of the list.
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Subscribers {
+    name: String,
+    subscribers: usize,
+}
+
+pub(crate) async fn channels(
+    State(app): State<App>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Page>, Refusal> {
+    let Query(Asked { after, limit }) = asked.map_err(|error| Refusal::bad_request(error.body_text()))?;
+    let limit = limit.map_or(Some(PAGE), |limit| limit.parse().ok()).filter(|limit| (1..=LONGEST_PAGE).contains(limit));
+    let Some(limit) = limit else {
+        return Err(Refusal::bad_request(format!("`limit` is a number from 1 to {LONGEST_PAGE}")));
+    };
+    // One more tells whether there is a next page.
+    let mut counts = app.registry.channels(after.as_deref(), limit + 1);
+    let more = counts.len() > limit;
+    counts.truncate(limit);
+    let next = counts.last().filter(|_| more).map(|last| last.channel.as_str().to_owned());
+    let channels = counts
+        .iter()
+        .map(|count| Subscribers { name: count.channel.as_str().to_owned(), subscribers: count.subscribers })
+        .collect();
+    Ok(Json(Page { channels, next }))
+}

@@ -1,0 +1,200 @@
+//! What a peer may cost a server: heads, idleness, connections over the limit, descriptors.
+
+use crate::wire::{BOUND, Owned, Raw, soon, until, until_is};
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use registry_core::SubscriberRegistry;
+use std::convert::Infallible;
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::process::Command;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use transport_core::ServerOptions;
+
+/// Short, so that tests need not wait, and long enough for a head that is sent at once.
+const SHORT: Duration = Duration::from_millis(500);
+
+fn app() -> Router {
+    let endless = async || Body::from_stream(futures_util::stream::pending::<Result<&str, Infallible>>());
+    Router::new().route("/hello", get(async || "hello")).route("/endless", get(endless))
+}
+
+async fn start(options: ServerOptions) -> Owned {
+    Owned::start(app(), &SubscriberRegistry::<()>::new(), options).await
+}
+
+fn at_most(connections: usize) -> ServerOptions {
+    ServerOptions::new().with_max_connections(NonZeroUsize::new(connections).unwrap())
+}
+
+/// Sends a head of so many bytes, and returns the status.
+async fn head_of(bytes: usize, server: &Owned) -> u16 {
+    let head = |field: &str| format!("GET /hello HTTP/1.1\r\nhost: here\r\nx: {field}\r\n\r\n");
+    let head = head(&"x".repeat(bytes - head("").len()));
+    assert_eq!(head.len(), bytes);
+    let mut raw = Raw::connect(server.address).await;
+    raw.tcp.write_all(head.as_bytes()).await.unwrap();
+    raw.read_past("\r\n").await.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn limits_a_head_of_more_than_64_kib_is_refused() {
+    let (wrapped, _) = Owned::start_counted(app(), &SubscriberRegistry::<()>::new()).await;
+    for server in [start(ServerOptions::new()).await, wrapped] {
+        assert_eq!(head_of(64 << 10, &server).await, 200);
+        for bytes in [(64 << 10) + 1, 80 << 10, 100 << 10, 120 << 10] {
+            assert_eq!(head_of(bytes, &server).await, 431, "{bytes} bytes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_idle_connections_are_closed_and_are_no_slow_heads() {
+    let (options, registry) = (ServerOptions::new().with_head_timeout(SHORT), SubscriberRegistry::<()>::new());
+    let server = Owned::start(app().route("/body", get(async |_: String| "")), &registry, options).await;
+    let counts = || (server.metrics.slow_heads(), server.metrics.idle_closed());
+    let body = "content-length: 6\r\n\r\nbody";
+    let mut idle = Vec::new();
+    for (target, more) in [("/hello", ""), ("/body", body), ("/hello", body)] {
+        let (head, raw) = Raw::request(server.address, "GET", target, more).await;
+        assert_eq!(head.status, 200);
+        idle.push(raw);
+    }
+    for raw in idle {
+        raw.read_to_end().await;
+    }
+    until_is("the count of the idle", (0, 3), counts).await;
+    let (_, mut begun) = Raw::get(server.address, "/hello").await;
+    begun.read_past("hello").await;
+    begun.tcp.write_all(b"GET /hel").await.unwrap();
+    for raw in [begun, Raw::connect(server.address).await] {
+        raw.read_to_end().await;
+    }
+    until_is("the count of slow heads", (2, 3), counts).await;
+}
+
+/// A connection that asked for nothing and was refused: it has its answer, and holds it.
+async fn refused(server: &Owned) -> Raw {
+    let before = server.metrics.refused();
+    let mut raw = Raw::connect(server.address).await;
+    assert!(raw.read_past("come back in a second").await.starts_with("HTTP/1.1 503 "));
+    assert_eq!(server.metrics.refused(), before + 1);
+    raw
+}
+
+#[tokio::test]
+async fn limits_those_who_are_refused_do_not_count() {
+    let server = start(at_most(1)).await;
+    assert_eq!(server.metrics.limit(), NonZeroUsize::new(1));
+    let (_, mut first) = Raw::get(server.address, "/hello").await;
+    first.read_past("hello").await;
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(refused(&server).await);
+    }
+    assert_eq!(server.metrics.open(), 1);
+    drop(first);
+    until_is("room", 0, || server.metrics.open()).await;
+    assert_eq!(Raw::get(server.address, "/hello").await.0.status, 200);
+    assert_eq!((server.metrics.refused(), server.metrics.accepted()), (10, 12));
+    assert_eq!(start(ServerOptions::new()).await.metrics.limit(), None);
+}
+
+/// Writes until nobody is there to read it.
+async fn until_it_is_gone(mut tcp: TcpStream) {
+    soon("the end of the connection", async {
+        while tcp.write_all(b"anybody there?").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn limits_who_is_refused_has_a_second_to_go() {
+    let server = start(at_most(1)).await;
+    let _first = Raw::get(server.address, "/endless").await;
+    until_it_is_gone(refused(&server).await.tcp).await;
+}
+
+#[tokio::test]
+async fn limits_so_many_are_refused_at_a_time_and_the_others_without_a_word() {
+    let server = start(at_most(1)).await;
+    let _first = Raw::get(server.address, "/endless").await;
+    // As long as a task has something to do, a clock that is paused stands still: the second of the refused does not pass.
+    tokio::time::pause();
+    let began = std::time::Instant::now();
+    let busy = tokio::spawn(async move {
+        while began.elapsed() < BOUND {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(BOUND).await;
+    });
+    let mut held = Vec::new();
+    for _ in 0..ServerOptions::MAX_REFUSALS {
+        held.push(refused(&server).await);
+    }
+    let next = Raw::connect(server.address).await;
+    assert_eq!(next.read_to_end().await, "", "one too many");
+    assert_eq!(server.metrics.open(), 1);
+    busy.abort();
+}
+
+#[tokio::test]
+async fn sse_5_a_peer_that_left_is_noticed_although_it_had_sent_too_much() {
+    let (wrapped, _) = Owned::start_counted(app(), &SubscriberRegistry::<()>::new()).await;
+    for server in [start(ServerOptions::new()).await, wrapped] {
+        for early in [true, false] {
+            let mut raw = Raw::connect(server.address).await;
+            let request = "GET /endless HTTP/1.1\r\nhost: here\r\n\r\n";
+            raw.tcp.write_all(format!("{request}{}", if early { "x" } else { "" }).as_bytes()).await.unwrap();
+            raw.read_past("\r\n\r\n").await;
+            if !early {
+                raw.tcp.write_all(b"x").await.unwrap();
+            }
+            // A request that is answered later than that byte came: by then it was read.
+            Raw::get(server.address, "/hello").await.1.read_past("hello").await;
+            assert!(server.metrics.open() >= 1);
+            drop(raw);
+            until_is("the end of the connection", 0, || server.metrics.open()).await;
+        }
+    }
+}
+
+const CHILD: &str = "REGISTRY_TEST_FEW_DESCRIPTORS";
+
+/// In a process of its own, because others in this one need descriptors.
+#[test]
+#[cfg(unix)]
+fn limits_to_be_out_of_descriptors_is_counted_and_passes() {
+    if std::env::var_os(CHILD).is_some() {
+        return tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(starved());
+    }
+    let name = "limits::limits_to_be_out_of_descriptors_is_counted_and_passes";
+    let child = Command::new("sh")
+        .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\" --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .arg(name)
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn starved() {
+    let server = start(ServerOptions::new()).await;
+    // The kernel connects it. The server runs on this thread, and has not been asked yet.
+    let client = std::net::TcpStream::connect(server.address).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let mut raw = Raw::of(TcpStream::from_std(client).unwrap());
+    let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    until("the count", || server.metrics.out_of_descriptors() > 0).await;
+    assert_eq!(server.metrics.accepted(), 0);
+    drop(all);
+    raw.tcp.write_all(b"GET /hello HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+    raw.read_past("hello").await;
+}
