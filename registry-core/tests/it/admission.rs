@@ -11,12 +11,12 @@ use std::time::Duration;
 #[test]
 fn adm_1_a_revocation_between_begin_and_admit_refuses() {
     let registry = Registry::new();
-    let ticket = registry.begin();
+    let ticket = registry.draw_ticket();
     assert_eq!(registry.close_by_identity(&id("ada")), 0);
     let probe = Probe::new();
     assert_eq!(ticket.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
 
-    let ticket = registry.begin();
+    let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
     assert_eq!(ticket.admit(probe, scope("ada")).unwrap_err(), AdmitError::Revoked, "a scope counts too");
 }
@@ -29,22 +29,22 @@ fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
     let held: Vec<_> = registration().identities().cloned().collect();
     assert_eq!(held, names.map(id), "the scope, then the groups");
     for name in names {
-        let (of_a_sink, of_an_outbox) = (registry.begin(), registry.begin());
+        let (of_a_sink, of_an_outbox) = (registry.draw_ticket(), registry.draw_ticket());
         assert_eq!(registry.close_by_identity(&id(name)), 0);
         assert_eq!(of_a_sink.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked, "{name}");
         let refused = of_an_outbox.admit_outbox(&RAW, OutboxOptions::new(), registration());
         assert_eq!(refused.unwrap_err(), AdmitError::Revoked, "{name}");
     }
-    assert!(registry.begin().admit(Probe::new(), registration()).is_ok());
+    assert!(registry.draw_ticket().admit(Probe::new(), registration()).is_ok());
 }
 
 #[test]
 fn adm_1_a_revocation_before_begin_or_after_admit_does_not_refuse() {
     let registry = Registry::new();
-    let older = registry.begin();
+    let older = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
     let probe = Probe::new();
-    let younger = registry.begin();
+    let younger = registry.draw_ticket();
     let _admitted = younger.admit(probe.clone(), group("ada")).unwrap();
     // What is past for the younger ticket is not for the older.
     assert_eq!(older.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
@@ -55,11 +55,11 @@ fn adm_1_a_revocation_before_begin_or_after_admit_does_not_refuse() {
 #[test]
 fn adm_1_a_revocation_that_finds_somebody_refuses_who_is_still_on_the_way() {
     let ends: [fn(&Outbox); 3] =
-        [|_| {}, |outbox| outbox.end(CloseReason::Shutdown), |outbox| outbox.end(CloseReason::Lagged)];
+        [|_| {}, |outbox| outbox.close(CloseReason::Shutdown), |outbox| outbox.close(CloseReason::Lagged)];
     for (end, found) in ends.into_iter().zip([1, 0, 0]) {
         let registry = encoding();
         let session = open(&registry, group("ada"));
-        let (one, other) = (registry.begin(), registry.begin());
+        let (one, other) = (registry.draw_ticket(), registry.draw_ticket());
         // It is active, or drains, or has ended and its owner has yet to let go.
         end(&session);
         assert_eq!(registry.close_by_identity(&id("ada")), found);
@@ -74,7 +74,7 @@ fn adm_1_a_revocation_that_finds_somebody_refuses_who_is_still_on_the_way() {
 #[test]
 fn adm_1_a_plain_subscribe_is_no_admission() {
     let registry = Registry::new();
-    let _ticket = registry.begin();
+    let _ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
     assert!(registry.subscribe_with(Probe::new(), group("ada")).is_ok(), "REV-9: a revocation is an event");
 }
@@ -87,9 +87,9 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
     let refused = Probe::new();
     let weak = Arc::downgrade(&refused);
 
-    let ticket = registry.begin();
+    let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
-    assert_eq!(ticket.admit(refused, scope("s").group(id("ada"))).unwrap_err(), AdmitError::Revoked);
+    assert_eq!(ticket.admit(refused, scope("s").with_group(id("ada"))).unwrap_err(), AdmitError::Revoked);
     registry.broadcast("c", 1).unwrap();
 
     assert!(weak.upgrade().is_none(), "the refused sink is kept");
@@ -101,8 +101,8 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 #[test]
 fn adm_2_a_refusal_for_want_of_an_encoding_frees_the_ticket() {
     let registry = Registry::new();
-    let refused = registry.begin().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
-    assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::NoEncoding));
+    let refused = registry.draw_ticket().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
+    assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::NoEncoder));
     assert_eq!(registry.stats().tickets, 0);
 }
 
@@ -111,10 +111,10 @@ fn adm_2_a_ticket_frees_itself_when_the_registry_refuses() {
     let cap = ScopeCap::new(size(1)).with_when_full(WhenFull::RefuseNew);
     let registry = encoding_with(RegistryOptions::new().with_scope_cap(cap));
     let _first = open(&registry, scope("s"));
-    let refused = registry.begin().admit(Probe::new(), scope("s"));
+    let refused = registry.draw_ticket().admit(Probe::new(), scope("s"));
     assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::ScopeFull));
     registry.begin_shutdown();
-    let refused = registry.begin().admit(Probe::new(), Registration::new());
+    let refused = registry.draw_ticket().admit(Probe::new(), Registration::new());
     assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::ShuttingDown));
     assert_eq!(registry.stats().tickets, 0);
 }
@@ -124,7 +124,7 @@ fn adm_3_open_tickets_hear_nothing_count_nowhere_and_take_no_place() {
     let registry = encoding_with(capped(1));
     let probe = Probe::new();
     let _one = join(&registry, &probe, scope("s"));
-    let tickets: Vec<_> = (0..5).map(|_| registry.begin()).collect();
+    let tickets: Vec<_> = (0..5).map(|_| registry.draw_ticket()).collect();
     assert_eq!((registry.len(), registry.stats().tickets), (1, 5));
     assert_eq!(registry.broadcast("c", 1).unwrap().matched, 1);
     assert_eq!(probe.closed(), []);
@@ -135,16 +135,16 @@ fn adm_3_open_tickets_hear_nothing_count_nowhere_and_take_no_place() {
 #[test]
 fn adm_4_identities_are_first_named_at_admit() {
     let registry = Registry::new();
-    let ticket = registry.begin();
+    let ticket = registry.draw_ticket();
     let probe = Probe::new();
-    let _subscription = ticket.admit(probe.clone(), group("ada").scope(id("s"))).unwrap();
+    let _subscription = ticket.admit(probe.clone(), group("ada").with_scope(id("s"))).unwrap();
     assert_eq!(registry.close_by_identity(&id("ada")), 1);
 }
 
 #[test]
 fn adm_5_revoking_others_does_not_refuse() {
     let registry = Registry::new();
-    let ticket = registry.begin();
+    let ticket = registry.draw_ticket();
     for n in 0..100 {
         registry.close_by_identity(&id(&format!("other-{n}")));
     }
@@ -156,7 +156,7 @@ fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
     let registry = Registry::new();
     registry.close_by_identity(&id("a"));
     assert_eq!(registry.stats().remembered_revocations, 0, "no ticket was open");
-    let ticket = registry.begin();
+    let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("a"));
     assert_eq!(registry.stats().remembered_revocations, 1);
     drop(ticket);
@@ -168,17 +168,17 @@ fn adm_6_what_is_remembered_is_what_the_oldest_open_ticket_has_to_be_compared_wi
     let registry = Registry::new();
     let remembered = || registry.stats().remembered_revocations;
     let revoke = |name: &str| assert_eq!(registry.close_by_identity(&id(name)), 0);
-    let oldest = registry.begin();
+    let oldest = registry.draw_ticket();
     revoke("a");
-    let middle = registry.begin();
+    let middle = registry.draw_ticket();
     revoke("b");
-    let youngest = registry.begin();
+    let youngest = registry.draw_ticket();
     assert_eq!(remembered(), 2);
     // A younger ticket that goes, or comes, makes nothing forgotten.
     drop(youngest);
-    drop(registry.begin());
+    drop(registry.draw_ticket());
     assert_eq!(remembered(), 2);
-    let registration = || group("a").group(id("b"));
+    let registration = || group("a").with_group(id("b"));
     assert_eq!(oldest.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked);
     assert_eq!(remembered(), 1, "the first, which came before all that are open");
     assert_eq!(middle.admit(Probe::new(), group("a")).map(drop), Ok(()), "the first came before it");
@@ -194,7 +194,7 @@ fn adm_6_a_ticket_expires() {
     ] {
         let clock = ManualClock::new();
         let registry = Registry::with_options(options.with_clock(clock.clone()));
-        let (late, in_time) = (registry.begin(), registry.begin());
+        let (late, in_time) = (registry.draw_ticket(), registry.draw_ticket());
         clock.advance(lifetime - Duration::from_nanos(1));
         assert!(in_time.admit(Probe::new(), group("ada")).is_ok());
         clock.advance(Duration::from_nanos(1));
@@ -205,18 +205,18 @@ fn adm_6_a_ticket_expires() {
 #[test]
 fn adm_6_a_ticket_may_live_for_ever() {
     let registry = Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
-    assert!(registry.begin().admit(Probe::new(), group("ada")).is_ok());
+    assert!(registry.draw_ticket().admit(Probe::new(), group("ada")).is_ok());
 }
 
 #[test]
 fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
     let registry = Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
-    let older = registry.begin();
+    let older = registry.draw_ticket();
     for n in 0..11 {
         registry.close_by_identity(&id(&format!("{n}")));
         assert!(registry.stats().remembered_revocations <= 10);
     }
-    let younger = registry.begin();
+    let younger = registry.draw_ticket();
     assert_eq!(older.admit(Probe::new(), group("ada")).unwrap_err(), AdmitError::Forgotten);
     assert!(younger.admit(Probe::new(), group("ada")).is_ok());
 }
@@ -224,7 +224,7 @@ fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
 #[test]
 fn adm_6_a_ticket_outlives_its_registry() {
     let registry = Registry::new();
-    let (admitting, dropped) = (registry.begin(), registry.begin());
+    let (admitting, dropped) = (registry.draw_ticket(), registry.draw_ticket());
     drop(registry);
     drop(dropped);
     let refused = admitting.admit(Probe::new(), group("ada"));

@@ -60,9 +60,9 @@ fn cap_2_refusing_the_new_one_is_the_alternative() {
 fn cap_4_only_the_scope_is_capped_and_scopes_are_independent() {
     let registry = Registry::with_options(capped(1));
     let probe = Probe::new();
-    let _one = join(&registry, &probe, scope("s").group(id("shared")));
-    let _two = join(&registry, &probe, scope("t").group(id("shared")));
-    let _groups: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("shared").group(id("s")))).collect();
+    let _one = join(&registry, &probe, scope("s").with_group(id("shared")));
+    let _two = join(&registry, &probe, scope("t").with_group(id("shared")));
+    let _groups: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("shared").with_group(id("s")))).collect();
     let _none: Vec<_> = (0..5).map(|_| join(&registry, &probe, Registration::new())).collect();
     assert_eq!((registry.len(), probe.closed()), (12, vec![]));
     let _capped = join(&registry, &probe, scope("s"));
@@ -86,9 +86,9 @@ fn cap_5_a_cap_below_one_cannot_be_constructed() {
 fn cap_6_the_evicted_are_closed_once_and_counted_by_no_revocation() {
     let registry = encoding_with(capped(1));
     let old = Probe::new();
-    let _old = join(&registry, &old, scope("s").group(id("a")));
-    let mut outbox = open(&registry, scope("s").group(id("a")));
-    let _new = join(&registry, &Probe::new(), scope("s").group(id("a")));
+    let _old = join(&registry, &old, scope("s").with_group(id("a")));
+    let mut outbox = open(&registry, scope("s").with_group(id("a")));
+    let _new = join(&registry, &Probe::new(), scope("s").with_group(id("a")));
     assert_eq!(ended(&mut outbox), Some(CloseReason::Evicted));
     assert_eq!(registry.close_by_identity(&id("a")), 1);
     assert_eq!(registry.close_by_identity(&id("s")), 0);
@@ -99,6 +99,6 @@ fn cap_6_the_evicted_are_closed_once_and_counted_by_no_revocation() {
 #[test]
 fn cap_1_a_scope_that_is_also_a_group_is_capped_once() {
     let registry = Registry::with_options(capped(2));
-    let _guards: Vec<_> = (0..4).map(|_| join(&registry, &Probe::new(), scope("s").group(id("s")))).collect();
+    let _guards: Vec<_> = (0..4).map(|_| join(&registry, &Probe::new(), scope("s").with_group(id("s")))).collect();
     assert_eq!((registry.len(), registry.close_by_identity(&id("s"))), (2, 2));
 }

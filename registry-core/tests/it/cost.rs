@@ -10,7 +10,7 @@ fn visits<R>(registry: &Registry, operation: impl FnOnce() -> R) -> (u64, R) {
 }
 
 fn crowd(registry: &Registry, size: usize, channel: &str, name: &str) -> (Vec<Subscription>, Vec<Outbox>) {
-    let one = || hears(&[channel]).group(id(name)).group(id("everybody"));
+    let one = || hears(&[channel]).with_group(id(name)).with_group(id("everybody"));
     let sinks = (0..size / 2).map(|_| join(registry, &Probe::new(), one())).collect();
     let outboxes = (0..size / 2).map(|_| open(registry, one())).collect();
     (sinks, outboxes)
@@ -48,7 +48,7 @@ fn rev_1_a_revocation_costs_those_it_closes() {
 fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
     let steps = |others: usize| {
         let registry = encoding_with(capped(20_000));
-        let one = || hears(&["c", "d"]).group(id("everybody")).scope(id("scope"));
+        let one = || hears(&["c", "d"]).with_group(id("everybody")).with_scope(id("scope"));
         let sinks: Vec<_> = (0..others / 2).map(|_| join(&registry, &Probe::new(), one())).collect();
         let outboxes: Vec<_> = (0..others / 2).map(|_| open(&registry, one())).collect();
         let steps = visits(&registry, || {
@@ -66,11 +66,11 @@ fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
 #[test]
 fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
     let registry = encoding();
-    let _other = open(&registry, hears(&["a"]).group(id("x")));
+    let _other = open(&registry, hears(&["a"]).with_group(id("x")));
     for (registration, coming, going) in [
         // A name is counted in the table and listed in the book; an identity is listed once. Going is one step itself.
-        (hears(&["a", "b"]).group(id("x")).group(id("y")).group(id("x")), 2 + 2 + 2, 1 + 2 + 2 + 2),
-        (hears(&["a"]).scope(id("x")), 1 + 1 + 1, 1 + 1 + 1 + 1),
+        (hears(&["a", "b"]).with_group(id("x")).with_group(id("y")).with_group(id("x")), 2 + 2 + 2, 1 + 2 + 2 + 2),
+        (hears(&["a"]).with_scope(id("x")), 1 + 1 + 1, 1 + 1 + 1 + 1),
         (Registration::new(), 1, 1 + 1),
         (hears(&[]), 0, 1),
     ] {

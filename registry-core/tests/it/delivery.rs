@@ -132,7 +132,7 @@ fn del_8_a_payload_that_cannot_be_encoded_closes_nobody_and_uses_no_id() {
 fn del_1_outboxes_need_an_encoding_and_sinks_do_not() {
     let registry = Registry::new();
     let refused = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new());
-    assert_eq!(refused.unwrap_err(), SubscribeError::NoEncoding);
+    assert_eq!(refused.unwrap_err(), SubscribeError::NoEncoder);
     let keeper = Arc::new(Keeper::default());
     let _subscription = registry.subscribe(keeper.clone(), None, None).unwrap();
     registry.broadcast("c", 1).unwrap();
@@ -175,7 +175,7 @@ fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
     assert_eq!(counts(), [2, 1, 2], "nobody of the first format hears it");
     assert_eq!(frames(&mut ones[99]), [1]);
     let taken = poll(&mut twos[99]);
-    let Some(registry_core::Taken::Frames(batch)) = taken else { panic!("{taken:?}") };
+    let Some(registry_core::Next::Frames(batch)) = taken else { panic!("{taken:?}") };
     assert_eq!(batch.frames, ["1:1", "2:2"]);
 }
 

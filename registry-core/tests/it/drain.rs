@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use crate::wire::serve;
-use registry_core::{CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Taken};
+use registry_core::{CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Next};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ fn drn_1_shutdown_refuses_newcomers_and_closes_all() {
     assert_eq!(registry.begin_shutdown(), 0);
 
     assert_eq!(probe.events(), [Event::Closed(CloseReason::Shutdown)]);
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Shutdown)));
     assert_eq!((registry.len(), registry.stats().draining), (0, 1));
     let refused = registry.subscribe(Probe::new(), None, None).map(drop);
     assert_eq!(refused, Err(SubscribeError::ShuttingDown));
@@ -39,7 +39,7 @@ fn drn_1_a_draining_outbox_flushes_what_it_holds_and_takes_no_more() {
     registry.begin_shutdown();
     registry.broadcast("c", 2).unwrap();
     assert_eq!(frames(&mut outbox), [1]);
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Shutdown)));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice(
         assert_eq!(registry.begin_shutdown(), 1);
         assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0, "it was counted by the shutdown");
-        let closed = || Some(Taken::Closed(revocation.into()));
+        let closed = || Some(Next::Closed(revocation.into()));
         assert_eq!((wakes.count(), poll(&mut outbox)), (1, closed()));
         for again in Revocation::ALL {
             assert_eq!(registry.close_by_identity_as(&id("a"), again), 0);
@@ -73,7 +73,7 @@ fn clo_1_an_owner_is_called_once_for_each_reason() {
     for _ in 0..3 {
         registry.close_by_identity(&id("a"));
     }
-    outbox.end(CloseReason::Heartbeat);
+    outbox.close(CloseReason::Heartbeat);
     assert_eq!(*calls.lock().unwrap(), [CloseReason::Shutdown, CloseReason::Revoked]);
     let called = calls.clone();
     outbox.on_end(move |reason| called.lock().unwrap().push(reason));
@@ -87,17 +87,17 @@ fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
     let registry = encoding();
     let mut outbox = open(&registry, group("a"));
     registry.broadcast("c", 1).unwrap();
-    outbox.end(CloseReason::Shutdown);
+    outbox.close(CloseReason::Shutdown);
     assert_eq!((registry.len(), registry.stats().draining), (0, 1));
     assert_eq!(registry.close_by_identity(&id("a")), 0);
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "the queue outlived the revocation");
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)), "the queue outlived the revocation");
     drop(outbox);
     assert_eq!(registry.stats().draining, 0);
 }
 
 #[test]
 fn drn_1_drained_completes_when_the_last_owner_let_go() {
-    for options in [OutboxOptions::new(), OutboxOptions::new().in_lane()] {
+    for options in [OutboxOptions::new(), OutboxOptions::new().with_flusher()] {
         let registry = encoding();
         let mut flusher = registry.open_lane(LaneOptions::new());
         let open = || registry.open_outbox(&RAW, options, Registration::new()).unwrap();
@@ -203,7 +203,7 @@ fn sub_6_dropping_the_last_handle_ends_all_as_shutdown() {
     drop(clone);
     assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Shutdown)]);
     assert_eq!(frames(&mut outbox), [1], "a shutdown flushes");
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Shutdown)));
     subscription.unsubscribe();
     drop(subscription);
     assert_eq!(probe.closed().len(), 1);
@@ -215,7 +215,7 @@ fn sub_6_an_outbox_may_outlive_its_registry() {
     let registry = encoding();
     let mut outbox = open(&registry, Registration::new());
     drop(registry);
-    outbox.end(CloseReason::Heartbeat);
+    outbox.close(CloseReason::Heartbeat);
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat), "a discarding reason overrides");
     drop(outbox);
 }

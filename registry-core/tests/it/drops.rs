@@ -4,7 +4,7 @@ use crate::kit::*;
 use crate::wire::{BARE, in_lane, now, serve, wired};
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Served, Taken, Wire, WireFormat,
+    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Progress, Next, Wire, WireFormat,
 };
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -210,8 +210,8 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goe
     assert_eq!((registry.broadcast("nobody", 1).unwrap().matched, blasts.count()), (0, 1));
     let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
     assert_eq!((registry.broadcast("c", 2).unwrap().accepted, blasts.count()), (1, 2));
-    let Poll::Ready(taken) = waits.poll_take(&mut Context::from_waker(Waker::noop()), 1) else { panic!("nothing") };
-    assert!(matches!(taken, Taken::Frames(_)));
+    let Poll::Ready(taken) = waits.poll_next(&mut Context::from_waker(Waker::noop()), 1) else { panic!("nothing") };
+    assert!(matches!(taken, Next::Frames(_)));
 
     let (registry, blasts) = with_bombs();
     let mut flusher = registry.open_lane(LaneOptions::new());
@@ -224,7 +224,7 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goe
     // In a turn that is never finished.
     registry.broadcast("c", 4).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
-    assert_eq!(flusher.poll_serve(&mut cx, now()), Poll::Ready(Served::More));
+    assert_eq!(flusher.poll_serve(&mut cx, now()), Poll::Ready(Progress::More));
     drop(flusher);
     assert!(registry.is_empty());
     assert_eq!(blasts.count(), 4);

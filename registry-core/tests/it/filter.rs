@@ -36,7 +36,7 @@ fn flt_2_absent_and_empty_mean_every_channel_at_the_compatible_call() {
 fn flt_2_everywhere_else_the_type_rules() {
     let registry = Registry::new();
     let (all, none) = (Probe::new(), Probe::new());
-    let _all = join(&registry, &all, Registration::new().filter(ChannelFilter::All));
+    let _all = join(&registry, &all, Registration::new().with_filter(ChannelFilter::All));
     let _none = join(&registry, &none, hears(&[]));
     assert_eq!(heard(&registry, &all, &["runs", ""]), [0, 1]);
     assert!(heard(&registry, &none, &["runs", ""]).is_empty());
@@ -48,7 +48,7 @@ fn flt_2_a_restriction_that_leaves_nothing_hears_nothing() {
     let registry = Registry::new();
     let nothing = ChannelFilter::only(["secrets"]).restrict(&ChannelFilter::only(["runs"]));
     let probe = Probe::new();
-    let _subscription = join(&registry, &probe, Registration::new().filter(nothing));
+    let _subscription = join(&registry, &probe, Registration::new().with_filter(nothing));
     assert!(heard(&registry, &probe, &["secrets", "runs", ""]).is_empty());
 }
 
@@ -146,7 +146,7 @@ fn flt_8_five_thousand_names_and_a_long_one() {
     let probe = Probe::new();
     let long = "x".repeat(64 << 10);
     let names = (0..5_000).map(|n| format!("channel-{n}")).chain([long.clone()]);
-    let subscription = join(&registry, &probe, Registration::new().filter(ChannelFilter::only(names)));
+    let subscription = join(&registry, &probe, Registration::new().with_filter(ChannelFilter::only(names)));
     let longer = format!("{long}x");
     assert_eq!(heard(&registry, &probe, &["channel-0", "channel-4999", "channel-5000", &long, &longer]), [0, 1, 3]);
     drop(subscription);

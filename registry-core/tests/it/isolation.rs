@@ -4,7 +4,7 @@ use crate::kit::*;
 use bytes::Bytes;
 use registry_core::{
     AdmitError, CloseReason, Message, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError,
-    SubscriberRegistry, Taken, WireFormat,
+    SubscriberRegistry, Next, WireFormat,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -168,12 +168,12 @@ fn iso_8_a_panicking_sink_destructor_is_contained() {
     let _first = registry.subscribe_with(grenade(), scope("s")).unwrap();
     let _second = registry.subscribe_with(grenade(), scope("s")).unwrap();
     assert_eq!(registry.close_by_identity(&id("s")), 1);
-    let ticket = registry.begin();
+    let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("a"));
     assert_eq!(ticket.admit(grenade(), group("a")).unwrap_err(), AdmitError::Revoked);
     registry.begin_shutdown();
     assert_eq!(registry.subscribe(grenade(), None, None).unwrap_err(), SubscribeError::ShuttingDown);
-    let orphan = registry.begin();
+    let orphan = registry.draw_ticket();
     drop(registry);
     assert_eq!(orphan.admit(grenade(), group("a")).unwrap_err(), SubscribeError::ShuttingDown.into());
     assert_eq!(drops.load(Ordering::SeqCst), 6);
@@ -220,7 +220,7 @@ fn iso_8_a_panicking_waker_is_contained_and_the_others_are_woken() {
     let park = |outboxes: &mut Vec<registry_core::Outbox>| {
         for (n, outbox) in outboxes.iter_mut().enumerate() {
             let waker = if n % 3 == 1 { &bad } else { &good };
-            assert!(outbox.poll_take(&mut Context::from_waker(waker), 1).is_pending());
+            assert!(outbox.poll_next(&mut Context::from_waker(waker), 1).is_pending());
         }
     };
     park(&mut outboxes);
@@ -257,13 +257,13 @@ fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
         (0..2).map(|_| registry.open_outbox(&FRAGILE, OutboxOptions::new(), Registration::new()).unwrap()).collect();
     let mut after = open(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
-    assert!(fragile[0].poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert!(fragile[0].poll_next(&mut Context::from_waker(&waker), 1).is_pending());
 
     let report = registry.broadcast("c", 13).unwrap();
     assert_eq!((report.matched, report.accepted, report.failed), (4, 2, 2));
     assert_eq!(wakes.count(), 1);
     for outbox in &mut fragile {
-        assert_eq!(poll(outbox), Some(Taken::Closed(CloseReason::Failed)));
+        assert_eq!(poll(outbox), Some(Next::Closed(CloseReason::Failed)));
     }
     registry.broadcast("c", 14).unwrap();
     assert_eq!((frames(&mut before), frames(&mut after)), (vec![13, 14], vec![13, 14]));

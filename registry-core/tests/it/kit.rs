@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use registry_core::{
     ChannelFilter, CloseReason, Identity, Json, Message, Outbox, OutboxOptions, Registration, RegistryOptions,
-    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Taken, WireFormat,
+    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Next, WireFormat,
 };
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) type Registry = SubscriberRegistry<u32>;
 
 /// One frame is its body.
-pub(crate) static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+pub(crate) static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -202,15 +202,15 @@ pub(crate) fn id(value: &str) -> Identity {
 }
 
 pub(crate) fn group(value: &str) -> Registration {
-    Registration::new().group(id(value))
+    Registration::new().with_group(id(value))
 }
 
 pub(crate) fn scope(value: &str) -> Registration {
-    Registration::new().scope(id(value))
+    Registration::new().with_scope(id(value))
 }
 
 pub(crate) fn hears(names: &[&str]) -> Registration {
-    Registration::new().filter(ChannelFilter::only(names.iter().copied()))
+    Registration::new().with_filter(ChannelFilter::only(names.iter().copied()))
 }
 
 pub(crate) fn join(registry: &Registry, probe: &Arc<Probe>, registration: Registration) -> Subscription {
@@ -237,8 +237,8 @@ impl Drop for Raise<'_> {
 }
 
 /// Polls once; `None` while there is nothing.
-pub(crate) fn poll(outbox: &mut Outbox) -> Option<Taken> {
-    match outbox.poll_take(&mut Context::from_waker(Waker::noop()), usize::MAX) {
+pub(crate) fn poll(outbox: &mut Outbox) -> Option<Next> {
+    match outbox.poll_next(&mut Context::from_waker(Waker::noop()), usize::MAX) {
         Poll::Ready(taken) => Some(taken),
         Poll::Pending => None,
     }
@@ -255,7 +255,7 @@ pub(crate) fn ended(outbox: &mut Outbox) -> Option<CloseReason> {
 /// Everything that the outbox holds, as numbers.
 pub(crate) fn frames(outbox: &mut Outbox) -> Vec<u32> {
     match poll(outbox) {
-        Some(Taken::Frames(batch)) => batch.frames.iter().map(number).collect(),
+        Some(Next::Frames(batch)) => batch.frames.iter().map(number).collect(),
         _ => Vec::new(),
     }
 }

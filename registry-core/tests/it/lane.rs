@@ -4,8 +4,8 @@ use crate::kit::*;
 use crate::wire::*;
 use bytes::BytesMut;
 use registry_core::{
-    CloseReason, EncodeError, Flusher, LaneOptions, MessageId, Outbox, OutboxOptions, Overflow, Registration, Served,
-    SubscriberRegistry, Taken, Wire, WireFormat,
+    CloseReason, EncodeError, Flusher, LaneOptions, MessageId, Outbox, OutboxOptions, Overflow, Registration, Progress,
+    SubscriberRegistry, Next, Wire, WireFormat,
 };
 use std::future::Future;
 use std::io;
@@ -171,7 +171,7 @@ fn drn_1_who_drains_within_a_turn_hears_all_before_and_nothing_after() {
     let (outbox, socket) = wired(&registry, hears(&["a"]));
     let (_other, other) = wired(&registry, hears(&["a"]));
     registry.broadcast("a", 1).unwrap();
-    outbox.end(CloseReason::Shutdown);
+    outbox.close(CloseReason::Shutdown);
     registry.broadcast("a", 2).unwrap();
     // A draining subscriber has given its channel up; the number of the channel goes to another.
     let (_next, next) = wired(&registry, hears(&["b"]));
@@ -191,7 +191,7 @@ fn flt_1_a_channel_number_that_is_used_again_within_a_turn_brings_nothing_of_the
             None
         },
         |outbox| {
-            outbox.end(CloseReason::Shutdown);
+            outbox.close(CloseReason::Shutdown);
             Some(outbox)
         },
     ];
@@ -243,7 +243,7 @@ fn flt_1_more_channels_than_a_mask_has_bits_are_told_apart() {
 }
 
 /// Frames as long as their payload, which is of digits.
-static DIGITS: WireFormat = WireFormat::new("digits", |_, body, out| out.extend_from_slice(body));
+static DIGITS: WireFormat = WireFormat::new("digits", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 #[test]
 fn rev_3_one_write_holds_at_most_64_kib_or_one_message() {
@@ -380,7 +380,7 @@ fn ord_1_a_pause_within_a_turn_keeps_the_order() {
     registry.broadcast("c", 1).unwrap();
     let mut pauses = 0;
     while let Poll::Ready(served) = flusher.poll_serve(&mut noop(), now()) {
-        assert_eq!(served, Served::More);
+        assert_eq!(served, Progress::More);
         pauses += 1;
         // What is published, joins or leaves in a pause belongs to the next turn.
         registry.broadcast("c", 1 + pauses).unwrap();
@@ -395,7 +395,7 @@ fn ord_1_a_pause_within_a_turn_keeps_the_order() {
 
 #[test]
 fn prg_1_a_flusher_pauses_once_more_after_a_turn_of_more_than_64_writes() {
-    for (members, served) in [(64, Poll::Pending), (65, Poll::Ready(Served::More))] {
+    for (members, served) in [(64, Poll::Pending), (65, Poll::Ready(Progress::More))] {
         let (registry, mut flusher) = lane();
         let members: Vec<_> = (0..members).map(|_| wired(&registry, Registration::new())).collect();
         registry.broadcast("c", 1).unwrap();
@@ -412,7 +412,7 @@ fn prg_1_a_flusher_pauses_after_128_writes_and_sooner_when_they_are_long() {
         let members: Vec<_> = (0..500).map(|_| wired(&registry, Registration::new())).collect();
         serve(&mut flusher);
         registry.broadcast("c", value).unwrap();
-        assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
+        assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Progress::More));
         let writes = members.iter().filter(|(_, socket)| socket.writes() > 0).count();
         assert_eq!(registry.stats().lane_writes, writes as u64);
         writes
@@ -435,10 +435,10 @@ fn rev_12_no_write_follows_a_revocation_and_a_farewell_only_at_the_end_of_a_fram
         assert_eq!(registry.close_by_identity(&id("a")), 1);
         socket.seal();
         socket.set_room(usize::MAX);
-        outbox.say(b"#0\n", now());
+        outbox.send_control(b"#0\n", now());
         assert_eq!(flush(&outbox, &socket), Some(CloseReason::Revoked));
         serve(&mut flusher);
-        assert_eq!((socket.late(), outbox.is_mid_frame(), outbox.unsaid()), (0, room == 3, 0), "{room}");
+        assert_eq!((socket.late(), outbox.is_mid_frame(), outbox.pending_control()), (0, room == 3, 0), "{room}");
     }
 }
 
@@ -453,19 +453,19 @@ fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
     registry.broadcast("c", 1).unwrap();
     registry.broadcast("c", 2).unwrap();
     assert!(flusher.poll_serve(&mut noop(), now).is_pending());
-    assert_eq!((wakes.count(), outbox.is_mid_frame(), outbox.wrote()), (1, true, Some(now)));
+    assert_eq!((wakes.count(), outbox.is_mid_frame(), outbox.last_write()), (1, true, Some(now)));
     registry.broadcast("c", 3).unwrap();
     serve(&mut flusher);
     assert_eq!(wakes.count(), 1, "an owner that waits for room is not woken for more");
-    outbox.say(&said(0), now);
-    assert!(outbox.unsaid() > 0);
+    outbox.send_control(&said(0), now);
+    assert!(outbox.pending_control() > 0);
     for _ in 0..30 {
         socket.set_room(4);
         assert_eq!(flush(&outbox, &socket), None);
     }
     let (reads, partial) = read(&socket.bytes(), true);
     assert_eq!(reads, [Read::Message(1, 1), Read::Message(2, 2), Read::Said(0), Read::Message(3, 3)]);
-    assert_eq!((partial.len(), outbox.is_mid_frame(), outbox.unsaid()), (0, false, 0));
+    assert_eq!((partial.len(), outbox.is_mid_frame(), outbox.pending_control()), (0, false, 0));
     // It is open again: the flusher writes.
     socket.set_room(usize::MAX);
     let before = registry.stats().lane_writes;
@@ -497,12 +497,12 @@ fn que_2_the_owner_of_a_wire_that_takes_nothing_is_woken_once() {
 fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
     for in_lane in [true, false] {
         let (registry, mut flusher) = lane();
-        let options = if in_lane { OutboxOptions::new().in_lane() } else { OutboxOptions::new() };
+        let options = if in_lane { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
         let outbox = registry.open_outbox(&BARE, options, Registration::new()).unwrap();
         let socket = Socket::new();
         let (wakes, waker) = Wakes::new();
         assert!(flush_with(&outbox, &socket, &waker).is_pending());
-        outbox.say(&said(0), now());
+        outbox.send_control(&said(0), now());
         registry.broadcast("c", 1).unwrap();
         serve(&mut flusher);
         let before = wakes.count();
@@ -560,7 +560,7 @@ fn drn_1_an_outbox_in_no_lane_drains() {
     registry.broadcast("c", 1).unwrap();
     registry.begin_shutdown();
     assert_eq!(frames(&mut unwired), [1]);
-    assert_eq!(poll(&mut unwired), Some(Taken::Closed(CloseReason::Shutdown)));
+    assert_eq!(poll(&mut unwired), Some(Next::Closed(CloseReason::Shutdown)));
     assert_eq!(flush(&outbox, &socket), Some(CloseReason::Shutdown));
     assert_eq!(socket.values(), [1]);
 }
@@ -571,19 +571,19 @@ fn ord_1_what_the_owner_says_stands_between_frames_and_wakes_who_has_to_write_it
     let (outbox, socket) = wired(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     let first = now();
-    outbox.say(&said(0), first);
+    outbox.send_control(&said(0), first);
     assert_eq!(socket.read(), [Read::Said(0)], "at once, when nothing waits");
     assert!(flush_with(&outbox, &socket, &waker).is_pending());
     socket.set_room(0);
-    outbox.say(&said(1), first + Duration::from_secs(9));
-    assert_eq!(outbox.wrote(), Some(first), "nothing was taken");
+    outbox.send_control(&said(1), first + Duration::from_secs(9));
+    assert_eq!(outbox.last_write(), Some(first), "nothing was taken");
     assert_eq!(wakes.count(), 1, "something is left to write");
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
     socket.set_room(1);
     assert_eq!(flush(&outbox, &socket), None);
     assert!(outbox.is_mid_frame());
-    outbox.say(&said(2), now());
+    outbox.send_control(&said(2), now());
     socket.set_room(usize::MAX);
     assert_eq!(flush(&outbox, &socket), None);
     assert_eq!(socket.read(), [Read::Said(0), Read::Said(1), Read::Said(2), Read::Message(1, 1)]);
@@ -626,7 +626,7 @@ fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
         outbox.attach(wire.clone());
         registry.broadcast("c", 1).unwrap();
         serve(&mut flusher);
-        assert_eq!((outbox.is_mid_frame(), outbox.wrote()), (false, None), "nothing was taken");
+        assert_eq!((outbox.is_mid_frame(), outbox.last_write()), (false, None), "nothing was taken");
         registry.broadcast("c", 2).unwrap();
         serve(&mut flusher);
         let polled = outbox.poll_flush(&mut noop(), now(), |_| Poll::Ready(Ok(())), |bytes| wire.try_write(bytes));
@@ -692,7 +692,7 @@ fn que_1_a_log_that_is_full_counts_what_it_has_no_room_for_and_every_peer_is_tol
     assert_eq!(open.read(), [message(1, 1), message(2, 2), message(3, 3), Read::Lost(3), message(7, 7)]);
     assert_eq!(two.read(), [message(1, 1), message(2, 2), message(3, 3), Read::Lost(2), message(7, 7)]);
     assert_eq!((other.bytes(), registry.len()), (vec![], 4), "who missed nothing is told nothing, and stays");
-    let Some(Taken::Frames(batch)) = poll(&mut unwired) else { panic!("nothing there") };
+    let Some(Next::Frames(batch)) = poll(&mut unwired) else { panic!("nothing there") };
     assert_eq!((batch.lost, batch.frames.len()), (1, 2));
     // It is as new.
     registry.broadcast("a", 8).unwrap();
@@ -900,7 +900,7 @@ fn drn_1_a_shutdown_brings_what_was_broadcast_before_it_and_the_flusher_is_over(
     assert_eq!(owners.count(), 2, "the end is complete");
     assert_eq!((flush(&outbox, &socket), socket.values()), (Some(CloseReason::Shutdown), vec![1]));
     assert_eq!(frames(&mut unwired), [1]);
-    assert_eq!(poll(&mut unwired), Some(Taken::Closed(CloseReason::Shutdown)));
+    assert_eq!(poll(&mut unwired), Some(Next::Closed(CloseReason::Shutdown)));
     assert_eq!(flush(&slow, &full), None, "it still flushes");
     assert_eq!(registry.close_by_identity(&id("slow")), 0);
     assert_eq!((flush(&slow, &full), full.bytes()), (Some(CloseReason::Revoked), vec![]));
@@ -918,7 +918,7 @@ fn iso_5_a_flusher_that_is_dropped_ends_its_subscribers_and_no_others() {
     let (draining, draining_socket) = wired(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(flush_with(&first, &first_socket, &waker).is_pending());
-    draining.end(CloseReason::Shutdown);
+    draining.close(CloseReason::Shutdown);
     assert_eq!(flush(&draining, &draining_socket), None);
     registry.broadcast("c", 1).unwrap();
     drop(lost);
@@ -944,11 +944,11 @@ fn drn_1_who_drains_when_its_flusher_is_dropped_gets_what_was_broadcast_before()
     let members: Vec<_> = (0..200).map(|_| wired(&registry, Registration::new())).collect();
     serve(&mut flusher);
     registry.broadcast("c", 1).unwrap();
-    members.iter().for_each(|(outbox, _)| outbox.end(CloseReason::Shutdown));
-    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
+    members.iter().for_each(|(outbox, _)| outbox.close(CloseReason::Shutdown));
+    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Progress::More));
     let (late, late_socket) = wired(&registry, Registration::new());
     registry.broadcast("c", 2).unwrap();
-    late.end(CloseReason::Shutdown);
+    late.close(CloseReason::Shutdown);
     drop(flusher);
     for (outbox, socket) in &members {
         assert_eq!((flush(outbox, socket), socket.values()), (Some(CloseReason::Shutdown), vec![1]));
@@ -962,11 +962,11 @@ fn drn_1_nobody_waits_for_a_flusher_that_goes_by_a_panic_and_it_writes_no_more()
     let members: Vec<_> = (0..200).map(|_| wired(&registry, Registration::new())).collect();
     serve(&mut flusher);
     registry.broadcast("c", 1).unwrap();
-    members.iter().for_each(|(outbox, _)| outbox.end(CloseReason::Shutdown));
-    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
+    members.iter().for_each(|(outbox, _)| outbox.close(CloseReason::Shutdown));
+    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Progress::More));
     let (late, late_socket) = wired(&registry, Registration::new());
     registry.broadcast("c", 2).unwrap();
-    late.end(CloseReason::Shutdown);
+    late.close(CloseReason::Shutdown);
     let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
         let _goes = flusher;
         std::panic::resume_unwind(Box::new("on purpose"));
@@ -1076,7 +1076,7 @@ fn sub_7_a_flusher_that_is_dropped_leaves_nothing_in_its_log() {
     let (registry, mut flusher) = loaded(LaneOptions::new());
     let members: Vec<_> = (0..300).map(|_| wired_load(&registry, in_lane())).collect();
     registry.broadcast("c", loads.make(1, false)).unwrap();
-    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
+    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Progress::More));
     registry.broadcast("c", loads.make(2, false)).unwrap();
     drop(flusher);
     assert_eq!(loads.alive(), 0, "what nobody will serve is kept");
@@ -1107,10 +1107,10 @@ impl ClearTo for BytesMut {
 }
 
 static SUPERSTITIOUS: WireFormat = WireFormat::new("superstitious", superstitious);
-static HEADLESS: WireFormat = WireFormat::new("headless", |_, body, out| out.extend_from_slice(body))
+static HEADLESS: WireFormat = WireFormat::new("headless", |_, encoded, out| out.extend_from_slice(encoded.body()))
     .with_envelope(|_, _| panic!("on purpose"), b"");
 static SPEECHLESS: WireFormat =
-    WireFormat::new("speechless", |_, body, out| out.extend_from_slice(body)).with_notice(|_, _| panic!("on purpose"));
+    WireFormat::new("speechless", |_, encoded, out| out.extend_from_slice(encoded.body())).with_notice(|_, _| panic!("on purpose"));
 
 #[test]
 fn iso_8_a_frame_that_cannot_be_built_fails_those_of_its_format_that_hear_it() {
@@ -1148,7 +1148,7 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_whoever_writes
 
     // The owner says something.
     let (outbox, socket) = wired_with(&registry, &HEADLESS, in_lane(), Registration::new());
-    outbox.say(b"x", now());
+    outbox.send_control(b"x", now());
     assert_eq!((flush(&outbox, &socket), socket.bytes()), (Some(CloseReason::Failed), vec![]));
     assert_eq!((ended_as(&registry, CloseReason::Failed), registry.len()), (2, 0));
 
@@ -1176,7 +1176,7 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
     assert_eq!(loads.alive(), 0);
     // In a turn that is never finished, and in a log that nobody takes.
     (4..=6).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
-    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Served::More));
+    assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Progress::More));
     (7..=9).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
     assert_eq!(loads.alive(), 6);
     drop(flusher);
@@ -1229,7 +1229,7 @@ fn busybody(registry: &Registry, number: u32) -> (impl Fn() -> usize, impl Fn() 
         let outbox = registry.open_outbox(&BARE, in_lane(), group("inner")).unwrap();
         let closed = registry.close_by_identity(&id("inner"));
         drop(outbox);
-        drop((registry.begin(), registry.drained(), registry.caught_up(), registry.open_lane(LaneOptions::new())));
+        drop((registry.draw_ticket(), registry.drained(), registry.caught_up(), registry.open_lane(LaneOptions::new())));
         let known = registry.channels(None, 1).len() == 1 && registry.stats().subscribers == registry.len();
         if (accepted, closed, known) == (1, 1, true) {
             counted.fetch_add(1, Ordering::SeqCst);
@@ -1248,7 +1248,7 @@ fn re_1_wakers_and_hooks_may_call_back() {
     finishes(|| {
         let (registry, mut flusher) = lane();
         let (_other, other) = wired(&registry, hears(&["heard"]));
-        let (outbox, socket) = wired(&registry, hears(&["c"]).group(id("a")));
+        let (outbox, socket) = wired(&registry, hears(&["c"]).with_group(id("a")));
         serve(&mut flusher);
 
         let (count, waker) = calling(&registry, 100);

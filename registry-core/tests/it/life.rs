@@ -123,7 +123,7 @@ fn sub_7_no_end_keeps_the_sink() {
     for (name, end) in ends {
         let registry = Registry::with_options(capped(1));
         let probe = Probe::sending(|_| registry_core::SendOutcome::Failed);
-        let guard = join(&registry, &probe, scope("s").group(id("a")).filter(ChannelFilter::only(["c"])));
+        let guard = join(&registry, &probe, scope("s").with_group(id("a")).with_filter(ChannelFilter::only(["c"])));
         let weak = Arc::downgrade(&probe);
         drop(probe);
         end(&registry, &guard);
@@ -147,19 +147,19 @@ const ENDS: [(&str, CloseReason, End); 10] = [
         registry.close_by_identity_as(&id("s"), Revocation::LoggedOut)
     }),
     ("evicted", CloseReason::Evicted, |registry, _, _| {
-        drop(join(registry, &Probe::new(), scope("s").filter(none())));
+        drop(join(registry, &Probe::new(), scope("s").with_filter(none())));
         1
     }),
     ("ended by its owner", CloseReason::Heartbeat, |_, outbox, _| {
-        outbox.end(CloseReason::Heartbeat);
+        outbox.close(CloseReason::Heartbeat);
         1
     }),
     ("ended from elsewhere", CloseReason::Expired, |_, outbox, _| {
-        outbox.ender().end(CloseReason::Expired);
+        outbox.close_handle().end(CloseReason::Expired);
         1
     }),
     ("drained by its owner", CloseReason::Shutdown, |_, outbox, _| {
-        outbox.end(CloseReason::Shutdown);
+        outbox.close(CloseReason::Shutdown);
         1
     }),
     ("lagged", CloseReason::Lagged, |registry, _, flusher| {
@@ -185,7 +185,7 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served
             let registry = encoding_with(capped(1));
             let mut flusher = lane.then(|| registry.open_lane(LaneOptions::new()));
             let options = if lane { in_lane() } else { OutboxOptions::new() };
-            let ending = hears(&["c", "only it"]).scope(id("s")).group(id("a"));
+            let ending = hears(&["c", "only it"]).with_scope(id("s")).with_group(id("a"));
             let (outbox, socket) = wired_with(&registry, &BARE, options.with_max_messages(size(1)), ending);
             let (stays, its_socket) = wired_with(&registry, &BARE, options, hears(&["c"]));
             socket.set_room(0);
@@ -231,14 +231,14 @@ fn cnt_2_and_sub_7_a_sink_that_ended_in_whatever_way_is_counted_listed_and_serve
         ("logged out", CloseReason::LoggedOut, |registry, _| {
             assert_eq!(registry.close_by_identity_as(&id("s"), Revocation::LoggedOut), 1);
         }),
-        ("evicted", CloseReason::Evicted, |registry, _| drop(open(registry, scope("s").filter(none())))),
+        ("evicted", CloseReason::Evicted, |registry, _| drop(open(registry, scope("s").with_filter(none())))),
         ("failed", CloseReason::Failed, |registry, _| assert_eq!(registry.broadcast("only it", 1).unwrap().failed, 1)),
         ("shut down", CloseReason::Shutdown, |registry, _| assert_eq!(registry.begin_shutdown(), 2)),
     ];
     for (name, reason, end) in ends {
         let registry = encoding_with(capped(1));
         let (ended, stays) = (Probe::sending(|_| registry_core::SendOutcome::Failed), Probe::new());
-        let guard = join(&registry, &ended, hears(&["c", "only it"]).scope(id("s")).group(id("a")));
+        let guard = join(&registry, &ended, hears(&["c", "only it"]).with_scope(id("s")).with_group(id("a")));
         let _stays = join(&registry, &stays, hears(&["c"]));
         end(&registry, &guard);
         let left = usize::from(name != "shut down");
@@ -295,7 +295,7 @@ fn sub_7_memory_returns_to_where_it_was() {
         let guards: Vec<_> = (0..crowd)
             .map(|n| {
                 let names = ChannelFilter::only([format!("channel-{n}"), "all".to_owned()]);
-                let registration = scope(&format!("s-{}", n / 2)).group(id(&format!("g-{n}"))).group(id("all"));
+                let registration = scope(&format!("s-{}", n / 2)).with_group(id(&format!("g-{n}"))).with_group(id("all"));
                 let registration = registration.filter(names);
                 outboxes.lock().unwrap().push(open(&registry, registration.clone()));
                 join(&registry, &Probe::new(), registration)

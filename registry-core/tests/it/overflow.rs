@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use proptest::prelude::*;
-use registry_core::{Batch, Outbox, OutboxOptions, Overflow, Taken};
+use registry_core::{Batch, Outbox, OutboxOptions, Overflow, Next};
 use std::task::{Context, Poll, Waker};
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
@@ -13,8 +13,8 @@ fn open(registry: &Registry, messages: usize, bytes: usize, overflow: Overflow) 
 }
 
 fn take(outbox: &mut Outbox) -> Batch {
-    match outbox.poll_take(&mut Context::from_waker(Waker::noop()), usize::MAX) {
-        Poll::Ready(Taken::Frames(batch)) => batch,
+    match outbox.poll_next(&mut Context::from_waker(Waker::noop()), usize::MAX) {
+        Poll::Ready(Next::Frames(batch)) => batch,
         other => panic!("{other:?}"),
     }
 }

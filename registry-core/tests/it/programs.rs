@@ -7,7 +7,7 @@ use crate::kit::*;
 use crate::wire::*;
 use proptest::prelude::*;
 use registry_core::{
-    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Overflow, Registration, Served, Taken,
+    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Overflow, Registration, Progress, Next,
     WireFormat,
 };
 use std::collections::BTreeMap;
@@ -153,13 +153,13 @@ impl Line {
             }
             return;
         }
-        while let Poll::Ready(taken) = outbox.poll_take(&mut Context::from_waker(&self.waker), 100) {
+        while let Poll::Ready(taken) = outbox.poll_next(&mut Context::from_waker(&self.waker), 100) {
             match taken {
-                Taken::Frames(batch) => {
+                Next::Frames(batch) => {
                     self.taken.extend((batch.lost > 0).then_some(Read::Lost(batch.lost)));
                     self.taken.extend(read_frames(&batch.frames));
                 }
-                Taken::Closed(reason) => {
+                Next::Closed(reason) => {
                     self.over = Some(reason);
                     break;
                 }
@@ -209,8 +209,8 @@ impl Lane {
         let Some(flusher) = &mut self.flusher else { return };
         self.followed = self.wakes.count();
         let served = flusher.poll_serve(&mut Context::from_waker(&self.waker), now());
-        self.more = served == Poll::Ready(Served::More);
-        self.over |= served == Poll::Ready(Served::Over);
+        self.more = served == Poll::Ready(Progress::More);
+        self.over |= served == Poll::Ready(Progress::Done);
     }
 
     fn is_due(&self) -> bool {
@@ -269,7 +269,7 @@ impl World {
             Step::Owner(which) => self.with(which, Line::turn),
             Step::Say(which) => self.with(which, |line| {
                 if let Some(outbox) = line.outbox.as_ref().filter(|_| line.over.is_none()) {
-                    outbox.say(&said(line.said), now());
+                    outbox.send_control(&said(line.said), now());
                     line.said += 1;
                 }
             }),
@@ -284,7 +284,7 @@ impl World {
             }
             Step::Finish(which) => self.with(which, |line| {
                 if let Some(outbox) = &line.outbox {
-                    outbox.end(CloseReason::Shutdown);
+                    outbox.close(CloseReason::Shutdown);
                 }
             }),
             Step::Lose(which) => {
@@ -314,12 +314,12 @@ impl World {
     fn join(&mut self, plan: Plan) {
         let names = FILTERS[plan.filter].map(|names| names.iter().map(|name| CHANNELS[*name]));
         let filter = names.map_or(ChannelFilter::All, ChannelFilter::only);
-        let registration = Registration::new().filter(filter).group(id(&plan.identity.to_string()));
+        let registration = Registration::new().with_filter(filter).with_group(id(&plan.identity.to_string()));
         let (messages, bytes) = plan.bounds.unwrap_or((100_000, 100_000_000));
         let mut options = OutboxOptions::new().with_overflow(plan.overflow);
         options = options.with_max_messages(size(messages)).with_max_bytes(size(bytes));
         if plan.in_lane {
-            options = options.in_lane();
+            options = options.with_flusher();
         }
         let members = |lane| self.lines.iter().filter(|line| line.lane == Some(lane) && line.is_active()).count();
         let open = (0..self.lanes.len()).filter(|lane| self.lanes[*lane].flusher.is_some());

@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use registry_core::{
-    CloseReason, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry, Taken,
+    CloseReason, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry, Next,
     WireFormat,
 };
 use std::sync::{Arc, Mutex, OnceLock};
@@ -44,7 +44,7 @@ fn prg_1_a_revocation_completes_while_another_sink_is_stuck() {
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.close_by_identity(&id("a")), 2);
         assert_eq!(probe.events(), [Event::Closed(CloseReason::Revoked)], "its message waited behind the stuck one");
-        assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+        assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
         assert_eq!(stuck.closed(), []);
     });
 }
@@ -227,7 +227,7 @@ fn del_1_coming_and_going_on_the_way_to_the_sinks_costs_them_nothing() {
     // Owners are woken before sinks are served.
     let inner = registry.clone();
     let waker = Waker::from(Arc::new(OnWake(move || drop(join(&inner, &Probe::new(), Registration::new())))));
-    assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 2);
     assert_eq!((probe.sent(), registry.len()), (vec![1], 2));
 }
@@ -245,7 +245,7 @@ fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
         assert_eq!(inner.broadcast("outboxes", 2).unwrap().accepted, 1);
         *sent.lock().unwrap() = Some(sink.sent());
     })));
-    assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     assert_eq!(registry.broadcast("both", 1).unwrap().accepted, 2);
     assert_eq!(*seen.lock().unwrap(), Some(vec![]), "a publisher to outboxes ran the sinks of another");
     assert_eq!((frames(&mut outbox), probe.sent()), (vec![1, 2], vec![1]));

@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use proptest::prelude::*;
-use registry_core::{Batch, CloseReason, Outbox, OutboxOptions, Overflow, Registration, Taken, WireFormat};
+use registry_core::{Batch, CloseReason, Outbox, OutboxOptions, Overflow, Registration, Next, WireFormat};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ fn sized(registry: &Registry, options: OutboxOptions) -> Outbox {
 }
 
 fn take(outbox: &mut Outbox, max_bytes: usize) -> Batch {
-    match outbox.poll_take(&mut Context::from_waker(Waker::noop()), max_bytes) {
-        Poll::Ready(Taken::Frames(batch)) => batch,
+    match outbox.poll_next(&mut Context::from_waker(Waker::noop()), max_bytes) {
+        Poll::Ready(Next::Frames(batch)) => batch,
         other => panic!("{other:?}"),
     }
 }
@@ -41,7 +41,7 @@ fn que_1_more_messages_than_the_bound_end_it_as_lagged() {
     (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 2));
     let report = registry.broadcast("c", 4).unwrap();
     assert_eq!((report.accepted, report.lagged), (1, 1));
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Lagged)), "what it held is discarded");
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Lagged)), "what it held is discarded");
     assert_eq!((registry.len(), registry.close_by_identity(&id("a"))), (1, 0));
     assert_eq!(registry.stats().ended[&CloseReason::Lagged], 1, "the loss is counted");
     assert_eq!(frames(&mut other), [1, 2, 3, 4]);
@@ -80,10 +80,10 @@ fn que_1_dropping_the_oldest_counts_every_loss() {
     let registry = encoding();
     let mut outbox = registry.open_outbox(&RAW, bounded(3, 1_000, Overflow::DropOldest), group("a")).unwrap();
     (1..=5).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
-    let Some(Taken::Frames(batch)) = poll(&mut outbox) else { panic!("nothing there") };
+    let Some(Next::Frames(batch)) = poll(&mut outbox) else { panic!("nothing there") };
     assert_eq!((batch.lost, batch.frames), (2, ["3", "4", "5"].map(Into::into).to_vec()));
     (6..=7).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
-    let Some(Taken::Frames(batch)) = poll(&mut outbox) else { panic!("nothing there") };
+    let Some(Next::Frames(batch)) = poll(&mut outbox) else { panic!("nothing there") };
     assert_eq!((batch.lost, batch.frames.len()), (0, 2), "a loss is said once");
     assert_eq!((registry.stats().dropped, registry.len(), ended(&mut outbox)), (2, 1, None));
 }
@@ -111,7 +111,7 @@ proptest! {
             if let Some(length) = step {
                 registry.broadcast("c", length).unwrap();
                 sent += 1;
-            } else if let Some(Taken::Frames(batch)) = poll(&mut outbox) {
+            } else if let Some(Next::Frames(batch)) = poll(&mut outbox) {
                 let lengths = lengths(&batch);
                 prop_assert!(lengths.len() <= messages);
                 prop_assert!(lengths.len() == 1 || lengths.iter().sum::<usize>() <= bytes);
@@ -141,7 +141,7 @@ fn rev_3_close_discards_queued() {
     (0..5).for_each(|_| assert_eq!(registry.broadcast("c", 30 << 10).unwrap().accepted, 1));
     assert_eq!(lengths(&take(&mut outbox, 64 << 10)), [30 << 10; 2], "no more is out of reach than was taken");
     assert_eq!(registry.close_by_identity(&id("a")), 1);
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
     assert!(format!("{outbox:?}").contains("messages: 0, bytes: 0, "), "{outbox:?}");
 }
 
@@ -178,10 +178,10 @@ fn rev_3_every_discarding_end_discards() {
         let registry = encoding();
         let mut outbox = open(&registry, Registration::new());
         registry.broadcast("c", 1).unwrap();
-        outbox.end(reason);
+        outbox.close(reason);
         let expected = if reason == CloseReason::Shutdown { vec![1] } else { vec![] };
         assert_eq!(frames(&mut outbox), expected, "{reason}");
-        assert_eq!(poll(&mut outbox), Some(Taken::Closed(reason)));
+        assert_eq!(poll(&mut outbox), Some(Next::Closed(reason)));
         assert_eq!(registry.broadcast("c", 2).unwrap().accepted, 0);
     }
 }
@@ -191,8 +191,8 @@ fn que_2_an_owner_that_waits_is_woken_by_a_message_and_by_an_end() {
     let registry = encoding();
     let mut outbox = open(&registry, group("a"));
     let ((old, stale), (new, waker)) = (Wakes::new(), Wakes::new());
-    assert!(outbox.poll_take(&mut Context::from_waker(&stale), 1).is_pending());
-    assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert!(outbox.poll_next(&mut Context::from_waker(&stale), 1).is_pending());
+    assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     registry.broadcast("c", 1).unwrap();
     registry.broadcast("c", 2).unwrap();
     assert_eq!((old.count(), new.count()), (0, 1), "the latest waker, once");
@@ -202,7 +202,7 @@ fn que_2_an_owner_that_waits_is_woken_by_a_message_and_by_an_end() {
         assert!(taking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         registry.close_by_identity(&id("a"));
         assert_eq!(new.count(), 2);
-        let closed = Poll::Ready(Taken::Closed(CloseReason::Revoked));
+        let closed = Poll::Ready(Next::Closed(CloseReason::Revoked));
         assert_eq!(taking.poll(&mut Context::from_waker(&waker)), closed);
     }
     drop((stale, waker));
@@ -214,13 +214,13 @@ fn que_2_a_lagging_end_wakes_the_owner() {
     let registry = encoding();
     let mut outbox = registry.open_outbox(&RAW, bounded(1, 1_000, Overflow::Close), group("a")).unwrap();
     let (wakes, waker) = Wakes::new();
-    assert!(outbox.poll_take(&mut Context::from_waker(&waker), 1).is_pending());
+    assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     registry.broadcast("c", 1).unwrap();
     assert_eq!(wakes.count(), 1);
     // It is busy writing, and waits for nothing but the end.
     assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
     assert_eq!(registry.broadcast("c", 2).unwrap().lagged, 1);
-    assert_eq!((wakes.count(), poll(&mut outbox)), (2, Some(Taken::Closed(CloseReason::Lagged))));
+    assert_eq!((wakes.count(), poll(&mut outbox)), (2, Some(Next::Closed(CloseReason::Lagged))));
 }
 
 #[test]
@@ -252,20 +252,20 @@ fn rev_3_an_owner_learns_of_a_discarding_end_without_taking() {
     registry.close_by_identity(&id("b"));
     assert_eq!(wakes.count(), 2, "a revocation during the drain wakes");
     assert_eq!(drained.poll_discarded(&mut Context::from_waker(&waker)), Poll::Ready(CloseReason::Revoked));
-    assert_eq!(poll(&mut drained), Some(Taken::Closed(CloseReason::Revoked)));
+    assert_eq!(poll(&mut drained), Some(Next::Closed(CloseReason::Revoked)));
 }
 
 #[test]
 fn sub_2_an_ender_ends_its_own_subscriber_and_keeps_nothing() {
     let registry = encoding();
     let mut outbox = open(&registry, group("a"));
-    let ender = outbox.ender();
-    ender.end(CloseReason::Expired);
+    let ender = outbox.close_handle();
+    ender.close(CloseReason::Expired);
     assert_eq!((ended(&mut outbox), registry.len()), (Some(CloseReason::Expired), 0));
     drop(outbox);
     let _later = open(&registry, group("a")); // in the same place
-    ender.end(CloseReason::Expired);
+    ender.close(CloseReason::Expired);
     assert_eq!((registry.len(), registry.stats().ended[&CloseReason::Expired]), (1, 1));
     drop(registry);
-    ender.end(CloseReason::Expired);
+    ender.close(CloseReason::Expired);
 }

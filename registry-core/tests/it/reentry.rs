@@ -1,7 +1,7 @@
 //! RE: sinks that call the registry from inside their callbacks.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Message, Registration, SendOutcome, Sink, Subscription, Taken};
+use registry_core::{CloseReason, Message, Registration, SendOutcome, Sink, Subscription, Next};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -19,14 +19,14 @@ impl Kept {
 fn everything(registry: &Registry) {
     let subscription = join(registry, &Probe::new(), group("inner"));
     let mut outbox = open(registry, group("inner"));
-    let admitted = registry.begin().admit(Probe::new(), scope("inner")).unwrap();
+    let admitted = registry.draw_ticket().admit(Probe::new(), scope("inner")).unwrap();
     registry.broadcast("inner", 99).unwrap();
     assert_eq!(frames(&mut outbox), [99]);
     assert!(registry.len() >= 3 && registry.stats().subscribers >= 3 && !registry.is_empty());
     subscription.unsubscribe();
     assert_eq!(registry.close_by_identity(&id("inner")), 2);
     admitted.unsubscribe();
-    drop(registry.begin());
+    drop(registry.draw_ticket());
     drop(registry.drained());
 }
 
@@ -198,7 +198,7 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
         (1 + 1 + before, 4 - before),
         "with the outbox, which was filled before"
     );
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "REV-3");
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)), "REV-3");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! REV, CLO and CNT: ending subscribers by identity.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Revocation, Taken, WireFormat};
+use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Revocation, Next, WireFormat};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
@@ -13,7 +13,7 @@ fn rev_1_all_holders_are_ended_and_told_before_it_returns() {
     let mut outbox = open(&registry, scope("a"));
     assert_eq!(registry.close_by_identity(&id("a")), 11);
     assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]), "CLO-1, CLO-5");
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
     assert_eq!(registry.len(), 0);
     assert_eq!(registry.stats().ended[&CloseReason::Revoked], 11);
 }
@@ -27,8 +27,8 @@ fn rev_2_nothing_is_sent_afterwards() {
     registry.close_by_identity(&id("a"));
     assert_eq!(registry.broadcast("c", 1).unwrap().matched, 0);
     assert_eq!(probe.events(), [Event::Closed(CloseReason::Revoked)]);
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "it is reported again");
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
+    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)), "it is reported again");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier
         });
     });
     for outbox in &mut outboxes {
-        assert_eq!(poll(outbox), Some(Taken::Closed(CloseReason::Revoked)));
+        assert_eq!(poll(outbox), Some(Next::Closed(CloseReason::Revoked)));
     }
 }
 
@@ -118,20 +118,20 @@ fn rev_6_channels_and_kinds_are_namespaces() {
     let registry = Registry::new();
     let probe = Probe::new();
     let _named = registry.subscribe(probe.clone(), Some(&["ada"]), Some("runs")).unwrap();
-    let _kinded = join(&registry, &probe, Registration::new().group(Identity::new("a", "bc")));
+    let _kinded = join(&registry, &probe, Registration::new().with_group(Identity::new("a", "bc")));
     for missing in [
-        Identity::unkinded("ada"),
+        Identity::untyped("ada"),
         Identity::new("", "runs"),
         Identity::new("runs", ""),
-        Identity::unkinded("bc"),
-        Identity::unkinded("abc"),
+        Identity::untyped("bc"),
+        Identity::untyped("abc"),
         Identity::new("ab", "c"),
         Identity::new("", "abc"),
         Identity::new("bc", "a"),
     ] {
         assert_eq!(registry.close_by_identity(&missing), 0, "{missing:?}");
     }
-    assert_eq!(registry.close_by_identity(&Identity::unkinded("runs")), 1);
+    assert_eq!(registry.close_by_identity(&Identity::untyped("runs")), 1);
     assert_eq!(registry.close_by_identity(&Identity::new("a", "bc")), 1);
 }
 
@@ -140,7 +140,7 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
     for revoked in ["s", "g", "h"] {
         let registry = Registry::with_options(capped(9));
         let probe = Probe::new();
-        let registration = scope("s").group(id("g")).group(id("g")).group(id("s")).group(id("h"));
+        let registration = scope("s").with_group(id("g")).with_group(id("g")).with_group(id("s")).group(id("h"));
         let _first = join(&registry, &probe, registration.clone());
         let _second = join(&registry, &probe, registration);
         assert_eq!(registry.close_by_identity(&id(revoked)), 2);
@@ -155,7 +155,7 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
 fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     let registry = Registry::new();
     let mut guards: Vec<_> =
-        (0..60).map(|n| join(&registry, &Probe::new(), group("all").group(id(["x", "y", "z"][n % 3])))).collect();
+        (0..60).map(|n| join(&registry, &Probe::new(), group("all").with_group(id(["x", "y", "z"][n % 3])))).collect();
     for step in [7, 3, 11, 2] {
         let mut n = 0;
         guards.retain(|_| {
@@ -217,7 +217,7 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
             let before = sent();
             let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
             in_close.arrived();
-            assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)));
+            assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
             assert_eq!(*told.lock().unwrap(), [CloseReason::Revoked], "its deadline waits for a sink's close (REV-11)");
             drop(in_send);
             broadcast.join().unwrap();
@@ -274,8 +274,8 @@ fn clo_4_a_close_on_another_thread_does_not_wait_for_the_send() {
 fn clo_5_the_first_discarding_reason_stands() {
     let registry = encoding();
     let mut outbox = open(&registry, group("a"));
-    outbox.end(CloseReason::Heartbeat);
-    outbox.end(CloseReason::Protocol);
+    outbox.close(CloseReason::Heartbeat);
+    outbox.close(CloseReason::Protocol);
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     registry.begin_shutdown();
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat));
@@ -308,12 +308,12 @@ fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards(
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 2);
         assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(reason)]);
-        assert_eq!(poll(&mut outbox), Some(Taken::Closed(reason)), "REV-3: what was queued is gone");
+        assert_eq!(poll(&mut outbox), Some(Next::Closed(reason)), "REV-3: what was queued is gone");
         assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(reason, 2)]);
         for again in Revocation::ALL {
             assert_eq!(registry.close_by_identity_as(&id("a"), again), 0, "CNT-1");
         }
-        assert_eq!((poll(&mut outbox), probe.events().len()), (Some(Taken::Closed(reason)), 2), "the first stands");
+        assert_eq!((poll(&mut outbox), probe.events().len()), (Some(Next::Closed(reason)), 2), "the first stands");
     }
 }
 
@@ -321,7 +321,7 @@ fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards(
 fn adm_1_each_revocation_refuses_an_admission_that_it_crosses() {
     for revocation in Revocation::ALL {
         let registry = encoding();
-        let ticket = registry.begin();
+        let ticket = registry.draw_ticket();
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0);
         let refused = ticket.admit_outbox(&RAW, OutboxOptions::new(), group("a"));
         assert_eq!(refused.unwrap_err(), registry_core::AdmitError::Revoked);

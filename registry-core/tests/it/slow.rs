@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use registry_core::{
-    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Overflow, Registration, Served,
+    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Overflow, Registration, Progress,
     SubscriberRegistry, Wire, WireFormat,
 };
 use std::collections::BTreeMap;
@@ -54,8 +54,8 @@ impl Lane {
     }
 
     fn join(&self, options: OutboxOptions, channel: &str) -> (Outbox, Arc<Socket>) {
-        let registration = Registration::new().filter(ChannelFilter::only([channel]));
-        let outbox = self.registry.open_outbox(&LINES, options.in_lane(), registration).unwrap();
+        let registration = Registration::new().with_filter(ChannelFilter::only([channel]));
+        let outbox = self.registry.open_outbox(&LINES, options.with_flusher(), registration).unwrap();
         let socket = Arc::new(Socket::default());
         outbox.attach(socket.clone());
         (outbox, socket)
@@ -68,7 +68,7 @@ impl Lane {
     #[allow(clippy::disallowed_methods, reason = "nobody asks when it was written")]
     fn serve(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
-        while self.flusher.poll_serve(&mut cx, Instant::now()) == Poll::Ready(Served::More) {}
+        while self.flusher.poll_serve(&mut cx, Instant::now()) == Poll::Ready(Progress::More) {}
     }
 }
 

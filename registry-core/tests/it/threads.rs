@@ -2,7 +2,7 @@
 //! chance to see a wrong interleaving.
 
 use crate::kit::*;
-use registry_core::{AdmitError, CloseReason, Outbox, Registration, SendOutcome, Subscription, Taken};
+use registry_core::{AdmitError, CloseReason, Outbox, Registration, SendOutcome, Subscription, Next};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -11,7 +11,7 @@ use std::thread;
 fn rev_1_of_two_revocations_at_once_none_returns_before_the_gates_are_shut() {
     for _ in 0..5 {
         let registry = encoding();
-        let mut outboxes: Vec<_> = (0..500).map(|_| open(&registry, group("a").group(id("b")))).collect();
+        let mut outboxes: Vec<_> = (0..500).map(|_| open(&registry, group("a").with_group(id("b")))).collect();
         // Full queues, so that shutting the gates takes longer than finding that there is nobody left to shut.
         (0..200).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 500));
         let start = Barrier::new(2);
@@ -42,7 +42,7 @@ fn cnt_1_parallel_revocations_add_up_and_close_once() {
             .enumerate()
             .map(|(n, probe)| {
                 let names = (0..THREADS).filter(|t| n % (t + 2) == 0).map(|t| id(&format!("{t}")));
-                join(&registry, probe, group("all").groups(names))
+                join(&registry, probe, group("all").with_groups(names))
             })
             .collect();
         let start = Barrier::new(THREADS);
@@ -139,7 +139,7 @@ fn con_2_an_unsubscribe_inside_a_close_of_the_same_revocation_changes_nothing_fo
 fn adm_1_an_admission_that_meets_a_revocation_is_refused_or_ended_and_counted() {
     for _ in 0..2_000 {
         let registry = Registry::new();
-        let ticket = registry.begin();
+        let ticket = registry.draw_ticket();
         let start = Barrier::new(2);
         let (admitted, counted) = thread::scope(|scope| {
             let revoking = scope.spawn(|| {
@@ -243,7 +243,7 @@ fn rev_2_nothing_is_accepted_after_a_revocation_returned_while_others_broadcast(
             let mut outboxes: Vec<Outbox> = (0..8).map(|_| open_wide(&registry, group("a"))).collect();
             assert_eq!(registry.close_by_identity(&id("a")), 8);
             for outbox in &mut outboxes {
-                assert_eq!(poll(outbox), Some(Taken::Closed(CloseReason::Revoked)));
+                assert_eq!(poll(outbox), Some(Next::Closed(CloseReason::Revoked)));
             }
         }
         drop(raise);

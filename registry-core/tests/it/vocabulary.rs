@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 
 #[test]
 fn rev_6_an_identity_has_a_kind_or_none_and_hides_its_value() {
-    let (ada, plain) = (Identity::new("account", "ada"), Identity::unkinded("ada"));
+    let (ada, plain) = (Identity::new("account", "ada"), Identity::untyped("ada"));
     assert_eq!((ada.kind(), ada.value()), (Some("account"), "ada"));
     assert_eq!((plain.kind(), plain.value()), (None, "ada"));
     assert_eq!(format!("{ada:?} {plain:?}"), "Identity(account, 3 bytes) Identity(-, 3 bytes)");
@@ -55,7 +55,7 @@ fn adm_2_a_refusal_says_what_to_do() {
         (AdmitError::Forgotten, "too many revocations", true),
         (SubscribeError::ShuttingDown.into(), "shutting down", false),
         (SubscribeError::ScopeFull.into(), "end one of its subscribers first", false),
-        (SubscribeError::NoEncoding.into(), "encode_with", false),
+        (SubscribeError::NoEncoder.into(), "encode_with", false),
     ] {
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(error.is_retryable(), retryable, "{error}");
@@ -64,7 +64,7 @@ fn adm_2_a_refusal_says_what_to_do() {
 
 #[test]
 fn what_is_shown_of_things_names_them() {
-    static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+    static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
     let registry = SubscriberRegistry::<u8>::new();
     registry.encode_with(registry_core::Json);
     let outbox = registry.open_outbox(&RAW, OutboxOptions::new(), registry_core::Registration::new()).unwrap();
@@ -81,12 +81,12 @@ fn what_is_shown_of_things_names_them() {
     assert_eq!(outbox.subscription().id().to_string(), "1");
     let mut flusher = registry.open_lane(LaneOptions::new());
     let join =
-        || registry.open_outbox(&RAW, OutboxOptions::new().in_lane(), registry_core::Registration::new()).unwrap();
+        || registry.open_outbox(&RAW, OutboxOptions::new().with_flusher(), registry_core::Registration::new()).unwrap();
     let _two = [join(), join()];
     assert!(!crate::wire::serve(&mut flusher));
     assert_eq!(format!("{flusher:?}"), "Flusher { lane: 0, subscribers: 2, .. }");
     assert_eq!(format!("{:?}", outbox.subscription()), "Subscription { id: SubscriptionId(1), .. }");
-    assert!(format!("{:?}", registry.begin()).starts_with("Ticket { number: 1"));
+    assert!(format!("{:?}", registry.draw_ticket()).starts_with("Ticket { number: 1"));
     assert!(format!("{:?}", ManualClock::new()).starts_with("ManualClock("));
     let options = format!("{:?}", RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN)));
     assert!(options.contains("limit: 1") && options.contains("10s") && options.contains("4096"), "{options}");

@@ -3,7 +3,7 @@
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
 use registry_core::{
-    Clock, CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Served, SystemClock, Wire, WireFormat,
+    Clock, CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Progress, SystemClock, Wire, WireFormat,
 };
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -187,7 +187,7 @@ pub(crate) fn now() -> Instant {
 }
 
 pub(crate) fn in_lane() -> OutboxOptions {
-    OutboxOptions::new().in_lane()
+    OutboxOptions::new().with_flusher()
 }
 
 /// An outbox in a lane, with a wire that takes everything.
@@ -211,7 +211,7 @@ pub(crate) fn wired_with(
 pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool {
     loop {
         match flusher.poll_serve(&mut Context::from_waker(Waker::noop()), now()) {
-            Poll::Ready(Served::Over) => return true,
+            Poll::Ready(Progress::Done) => return true,
             Poll::Ready(_) => {}
             Poll::Pending => return false,
         }

@@ -3,7 +3,7 @@
 use crate::judge::{Bits, Call, Event, Kind, OpNo, Outcome, Record, Sub, judge};
 use registry_core::{
     AdmitError, ChannelFilter, Clock, CloseReason, Flusher, Identity, Json, LaneOptions, Message, Outbox,
-    OutboxOptions, Registration, SendOutcome, Served, Sink, SubscriberRegistry, Subscription, SystemClock, Taken, Wire,
+    OutboxOptions, Registration, SendOutcome, Progress, Sink, SubscriberRegistry, Subscription, SystemClock, Next, Wire,
     WireFormat,
 };
 use shuttle::rand::{Rng, thread_rng};
@@ -74,11 +74,11 @@ fn registration(spec: &Spec) -> Registration {
         ALL => ChannelFilter::All,
         hears => ChannelFilter::only(bits(hears, CHANNELS).map(|bit| format!("{}", 1 << bit))),
     };
-    Registration::new().filter(filter).groups(bits(spec.holds, IDENTITIES).map(|bit| identity(1 << bit)))
+    Registration::new().with_filter(filter).with_groups(bits(spec.holds, IDENTITIES).map(|bit| identity(1 << bit)))
 }
 
 fn identity(bit: Bits) -> Identity {
-    Identity::unkinded(bit.to_string())
+    Identity::untyped(bit.to_string())
 }
 
 enum Guard {
@@ -155,7 +155,7 @@ impl World {
     fn subscribe(&self, spec: Spec, by_ticket: bool) {
         let ticket = by_ticket.then(|| {
             let op = self.call(Call::Begin);
-            let ticket = self.registry.begin();
+            let ticket = self.registry.draw_ticket();
             self.record(Event::Return(op, Outcome::Done));
             // The credential is read.
             shuttle::thread::yield_now();
@@ -173,7 +173,7 @@ impl World {
         let probe = Probe { world: self.this.clone(), sub, in_send: once(in_send), in_close: once(in_close), fails };
         let op = self.call(Call::Subscribe { sub, kind, hears, holds, ticket: begin });
         let guard = if kind != Kind::Sink {
-            let options = if kind == Kind::Wired { OutboxOptions::new().in_lane() } else { OutboxOptions::new() };
+            let options = if kind == Kind::Wired { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
             match ticket {
                 Some(ticket) => ticket.admit_outbox(&SEQS, options, registration),
                 None => self.registry.open_outbox(&SEQS, options, registration).map_err(AdmitError::from),
@@ -234,11 +234,11 @@ impl World {
 
     /// Takes what an outbox holds, or notes how it was closed.
     fn look(&self, sub: Sub, outbox: &mut Outbox) -> Vec<u64> {
-        match outbox.poll_take(&mut Context::from_waker(Waker::noop()), usize::MAX) {
-            Poll::Ready(Taken::Frames(batch)) => {
+        match outbox.poll_next(&mut Context::from_waker(Waker::noop()), usize::MAX) {
+            Poll::Ready(Next::Frames(batch)) => {
                 batch.frames.iter().map(|frame| frame.iter().fold(0, |seq, byte| seq << 8 | u64::from(*byte))).collect()
             }
-            Poll::Ready(Taken::Closed(reason)) => {
+            Poll::Ready(Next::Closed(reason)) => {
                 let known = Event::Closed(sub, reason == CloseReason::Revoked);
                 let seen = self.history.lock().unwrap().iter().any(|record| record.event == known);
                 if reason != CloseReason::Unsubscribed && !seen {
@@ -384,7 +384,7 @@ impl Wake for Bell {
 
 fn serve(flusher: &mut Flusher<u64>, waker: &Waker) {
     while let Poll::Ready(served) = flusher.poll_serve(&mut Context::from_waker(waker), SystemClock.now()) {
-        assert_eq!(served, Served::More, "the registry lives");
+        assert_eq!(served, Progress::More, "the registry lives");
         shuttle::thread::yield_now();
     }
 }
