@@ -201,8 +201,8 @@ pub(super) async fn connect<S>(
     count.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Serves a connection until its peer has gone. hyper looks for that by reading, and reads nothing more while it holds what the
-/// peer has sent too much.
+/// Serves a connection until its peer has gone. hyper takes a peer that has ended its side for gone, but finds that out by
+/// reading; and it reads nothing while it holds what the peer has sent too much, nor while its writes wait for an HTTP/2 peer.
 async fn unless_gone(connection: Serving, socket: &Socket) -> Ended {
     tokio::select! {
         biased;

@@ -108,7 +108,7 @@ async fn sse_5_a_peer_that_does_not_read_outlives_its_registry_by_the_user_timeo
     let server = Owned::start(app, &host, options).await;
     let (_, stalled) = Raw::connect_narrow(server.address).await.ask("GET", "/events?token=ada", "").await;
     until("the socket", || registry.stats().wired == 1).await;
-    for _ in 0..16 {
+    for _ in 0..8 {
         broadcast(&registry, &format!("\"{}\"", "x".repeat(1 << 20)));
     }
     assert_eq!(registry.len(), 1, "it does not lag");

@@ -49,7 +49,8 @@ impl Server {
         let (mut send, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
         tokio::spawn(connection);
         let request = Request::get("/events?token=ada").header("host", "here").header("accept-encoding", "gzip");
-        let response = send.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        let answer = send.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+        let response = soon("an answer", answer).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         let gzip = response.headers().get("content-encoding").map(|coding| {
             assert_eq!(coding, "gzip");

@@ -70,7 +70,7 @@ impl Site {
 async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
-    site.fill(16 << 20).await;
+    site.fill(8 << 20).await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
     until_is("the reset", 1, || site.server.metrics.resets()).await;
     let read = stalled.read_to_reset().await;
@@ -101,7 +101,7 @@ async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_on_any_path(
         let soon = SystemTime::now() + Duration::from_secs(1);
         site.tokens.grant("ada", grant("ada", ChannelFilter::All).expires_at(soon));
         let stalled = site.stalled("ada").await;
-        (0..16).for_each(|_| site.broadcast(format!("\"{}\"", "x".repeat(1 << 20))));
+        (0..8).for_each(|_| site.broadcast(format!("\"{}\"", "x".repeat(1 << 20))));
         until("the end", || site.registry.is_empty()).await;
         assert_eq!(site.registry.stats().ended[&CloseReason::Expired], 1);
         until_is("the reset", 1, || site.server.metrics.resets()).await;
@@ -149,7 +149,7 @@ async fn rev_11_a_peer_that_reads_gets_its_farewell_and_no_reset() {
 async fn drn_3_the_server_ends_whatever_its_clients_do() {
     let site = Site::start(ServerOptions::new().with_drain_deadline(Duration::from_secs(1))).await;
     let stalled = site.stalled("ada").await;
-    site.fill(16 << 20).await;
+    site.fill(8 << 20).await;
     let (_, grace) = Raw::get(site.server.address, "/events?token=grace").await;
     let _silent = Raw::connect(site.server.address).await;
     let mut half = Raw::connect(site.server.address).await;
@@ -169,7 +169,7 @@ async fn drn_1_a_revocation_during_the_drain_discards() {
     let options = ServerOptions::new().with_close_deadline(DEADLINE).with_drain_deadline(Duration::from_secs(20));
     let site = Site::start(options).await;
     let stalled = site.stalled("ada").await;
-    site.fill(16 << 20).await;
+    site.fill(8 << 20).await;
     let (registry, metrics) = (site.registry.clone(), site.server.metrics.clone());
     let ended = tokio::spawn(site.server.stop());
     until("the drain", || registry.stats().draining == 1).await;

@@ -55,7 +55,8 @@ impl Server {
 /// A WebSocket client that answers pings and closes, as browsers do.
 async fn open(address: SocketAddr, query: &str) -> Client {
     let tcp = TcpStream::connect(address).await.unwrap();
-    let (stream, response) = client_async(format!("ws://{address}/ws?{query}"), tcp).await.unwrap();
+    let handshake = client_async(format!("ws://{address}/ws?{query}"), tcp);
+    let (stream, response) = soon("the handshake", handshake).await.unwrap();
     assert_eq!(response.status(), 101);
     Client(stream)
 }

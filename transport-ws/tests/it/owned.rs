@@ -50,7 +50,7 @@ impl Site {
     /// Sends more than the buffers between the registry and a stalled reader hold; see the SSE test of the same name.
     async fn fill(&self) {
         let mut witness = self.open("grace").await;
-        for _ in 0..16 {
+        for _ in 0..8 {
             self.registry.broadcast("runs", "x".repeat(1 << 20)).unwrap();
         }
         self.registry.broadcast("runs", "that was it".into()).unwrap();
@@ -223,5 +223,5 @@ async fn ws_2_pings_stand_between_messages_also_of_a_peer_that_stalls() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(texts >= 16 && pings >= 1, "{texts} texts, {pings} pings");
+    assert!(texts >= 8 && pings >= 1, "{texts} texts, {pings} pings");
 }
