@@ -30,6 +30,14 @@ fn at_most(connections: usize) -> ServerOptions {
     ServerOptions::new().with_max_connections(NonZeroUsize::new(connections).unwrap())
 }
 
+#[test]
+fn limits_the_defaults_are_those_that_are_documented() {
+    let defaults = format!("{:?}", ServerOptions::new());
+    let documented =
+        "close_deadline: 2s, drain_deadline: 10s, head_timeout: 10s, user_timeout: 30s, max_connections: None";
+    assert!(defaults.contains(documented), "{defaults}");
+}
+
 /// Sends a head of so many bytes, and returns the status.
 async fn head_of(bytes: usize, server: &Owned) -> u16 {
     let head = |field: &str| format!("GET /hello HTTP/1.1\r\nhost: here\r\nx: {field}\r\n\r\n");

@@ -1,7 +1,7 @@
 //! HTTP/2, in the clear and under TLS, and HTTP/1.1 under TLS: a stream is cut and the shared socket goes on.
 
 use crate::Payload;
-use crate::wire::{Raw, Tokens, account, soon, until, until_is};
+use crate::wire::{Raw, Tokens, account, soon, until_is};
 use axum::Router;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -192,7 +192,7 @@ async fn sse_5_h2_a_stream_that_the_client_drops_is_noticed() {
     let ada = client.open("token=ada").await;
     let mut grace = client.open("token=grace").await;
     drop(ada);
-    until("the removal", || site.registry.len() == 1).await;
+    until_is("the removal", 1, || site.registry.len()).await;
     site.broadcast("runs", "1");
     read(&mut grace).await.unwrap();
 }
@@ -231,7 +231,7 @@ async fn sse_5_under_tls_a_client_that_leaves_is_noticed_although_it_had_sent_to
         ada.write_all(extra.as_bytes()).await.unwrap();
         ada.flush().await.unwrap();
         drop(ada);
-        until("the removal", || site.registry.is_empty()).await;
+        until_is("the removal", 0, || site.registry.len()).await;
         until_is("the end of the connection", 0, || site.metrics.open()).await;
     }
     assert_eq!(site.metrics.resets(), 0);
