@@ -279,7 +279,7 @@ fn clo_5_the_first_discarding_reason_stands() {
 }
 
 #[test]
-fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards() {
+fn rev_13_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards() {
     for revocation in Revocation::ALL {
         let reason = CloseReason::from(revocation);
         let registry = encoding();
