@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use harness::{
     campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised},
+    cases::cases,
     catalogue::{catalogue, find, spec},
     core,
     diet::{Diet, Spice},
@@ -117,6 +118,11 @@ fn rev_13_is_judged_where_closes_carry_reasons() {
     let silent = claims(&["revoke_as"]);
     assert!(silent.clean() && !silent.kept.contains("REV-13"), "{silent:?}");
     assert_eq!(broken(&claims(&["reasons", "revoke_as"])), Some("CLO-5"));
+    // So nobody else has left it out.
+    for (features, due) in [(&["revoke_as"][..], false), (&["reasons"], false), (&["reasons", "revoke_as"], true)] {
+        let missing = never_exercised(&Hello::new("any", &[], features), &Outcome::default());
+        assert_eq!(missing.contains("REV-13"), due, "{features:?}");
+    }
 }
 
 /// Remembers what it is asked.
@@ -136,6 +142,8 @@ fn a_reason_is_sent_to_those_alone_that_claim_the_feature() {
         let outcome = campaign(hello, &mut driver, &Plan { scripts: 100, ..Plan::default() }, &mut |_, _| {});
         assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
         assert_eq!(never_exercised(hello, &outcome).len(), 0, "{:?}", never_exercised(hello, &outcome));
+        let fixed = cases().into_iter().filter(|case| hello.lacks(&case.script).is_none()).count();
+        assert_eq!(driver.1.len(), fixed + 100, "no random script has what is not offered");
         (driver.1.iter().filter(|script| names_a_reason(script)).count(), outcome.kept.contains_key("REV-13"))
     };
     let all = core::hello();
@@ -147,7 +155,7 @@ fn a_reason_is_sent_to_those_alone_that_claim_the_feature() {
 }
 
 #[test]
-fn what_does_not_name_reasons_gets_the_scripts_that_it_always_got() {
+fn a_script_without_reasons_is_written_as_it_always_was() {
     let all = Diet::everything().without(Spice::RevokeAs);
     assert!((0..200).all(|seed| !names_a_reason(&generate(seed, all, Diet::default()))));
     let only = Diet::to_test("REV-13");
