@@ -93,7 +93,7 @@ impl Guard {
             Verdict::Right => Ok(()),
             Verdict::Wrong => Err(unauthenticated("this is not the admin token, which this call needs")),
             Verdict::Later(wait) => {
-                let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+                let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
                 let reason = format!("too many wrong admin tokens from your address: wait {seconds} s");
                 Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(seconds))
             }

@@ -296,7 +296,7 @@ async fn connections_that_wait_for_descriptors_are_counted_and_told() {
         waiting.push(TcpStream::connect(address).await.unwrap());
     }
     let line = within(error.next_line()).await.unwrap().unwrap();
-    assert!(line.contains("no descriptor was left for new connections") && line.contains("ulimit -n"), "{line}");
+    assert!(line.contains("connections wait, because no descriptor is left") && line.contains("ulimit -n"), "{line}");
     drop((served, waiting));
     let stats = loop {
         let response = call(address, "GET", "/api/stats", &[], b"").await;

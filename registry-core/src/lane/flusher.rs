@@ -13,7 +13,7 @@ use super::flusher_log::{FlusherLog, abandon};
 use super::segment::ServeCounts;
 use super::turn::Turn;
 use crate::clock::{Clock, SystemClock};
-use crate::contain::discard;
+use crate::contain::{discard, in_drop};
 use crate::subscriber::gate::Gate;
 use crate::subscriber::seat::Registrar;
 use crate::sync::Ordering;
@@ -159,7 +159,7 @@ impl<T: Send + Sync + 'static> Flusher<T> {
 impl<T: Send + Sync + 'static> Drop for Flusher<T> {
     fn drop(&mut self) {
         if let Some(registry) = self.registry.upgrade() {
-            registry.lane_closed(self.lane);
+            in_drop(|| registry.lane_closed(self.lane));
         }
         // A draining subscriber still gets what was broadcast before. But a thread that is
         // unwinding may have come from there.

@@ -20,7 +20,7 @@ mod ticket;
 
 pub use ticket::Ticket;
 
-use crate::contain::{contain, discard, wake_all};
+use crate::contain::{contain, discard, in_drop, wake_all};
 use crate::lane::flusher::Flusher;
 use crate::lane::flusher_log::FlusherLog;
 use crate::lane::log::{Broadcast, Entry};
@@ -423,7 +423,7 @@ fn encode<T: 'static>(encoder: &dyn Encode<T>, data: &T) -> Result<Encoded, Enco
 
 impl<T: Send + Sync + 'static> Drop for Inner<T> {
     fn drop(&mut self) {
-        self.end_all();
+        in_drop(|| self.end_all());
         discard(self.encoder.take());
     }
 }

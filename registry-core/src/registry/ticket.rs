@@ -2,7 +2,7 @@
 
 use super::Inner;
 use super::admission::TicketNo;
-use crate::contain::discard;
+use crate::contain::{discard, in_drop};
 use crate::subscriber::outbox::Outbox;
 use crate::subscriber::sink::Sink;
 use crate::subscriber::subscription::Subscription;
@@ -92,7 +92,7 @@ impl<T: Send + Sync + 'static> Drop for Ticket<T> {
         // Also after it admitted or was refused: whatever came of it, it is not open any more
         // (ADM-2).
         if let Some(inner) = self.registry.upgrade() {
-            inner.state.lock().table.admission.free(self.number);
+            in_drop(|| inner.state.lock().table.admission.free(self.number));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::queue::Next;
 use super::state::EndHook;
 use super::subscription::{CloseHandle, Subscription};
-use crate::contain::{contain, discard};
+use crate::contain::{contain, discard, in_drop};
 use crate::types::close::CloseReason;
 use std::fmt;
 use std::future::poll_fn;
@@ -146,8 +146,10 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.subscription.unsubscribe();
-        self.subscription.outbox_dropped(self.gate.is_wired());
+        in_drop(|| {
+            self.subscription.unsubscribe();
+            self.subscription.outbox_dropped(self.gate.is_wired());
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The handle of one subscriber.
 
 use super::seat::{Registrar, Seat};
+use crate::contain::in_drop;
 use crate::types::close::CloseReason;
 use crate::types::id::SubscriptionId;
 use std::fmt;
@@ -92,7 +93,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.unsubscribe();
+        in_drop(|| self.unsubscribe());
     }
 }
 

@@ -298,7 +298,7 @@ fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_to_come_b
 }
 
 #[test]
-fn clo_5_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards() {
+fn rev_13_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards() {
     for revocation in Revocation::ALL {
         let reason = CloseReason::from(revocation);
         let registry = encoding();

@@ -1,7 +1,7 @@
 //! What the registry's words look like to a person, and what they hide.
 
 use crate::kit::{Probe, encoding, hears, join, open};
-use crate::wire::wired;
+use crate::wire::{BARE, in_lane, wired};
 use registry_core::{
     AdmitError, Channel, ChannelFilter, CloseReason, Identity, LaneOptions, ManualClock, OutboxOptions, Overflow,
     Registration, RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
@@ -107,7 +107,12 @@ fn what_is_shown_of_an_outbox_tells_that_it_is_wired() {
 fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
     let registry = encoding();
     let named = open(&registry, hears(&["a", "b"]));
-    let unfiltered = open(&registry, Registration::new());
+    let _flusher = registry.open_lane(LaneOptions::new());
+    let unfiltered = (
+        open(&registry, Registration::new()),
+        registry.open_outbox(&BARE, in_lane(), Registration::new()).unwrap(),
+        join(&registry, &Probe::new(), Registration::new()),
+    );
     let sink = join(&registry, &Probe::new(), hears(&["a"]));
     let read = || {
         let stats = registry.stats();
@@ -117,7 +122,7 @@ fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
         let channels: Vec<_> = page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)).collect();
         (stats.subscribers, count("raw"), count("sink"), stats.unfiltered, channels)
     };
-    assert_eq!(read(), (3, 2, 1, 1, vec![("a".into(), 2), ("b".into(), 1)]));
+    assert_eq!(read(), (5, 2, 2, 3, vec![("a".into(), 2), ("b".into(), 1)]));
     drop(unfiltered);
     drop(named);
     assert_eq!(read(), (1, 0, 1, 0, vec![("a".into(), 1)]));
