@@ -286,7 +286,7 @@ mod tests {
         let session = app.sessions.sign_in(Instant::now(), "ada", ChannelFilter::All).unwrap();
         let finds = Arc::new(Mutex::new(Vec::new()));
         let stream = Returning { app: app.clone(), token: session.token(), finds: finds.clone() };
-        let registration = Registration::new().scope(session.identity()).group(session.account_identity());
+        let registration = Registration::new().with_scope(session.identity()).with_group(session.account_identity());
         let _subscription = app.registry.subscribe_with(stream, registration).unwrap();
         call(app, session.id).await;
         let finds = finds.lock().unwrap();
