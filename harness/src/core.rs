@@ -82,7 +82,7 @@ fn registration(with: &Registration) -> registry_core::Registration {
     let groups = with.groups.iter().map(Into::into);
     let made = registry_core::Registration::new().with_filter(filter).with_groups(groups);
     match &with.scope {
-        Some(scope) => made.scope(scope.into()),
+        Some(scope) => made.with_scope(scope.into()),
         None => made,
     }
 }
@@ -133,7 +133,7 @@ impl Subject for SubscriberRegistry<String> {
     }
 
     fn begin(&self) -> Option<Arc<dyn Ticket>> {
-        Some(Arc::new(Admission(Mutex::new(Some(SubscriberRegistry::begin(self))))))
+        Some(Arc::new(Admission(Mutex::new(Some(SubscriberRegistry::draw_ticket(self))))))
     }
 
     fn shutdown(&self) {
