@@ -25,7 +25,7 @@ fn adm_1_a_revocation_between_begin_and_admit_refuses() {
 fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
     let registry = encoding();
     let names = ["scope", "first", "second", "third", "last"];
-    let registration = || names[1..].iter().fold(scope(names[0]), |all, name| all.group(id(name)));
+    let registration = || names[1..].iter().fold(scope(names[0]), |all, name| all.with_group(id(name)));
     let held: Vec<_> = registration().identities().cloned().collect();
     assert_eq!(held, names.map(id), "the scope, then the groups");
     for name in names {

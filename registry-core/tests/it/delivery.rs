@@ -1,9 +1,9 @@
 //! DEL and ORD: what arrives, how often, in which order, and what the caller is told.
 
 use crate::kit::*;
-use bytes::Bytes;
 use registry_core::{
-    CloseReason, Json, Message, MessageId, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError, WireFormat,
+    CloseReason, Encoded, Message, MessageId, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink,
+    SubscribeError, WireFormat,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,7 +83,7 @@ fn del_6_all_sinks_share_one_unalterable_message() {
     let id = registry.broadcast("runs", 7).unwrap().id;
     let [one, two] = keepers.each_ref().map(|keeper| keeper.0.lock().unwrap()[0].clone());
     assert!(Arc::ptr_eq(&one, &two));
-    assert_eq!((one.id(), one.channel(), *one.data(), &one.body().unwrap()[..]), (id, "runs", 7, &b"7"[..]));
+    assert_eq!((one.id(), one.channel(), *one.data(), &one.encoded().unwrap().body()[..]), (id, "runs", 7, &b"7"[..]));
     assert_eq!(format!("{one:?}"), format!("Message {{ id: {id:?}, channel: \"runs\", data: 7, .. }}"));
 }
 
@@ -114,8 +114,10 @@ fn del_7_ids_count_the_broadcasts_of_one_epoch() {
 
 #[test]
 fn del_8_a_payload_that_cannot_be_encoded_closes_nobody_and_uses_no_id() {
-    let registry = Registry::new();
-    registry.encode_with(|data: &u32| if *data == 13 { Err("unlucky".into()) } else { Ok(data.to_string().into()) });
+    let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| match data {
+        13 => Err("unlucky".into()),
+        data => Ok(Encoded::text(data.to_string())),
+    });
     let probe = Probe::new();
     let _subscription = join(&registry, &probe, Registration::new());
     let mut outbox = open(&registry, Registration::new());
@@ -129,37 +131,40 @@ fn del_8_a_payload_that_cannot_be_encoded_closes_nobody_and_uses_no_id() {
 }
 
 #[test]
-fn del_1_outboxes_need_an_encoding_and_sinks_do_not() {
+fn del_1_a_registry_without_an_encoder_serves_sinks_and_opens_no_outbox() {
     let registry = Registry::new();
     let refused = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new());
     assert_eq!(refused.unwrap_err(), SubscribeError::NoEncoder);
     let keeper = Arc::new(Keeper::default());
     let _subscription = registry.subscribe(keeper.clone(), None, None).unwrap();
     registry.broadcast("c", 1).unwrap();
-    assert!(keeper.0.lock().unwrap()[0].body().is_none());
-    assert!(registry.encode_with(Json) && !registry.encode_with(Json), "the first encoding stands");
+    assert!(keeper.0.lock().unwrap()[0].encoded().is_none());
+    assert_eq!(registry.len(), 1);
+
+    let registry = encoding();
     let mut outbox = open(&registry, Registration::new());
+    let keeper = Arc::new(Keeper::default());
+    let _subscription = registry.subscribe(keeper.clone(), None, None).unwrap();
     registry.broadcast("c", 2).unwrap();
-    assert_eq!(frames(&mut outbox), [2]);
+    assert_eq!((frames(&mut outbox), keeper.0.lock().unwrap()[0].encoded()), (vec![2], Some(&Encoded::json("2"))));
 }
 
 #[test]
 fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
     static ENCODED: AtomicUsize = AtomicUsize::new(0);
     static FRAMED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
-    static ONE: WireFormat = WireFormat::new("one", |_, body, out| {
+    static ONE: WireFormat = WireFormat::new("one", |_, encoded, out| {
         FRAMED[0].fetch_add(1, Ordering::SeqCst);
-        out.extend_from_slice(body);
+        out.extend_from_slice(encoded.body());
     });
-    static TWO: WireFormat = WireFormat::new("two", |id, body, out| {
+    static TWO: WireFormat = WireFormat::new("two", |id, encoded, out| {
         FRAMED[1].fetch_add(1, Ordering::SeqCst);
         out.extend_from_slice(format!("{}:", id.seq()).as_bytes());
-        out.extend_from_slice(body);
+        out.extend_from_slice(encoded.body());
     });
-    let registry = Registry::new();
-    registry.encode_with(|data: &u32| {
+    let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| {
         ENCODED.fetch_add(1, Ordering::SeqCst);
-        Ok(Bytes::from(data.to_string()))
+        Ok(Encoded::text(data.to_string()))
     });
     let counts = || [&ENCODED, &FRAMED[0], &FRAMED[1]].map(|count| count.load(Ordering::SeqCst));
     let mut ones = Vec::new();

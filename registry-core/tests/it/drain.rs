@@ -120,7 +120,7 @@ fn drn_1_drained_waits_for_owners_that_still_say_farewell() {
     let registry = encoding();
     let (revoked, ended) = (open(&registry, group("a")), open(&registry, Registration::new()));
     registry.close_by_identity(&id("a"));
-    ended.end(CloseReason::Heartbeat);
+    ended.close(CloseReason::Heartbeat);
     registry.begin_shutdown();
     let (wakes, waker) = Wakes::new();
     let mut drained = pin!(registry.drained());

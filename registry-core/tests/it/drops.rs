@@ -4,7 +4,8 @@ use crate::kit::*;
 use crate::wire::{BARE, in_lane, now, serve, wired};
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, EncodeError, LaneOptions, Outbox, OutboxOptions, Registration, Progress, Next, Wire, WireFormat,
+    CloseReason, EncodeError, Encoded, LaneOptions, Next, OutboxOptions, Progress, Registration, RegistryOptions,
+    SocketOutbox, Wire, WireFormat,
 };
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,10 @@ struct CallsBack(Registry, Arc<AtomicUsize>);
 impl Wire for CallsBack {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
+    }
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -39,7 +44,7 @@ fn re_1_a_wire_that_a_standing_flusher_lets_go_of_may_call_back() {
         // More than a log is long before who came and went is taken out of it.
         for _ in 0..3_000 {
             let outbox = registry.open_outbox(&RAW, in_lane(), hears(&["a"])).unwrap();
-            outbox.attach(Arc::new(CallsBack(registry.clone(), calls.clone())));
+            drop(outbox.attach(Arc::new(CallsBack(registry.clone(), calls.clone()))));
             steps.step();
         }
         let called = calls.load(Ordering::SeqCst);
@@ -52,12 +57,12 @@ fn re_1_a_wire_that_a_standing_flusher_lets_go_of_may_call_back() {
 type Wait = Box<dyn Fn() + Send + Sync>;
 
 static GATE: OnceLock<Mutex<Option<Wait>>> = OnceLock::new();
-static STOPPING: WireFormat = WireFormat::new("stopping", |_, body, out| {
+static STOPPING: WireFormat = WireFormat::new("stopping", |_, encoded, out| {
     let stop = GATE.get().and_then(|gate| gate.lock().unwrap().take());
     if let Some(stop) = stop {
         stop();
     }
-    out.extend_from_slice(body);
+    out.extend_from_slice(encoded.body());
 });
 
 #[test]
@@ -70,7 +75,7 @@ fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
         GATE.get_or_init(Mutex::default).lock().unwrap().replace(Box::new(wait));
         let _stays = registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
         let leaves = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
-        leaves.attach(Arc::new(CallsBack(registry.clone(), calls.clone())));
+        let leaves = leaves.attach(Arc::new(CallsBack(registry.clone(), calls.clone())));
         thread::scope(|scope| {
             let publisher = scope.spawn(|| registry.broadcast("c", 1).unwrap());
             stop.arrived();
@@ -111,6 +116,10 @@ impl Wire for Bomb {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Drop for Bomb {
@@ -122,10 +131,9 @@ impl Drop for Bomb {
     }
 }
 
-fn bomb(registry: &Registry, registration: Registration, blasts: &Blasts) -> Outbox {
+fn bomb(registry: &Registry, registration: Registration, blasts: &Blasts) -> SocketOutbox {
     let outbox = registry.open_outbox(&RAW, in_lane(), registration).unwrap();
-    outbox.attach(Arc::new(Bomb(String::new(), blasts.clone())));
-    outbox
+    outbox.attach(Arc::new(Bomb(String::new(), blasts.clone())))
 }
 
 #[test]
@@ -168,7 +176,7 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
     let blasts = Blasts::default();
     let last = bomb(&registry, Registration::new(), &blasts);
     let outboxes: Arc<Mutex<Vec<_>>> = Arc::default();
-    last.on_end({
+    last.outbox().on_end({
         let outboxes = outboxes.clone();
         move |_| drop(std::mem::take(&mut *outboxes.lock().unwrap()))
     });
@@ -185,23 +193,25 @@ fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_its_revocation_has_it_
     let registry = encoding();
     let outbox = registry.open_outbox(&BARE, OutboxOptions::new(), group("a")).unwrap();
     let blasts = Blasts::default();
-    outbox.attach(Arc::new(Bomb(String::new(), blasts.clone())));
+    let outbox = outbox.attach(Arc::new(Bomb(String::new(), blasts.clone())));
     registry.begin_shutdown();
     let owner = Arc::new(Mutex::new(Some(outbox)));
     let last = owner.clone();
     // Who is told that its queue is discarded lets go.
     let hook = move |reason: CloseReason| drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()));
-    owner.lock().unwrap().as_ref().unwrap().on_end(hook);
+    owner.lock().unwrap().as_ref().unwrap().outbox().on_end(hook);
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     assert!(owner.lock().unwrap().is_none());
     assert_eq!(blasts.count(), 1);
 }
 
 fn with_bombs() -> (Registry, Blasts) {
-    let (registry, blasts) = (Registry::new(), Blasts::default());
+    let blasts = Blasts::default();
     let counted = blasts.clone();
-    registry.encode_with(move |n: &u32| Ok::<_, EncodeError>(Bytes::from_owner(Bomb(n.to_string(), counted.clone()))));
-    (registry, blasts)
+    let encoder = move |n: &u32| {
+        Ok::<_, EncodeError>(Encoded::binary(Bytes::from_owner(Bomb(n.to_string(), counted.clone()))))
+    };
+    (Registry::with_encoder(RegistryOptions::new(), encoder), blasts)
 }
 
 #[test]

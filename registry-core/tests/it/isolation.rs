@@ -1,9 +1,8 @@
 //! ISO: one bad sink harms nobody else.
 
 use crate::kit::*;
-use bytes::Bytes;
 use registry_core::{
-    AdmitError, CloseReason, Message, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError,
+    AdmitError, CloseReason, Encoded, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscribeError,
     SubscriberRegistry, Next, WireFormat,
 };
 use std::sync::Arc;
@@ -200,10 +199,10 @@ impl Sink<Bomb> for Accepting {
 
 #[test]
 fn iso_8_a_panicking_payload_destructor_is_contained() {
-    let registry = SubscriberRegistry::<Bomb>::new();
     let drops = Arc::new(AtomicUsize::new(0));
-    registry.broadcast("nobody", Bomb(drops.clone())).unwrap();
-    registry.encode_with(|_: &Bomb| Ok(Bytes::from_static(b"1")));
+    let unencoded = SubscriberRegistry::<Bomb>::new();
+    unencoded.broadcast("nobody", Bomb(drops.clone())).unwrap();
+    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Bomb| Ok(Encoded::text("1")));
     let mut outbox = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
     let _sink = registry.subscribe(Accepting, None, None).unwrap();
     assert_eq!(registry.broadcast("c", Bomb(drops.clone())).unwrap().accepted, 2);
@@ -234,10 +233,9 @@ fn iso_8_a_panicking_waker_is_contained_and_the_others_are_woken() {
 
 #[test]
 fn iso_8_a_panicking_encoder_is_an_error_like_any_other() {
-    let registry = Registry::new();
-    registry.encode_with(|data: &u32| match data {
+    let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| match data {
         0 => panic!("on purpose"),
-        _ => Ok(Bytes::from(data.to_string())),
+        _ => Ok(Encoded::text(data.to_string())),
     });
     let mut outbox = open(&registry, Registration::new());
     assert_eq!(registry.broadcast("c", 0).unwrap_err().data, 0);
@@ -247,9 +245,9 @@ fn iso_8_a_panicking_encoder_is_an_error_like_any_other() {
 
 #[test]
 fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
-    static FRAGILE: WireFormat = WireFormat::new("fragile", |_, body, out| {
-        assert_ne!(body, b"13", "on purpose");
-        out.extend_from_slice(body);
+    static FRAGILE: WireFormat = WireFormat::new("fragile", |_, encoded, out| {
+        assert_ne!(encoded.body(), "13", "on purpose");
+        out.extend_from_slice(encoded.body());
     });
     let registry = encoding();
     let mut before = open(&registry, Registration::new());
@@ -274,8 +272,8 @@ fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
 fn iso_8_a_panicking_encoder_destructor_is_contained() {
     struct Fuse(Arc<AtomicUsize>);
     impl registry_core::Encode<u32> for Fuse {
-        fn encode(&self, _: &u32) -> Result<Bytes, registry_core::EncodeError> {
-            Ok(Bytes::new())
+        fn encode(&self, _: &u32) -> Result<Encoded, registry_core::EncodeError> {
+            Ok(Encoded::text(""))
         }
     }
     impl Drop for Fuse {
@@ -284,8 +282,6 @@ fn iso_8_a_panicking_encoder_destructor_is_contained() {
         }
     }
     let dropped = Arc::new(AtomicUsize::new(0));
-    let registry = Registry::new();
-    registry.encode_with(Fuse(dropped.clone()));
-    drop(registry);
+    drop(Registry::with_encoder(RegistryOptions::new(), Fuse(dropped.clone())));
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
 }

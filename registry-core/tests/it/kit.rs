@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, Identity, Json, Message, Outbox, OutboxOptions, Registration, RegistryOptions,
-    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Next, WireFormat,
+    ChannelFilter, CloseReason, Encoded, Identity, Message, Next, Outbox, OutboxOptions, Registration,
+    RegistryOptions, ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -184,9 +184,7 @@ pub(crate) fn encoding() -> Registry {
 }
 
 pub(crate) fn encoding_with(options: RegistryOptions) -> Registry {
-    let registry = Registry::with_options(options);
-    assert!(registry.encode_with(Json));
-    registry
+    Registry::with_encoder(options, |data: &u32| Ok(Encoded::json(data.to_string())))
 }
 
 pub(crate) fn capped(limit: usize) -> RegistryOptions {

@@ -155,7 +155,7 @@ const ENDS: [(&str, CloseReason, End); 10] = [
         1
     }),
     ("ended from elsewhere", CloseReason::Expired, |_, outbox, _| {
-        outbox.close_handle().end(CloseReason::Expired);
+        outbox.close_handle().close(CloseReason::Expired);
         1
     }),
     ("drained by its owner", CloseReason::Shutdown, |_, outbox, _| {
@@ -200,7 +200,7 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served
             let both = [("c", 2), ("only it", 1)].map(owned).to_vec();
             assert_eq!(counts(), (2, 2, if lane { 2 } else { 0 }, (2, both)));
 
-            let left = end(&registry, &outbox, &mut flusher);
+            let left = end(&registry, outbox.outbox(), &mut flusher);
             let rest = [("c", left)].map(owned)[..left].to_vec();
             assert_eq!(counts(), (left, left, if lane { left } else { 0 }, (left, rest)), "{name}, {lane}");
             assert_eq!(registry.stats().ended.get(&reason), Some(&(2 - left as u64)), "{name}, {lane}");
@@ -210,7 +210,7 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served
             assert_eq!(registry.broadcast("c", 2).unwrap().accepted, left);
             flusher.as_mut().map(serve);
             assert_eq!(registry.stats().visits - before, left as u64, "{name}, {lane}: it is still looked at");
-            flush(&stays, &its_socket);
+            flush(&stays);
             assert_eq!((its_socket.values(), socket.bytes()), (vec![2; left], vec![]), "{name}, {lane}");
 
             drop(outbox);
@@ -296,7 +296,7 @@ fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names
         let crowd: Vec<_> = (0..CROWD)
             .map(|n| {
                 let name = format!("{number} {n}");
-                let registration = hears(&[&name, "all"]).scope(id(&name)).group(id(&format!("group {name}")));
+                let registration = hears(&[&name, "all"]).with_scope(id(&name)).with_group(id(&format!("group {name}")));
                 let outbox = open(&registry, registration.clone());
                 let in_lane = registry.open_outbox(&BARE, in_lane(), registration.clone()).unwrap();
                 (outbox, in_lane, join(&registry, &Probe::new(), registration))
@@ -328,7 +328,7 @@ fn sub_7_memory_returns_to_where_it_was() {
             .map(|n| {
                 let names = ChannelFilter::only([format!("channel-{n}"), "all".to_owned()]);
                 let registration = scope(&format!("s-{}", n / 2)).with_group(id(&format!("g-{n}"))).with_group(id("all"));
-                let registration = registration.filter(names);
+                let registration = registration.with_filter(names);
                 outboxes.lock().unwrap().push(open(&registry, registration.clone()));
                 join(&registry, &Probe::new(), registration)
             })

@@ -7,8 +7,8 @@ use crate::kit::*;
 use crate::wire::*;
 use proptest::prelude::*;
 use registry_core::{
-    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Overflow, Registration, Progress, Next,
-    WireFormat,
+    ChannelFilter, CloseReason, Flusher, LaneOptions, Next, Outbox, OutboxOptions, Overflow, Progress, Registration,
+    SocketOutbox, WireFormat,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -99,10 +99,32 @@ fn last() -> impl Strategy<Value = Option<Step>> {
     prop_oneof![2 => Just(None), 2 => Just(Some(Step::Shutdown)), 1 => (0_usize..3).prop_map(|n| Some(Step::Lose(n)))]
 }
 
+/// What the owner of a subscriber holds.
+enum Owned {
+    Queue(Outbox),
+    Wire(SocketOutbox),
+}
+
+impl Owned {
+    fn outbox(&self) -> &Outbox {
+        match self {
+            Self::Queue(outbox) => outbox,
+            Self::Wire(outbox) => outbox.outbox(),
+        }
+    }
+
+    fn wire(&self) -> Option<&SocketOutbox> {
+        match self {
+            Self::Queue(_) => None,
+            Self::Wire(outbox) => Some(outbox),
+        }
+    }
+}
+
 /// One line of the list, and the subscriber that it is about.
 struct Line {
     plan: Plan,
-    outbox: Option<Outbox>,
+    owned: Option<Owned>,
     socket: Arc<Socket>,
     wired: bool,
     wakes: Arc<Wakes>,
@@ -142,17 +164,20 @@ impl Line {
 
     /// One turn of the owner.
     fn turn(&mut self) {
-        let Some(outbox) = &mut self.outbox else { return };
+        let Some(owned) = &mut self.owned else { return };
         self.followed = self.wakes.count();
         self.waits_for_room = false;
-        if self.wired {
-            match flush_with(outbox, &self.socket, &self.waker) {
-                Poll::Ready(Ok(reason)) => self.over = Some(reason),
-                Poll::Ready(Err(_broken)) => self.leave(),
-                Poll::Pending => self.waits_for_room = !self.socket.has_room(),
+        let outbox = match owned {
+            Owned::Queue(outbox) => outbox,
+            Owned::Wire(outbox) => {
+                match flush_with(outbox, &self.waker) {
+                    Poll::Ready(Ok(reason)) => self.over = Some(reason),
+                    Poll::Ready(Err(_broken)) => self.leave(),
+                    Poll::Pending => self.waits_for_room = !self.socket.has_room(),
+                }
+                return;
             }
-            return;
-        }
+        };
         while let Poll::Ready(taken) = outbox.poll_next(&mut Context::from_waker(&self.waker), 100) {
             match taken {
                 Next::Frames(batch) => {
@@ -168,23 +193,23 @@ impl Line {
     }
 
     fn leave(&mut self) {
-        if let Some(outbox) = self.outbox.take() {
-            outbox.subscription().unsubscribe();
-            self.was_mid_frame = outbox.is_mid_frame();
+        if let Some(owned) = self.owned.take() {
+            owned.outbox().subscription().unsubscribe();
+            self.was_mid_frame = owned.wire().is_some_and(SocketOutbox::is_mid_frame);
         }
         self.socket.seal();
     }
 
     /// Somebody woke its owner, or its socket has room again.
     fn is_due(&self) -> bool {
-        self.outbox.is_some()
+        self.owned.is_some()
             && self.over.is_none()
             && (self.wakes.count() > self.followed || (self.waits_for_room && self.socket.has_room()))
     }
 
     fn has_bounds(&self) -> bool {
-        let Some(outbox) = &self.outbox else { return true };
-        let shown = format!("{outbox:?}");
+        let Some(owned) = &self.owned else { return true };
+        let shown = format!("{:?}", owned.outbox());
         let field = |name: &str| -> usize {
             let from = shown.find(&format!("{name}: ")).unwrap() + name.len() + 2;
             shown[from..].chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
@@ -243,17 +268,20 @@ impl World {
             }
             Step::Join(plan) => self.join(plan),
             Step::Attach(which) => self.with(which, |line| {
-                if let Some(outbox) = line.outbox.as_ref().filter(|_| !line.wired) {
-                    outbox.attach(line.socket.clone());
-                    line.wired = true;
-                    // What asks for a waker from now on is the flush.
-                    line.over = None;
-                    line.turn();
+                match line.owned.take() {
+                    Some(Owned::Queue(outbox)) => {
+                        line.owned = Some(Owned::Wire(outbox.attach(line.socket.clone())));
+                        line.wired = true;
+                        // What asks for a waker from now on is the flush.
+                        line.over = None;
+                        line.turn();
+                    }
+                    owned => line.owned = owned,
                 }
             }),
             Step::Unsubscribe(which) => self.with(which, |line| {
-                if let Some(outbox) = &line.outbox {
-                    outbox.subscription().unsubscribe();
+                if let Some(owned) = &line.owned {
+                    owned.outbox().subscription().unsubscribe();
                     line.socket.seal();
                 }
             }),
@@ -268,13 +296,14 @@ impl World {
             Step::Break(which) => self.with(which, |line| line.socket.break_down()),
             Step::Owner(which) => self.with(which, Line::turn),
             Step::Say(which) => self.with(which, |line| {
-                if let Some(outbox) = line.outbox.as_ref().filter(|_| line.over.is_none()) {
+                let wire = line.owned.as_ref().and_then(Owned::wire);
+                if let Some(outbox) = wire.filter(|_| line.over.is_none()) {
                     outbox.send_control(&said(line.said), now());
                     line.said += 1;
                 }
             }),
             Step::Revoke(number) => {
-                let held = |line: &&mut Line| line.plan.identity == number && line.outbox.is_some();
+                let held = |line: &&mut Line| line.plan.identity == number && line.owned.is_some();
                 let active = self.lines.iter_mut().filter(held).filter(|line| line.is_active()).count();
                 assert_eq!(self.registry.close_by_identity(&id(&number.to_string())), active, "CNT-1");
                 for line in self.lines.iter_mut().filter(held) {
@@ -283,8 +312,8 @@ impl World {
                 }
             }
             Step::Finish(which) => self.with(which, |line| {
-                if let Some(outbox) = &line.outbox {
-                    outbox.close(CloseReason::Shutdown);
+                if let Some(owned) = &line.owned {
+                    owned.outbox().close(CloseReason::Shutdown);
                 }
             }),
             Step::Lose(which) => {
@@ -335,14 +364,11 @@ impl World {
             heard.lock().unwrap().push(reason);
         });
         let wired = plan.wired;
-        if wired {
-            outbox.attach(socket.clone());
-        }
+        let owned = if wired { Owned::Wire(outbox.attach(socket.clone())) } else { Owned::Queue(outbox) };
         let (wakes, waker) = Wakes::new();
-        let outbox = Some(outbox);
         let mut line = Line {
             plan,
-            outbox,
+            owned: Some(owned),
             socket,
             wired,
             wakes,
@@ -381,7 +407,7 @@ impl World {
         assert_eq!((stats.subscribers, self.registry.len()), (active, active), "CNT-2");
         let in_lanes = self.lines.iter().filter(|line| line.lane.is_some() && line.is_active()).count();
         assert_eq!(stats.in_lanes, in_lanes);
-        assert_eq!(stats.wired, self.lines.iter().filter(|line| line.wired && line.outbox.is_some()).count());
+        assert_eq!(stats.wired, self.lines.iter().filter(|line| line.wired && line.owned.is_some()).count());
         let mut ended = BTreeMap::new();
         for line in &self.lines {
             let reasons = line.reasons.lock().unwrap();
@@ -390,7 +416,7 @@ impl World {
             }
             let overridden = reasons.len() == 2 && reasons[0] == CloseReason::Shutdown && reasons[1].discards();
             assert!(reasons.len() < 2 || overridden, "CLO-1, CLO-5: {reasons:?}");
-            assert!(line.has_bounds(), "QUE-1, QUE-3: {:?}", line.outbox);
+            assert!(line.has_bounds(), "QUE-1, QUE-3: {:?}", line.owned.as_ref().map(Owned::outbox));
             assert_eq!(line.socket.late(), 0, "REV-12: a write after the end");
         }
         assert_eq!(stats.ended, ended, "CNT-1: each end is counted once, by its first reason");
@@ -413,7 +439,9 @@ impl World {
         for (number, line) in self.lines.iter().enumerate() {
             let bytes = line.socket.bytes();
             let (reads, partial) = read(&bytes, line.enveloped());
-            let mid_frame = line.outbox.as_ref().map_or(line.was_mid_frame, Outbox::is_mid_frame);
+            let wire = line.owned.as_ref().map(Owned::wire);
+            let mid_frame =
+                wire.map_or(line.was_mid_frame, |wire| wire.is_some_and(SocketOutbox::is_mid_frame));
             assert!(partial.is_empty() || mid_frame, "{number}: a partial frame, and a farewell would follow it");
             assert!(!line.enveloped() || mid_frame != partial.is_empty(), "{number}: the last write was whole");
             let all: Vec<Read> = line.taken.iter().copied().chain(reads).collect();
@@ -450,7 +478,7 @@ impl World {
                 }
                 assert!(!line.wired || said.len() == line.said, "{number}: something was not said");
             }
-            if let Some(reason) = reason.filter(|_| line.outbox.is_some()) {
+            if let Some(reason) = reason.filter(|_| line.owned.is_some()) {
                 // An owner that saw the end of its drain need not ask whether another came.
                 let told = [Some(reason), Some(CloseReason::Shutdown)].contains(&line.over);
                 assert!(told, "{number}: CLO-5: its owner was not told of the end");

@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use registry_core::{
-    CloseReason, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry, Next,
+    CloseReason, Encoded, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry, Next,
     WireFormat,
 };
 use std::sync::{Arc, Mutex, OnceLock};
@@ -99,8 +99,7 @@ fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
 
 #[test]
 fn que_3_a_broadcast_is_kept_for_nobody_who_does_not_hear_it() {
-    let registry = SubscriberRegistry::<Arc<()>>::new();
-    registry.encode_with(|_: &Arc<()>| Ok("1".into()));
+    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Arc<()>| Ok(Encoded::text("1")));
     let payload = Arc::new(());
     let mut outbox = registry.open_outbox(&RAW, OutboxOptions::new(), hears(&["outbox"])).unwrap();
     let _sink = registry.subscribe(Accepting, Some(&["sink"]), None).unwrap();
@@ -254,9 +253,9 @@ fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
 #[test]
 fn que_2_a_broadcast_that_only_sinks_hear_waits_for_no_outbox() {
     static PARK: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
-    static SLOW: WireFormat = WireFormat::new("slow", |_, body, out| {
+    static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
         PARK.get().unwrap()();
-        out.extend_from_slice(body);
+        out.extend_from_slice(encoded.body());
     });
     let (stop, park) = Stop::new();
     assert!(PARK.set(Box::new(park)).is_ok());

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// Frames as long as their payload says.
-static SIZED: WireFormat = WireFormat::new("sized", |_, body, out| {
-    let length = std::str::from_utf8(body).unwrap().parse().unwrap();
+static SIZED: WireFormat = WireFormat::new("sized", |_, encoded, out| {
+    let length = std::str::from_utf8(encoded.body()).unwrap().parse().unwrap();
     out.resize(length, b'x');
 });
 
@@ -198,7 +198,7 @@ fn que_2_an_owner_that_waits_is_woken_by_a_message_and_by_an_end() {
     assert_eq!((old.count(), new.count()), (0, 1), "the latest waker, once");
     assert_eq!(frames(&mut outbox), [1, 2]);
     {
-        let mut taking = pin!(outbox.take(1));
+        let mut taking = pin!(outbox.next(1));
         assert!(taking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         registry.close_by_identity(&id("a"));
         assert_eq!(new.count(), 2);

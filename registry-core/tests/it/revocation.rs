@@ -64,9 +64,9 @@ fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
 #[test]
 fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier() {
     static PARK: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
-    static SLOW: WireFormat = WireFormat::new("slow", |_, body, out| {
+    static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
         PARK.get().unwrap()();
-        out.extend_from_slice(body);
+        out.extend_from_slice(encoded.body());
     });
     let (stop, park) = Stop::new();
     assert!(PARK.set(Box::new(park)).is_ok());
@@ -140,7 +140,7 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
     for revoked in ["s", "g", "h"] {
         let registry = Registry::with_options(capped(9));
         let probe = Probe::new();
-        let registration = scope("s").with_group(id("g")).with_group(id("g")).with_group(id("s")).group(id("h"));
+        let registration = scope("s").with_group(id("g")).with_group(id("g")).with_group(id("s")).with_group(id("h"));
         let _first = join(&registry, &probe, registration.clone());
         let _second = join(&registry, &probe, registration);
         assert_eq!(registry.close_by_identity(&id(revoked)), 2);

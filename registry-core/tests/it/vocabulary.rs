@@ -39,8 +39,8 @@ fn clo_5_every_reason_has_a_name_of_its_own() {
 
 #[test]
 fn del_8_an_error_says_what_to_do_and_keeps_its_cause() {
-    let registry = SubscriberRegistry::<u8>::new();
-    registry.encode_with(|_: &u8| Err("no words for it".into()));
+    let encoder = |_: &u8| Err("no words for it".into());
+    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
     let error = registry.broadcast("c", 7).unwrap_err();
     assert_eq!((error.data, error.to_string().as_str()), (7, "the payload cannot be encoded: no words for it"));
     assert_eq!(Error::source(&error).unwrap().to_string(), "no words for it");
@@ -55,7 +55,7 @@ fn adm_2_a_refusal_says_what_to_do() {
         (AdmitError::Forgotten, "too many revocations", true),
         (SubscribeError::ShuttingDown.into(), "shutting down", false),
         (SubscribeError::ScopeFull.into(), "end one of its subscribers first", false),
-        (SubscribeError::NoEncoder.into(), "encode_with", false),
+        (SubscribeError::NoEncoder.into(), "with_encoder", false),
     ] {
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(error.is_retryable(), retryable, "{error}");
@@ -65,8 +65,7 @@ fn adm_2_a_refusal_says_what_to_do() {
 #[test]
 fn what_is_shown_of_things_names_them() {
     static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
-    let registry = SubscriberRegistry::<u8>::new();
-    registry.encode_with(registry_core::Json);
+    let registry = encoding();
     let outbox = registry.open_outbox(&RAW, OutboxOptions::new(), registry_core::Registration::new()).unwrap();
     registry.broadcast("c", 7).unwrap();
     assert_eq!(format!("{:?}", Channel::from("c")), "\"c\"");
@@ -97,10 +96,9 @@ fn what_is_shown_of_things_names_them() {
 fn what_is_shown_of_an_outbox_tells_that_it_is_wired() {
     let registry = encoding();
     let (outbox, _socket) = wired(&registry, Registration::new());
-    assert_eq!(
-        format!("{outbox:?}"),
-        "Outbox { id: SubscriptionId(1), messages: 0, bytes: 0, wired: true, ended: None, .. }"
-    );
+    let shown = "Outbox { id: SubscriptionId(1), messages: 0, bytes: 0, wired: true, ended: None, .. }";
+    assert_eq!(format!("{:?}", outbox.outbox()), shown);
+    assert_eq!(format!("{outbox:?}"), format!("SocketOutbox({shown})"));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
 use registry_core::{
-    Clock, CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Progress, SystemClock, Wire, WireFormat,
+    Clock, CloseReason, Encoded, Flusher, MessageId, OutboxOptions, Progress, Registration, SocketOutbox, SystemClock,
+    Wire, WireFormat,
 };
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -18,8 +19,8 @@ pub(crate) static ENVELOPED: WireFormat =
 /// The same frames, and no word of what was lost.
 pub(crate) static SILENT: WireFormat = WireFormat::new("silent", frame).with_envelope(head, b"}");
 
-fn frame(id: MessageId, body: &[u8], out: &mut BytesMut) {
-    let value: usize = std::str::from_utf8(body).unwrap().parse().unwrap();
+fn frame(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
+    let value: usize = std::str::from_utf8(encoded.body()).unwrap().parse().unwrap();
     out.extend_from_slice(format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes());
 }
 
@@ -180,6 +181,11 @@ impl Wire for Socket {
         state.bytes.extend_from_slice(&bytes[..taken]);
         Ok(taken)
     }
+
+    /// It wakes nobody: a test that makes room polls the owner itself.
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
 }
 
 pub(crate) fn now() -> Instant {
@@ -191,7 +197,7 @@ pub(crate) fn in_lane() -> OutboxOptions {
 }
 
 /// An outbox in a lane, with a wire that takes everything.
-pub(crate) fn wired(registry: &Registry, registration: Registration) -> (Outbox, Arc<Socket>) {
+pub(crate) fn wired(registry: &Registry, registration: Registration) -> (SocketOutbox, Arc<Socket>) {
     wired_with(registry, &BARE, in_lane(), registration)
 }
 
@@ -200,11 +206,10 @@ pub(crate) fn wired_with(
     format: &'static WireFormat,
     options: OutboxOptions,
     registration: Registration,
-) -> (Outbox, Arc<Socket>) {
+) -> (SocketOutbox, Arc<Socket>) {
     let outbox = registry.open_outbox(format, options, registration).unwrap();
     let socket = Socket::new();
-    outbox.attach(socket.clone());
-    (outbox, socket)
+    (outbox.attach(socket.clone()), socket)
 }
 
 /// Serves until nothing is left; true when that is for ever.
@@ -219,14 +224,13 @@ pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool 
 }
 
 /// The owner's turn.
-pub(crate) fn flush_with(outbox: &Outbox, socket: &Socket, waker: &Waker) -> Poll<io::Result<CloseReason>> {
-    let has_room = |_: &mut Context<'_>| if socket.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending };
-    outbox.poll_flush(&mut Context::from_waker(waker), now(), has_room, |bytes| socket.try_write(bytes))
+pub(crate) fn flush_with(outbox: &SocketOutbox, waker: &Waker) -> Poll<io::Result<CloseReason>> {
+    outbox.poll_flush(&mut Context::from_waker(waker), now())
 }
 
 /// Writes what waits; the reason if the end has come.
-pub(crate) fn flush(outbox: &Outbox, socket: &Socket) -> Option<CloseReason> {
-    match flush_with(outbox, socket, Waker::noop()) {
+pub(crate) fn flush(outbox: &SocketOutbox) -> Option<CloseReason> {
+    match flush_with(outbox, Waker::noop()) {
         Poll::Ready(reason) => Some(reason.unwrap()),
         Poll::Pending => None,
     }

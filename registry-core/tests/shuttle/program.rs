@@ -2,14 +2,15 @@
 
 use crate::judge::{Bits, Call, Event, Kind, OpNo, Outcome, Record, Sub, judge};
 use registry_core::{
-    AdmitError, ChannelFilter, Clock, CloseReason, Flusher, Identity, Json, LaneOptions, Message, Outbox,
-    OutboxOptions, Registration, SendOutcome, Progress, Sink, SubscriberRegistry, Subscription, SystemClock, Next, Wire,
-    WireFormat,
+    AdmitError, ChannelFilter, Clock, CloseReason, Encoded, Flusher, Identity, LaneOptions, Message, Next, Outbox,
+    OutboxOptions, Progress, Registration, RegistryOptions, SendOutcome, Sink, SocketOutbox, SubscriberRegistry,
+    Subscription, SystemClock, Wire, WireFormat,
 };
 use shuttle::rand::{Rng, thread_rng};
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -84,7 +85,7 @@ fn identity(bit: Bits) -> Identity {
 enum Guard {
     Sink(Subscription),
     Outbox(Outbox),
-    Wired(Outbox, Arc<Socket>),
+    Wired(SocketOutbox),
 }
 
 /// A registry, the subscribers at hand, and what happened so far.
@@ -100,8 +101,8 @@ struct World {
 
 impl World {
     fn new() -> Arc<Self> {
-        let registry = SubscriberRegistry::new();
-        registry.encode_with(Json);
+        let encoder = |data: &u64| Ok(Encoded::text(data.to_string()));
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
         Arc::new_cyclic(|this| Self {
             registry,
             guards: Mutex::default(),
@@ -214,7 +215,7 @@ impl World {
                 // Who was faster, this or a revocation?
                 self.look(sub, &mut outbox);
             }
-            Guard::Wired(outbox, _) => drop(outbox),
+            Guard::Wired(outbox) => drop(outbox),
         }
         self.record(Event::Return(op, Outcome::Done));
     }
@@ -224,8 +225,8 @@ impl World {
         let seqs = match guard {
             Guard::Sink(_) => Vec::new(),
             Guard::Outbox(outbox) => self.look(sub, outbox),
-            Guard::Wired(outbox, socket) => {
-                flush(outbox, socket);
+            Guard::Wired(outbox) => {
+                flush(outbox);
                 Vec::new()
             }
         };
@@ -292,28 +293,43 @@ struct Socket {
     probe: Probe,
     /// What came of the next message.
     bytes: Mutex<Vec<u8>>,
+    /// The last write found no room.
+    full: AtomicBool,
 }
 
 /// Attaches a wire to an outbox, and tells its end.
 fn connect(outbox: Outbox, probe: Probe) -> Guard {
-    let socket = Arc::new(Socket { probe, bytes: Mutex::default() });
+    let socket = Arc::new(Socket { probe, bytes: Mutex::default(), full: AtomicBool::default() });
     let told = socket.clone();
     outbox.on_end(move |reason| {
         if reason != CloseReason::Unsubscribed {
             Sink::close(&told.probe, reason);
         }
     });
-    outbox.attach(socket.clone());
-    Guard::Wired(outbox, socket)
+    Guard::Wired(outbox.attach(socket))
 }
 
-/// The owner's turn.
-fn flush(outbox: &Outbox, socket: &Socket) {
-    let mut cx = Context::from_waker(Waker::noop());
-    let flushed =
-        outbox.poll_flush(&mut cx, SystemClock.now(), |_| Poll::Ready(Ok(())), |bytes| socket.try_write(bytes));
-    if let Poll::Ready(Err(_gone)) = flushed {
-        outbox.subscription().unsubscribe();
+/// Notes that its owner is to poll again.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The owner's turn: it writes until nothing waits, or the end.
+fn flush(outbox: &SocketOutbox) {
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    loop {
+        match outbox.poll_flush(&mut Context::from_waker(&waker), SystemClock.now()) {
+            Poll::Ready(Ok(_ended)) => return,
+            Poll::Ready(Err(_gone)) => return outbox.outbox().subscription().unsubscribe(),
+            Poll::Pending if woken.0.swap(false, Ordering::SeqCst) => shuttle::thread::yield_now(),
+            Poll::Pending => return,
+        }
     }
 }
 
@@ -324,7 +340,10 @@ impl Wire for Socket {
         world.record(Event::Write(*sub));
         let mut rng = thread_rng();
         let room = match rng.gen_range(0..5) {
-            0 => return Err(io::ErrorKind::WouldBlock.into()),
+            0 => {
+                self.full.store(true, Ordering::SeqCst);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             1 => rng.gen_range(1..10),
             _ => usize::MAX,
         };
@@ -348,6 +367,15 @@ impl Wire for Socket {
             }
         }
         Ok(taken)
+    }
+
+    /// A peer reads as soon as its owner waits for room.
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.full.swap(false, Ordering::SeqCst) {
+            return Poll::Ready(Ok(()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
