@@ -2,8 +2,8 @@
 
 use crate::kit::*;
 use registry_core::{
-    AdmitError, CloseReason, ManualClock, Outbox, OutboxOptions, Registration, RegistryOptions, ScopeCap,
-    SubscribeError, WhenFull,
+    AdmitError, CloseReason, ManualClock, Outbox, OutboxOptions, Registration, RegistryOptions,
+    ScopeCap, SubscribeError, WhenFull,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,20 +18,29 @@ fn adm_1_a_revocation_between_begin_and_admit_refuses() {
 
     let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
-    assert_eq!(ticket.admit(probe, scope("ada")).unwrap_err(), AdmitError::Revoked, "a scope counts too");
+    assert_eq!(
+        ticket.admit(probe, scope("ada")).unwrap_err(),
+        AdmitError::Revoked,
+        "a scope counts too"
+    );
 }
 
 #[test]
 fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
     let registry = encoding();
     let names = ["scope", "first", "second", "third", "last"];
-    let registration = || names[1..].iter().fold(scope(names[0]), |all, name| all.with_group(id(name)));
+    let registration =
+        || names[1..].iter().fold(scope(names[0]), |all, name| all.with_group(id(name)));
     let held: Vec<_> = registration().identities().cloned().collect();
     assert_eq!(held, names.map(id), "the scope, then the groups");
     for name in names {
         let (of_a_sink, of_an_outbox) = (registry.draw_ticket(), registry.draw_ticket());
         assert_eq!(registry.close_by_identity(&id(name)), 0);
-        assert_eq!(of_a_sink.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked, "{name}");
+        assert_eq!(
+            of_a_sink.admit(Probe::new(), registration()).unwrap_err(),
+            AdmitError::Revoked,
+            "{name}"
+        );
         let refused = of_an_outbox.admit_outbox(&RAW, OutboxOptions::new(), registration());
         assert_eq!(refused.unwrap_err(), AdmitError::Revoked, "{name}");
     }
@@ -54,8 +63,11 @@ fn adm_1_a_revocation_before_begin_or_after_admit_does_not_refuse() {
 
 #[test]
 fn adm_1_a_revocation_that_finds_somebody_refuses_who_is_still_on_the_way() {
-    let ends: [fn(&Outbox); 3] =
-        [|_| {}, |outbox| outbox.close(CloseReason::Shutdown), |outbox| outbox.close(CloseReason::Lagged)];
+    let ends: [fn(&Outbox); 3] = [
+        |_| {},
+        |outbox| outbox.close(CloseReason::Shutdown),
+        |outbox| outbox.close(CloseReason::Lagged),
+    ];
     for (end, found) in ends.into_iter().zip([1, 0, 0]) {
         let registry = encoding();
         let session = open(&registry, group("ada"));
@@ -76,7 +88,10 @@ fn adm_1_a_plain_subscribe_is_no_admission() {
     let registry = Registry::new();
     let _ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
-    assert!(registry.subscribe_with(Probe::new(), group("ada")).is_ok(), "REV-9: a revocation is an event");
+    assert!(
+        registry.subscribe_with(Probe::new(), group("ada")).is_ok(),
+        "REV-9: a revocation is an event"
+    );
 }
 
 #[test]
@@ -89,7 +104,10 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 
     let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
-    assert_eq!(ticket.admit(refused, scope("s").with_group(id("ada"))).unwrap_err(), AdmitError::Revoked);
+    assert_eq!(
+        ticket.admit(refused, scope("s").with_group(id("ada"))).unwrap_err(),
+        AdmitError::Revoked
+    );
     registry.broadcast("c", 1).unwrap();
 
     assert!(weak.upgrade().is_none(), "the refused sink is kept");
@@ -101,7 +119,8 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 #[test]
 fn adm_2_a_refusal_for_want_of_an_encoding_frees_the_ticket() {
     let registry = Registry::new();
-    let refused = registry.draw_ticket().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
+    let refused =
+        registry.draw_ticket().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
     assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::NoEncoder));
     assert_eq!(registry.stats().tickets, 0);
 }
@@ -181,7 +200,11 @@ fn adm_6_what_is_remembered_is_what_the_oldest_open_ticket_has_to_be_compared_wi
     let registration = || group("a").with_group(id("b"));
     assert_eq!(oldest.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked);
     assert_eq!(remembered(), 1, "the first, which came before all that are open");
-    assert_eq!(middle.admit(Probe::new(), group("a")).map(drop), Ok(()), "the first came before it");
+    assert_eq!(
+        middle.admit(Probe::new(), group("a")).map(drop),
+        Ok(()),
+        "the first came before it"
+    );
     assert_eq!((remembered(), registry.stats().tickets), (0, 0));
 }
 
@@ -204,13 +227,15 @@ fn adm_6_a_ticket_expires() {
 
 #[test]
 fn adm_6_a_ticket_may_live_for_ever() {
-    let registry = Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
+    let registry =
+        Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
     assert!(registry.draw_ticket().admit(Probe::new(), group("ada")).is_ok());
 }
 
 #[test]
 fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
-    let registry = Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
+    let registry =
+        Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
     let older = registry.draw_ticket();
     for n in 0..11 {
         registry.close_by_identity(&id(&format!("{n}")));

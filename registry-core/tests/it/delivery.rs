@@ -2,8 +2,8 @@
 
 use crate::kit::*;
 use registry_core::{
-    CloseReason, Encoded, Message, MessageId, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink,
-    SubscribeError, WireFormat,
+    CloseReason, Encoded, Message, MessageId, OutboxOptions, Registration, RegistryOptions,
+    SendOutcome, Sink, SubscribeError, WireFormat,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,9 +13,13 @@ fn del_1_and_del_2_every_match_gets_it_exactly_once() {
     let registry = encoding();
     let probes: Vec<_> = (0..20).map(|_| Probe::new()).collect();
     let filters: [&[&str]; 4] = [&["a"], &["b"], &["a", "b"], &[]];
-    let _guards: Vec<_> =
-        probes.iter().zip(filters.iter().cycle()).map(|(p, f)| registry.subscribe(p.clone(), Some(f), None)).collect();
-    let mut outboxes: Vec<_> = filters[..3].iter().map(|filter| open(&registry, hears(filter))).collect();
+    let _guards: Vec<_> = probes
+        .iter()
+        .zip(filters.iter().cycle())
+        .map(|(p, f)| registry.subscribe(p.clone(), Some(f), None))
+        .collect();
+    let mut outboxes: Vec<_> =
+        filters[..3].iter().map(|filter| open(&registry, hears(filter))).collect();
     assert_eq!(registry.broadcast("a", 1).unwrap().accepted, 15 + 2);
     assert_eq!(registry.broadcast("b", 2).unwrap().accepted, 15 + 2);
     for (n, probe) in probes.iter().enumerate() {
@@ -79,25 +83,44 @@ impl Sink<u32> for Keeper {
 fn del_6_all_sinks_share_one_unalterable_message() {
     let registry = encoding();
     let keepers = [Arc::new(Keeper::default()), Arc::new(Keeper::default())];
-    let _guards: Vec<_> = keepers.iter().map(|keeper| registry.subscribe(keeper.clone(), None, None)).collect();
+    let _guards: Vec<_> =
+        keepers.iter().map(|keeper| registry.subscribe(keeper.clone(), None, None)).collect();
     let id = registry.broadcast("runs", 7).unwrap().id;
     let [one, two] = keepers.each_ref().map(|keeper| keeper.0.lock().unwrap()[0].clone());
     assert!(Arc::ptr_eq(&one, &two));
-    assert_eq!((one.id(), one.channel(), *one.data(), &one.encoded().unwrap().body()[..]), (id, "runs", 7, &b"7"[..]));
-    assert_eq!(format!("{one:?}"), format!("Message {{ id: {id:?}, channel: \"runs\", data: 7, .. }}"));
+    assert_eq!(
+        (one.id(), one.channel(), *one.data(), &one.encoded().unwrap().body()[..]),
+        (id, "runs", 7, &b"7"[..])
+    );
+    assert_eq!(
+        format!("{one:?}"),
+        format!("Message {{ id: {id:?}, channel: \"runs\", data: 7, .. }}")
+    );
 }
 
 #[test]
 fn del_7_the_report_adds_up() {
     let registry = encoding();
-    let answers =
-        [SendOutcome::Accepted, SendOutcome::Dropped, SendOutcome::Lagged, SendOutcome::Failed, SendOutcome::Closed];
+    let answers = [
+        SendOutcome::Accepted,
+        SendOutcome::Dropped,
+        SendOutcome::Lagged,
+        SendOutcome::Failed,
+        SendOutcome::Closed,
+    ];
     let probes = answers.map(|answer| Probe::sending(move |_| answer));
     let _guards = probes.each_ref().map(|probe| join(&registry, probe, hears(&["c"])));
     let _elsewhere = join(&registry, &Probe::new(), hears(&["d"]));
     let mut outbox = open(&registry, Registration::new());
     let report = registry.broadcast("c", 1).unwrap();
-    let told = [report.accepted, report.dropped, report.lagged, report.failed, report.ended, report.pending];
+    let told = [
+        report.accepted,
+        report.dropped,
+        report.lagged,
+        report.failed,
+        report.ended,
+        report.pending,
+    ];
     assert_eq!((report.matched, told), (6, [2, 1, 1, 1, 1, 0]));
     assert_eq!((frames(&mut outbox), registry.len()), (vec![1], 4));
 }
@@ -126,7 +149,10 @@ fn del_8_a_payload_that_cannot_be_encoded_closes_nobody_and_uses_no_id() {
     assert_eq!((error.data, error.source.to_string().as_str()), (13, "unlucky"));
     assert_eq!(registry.broadcast("nobody-names-this", 13).unwrap_err().data, 13);
     assert_eq!(registry.broadcast("c", 2).unwrap().id.seq(), first.seq() + 1);
-    assert_eq!((probe.events(), frames(&mut outbox)), (vec![Event::Sent(1), Event::Sent(2)], vec![1, 2]));
+    assert_eq!(
+        (probe.events(), frames(&mut outbox)),
+        (vec![Event::Sent(1), Event::Sent(2)], vec![1, 2])
+    );
     assert_eq!(registry.len(), 2);
 }
 
@@ -146,7 +172,10 @@ fn del_1_a_registry_without_an_encoder_serves_sinks_and_opens_no_outbox() {
     let keeper = Arc::new(Keeper::default());
     let _subscription = registry.subscribe(keeper.clone(), None, None).unwrap();
     registry.broadcast("c", 2).unwrap();
-    assert_eq!((frames(&mut outbox), keeper.0.lock().unwrap()[0].encoded()), (vec![2], Some(&Encoded::json("2"))));
+    assert_eq!(
+        (frames(&mut outbox), keeper.0.lock().unwrap()[0].encoded()),
+        (vec![2], Some(&Encoded::json("2")))
+    );
 }
 
 #[test]

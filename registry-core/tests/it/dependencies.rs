@@ -22,16 +22,22 @@ impl Graph {
         // For this platform only: a build has not downloaded what others need.
         let version = cargo(&["-vV"]);
         let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-        let metadata = ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", host];
+        let metadata =
+            ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", host];
         let metadata: Value =
-            serde_json::from_str(&cargo(&[&metadata[..], &["--manifest-path", manifest]].concat())).unwrap();
+            serde_json::from_str(&cargo(&[&metadata[..], &["--manifest-path", manifest]].concat()))
+                .unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let list = |value: &Value| value.as_array().unwrap().clone();
-        let names = list(&metadata["packages"]).iter().map(|p| (text(&p["id"]), text(&p["name"]))).collect();
+        let names = list(&metadata["packages"])
+            .iter()
+            .map(|p| (text(&p["id"]), text(&p["name"])))
+            .collect();
         let mut edges = Vec::new();
         for node in list(&metadata["resolve"]["nodes"]) {
             for dependency in list(&node["deps"]) {
-                let for_tests = list(&dependency["dep_kinds"]).iter().all(|kind| kind["kind"] == "dev");
+                let for_tests =
+                    list(&dependency["dep_kinds"]).iter().all(|kind| kind["kind"] == "dev");
                 edges.push((text(&node["id"]), text(&dependency["pkg"]), for_tests));
             }
         }
@@ -39,7 +45,11 @@ impl Graph {
     }
 
     fn id(&self, name: &str) -> &str {
-        self.names.iter().find(|(_, known)| *known == name).map(|(id, _)| id).unwrap_or_else(|| panic!("no {name}"))
+        self.names
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(id, _)| id)
+            .unwrap_or_else(|| panic!("no {name}"))
     }
 
     /// What a crate's own code builds on, however far away.
@@ -47,7 +57,9 @@ impl Graph {
         let mut seen = BTreeSet::new();
         let mut open = vec![self.id(name)];
         while let Some(from) = open.pop() {
-            for (_, to, _) in self.edges.iter().filter(|(id, _, for_tests)| id == from && !for_tests) {
+            for (_, to, _) in
+                self.edges.iter().filter(|(id, _, for_tests)| id == from && !for_tests)
+            {
                 if seen.insert(to.as_str()) {
                     open.push(to);
                 }
@@ -59,21 +71,38 @@ impl Graph {
     /// What a crate names itself, its tests included.
     fn named(&self, name: &str) -> BTreeSet<&str> {
         let id = self.id(name);
-        self.edges.iter().filter(|(from, ..)| from == id).map(|(_, to, _)| self.names[to].as_str()).collect()
+        self.edges
+            .iter()
+            .filter(|(from, ..)| from == id)
+            .map(|(_, to, _)| self.names[to].as_str())
+            .collect()
     }
 }
 
 #[test]
 fn dependencies_point_inward() {
     let graph = Graph::read();
-    let ours = ["registry-core", "transport-core", "transport-sse", "transport-ws", "harness", "demo"];
+    let ours =
+        ["registry-core", "transport-core", "transport-sse", "transport-ws", "harness", "demo"];
 
     let core = graph.tree("registry-core");
     assert!(core.contains("bytes"), "the test sees nothing: {core:?}");
-    let foreign =
-        ["tokio", "async-std", "smol", "futures-executor", "http", "http-body", "hyper", "axum", "tungstenite"];
+    let foreign = [
+        "tokio",
+        "async-std",
+        "smol",
+        "futures-executor",
+        "http",
+        "http-body",
+        "hyper",
+        "axum",
+        "tungstenite",
+    ];
     for name in core.iter().copied().chain(graph.named("registry-core")) {
-        assert!(!foreign.contains(&name) && !name.starts_with("async-"), "registry-core knows {name}");
+        assert!(
+            !foreign.contains(&name) && !name.starts_with("async-"),
+            "registry-core knows {name}"
+        );
         assert!(!ours.contains(&name), "registry-core depends on {name}");
     }
 
@@ -90,8 +119,15 @@ fn dependencies_point_inward() {
         }
     }
     // Tests may lean on the harness, and on nothing that points outward.
-    for (name, forbidden) in [("transport-sse", "transport-ws"), ("transport-ws", "transport-sse")] {
-        assert!(!graph.named(name).contains(forbidden), "the tests of {name} depend on {forbidden}");
+    for (name, forbidden) in [("transport-sse", "transport-ws"), ("transport-ws", "transport-sse")]
+    {
+        assert!(
+            !graph.named(name).contains(forbidden),
+            "the tests of {name} depend on {forbidden}"
+        );
     }
-    assert!(graph.named("harness").iter().all(|name| !name.starts_with("transport-")), "harness knows a transport");
+    assert!(
+        graph.named("harness").iter().all(|name| !name.starts_with("transport-")),
+        "harness knows a transport"
+    );
 }

@@ -2,7 +2,9 @@
 
 use crate::kit::*;
 use crate::wire::serve;
-use registry_core::{CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Next};
+use registry_core::{
+    CloseReason, LaneOptions, Next, OutboxOptions, Registration, Revocation, SubscribeError,
+};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -51,7 +53,11 @@ fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice(
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.begin_shutdown(), 1);
         assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
-        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0, "it was counted by the shutdown");
+        assert_eq!(
+            registry.close_by_identity_as(&id("a"), revocation),
+            0,
+            "it was counted by the shutdown"
+        );
         let closed = || Some(Next::Closed(revocation.into()));
         assert_eq!((wakes.count(), poll(&mut outbox)), (1, closed()));
         for again in Revocation::ALL {
@@ -90,7 +96,11 @@ fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
     outbox.close(CloseReason::Shutdown);
     assert_eq!((registry.len(), registry.stats().draining), (0, 1));
     assert_eq!(registry.close_by_identity(&id("a")), 0);
-    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)), "the queue outlived the revocation");
+    assert_eq!(
+        poll(&mut outbox),
+        Some(Next::Closed(CloseReason::Revoked)),
+        "the queue outlived the revocation"
+    );
     drop(outbox);
     assert_eq!(registry.stats().draining, 0);
 }

@@ -4,8 +4,8 @@ use crate::kit::*;
 use crate::wire::{BARE, in_lane, now, serve, wired};
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, EncodeError, Encoded, LaneOptions, Next, OutboxOptions, Progress, Registration, RegistryOptions,
-    SocketOutbox, Wire, WireFormat,
+    CloseReason, EncodeError, Encoded, LaneOptions, Next, OutboxOptions, Progress, Registration,
+    RegistryOptions, SocketOutbox, Wire, WireFormat,
 };
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +48,10 @@ fn re_1_a_wire_that_a_standing_flusher_lets_go_of_may_call_back() {
             steps.step();
         }
         let called = calls.load(Ordering::SeqCst);
-        assert!((1_000..3_000).contains(&called), "{called} of the wires were let go of while the flusher stood");
+        assert!(
+            (1_000..3_000).contains(&called),
+            "{called} of the wires were let go of while the flusher stood"
+        );
         drop(flusher);
     });
     assert_eq!(called.load(Ordering::SeqCst), 3_000);
@@ -73,7 +76,8 @@ fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
         let registry = encoding();
         let (stop, wait) = Stop::new();
         GATE.get_or_init(Mutex::default).lock().unwrap().replace(Box::new(wait));
-        let _stays = registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
+        let _stays =
+            registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
         let leaves = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
         let leaves = leaves.attach(Arc::new(CallsBack(registry.clone(), calls.clone())));
         thread::scope(|scope| {
@@ -158,7 +162,10 @@ fn iso_8_wires_of_who_came_and_went_within_a_turn_harm_no_flusher_when_they_go()
     let (_other, other) = wired(&registry, Registration::new());
     let blasts = Blasts::default();
     for n in 1..=2 {
-        let passing = [bomb(&registry, Registration::new(), &blasts), bomb(&registry, hears(&["c"]), &blasts)];
+        let passing = [
+            bomb(&registry, Registration::new(), &blasts),
+            bomb(&registry, hears(&["c"]), &blasts),
+        ];
         registry.broadcast("c", n).unwrap();
         drop(passing);
     }
@@ -180,7 +187,10 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
         let outboxes = outboxes.clone();
         move |_| drop(std::mem::take(&mut *outboxes.lock().unwrap()))
     });
-    outboxes.lock().unwrap().extend(filters.iter().map(|filter| bomb(&registry, hears(filter), &blasts)).chain([last]));
+    outboxes
+        .lock()
+        .unwrap()
+        .extend(filters.iter().map(|filter| bomb(&registry, hears(filter), &blasts)).chain([last]));
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
     drop(flusher); // Its owners let go of the gates, and nobody tells the book to: it has the last references.
@@ -198,7 +208,9 @@ fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_its_revocation_has_it_
     let owner = Arc::new(Mutex::new(Some(outbox)));
     let last = owner.clone();
     // Who is told that its queue is discarded lets go.
-    let hook = move |reason: CloseReason| drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()));
+    let hook = move |reason: CloseReason| {
+        drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()))
+    };
     owner.lock().unwrap().as_ref().unwrap().outbox().on_end(hook);
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     assert!(owner.lock().unwrap().is_none());
@@ -209,7 +221,10 @@ fn with_bombs() -> (Registry, Blasts) {
     let blasts = Blasts::default();
     let counted = blasts.clone();
     let encoder = move |n: &u32| {
-        Ok::<_, EncodeError>(Encoded::binary(Bytes::from_owner(Bomb(n.to_string(), counted.clone()))))
+        Ok::<_, EncodeError>(Encoded::binary(Bytes::from_owner(Bomb(
+            n.to_string(),
+            counted.clone(),
+        ))))
     };
     (Registry::with_encoder(RegistryOptions::new(), encoder), blasts)
 }
@@ -220,7 +235,9 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goe
     assert_eq!((registry.broadcast("nobody", 1).unwrap().matched, blasts.count()), (0, 1));
     let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
     assert_eq!((registry.broadcast("c", 2).unwrap().accepted, blasts.count()), (1, 2));
-    let Poll::Ready(taken) = waits.poll_next(&mut Context::from_waker(Waker::noop()), 1) else { panic!("nothing") };
+    let Poll::Ready(taken) = waits.poll_next(&mut Context::from_waker(Waker::noop()), 1) else {
+        panic!("nothing")
+    };
     assert!(matches!(taken, Next::Frames(_)));
 
     let (registry, blasts) = with_bombs();

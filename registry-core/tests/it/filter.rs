@@ -79,7 +79,8 @@ proptest! {
 fn flt_3_a_name_listed_twice_delivers_once() {
     let registry = Registry::new();
     let probe = Probe::new();
-    let _subscription = registry.subscribe(probe.clone(), Some(&["runs", "jobs", "runs"]), None).unwrap();
+    let _subscription =
+        registry.subscribe(probe.clone(), Some(&["runs", "jobs", "runs"]), None).unwrap();
     assert_eq!(registry.broadcast("runs", 1).unwrap().matched, 1);
     assert_eq!(probe.sent(), [1]);
 }
@@ -146,9 +147,13 @@ fn flt_8_five_thousand_names_and_a_long_one() {
     let probe = Probe::new();
     let long = "x".repeat(64 << 10);
     let names = (0..5_000).map(|n| format!("channel-{n}")).chain([long.clone()]);
-    let subscription = join(&registry, &probe, Registration::new().with_filter(ChannelFilter::only(names)));
+    let subscription =
+        join(&registry, &probe, Registration::new().with_filter(ChannelFilter::only(names)));
     let longer = format!("{long}x");
-    assert_eq!(heard(&registry, &probe, &["channel-0", "channel-4999", "channel-5000", &long, &longer]), [0, 1, 3]);
+    assert_eq!(
+        heard(&registry, &probe, &["channel-0", "channel-4999", "channel-5000", &long, &longer]),
+        [0, 1, 3]
+    );
     drop(subscription);
     assert_eq!((registry.stats().channels_named, registry.channels(None, 9)), (0, vec![]));
 }

@@ -2,8 +2,8 @@
 
 use crate::kit::*;
 use registry_core::{
-    AdmitError, CloseReason, Encoded, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscribeError,
-    SubscriberRegistry, Next, WireFormat,
+    AdmitError, CloseReason, Encoded, Message, Next, OutboxOptions, Registration, RegistryOptions,
+    SendOutcome, Sink, SubscribeError, SubscriberRegistry, WireFormat,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,10 @@ fn among_others(bad: &Arc<Probe>, test: impl FnOnce(&Registry)) {
     let mut outbox = open(&registry, Registration::new());
     test(&registry);
     assert_eq!((before.closed(), after.closed()), (vec![], vec![]), "others were closed");
-    assert_eq!((before.sent(), after.sent(), frames(&mut outbox)), (vec![1, 2], vec![1, 2], vec![1, 2]));
+    assert_eq!(
+        (before.sent(), after.sent(), frames(&mut outbox)),
+        (vec![1, 2], vec![1, 2], vec![1, 2])
+    );
     assert_eq!(registry.len(), 3, "the bad one is gone, the others are not");
 }
 
@@ -79,8 +82,10 @@ fn iso_5_a_dropping_sink_stays() {
 #[test]
 fn iso_3_a_panicking_close_stops_neither_the_others_nor_the_count() {
     let registry = Registry::new();
-    let probes: Vec<_> = (0..9).map(|n| Probe::closing(move |_| assert!(n % 3 != 1, "on purpose"))).collect();
-    let _subscriptions: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
+    let probes: Vec<_> =
+        (0..9).map(|n| Probe::closing(move |_| assert!(n % 3 != 1, "on purpose"))).collect();
+    let _subscriptions: Vec<_> =
+        probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     assert_eq!(registry.close_by_identity(&id("a")), 9);
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
     assert_eq!(registry.len(), 0);
@@ -129,7 +134,10 @@ fn iso_7_a_failing_close_of_the_evicted_does_not_fail_the_subscribe() {
     let new = Probe::new();
     let _new = join(&registry, &new, scope("s"));
     registry.broadcast("c", 1).unwrap();
-    assert_eq!((old.closed(), new.sent(), registry.len()), (vec![CloseReason::Evicted], vec![1], 1));
+    assert_eq!(
+        (old.closed(), new.sent(), registry.len()),
+        (vec![CloseReason::Evicted], vec![1], 1)
+    );
 }
 
 /// A destructor's panic. Not in a test that is failing, which would end the process before it says why.
@@ -171,10 +179,16 @@ fn iso_8_a_panicking_sink_destructor_is_contained() {
     registry.close_by_identity(&id("a"));
     assert_eq!(ticket.admit(grenade(), group("a")).unwrap_err(), AdmitError::Revoked);
     registry.begin_shutdown();
-    assert_eq!(registry.subscribe(grenade(), None, None).unwrap_err(), SubscribeError::ShuttingDown);
+    assert_eq!(
+        registry.subscribe(grenade(), None, None).unwrap_err(),
+        SubscribeError::ShuttingDown
+    );
     let orphan = registry.draw_ticket();
     drop(registry);
-    assert_eq!(orphan.admit(grenade(), group("a")).unwrap_err(), SubscribeError::ShuttingDown.into());
+    assert_eq!(
+        orphan.admit(grenade(), group("a")).unwrap_err(),
+        SubscribeError::ShuttingDown.into()
+    );
     assert_eq!(drops.load(Ordering::SeqCst), 6);
 }
 
@@ -202,7 +216,8 @@ fn iso_8_a_panicking_payload_destructor_is_contained() {
     let drops = Arc::new(AtomicUsize::new(0));
     let unencoded = SubscriberRegistry::<Bomb>::new();
     unencoded.broadcast("nobody", Bomb(drops.clone())).unwrap();
-    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Bomb| Ok(Encoded::text("1")));
+    let registry =
+        SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Bomb| Ok(Encoded::text("1")));
     let mut outbox = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
     let _sink = registry.subscribe(Accepting, None, None).unwrap();
     assert_eq!(registry.broadcast("c", Bomb(drops.clone())).unwrap().accepted, 2);
@@ -251,8 +266,9 @@ fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
     });
     let registry = encoding();
     let mut before = open(&registry, Registration::new());
-    let mut fragile: Vec<_> =
-        (0..2).map(|_| registry.open_outbox(&FRAGILE, OutboxOptions::new(), Registration::new()).unwrap()).collect();
+    let mut fragile: Vec<_> = (0..2)
+        .map(|_| registry.open_outbox(&FRAGILE, OutboxOptions::new(), Registration::new()).unwrap())
+        .collect();
     let mut after = open(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(fragile[0].poll_next(&mut Context::from_waker(&waker), 1).is_pending());

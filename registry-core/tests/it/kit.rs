@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, Encoded, Identity, Message, Next, Outbox, OutboxOptions, Registration,
-    RegistryOptions, ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
+    ChannelFilter, CloseReason, Encoded, Identity, Message, Next, Outbox, OutboxOptions,
+    Registration, RegistryOptions, ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription,
+    WireFormat,
 };
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -17,7 +18,8 @@ use std::time::Duration;
 pub(crate) type Registry = SubscriberRegistry<u32>;
 
 /// One frame is its body.
-pub(crate) static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+pub(crate) static RAW: WireFormat =
+    WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -78,7 +80,8 @@ impl Probe {
     }
 
     pub(crate) fn closed(&self) -> Vec<CloseReason> {
-        let closed = |event: Event| if let Event::Closed(reason) = event { Some(reason) } else { None };
+        let closed =
+            |event: Event| if let Event::Closed(reason) = event { Some(reason) } else { None };
         self.events().into_iter().filter_map(closed).collect()
     }
 }
@@ -87,7 +90,8 @@ impl Probe {
     fn run<R>(&self, hook: impl FnOnce() -> R) -> R {
         catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let message =
+                message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             if message != "on purpose" {
                 *self.failure.lock().unwrap() = Some(message);
             }
@@ -173,7 +177,9 @@ pub(crate) fn works<R: Send + 'static>(f: impl FnOnce(&Steps) -> R + Send + 'sta
                 return result;
             }
             Err(RecvTimeoutError::Disconnected) => resume_unwind(thread.join().unwrap_err()),
-            Err(RecvTimeoutError::Timeout) => assert!(steps.0.load(Ordering::SeqCst) > before, "it waits for ever"),
+            Err(RecvTimeoutError::Timeout) => {
+                assert!(steps.0.load(Ordering::SeqCst) > before, "it waits for ever")
+            }
         }
     }
 }
@@ -211,7 +217,11 @@ pub(crate) fn hears(names: &[&str]) -> Registration {
     Registration::new().with_filter(ChannelFilter::only(names.iter().copied()))
 }
 
-pub(crate) fn join(registry: &Registry, probe: &Arc<Probe>, registration: Registration) -> Subscription {
+pub(crate) fn join(
+    registry: &Registry,
+    probe: &Arc<Probe>,
+    registration: Registration,
+) -> Subscription {
     registry.subscribe_with(probe.clone(), registration).unwrap()
 }
 
@@ -221,7 +231,8 @@ pub(crate) fn open(registry: &Registry, registration: Registration) -> Outbox {
 
 /// An outbox without a bound worth the name.
 pub(crate) fn open_wide(registry: &Registry, registration: Registration) -> Outbox {
-    let options = OutboxOptions::new().with_max_messages(NonZeroUsize::MAX).with_max_bytes(NonZeroUsize::MAX);
+    let options =
+        OutboxOptions::new().with_max_messages(NonZeroUsize::MAX).with_max_bytes(NonZeroUsize::MAX);
     registry.open_outbox(&RAW, options, registration).unwrap()
 }
 

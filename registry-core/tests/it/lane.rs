@@ -4,8 +4,9 @@ use crate::kit::*;
 use crate::wire::*;
 use bytes::BytesMut;
 use registry_core::{
-    CloseReason, EncodeError, Encoded, Flusher, LaneOptions, MessageId, Next, OutboxOptions, Overflow, Progress,
-    Registration, RegistryOptions, SocketOutbox, SubscriberRegistry, Wire, WireFormat,
+    CloseReason, EncodeError, Encoded, Flusher, LaneOptions, MessageId, Next, OutboxOptions,
+    Overflow, Progress, Registration, RegistryOptions, SocketOutbox, SubscriberRegistry, Wire,
+    WireFormat,
 };
 use std::future::Future;
 use std::io;
@@ -72,7 +73,10 @@ fn loaded(options: LaneOptions) -> (SubscriberRegistry<Load>, Flusher<Load>) {
     (registry, flusher)
 }
 
-fn wired_load(registry: &SubscriberRegistry<Load>, options: OutboxOptions) -> (SocketOutbox, Arc<Socket>) {
+fn wired_load(
+    registry: &SubscriberRegistry<Load>,
+    options: OutboxOptions,
+) -> (SocketOutbox, Arc<Socket>) {
     let outbox = registry.open_outbox(&BARE, options, group("a")).unwrap();
     let socket = Socket::new();
     (outbox.attach(socket.clone()), socket)
@@ -89,16 +93,26 @@ fn ord_1_a_turn_is_one_write_for_each_and_in_order() {
     let (_none, none) = wired(&registry, hears(&[]));
     for n in 1..=6 {
         let report = registry.broadcast(["a", "b", "c"][n as usize % 3], n).unwrap();
-        assert_eq!((report.accepted, report.matched), ([3, 2, 1][n as usize % 3], [3, 2, 1][n as usize % 3]));
+        assert_eq!(
+            (report.accepted, report.matched),
+            ([3, 2, 1][n as usize % 3], [3, 2, 1][n as usize % 3])
+        );
     }
-    assert_eq!((all.bytes(), none.bytes()), (vec![], vec![]), "a broadcast leaves the writing to the flusher");
+    assert_eq!(
+        (all.bytes(), none.bytes()),
+        (vec![], vec![]),
+        "a broadcast leaves the writing to the flusher"
+    );
     serve(&mut flusher);
     assert_eq!(all.values(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(one.values(), [3, 6]);
     assert_eq!(two.values(), [1, 3, 4, 6]);
     assert_eq!((all.writes(), one.writes(), two.writes(), none.writes()), (1, 1, 1, 0));
     let stats = registry.stats();
-    assert_eq!((stats.lane_writes, stats.lane_messages, stats.in_lanes, stats.wired), (3, 12, 4, 4));
+    assert_eq!(
+        (stats.lane_writes, stats.lane_messages, stats.in_lanes, stats.wired),
+        (3, 12, 4, 4)
+    );
 }
 
 #[test]
@@ -141,9 +155,13 @@ fn re_3_who_joins_many_segments_into_a_turn_hears_exactly_what_came_after_it() {
         for at in 0..=casts.len() {
             if joins.contains(&at) {
                 let all: Vec<&str> = many.iter().map(String::as_str).collect();
-                for filter in
-                    [None, Some(&all[..]), Some(&["c0", "c63", "c64", "c130"]), Some(&["c0"]), Some(&["c199"])]
-                {
+                for filter in [
+                    None,
+                    Some(&all[..]),
+                    Some(&["c0", "c63", "c64", "c130"]),
+                    Some(&["c0"]),
+                    Some(&["c199"]),
+                ] {
                     let member = wired(&registry, filter.map_or(Registration::new(), hears));
                     members.push((at, filter.map(<[&str]>::to_vec), member));
                 }
@@ -156,10 +174,17 @@ fn re_3_who_joins_many_segments_into_a_turn_hears_exactly_what_came_after_it() {
         assert!(first.writes() >= 4, "it was no turn of several segments");
         assert_eq!(first.read().len(), casts.len());
         for (at, filter, (_, socket)) in &members {
-            let hears = |n: &usize| filter.as_ref().is_none_or(|names| names.contains(&casts[*n].as_str()));
+            let hears =
+                |n: &usize| filter.as_ref().is_none_or(|names| names.contains(&casts[*n].as_str()));
             let expected = (*at..casts.len()).filter(hears);
-            let expected: Vec<_> = expected.map(|n| Read::Message(n as u64 + 1, n as u32 % 1_000)).collect();
-            assert_eq!(socket.read(), expected, "who came after {at} of {}, {filter:?}", casts.len());
+            let expected: Vec<_> =
+                expected.map(|n| Read::Message(n as u64 + 1, n as u32 % 1_000)).collect();
+            assert_eq!(
+                socket.read(),
+                expected,
+                "who came after {at} of {}, {filter:?}",
+                casts.len()
+            );
         }
     }
 }
@@ -209,7 +234,11 @@ fn flt_1_a_channel_number_that_is_used_again_within_a_turn_brings_nothing_of_the
                 registry.broadcast("x", 3).unwrap();
                 serve(&mut flusher);
                 let drained = kept.last().is_some_and(Option::is_some);
-                assert_eq!(socket.values(), if drained { vec![1] } else { vec![] }, "{filter:?}, served: {served}");
+                assert_eq!(
+                    socket.values(),
+                    if drained { vec![1] } else { vec![] },
+                    "{filter:?}, served: {served}"
+                );
                 assert_eq!(next.values(), [2]);
                 drop(next_outbox);
                 serve(&mut flusher);
@@ -222,7 +251,8 @@ fn flt_1_a_channel_number_that_is_used_again_within_a_turn_brings_nothing_of_the
 fn flt_1_more_channels_than_a_mask_has_bits_are_told_apart() {
     let (registry, mut flusher) = lane();
     let names: Vec<String> = (0..200).map(|n| format!("c{n}")).collect();
-    let some = |step: usize| -> Vec<&str> { names.iter().step_by(step).map(String::as_str).collect() };
+    let some =
+        |step: usize| -> Vec<&str> { names.iter().step_by(step).map(String::as_str).collect() };
     let mut members = Vec::new();
     for step in [1, 2, 3, 63, 64, 65, 130] {
         members.push((step, wired(&registry, hears(&some(step)))));
@@ -242,7 +272,8 @@ fn flt_1_more_channels_than_a_mask_has_bits_are_told_apart() {
 }
 
 /// Frames as long as their payload, which is of digits.
-static DIGITS: WireFormat = WireFormat::new("digits", |_, encoded, out| out.extend_from_slice(encoded.body()));
+static DIGITS: WireFormat =
+    WireFormat::new("digits", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 /// A payload of so many digits.
 fn ones(length: &usize) -> Result<Encoded, EncodeError> {
@@ -283,7 +314,11 @@ fn prg_3_a_publisher_waits_for_a_flusher_that_has_more_than_128_kib_before_it() 
     assert!(!poll() && !poll());
     assert_eq!(wakes.count(), 0);
     serve(&mut flusher);
-    assert_eq!((wakes.count(), socket.bytes().len()), (1, 128 * 1024 - 128), "who polls again waits once");
+    assert_eq!(
+        (wakes.count(), socket.bytes().len()),
+        (1, 128 * 1024 - 128),
+        "who polls again waits once"
+    );
     assert!(poll());
     (0..2).for_each(|_| assert_eq!(registry.broadcast("c", 128 * 1024).unwrap().accepted, 1));
     assert!(!poll());
@@ -310,14 +345,16 @@ fn prg_3_publishers_who_look_again_and_again_while_they_wait_stand_there_once() 
 /// Which of three lanes are behind, and in which order they catch up.
 #[test]
 fn prg_3_a_publisher_waits_for_every_flusher_that_is_behind() {
-    for behind in [&[0][..], &[1], &[2], &[0, 2], &[2, 0], &[1, 2], &[2, 1], &[0, 1, 2], &[2, 1, 0]] {
+    for behind in [&[0][..], &[1], &[2], &[0, 2], &[2, 0], &[1, 2], &[2, 1], &[0, 1, 2], &[2, 1, 0]]
+    {
         let registry = encoding();
         let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
         let names = ["a", "b", "c"];
         let _members = names.map(|name| wired(&registry, hears(&[name])));
         for lane in behind {
             // Each counts 128 bytes and a digit.
-            (0..1_100).for_each(|_| assert_eq!(registry.broadcast(names[*lane], 1).unwrap().accepted, 1));
+            (0..1_100)
+                .for_each(|_| assert_eq!(registry.broadcast(names[*lane], 1).unwrap().accepted, 1));
         }
         let (wakes, waker) = Wakes::new();
         let mut caught_up = Box::pin(registry.caught_up());
@@ -365,7 +402,8 @@ impl Wire for Longest {
 }
 
 /// A digit becomes fifty bytes, as in an event with its id.
-static PADDED: WireFormat = WireFormat::new("padded", |_, _, out| out.extend_from_slice(&[b'x'; 50]));
+static PADDED: WireFormat =
+    WireFormat::new("padded", |_, _, out| out.extend_from_slice(&[b'x'; 50]));
 
 #[test]
 fn rev_3_many_short_messages_do_not_make_a_write_of_more_than_64_kib() {
@@ -447,7 +485,11 @@ fn rev_12_no_write_follows_a_revocation_and_a_farewell_only_at_the_end_of_a_fram
         outbox.send_control(b"#0\n", now());
         assert_eq!(flush(&outbox), Some(CloseReason::Revoked));
         serve(&mut flusher);
-        assert_eq!((socket.late(), outbox.is_mid_frame(), outbox.pending_control()), (0, room == 3, 0), "{room}");
+        assert_eq!(
+            (socket.late(), outbox.is_mid_frame(), outbox.pending_control()),
+            (0, room == 3, 0),
+            "{room}"
+        );
     }
 }
 
@@ -473,7 +515,10 @@ fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
         assert_eq!(flush(&outbox), None);
     }
     let (reads, partial) = read(&socket.bytes(), true);
-    assert_eq!(reads, [Read::Message(1, 1), Read::Message(2, 2), Read::Said(0), Read::Message(3, 3)]);
+    assert_eq!(
+        reads,
+        [Read::Message(1, 1), Read::Message(2, 2), Read::Said(0), Read::Message(3, 3)]
+    );
     assert_eq!((partial.len(), outbox.is_mid_frame(), outbox.pending_control()), (0, false, 0));
     // It is open again: the flusher writes.
     socket.set_room(usize::MAX);
@@ -506,7 +551,8 @@ fn que_2_the_owner_of_a_wire_that_takes_nothing_is_woken_once() {
 fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
     for in_lane in [true, false] {
         let (registry, mut flusher) = lane();
-        let options = if in_lane { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
+        let options =
+            if in_lane { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
         let outbox = registry.open_outbox(&BARE, options, Registration::new()).unwrap();
         let socket = Socket::new();
         let (wakes, waker) = Wakes::new();
@@ -525,7 +571,8 @@ fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
         registry.broadcast("c", 3).unwrap();
         serve(&mut flusher);
         assert_eq!(flush(&outbox), None);
-        let expected = [Read::Said(0), Read::Message(1, 1), Read::Message(2, 2), Read::Message(3, 3)];
+        let expected =
+            [Read::Said(0), Read::Message(1, 1), Read::Message(2, 2), Read::Message(3, 3)];
         assert_eq!(socket.read(), expected, "in a lane: {in_lane}");
     }
 }
@@ -533,7 +580,8 @@ fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
 #[test]
 fn rev_3_a_wire_that_comes_after_the_end_finds_nothing_waiting() {
     let registry = encoding();
-    let options = OutboxOptions::new().with_overflow(Overflow::DropOldest).with_max_messages(size(1));
+    let options =
+        OutboxOptions::new().with_overflow(Overflow::DropOldest).with_max_messages(size(1));
     let outbox = registry.open_outbox(&BARE, options, group("a")).unwrap();
     (1..=2).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
     registry.close_by_identity(&id("a"));
@@ -604,7 +652,10 @@ fn clo_4_a_wire_that_breaks_ends_its_subscriber_and_no_other() {
     socket.break_down();
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
-    assert_eq!((registry.len(), ended_as(&registry, CloseReason::Unsubscribed), wakes.count()), (1, 1, 1));
+    assert_eq!(
+        (registry.len(), ended_as(&registry, CloseReason::Unsubscribed), wakes.count()),
+        (1, 1, 1)
+    );
     assert_eq!(flush(&outbox), Some(CloseReason::Unsubscribed));
     assert_eq!((other.values(), registry.close_by_identity(&id("a"))), (vec![1], 0));
 }
@@ -624,15 +675,22 @@ impl Wire for Odd {
 
 #[test]
 fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
-    for odd in [Ok(0), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::WouldBlock.into())] {
+    for odd in
+        [Ok(0), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::WouldBlock.into())]
+    {
         let (registry, mut flusher) = lane();
         let outbox = registry.open_outbox(&BARE, in_lane(), Registration::new()).unwrap();
         let socket = Socket::new();
         let again = io::Error::from(io::ErrorKind::Interrupted);
-        let outbox = outbox.attach(Arc::new(Odd(Mutex::new(vec![Err(again), odd]), socket.clone())));
+        let outbox =
+            outbox.attach(Arc::new(Odd(Mutex::new(vec![Err(again), odd]), socket.clone())));
         registry.broadcast("c", 1).unwrap();
         serve(&mut flusher);
-        assert_eq!((outbox.is_mid_frame(), outbox.last_write()), (false, None), "nothing was taken");
+        assert_eq!(
+            (outbox.is_mid_frame(), outbox.last_write()),
+            (false, None),
+            "nothing was taken"
+        );
         registry.broadcast("c", 2).unwrap();
         serve(&mut flusher);
         let polled = outbox.poll_flush(&mut noop(), now());
@@ -648,11 +706,14 @@ fn que_1_a_lane_obeys_the_policy_of_each_outbox() {
     let (registry, mut flusher) = lane();
     let bounded = |overflow| in_lane().with_max_messages(size(2)).with_overflow(overflow);
     let [close, oldest, newest, latest] =
-        [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest].map(|overflow| {
-            let (outbox, socket) = wired_with(&registry, &BARE, bounded(overflow), Registration::new());
-            socket.set_room(0);
-            (outbox, socket)
-        });
+        [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest].map(
+            |overflow| {
+                let (outbox, socket) =
+                    wired_with(&registry, &BARE, bounded(overflow), Registration::new());
+                socket.set_room(0);
+                (outbox, socket)
+            },
+        );
     for (channel, n) in [("a", 1), ("b", 2), ("a", 3), ("b", 4), ("b", 5)] {
         assert_eq!(registry.broadcast(channel, n).unwrap().accepted, 4);
     }
@@ -694,9 +755,19 @@ fn que_1_a_log_that_is_full_counts_what_it_has_no_room_for_and_every_peer_is_tol
     serve(&mut flusher);
     [&_open, &_two].iter().for_each(|outbox| assert_eq!(flush(outbox), None));
     let message = |seq, value| Read::Message(seq, value);
-    assert_eq!(open.read(), [message(1, 1), message(2, 2), message(3, 3), Read::Lost(3), message(7, 7)]);
-    assert_eq!(two.read(), [message(1, 1), message(2, 2), message(3, 3), Read::Lost(2), message(7, 7)]);
-    assert_eq!((other.bytes(), registry.len()), (vec![], 4), "who missed nothing is told nothing, and stays");
+    assert_eq!(
+        open.read(),
+        [message(1, 1), message(2, 2), message(3, 3), Read::Lost(3), message(7, 7)]
+    );
+    assert_eq!(
+        two.read(),
+        [message(1, 1), message(2, 2), message(3, 3), Read::Lost(2), message(7, 7)]
+    );
+    assert_eq!(
+        (other.bytes(), registry.len()),
+        (vec![], 4),
+        "who missed nothing is told nothing, and stays"
+    );
     let Some(Next::Frames(batch)) = poll(&mut unwired) else { panic!("nothing there") };
     assert_eq!((batch.lost, batch.frames.len()), (1, 2));
     // It is as new.
@@ -710,8 +781,10 @@ fn que_1_who_is_told_of_a_gap_is_told_before_the_next_message_and_without_it() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest] {
         let registry = encoding();
         let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
-        let (outbox, socket) = wired_with(&registry, &ENVELOPED, in_lane().with_overflow(overflow), hears(&["a"]));
-        let (silent, unheard) = wired_with(&registry, &SILENT, in_lane().with_overflow(overflow), hears(&["a"]));
+        let (outbox, socket) =
+            wired_with(&registry, &ENVELOPED, in_lane().with_overflow(overflow), hears(&["a"]));
+        let (silent, unheard) =
+            wired_with(&registry, &SILENT, in_lane().with_overflow(overflow), hears(&["a"]));
         let (wakes, waker) = Wakes::new();
         assert!(flush_with(&outbox, &waker).is_pending());
         registry.broadcast("a", 1).unwrap();
@@ -762,10 +835,19 @@ fn que_3_a_log_keeps_no_more_broadcasts_than_its_bound_and_who_joins_after_them_
     assert_eq!(loads.alive(), 0);
     assert_eq!(flush(&_outbox), None);
     let reads = socket.read();
-    assert_eq!((reads.len(), reads.iter().filter(|read| matches!(read, Read::Message(..))).count()), (11, 10));
-    let lost = |reads: &[Read]| reads.iter().map(|read| if let Read::Lost(n) = read { *n } else { 0 }).sum::<u64>();
+    assert_eq!(
+        (reads.len(), reads.iter().filter(|read| matches!(read, Read::Message(..))).count()),
+        (11, 10)
+    );
+    let lost = |reads: &[Read]| {
+        reads.iter().map(|read| if let Read::Lost(n) = read { *n } else { 0 }).sum::<u64>()
+    };
     assert_eq!(lost(&reads), 990);
-    assert_eq!(registry.len(), 1, "ten came when the log was full, missed what came then, and lagged");
+    assert_eq!(
+        registry.len(),
+        1,
+        "ten came when the log was full, missed what came then, and lagged"
+    );
     let guest = wired_load(&registry, in_lane());
     registry.broadcast("c", loads.make(7, false)).unwrap();
     serve(&mut flusher);
@@ -776,10 +858,12 @@ fn que_3_a_log_keeps_no_more_broadcasts_than_its_bound_and_who_joins_after_them_
 fn del_7_the_report_counts_each_match_once_whoever_serves_it() {
     let registry = encoding();
     // The first lane has room for one broadcast, the others for all.
-    let options = [LaneOptions::new().with_max_bytes(size(1)), LaneOptions::new(), LaneOptions::new()];
+    let options =
+        [LaneOptions::new().with_max_bytes(size(1)), LaneOptions::new(), LaneOptions::new()];
     let mut flushers = options.map(|options| registry.open_lane(options));
     // To the lane with the fewest, the first of equal ones: three, two and two.
-    let mut members: Vec<_> = (0..7).map(|_| wired_with(&registry, &BARE, lossy(), hears(&["c"]))).collect();
+    let mut members: Vec<_> =
+        (0..7).map(|_| wired_with(&registry, &BARE, lossy(), hears(&["c"]))).collect();
     let mut outbox = open(&registry, hears(&["c"]));
     let probe = Probe::new();
     let _probe = join(&registry, &probe, Registration::new());
@@ -856,7 +940,10 @@ fn que_1_losses_between_those_who_come_and_go_are_told_to_the_last() {
         registry.broadcast(["b", "c"][n % 2], 1).unwrap();
     }
     serve(&mut flusher);
-    assert_eq!((flush(&outbox), socket.read()), (None, vec![Read::Message(1, 1), Read::Lost(3_000)]));
+    assert_eq!(
+        (flush(&outbox), socket.read()),
+        (None, vec![Read::Message(1, 1), Read::Lost(3_000)])
+    );
 }
 
 // --- ends ---
@@ -882,7 +969,10 @@ fn cnt_1_a_draining_subscriber_that_comes_to_another_end_is_counted_once() {
         let stats = registry.stats();
         assert_eq!(stats.ended, [(CloseReason::Shutdown, 1)].into(), "CNT-1");
         drop(outbox);
-        assert_eq!((registry.stats().ended.values().sum::<u64>(), registry.stats().draining), (1, 0));
+        assert_eq!(
+            (registry.stats().ended.values().sum::<u64>(), registry.stats().draining),
+            (1, 0)
+        );
     }
 }
 
@@ -898,7 +988,11 @@ fn drn_1_a_shutdown_brings_what_was_broadcast_before_it_and_the_flusher_is_over(
     registry.broadcast("c", 1).unwrap();
     assert_eq!(registry.begin_shutdown(), 3);
     assert_eq!(owners.count(), 1, "it is told of the end");
-    assert_eq!((flush(&outbox), poll(&mut unwired)), (None, None), "the flusher has yet to bring the last");
+    assert_eq!(
+        (flush(&outbox), poll(&mut unwired)),
+        (None, None),
+        "the flusher has yet to bring the last"
+    );
     assert!(flush_with(&outbox, &owner).is_pending());
     assert!(serve(&mut flusher), "Over");
     assert!(serve(&mut flusher), "and again");
@@ -909,7 +1003,10 @@ fn drn_1_a_shutdown_brings_what_was_broadcast_before_it_and_the_flusher_is_over(
     assert_eq!(flush(&slow), None, "it still flushes");
     assert_eq!(registry.close_by_identity(&id("slow")), 0);
     assert_eq!((flush(&slow), full.bytes()), (Some(CloseReason::Revoked), vec![]));
-    assert!(serve(&mut registry.open_lane(LaneOptions::new())), "a lane that is opened too late is over at once");
+    assert!(
+        serve(&mut registry.open_lane(LaneOptions::new())),
+        "a lane that is opened too late is over at once"
+    );
 }
 
 #[test]
@@ -980,7 +1077,11 @@ fn drn_1_nobody_waits_for_a_flusher_that_goes_by_a_panic_and_it_writes_no_more()
     for (outbox, _) in &members {
         assert_eq!(flush(outbox), Some(CloseReason::Shutdown));
     }
-    assert_eq!(members.iter().map(|(_, socket)| socket.writes()).sum::<usize>(), 128, "as many as before the panic");
+    assert_eq!(
+        members.iter().map(|(_, socket)| socket.writes()).sum::<usize>(),
+        128,
+        "as many as before the panic"
+    );
     assert_eq!((flush(&late), late_socket.values()), (Some(CloseReason::Shutdown), vec![]));
 }
 
@@ -1111,10 +1212,12 @@ impl ClearTo for BytesMut {
 }
 
 static SUPERSTITIOUS: WireFormat = WireFormat::new("superstitious", superstitious);
-static HEADLESS: WireFormat = WireFormat::new("headless", |_, encoded, out| out.extend_from_slice(encoded.body()))
-    .with_envelope(|_, _| panic!("on purpose"), b"");
+static HEADLESS: WireFormat =
+    WireFormat::new("headless", |_, encoded, out| out.extend_from_slice(encoded.body()))
+        .with_envelope(|_, _| panic!("on purpose"), b"");
 static SPEECHLESS: WireFormat =
-    WireFormat::new("speechless", |_, encoded, out| out.extend_from_slice(encoded.body())).with_notice(|_, _| panic!("on purpose"));
+    WireFormat::new("speechless", |_, encoded, out| out.extend_from_slice(encoded.body()))
+        .with_notice(|_, _| panic!("on purpose"));
 
 #[test]
 fn iso_8_a_frame_that_cannot_be_built_fails_those_of_its_format_that_hear_it() {
@@ -1145,7 +1248,8 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_whoever_writes
 
     // The owner writes what waited for a wire.
     let (registry, _flusher) = lane();
-    let (outbox, socket) = wired_with(&registry, &HEADLESS, OutboxOptions::new(), Registration::new());
+    let (outbox, socket) =
+        wired_with(&registry, &HEADLESS, OutboxOptions::new(), Registration::new());
     registry.broadcast("c", 1).unwrap();
     assert_eq!((flush(&outbox), socket.bytes()), (Some(CloseReason::Failed), vec![]));
     assert_eq!((ended_as(&registry, CloseReason::Failed), registry.len()), (1, 0));
@@ -1158,7 +1262,8 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_whoever_writes
 
     // The notice of a loss.
     let (registry, mut flusher) = lane();
-    let (outbox, socket) = wired_with(&registry, &SPEECHLESS, lossy().with_max_messages(size(1)), Registration::new());
+    let (outbox, socket) =
+        wired_with(&registry, &SPEECHLESS, lossy().with_max_messages(size(1)), Registration::new());
     socket.set_room(0);
     (1..=2).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
     serve(&mut flusher);
@@ -1173,15 +1278,21 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
     // When it was served.
     let (registry, mut flusher) = loaded(LaneOptions::new());
     let members: Vec<_> = (0..300).map(|_| wired_load(&registry, in_lane())).collect();
-    (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
+    (1..=3).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
+    });
     assert_eq!(loads.alive(), 3);
     serve(&mut flusher);
     assert!(members.iter().all(|(_, socket)| socket.values() == [1, 2, 3]));
     assert_eq!(loads.alive(), 0);
     // In a turn that is never finished, and in a log that nobody takes.
-    (4..=6).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
+    (4..=6).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
+    });
     assert_eq!(flusher.poll_serve(&mut noop(), now()), Poll::Ready(Progress::More));
-    (7..=9).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300));
+    (7..=9).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
+    });
     assert_eq!(loads.alive(), 6);
     drop(flusher);
     assert!(registry.is_empty());
@@ -1190,7 +1301,9 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
     // In a log that outlives its registry.
     let (registry, flusher) = loaded(LaneOptions::new());
     let _member = wired_load(&registry, in_lane());
-    (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 1));
+    (1..=3).for_each(|n| {
+        assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 1)
+    });
     drop(registry);
     assert_eq!(loads.alive(), 3);
     drop(flusher);
@@ -1225,7 +1338,10 @@ fn iso_8_a_waker_that_panics_harms_nobody() {
 }
 
 /// Calls everything that a registry offers, and counts when all of it answered as it should.
-fn busybody(registry: &Registry, number: u32) -> (impl Fn() -> usize, impl Fn() + Send + Sync + 'static) {
+fn busybody(
+    registry: &Registry,
+    number: u32,
+) -> (impl Fn() -> usize, impl Fn() + Send + Sync + 'static) {
     let count = Arc::new(AtomicUsize::new(0));
     let (registry, counted) = (registry.clone(), count.clone());
     let call = move || {
@@ -1233,8 +1349,14 @@ fn busybody(registry: &Registry, number: u32) -> (impl Fn() -> usize, impl Fn() 
         let outbox = registry.open_outbox(&BARE, in_lane(), group("inner")).unwrap();
         let closed = registry.close_by_identity(&id("inner"));
         drop(outbox);
-        drop((registry.draw_ticket(), registry.drained(), registry.caught_up(), registry.open_lane(LaneOptions::new())));
-        let known = registry.channels(None, 1).len() == 1 && registry.stats().subscribers == registry.len();
+        drop((
+            registry.draw_ticket(),
+            registry.drained(),
+            registry.caught_up(),
+            registry.open_lane(LaneOptions::new()),
+        ));
+        let known =
+            registry.channels(None, 1).len() == 1 && registry.stats().subscribers == registry.len();
         if (accepted, closed, known) == (1, 1, true) {
             counted.fetch_add(1, Ordering::SeqCst);
         }
@@ -1268,7 +1390,11 @@ fn re_1_wakers_and_hooks_may_call_back() {
         registry.broadcast("c", 2).unwrap();
         assert_eq!(count(), 0);
         serve(&mut flusher);
-        assert_eq!((count(), other.values()), (1, vec![1, 100, 200]), "the owner's waker, by the flusher");
+        assert_eq!(
+            (count(), other.values()),
+            (1, vec![1, 100, 200]),
+            "the owner's waker, by the flusher"
+        );
         socket.set_room(usize::MAX);
         assert_eq!((flush(&outbox), socket.values()), (None, vec![2]));
 
@@ -1277,7 +1403,11 @@ fn re_1_wakers_and_hooks_may_call_back() {
         (0..1_100).for_each(|_| assert_eq!(registry.broadcast("c", 3).unwrap().accepted, 1));
         assert!(caught_up.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         serve(&mut flusher);
-        assert_eq!((count(), other.values().last()), (1, Some(&300)), "the waker of a publisher who waits");
+        assert_eq!(
+            (count(), other.values().last()),
+            (1, Some(&300)),
+            "the waker of a publisher who waits"
+        );
 
         let (hooked, hook) = busybody(&registry, 400);
         outbox.outbox().on_end(move |_| hook());
@@ -1367,8 +1497,9 @@ fn del_6_a_frame_is_built_once_for_each_format() {
     });
     let mut flusher = registry.open_lane(LaneOptions::new());
     let filters: [&[&str]; 4] = [&["a"], &["a", "b"], &["a", "c"], &["a", "b", "c"]];
-    let members: Vec<_> =
-        (0..100).map(|n| wired_with(&registry, &COUNTING, in_lane(), hears(filters[n % 4]))).collect();
+    let members: Vec<_> = (0..100)
+        .map(|n| wired_with(&registry, &COUNTING, in_lane(), hears(filters[n % 4])))
+        .collect();
     serve(&mut flusher);
     let fresh: Vec<_> = {
         registry.broadcast("a", 1).unwrap();
@@ -1379,8 +1510,14 @@ fn del_6_a_frame_is_built_once_for_each_format() {
     registry.broadcast("nobody", 4).unwrap();
     serve(&mut flusher);
     assert_eq!((encoded.load(Ordering::SeqCst), BUILT.load(Ordering::SeqCst)), (4, 4));
-    let writes = |members: &[(SocketOutbox, Arc<Socket>)]| members.iter().map(|(_, socket)| socket.writes()).sum::<usize>();
-    assert_eq!((writes(&members), writes(&fresh)), (100, 10), "and each subscriber is written to once");
+    let writes = |members: &[(SocketOutbox, Arc<Socket>)]| {
+        members.iter().map(|(_, socket)| socket.writes()).sum::<usize>()
+    };
+    assert_eq!(
+        (writes(&members), writes(&fresh)),
+        (100, 10),
+        "and each subscriber is written to once"
+    );
 }
 
 #[test]
@@ -1389,7 +1526,8 @@ fn del_1_a_turn_costs_its_matches() {
         let (registry, mut flusher) = lane();
         let _crowd: Vec<_> = (0..others).map(|_| wired(&registry, hears(filter))).collect();
         let _few: Vec<_> = (0..10).map(|_| wired(&registry, hears(&["quiet"]))).collect();
-        let _several: Vec<_> = (0..10).map(|_| wired(&registry, hears(&["quiet", "other"]))).collect();
+        let _several: Vec<_> =
+            (0..10).map(|_| wired(&registry, hears(&["quiet", "other"]))).collect();
         serve(&mut flusher);
         let before = registry.stats().visits;
         registry.broadcast("quiet", 1).unwrap();
@@ -1397,7 +1535,10 @@ fn del_1_a_turn_costs_its_matches() {
         registry.stats().visits - before
     };
     let alone = steps(0, &["crowded"]);
-    assert_eq!(alone, 30, "ten of one channel, ten of several that are also sorted by what they hear");
+    assert_eq!(
+        alone, 30,
+        "ten of one channel, ten of several that are also sorted by what they hear"
+    );
     assert_eq!(steps(5_000, &["crowded"]), alone);
     assert_eq!(steps(5_000, &["crowded", "more"]), alone);
 }
@@ -1419,7 +1560,10 @@ fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_pl
     let most = steps.windows(2).map(|pair| pair[1] - pair[0]).max();
     assert!(most < Some(128 * 64 + 2 * 5_001), "{most:?} in one call");
     let all = steps.last().unwrap() - steps[0];
-    assert!(all < 8 * 5_001, "{all}: to join and to be looked at in four thousand broadcasts, five segments");
+    assert!(
+        all < 8 * 5_001,
+        "{all}: to join and to be looked at in four thousand broadcasts, five segments"
+    );
 }
 
 #[test]
@@ -1460,7 +1604,8 @@ fn que_3_what_a_group_was_sent_is_not_kept_while_the_others_are_served() {
     let _members: Vec<_> = (0..names.len())
         .flat_map(|without| (0..5).map(move |more| (without, (without + 1 + more) % 60)))
         .map(|(one, other)| {
-            let heard: Vec<&str> = (0..60).filter(|n| ![one, other].contains(n)).map(|n| names[n].as_str()).collect();
+            let heard: Vec<&str> =
+                (0..60).filter(|n| ![one, other].contains(n)).map(|n| names[n].as_str()).collect();
             let outbox = registry.open_outbox(&BARE, in_lane(), hears(&heard)).unwrap();
             outbox.attach(sink.clone())
         })
@@ -1491,8 +1636,9 @@ fn sub_1_a_newcomer_goes_to_the_lane_with_the_fewest() {
     let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
     let mut members: Vec<_> = (0..9).map(|_| wired(&registry, Registration::new())).collect();
     let served = |flusher: &mut Flusher<u32>, members: &[(SocketOutbox, Arc<Socket>)]| {
-        let writes =
-            |members: &[(SocketOutbox, Arc<Socket>)]| members.iter().map(|(_, socket)| socket.writes()).sum::<usize>();
+        let writes = |members: &[(SocketOutbox, Arc<Socket>)]| {
+            members.iter().map(|(_, socket)| socket.writes()).sum::<usize>()
+        };
         let before = writes(members);
         serve(flusher);
         writes(members) - before

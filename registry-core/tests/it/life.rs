@@ -3,7 +3,8 @@
 use crate::kit::*;
 use crate::wire::{BARE, flush, in_lane, serve, wired_with};
 use registry_core::{
-    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Registration, Revocation, Subscription,
+    ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Registration,
+    Revocation, Subscription,
 };
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -34,7 +35,8 @@ fn sub_2_unsubscribe_is_idempotent_and_touches_nobody_else() {
     // These take the places that became free.
     let heirs: Vec<_> = (0..4).map(|_| Probe::new()).collect();
     let _scoped = join(&registry, &heirs[0], scope("s"));
-    let _guards: Vec<_> = heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
+    let _guards: Vec<_> =
+        heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
     for dead in [&gone, &revoked, &evicted] {
         dead.unsubscribe();
         dead.unsubscribe();
@@ -74,7 +76,11 @@ fn sub_3_not_even_from_a_broadcast_in_progress() {
         std::thread::scope(|scope| {
             scope.spawn(|| registry.broadcast("stuck", 0).unwrap());
             stop.arrived();
-            assert_eq!(registry.broadcast("c", 1).unwrap().pending, 1, "it waits behind the stuck one");
+            assert_eq!(
+                registry.broadcast("c", 1).unwrap().pending,
+                1,
+                "it waits behind the stuck one"
+            );
             subscription.unsubscribe();
             drop(stop);
         });
@@ -123,7 +129,11 @@ fn sub_7_no_end_keeps_the_sink() {
     for (name, end) in ends {
         let registry = Registry::with_options(capped(1));
         let probe = Probe::sending(|_| registry_core::SendOutcome::Failed);
-        let guard = join(&registry, &probe, scope("s").with_group(id("a")).with_filter(ChannelFilter::only(["c"])));
+        let guard = join(
+            &registry,
+            &probe,
+            scope("s").with_group(id("a")).with_filter(ChannelFilter::only(["c"])),
+        );
         let weak = Arc::downgrade(&probe);
         drop(probe);
         end(&registry, &guard);
@@ -179,14 +189,18 @@ fn none() -> ChannelFilter {
 }
 
 #[test]
-fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served_and_kept_no_more() {
+fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served_and_kept_no_more()
+{
     for lane in [false, true] {
-        for (name, reason, end) in ENDS.into_iter().filter(|(_, reason, _)| lane || *reason != CloseReason::Failed) {
+        for (name, reason, end) in
+            ENDS.into_iter().filter(|(_, reason, _)| lane || *reason != CloseReason::Failed)
+        {
             let registry = encoding_with(capped(1));
             let mut flusher = lane.then(|| registry.open_lane(LaneOptions::new()));
             let options = if lane { in_lane() } else { OutboxOptions::new() };
             let ending = hears(&["c", "only it"]).with_scope(id("s")).with_group(id("a"));
-            let (outbox, socket) = wired_with(&registry, &BARE, options.with_max_messages(size(1)), ending);
+            let (outbox, socket) =
+                wired_with(&registry, &BARE, options.with_max_messages(size(1)), ending);
             let (stays, its_socket) = wired_with(&registry, &BARE, options, hears(&["c"]));
             socket.set_room(0);
             assert_eq!(registry.broadcast("only it", 1).unwrap().accepted, 1);
@@ -202,22 +216,42 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served
 
             let left = end(&registry, outbox.outbox(), &mut flusher);
             let rest = [("c", left)].map(owned)[..left].to_vec();
-            assert_eq!(counts(), (left, left, if lane { left } else { 0 }, (left, rest)), "{name}, {lane}");
-            assert_eq!(registry.stats().ended.get(&reason), Some(&(2 - left as u64)), "{name}, {lane}");
+            assert_eq!(
+                counts(),
+                (left, left, if lane { left } else { 0 }, (left, rest)),
+                "{name}, {lane}"
+            );
+            assert_eq!(
+                registry.stats().ended.get(&reason),
+                Some(&(2 - left as u64)),
+                "{name}, {lane}"
+            );
 
             flusher.as_mut().map(serve);
             let before = registry.stats().visits;
             assert_eq!(registry.broadcast("c", 2).unwrap().accepted, left);
             flusher.as_mut().map(serve);
-            assert_eq!(registry.stats().visits - before, left as u64, "{name}, {lane}: it is still looked at");
+            assert_eq!(
+                registry.stats().visits - before,
+                left as u64,
+                "{name}, {lane}: it is still looked at"
+            );
             flush(&stays);
-            assert_eq!((its_socket.values(), socket.bytes()), (vec![2; left], vec![]), "{name}, {lane}");
+            assert_eq!(
+                (its_socket.values(), socket.bytes()),
+                (vec![2; left], vec![]),
+                "{name}, {lane}"
+            );
 
             drop(outbox);
             flusher.as_mut().map(serve);
             assert_eq!(Arc::strong_count(&socket), 1, "{name}, {lane}: its wire is kept");
             let drains = usize::from(name == "shut down");
-            assert_eq!((registry.stats().draining, registry.stats().wired), (drains, 1), "{name}, {lane}");
+            assert_eq!(
+                (registry.stats().draining, registry.stats().wired),
+                (drains, 1),
+                "{name}, {lane}"
+            );
         }
     }
 }
@@ -227,28 +261,45 @@ fn cnt_2_and_sub_7_a_sink_that_ended_in_whatever_way_is_counted_listed_and_serve
     type EndOfSink = fn(&Registry, &Subscription);
     let ends: [(&str, CloseReason, EndOfSink); 6] = [
         ("unsubscribed", CloseReason::Unsubscribed, |_, guard| guard.unsubscribe()),
-        ("revoked", CloseReason::Revoked, |registry, _| assert_eq!(registry.close_by_identity(&id("a")), 1)),
+        ("revoked", CloseReason::Revoked, |registry, _| {
+            assert_eq!(registry.close_by_identity(&id("a")), 1)
+        }),
         ("logged out", CloseReason::LoggedOut, |registry, _| {
             assert_eq!(registry.close_by_identity_as(&id("s"), Revocation::LoggedOut), 1);
         }),
-        ("evicted", CloseReason::Evicted, |registry, _| drop(open(registry, scope("s").with_filter(none())))),
-        ("failed", CloseReason::Failed, |registry, _| assert_eq!(registry.broadcast("only it", 1).unwrap().failed, 1)),
-        ("shut down", CloseReason::Shutdown, |registry, _| assert_eq!(registry.begin_shutdown(), 2)),
+        ("evicted", CloseReason::Evicted, |registry, _| {
+            drop(open(registry, scope("s").with_filter(none())))
+        }),
+        ("failed", CloseReason::Failed, |registry, _| {
+            assert_eq!(registry.broadcast("only it", 1).unwrap().failed, 1)
+        }),
+        ("shut down", CloseReason::Shutdown, |registry, _| {
+            assert_eq!(registry.begin_shutdown(), 2)
+        }),
     ];
     for (name, reason, end) in ends {
         let registry = encoding_with(capped(1));
         let (ended, stays) = (Probe::sending(|_| registry_core::SendOutcome::Failed), Probe::new());
-        let guard = join(&registry, &ended, hears(&["c", "only it"]).with_scope(id("s")).with_group(id("a")));
+        let guard = join(
+            &registry,
+            &ended,
+            hears(&["c", "only it"]).with_scope(id("s")).with_group(id("a")),
+        );
         let _stays = join(&registry, &stays, hears(&["c"]));
         end(&registry, &guard);
         let left = usize::from(name != "shut down");
         let stats = registry.stats();
-        let counts = (stats.subscribers, stats.formats["sink"], stats.channels_named, stats.draining);
+        let counts =
+            (stats.subscribers, stats.formats["sink"], stats.channels_named, stats.draining);
         assert_eq!(counts, (left, left, left, 0), "{name}");
         assert_eq!(listed(&registry), [("c", left)].map(owned)[..left], "{name}");
         assert_eq!(stats.ended.get(&reason), Some(&(2 - left as u64)), "{name}: {stats:?}");
         let (before, report) = (registry.stats().visits, registry.broadcast("c", 2).unwrap());
-        assert_eq!((report.accepted, registry.stats().visits - before), (left, left as u64), "{name}: its book has it");
+        assert_eq!(
+            (report.accepted, registry.stats().visits - before),
+            (left, left as u64),
+            "{name}: its book has it"
+        );
         assert_eq!(stays.sent(), vec![2; left]);
     }
 }
@@ -291,12 +342,15 @@ fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names
     const CROWD: usize = 500;
     let registry = encoding_with(capped(4));
     let mut flusher = registry.open_lane(LaneOptions::new());
-    let (_outbox, _sink) = (open(&registry, scope("stays")), join(&registry, &Probe::new(), scope("stays")));
+    let (_outbox, _sink) =
+        (open(&registry, scope("stays")), join(&registry, &Probe::new(), scope("stays")));
     let mut round = |number: usize| {
         let crowd: Vec<_> = (0..CROWD)
             .map(|n| {
                 let name = format!("{number} {n}");
-                let registration = hears(&[&name, "all"]).with_scope(id(&name)).with_group(id(&format!("group {name}")));
+                let registration = hears(&[&name, "all"])
+                    .with_scope(id(&name))
+                    .with_group(id(&format!("group {name}")));
                 let outbox = open(&registry, registration.clone());
                 let in_lane = registry.open_outbox(&BARE, in_lane(), registration.clone()).unwrap();
                 (outbox, in_lane, join(&registry, &Probe::new(), registration))
@@ -327,7 +381,9 @@ fn sub_7_memory_returns_to_where_it_was() {
         let guards: Vec<_> = (0..crowd)
             .map(|n| {
                 let names = ChannelFilter::only([format!("channel-{n}"), "all".to_owned()]);
-                let registration = scope(&format!("s-{}", n / 2)).with_group(id(&format!("g-{n}"))).with_group(id("all"));
+                let registration = scope(&format!("s-{}", n / 2))
+                    .with_group(id(&format!("g-{n}")))
+                    .with_group(id("all"));
                 let registration = registration.with_filter(names);
                 outboxes.lock().unwrap().push(open(&registry, registration.clone()));
                 join(&registry, &Probe::new(), registration)

@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use proptest::prelude::*;
-use registry_core::{Batch, Outbox, OutboxOptions, Overflow, Next};
+use registry_core::{Batch, Next, Outbox, OutboxOptions, Overflow};
 use std::task::{Context, Poll, Waker};
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
@@ -24,7 +24,10 @@ fn que_1_dropping_the_newest_keeps_what_is_queued_and_counts_every_loss() {
     let registry = encoding();
     let mut outbox = open(&registry, 2, 1_000, Overflow::DropNewest);
     let outcomes = [1, 2, 3, 4].map(|n| registry.broadcast("c", n).unwrap());
-    assert_eq!(outcomes.map(|report| (report.accepted, report.dropped)), [(1, 0), (1, 0), (0, 1), (0, 1)]);
+    assert_eq!(
+        outcomes.map(|report| (report.accepted, report.dropped)),
+        [(1, 0), (1, 0), (0, 1), (0, 1)]
+    );
     let batch = take(&mut outbox);
     assert_eq!((batch.lost, batch.frames), (2, ["1", "2"].map(Into::into).to_vec()));
     assert_eq!(registry.broadcast("c", 5).unwrap().accepted, 1);
@@ -42,12 +45,20 @@ fn que_1_keeping_the_latest_replaces_older_ones_of_the_same_channel() {
     }
     assert_eq!(registry.broadcast("a", 4).unwrap().accepted, 1);
     let batch = take(&mut outbox);
-    assert_eq!((batch.lost, batch.frames), (2, ["2", "4"].map(Into::into).to_vec()), "1 and 3 made room");
+    assert_eq!(
+        (batch.lost, batch.frames),
+        (2, ["2", "4"].map(Into::into).to_vec()),
+        "1 and 3 made room"
+    );
     for (channel, n) in [("a", 5), ("b", 6), ("c", 7), ("d", 8)] {
         registry.broadcast(channel, n).unwrap();
     }
     let batch = take(&mut outbox);
-    assert_eq!((batch.lost, batch.frames), (1, ["6", "7", "8"].map(Into::into).to_vec()), "else the oldest does");
+    assert_eq!(
+        (batch.lost, batch.frames),
+        (1, ["6", "7", "8"].map(Into::into).to_vec()),
+        "else the oldest does"
+    );
     assert_eq!(registry.stats().dropped, 3);
 }
 

@@ -7,8 +7,8 @@ use crate::kit::*;
 use crate::wire::*;
 use proptest::prelude::*;
 use registry_core::{
-    ChannelFilter, CloseReason, Flusher, LaneOptions, Next, Outbox, OutboxOptions, Overflow, Progress, Registration,
-    SocketOutbox, WireFormat,
+    ChannelFilter, CloseReason, Flusher, LaneOptions, Next, Outbox, OutboxOptions, Overflow,
+    Progress, Registration, SocketOutbox, WireFormat,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -62,7 +62,15 @@ fn plan() -> impl Strategy<Value = Plan> {
         Just(Overflow::KeepLatest)
     ];
     let bounds = proptest::option::of((1_usize..5, 1_usize..200));
-    (0..FILTERS.len(), overflow, bounds, 0_u8..4, 0_usize..3, prop::bool::weighted(0.9), prop::bool::weighted(0.7))
+    (
+        0..FILTERS.len(),
+        overflow,
+        bounds,
+        0_u8..4,
+        0_usize..3,
+        prop::bool::weighted(0.9),
+        prop::bool::weighted(0.7),
+    )
         .prop_map(|(filter, overflow, bounds, identity, format, in_lane, wired)| Plan {
             filter,
             overflow,
@@ -178,7 +186,8 @@ impl Line {
                 return;
             }
         };
-        while let Poll::Ready(taken) = outbox.poll_next(&mut Context::from_waker(&self.waker), 100) {
+        while let Poll::Ready(taken) = outbox.poll_next(&mut Context::from_waker(&self.waker), 100)
+        {
             match taken {
                 Next::Frames(batch) => {
                     self.taken.extend((batch.lost > 0).then_some(Read::Lost(batch.lost)));
@@ -204,7 +213,8 @@ impl Line {
     fn is_due(&self) -> bool {
         self.owned.is_some()
             && self.over.is_none()
-            && (self.wakes.count() > self.followed || (self.waits_for_room && self.socket.has_room()))
+            && (self.wakes.count() > self.followed
+                || (self.waits_for_room && self.socket.has_room()))
     }
 
     fn has_bounds(&self) -> bool {
@@ -212,10 +222,17 @@ impl Line {
         let shown = format!("{:?}", owned.outbox());
         let field = |name: &str| -> usize {
             let from = shown.find(&format!("{name}: ")).unwrap() + name.len() + 2;
-            shown[from..].chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+            shown[from..]
+                .chars()
+                .take_while(char::is_ascii_digit)
+                .collect::<String>()
+                .parse()
+                .unwrap()
         };
         let (messages, bytes) = (field("messages"), field("bytes"));
-        self.plan.bounds.is_none_or(|(most, size)| messages <= 1 || (messages <= most && bytes <= size))
+        self.plan
+            .bounds
+            .is_none_or(|(most, size)| messages <= 1 || (messages <= most && bytes <= size))
     }
 }
 
@@ -253,8 +270,15 @@ struct World {
 
 impl World {
     fn new(lanes: usize, log_bytes: Option<usize>) -> Self {
-        let options = log_bytes.map_or(LaneOptions::new(), |bytes| LaneOptions::new().with_max_bytes(size(bytes)));
-        let mut world = Self { registry: encoding(), options, lanes: Vec::new(), lines: Vec::new(), shut_down: false };
+        let options = log_bytes
+            .map_or(LaneOptions::new(), |bytes| LaneOptions::new().with_max_bytes(size(bytes)));
+        let mut world = Self {
+            registry: encoding(),
+            options,
+            lanes: Vec::new(),
+            lines: Vec::new(),
+            shut_down: false,
+        };
         (0..lanes).for_each(|_| world.run(Step::Open));
         world
     }
@@ -264,7 +288,14 @@ impl World {
             Step::Open => {
                 let (wakes, waker) = Wakes::new();
                 let flusher = Some(self.registry.open_lane(self.options));
-                self.lanes.push(Lane { flusher, wakes, waker, followed: 0, more: true, over: false });
+                self.lanes.push(Lane {
+                    flusher,
+                    wakes,
+                    waker,
+                    followed: 0,
+                    more: true,
+                    over: false,
+                });
             }
             Step::Join(plan) => self.join(plan),
             Step::Attach(which) => self.with(which, |line| {
@@ -304,11 +335,20 @@ impl World {
             }),
             Step::Revoke(number) => {
                 let held = |line: &&mut Line| line.plan.identity == number && line.owned.is_some();
-                let active = self.lines.iter_mut().filter(held).filter(|line| line.is_active()).count();
-                assert_eq!(self.registry.close_by_identity(&id(&number.to_string())), active, "CNT-1");
+                let active =
+                    self.lines.iter_mut().filter(held).filter(|line| line.is_active()).count();
+                assert_eq!(
+                    self.registry.close_by_identity(&id(&number.to_string())),
+                    active,
+                    "CNT-1"
+                );
                 for line in self.lines.iter_mut().filter(held) {
                     line.socket.seal();
-                    assert!(line.reason().is_some_and(CloseReason::discards), "REV-1: {:?}", line.reason());
+                    assert!(
+                        line.reason().is_some_and(CloseReason::discards),
+                        "REV-1: {:?}",
+                        line.reason()
+                    );
                 }
             }
             Step::Finish(which) => self.with(which, |line| {
@@ -318,7 +358,8 @@ impl World {
             }),
             Step::Lose(which) => {
                 let Some(lane) = self.lanes.get_mut(which) else { return };
-                let active = self.lines.iter().filter(|line| line.lane == Some(which) && line.is_active());
+                let active =
+                    self.lines.iter().filter(|line| line.lane == Some(which) && line.is_active());
                 let lost: Vec<_> = active.map(|line| line.reasons.clone()).collect();
                 lane.flusher = None;
                 for reasons in lost {
@@ -343,14 +384,17 @@ impl World {
     fn join(&mut self, plan: Plan) {
         let names = FILTERS[plan.filter].map(|names| names.iter().map(|name| CHANNELS[*name]));
         let filter = names.map_or(ChannelFilter::All, ChannelFilter::only);
-        let registration = Registration::new().with_filter(filter).with_group(id(&plan.identity.to_string()));
+        let registration =
+            Registration::new().with_filter(filter).with_group(id(&plan.identity.to_string()));
         let (messages, bytes) = plan.bounds.unwrap_or((100_000, 100_000_000));
         let mut options = OutboxOptions::new().with_overflow(plan.overflow);
         options = options.with_max_messages(size(messages)).with_max_bytes(size(bytes));
         if plan.in_lane {
             options = options.with_flusher();
         }
-        let members = |lane| self.lines.iter().filter(|line| line.lane == Some(lane) && line.is_active()).count();
+        let members = |lane| {
+            self.lines.iter().filter(|line| line.lane == Some(lane) && line.is_active()).count()
+        };
         let open = (0..self.lanes.len()).filter(|lane| self.lanes[*lane].flusher.is_some());
         let lane = open.min_by_key(|lane| (members(*lane), *lane)).filter(|_| plan.in_lane);
         let format: &'static WireFormat = [&BARE, &ENVELOPED, &SILENT][plan.format];
@@ -364,7 +408,8 @@ impl World {
             heard.lock().unwrap().push(reason);
         });
         let wired = plan.wired;
-        let owned = if wired { Owned::Wire(outbox.attach(socket.clone())) } else { Owned::Queue(outbox) };
+        let owned =
+            if wired { Owned::Wire(outbox.attach(socket.clone())) } else { Owned::Queue(outbox) };
         let (wakes, waker) = Wakes::new();
         let mut line = Line {
             plan,
@@ -405,18 +450,27 @@ impl World {
         let active = self.lines.iter().filter(|line| line.is_active()).count();
         let stats = self.registry.stats();
         assert_eq!((stats.subscribers, self.registry.len()), (active, active), "CNT-2");
-        let in_lanes = self.lines.iter().filter(|line| line.lane.is_some() && line.is_active()).count();
+        let in_lanes =
+            self.lines.iter().filter(|line| line.lane.is_some() && line.is_active()).count();
         assert_eq!(stats.in_lanes, in_lanes);
-        assert_eq!(stats.wired, self.lines.iter().filter(|line| line.wired && line.owned.is_some()).count());
+        assert_eq!(
+            stats.wired,
+            self.lines.iter().filter(|line| line.wired && line.owned.is_some()).count()
+        );
         let mut ended = BTreeMap::new();
         for line in &self.lines {
             let reasons = line.reasons.lock().unwrap();
             if let Some(first) = reasons.first() {
                 *ended.entry(*first).or_insert(0) += 1;
             }
-            let overridden = reasons.len() == 2 && reasons[0] == CloseReason::Shutdown && reasons[1].discards();
+            let overridden =
+                reasons.len() == 2 && reasons[0] == CloseReason::Shutdown && reasons[1].discards();
             assert!(reasons.len() < 2 || overridden, "CLO-1, CLO-5: {reasons:?}");
-            assert!(line.has_bounds(), "QUE-1, QUE-3: {:?}", line.owned.as_ref().map(Owned::outbox));
+            assert!(
+                line.has_bounds(),
+                "QUE-1, QUE-3: {:?}",
+                line.owned.as_ref().map(Owned::outbox)
+            );
             assert_eq!(line.socket.late(), 0, "REV-12: a write after the end");
         }
         assert_eq!(stats.ended, ended, "CNT-1: each end is counted once, by its first reason");
@@ -440,10 +494,16 @@ impl World {
             let bytes = line.socket.bytes();
             let (reads, partial) = read(&bytes, line.enveloped());
             let wire = line.owned.as_ref().map(Owned::wire);
-            let mid_frame =
-                wire.map_or(line.was_mid_frame, |wire| wire.is_some_and(SocketOutbox::is_mid_frame));
-            assert!(partial.is_empty() || mid_frame, "{number}: a partial frame, and a farewell would follow it");
-            assert!(!line.enveloped() || mid_frame != partial.is_empty(), "{number}: the last write was whole");
+            let mid_frame = wire
+                .map_or(line.was_mid_frame, |wire| wire.is_some_and(SocketOutbox::is_mid_frame));
+            assert!(
+                partial.is_empty() || mid_frame,
+                "{number}: a partial frame, and a farewell would follow it"
+            );
+            assert!(
+                !line.enveloped() || mid_frame != partial.is_empty(),
+                "{number}: the last write was whole"
+            );
             let all: Vec<Read> = line.taken.iter().copied().chain(reads).collect();
             let mut heard = Vec::new();
             let (mut lost, mut said) = (0, Vec::new());
@@ -457,14 +517,22 @@ impl World {
             let expected = &line.expected;
             let mut rest = expected.iter();
             for message in &heard {
-                assert!(rest.any(|next| next == message), "{number}: ORD-1, DEL-2, DEL-4: {heard:?} of {expected:?}");
+                assert!(
+                    rest.any(|next| next == message),
+                    "{number}: ORD-1, DEL-2, DEL-4: {heard:?} of {expected:?}"
+                );
             }
             assert!(said.iter().copied().eq(0..said.len()), "{number}: {said:?}");
             let reason = line.reason();
             let served = reason.is_none_or(|reason| !reason.discards());
-            if line.plan.overflow == Overflow::Close || (line.plan.bounds.is_none() && self.is_roomy()) {
+            if line.plan.overflow == Overflow::Close
+                || (line.plan.bounds.is_none() && self.is_roomy())
+            {
                 assert_eq!((&expected[..heard.len()], lost), (&heard[..], 0), "{number}: a hole");
-                assert!(!served || heard.len() == expected.len(), "{number}: DEL-1: {heard:?} of {expected:?}");
+                assert!(
+                    !served || heard.len() == expected.len(),
+                    "{number}: DEL-1: {heard:?} of {expected:?}"
+                );
             }
             if line.plan.bounds.is_none() && self.is_roomy() {
                 assert_ne!(reason, Some(CloseReason::Lagged), "{number}");
@@ -472,9 +540,16 @@ impl World {
             if served {
                 // Who has no notices is not told; who had no wire is told with the next message.
                 let silent = line.plan.format == 2 && line.wired;
-                assert!(silent || heard.len() + lost <= expected.len(), "{number}: more lost than was sent");
+                assert!(
+                    silent || heard.len() + lost <= expected.len(),
+                    "{number}: more lost than was sent"
+                );
                 if line.wired && !silent {
-                    assert_eq!(heard.len() + lost, expected.len(), "{number}: QUE-1: a loss was not told");
+                    assert_eq!(
+                        heard.len() + lost,
+                        expected.len(),
+                        "{number}: QUE-1: a loss was not told"
+                    );
                 }
                 assert!(!line.wired || said.len() == line.said, "{number}: something was not said");
             }

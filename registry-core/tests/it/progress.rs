@@ -2,20 +2,26 @@
 
 use crate::kit::*;
 use registry_core::{
-    CloseReason, Encoded, Message, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry, Next,
-    WireFormat,
+    CloseReason, Encoded, Message, Next, OutboxOptions, Registration, RegistryOptions, SendOutcome,
+    Sink, SubscriberRegistry, WireFormat,
 };
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
 use std::thread;
 
 /// A sink that is stuck in `send` on a thread of its own, while `meanwhile` waits for something.
-fn while_stuck(options: RegistryOptions, meanwhile: impl FnOnce(&Registry, &Probe) + Send + 'static) {
+fn while_stuck(
+    options: RegistryOptions,
+    meanwhile: impl FnOnce(&Registry, &Probe) + Send + 'static,
+) {
     works_while_stuck(options, |registry, stuck, _| meanwhile(registry, stuck));
 }
 
 /// A sink that is stuck in `send` on a thread of its own, while `meanwhile` works.
-fn works_while_stuck(options: RegistryOptions, meanwhile: impl FnOnce(&Registry, &Probe, &Steps) + Send + 'static) {
+fn works_while_stuck(
+    options: RegistryOptions,
+    meanwhile: impl FnOnce(&Registry, &Probe, &Steps) + Send + 'static,
+) {
     works(move |steps| {
         let registry = encoding_with(options);
         let (stop, park) = Stop::new();
@@ -43,7 +49,11 @@ fn prg_1_a_revocation_completes_while_another_sink_is_stuck() {
         let mut outbox = open(registry, group("a"));
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.close_by_identity(&id("a")), 2);
-        assert_eq!(probe.events(), [Event::Closed(CloseReason::Revoked)], "its message waited behind the stuck one");
+        assert_eq!(
+            probe.events(),
+            [Event::Closed(CloseReason::Revoked)],
+            "its message waited behind the stuck one"
+        );
         assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
         assert_eq!(stuck.closed(), []);
     });
@@ -90,8 +100,16 @@ fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
     while_stuck(RegistryOptions::new().with_max_waiting_broadcasts(size(10)), |registry, _| {
         let mut outbox = open(registry, Registration::new());
         let reports: Vec<_> = (1..=30).map(|n| registry.broadcast("c", n).unwrap()).collect();
-        assert!(reports[..10].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 1, 0)));
-        assert!(reports[10..].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 0, 1)));
+        assert!(reports[..10].iter().all(|report| (
+            report.accepted,
+            report.pending,
+            report.dropped
+        ) == (1, 1, 0)));
+        assert!(reports[10..].iter().all(|report| (
+            report.accepted,
+            report.pending,
+            report.dropped
+        ) == (1, 0, 1)));
         assert_eq!(registry.stats().dropped, 20);
         assert_eq!(frames(&mut outbox).len(), 30, "outboxes get them all the same");
     });
@@ -99,7 +117,9 @@ fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
 
 #[test]
 fn que_3_a_broadcast_is_kept_for_nobody_who_does_not_hear_it() {
-    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Arc<()>| Ok(Encoded::text("1")));
+    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Arc<()>| {
+        Ok(Encoded::text("1"))
+    });
     let payload = Arc::new(());
     let mut outbox = registry.open_outbox(&RAW, OutboxOptions::new(), hears(&["outbox"])).unwrap();
     let _sink = registry.subscribe(Accepting, Some(&["sink"]), None).unwrap();
@@ -127,7 +147,8 @@ fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
         let stayer = join(registry, &stay, Registration::new());
         let churn = |rounds: usize| {
             for _ in 0..rounds {
-                let guards: Vec<_> = (0..3).map(|_| join(registry, &Probe::new(), hears(&["a", "b"]))).collect();
+                let guards: Vec<_> =
+                    (0..3).map(|_| join(registry, &Probe::new(), hears(&["a", "b"]))).collect();
                 drop(guards);
                 steps.step();
             }
@@ -172,7 +193,8 @@ fn que_3_who_left_behind_a_stuck_sink_costs_nothing_afterwards() {
             SendOutcome::Accepted
         });
         let _stuck = join(&registry, &stuck, Registration::new());
-        let crowd: Vec<_> = (0..50).map(|_| join(&registry, &Probe::new(), Registration::new())).collect();
+        let crowd: Vec<_> =
+            (0..50).map(|_| join(&registry, &Probe::new(), Registration::new())).collect();
         thread::scope(|scope| {
             scope.spawn(|| registry.broadcast("c", 0).unwrap());
             stop.arrived();
@@ -225,7 +247,9 @@ fn del_1_coming_and_going_on_the_way_to_the_sinks_costs_them_nothing() {
     let mut outbox = open(&registry, Registration::new());
     // Owners are woken before sinks are served.
     let inner = registry.clone();
-    let waker = Waker::from(Arc::new(OnWake(move || drop(join(&inner, &Probe::new(), Registration::new())))));
+    let waker = Waker::from(Arc::new(OnWake(move || {
+        drop(join(&inner, &Probe::new(), Registration::new()))
+    })));
     assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 2);
     assert_eq!((probe.sent(), registry.len()), (vec![1], 2));
@@ -246,7 +270,11 @@ fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
     })));
     assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     assert_eq!(registry.broadcast("both", 1).unwrap().accepted, 2);
-    assert_eq!(*seen.lock().unwrap(), Some(vec![]), "a publisher to outboxes ran the sinks of another");
+    assert_eq!(
+        *seen.lock().unwrap(),
+        Some(vec![]),
+        "a publisher to outboxes ran the sinks of another"
+    );
     assert_eq!((frames(&mut outbox), probe.sent()), (vec![1, 2], vec![1]));
 }
 
@@ -262,7 +290,8 @@ fn que_2_a_broadcast_that_only_sinks_hear_waits_for_no_outbox() {
     let registry = encoding();
     let probe = Probe::new();
     let _probe = join(&registry, &probe, hears(&["sinks"]));
-    let mut outbox = registry.open_outbox(&SLOW, OutboxOptions::new(), hears(&["outboxes"])).unwrap();
+    let mut outbox =
+        registry.open_outbox(&SLOW, OutboxOptions::new(), hears(&["outboxes"])).unwrap();
     let seen = probe.clone();
     finishes(move || {
         thread::scope(|scope| {

@@ -2,7 +2,9 @@
 
 use crate::kit::*;
 use proptest::prelude::*;
-use registry_core::{Batch, CloseReason, Outbox, OutboxOptions, Overflow, Registration, Next, WireFormat};
+use registry_core::{
+    Batch, CloseReason, Next, Outbox, OutboxOptions, Overflow, Registration, WireFormat,
+};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +17,10 @@ static SIZED: WireFormat = WireFormat::new("sized", |_, encoded, out| {
 });
 
 fn bounded(messages: usize, bytes: usize, overflow: Overflow) -> OutboxOptions {
-    OutboxOptions::new().with_max_messages(size(messages)).with_max_bytes(size(bytes)).with_overflow(overflow)
+    OutboxOptions::new()
+        .with_max_messages(size(messages))
+        .with_max_bytes(size(bytes))
+        .with_overflow(overflow)
 }
 
 fn sized(registry: &Registry, options: OutboxOptions) -> Outbox {
@@ -36,12 +41,17 @@ fn lengths(batch: &Batch) -> Vec<usize> {
 #[test]
 fn que_1_more_messages_than_the_bound_end_it_as_lagged() {
     let registry = encoding();
-    let mut outbox = registry.open_outbox(&RAW, bounded(3, 1_000, Overflow::Close), group("a")).unwrap();
+    let mut outbox =
+        registry.open_outbox(&RAW, bounded(3, 1_000, Overflow::Close), group("a")).unwrap();
     let mut other = open(&registry, Registration::new());
     (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 2));
     let report = registry.broadcast("c", 4).unwrap();
     assert_eq!((report.accepted, report.lagged), (1, 1));
-    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Lagged)), "what it held is discarded");
+    assert_eq!(
+        poll(&mut outbox),
+        Some(Next::Closed(CloseReason::Lagged)),
+        "what it held is discarded"
+    );
     assert_eq!((registry.len(), registry.close_by_identity(&id("a"))), (1, 0));
     assert_eq!(registry.stats().ended[&CloseReason::Lagged], 1, "the loss is counted");
     assert_eq!(frames(&mut other), [1, 2, 3, 4]);
@@ -78,7 +88,8 @@ fn que_1_one_message_larger_than_the_bound_is_accepted_by_an_empty_outbox() {
 #[test]
 fn que_1_dropping_the_oldest_counts_every_loss() {
     let registry = encoding();
-    let mut outbox = registry.open_outbox(&RAW, bounded(3, 1_000, Overflow::DropOldest), group("a")).unwrap();
+    let mut outbox =
+        registry.open_outbox(&RAW, bounded(3, 1_000, Overflow::DropOldest), group("a")).unwrap();
     (1..=5).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
     let Some(Next::Frames(batch)) = poll(&mut outbox) else { panic!("nothing there") };
     assert_eq!((batch.lost, batch.frames), (2, ["3", "4", "5"].map(Into::into).to_vec()));
@@ -92,7 +103,9 @@ fn que_1_dropping_the_oldest_counts_every_loss() {
 fn que_1_dropping_the_oldest_makes_room_in_bytes() {
     let registry = encoding();
     let mut outbox = sized(&registry, bounded(1_000, 100, Overflow::DropOldest));
-    [30, 30, 30, 65].iter().for_each(|n| assert_eq!(registry.broadcast("c", *n).unwrap().accepted, 1));
+    [30, 30, 30, 65]
+        .iter()
+        .for_each(|n| assert_eq!(registry.broadcast("c", *n).unwrap().accepted, 1));
     let batch = take(&mut outbox, 1_000);
     assert_eq!((lengths(&batch), batch.lost), (vec![30, 65], 2), "no more are dropped than needed");
 }
@@ -128,7 +141,9 @@ fn que_1_what_the_owner_took_makes_room() {
     let registry = encoding();
     let mut outbox = sized(&registry, bounded(4, 100, Overflow::Close));
     for _ in 0..50 {
-        [50, 25, 25].iter().for_each(|n| assert_eq!(registry.broadcast("c", *n).unwrap().accepted, 1));
+        [50, 25, 25]
+            .iter()
+            .for_each(|n| assert_eq!(registry.broadcast("c", *n).unwrap().accepted, 1));
         assert_eq!(lengths(&take(&mut outbox, 75)), [50, 25]);
         assert_eq!(lengths(&take(&mut outbox, 75)), [25]);
     }
@@ -139,7 +154,11 @@ fn rev_3_close_discards_queued() {
     let registry = encoding();
     let mut outbox = sized(&registry, OutboxOptions::new());
     (0..5).for_each(|_| assert_eq!(registry.broadcast("c", 30 << 10).unwrap().accepted, 1));
-    assert_eq!(lengths(&take(&mut outbox, 64 << 10)), [30 << 10; 2], "no more is out of reach than was taken");
+    assert_eq!(
+        lengths(&take(&mut outbox, 64 << 10)),
+        [30 << 10; 2],
+        "no more is out of reach than was taken"
+    );
     assert_eq!(registry.close_by_identity(&id("a")), 1);
     assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
     assert!(format!("{outbox:?}").contains("messages: 0, bytes: 0, "), "{outbox:?}");
@@ -149,7 +168,8 @@ fn rev_3_close_discards_queued() {
 fn que_3_an_emptied_outbox_keeps_a_small_buffer_and_no_large_one() {
     let registry = encoding();
     let burst = |outboxes: &mut [Outbox]| {
-        (0..1_000).for_each(|_| assert_eq!(registry.broadcast("c", 1).unwrap().accepted, outboxes.len()));
+        (0..1_000)
+            .for_each(|_| assert_eq!(registry.broadcast("c", 1).unwrap().accepted, outboxes.len()));
         outboxes.iter_mut().for_each(|outbox| assert_eq!(frames(outbox).len(), 1_000));
     };
     let mut outboxes = vec![open(&registry, Registration::new())];
@@ -212,7 +232,8 @@ fn que_2_an_owner_that_waits_is_woken_by_a_message_and_by_an_end() {
 #[test]
 fn que_2_a_lagging_end_wakes_the_owner() {
     let registry = encoding();
-    let mut outbox = registry.open_outbox(&RAW, bounded(1, 1_000, Overflow::Close), group("a")).unwrap();
+    let mut outbox =
+        registry.open_outbox(&RAW, bounded(1, 1_000, Overflow::Close), group("a")).unwrap();
     let (wakes, waker) = Wakes::new();
     assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     registry.broadcast("c", 1).unwrap();
@@ -226,7 +247,8 @@ fn que_2_a_lagging_end_wakes_the_owner() {
 #[test]
 fn que_2_a_full_outbox_delays_nobody() {
     let registry = encoding();
-    let mut slow = registry.open_outbox(&RAW, bounded(2, 1_000, Overflow::DropOldest), group("a")).unwrap();
+    let mut slow =
+        registry.open_outbox(&RAW, bounded(2, 1_000, Overflow::DropOldest), group("a")).unwrap();
     let probe = Probe::new();
     let _probe = join(&registry, &probe, Registration::new());
     let mut quick = open(&registry, Registration::new());
@@ -246,12 +268,21 @@ fn rev_3_an_owner_learns_of_a_discarding_end_without_taking() {
     assert!(revoked.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
     registry.close_by_identity(&id("a"));
     assert_eq!(wakes.count(), 1);
-    assert_eq!(revoked.poll_discarded(&mut Context::from_waker(&waker)), Poll::Ready(CloseReason::Revoked));
+    assert_eq!(
+        revoked.poll_discarded(&mut Context::from_waker(&waker)),
+        Poll::Ready(CloseReason::Revoked)
+    );
     registry.begin_shutdown();
-    assert!(drained.poll_discarded(&mut Context::from_waker(&waker)).is_pending(), "a drain discards nothing");
+    assert!(
+        drained.poll_discarded(&mut Context::from_waker(&waker)).is_pending(),
+        "a drain discards nothing"
+    );
     registry.close_by_identity(&id("b"));
     assert_eq!(wakes.count(), 2, "a revocation during the drain wakes");
-    assert_eq!(drained.poll_discarded(&mut Context::from_waker(&waker)), Poll::Ready(CloseReason::Revoked));
+    assert_eq!(
+        drained.poll_discarded(&mut Context::from_waker(&waker)),
+        Poll::Ready(CloseReason::Revoked)
+    );
     assert_eq!(poll(&mut drained), Some(Next::Closed(CloseReason::Revoked)));
 }
 

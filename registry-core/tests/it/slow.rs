@@ -2,8 +2,8 @@
 
 use crate::kit::*;
 use registry_core::{
-    ChannelFilter, CloseReason, Encoded, Flusher, LaneOptions, OutboxOptions, Overflow, Progress, Registration,
-    RegistryOptions, SocketOutbox, SubscriberRegistry, Wire, WireFormat,
+    ChannelFilter, CloseReason, Encoded, Flusher, LaneOptions, OutboxOptions, Overflow, Progress,
+    Registration, RegistryOptions, SocketOutbox, SubscriberRegistry, Wire, WireFormat,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -60,7 +60,8 @@ impl Lane {
 
     fn join(&self, options: OutboxOptions, channel: &str) -> (SocketOutbox, Arc<Socket>) {
         let registration = Registration::new().with_filter(ChannelFilter::only([channel]));
-        let outbox = self.registry.open_outbox(&LINES, options.with_flusher(), registration).unwrap();
+        let outbox =
+            self.registry.open_outbox(&LINES, options.with_flusher(), registration).unwrap();
         let socket = Arc::new(Socket::default());
         (outbox.attach(socket.clone()), socket)
     }
@@ -105,7 +106,8 @@ fn que_3_what_waits_holds_no_more_memory_than_its_bytes() {
 #[test]
 fn que_1_what_the_log_had_no_room_for_is_told_before_the_next_message() {
     let mut lane = Lane::open(LaneOptions::new().with_max_bytes(size(1)));
-    let (outbox, socket) = lane.join(OutboxOptions::new().with_overflow(Overflow::DropOldest), "runs");
+    let (outbox, socket) =
+        lane.join(OutboxOptions::new().with_overflow(Overflow::DropOldest), "runs");
     for text in ["one", "two", "three"] {
         lane.broadcast("runs", text);
     }

@@ -3,8 +3,9 @@
 use crate::kit::{Probe, encoding, hears, join, open};
 use crate::wire::{BARE, in_lane, wired};
 use registry_core::{
-    AdmitError, Channel, ChannelFilter, CloseReason, Identity, LaneOptions, ManualClock, OutboxOptions, Overflow,
-    Registration, RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
+    AdmitError, Channel, ChannelFilter, CloseReason, Identity, LaneOptions, ManualClock,
+    OutboxOptions, Overflow, Registration, RegistryOptions, ScopeCap, SubscribeError,
+    SubscriberRegistry, WireFormat,
 };
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -33,7 +34,8 @@ fn clo_5_every_reason_has_a_name_of_its_own() {
         "unsubscribed",
     ];
     assert_eq!(names, expected);
-    let drains: Vec<CloseReason> = CloseReason::ALL.into_iter().filter(|reason| !reason.discards()).collect();
+    let drains: Vec<CloseReason> =
+        CloseReason::ALL.into_iter().filter(|reason| !reason.discards()).collect();
     assert_eq!(drains, [CloseReason::Shutdown]);
 }
 
@@ -42,7 +44,10 @@ fn del_8_an_error_says_what_to_do_and_keeps_its_cause() {
     let encoder = |_: &u8| Err("no words for it".into());
     let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
     let error = registry.broadcast("c", 7).unwrap_err();
-    assert_eq!((error.data, error.to_string().as_str()), (7, "the payload cannot be encoded: no words for it"));
+    assert_eq!(
+        (error.data, error.to_string().as_str()),
+        (7, "the payload cannot be encoded: no words for it")
+    );
     assert_eq!(Error::source(&error).unwrap().to_string(), "no words for it");
     assert_eq!(format!("{error:?}"), "BroadcastError { source: \"no words for it\", .. }");
 }
@@ -64,9 +69,12 @@ fn adm_2_a_refusal_says_what_to_do() {
 
 #[test]
 fn what_is_shown_of_things_names_them() {
-    static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    static RAW: WireFormat =
+        WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
     let registry = encoding();
-    let outbox = registry.open_outbox(&RAW, OutboxOptions::new(), registry_core::Registration::new()).unwrap();
+    let outbox = registry
+        .open_outbox(&RAW, OutboxOptions::new(), registry_core::Registration::new())
+        .unwrap();
     registry.broadcast("c", 7).unwrap();
     assert_eq!(format!("{:?}", Channel::from("c")), "\"c\"");
     assert_eq!(Channel::from("c").to_string(), "c");
@@ -79,24 +87,42 @@ fn what_is_shown_of_things_names_them() {
     );
     assert_eq!(outbox.subscription().id().to_string(), "1");
     let mut flusher = registry.open_lane(LaneOptions::new());
-    let join =
-        || registry.open_outbox(&RAW, OutboxOptions::new().with_flusher(), registry_core::Registration::new()).unwrap();
+    let join = || {
+        registry
+            .open_outbox(
+                &RAW,
+                OutboxOptions::new().with_flusher(),
+                registry_core::Registration::new(),
+            )
+            .unwrap()
+    };
     let _two = [join(), join()];
     assert!(!crate::wire::serve(&mut flusher));
     assert_eq!(format!("{flusher:?}"), "Flusher { lane: 0, subscribers: 2, .. }");
-    assert_eq!(format!("{:?}", outbox.subscription()), "Subscription { id: SubscriptionId(1), .. }");
+    assert_eq!(
+        format!("{:?}", outbox.subscription()),
+        "Subscription { id: SubscriptionId(1), .. }"
+    );
     assert!(format!("{:?}", registry.draw_ticket()).starts_with("Ticket { number: 1"));
     assert!(format!("{:?}", ManualClock::new()).starts_with("ManualClock("));
-    let options = format!("{:?}", RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN)));
-    assert!(options.contains("limit: 1") && options.contains("10s") && options.contains("4096"), "{options}");
-    assert!(format!("{:?}", OutboxOptions::new().with_overflow(Overflow::DropOldest)).contains("DropOldest"));
+    let options =
+        format!("{:?}", RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN)));
+    assert!(
+        options.contains("limit: 1") && options.contains("10s") && options.contains("4096"),
+        "{options}"
+    );
+    assert!(
+        format!("{:?}", OutboxOptions::new().with_overflow(Overflow::DropOldest))
+            .contains("DropOldest")
+    );
 }
 
 #[test]
 fn what_is_shown_of_an_outbox_tells_that_it_is_wired() {
     let registry = encoding();
     let (outbox, _socket) = wired(&registry, Registration::new());
-    let shown = "Outbox { id: SubscriptionId(1), messages: 0, bytes: 0, wired: true, ended: None, .. }";
+    let shown =
+        "Outbox { id: SubscriptionId(1), messages: 0, bytes: 0, wired: true, ended: None, .. }";
     assert_eq!(format!("{:?}", outbox.outbox()), shown);
     assert_eq!(format!("{outbox:?}"), format!("SocketOutbox({shown})"));
 }
@@ -117,7 +143,8 @@ fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
         let count = |of: &str| stats.formats.get(of).copied().unwrap_or_default();
         let page = registry.channels(None, 10);
         assert_eq!(stats.channels_named, page.len());
-        let channels: Vec<_> = page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)).collect();
+        let channels: Vec<_> =
+            page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)).collect();
         (stats.subscribers, count("raw"), count("sink"), stats.unfiltered, channels)
     };
     assert_eq!(read(), (5, 2, 2, 3, vec![("a".into(), 2), ("b".into(), 1)]));
@@ -141,18 +168,26 @@ fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never(
         if page.is_empty() {
             break;
         }
-        assert_eq!(page.len(), 7.min(all.len() - seen.len()), "a page that is not the last is full: {page:?}");
+        assert_eq!(
+            page.len(),
+            7.min(all.len() - seen.len()),
+            "a page that is not the last is full: {page:?}"
+        );
         seen.extend(page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)));
         assert!(seen.len() <= all.len(), "a name comes again: {seen:?}");
     }
-    let mut expected: Vec<(String, usize)> = all.iter().map(|name| ((*name).to_owned(), 1)).collect();
+    let mut expected: Vec<(String, usize)> =
+        all.iter().map(|name| ((*name).to_owned(), 1)).collect();
     expected[3].1 = 2;
     expected[4].1 = 2;
     expected.sort();
     assert_eq!(seen, expected);
     let last = registry.channels(Some("channel 24, which is not there"), 9);
     assert_eq!(last.iter().map(|count| count.channel.as_str()).collect::<Vec<_>>(), ["\u{10ffff}"]);
-    assert_eq!((registry.channels(None, 0), registry.channels(Some("\u{10ffff}"), 9)), (vec![], vec![]));
+    assert_eq!(
+        (registry.channels(None, 0), registry.channels(Some("\u{10ffff}"), 9)),
+        (vec![], vec![])
+    );
     assert_eq!(registry.channels(None, usize::MAX).len(), all.len());
 }
 

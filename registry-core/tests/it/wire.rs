@@ -3,8 +3,8 @@
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
 use registry_core::{
-    Clock, CloseReason, Encoded, Flusher, MessageId, OutboxOptions, Progress, Registration, SocketOutbox, SystemClock,
-    Wire, WireFormat,
+    Clock, CloseReason, Encoded, Flusher, MessageId, OutboxOptions, Progress, Registration,
+    SocketOutbox, SystemClock, Wire, WireFormat,
 };
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,9 @@ pub(crate) static SILENT: WireFormat = WireFormat::new("silent", frame).with_env
 
 fn frame(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
     let value: usize = std::str::from_utf8(encoded.body()).unwrap().parse().unwrap();
-    out.extend_from_slice(format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes());
+    out.extend_from_slice(
+        format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes(),
+    );
 }
 
 /// Values below a thousand have short frames; above, a value says how long its frame is.
@@ -62,14 +64,19 @@ pub(crate) fn read(bytes: &[u8], enveloped: bool) -> (Vec<Read>, Vec<u8>) {
         return (reads, rest.to_vec());
     }
     while let Some(open) = rest.iter().position(|byte| *byte == b'{') {
-        let length: usize = std::str::from_utf8(&rest[..open]).unwrap().parse().expect("an envelope's length");
+        let length: usize =
+            std::str::from_utf8(&rest[..open]).unwrap().parse().expect("an envelope's length");
         assert!(length > 0, "an empty envelope, which would end the stream");
         let end = open + 1 + length;
         if rest.len() <= end {
             break;
         }
         let (inner, partial) = read(&rest[open + 1..end], false);
-        assert_eq!((rest[end], partial.len()), (b'}', 0), "an envelope that does not hold whole frames");
+        assert_eq!(
+            (rest[end], partial.len()),
+            (b'}', 0),
+            "an envelope that does not hold whole frames"
+        );
         reads.extend(inner);
         rest = &rest[end + 1..];
     }
@@ -84,7 +91,10 @@ fn line(line: &[u8]) -> Read {
         ("m", rest) => {
             let [seq, value, pad] = rest.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
             let value: usize = value.parse().unwrap();
-            assert!(pad.len() == padding(value) && pad.bytes().all(|x| x == b'x'), "a frame with a hole: {text:?}");
+            assert!(
+                pad.len() == padding(value) && pad.bytes().all(|x| x == b'x'),
+                "a frame with a hole: {text:?}"
+            );
             Read::Message(seq.parse().unwrap(), value as u32)
         }
         _ => panic!("no frame: {text:?}"),
@@ -197,7 +207,10 @@ pub(crate) fn in_lane() -> OutboxOptions {
 }
 
 /// An outbox in a lane, with a wire that takes everything.
-pub(crate) fn wired(registry: &Registry, registration: Registration) -> (SocketOutbox, Arc<Socket>) {
+pub(crate) fn wired(
+    registry: &Registry,
+    registration: Registration,
+) -> (SocketOutbox, Arc<Socket>) {
     wired_with(registry, &BARE, in_lane(), registration)
 }
 

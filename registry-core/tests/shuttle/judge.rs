@@ -123,7 +123,8 @@ pub(crate) fn judge(history: &[Record], len: usize) -> Result<(), String> {
                 let nobody = Life::default();
                 let life = lives.get(sub).unwrap_or(&nobody);
                 let case = Case { ops: &ops, broadcasts: &broadcasts, join: op, life };
-                active += usize::from(case.judge().map_err(|rule| format!("subscriber {sub}: {rule}"))?);
+                active +=
+                    usize::from(case.judge().map_err(|rule| format!("subscriber {sub}: {rule}"))?);
                 revoked += life.closes.iter().filter(|(_, _, revoked)| *revoked).count();
             }
             (_, Outcome::Revoked(count)) => counted += count,
@@ -172,7 +173,9 @@ fn read(history: &[Record]) -> (BTreeMap<OpNo, Op>, BTreeMap<Sub, Life>) {
             }
             Event::Write(sub) => lives.entry(*sub).or_default().writes.push(at),
             Event::Failing(sub) => lives.entry(*sub).or_default().failing = Some(at),
-            Event::Closed(sub, revoked) => lives.entry(*sub).or_default().closes.push((at, thread, *revoked)),
+            Event::Closed(sub, revoked) => {
+                lives.entry(*sub).or_default().closes.push((at, thread, *revoked))
+            }
         }
     }
     (ops, lives)
@@ -185,7 +188,10 @@ struct Cast<'a> {
 }
 
 /// All broadcasts in the order of their ids, which must be an order of their calls.
-fn broadcasts<'a>(ops: &'a BTreeMap<OpNo, Op>, lives: &BTreeMap<Sub, Life>) -> Result<BTreeMap<u64, Cast<'a>>, String> {
+fn broadcasts<'a>(
+    ops: &'a BTreeMap<OpNo, Op>,
+    lives: &BTreeMap<Sub, Life>,
+) -> Result<BTreeMap<u64, Cast<'a>>, String> {
     let mut casts = BTreeMap::new();
     for op in ops.values() {
         if let Outcome::Sent(seq) = op.outcome {
@@ -202,7 +208,9 @@ fn broadcasts<'a>(ops: &'a BTreeMap<OpNo, Op>, lives: &BTreeMap<Sub, Life>) -> R
     let mut begun = 0;
     for (seq, cast) in &casts {
         begun = begun.max(cast.op.begin);
-        require(cast.placed > begun, || format!("ORD-1, ORD-2: {seq} was there before one with a smaller id began"))?;
+        require(cast.placed > begun, || {
+            format!("ORD-1, ORD-2: {seq} was there before one with a smaller id began")
+        })?;
     }
     Ok(casts)
 }
@@ -218,7 +226,9 @@ struct Case<'a> {
 impl Case<'_> {
     /// True when the subscriber is active at the end of the history.
     fn judge(&self) -> Result<bool, String> {
-        let Call::Subscribe { sub, kind, hears, holds, ticket } = self.join.call else { unreachable!("a subscribe") };
+        let Call::Subscribe { sub, kind, hears, holds, ticket } = self.join.call else {
+            unreachable!("a subscribe")
+        };
         let ticket = ticket.map(|no| &self.ops[&no]);
         let revocations: Vec<&Op> = self
             .ops
@@ -261,11 +271,15 @@ impl Case<'_> {
         let mut before: Option<usize> = None;
         for hand_over in &self.life.hand_overs {
             let seq = hand_over.seq;
-            let Ok(place) = heard.binary_search(&seq) else { return Err(format!("DEL-4: {seq} is not for it")) };
+            let Ok(place) = heard.binary_search(&seq) else {
+                return Err(format!("DEL-4: {seq} is not for it"));
+            };
             if let Some(before) = before {
                 require(place != before, || format!("DEL-2: {seq} came twice"))?;
                 require(place > before, || format!("ORD-3: {seq} came after {}", heard[before]))?;
-                require(place == before + 1, || format!("CON-1: {} is missing before {seq}", heard[place - 1]))?;
+                require(place == before + 1, || {
+                    format!("CON-1: {} is missing before {seq}", heard[place - 1])
+                })?;
             }
             before = Some(place);
             let earlier = self.broadcasts[&seq].placed < self.join.begin;
@@ -274,7 +288,13 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn ends(&self, revocations: &[&Op], reachable: usize, unsubscribe: Option<&Op>, kind: Kind) -> Result<(), String> {
+    fn ends(
+        &self,
+        revocations: &[&Op],
+        reachable: usize,
+        unsubscribe: Option<&Op>,
+        kind: Kind,
+    ) -> Result<(), String> {
         let Life { hand_overs, closes, failing, writes } = self.life;
         // A write happens when it happens: under the gate, nothing comes between its turn and it.
         let began = |send: &HandOver| if kind == Kind::Wired { send.at } else { send.since };
@@ -282,30 +302,39 @@ impl Case<'_> {
         for send in hand_overs {
             let seq = send.seq;
             let after = |moment: Option<usize>| moment.is_some_and(|moment| began(send) > moment);
-            require(!after(unsubscribe.map(|op| op.end)), || format!("SUB-3: {seq} began after unsubscribe returned"))?;
+            require(!after(unsubscribe.map(|op| op.end)), || {
+                format!("SUB-3: {seq} began after unsubscribe returned")
+            })?;
             require(!after(*failing), || format!("ISO-5: {seq} began after the sink had failed"))?;
             let close = closes.first();
-            require(!after(close.map(|(at, ..)| *at)), || format!("CLO-4: {seq} began after the close"))?;
+            require(!after(close.map(|(at, ..)| *at)), || {
+                format!("CLO-4: {seq} began after the close")
+            })?;
             let inside = close.is_some_and(|&(at, thread, _)| {
                 kind == Kind::Sink && thread == send.thread && send.at < at && at < send.until
             });
             require(!inside, || format!("CLO-4: closed inside the send of {seq}"))?;
         }
-        let during = |moment: usize| hand_overs.iter().any(|send| send.at < moment && moment < send.until);
+        let during =
+            |moment: usize| hand_overs.iter().any(|send| send.at < moment && moment < send.until);
         for op in revocations.iter().filter(|op| op.begin > reachable) {
             let ended = op.end.max(self.join.end);
             let late = hand_overs.iter().find(|send| began(send) > ended);
             require(late.is_none(), || {
                 format!("REV-2: {} began after the revocation returned", late.map_or(0, |s| s.seq))
             })?;
-            let written = kind == Kind::Wired && (writes.iter().any(|at| *at > ended) || during(ended));
+            let written =
+                kind == Kind::Wired && (writes.iter().any(|at| *at > ended) || during(ended));
             require(!written, || "REV-12: written to after the revocation returned".into())?;
-            let mut others = revocations.iter().filter(|other| other.begin != op.begin).map(|other| other.begin);
+            let mut others =
+                revocations.iter().filter(|other| other.begin != op.begin).map(|other| other.begin);
             let shared = others.any(|begin| begin < ended)
                 || unsubscribe.is_some_and(|other| other.begin < ended)
                 || failing.is_some_and(|at| at < ended);
             // Inside a send of its own the close waits for that send; and an outbox is found closed later.
-            let inside = hand_overs.iter().any(|s| s.thread == op.thread && s.at < op.begin && op.begin < s.until);
+            let inside = hand_overs
+                .iter()
+                .any(|s| s.thread == op.thread && s.at < op.begin && op.begin < s.until);
             let by = if kind == Kind::Outbox || inside { usize::MAX } else { ended };
             let told = closes.first().is_some_and(|(at, ..)| *at < by);
             require(told || shared, || "REV-1: not closed by the revocation's return".into())?;
@@ -314,11 +343,15 @@ impl Case<'_> {
         }
         for &(at, _, revoked) in closes {
             let forced = if revoked {
-                revocations.iter().any(|op| op.begin < at && unsubscribe.is_none_or(|own| op.begin < own.end))
+                revocations
+                    .iter()
+                    .any(|op| op.begin < at && unsubscribe.is_none_or(|own| op.begin < own.end))
             } else {
                 failing.is_some_and(|failed| failed < at)
             };
-            require(forced, || "CLO-2, CLO-3: closed without a reason, or after unsubscribe returned".into())?;
+            require(forced, || {
+                "CLO-2, CLO-3: closed without a reason, or after unsubscribe returned".into()
+            })?;
         }
         if kind != Kind::Wired && failing.is_some() && closes.is_empty() && unsubscribe.is_none() {
             return Err("ISO-5: a failed sink was not closed".into());
@@ -335,20 +368,27 @@ impl Case<'_> {
         revocations: &[&Op],
         unsubscribe: Option<&Op>,
     ) -> Result<(), String> {
-        let ending =
-            revocations.iter().map(|op| op.begin).chain(unsubscribe.map(|op| op.begin)).chain(self.life.failing);
+        let ending = revocations
+            .iter()
+            .map(|op| op.begin)
+            .chain(unsubscribe.map(|op| op.begin))
+            .chain(self.life.failing);
         let ending = ending.min().unwrap_or(usize::MAX);
         for (seq, Cast { op: cast, .. }) in self.broadcasts {
             let Call::Broadcast { channel } = cast.call else { continue };
             if channel & hears == 0 || cast.begin < self.join.end {
                 continue;
             }
-            let handed = self.life.hand_overs.iter().find(|send| send.seq == *seq).map(|send| send.at);
+            let handed =
+                self.life.hand_overs.iter().find(|send| send.seq == *seq).map(|send| send.at);
             let due = if kind == Kind::Wired {
                 Some(usize::MAX) // when its flusher and its owner have done all they had to
             } else if kind == Kind::Outbox {
                 // Whoever looks after the broadcast returned finds it.
-                let looks = self.ops.values().filter(|op| op.call == Call::Take { sub } && op.begin > cast.end);
+                let looks = self
+                    .ops
+                    .values()
+                    .filter(|op| op.call == Call::Take { sub } && op.begin > cast.end);
                 looks.map(|op| op.end).min()
             } else if self.ops.values().any(|op| {
                 matches!(op.call, Call::Broadcast { .. })
@@ -426,7 +466,8 @@ mod tests {
         fn breaks(&self, len: usize, rule: &str) {
             let verdict = judge(&self.0, len).expect_err(rule);
             // "subscriber 1: CLO-2, CLO-3: closed without …"
-            let named = verdict.split(": ").flat_map(|part| part.split(", ")).any(|named| named == rule);
+            let named =
+                verdict.split(": ").flat_map(|part| part.split(", ")).any(|named| named == rule);
             assert!(named, "{rule} expected: {verdict}");
         }
     }
@@ -463,10 +504,18 @@ mod tests {
     #[test]
     fn del_1_a_frame_missing_from_an_outbox_is_noticed() {
         let mut h = History::default();
-        h.now(0, subscribe(1, true, None), Done).cast(0, 1, &[]).now(1, Take { sub: 1 }, Took(vec![]));
+        h.now(0, subscribe(1, true, None), Done).cast(0, 1, &[]).now(
+            1,
+            Take { sub: 1 },
+            Took(vec![]),
+        );
         h.breaks(1, "DEL-1");
         let mut h = History::default();
-        h.now(0, subscribe(1, true, None), Done).cast(0, 1, &[]).now(1, Take { sub: 1 }, Took(vec![1]));
+        h.now(0, subscribe(1, true, None), Done).cast(0, 1, &[]).now(
+            1,
+            Take { sub: 1 },
+            Took(vec![1]),
+        );
         h.passes(1);
     }
 
@@ -475,20 +524,31 @@ mod tests {
         History::default().join(1).cast(0, 1, &[1, 1]).breaks(1, "DEL-2");
         History::default().join(1).cast(0, 1, &[1]).send(0, 1, 7).breaks(1, "DEL-4");
         let mut h = History::default();
-        h.join(1).now(0, Broadcast { channel: 2 }, Outcome::Sent(1)).send(0, 1, 1).breaks(1, "DEL-4");
+        h.join(1)
+            .now(0, Broadcast { channel: 2 }, Outcome::Sent(1))
+            .send(0, 1, 1)
+            .breaks(1, "DEL-4");
     }
 
     #[test]
     fn ord_3_a_wrong_order_is_noticed() {
         let mut h = History::default();
         let outer = h.join(1).call(1, CAST);
-        h.cast(0, 1, &[]).send(1, 1, 2).send(1, 1, 1).done(1, outer, Outcome::Sent(2)).breaks(1, "ORD-3");
+        h.cast(0, 1, &[])
+            .send(1, 1, 2)
+            .send(1, 1, 1)
+            .done(1, outer, Outcome::Sent(2))
+            .breaks(1, "ORD-3");
         History::default().cast(0, 2, &[]).cast(0, 1, &[]).breaks(0, "ORD-1");
         History::default().cast(0, 1, &[]).cast(0, 1, &[]).breaks(0, "ORD-3");
         // Called from inside the delivery of another, and yet before it.
         let mut h = History::default();
         let outer = h.join(1).call(1, CAST);
-        h.see(1, Send(1, 2)).now(1, CAST, Outcome::Sent(1)).see(1, Sent(1, 2)).done(1, outer, Outcome::Sent(2));
+        h.see(1, Send(1, 2)).now(1, CAST, Outcome::Sent(1)).see(1, Sent(1, 2)).done(
+            1,
+            outer,
+            Outcome::Sent(2),
+        );
         h.breaks(1, "ORD-2");
     }
 
@@ -511,14 +571,24 @@ mod tests {
 
     #[test]
     fn rev_2_sub_3_a_send_that_begins_too_late_is_noticed() {
-        for (call, outcome, rule) in [(REVOKE, Revoked(1), "REV-2"), (Unsubscribe { sub: 1 }, Done, "SUB-3")] {
+        for (call, outcome, rule) in
+            [(REVOKE, Revoked(1), "REV-2"), (Unsubscribe { sub: 1 }, Done, "SUB-3")]
+        {
             let revoked = call == REVOKE;
             let mut h = History::default();
-            h.join(1).now(0, Subscribe { sub: 2, kind: Kind::Sink, hears: 1, holds: 0, ticket: None }, Done);
+            h.join(1).now(
+                0,
+                Subscribe { sub: 2, kind: Kind::Sink, hears: 1, holds: 0, ticket: None },
+                Done,
+            );
             let cast = h.call(1, CAST);
             h.see(1, Send(2, 1));
             let end = h.call(0, call);
-            h.done(0, end, outcome).see(1, Sent(2, 1)).send(1, 1, 1).done(1, cast, Outcome::Sent(1));
+            h.done(0, end, outcome).see(1, Sent(2, 1)).send(1, 1, 1).done(
+                1,
+                cast,
+                Outcome::Sent(1),
+            );
             h.breaks(1, rule);
             // A send whose turn may have been taken before is none.
             let mut h = History::default();
@@ -543,7 +613,11 @@ mod tests {
     #[test]
     fn rev_1_a_revocation_that_closes_nobody_or_too_late_is_noticed() {
         History::default().join(1).now(0, REVOKE, Revoked(0)).breaks(1, "REV-1");
-        History::default().join(1).now(0, REVOKE, Revoked(1)).see(1, Closed(1, true)).breaks(0, "REV-1");
+        History::default()
+            .join(1)
+            .now(0, REVOKE, Revoked(1))
+            .see(1, Closed(1, true))
+            .breaks(0, "REV-1");
         // Two at once: either may have closed it, but somebody must.
         let mut h = History::default();
         let other = h.join(1).call(1, REVOKE);
@@ -583,7 +657,11 @@ mod tests {
         let cast = h.join(1).call(1, CAST);
         h.see(1, Send(1, 1));
         let revoke = h.call(1, REVOKE);
-        h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).see(1, Sent(1, 1)).done(1, cast, Outcome::Sent(1));
+        h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).see(1, Sent(1, 1)).done(
+            1,
+            cast,
+            Outcome::Sent(1),
+        );
         h.breaks(0, "CLO-4");
     }
 
@@ -626,14 +704,21 @@ mod tests {
         let (mut h, admit) = begun();
         h.now(1, Revoke { identity: 2 }, Revoked(0)).now(0, admit, Refused).breaks(0, "ADM-5");
         let (mut h, admit) = begun();
-        h.now(1, REVOKE, Revoked(0)).now(0, admit, Refused).see(0, Closed(1, true)).breaks(0, "ADM-2");
+        h.now(1, REVOKE, Revoked(0))
+            .now(0, admit, Refused)
+            .see(0, Closed(1, true))
+            .breaks(0, "ADM-2");
     }
 
     #[test]
     fn iso_5_a_failed_sink_that_stays_is_noticed() {
         let mut h = History::default();
         let cast = h.join(1).call(0, CAST);
-        h.see(0, Send(1, 1)).see(0, Failing(1)).see(0, Sent(1, 1)).done(0, cast, Outcome::Sent(1)).breaks(0, "ISO-5");
+        h.see(0, Send(1, 1))
+            .see(0, Failing(1))
+            .see(0, Sent(1, 1))
+            .done(0, cast, Outcome::Sent(1))
+            .breaks(0, "ISO-5");
         let mut h = History::default();
         let cast = h.join(1).call(0, CAST);
         h.see(0, Send(1, 1)).see(0, Failing(1)).see(0, Sent(1, 1)).see(0, Closed(1, false));

@@ -2,9 +2,9 @@
 
 use crate::judge::{Bits, Call, Event, Kind, OpNo, Outcome, Record, Sub, judge};
 use registry_core::{
-    AdmitError, ChannelFilter, Clock, CloseReason, Encoded, Flusher, Identity, LaneOptions, Message, Next, Outbox,
-    OutboxOptions, Progress, Registration, RegistryOptions, SendOutcome, Sink, SocketOutbox, SubscriberRegistry,
-    Subscription, SystemClock, Wire, WireFormat,
+    AdmitError, ChannelFilter, Clock, CloseReason, Encoded, Flusher, Identity, LaneOptions,
+    Message, Next, Outbox, OutboxOptions, Progress, Registration, RegistryOptions, SendOutcome,
+    Sink, SocketOutbox, SubscriberRegistry, Subscription, SystemClock, Wire, WireFormat,
 };
 use shuttle::rand::{Rng, thread_rng};
 use std::collections::BTreeMap;
@@ -19,7 +19,8 @@ const IDENTITIES: usize = 2;
 /// Hears every channel, named or not.
 const ALL: Bits = Bits::MAX;
 
-static SEQS: WireFormat = WireFormat::new("seqs", |id, _, out| out.extend_from_slice(&id.seq().to_be_bytes()));
+static SEQS: WireFormat =
+    WireFormat::new("seqs", |id, _, out| out.extend_from_slice(&id.seq().to_be_bytes()));
 
 /// One step of a thread, or of a sink that calls back.
 #[derive(Debug, Clone)]
@@ -75,7 +76,9 @@ fn registration(spec: &Spec) -> Registration {
         ALL => ChannelFilter::All,
         hears => ChannelFilter::only(bits(hears, CHANNELS).map(|bit| format!("{}", 1 << bit))),
     };
-    Registration::new().with_filter(filter).with_groups(bits(spec.holds, IDENTITIES).map(|bit| identity(1 << bit)))
+    Registration::new()
+        .with_filter(filter)
+        .with_groups(bits(spec.holds, IDENTITIES).map(|bit| identity(1 << bit)))
 }
 
 fn identity(bit: Bits) -> Identity {
@@ -121,7 +124,8 @@ impl World {
     fn call(&self, call: Call) -> OpNo {
         let mut history = self.history.lock().unwrap();
         let no = history.len();
-        history.push(Record { thread: shuttle::current::me().into(), event: Event::Call(no, call) });
+        history
+            .push(Record { thread: shuttle::current::me().into(), event: Event::Call(no, call) });
         no
     }
 
@@ -129,7 +133,8 @@ impl World {
         match act {
             Act::Broadcast(channel) => {
                 let op = self.call(Call::Broadcast { channel });
-                let sent = self.registry.broadcast(&channel.to_string(), 0).map(|report| report.id.seq());
+                let sent =
+                    self.registry.broadcast(&channel.to_string(), 0).map(|report| report.id.seq());
                 self.record(Event::Return(op, sent.map_or(Outcome::Refused, Outcome::Sent)));
             }
             Act::Subscribe(spec) => self.subscribe(spec, false),
@@ -145,7 +150,9 @@ impl World {
                 }
             }
             Act::Take(place) => {
-                if let Some((sub, mut guard)) = self.pick(place, |guard| !matches!(guard, Guard::Sink(_))) {
+                if let Some((sub, mut guard)) =
+                    self.pick(place, |guard| !matches!(guard, Guard::Sink(_)))
+                {
                     self.take(sub, &mut guard);
                     self.keep(sub, guard);
                 }
@@ -171,15 +178,30 @@ impl World {
         let registration = registration(&spec);
         let Spec { kind, hears, holds, in_send, in_close, fails } = spec;
         let once = |act: Option<Box<Act>>| Mutex::new(act.map(|act| *act));
-        let probe = Probe { world: self.this.clone(), sub, in_send: once(in_send), in_close: once(in_close), fails };
+        let probe = Probe {
+            world: self.this.clone(),
+            sub,
+            in_send: once(in_send),
+            in_close: once(in_close),
+            fails,
+        };
         let op = self.call(Call::Subscribe { sub, kind, hears, holds, ticket: begin });
         let guard = if kind != Kind::Sink {
-            let options = if kind == Kind::Wired { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
+            let options = if kind == Kind::Wired {
+                OutboxOptions::new().with_flusher()
+            } else {
+                OutboxOptions::new()
+            };
             match ticket {
                 Some(ticket) => ticket.admit_outbox(&SEQS, options, registration),
-                None => self.registry.open_outbox(&SEQS, options, registration).map_err(AdmitError::from),
+                None => self
+                    .registry
+                    .open_outbox(&SEQS, options, registration)
+                    .map_err(AdmitError::from),
             }
-            .map(|outbox| if kind == Kind::Wired { connect(outbox, probe) } else { Guard::Outbox(outbox) })
+            .map(|outbox| {
+                if kind == Kind::Wired { connect(outbox, probe) } else { Guard::Outbox(outbox) }
+            })
         } else {
             match ticket {
                 Some(ticket) => ticket.admit(probe, registration),
@@ -201,7 +223,8 @@ impl World {
     /// Takes a subscriber from those at hand.
     fn pick(&self, place: usize, of: impl Fn(&Guard) -> bool) -> Option<(Sub, Guard)> {
         let mut guards = self.guards.lock().unwrap();
-        let fit: Vec<Sub> = guards.iter().filter(|(_, guard)| of(guard)).map(|(sub, _)| *sub).collect();
+        let fit: Vec<Sub> =
+            guards.iter().filter(|(_, guard)| of(guard)).map(|(sub, _)| *sub).collect();
         let sub = *fit.get(place % fit.len().max(1))?;
         guards.remove(&sub).map(|guard| (sub, guard))
     }
@@ -236,9 +259,11 @@ impl World {
     /// Takes what an outbox holds, or notes how it was closed.
     fn look(&self, sub: Sub, outbox: &mut Outbox) -> Vec<u64> {
         match outbox.poll_next(&mut Context::from_waker(Waker::noop()), usize::MAX) {
-            Poll::Ready(Next::Frames(batch)) => {
-                batch.frames.iter().map(|frame| frame.iter().fold(0, |seq, byte| seq << 8 | u64::from(*byte))).collect()
-            }
+            Poll::Ready(Next::Frames(batch)) => batch
+                .frames
+                .iter()
+                .map(|frame| frame.iter().fold(0, |seq, byte| seq << 8 | u64::from(*byte)))
+                .collect(),
             Poll::Ready(Next::Closed(reason)) => {
                 let known = Event::Closed(sub, reason == CloseReason::Revoked);
                 let seen = self.history.lock().unwrap().iter().any(|record| record.event == known);
@@ -411,7 +436,9 @@ impl Wake for Bell {
 }
 
 fn serve(flusher: &mut Flusher<u64>, waker: &Waker) {
-    while let Poll::Ready(served) = flusher.poll_serve(&mut Context::from_waker(waker), SystemClock.now()) {
+    while let Poll::Ready(served) =
+        flusher.poll_serve(&mut Context::from_waker(waker), SystemClock.now())
+    {
         assert_eq!(served, Progress::More, "the registry lives");
         shuttle::thread::yield_now();
     }
@@ -441,12 +468,14 @@ fn random_program() {
     let mut first: Vec<Act> = (0..rng.gen_range(1..4)).map(|_| Act::Subscribe(spec(1))).collect();
     // A schedule is only interesting where the same ones are sent to and revoked.
     first.push(Act::Broadcast(1));
-    let threads: Vec<Vec<Act>> =
-        (0..rng.gen_range(2..5)).map(|_| (0..rng.gen_range(1..4)).map(|_| act(2)).collect()).collect();
+    let threads: Vec<Vec<Act>> = (0..rng.gen_range(2..5))
+        .map(|_| (0..rng.gen_range(1..4)).map(|_| act(2)).collect())
+        .collect();
 
     let lanes = rng.gen_range(0..3);
     let world = World::new();
-    let flushers: Vec<_> = (0..lanes).map(|_| start(world.registry.open_lane(LaneOptions::new()))).collect();
+    let flushers: Vec<_> =
+        (0..lanes).map(|_| start(world.registry.open_lane(LaneOptions::new()))).collect();
     for act in &first {
         world.run(act.clone());
     }
@@ -462,14 +491,27 @@ fn random_program() {
         thread.join().unwrap();
     }
     flushers.iter().for_each(|(bell, _)| bell.ring(true));
-    let _flushers: Vec<_> = flushers.into_iter().map(|(_, running)| running.join().unwrap()).collect();
-    let outboxes = world.guards.lock().unwrap().values().filter(|guard| !matches!(guard, Guard::Sink(_))).count();
+    let _flushers: Vec<_> =
+        flushers.into_iter().map(|(_, running)| running.join().unwrap()).collect();
+    let outboxes = world
+        .guards
+        .lock()
+        .unwrap()
+        .values()
+        .filter(|guard| !matches!(guard, Guard::Sink(_)))
+        .count();
     (0..outboxes).for_each(|place| world.run(Act::Take(place)));
     let history = mem::take(&mut *world.history.lock().unwrap());
     if let Err(rule) = judge(&history, world.registry.len()) {
-        let events: Vec<String> =
-            history.iter().enumerate().map(|(at, r)| format!("{at:4} {:2} {:?}", r.thread, r.event)).collect();
-        panic!("{rule}\nlanes: {lanes}\nfirst: {first:#?}\nthreads: {threads:#?}\n{}", events.join("\n"));
+        let events: Vec<String> = history
+            .iter()
+            .enumerate()
+            .map(|(at, r)| format!("{at:4} {:2} {:?}", r.thread, r.event))
+            .collect();
+        panic!(
+            "{rule}\nlanes: {lanes}\nfirst: {first:#?}\nthreads: {threads:#?}\n{}",
+            events.join("\n")
+        );
     }
 }
 
