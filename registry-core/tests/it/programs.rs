@@ -3,16 +3,18 @@
 //! Flushers and owners are polled at random, and in the end only when somebody woke them: a lost wake-up is a message that
 //! never comes.
 
+mod line;
+
 use crate::kit::*;
 use crate::wire::*;
+use line::{Lane, Line, Owned};
 use proptest::prelude::*;
 use registry_core::{
-    ChannelFilter, CloseReason, Flusher, LaneOptions, Next, Outbox, OutboxOptions, Overflow,
-    Progress, Registration, SocketOutbox, WireFormat,
+    ChannelFilter, CloseReason, LaneOptions, OutboxOptions, Overflow, Registration, SocketOutbox,
+    WireFormat,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 
 const CHANNELS: [&str; 4] = ["a", "b", "", "ab"];
 const FILTERS: [Option<&[usize]>; 7] =
@@ -105,159 +107,6 @@ fn step() -> impl Strategy<Value = Step> {
 /// What ends a program, if anything does.
 fn last() -> impl Strategy<Value = Option<Step>> {
     prop_oneof![2 => Just(None), 2 => Just(Some(Step::Shutdown)), 1 => (0_usize..3).prop_map(|n| Some(Step::Lose(n)))]
-}
-
-/// What the owner of a subscriber holds.
-enum Owned {
-    Queue(Outbox),
-    Wire(SocketOutbox),
-}
-
-impl Owned {
-    fn outbox(&self) -> &Outbox {
-        match self {
-            Self::Queue(outbox) => outbox,
-            Self::Wire(outbox) => outbox.outbox(),
-        }
-    }
-
-    fn wire(&self) -> Option<&SocketOutbox> {
-        match self {
-            Self::Queue(_) => None,
-            Self::Wire(outbox) => Some(outbox),
-        }
-    }
-}
-
-/// One line of the list, and the subscriber that it is about.
-struct Line {
-    plan: Plan,
-    owned: Option<Owned>,
-    socket: Arc<Socket>,
-    wired: bool,
-    wakes: Arc<Wakes>,
-    waker: Waker,
-    /// Wake-ups that its owner has followed.
-    followed: usize,
-    /// Its owner waits for room.
-    waits_for_room: bool,
-    /// What its peer said last.
-    over: Option<CloseReason>,
-    lane: Option<usize>,
-    reasons: Arc<Mutex<Vec<CloseReason>>>,
-    /// What it should hear: the sequence number and the value of each.
-    expected: Vec<(u64, u32)>,
-    said: usize,
-    /// What its owner took, before it had a wire.
-    taken: Vec<Read>,
-    was_mid_frame: bool,
-}
-
-impl Line {
-    fn is_active(&self) -> bool {
-        self.reasons.lock().unwrap().is_empty()
-    }
-
-    fn reason(&self) -> Option<CloseReason> {
-        self.reasons.lock().unwrap().last().copied()
-    }
-
-    fn hears(&self, channel: usize) -> bool {
-        FILTERS[self.plan.filter].is_none_or(|names| names.contains(&channel))
-    }
-
-    fn enveloped(&self) -> bool {
-        self.plan.format != 0
-    }
-
-    /// One turn of the owner.
-    fn turn(&mut self) {
-        let Some(owned) = &mut self.owned else { return };
-        self.followed = self.wakes.count();
-        self.waits_for_room = false;
-        let outbox = match owned {
-            Owned::Queue(outbox) => outbox,
-            Owned::Wire(outbox) => {
-                match flush_with(outbox, &self.waker) {
-                    Poll::Ready(Ok(reason)) => self.over = Some(reason),
-                    Poll::Ready(Err(_broken)) => self.leave(),
-                    Poll::Pending => self.waits_for_room = !self.socket.has_room(),
-                }
-                return;
-            }
-        };
-        while let Poll::Ready(taken) = outbox.poll_next(&mut Context::from_waker(&self.waker), 100)
-        {
-            match taken {
-                Next::Frames(batch) => {
-                    self.taken.extend((batch.lost > 0).then_some(Read::Lost(batch.lost)));
-                    self.taken.extend(read_frames(&batch.frames));
-                }
-                Next::Closed(reason) => {
-                    self.over = Some(reason);
-                    break;
-                }
-            }
-        }
-    }
-
-    fn leave(&mut self) {
-        if let Some(owned) = self.owned.take() {
-            owned.outbox().subscription().unsubscribe();
-            self.was_mid_frame = owned.wire().is_some_and(SocketOutbox::is_mid_frame);
-        }
-        self.socket.seal();
-    }
-
-    /// Somebody woke its owner, or its socket has room again.
-    fn is_due(&self) -> bool {
-        self.owned.is_some()
-            && self.over.is_none()
-            && (self.wakes.count() > self.followed
-                || (self.waits_for_room && self.socket.has_room()))
-    }
-
-    fn has_bounds(&self) -> bool {
-        let Some(owned) = &self.owned else { return true };
-        let shown = format!("{:?}", owned.outbox());
-        let field = |name: &str| -> usize {
-            let from = shown.find(&format!("{name}: ")).unwrap() + name.len() + 2;
-            shown[from..]
-                .chars()
-                .take_while(char::is_ascii_digit)
-                .collect::<String>()
-                .parse()
-                .unwrap()
-        };
-        let (messages, bytes) = (field("messages"), field("bytes"));
-        self.plan
-            .bounds
-            .is_none_or(|(most, size)| messages <= 1 || (messages <= most && bytes <= size))
-    }
-}
-
-struct Lane {
-    flusher: Option<Flusher<u32>>,
-    wakes: Arc<Wakes>,
-    waker: Waker,
-    followed: usize,
-    /// It said that there is more, or was never called.
-    more: bool,
-    over: bool,
-}
-
-impl Lane {
-    fn serve(&mut self) {
-        let Some(flusher) = &mut self.flusher else { return };
-        self.followed = self.wakes.count();
-        let served = flusher.poll_serve(&mut Context::from_waker(&self.waker), now());
-        self.more = served == Poll::Ready(Progress::More);
-        self.over |= served == Poll::Ready(Progress::Done);
-    }
-
-    fn is_due(&self) -> bool {
-        self.flusher.is_some() && !self.over && (self.more || self.wakes.count() > self.followed)
-    }
 }
 
 struct World {

@@ -1,18 +1,21 @@
 //! Random programs on a registry of their own, and the histories they leave.
 
+mod flushers;
+mod socket;
+
 use crate::judge::{Bits, Call, Event, Kind, OpNo, Outcome, Record, Sub, judge};
+use flushers::start;
 use registry_core::{
-    AdmitError, ChannelFilter, Clock, CloseReason, Encoded, Flusher, Identity, LaneOptions,
-    Message, Next, Outbox, OutboxOptions, Progress, Registration, RegistryOptions, SendOutcome,
-    Sink, SocketOutbox, SubscriberRegistry, Subscription, SystemClock, Wire, WireFormat,
+    AdmitError, ChannelFilter, CloseReason, Encoded, Identity, LaneOptions, Message, Next, Outbox,
+    OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SocketOutbox,
+    SubscriberRegistry, Subscription, WireFormat,
 };
 use shuttle::rand::{Rng, thread_rng};
+use socket::{connect, flush};
 use std::collections::BTreeMap;
-use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 const CHANNELS: usize = 2;
 const IDENTITIES: usize = 2;
@@ -200,7 +203,11 @@ impl World {
                     .map_err(AdmitError::from),
             }
             .map(|outbox| {
-                if kind == Kind::Wired { connect(outbox, probe) } else { Guard::Outbox(outbox) }
+                if kind == Kind::Wired {
+                    Guard::Wired(connect(outbox, probe))
+                } else {
+                    Guard::Outbox(outbox)
+                }
             })
         } else {
             match ticket {
@@ -311,155 +318,6 @@ impl Sink<u64> for Probe {
             world.run(act);
         }
     }
-}
-
-/// A peer's socket, which takes everything, a few bytes, or nothing; of a subscriber that fails, no whole message.
-struct Socket {
-    probe: Probe,
-    /// What came of the next message.
-    bytes: Mutex<Vec<u8>>,
-    /// The last write found no room.
-    full: AtomicBool,
-}
-
-/// Attaches a wire to an outbox, and tells its end.
-fn connect(outbox: Outbox, probe: Probe) -> Guard {
-    let socket = Arc::new(Socket { probe, bytes: Mutex::default(), full: AtomicBool::default() });
-    let told = socket.clone();
-    outbox.on_end(move |reason| {
-        if reason != CloseReason::Unsubscribed {
-            Sink::close(&told.probe, reason);
-        }
-    });
-    Guard::Wired(outbox.attach(socket))
-}
-
-/// Notes that its owner is to poll again.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// The owner's turn: it writes until nothing waits, or the end.
-fn flush(outbox: &SocketOutbox) {
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(woken.clone());
-    loop {
-        match outbox.poll_flush(&mut Context::from_waker(&waker), SystemClock.now()) {
-            Poll::Ready(Ok(_ended)) => return,
-            Poll::Ready(Err(_gone)) => return outbox.outbox().subscription().unsubscribe(),
-            Poll::Pending if woken.0.swap(false, Ordering::SeqCst) => shuttle::thread::yield_now(),
-            Poll::Pending => return,
-        }
-    }
-}
-
-impl Wire for Socket {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Probe { world, sub, fails, .. } = &self.probe;
-        let Some(world) = world.upgrade() else { return Ok(bytes.len()) };
-        world.record(Event::Write(*sub));
-        let mut rng = thread_rng();
-        let room = match rng.gen_range(0..5) {
-            0 => {
-                self.full.store(true, Ordering::SeqCst);
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            1 => rng.gen_range(1..10),
-            _ => usize::MAX,
-        };
-        let taken = bytes.len().min(room);
-        for byte in &bytes[..taken] {
-            let seq = {
-                let mut bytes = self.bytes.lock().unwrap();
-                bytes.push(*byte);
-                (bytes.len() == size_of::<u64>())
-                    .then(|| bytes.drain(..).fold(0, |seq, byte| seq << 8 | u64::from(byte)))
-            };
-            let Some(seq) = seq else { continue };
-            world.record(Event::Send(*sub, seq));
-            shuttle::thread::yield_now();
-            if *fails {
-                world.record(Event::Failing(*sub));
-            }
-            world.record(Event::Sent(*sub, seq));
-            if *fails {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-        }
-        Ok(taken)
-    }
-
-    /// A peer reads as soon as its owner waits for room.
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.full.swap(false, Ordering::SeqCst) {
-            return Poll::Ready(Ok(()));
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-/// What a flusher's thread waits for: that it is woken, or that nothing more will come.
-#[derive(Default)]
-struct Bell {
-    state: shuttle::sync::Mutex<(bool, bool)>,
-    rung: shuttle::sync::Condvar,
-}
-
-impl Bell {
-    fn ring(&self, over: bool) {
-        let mut state = self.state.lock().unwrap();
-        *state = (true, state.1 || over);
-        self.rung.notify_one();
-    }
-
-    /// True when nothing more will come.
-    fn wait(&self) -> bool {
-        let mut state = self.state.lock().unwrap();
-        while !state.0 {
-            state = self.rung.wait(state).unwrap();
-        }
-        state.0 = false;
-        state.1
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.ring(false);
-    }
-}
-
-fn serve(flusher: &mut Flusher<u64>, waker: &Waker) {
-    while let Poll::Ready(served) =
-        flusher.poll_serve(&mut Context::from_waker(waker), SystemClock.now())
-    {
-        assert_eq!(served, Progress::More, "the registry lives");
-        shuttle::thread::yield_now();
-    }
-}
-
-/// Starts a thread that serves a lane until its bell says that nothing more will come.
-fn start(mut flusher: Flusher<u64>) -> (Arc<Bell>, shuttle::thread::JoinHandle<Flusher<u64>>) {
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(bell.clone());
-    let rung = bell.clone();
-    let running = shuttle::thread::spawn(move || {
-        loop {
-            serve(&mut flusher, &waker);
-            if rung.wait() {
-                serve(&mut flusher, &waker);
-                // Its end would be its subscribers'.
-                return flusher;
-            }
-        }
-    });
-    (bell, running)
 }
 
 /// Draws a program of two to four threads, runs it, and judges what happened.

@@ -1,0 +1,55 @@
+//! Frames of the owner's own.
+
+use super::*;
+use crate::kit::*;
+use crate::wire::*;
+use registry_core::{CloseReason, Registration};
+use std::time::Duration;
+
+#[test]
+fn ord_1_what_the_owner_says_stands_between_frames_and_wakes_who_has_to_write_it() {
+    let (registry, mut flusher) = lane();
+    let (outbox, socket) = wired(&registry, Registration::new());
+    let (wakes, waker) = Wakes::new();
+    let first = now();
+    outbox.send_control(&said(0), first);
+    assert_eq!(socket.read(), [Read::Said(0)], "at once, when nothing waits");
+    assert!(flush_with(&outbox, &waker).is_pending());
+    socket.set_room(0);
+    outbox.send_control(&said(1), first + Duration::from_secs(9));
+    assert_eq!(outbox.last_write(), Some(first), "nothing was taken");
+    assert_eq!(wakes.count(), 1, "something is left to write");
+    registry.broadcast("c", 1).unwrap();
+    serve(&mut flusher);
+    socket.set_room(1);
+    assert_eq!(flush(&outbox), None);
+    assert!(outbox.is_mid_frame());
+    outbox.send_control(&said(2), now());
+    socket.set_room(usize::MAX);
+    assert_eq!(flush(&outbox), None);
+    assert_eq!(socket.read(), [Read::Said(0), Read::Said(1), Read::Said(2), Read::Message(1, 1)]);
+    assert!(!outbox.is_mid_frame());
+}
+
+#[test]
+fn rev_12_no_write_follows_a_revocation_and_a_farewell_only_at_the_end_of_a_frame() {
+    for room in [0, 3, usize::MAX] {
+        let (registry, mut flusher) = lane();
+        let (outbox, socket) = wired(&registry, group("a"));
+        socket.set_room(room);
+        registry.broadcast("c", 1).unwrap();
+        serve(&mut flusher);
+        registry.broadcast("c", 2).unwrap();
+        assert_eq!(registry.close_by_identity(&id("a")), 1);
+        socket.seal();
+        socket.set_room(usize::MAX);
+        outbox.send_control(b"#0\n", now());
+        assert_eq!(flush(&outbox), Some(CloseReason::Revoked));
+        serve(&mut flusher);
+        assert_eq!(
+            (socket.late(), outbox.is_mid_frame(), outbox.pending_control()),
+            (0, room == 3, 0),
+            "{room}"
+        );
+    }
+}
