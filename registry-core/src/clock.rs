@@ -24,7 +24,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move: for tests.
+/// A clock that stands still until it is [advanced](Self::advance): for tests.
 ///
 /// # Examples
 /// ```

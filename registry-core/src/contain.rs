@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(
             alone.unwrap_err().downcast_ref::<&str>(),
             Some(&"the second"),
-            "else it is told"
+            "a single panic is not contained"
         );
     }
 }

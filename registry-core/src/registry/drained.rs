@@ -34,7 +34,7 @@ impl Owners {
         self.wired.load(Ordering::Relaxed)
     }
 
-    /// Notes that an owner let go of its outbox; true when it was the last.
+    /// Notes that an owner dropped its outbox; true when it was the last.
     pub(super) fn remove(&self, wired: bool) -> bool {
         if wired {
             self.wired.fetch_sub(1, Ordering::Relaxed);

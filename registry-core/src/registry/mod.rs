@@ -385,10 +385,10 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown);
     /// returns how many.
     ///
-    /// Outboxes keep what they hold, for their owners to flush. Until an owner lets go, its
-    /// subscriber can still be revoked, which discards its queue but counts it no second time. This
-    /// call sets no deadline: the owner of the sockets does, as `transport-core`'s `Server` when it
-    /// is stopped.
+    /// Outboxes keep what they hold, for their owners to flush. Until an owner drops its outbox,
+    /// the subscriber can still be revoked, which discards its queue but counts it no second time.
+    /// This call sets no deadline: the owner of the sockets does, as `transport-core`'s `Server`
+    /// when it is stopped.
     pub fn begin_shutdown(&self) -> usize {
         let inner = &*self.inner;
         let ending = {

@@ -151,7 +151,7 @@ impl Queue {
         written > 0
     }
 
-    /// Tells whether something waits besides `rest`. A loss waits only for a peer that can be told.
+    /// Tells whether something waits besides `rest`. A loss is reported even if no message follows.
     pub(crate) fn has_more(&self) -> bool {
         !self.frames.is_empty() || !self.control.is_empty() || self.lost > 0
     }

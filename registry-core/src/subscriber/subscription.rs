@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 /// After [`unsubscribe`](Subscription::unsubscribe) or the drop returned, no send begins, not even
 /// from a broadcast in progress (SUB-3), and the sink's `close` is not called (SUB-4). The handle
 /// may outlive the registry, and leaking it is safe: the subscriber then lasts until it is ended or
-/// the registry goes.
+/// the registry is dropped.
 ///
 /// # Examples
 /// ```

@@ -86,7 +86,7 @@ impl std::error::Error for AdmitError {}
 pub struct BroadcastError<T> {
     /// The payload, given back.
     pub data: T,
-    /// What its [`Encode`](crate::Encode) said.
+    /// The error of its [`Encode`](crate::Encode).
     pub source: EncodeError,
 }
 

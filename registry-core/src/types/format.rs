@@ -64,7 +64,7 @@ impl WireFormat {
     }
 
     /// Sets the frame that tells a peer how many messages were dropped before the next one. Without
-    /// it, the peer of an attached wire is not told.
+    /// it, the peer of an attached wire does not learn of them.
     #[must_use]
     pub const fn with_notice(mut self, notice: fn(u64, &mut BytesMut)) -> Self {
         self.notice = Some(notice);

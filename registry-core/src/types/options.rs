@@ -1,4 +1,4 @@
-//! What a registry can be told when it is made.
+//! The options of registries, of outboxes and of lanes.
 
 use crate::clock::{Clock, SystemClock};
 use std::fmt;
@@ -59,7 +59,7 @@ impl RegistryOptions {
     pub const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(10);
     /// 4,096 revocations within the life of one ticket; about 400 KiB.
     pub const DEFAULT_REMEMBERED_REVOCATIONS: usize = 4096;
-    /// 65,536 broadcasts may wait behind a foreign sink that does not return.
+    /// 65,536 broadcasts may wait behind a sink that does not return.
     pub const DEFAULT_WAITING_BROADCASTS: NonZeroUsize =
         NonZeroUsize::new(65_536).expect("not zero");
 
@@ -98,8 +98,8 @@ impl RegistryOptions {
         self
     }
 
-    /// Sets how many broadcasts may wait for foreign sinks while one of these does not return.
-    /// Beyond it, broadcasts are dropped for foreign sinks, and counted; outboxes get them all the
+    /// Sets how many broadcasts may wait for sinks while one of these does not return.
+    /// Beyond it, broadcasts are dropped for sinks, and counted; outboxes get them all the
     /// same.
     #[must_use]
     pub fn with_max_waiting_broadcasts(mut self, broadcasts: NonZeroUsize) -> Self {
@@ -137,7 +137,7 @@ impl fmt::Debug for RegistryOptions {
 #[non_exhaustive]
 pub enum Overflow {
     /// The subscriber is ended as [`Lagged`](crate::CloseReason::Lagged); a client that comes back
-    /// starts afresh. The default: no loss goes unnoticed.
+    /// starts anew. The default: no loss goes unnoticed.
     #[default]
     Close,
     /// The oldest messages make room; the loss is counted and shown to the owner.
@@ -216,7 +216,7 @@ impl Default for OutboxOptions {
     }
 }
 
-/// What a [`Flusher`] can be told.
+/// The options of a lane, which a [`Flusher`](crate::Flusher) serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneOptions {
     pub(crate) max_bytes: NonZeroUsize,

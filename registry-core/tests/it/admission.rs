@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
-fn adm_1_a_revocation_between_begin_and_admit_refuses() {
+fn adm_1_a_revocation_between_draw_and_admit_refuses() {
     let registry = Registry::new();
     let ticket = registry.draw_ticket();
     assert_eq!(registry.close_by_identity(&id("ada")), 0);
@@ -48,21 +48,21 @@ fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
 }
 
 #[test]
-fn adm_1_a_revocation_before_begin_or_after_admit_does_not_refuse() {
+fn adm_1_a_revocation_before_draw_or_after_admit_does_not_refuse() {
     let registry = Registry::new();
     let older = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
     let probe = Probe::new();
     let younger = registry.draw_ticket();
     let _admitted = younger.admit(probe.clone(), group("ada")).unwrap();
-    // What is past for the younger ticket is not for the older.
+    // The older ticket was drawn before the revocation.
     assert_eq!(older.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
     assert_eq!(registry.close_by_identity(&id("ada")), 1, "admitted, then ended and counted");
     assert_eq!(probe.closed(), [CloseReason::Revoked]);
 }
 
 #[test]
-fn adm_1_a_revocation_that_finds_somebody_refuses_who_is_still_on_the_way() {
+fn adm_1_a_revocation_that_ends_subscribers_also_refuses_open_tickets() {
     let ends: [fn(&Outbox); 3] = [
         |_| {},
         |outbox| outbox.close(CloseReason::Shutdown),
@@ -72,7 +72,7 @@ fn adm_1_a_revocation_that_finds_somebody_refuses_who_is_still_on_the_way() {
         let registry = encoding();
         let session = open(&registry, group("ada"));
         let (one, other) = (registry.draw_ticket(), registry.draw_ticket());
-        // It is active, or drains, or has ended and its owner has yet to let go.
+        // It is active, or drains, or has ended while its owner still holds its outbox.
         end(&session);
         assert_eq!(registry.close_by_identity(&id("ada")), found);
         assert_eq!(registry.stats().remembered_revocations, 1);
@@ -117,7 +117,7 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 }
 
 #[test]
-fn adm_2_a_refusal_for_want_of_an_encoding_frees_the_ticket() {
+fn adm_2_a_refusal_without_an_encoder_frees_the_ticket() {
     let registry = Registry::new();
     let refused =
         registry.draw_ticket().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
@@ -126,7 +126,7 @@ fn adm_2_a_refusal_for_want_of_an_encoding_frees_the_ticket() {
 }
 
 #[test]
-fn adm_2_a_ticket_frees_itself_when_the_registry_refuses() {
+fn adm_2_a_refusal_by_the_registry_frees_the_ticket() {
     let cap = ScopeCap::new(size(1)).with_when_full(WhenFull::RefuseNew);
     let registry = encoding_with(RegistryOptions::new().with_scope_cap(cap));
     let _first = open(&registry, scope("s"));
@@ -183,7 +183,7 @@ fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
 }
 
 #[test]
-fn adm_6_what_is_remembered_is_what_the_oldest_open_ticket_has_to_be_compared_with() {
+fn adm_6_revocations_since_the_oldest_open_ticket_are_remembered() {
     let registry = Registry::new();
     let remembered = || registry.stats().remembered_revocations;
     let revoke = |name: &str| assert_eq!(registry.close_by_identity(&id(name)), 0);
@@ -193,7 +193,7 @@ fn adm_6_what_is_remembered_is_what_the_oldest_open_ticket_has_to_be_compared_wi
     revoke("b");
     let youngest = registry.draw_ticket();
     assert_eq!(remembered(), 2);
-    // A younger ticket that goes, or comes, makes nothing forgotten.
+    // Nothing is forgotten when a younger ticket is drawn or dropped.
     drop(youngest);
     drop(registry.draw_ticket());
     assert_eq!(remembered(), 2);

@@ -1,4 +1,4 @@
-//! CAP: how many may share a scope.
+//! CAP: how many subscribers may share a scope.
 
 use crate::kit::*;
 use registry_core::{
@@ -24,7 +24,7 @@ fn cap_1_to_3_the_oldest_goes_and_no_more_than_needed() {
 }
 
 #[test]
-fn cap_3_who_left_makes_room() {
+fn cap_3_a_subscriber_that_left_makes_room() {
     let registry = Registry::with_options(capped(2));
     let (first, second, third) = (Probe::new(), Probe::new(), Probe::new());
     let leaver = join(&registry, &first, scope("s"));
@@ -35,12 +35,12 @@ fn cap_3_who_left_makes_room() {
 }
 
 #[test]
-fn cap_2_the_oldest_is_meant_by_age_and_not_by_place() {
+fn cap_2_the_oldest_is_evicted_by_age_and_not_by_place() {
     let registry = Registry::with_options(capped(2));
-    let gone = join(&registry, &Probe::new(), scope("s"));
+    let first = join(&registry, &Probe::new(), scope("s"));
     let (older, younger) = (Probe::new(), Probe::new());
     let _older = join(&registry, &older, scope("s"));
-    drop(gone);
+    drop(first);
     let _younger = join(&registry, &younger, scope("s")); // takes the first one's place
     let _newest = join(&registry, &Probe::new(), scope("s"));
     assert_eq!((older.closed(), younger.closed()), (vec![CloseReason::Evicted], vec![]));

@@ -78,7 +78,8 @@ fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
     let registry = encoding();
     let _other = open(&registry, hears(&["a"]).with_group(id("x")));
     for (registration, coming, going) in [
-        // A name is counted in the table and listed in the book; an identity is listed once. Going is one step itself.
+        // A name is counted in the table and listed in the book; an identity is listed once.
+        // Leaving is one more step.
         (
             hears(&["a", "b"]).with_group(id("x")).with_group(id("y")).with_group(id("x")),
             2 + 2 + 2,

@@ -1,4 +1,4 @@
-//! DEL and ORD: what arrives, how often, in which order, and what the caller is told.
+//! DEL and ORD: what arrives, how often, in which order, and what the report says.
 
 use crate::kit::*;
 use registry_core::{
@@ -113,7 +113,7 @@ fn del_7_the_report_adds_up() {
     let _elsewhere = join(&registry, &Probe::new(), hears(&["d"]));
     let mut outbox = open(&registry, Registration::new());
     let report = registry.broadcast("c", 1).unwrap();
-    let told = [
+    let counts = [
         report.accepted,
         report.dropped,
         report.lagged,
@@ -121,7 +121,7 @@ fn del_7_the_report_adds_up() {
         report.ended,
         report.pending,
     ];
-    assert_eq!((report.matched, told), (6, [2, 1, 1, 1, 1, 0]));
+    assert_eq!((report.matched, counts), (6, [2, 1, 1, 1, 1, 0]));
     assert_eq!((frames(&mut outbox), registry.len()), (vec![1], 4));
 }
 

@@ -1,4 +1,4 @@
-//! The arrows between the crates, as `cargo metadata` sees them: they point inward.
+//! The dependencies between the crates, as `cargo metadata` lists them, point inward.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Package names by id, and the edges of the resolved graph: from, to, and whether for tests only.
+/// The resolved graph: package names by id, and edges (from, to, and whether only for tests).
 struct Graph {
     names: BTreeMap<String, String>,
     edges: Vec<(String, String, bool)>,
@@ -19,7 +19,7 @@ struct Graph {
 impl Graph {
     fn read() -> Self {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-        // For this platform only: a build has not downloaded what others need.
+        // Only for this platform, because a build has not downloaded what others need.
         let version = cargo(&["-vV"]);
         let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
         let metadata =
@@ -52,7 +52,7 @@ impl Graph {
             .unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// What a crate's own code builds on, however far away.
+    /// Every crate that a crate's own code depends on, directly or not.
     fn tree(&self, name: &str) -> BTreeSet<&str> {
         let mut seen = BTreeSet::new();
         let mut open = vec![self.id(name)];
@@ -68,7 +68,7 @@ impl Graph {
         seen.into_iter().map(|id| self.names[id].as_str()).collect()
     }
 
-    /// What a crate names itself, its tests included.
+    /// The direct dependencies of a crate, including those of its tests.
     fn named(&self, name: &str) -> BTreeSet<&str> {
         let id = self.id(name);
         self.edges
@@ -87,7 +87,7 @@ fn dependencies_point_inward() {
 
     let core = graph.tree("registry-core");
     assert!(core.contains("bytes"), "the test sees nothing: {core:?}");
-    let foreign = [
+    let forbidden_to_core = [
         "tokio",
         "async-std",
         "smol",
@@ -100,7 +100,7 @@ fn dependencies_point_inward() {
     ];
     for name in core.iter().copied().chain(graph.named("registry-core")) {
         assert!(
-            !foreign.contains(&name) && !name.starts_with("async-"),
+            !forbidden_to_core.contains(&name) && !name.starts_with("async-"),
             "registry-core knows {name}"
         );
         assert!(!ours.contains(&name), "registry-core depends on {name}");
@@ -118,7 +118,7 @@ fn dependencies_point_inward() {
             assert!(allowed.contains(ours), "{name} depends on {ours}");
         }
     }
-    // Tests may lean on the harness, and on nothing that points outward.
+    // Tests may depend on the harness, and on nothing that points outward.
     for (name, forbidden) in [("transport-sse", "transport-ws"), ("transport-ws", "transport-sse")]
     {
         assert!(

@@ -1,7 +1,7 @@
-//! Destructors that call back or panic, wherever the last reference goes.
+//! Destructors that call back or panic, wherever the last reference is dropped.
 
 use crate::kit::*;
-use crate::wire::{BARE, in_lane, now, serve, wired};
+use crate::wire::{BARE, now, serve, wired, with_flusher};
 use bytes::Bytes;
 use registry_core::{
     CloseReason, EncodeError, Encoded, LaneOptions, Next, OutboxOptions, Progress, Registration,
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-/// Broadcasts when it goes, and counts that it did.
+/// Broadcasts when it is dropped, and counts that it did.
 struct CallsBack(Registry, Arc<AtomicUsize>);
 
 impl Wire for CallsBack {
@@ -28,29 +28,29 @@ impl Wire for CallsBack {
 
 impl Drop for CallsBack {
     fn drop(&mut self) {
-        if self.0.broadcast("nobody hears this but all", 0).is_ok() {
+        if self.0.broadcast("no subscriber names this", 0).is_ok() {
             self.1.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
 #[test]
-fn re_1_a_wire_that_a_standing_flusher_lets_go_of_may_call_back() {
+fn re_1_a_wire_that_is_dropped_while_its_flusher_stands_still_may_call_back() {
     let called = Arc::new(AtomicUsize::new(0));
     let calls = called.clone();
     works(move |steps| {
         let registry = encoding();
         let flusher = registry.open_lane(LaneOptions::new());
-        // More than a log is long before who came and went is taken out of it.
+        // More than enough for the log to be compacted.
         for _ in 0..3_000 {
-            let outbox = registry.open_outbox(&RAW, in_lane(), hears(&["a"])).unwrap();
+            let outbox = registry.open_outbox(&RAW, with_flusher(), hears(&["a"])).unwrap();
             drop(outbox.attach(Arc::new(CallsBack(registry.clone(), calls.clone()))));
             steps.step();
         }
         let called = calls.load(Ordering::SeqCst);
         assert!(
             (1_000..3_000).contains(&called),
-            "{called} of the wires were let go of while the flusher stood"
+            "{called} of the wires were dropped while the flusher stood still"
         );
         drop(flusher);
     });
@@ -59,9 +59,9 @@ fn re_1_a_wire_that_a_standing_flusher_lets_go_of_may_call_back() {
 
 type Wait = Box<dyn Fn() + Send + Sync>;
 
-static GATE: OnceLock<Mutex<Option<Wait>>> = OnceLock::new();
+static STOP: OnceLock<Mutex<Option<Wait>>> = OnceLock::new();
 static STOPPING: WireFormat = WireFormat::new("stopping", |_, encoded, out| {
-    let stop = GATE.get().and_then(|gate| gate.lock().unwrap().take());
+    let stop = STOP.get().and_then(|stop| stop.lock().unwrap().take());
     if let Some(stop) = stop {
         stop();
     }
@@ -69,13 +69,13 @@ static STOPPING: WireFormat = WireFormat::new("stopping", |_, encoded, out| {
 });
 
 #[test]
-fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
+fn re_1_a_wire_that_a_publisher_drops_may_call_back() {
     let called = Arc::new(AtomicUsize::new(0));
     let calls = called.clone();
     finishes(move || {
         let registry = encoding();
         let (stop, wait) = Stop::new();
-        GATE.get_or_init(Mutex::default).lock().unwrap().replace(Box::new(wait));
+        STOP.get_or_init(Mutex::default).lock().unwrap().replace(Box::new(wait));
         let _stays =
             registry.open_outbox(&STOPPING, OutboxOptions::new(), Registration::new()).unwrap();
         let leaves = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
@@ -87,7 +87,7 @@ fn re_1_a_wire_that_a_publisher_lets_go_of_may_call_back() {
             assert_eq!(
                 calls.load(Ordering::SeqCst),
                 0,
-                "the book, which the publisher holds, has the last of the gate"
+                "the last reference is in the book, which the publisher holds"
             );
             drop(stop);
             publisher.join().unwrap();
@@ -106,8 +106,8 @@ impl Blasts {
     }
 }
 
-/// A wire, or bytes that an encoder borrows from elsewhere: panics when it goes. Not in a test that is failing, which would
-/// end the process before it says why.
+/// A wire, or bytes that an encoder borrows from elsewhere, that panics when it is dropped. It does
+/// not in a test that is failing: that would end the process before the failure is reported.
 struct Bomb(String, Blasts);
 
 impl AsRef<[u8]> for Bomb {
@@ -136,7 +136,7 @@ impl Drop for Bomb {
 }
 
 fn bomb(registry: &Registry, registration: Registration, blasts: &Blasts) -> SocketOutbox {
-    let outbox = registry.open_outbox(&RAW, in_lane(), registration).unwrap();
+    let outbox = registry.open_outbox(&RAW, with_flusher(), registration).unwrap();
     outbox.attach(Arc::new(Bomb(String::new(), blasts.clone())))
 }
 
@@ -150,13 +150,13 @@ fn iso_8_a_wire_whose_destructor_panics_harms_no_flusher() {
     serve(&mut flusher);
     drop(outbox);
     registry.broadcast("c", 1).unwrap();
-    assert_eq!(blasts.count(), 0, "the flusher's book has the last of it");
+    assert_eq!(blasts.count(), 0, "the last reference is in the flusher's book");
     serve(&mut flusher);
     assert_eq!((blasts.count(), other.values()), (1, vec![1]));
 }
 
 #[test]
-fn iso_8_wires_of_who_came_and_went_within_a_turn_harm_no_flusher_when_they_go() {
+fn iso_8_destructors_of_wires_that_came_and_went_within_a_turn_harm_no_flusher() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
@@ -169,13 +169,13 @@ fn iso_8_wires_of_who_came_and_went_within_a_turn_harm_no_flusher_when_they_go()
         registry.broadcast("c", n).unwrap();
         drop(passing);
     }
-    assert_eq!(blasts.count(), 0, "the flusher's log has the last of them");
+    assert_eq!(blasts.count(), 0, "the last references are in the flusher's log");
     serve(&mut flusher);
     assert_eq!((blasts.count(), other.values()), (4, vec![1, 2]));
 }
 
 #[test]
-fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
+fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_is_dropped() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
@@ -193,13 +193,15 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_goes() {
         .extend(filters.iter().map(|filter| bomb(&registry, hears(filter), &blasts)).chain([last]));
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
-    drop(flusher); // Its owners let go of the gates, and nobody tells the book to: it has the last references.
+    // The owners drop their outboxes, and no log entry reaches the book: it has the last
+    // references.
+    drop(flusher);
     assert_eq!((other.values(), registry.len(), outboxes.lock().unwrap().len()), (vec![1], 0, 0));
     assert_eq!(blasts.count(), 4);
 }
 
 #[test]
-fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_its_revocation_has_it_last() {
+fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_a_revocation_drops_it() {
     let registry = encoding();
     let outbox = registry.open_outbox(&BARE, OutboxOptions::new(), group("a")).unwrap();
     let blasts = Blasts::default();
@@ -207,7 +209,7 @@ fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_its_revocation_has_it_
     registry.begin_shutdown();
     let owner = Arc::new(Mutex::new(Some(outbox)));
     let last = owner.clone();
-    // Who is told that its queue is discarded lets go.
+    // The owner drops the outbox when it is notified.
     let hook = move |reason: CloseReason| {
         drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()))
     };
@@ -230,7 +232,7 @@ fn with_bombs() -> (Registry, Blasts) {
 }
 
 #[test]
-fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
+fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped() {
     let (registry, blasts) = with_bombs();
     assert_eq!((registry.broadcast("nobody", 1).unwrap().matched, blasts.count()), (0, 1));
     let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
@@ -248,7 +250,7 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goe
     serve(&mut flusher);
     assert!(members.iter().all(|(_, socket)| socket.values() == [1, 2, 3]));
     assert_eq!(blasts.count(), 3);
-    // In a turn that is never finished.
+    // In a turn that is not finished.
     registry.broadcast("c", 4).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(flusher.poll_serve(&mut cx, now()), Poll::Ready(Progress::More));
@@ -258,13 +260,13 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_goe
 }
 
 #[test]
-fn sub_7_a_full_log_that_nobody_takes_does_not_grow_with_who_comes_and_goes() {
+fn sub_7_a_full_log_does_not_grow_with_subscribers_that_come_and_go() {
     let registry = encoding();
     let flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
     let (outbox, _socket) = wired(&registry, Registration::new());
     let kept = allocation_counter::measure(|| {
         for n in 0..20_000 {
-            drop(registry.open_outbox(&RAW, in_lane(), hears(&["a"])).unwrap());
+            drop(registry.open_outbox(&RAW, with_flusher(), hears(&["a"])).unwrap());
             registry.broadcast("b", n).unwrap();
         }
     });

@@ -1,11 +1,11 @@
-//! FLT: who hears which channel.
+//! FLT: which subscribers hear which channels.
 
 use crate::kit::*;
 use proptest::prelude::*;
 use registry_core::{ChannelFilter, Registration};
 use std::collections::BTreeSet;
 
-/// Broadcasts on each channel in turn; the indexes of those that were heard.
+/// Broadcasts on each channel in turn; returns the indexes of the channels that were heard.
 fn heard(registry: &Registry, probe: &Probe, channels: &[&str]) -> Vec<usize> {
     let before = probe.sent().len();
     for (n, channel) in (0_u32..).zip(channels) {
@@ -33,7 +33,7 @@ fn flt_2_absent_and_empty_mean_every_channel_at_the_compatible_call() {
 }
 
 #[test]
-fn flt_2_everywhere_else_the_type_rules() {
+fn flt_2_everywhere_else_the_type_decides() {
     let registry = Registry::new();
     let (all, none) = (Probe::new(), Probe::new());
     let _all = join(&registry, &all, Registration::new().with_filter(ChannelFilter::All));
@@ -65,11 +65,14 @@ fn filter(names: Names) -> ChannelFilter {
 proptest! {
     #[test]
     fn flt_2_a_restriction_is_what_both_allow(requested in names(), granted in names()) {
-        let allows = |names: &Names, channel: &str| names.as_ref().is_none_or(|names| names.contains(channel));
+        let allows = |names: &Names, channel: &str| {
+            names.as_ref().is_none_or(|names| names.contains(channel))
+        };
         let both = filter(requested.clone()).restrict(&filter(granted.clone()));
         for channel in ["", "a", "b", "c", "d"] {
-            prop_assert_eq!(filter(requested.clone()).hears(channel), allows(&requested, channel));
-            prop_assert_eq!(both.hears(channel), allows(&requested, channel) && allows(&granted, channel));
+            let (wanted, allowed) = (allows(&requested, channel), allows(&granted, channel));
+            prop_assert_eq!(filter(requested.clone()).hears(channel), wanted);
+            prop_assert_eq!(both.hears(channel), wanted && allowed);
         }
         prop_assert_eq!(both == ChannelFilter::All, requested.is_none() && granted.is_none());
     }

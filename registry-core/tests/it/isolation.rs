@@ -23,7 +23,7 @@ fn among_others(bad: &Arc<Probe>, test: impl FnOnce(&Registry)) {
         (before.sent(), after.sent(), frames(&mut outbox)),
         (vec![1, 2], vec![1, 2], vec![1, 2])
     );
-    assert_eq!(registry.len(), 3, "the bad one is gone, the others are not");
+    assert_eq!(registry.len(), 3, "only the bad one was removed");
 }
 
 #[test]
@@ -140,7 +140,8 @@ fn iso_7_a_failing_close_of_the_evicted_does_not_fail_the_subscribe() {
     );
 }
 
-/// A destructor's panic. Not in a test that is failing, which would end the process before it says why.
+/// Panics, as a destructor. It does not in a test that is failing: that would end the process
+/// before the failure is reported.
 fn explode(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::SeqCst);
     if !std::thread::panicking() {
@@ -192,7 +193,7 @@ fn iso_8_a_panicking_sink_destructor_is_contained() {
     assert_eq!(drops.load(Ordering::SeqCst), 6);
 }
 
-/// A payload whose destructor panics, and which counts its destructions.
+/// A payload whose destructor panics and is counted.
 struct Bomb(Arc<AtomicUsize>);
 
 impl Drop for Bomb {

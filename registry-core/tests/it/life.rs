@@ -1,7 +1,7 @@
-//! SUB: the life of a subscription, and the memory it leaves.
+//! SUB: the life of a subscription, and the memory that it leaves.
 
 use crate::kit::*;
-use crate::wire::{BARE, flush, in_lane, serve, wired_with};
+use crate::wire::{BARE, flush, serve, wired_with, with_flusher};
 use registry_core::{
     ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Registration,
     Revocation, Subscription,
@@ -18,30 +18,34 @@ fn sub_1_and_cnt_2_a_valid_subscribe_succeeds_and_is_counted() {
     let outbox = open(&registry, group("a"));
     assert_eq!((registry.len(), registry.clone().len()), (3, 3));
     let ids = [first.id(), second.id(), outbox.subscription().id()];
-    assert_eq!(ids.map(|id| id.serial()), [1, 2, 3], "in the order they came");
+    assert_eq!(ids.map(|id| id.serial()), [1, 2, 3], "in the order of their admission");
     drop((first, outbox));
     assert_eq!(registry.len(), 1);
-    assert_eq!(open(&registry, group("a")).subscription().id().serial(), 4, "an earlier one's id");
+    assert_eq!(
+        open(&registry, group("a")).subscription().id().serial(),
+        4,
+        "the id of an earlier subscriber"
+    );
 }
 
 #[test]
 fn sub_2_unsubscribe_is_idempotent_and_touches_nobody_else() {
     let registry = Registry::with_options(capped(1));
-    let gone = join(&registry, &Probe::new(), Registration::new());
-    gone.unsubscribe();
+    let left_before = join(&registry, &Probe::new(), Registration::new());
+    left_before.unsubscribe();
     let revoked = join(&registry, &Probe::new(), group("a"));
     registry.close_by_identity(&id("a"));
     let evicted = join(&registry, &Probe::new(), scope("s"));
-    // These take the places that became free.
+    // These take the places of the three.
     let heirs: Vec<_> = (0..4).map(|_| Probe::new()).collect();
     let _scoped = join(&registry, &heirs[0], scope("s"));
     let _guards: Vec<_> =
         heirs[1..].iter().map(|heir| join(&registry, heir, Registration::new())).collect();
-    for dead in [&gone, &revoked, &evicted] {
-        dead.unsubscribe();
-        dead.unsubscribe();
+    for ended in [&left_before, &revoked, &evicted] {
+        ended.unsubscribe();
+        ended.unsubscribe();
     }
-    drop((gone, revoked, evicted));
+    drop((left_before, revoked, evicted));
     assert_eq!(registry.len(), 4);
     registry.broadcast("c", 1).unwrap();
     assert!(heirs.iter().all(|heir| heir.events() == [Event::Sent(1)]));
@@ -62,7 +66,7 @@ fn sub_3_and_sub_4_after_unsubscribe_nothing_is_sent_and_nothing_closed() {
 }
 
 #[test]
-fn sub_3_not_even_from_a_broadcast_in_progress() {
+fn sub_3_after_unsubscribe_nothing_is_sent_by_a_broadcast_in_progress() {
     let registry = Registry::new();
     let (stop, park) = Stop::new();
     let stuck = Probe::sending(move |_| {
@@ -79,7 +83,7 @@ fn sub_3_not_even_from_a_broadcast_in_progress() {
             assert_eq!(
                 registry.broadcast("c", 1).unwrap().pending,
                 1,
-                "it waits behind the stuck one"
+                "it waits behind the stuck sink"
             );
             subscription.unsubscribe();
             drop(stop);
@@ -115,7 +119,7 @@ fn sub_6_dropping_the_guard_unsubscribes_and_leaking_it_is_safe() {
     assert_eq!(probe.events(), [Event::Sent(2), Event::Closed(CloseReason::Shutdown)]);
 }
 
-/// Ends one subscriber in each way there is; afterwards no sink is kept, whether or not a guard is.
+/// Ends one subscriber in each way that there is. No sink is kept, although the handle is.
 #[test]
 fn sub_7_no_end_keeps_the_sink() {
     type End = fn(&Registry, &Subscription);
@@ -143,8 +147,8 @@ fn sub_7_no_end_keeps_the_sink() {
     }
 }
 
-/// Ends one outbox, which holds the scope "s" and the group "a" and has no room for another message. Returns how many of
-/// the two are left.
+/// Ends one of two outboxes: the one that holds the scope "s" and the group "a" and has no room for
+/// another message. Returns how many of the two are left.
 type End = fn(&Registry, &Outbox, &mut Option<Flusher<u32>>) -> usize;
 
 const ENDS: [(&str, CloseReason, End); 10] = [
@@ -178,7 +182,7 @@ const ENDS: [(&str, CloseReason, End); 10] = [
         1
     }),
     ("shut down", CloseReason::Shutdown, |registry, _, _| registry.begin_shutdown() - 2),
-    ("lost with its flusher", CloseReason::Failed, |_, _, flusher| {
+    ("ended with its flusher", CloseReason::Failed, |_, _, flusher| {
         *flusher = None;
         0
     }),
@@ -189,15 +193,14 @@ fn none() -> ChannelFilter {
 }
 
 #[test]
-fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served_and_kept_no_more()
-{
+fn cnt_2_and_sub_7_an_outbox_that_ended_in_any_way_is_no_longer_counted_listed_served_or_kept() {
     for lane in [false, true] {
         for (name, reason, end) in
             ENDS.into_iter().filter(|(_, reason, _)| lane || *reason != CloseReason::Failed)
         {
             let registry = encoding_with(capped(1));
             let mut flusher = lane.then(|| registry.open_lane(LaneOptions::new()));
-            let options = if lane { in_lane() } else { OutboxOptions::new() };
+            let options = if lane { with_flusher() } else { OutboxOptions::new() };
             let ending = hears(&["c", "only it"]).with_scope(id("s")).with_group(id("a"));
             let (outbox, socket) =
                 wired_with(&registry, &BARE, options.with_max_messages(size(1)), ending);
@@ -234,7 +237,7 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served
             assert_eq!(
                 registry.stats().visits - before,
                 left as u64,
-                "{name}, {lane}: it is still looked at"
+                "{name}, {lane}: its book still has it"
             );
             flush(&stays);
             assert_eq!(
@@ -257,7 +260,7 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_whatever_way_is_counted_listed_served
 }
 
 #[test]
-fn cnt_2_and_sub_7_a_sink_that_ended_in_whatever_way_is_counted_listed_and_served_no_more() {
+fn cnt_2_and_sub_7_a_sink_that_ended_in_any_way_is_no_longer_counted_listed_or_served() {
     type EndOfSink = fn(&Registry, &Subscription);
     let ends: [(&str, CloseReason, EndOfSink); 6] = [
         ("unsubscribed", CloseReason::Unsubscribed, |_, guard| guard.unsubscribe()),
@@ -308,7 +311,7 @@ fn owned((name, count): (&str, usize)) -> (String, usize) {
     (name.to_owned(), count)
 }
 
-/// The channels that are listed, and how many name each.
+/// The channels that are listed, and how many subscribers name each.
 fn listed(registry: &Registry) -> Vec<(String, usize)> {
     let page = registry.channels(None, usize::MAX);
     assert_eq!(registry.stats().channels_named, page.len());
@@ -316,7 +319,7 @@ fn listed(registry: &Registry) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn sub_7_a_sink_revoked_while_it_is_stuck_goes_when_it_returns() {
+fn sub_7_a_sink_revoked_while_it_is_stuck_is_dropped_when_it_returns() {
     let registry = Registry::new();
     let (stop, park) = Stop::new();
     let stuck = Probe::sending(move |_| {
@@ -352,13 +355,14 @@ fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names
                     .with_scope(id(&name))
                     .with_group(id(&format!("group {name}")));
                 let outbox = open(&registry, registration.clone());
-                let in_lane = registry.open_outbox(&BARE, in_lane(), registration.clone()).unwrap();
-                (outbox, in_lane, join(&registry, &Probe::new(), registration))
+                let flushed =
+                    registry.open_outbox(&BARE, with_flusher(), registration.clone()).unwrap();
+                (outbox, flushed, join(&registry, &Probe::new(), registration))
             })
             .collect();
         assert_eq!(registry.broadcast("all", 1).unwrap().matched, 3 * CROWD + 2);
         serve(&mut flusher);
-        // Half of them leave, and half are thrown out.
+        // Half of them leave, and half are revoked.
         for n in 0..CROWD / 2 {
             assert_eq!(registry.close_by_identity(&id(&format!("group {number} {n}"))), 3);
         }
@@ -366,7 +370,7 @@ fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names
         serve(&mut flusher);
         assert_eq!(registry.broadcast("all", 1).unwrap().matched, 2);
     };
-    round(0); // The registry has the room that it needs.
+    round(0); // The registry allocates the room that it needs.
     let grown = allocation_counter::measure(|| round(1));
     assert!(grown.bytes_max > 200 * CROWD as u64, "the measure sees nothing: {grown:?}");
     assert!(grown.bytes_current < 16 << 10, "memory was kept: {grown:?}");

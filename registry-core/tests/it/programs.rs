@@ -1,7 +1,8 @@
-//! Random programs on lanes, against a plain list: who heard what, in which order, and what was said of the rest.
+//! Random programs on lanes, compared with a plain list: which subscribers heard what, in which
+//! order, and which losses were reported.
 //!
-//! Flushers and owners are polled at random, and in the end only when somebody woke them: a lost wake-up is a message that
-//! never comes.
+//! Flushers and owners are polled at random, and in the end only when they are woken: a lost
+//! wake-up is a message that never arrives.
 
 mod line;
 
@@ -26,8 +27,8 @@ enum Step {
     Attach(usize),
     Unsubscribe(usize),
     Drop(usize),
-    /// A channel, and how long the frame is.
-    Cast(usize, u32),
+    /// A channel, and a value that says how long the frame is.
+    Broadcast(usize, u32),
     /// One call of a flusher.
     Serve(usize),
     /// What a socket takes from now on.
@@ -35,12 +36,12 @@ enum Step {
     Break(usize),
     /// One turn of an owner.
     Owner(usize),
-    Say(usize),
+    Control(usize),
     Revoke(u8),
     /// The owner ends its subscriber, and flushes.
     Finish(usize),
     Open,
-    Lose(usize),
+    DropFlusher(usize),
     Shutdown,
 }
 
@@ -48,11 +49,11 @@ enum Step {
 struct Plan {
     filter: usize,
     overflow: Overflow,
-    /// Messages and bytes; none for bounds that nothing here reaches.
+    /// Messages and bytes; `None` for bounds that are never reached.
     bounds: Option<(usize, usize)>,
     identity: u8,
     format: usize,
-    in_lane: bool,
+    with_flusher: bool,
     wired: bool,
 }
 
@@ -73,40 +74,44 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::bool::weighted(0.9),
         prop::bool::weighted(0.7),
     )
-        .prop_map(|(filter, overflow, bounds, identity, format, in_lane, wired)| Plan {
+        .prop_map(|(filter, overflow, bounds, identity, format, with_flusher, wired)| Plan {
             filter,
             overflow,
             bounds,
             identity,
             format,
-            in_lane,
+            with_flusher,
             wired,
         })
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let who = 0_usize..8;
+    let which = 0_usize..8;
     let value = prop_oneof![12 => 0_u32..1_000, 1 => 30_000_u32..90_000];
     let room = prop_oneof![2 => Just(usize::MAX), 2 => Just(0), 3 => 1_usize..150];
     prop_oneof![
         6 => plan().prop_map(Step::Join),
-        2 => who.clone().prop_map(Step::Attach),
-        1 => who.clone().prop_map(Step::Unsubscribe),
-        1 => who.clone().prop_map(Step::Drop),
-        14 => (0..CHANNELS.len(), value).prop_map(|(channel, value)| Step::Cast(channel, value)),
+        2 => which.clone().prop_map(Step::Attach),
+        1 => which.clone().prop_map(Step::Unsubscribe),
+        1 => which.clone().prop_map(Step::Drop),
+        14 => (0..CHANNELS.len(), value).prop_map(|(name, value)| Step::Broadcast(name, value)),
         6 => (0_usize..3).prop_map(Step::Serve),
-        6 => (who.clone(), room).prop_map(|(who, room)| Step::Room(who, room)),
-        1 => who.clone().prop_map(Step::Break),
-        6 => who.clone().prop_map(Step::Owner),
-        3 => who.clone().prop_map(Step::Say),
+        6 => (which.clone(), room).prop_map(|(which, room)| Step::Room(which, room)),
+        1 => which.clone().prop_map(Step::Break),
+        6 => which.clone().prop_map(Step::Owner),
+        3 => which.clone().prop_map(Step::Control),
         2 => (0_u8..4).prop_map(Step::Revoke),
-        1 => who.prop_map(Step::Finish),
+        1 => which.prop_map(Step::Finish),
     ]
 }
 
-/// What ends a program, if anything does.
+/// The last step of a program, if it has one.
 fn last() -> impl Strategy<Value = Option<Step>> {
-    prop_oneof![2 => Just(None), 2 => Just(Some(Step::Shutdown)), 1 => (0_usize..3).prop_map(|n| Some(Step::Lose(n)))]
+    prop_oneof![
+        2 => Just(None),
+        2 => Just(Some(Step::Shutdown)),
+        1 => (0_usize..3).prop_map(|which| Some(Step::DropFlusher(which))),
+    ]
 }
 
 struct World {
@@ -143,7 +148,7 @@ impl World {
                     waker,
                     followed: 0,
                     more: true,
-                    over: false,
+                    done: false,
                 });
             }
             Step::Join(plan) => self.join(plan),
@@ -152,8 +157,8 @@ impl World {
                     Some(Owned::Queue(outbox)) => {
                         line.owned = Some(Owned::Wire(outbox.attach(line.socket.clone())));
                         line.wired = true;
-                        // What asks for a waker from now on is the flush.
-                        line.over = None;
+                        // From now on the flush registers the waker.
+                        line.closed = None;
                         line.turn();
                     }
                     owned => line.owned = owned,
@@ -166,7 +171,7 @@ impl World {
                 }
             }),
             Step::Drop(which) => self.with(which, Line::leave),
-            Step::Cast(channel, value) => self.cast(channel, value),
+            Step::Broadcast(channel, value) => self.broadcast(channel, value),
             Step::Serve(which) => {
                 if let Some(lane) = self.lanes.get_mut(which) {
                     lane.serve();
@@ -175,11 +180,11 @@ impl World {
             Step::Room(which, room) => self.with(which, |line| line.socket.set_room(room)),
             Step::Break(which) => self.with(which, |line| line.socket.break_down()),
             Step::Owner(which) => self.with(which, Line::turn),
-            Step::Say(which) => self.with(which, |line| {
+            Step::Control(which) => self.with(which, |line| {
                 let wire = line.owned.as_ref().and_then(Owned::wire);
-                if let Some(outbox) = wire.filter(|_| line.over.is_none()) {
-                    outbox.send_control(&said(line.said), now());
-                    line.said += 1;
+                if let Some(outbox) = wire.filter(|_| line.closed.is_none()) {
+                    outbox.send_control(&control(line.controls), now());
+                    line.controls += 1;
                 }
             }),
             Step::Revoke(number) => {
@@ -205,13 +210,13 @@ impl World {
                     owned.outbox().close(CloseReason::Shutdown);
                 }
             }),
-            Step::Lose(which) => {
+            Step::DropFlusher(which) => {
                 let Some(lane) = self.lanes.get_mut(which) else { return };
                 let active =
                     self.lines.iter().filter(|line| line.lane == Some(which) && line.is_active());
-                let lost: Vec<_> = active.map(|line| line.reasons.clone()).collect();
+                let ended: Vec<_> = active.map(|line| line.reasons.clone()).collect();
                 lane.flusher = None;
-                for reasons in lost {
+                for reasons in ended {
                     assert_eq!(*reasons.lock().unwrap(), [CloseReason::Failed]);
                 }
             }
@@ -238,14 +243,14 @@ impl World {
         let (messages, bytes) = plan.bounds.unwrap_or((100_000, 100_000_000));
         let mut options = OutboxOptions::new().with_overflow(plan.overflow);
         options = options.with_max_messages(size(messages)).with_max_bytes(size(bytes));
-        if plan.in_lane {
+        if plan.with_flusher {
             options = options.with_flusher();
         }
         let members = |lane| {
             self.lines.iter().filter(|line| line.lane == Some(lane) && line.is_active()).count()
         };
         let open = (0..self.lanes.len()).filter(|lane| self.lanes[*lane].flusher.is_some());
-        let lane = open.min_by_key(|lane| (members(*lane), *lane)).filter(|_| plan.in_lane);
+        let lane = open.min_by_key(|lane| (members(*lane), *lane)).filter(|_| plan.with_flusher);
         let format: &'static WireFormat = [&BARE, &ENVELOPED, &SILENT][plan.format];
         let outbox = self.registry.open_outbox(format, options, registration).unwrap();
         let (reasons, socket) = (Arc::new(Mutex::new(Vec::new())), Socket::new());
@@ -269,11 +274,11 @@ impl World {
             waker,
             followed: 0,
             waits_for_room: false,
-            over: None,
+            closed: None,
             lane,
             reasons,
             expected: Vec::new(),
-            said: 0,
+            controls: 0,
             taken: Vec::new(),
             was_mid_frame: false,
         };
@@ -281,7 +286,7 @@ impl World {
         self.lines.push(line);
     }
 
-    fn cast(&mut self, channel: usize, value: u32) {
+    fn broadcast(&mut self, channel: usize, value: u32) {
         let before: Vec<bool> = self.lines.iter().map(Line::is_active).collect();
         let report = self.registry.broadcast(CHANNELS[channel], value).unwrap();
         let mut matched = 0;
@@ -294,7 +299,7 @@ impl World {
         assert_eq!((report.matched, report.pending, report.failed), (matched, 0, 0), "FLT-1");
     }
 
-    /// What holds at any moment.
+    /// Checks what holds at any moment.
     fn check(&self) {
         let active = self.lines.iter().filter(|line| line.is_active()).count();
         let stats = self.registry.stats();
@@ -337,7 +342,7 @@ impl World {
         self.check();
     }
 
-    /// What holds when everybody is served and every peer has read.
+    /// Checks what holds when everything is served and every peer has read.
     fn judge(&self) {
         for (number, line) in self.lines.iter().enumerate() {
             let bytes = line.socket.bytes();
@@ -355,12 +360,12 @@ impl World {
             );
             let all: Vec<Read> = line.taken.iter().copied().chain(reads).collect();
             let mut heard = Vec::new();
-            let (mut lost, mut said) = (0, Vec::new());
+            let (mut lost, mut controls) = (0, Vec::new());
             for read in all {
                 match read {
                     Read::Message(seq, value) => heard.push((seq, value)),
                     Read::Lost(messages) => lost += messages as usize,
-                    Read::Said(number) => said.push(number),
+                    Read::Control(number) => controls.push(number),
                 }
             }
             let expected = &line.expected;
@@ -371,13 +376,17 @@ impl World {
                     "{number}: ORD-1, DEL-2, DEL-4: {heard:?} of {expected:?}"
                 );
             }
-            assert!(said.iter().copied().eq(0..said.len()), "{number}: {said:?}");
+            assert!(controls.iter().copied().eq(0..controls.len()), "{number}: {controls:?}");
             let reason = line.reason();
             let served = reason.is_none_or(|reason| !reason.discards());
             if line.plan.overflow == Overflow::Close
                 || (line.plan.bounds.is_none() && self.is_roomy())
             {
-                assert_eq!((&expected[..heard.len()], lost), (&heard[..], 0), "{number}: a hole");
+                assert_eq!(
+                    (&expected[..heard.len()], lost),
+                    (&heard[..], 0),
+                    "{number}: a message is missing"
+                );
                 assert!(
                     !served || heard.len() == expected.len(),
                     "{number}: DEL-1: {heard:?} of {expected:?}"
@@ -387,25 +396,29 @@ impl World {
                 assert_ne!(reason, Some(CloseReason::Lagged), "{number}");
             }
             if served {
-                // Who has no notices is not told; who had no wire is told with the next message.
+                // A format without notices reports no loss; an outbox without a wire reports it
+                // with the next batch.
                 let silent = line.plan.format == 2 && line.wired;
                 assert!(
                     silent || heard.len() + lost <= expected.len(),
-                    "{number}: more lost than was sent"
+                    "{number}: more was lost than was sent"
                 );
                 if line.wired && !silent {
                     assert_eq!(
                         heard.len() + lost,
                         expected.len(),
-                        "{number}: QUE-1: a loss was not told"
+                        "{number}: QUE-1: a loss was not reported"
                     );
                 }
-                assert!(!line.wired || said.len() == line.said, "{number}: something was not said");
+                assert!(
+                    !line.wired || controls.len() == line.controls,
+                    "{number}: a control frame was not written"
+                );
             }
             if let Some(reason) = reason.filter(|_| line.owned.is_some()) {
-                // An owner that saw the end of its drain need not ask whether another came.
-                let told = [Some(reason), Some(CloseReason::Shutdown)].contains(&line.over);
-                assert!(told, "{number}: CLO-5: its owner was not told of the end");
+                // An owner that saw the end of its drain need not ask for a later end.
+                let notified = [Some(reason), Some(CloseReason::Shutdown)].contains(&line.closed);
+                assert!(notified, "{number}: CLO-5: its owner was not notified of the end");
             }
         }
     }
@@ -427,14 +440,15 @@ proptest! {
         for step in steps.into_iter().chain(last) {
             world.run(step);
         }
-        // Every peer reads on; nobody who is not woken is asked.
+        // Every peer reads on. Nothing is polled that was not woken.
         for line in &world.lines {
             line.socket.set_room(usize::MAX);
         }
         world.settle();
         world.judge();
         if world.shut_down {
-            prop_assert!(world.lanes.iter().all(|lane| lane.over || lane.flusher.is_none()), "DRN-1");
+            let done = |lane: &Lane| lane.done || lane.flusher.is_none();
+            prop_assert!(world.lanes.iter().all(done), "DRN-1");
         }
         world.lines.iter_mut().for_each(Line::leave);
         world.settle();

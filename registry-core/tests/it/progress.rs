@@ -1,4 +1,5 @@
-//! PRG, QUE-2 and QUE-3: a foreign sink that does not return delays nobody, and what waits behind it is bounded.
+//! PRG, QUE-2 and QUE-3: a sink that does not return delays nobody, and what waits behind it is
+//! bounded.
 
 use crate::kit::*;
 use registry_core::{
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
 use std::thread;
 
-/// A sink that is stuck in `send` on a thread of its own, while `meanwhile` waits for something.
+/// A sink is stuck in `send` on a thread of its own, while `meanwhile` waits for something.
 fn while_stuck(
     options: RegistryOptions,
     meanwhile: impl FnOnce(&Registry, &Probe) + Send + 'static,
@@ -17,7 +18,7 @@ fn while_stuck(
     works_while_stuck(options, |registry, stuck, _| meanwhile(registry, stuck));
 }
 
-/// A sink that is stuck in `send` on a thread of its own, while `meanwhile` works.
+/// A sink is stuck in `send` on a thread of its own, while `meanwhile` works.
 fn works_while_stuck(
     options: RegistryOptions,
     meanwhile: impl FnOnce(&Registry, &Probe, &Steps) + Send + 'static,
@@ -52,7 +53,7 @@ fn prg_1_a_revocation_completes_while_another_sink_is_stuck() {
         assert_eq!(
             probe.events(),
             [Event::Closed(CloseReason::Revoked)],
-            "its message waited behind the stuck one"
+            "its message waited behind the stuck sink"
         );
         assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
         assert_eq!(stuck.closed(), []);
@@ -84,13 +85,13 @@ fn prg_3_and_que_2_a_broadcast_waits_for_no_stuck_sink_and_outboxes_get_it_at_on
 }
 
 #[test]
-fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_goes_on() {
+fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_returns() {
     let probe = Probe::new();
     let seen = probe.clone();
     while_stuck(RegistryOptions::new(), move |registry, _| {
         let guard = join(registry, &seen, Registration::new());
         (1..=3).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().pending, 2));
-        Box::leak(Box::new(guard)); // it must outlive the stop
+        Box::leak(Box::new(guard)); // It must outlive the stop.
     });
     assert_eq!(probe.sent(), [1, 2, 3]);
 }
@@ -116,14 +117,14 @@ fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
 }
 
 #[test]
-fn que_3_a_broadcast_is_kept_for_nobody_who_does_not_hear_it() {
+fn que_3_a_broadcast_is_not_kept_in_a_lane_where_nobody_hears_it() {
     let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Arc<()>| {
         Ok(Encoded::text("1"))
     });
     let payload = Arc::new(());
     let mut outbox = registry.open_outbox(&RAW, OutboxOptions::new(), hears(&["outbox"])).unwrap();
     let _sink = registry.subscribe(Accepting, Some(&["sink"]), None).unwrap();
-    for (channel, accepted) in [("outbox", 1), ("sink", 1), ("nobody", 0)] {
+    for (channel, accepted) in [("outbox", 1), ("sink", 1), ("no subscriber", 0)] {
         let report = registry.broadcast(channel, payload.clone()).unwrap();
         assert_eq!((report.accepted, Arc::strong_count(&payload)), (accepted, 1), "{channel}");
     }
@@ -154,7 +155,7 @@ fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
             }
         };
         churn(1_000);
-        // Six entries a round, and the log is tidied whenever it has grown by about a thousand.
+        // Six entries a round, and the log is compacted whenever it has grown by about a thousand.
         let grown = allocation_counter::measure(|| churn(4_000));
         assert!(grown.bytes_current < 256 << 10, "the log grows: {grown:?}");
         assert_eq!(registry.broadcast("c", 1).unwrap().pending, 2);
@@ -164,7 +165,8 @@ fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
 }
 
 #[test]
-fn que_3_who_comes_and_goes_behind_many_waiting_broadcasts_leaves_nothing_and_stays_cheap() {
+fn que_3_subscribers_that_come_and_go_behind_many_waiting_broadcasts_leave_nothing_and_stay_cheap()
+{
     works_while_stuck(RegistryOptions::new(), |registry, _, steps| {
         let one = || {
             drop(join(registry, &Probe::new(), hears(&["a"])));
@@ -176,13 +178,13 @@ fn que_3_who_comes_and_goes_behind_many_waiting_broadcasts_leaves_nothing_and_st
         churn();
         let behind = allocation_counter::measure(churn);
         assert!(behind.bytes_current < 128 << 10, "the log grows: {behind:?}");
-        // Compacting takes notes on every entry of the log.
+        // Compacting allocates for every entry of the log.
         assert!(behind.bytes_total < 2 * alone.bytes_total, "{behind:?} against {alone:?}");
     });
 }
 
 #[test]
-fn que_3_who_left_behind_a_stuck_sink_costs_nothing_afterwards() {
+fn que_3_subscribers_that_left_behind_a_stuck_sink_cost_nothing_afterwards() {
     finishes(|| {
         let registry = Registry::new();
         let (stop, park) = Stop::new();
@@ -203,35 +205,35 @@ fn que_3_who_left_behind_a_stuck_sink_costs_nothing_afterwards() {
         });
         let before = registry.stats().visits;
         assert_eq!(registry.broadcast("c", 1).unwrap().accepted, 1);
-        assert_eq!(registry.stats().visits - before, 1, "it went past some who had left");
+        assert_eq!(registry.stats().visits - before, 1, "it visited former subscribers");
         assert_eq!(stuck.sent(), [0, 1]);
     });
 }
 
 #[test]
 fn que_3_compaction_keeps_the_order_of_what_stays() {
-    let (stayed, gone) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-    let (keep, leave) = (stayed.clone(), gone.clone());
+    let (stayed, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (note_stayed, note_left) = (stayed.clone(), left.clone());
     works_while_stuck(RegistryOptions::new(), move |registry, _, steps| {
         for n in 1..=1_500 {
-            // Places and channel numbers are used again and again, now and then by one who stays.
-            let goes = Probe::new();
+            // Places and channel numbers are reused, now and then by a subscriber that stays.
+            let leaves = Probe::new();
             let name = format!("{n}");
-            let guard = join(registry, &goes, hears(&[&name]));
+            let guard = join(registry, &leaves, hears(&[&name]));
             registry.broadcast(&name, n).unwrap();
             drop(guard);
             steps.step();
-            assert_eq!(Arc::strong_count(&goes), 1, "the log keeps the sink");
-            leave.lock().unwrap().push(goes);
+            assert_eq!(Arc::strong_count(&leaves), 1, "the log keeps the sink");
+            note_left.lock().unwrap().push(leaves);
             if n % 100 == 0 {
                 let stays = Probe::new();
                 Box::leak(Box::new(join(registry, &stays, Registration::new())));
-                keep.lock().unwrap().push((stays, n + 1));
+                note_stayed.lock().unwrap().push((stays, n + 1));
             }
         }
     });
-    let gone = gone.lock().unwrap();
-    assert!(gone.len() == 1_500 && gone.iter().all(|probe| probe.events().is_empty()));
+    let left = left.lock().unwrap();
+    assert!(left.len() == 1_500 && left.iter().all(|probe| probe.events().is_empty()));
     let stayed = stayed.lock().unwrap();
     assert_eq!(stayed.len(), 15);
     for (probe, from) in stayed.iter() {
@@ -240,7 +242,7 @@ fn que_3_compaction_keeps_the_order_of_what_stays() {
 }
 
 #[test]
-fn del_1_coming_and_going_on_the_way_to_the_sinks_costs_them_nothing() {
+fn del_1_a_subscriber_that_comes_and_goes_before_sinks_are_served_loses_no_message() {
     let registry = encoding();
     let probe = Probe::new();
     let _probe = join(&registry, &probe, Registration::new());

@@ -1,4 +1,4 @@
-//! QUE and REV-3: bounded queues, and what becomes of what they hold.
+//! QUE and REV-3: bounded queues, and what becomes of the messages in them.
 
 use crate::kit::*;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Frames as long as their payload says.
+/// A frame as long as its payload says.
 static SIZED: WireFormat = WireFormat::new("sized", |_, encoded, out| {
     let length = std::str::from_utf8(encoded.body()).unwrap().parse().unwrap();
     out.resize(length, b'x');
@@ -63,7 +63,7 @@ fn que_1_more_bytes_than_the_bound_end_it_as_lagged() {
     let mut outbox = sized(&registry, bounded(1_000, 100, Overflow::Close));
     registry.broadcast("c", 60).unwrap();
     registry.broadcast("c", 40).unwrap();
-    assert_eq!(lengths(&take(&mut outbox, 1_000)), [60, 40], "just full is not over");
+    assert_eq!(lengths(&take(&mut outbox, 1_000)), [60, 40], "a full queue is within its bound");
     registry.broadcast("c", 60).unwrap();
     assert_eq!(registry.broadcast("c", 41).unwrap().lagged, 1);
     assert_eq!(ended(&mut outbox), Some(CloseReason::Lagged));
@@ -95,7 +95,7 @@ fn que_1_dropping_the_oldest_counts_every_loss() {
     assert_eq!((batch.lost, batch.frames), (2, ["3", "4", "5"].map(Into::into).to_vec()));
     (6..=7).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
     let Some(Next::Frames(batch)) = poll(&mut outbox) else { panic!("nothing there") };
-    assert_eq!((batch.lost, batch.frames.len()), (0, 2), "a loss is said once");
+    assert_eq!((batch.lost, batch.frames.len()), (0, 2), "a loss is reported once");
     assert_eq!((registry.stats().dropped, registry.len(), ended(&mut outbox)), (2, 1, None));
 }
 
@@ -113,7 +113,10 @@ fn que_1_dropping_the_oldest_makes_room_in_bytes() {
 proptest! {
     #[test]
     fn que_3_no_outbox_exceeds_its_bound(
-        steps in proptest::collection::vec(prop_oneof![3 => (0_u32..150).prop_map(Some), 1 => Just(None)], 0..80),
+        steps in proptest::collection::vec(
+            prop_oneof![3 => (0_u32..150).prop_map(Some), 1 => Just(None)],
+            0..80,
+        ),
         messages in 1_usize..6,
         bytes in 1_usize..120,
     ) {
@@ -132,7 +135,8 @@ proptest! {
                 lost += batch.lost;
             }
         }
-        prop_assert_eq!((seen + lost, registry.stats().dropped), (sent, lost), "a loss was not counted");
+        let dropped = registry.stats().dropped;
+        prop_assert_eq!((seen + lost, dropped), (sent, lost), "a loss was not counted");
     }
 }
 
@@ -157,7 +161,7 @@ fn rev_3_close_discards_queued() {
     assert_eq!(
         lengths(&take(&mut outbox, 64 << 10)),
         [30 << 10; 2],
-        "no more is out of reach than was taken"
+        "only what was taken cannot be recalled"
     );
     assert_eq!(registry.close_by_identity(&id("a")), 1);
     assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
@@ -173,7 +177,7 @@ fn que_3_an_emptied_outbox_keeps_a_small_buffer_and_no_large_one() {
         outboxes.iter_mut().for_each(|outbox| assert_eq!(frames(outbox).len(), 1_000));
     };
     let mut outboxes = vec![open(&registry, Registration::new())];
-    burst(&mut outboxes); // The registry has the room that it needs.
+    burst(&mut outboxes); // The registry allocates the room that it needs.
     outboxes.push(open(&registry, Registration::new()));
     let kept = allocation_counter::measure(|| burst(&mut outboxes));
     assert!(kept.bytes_current < 4_096, "{kept:?}");
@@ -238,7 +242,7 @@ fn que_2_a_lagging_end_wakes_the_owner() {
     assert!(outbox.poll_next(&mut Context::from_waker(&waker), 1).is_pending());
     registry.broadcast("c", 1).unwrap();
     assert_eq!(wakes.count(), 1);
-    // It is busy writing, and waits for nothing but the end.
+    // The owner is busy writing, and waits only for the end.
     assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
     assert_eq!(registry.broadcast("c", 2).unwrap().lagged, 1);
     assert_eq!((wakes.count(), poll(&mut outbox)), (2, Some(Next::Closed(CloseReason::Lagged))));
@@ -287,16 +291,16 @@ fn rev_3_an_owner_learns_of_a_discarding_end_without_taking() {
 }
 
 #[test]
-fn sub_2_an_ender_ends_its_own_subscriber_and_keeps_nothing() {
+fn sub_2_a_close_handle_ends_its_own_subscriber_and_keeps_nothing() {
     let registry = encoding();
     let mut outbox = open(&registry, group("a"));
-    let ender = outbox.close_handle();
-    ender.close(CloseReason::Expired);
+    let handle = outbox.close_handle();
+    handle.close(CloseReason::Expired);
     assert_eq!((ended(&mut outbox), registry.len()), (Some(CloseReason::Expired), 0));
     drop(outbox);
-    let _later = open(&registry, group("a")); // in the same place
-    ender.close(CloseReason::Expired);
+    let _later = open(&registry, group("a")); // In the same place.
+    handle.close(CloseReason::Expired);
     assert_eq!((registry.len(), registry.stats().ended[&CloseReason::Expired]), (1, 1));
     drop(registry);
-    ender.close(CloseReason::Expired);
+    handle.close(CloseReason::Expired);
 }

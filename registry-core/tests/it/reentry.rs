@@ -5,7 +5,7 @@ use registry_core::{CloseReason, Message, Next, Registration, SendOutcome, Sink,
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-/// Guards made inside callbacks.
+/// Subscriptions made inside callbacks.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<Subscription>>>);
 
@@ -30,11 +30,12 @@ fn everything(registry: &Registry) {
     drop(registry.drained());
 }
 
-/// A sink whose destructor calls the registry, which contains what fails in there: the count shows that nothing did. In a
-/// test that is failing it calls nothing: a second panic would end the process before the first is reported.
-struct Farewell(Registry, Arc<AtomicUsize>);
+/// A sink whose destructor calls the registry. The registry contains its panics, so a count shows
+/// that it ran to its end. It calls nothing in a test that is failing: a second panic would end the
+/// process before the failure is reported.
+struct CallsInDrop(Registry, Arc<AtomicUsize>);
 
-impl Sink<u32> for Farewell {
+impl Sink<u32> for CallsInDrop {
     fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
         SendOutcome::Accepted
     }
@@ -42,7 +43,7 @@ impl Sink<u32> for Farewell {
     fn close(&self, _: CloseReason) {}
 }
 
-impl Drop for Farewell {
+impl Drop for CallsInDrop {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             everything(&self.0);
@@ -70,11 +71,11 @@ fn re_1_every_operation_inside_send_close_and_drop() {
             everything(&inner);
             called.fetch_add(1, Ordering::SeqCst);
         });
-        let farewell = || Farewell(registry.clone(), calls.clone());
+        let calls_in_drop = || CallsInDrop(registry.clone(), calls.clone());
         let _busy = join(&registry, &busy, group("a"));
-        let dropped = registry.subscribe(farewell(), None, None).unwrap();
-        let _revoked = registry.subscribe_with(farewell(), group("a")).unwrap();
-        let _evicted = registry.subscribe_with(farewell(), scope("s")).unwrap();
+        let dropped = registry.subscribe(calls_in_drop(), None, None).unwrap();
+        let _revoked = registry.subscribe_with(calls_in_drop(), group("a")).unwrap();
+        let _evicted = registry.subscribe_with(calls_in_drop(), scope("s")).unwrap();
 
         registry.broadcast("c", 1).unwrap();
         assert_eq!(calls.load(Ordering::SeqCst), 1);
@@ -189,7 +190,7 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
         assert_eq!(this.upgrade().unwrap().closed(), [], "its own send has not ended");
         SendOutcome::Accepted
     });
-    // On both sides of the sending one, whatever the order of the delivery.
+    // Two before and two after the sending one, whatever the order of the delivery.
     let mut guards: Vec<_> =
         others[..2].iter().map(|other| join(&registry, other, group("a"))).collect();
     guards.push(join(&registry, &probe, group("a")));
@@ -204,7 +205,7 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
             .all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked)))
     );
     let before = before.load(Ordering::SeqCst);
-    assert!((1..4).contains(&before), "the sending one was not in the middle: {before}");
+    assert!((1..4).contains(&before), "the sending sink was not in the middle: {before}");
     assert_eq!(sent(&others), before, "REV-2: a send began after the revocation");
     assert_eq!(
         (report.accepted, report.ended),
@@ -259,7 +260,7 @@ fn re_6_revocations_inside_closes_add_up() {
 }
 
 #[test]
-fn re_6_and_rev_1_a_revocation_inside_a_close_tells_before_it_returns() {
+fn re_6_and_rev_1_a_revocation_inside_a_close_notifies_before_it_returns() {
     let registry = Registry::new();
     let (inner, last) = (registry.clone(), Probe::new());
     let seen = last.clone();
@@ -380,7 +381,7 @@ fn re_8_the_cap_holds_when_the_evicted_come_back() {
             .flat_map(|probe| probe.closed())
             .all(|why| why == CloseReason::Evicted)
     );
-    // 6 + one for each first eviction were subscribed, 2 remain.
+    // Six were subscribed, and one more for each first eviction; two remain.
     let returned = probes.iter().map(|probe| probe.closed().len()).sum::<usize>();
     assert_eq!(returned + back.closed().len(), 6 + returned - 2);
 }
@@ -413,7 +414,7 @@ fn re_8_two_sinks_evict_each_other_for_thousands_of_rounds_on_one_stack() {
 }
 
 #[test]
-fn cnt_3_len_inside_close_excludes_all_that_were_claimed() {
+fn cnt_3_len_inside_close_excludes_all_that_the_revocation_ended() {
     let registry = Registry::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inner, lens) = (registry.clone(), seen.clone());

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 #[test]
-fn rev_1_all_holders_are_ended_and_told_before_it_returns() {
+fn rev_1_all_holders_are_ended_and_notified_before_it_returns() {
     let registry = encoding();
     let probes: Vec<_> = (0..10).map(|_| Probe::new()).collect();
     let _guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
@@ -37,11 +37,11 @@ fn rev_2_nothing_is_sent_afterwards() {
 }
 
 #[test]
-fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
+fn rev_2_nothing_is_sent_by_a_broadcast_that_began_earlier() {
     let registry = Registry::new();
     let (stop, park) = Stop::new();
     let park = Arc::new(park);
-    // Whichever the delivery serves first stops there; the other two have yet to get the broadcast.
+    // The sink that is served first waits there; the other two have yet to get the broadcast.
     let probes: Vec<_> = (0..3)
         .map(|_| {
             let park = park.clone();
@@ -72,7 +72,7 @@ fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
 }
 
 #[test]
-fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier() {
+fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_began_earlier() {
     static PARK: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
     static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
         PARK.get().unwrap()();
@@ -86,7 +86,8 @@ fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier
         .collect();
     finishes(move || {
         thread::scope(|scope| {
-            // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
+            // The delivery waits in the middle: it knows the subscribers and has yet to build the
+            // frame.
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
             stop.arrived();
             assert_eq!(registry.close_by_identity(&id("a")), 3);
@@ -192,7 +193,7 @@ fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
 }
 
 #[test]
-fn rev_8_all_matches_are_shut_before_the_first_close_runs() {
+fn rev_8_all_matches_are_ended_before_the_first_close_runs() {
     let registry = encoding();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inner, log) = (registry.clone(), seen.clone());
@@ -225,11 +226,11 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
         .collect();
     let guards: Vec<_> = revoked.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     let mut outbox = open(&registry, group("a"));
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let hears = told.clone();
-    outbox.on_end(move |reason| hears.lock().unwrap().push(reason));
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let noted = notified.clone();
+    outbox.on_end(move |reason| noted.lock().unwrap().push(reason));
     finishes(move || {
-        // The delivery starts with any of the four; the message is at most on its way to one.
+        // The delivery serves any of the four first, so it has handed the message to one at most.
         let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
         thread::scope(|scope| {
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
@@ -239,9 +240,9 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
             in_close.arrived();
             assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
             assert_eq!(
-                *told.lock().unwrap(),
+                *notified.lock().unwrap(),
                 [CloseReason::Revoked],
-                "its deadline waits for a sink's close (REV-11)"
+                "its deadline must not wait for the close of a sink (REV-11)"
             );
             drop(in_send);
             broadcast.join().unwrap();
@@ -335,7 +336,11 @@ fn rev_13_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 2);
         assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(reason)]);
-        assert_eq!(poll(&mut outbox), Some(Next::Closed(reason)), "REV-3: what was queued is gone");
+        assert_eq!(
+            poll(&mut outbox),
+            Some(Next::Closed(reason)),
+            "REV-3: what was queued is discarded"
+        );
         assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(reason, 2)]);
         for again in Revocation::ALL {
             assert_eq!(registry.close_by_identity_as(&id("a"), again), 0, "CNT-1");

@@ -1,7 +1,7 @@
-//! What the registry's words look like to a person, and what they hide.
+//! Names, errors, debug output and statistics: what they show and what they hide.
 
 use crate::kit::{Probe, encoding, hears, join, open};
-use crate::wire::{BARE, in_lane, wired};
+use crate::wire::{BARE, wired, with_flusher};
 use registry_core::{
     AdmitError, Channel, ChannelFilter, CloseReason, Identity, LaneOptions, ManualClock,
     OutboxOptions, Overflow, Registration, RegistryOptions, ScopeCap, SubscribeError,
@@ -68,7 +68,7 @@ fn adm_2_a_refusal_says_what_to_do() {
 }
 
 #[test]
-fn what_is_shown_of_things_names_them() {
+fn debug_output_names_its_subject() {
     static RAW: WireFormat =
         WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
     let registry = encoding();
@@ -118,7 +118,7 @@ fn what_is_shown_of_things_names_them() {
 }
 
 #[test]
-fn what_is_shown_of_an_outbox_tells_that_it_is_wired() {
+fn debug_output_of_an_outbox_shows_that_it_has_a_wire() {
     let registry = encoding();
     let (outbox, _socket) = wired(&registry, Registration::new());
     let shown =
@@ -128,13 +128,13 @@ fn what_is_shown_of_an_outbox_tells_that_it_is_wired() {
 }
 
 #[test]
-fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
+fn cnt_2_the_statistics_count_active_subscribers_and_no_former_ones() {
     let registry = encoding();
     let named = open(&registry, hears(&["a", "b"]));
     let _flusher = registry.open_lane(LaneOptions::new());
     let unfiltered = (
         open(&registry, Registration::new()),
-        registry.open_outbox(&BARE, in_lane(), Registration::new()).unwrap(),
+        registry.open_outbox(&BARE, with_flusher(), Registration::new()).unwrap(),
         join(&registry, &Probe::new(), Registration::new()),
     );
     let sink = join(&registry, &Probe::new(), hears(&["a"]));
@@ -156,7 +156,7 @@ fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
 }
 
 #[test]
-fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never() {
+fn cnt_2_channels_are_paged_in_the_order_of_their_names_each_exactly_once() {
     let registry = encoding();
     let names: Vec<String> = (0..25).map(|n| format!("channel {n:02}")).collect();
     let all: Vec<&str> = names.iter().map(String::as_str).chain(["", "\u{10ffff}"]).collect();
@@ -192,7 +192,7 @@ fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never(
 }
 
 #[test]
-fn cnt_2_a_look_at_the_statistics_copies_no_names_and_one_at_the_channels_shares_them() {
+fn cnt_2_statistics_copy_no_names_and_pages_of_channels_share_them() {
     let registry = encoding();
     let looks = || {
         let stats = allocation_counter::measure(|| drop(registry.stats()));

@@ -1,4 +1,5 @@
-//! A socket in memory, which takes everything, a part, nothing, or breaks; and what reads its bytes back.
+//! A socket in memory that takes everything, a part or nothing, or breaks; and a parser of its
+//! bytes.
 
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
@@ -16,7 +17,7 @@ pub(crate) static BARE: WireFormat = WireFormat::new("bare", frame).with_notice(
 /// The same frames, in an envelope for each write: `<length>{frames}`.
 pub(crate) static ENVELOPED: WireFormat =
     WireFormat::new("enveloped", frame).with_envelope(head, b"}").with_notice(notice);
-/// The same frames, and no word of what was lost.
+/// The same frames in the same envelope, without a notice of losses.
 pub(crate) static SILENT: WireFormat = WireFormat::new("silent", frame).with_envelope(head, b"}");
 
 fn frame(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
@@ -26,7 +27,7 @@ fn frame(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
     );
 }
 
-/// Values below a thousand have short frames; above, a value says how long its frame is.
+/// Values below a thousand have short frames; a larger value is the length of its padding.
 fn padding(value: usize) -> usize {
     if value < 1_000 { value % 40 } else { value }
 }
@@ -40,7 +41,7 @@ fn head(bytes: usize, out: &mut BytesMut) {
 }
 
 /// A frame of the owner's own.
-pub(crate) fn said(number: usize) -> Vec<u8> {
+pub(crate) fn control(number: usize) -> Vec<u8> {
     format!("#{number}\n").into_bytes()
 }
 
@@ -49,10 +50,11 @@ pub(crate) fn said(number: usize) -> Vec<u8> {
 pub(crate) enum Read {
     Message(u64, u32),
     Lost(u64),
-    Said(usize),
+    Control(usize),
 }
 
-/// Reads what a peer received. Returns what it says, and the bytes at its end that are no whole frame.
+/// Parses what a peer received. Returns its frames, and the bytes at the end that are no whole
+/// frame.
 pub(crate) fn read(bytes: &[u8], enveloped: bool) -> (Vec<Read>, Vec<u8>) {
     let mut reads = Vec::new();
     let mut rest = bytes;
@@ -87,13 +89,13 @@ fn line(line: &[u8]) -> Read {
     let text = std::str::from_utf8(line).unwrap();
     match text.split_at(1) {
         ("!", lost) => Read::Lost(lost.parse().unwrap()),
-        ("#", number) => Read::Said(number.parse().unwrap()),
+        ("#", number) => Read::Control(number.parse().unwrap()),
         ("m", rest) => {
             let [seq, value, pad] = rest.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
             let value: usize = value.parse().unwrap();
             assert!(
                 pad.len() == padding(value) && pad.bytes().all(|x| x == b'x'),
-                "a frame with a hole: {text:?}"
+                "a frame with wrong padding: {text:?}"
             );
             Read::Message(seq.parse().unwrap(), value as u32)
         }
@@ -103,7 +105,7 @@ fn line(line: &[u8]) -> Read {
 
 #[derive(Default)]
 struct State {
-    /// Bytes that are taken before it is full.
+    /// Bytes that it takes before it is full.
     room: usize,
     broken: bool,
     sealed: bool,
@@ -133,7 +135,7 @@ impl Socket {
         self.0.lock().unwrap().broken = true;
     }
 
-    /// From now on a write is one too late (REV-12).
+    /// From now on every write is too late (REV-12).
     pub(crate) fn seal(&self) {
         self.0.lock().unwrap().sealed = true;
     }
@@ -143,7 +145,7 @@ impl Socket {
         self.0.lock().unwrap().late
     }
 
-    /// How often it took something.
+    /// How many writes it took something of.
     pub(crate) fn writes(&self) -> usize {
         self.0.lock().unwrap().writes
     }
@@ -157,7 +159,7 @@ impl Socket {
         state.room > 0 || state.broken
     }
 
-    /// What a peer of bare frames read so far: whole frames only.
+    /// What a peer of bare frames read so far, which is whole frames only.
     pub(crate) fn read(&self) -> Vec<Read> {
         let (reads, partial) = read(&self.bytes(), false);
         assert_eq!(partial, b"", "a partial frame");
@@ -215,16 +217,16 @@ pub(crate) fn now() -> Instant {
     SystemClock.now()
 }
 
-pub(crate) fn in_lane() -> OutboxOptions {
+pub(crate) fn with_flusher() -> OutboxOptions {
     OutboxOptions::new().with_flusher()
 }
 
-/// An outbox in a lane, with a wire that takes everything.
+/// An outbox with a flusher and a wire that takes everything.
 pub(crate) fn wired(
     registry: &Registry,
     registration: Registration,
 ) -> (SocketOutbox, Arc<Socket>) {
-    wired_with(registry, &BARE, in_lane(), registration)
+    wired_with(registry, &BARE, with_flusher(), registration)
 }
 
 pub(crate) fn wired_with(
@@ -238,7 +240,7 @@ pub(crate) fn wired_with(
     (outbox.attach(socket.clone()), socket)
 }
 
-/// Serves until nothing is left; true when that is for ever.
+/// Serves until nothing is left; true when the flusher is done for ever.
 pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool {
     loop {
         match flusher.poll_serve(&mut Context::from_waker(Waker::noop()), now()) {
@@ -249,7 +251,7 @@ pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool 
     }
 }
 
-/// The owner's turn.
+/// Polls the owner once.
 pub(crate) fn flush_with(outbox: &SocketOutbox, waker: &Waker) -> Poll<io::Result<CloseReason>> {
     outbox.poll_flush(&mut Context::from_waker(waker), now())
 }
@@ -262,7 +264,7 @@ pub(crate) fn flush(outbox: &SocketOutbox) -> Option<CloseReason> {
     }
 }
 
-/// What stands in frames that were taken.
+/// Parses frames that were taken, each of which is whole.
 pub(crate) fn read_frames(frames: &[Bytes]) -> Vec<Read> {
     frames
         .iter()

@@ -1,9 +1,10 @@
 //! Decides whether a history of calls could have been made by a registry that keeps its promises.
 //!
-//! A history is the sequence of everything that threads saw: calls, their returns, and what reached the sinks. Each
-//! operation took effect somewhere between its call and its return, so each rule speaks only of what *must* have come
-//! before or after. A hand-over to a sink has such an interval too: its turn was taken after the last thing that its
-//! thread did before (`since`), at the latest when the sink saw it (`at`).
+//! A history is the sequence of everything that threads saw: calls, their returns, and what reached
+//! the sinks. Each operation took effect somewhere between its call and its return, so each rule
+//! speaks only of what *must* have come before or after. A hand-over to a sink has such an interval
+//! too: it began after the last event of its thread (`since`), and at the latest when the sink saw
+//! it (`at`).
 //!
 //! The rules carry the numbers of the requirements; subscribers are judged one by one.
 
@@ -20,17 +21,17 @@ pub(crate) type Bits = u8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sink,
-    /// Is handed what its owner takes.
+    /// It is handed what its owner takes.
     Outbox,
-    /// An outbox in a lane, with a wire: is handed what is written, and told by its hook.
+    /// An outbox with a flusher and a wire: it is handed what is written, and its hook is notified.
     Wired,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Draws a ticket.
-    Begin,
-    /// Subscribes; with the `Begin` of a ticket, admits.
+    Draw,
+    /// Subscribes; with the `Draw` of a ticket, admits.
     Subscribe {
         sub: Sub,
         kind: Kind,
@@ -66,14 +67,14 @@ pub(crate) enum Outcome {
 pub(crate) enum Event {
     Call(OpNo, Call),
     Return(OpNo, Outcome),
-    /// A send reached the sink; until `Sent` it is inside.
+    /// A send reached the sink, and is inside until `Sent`.
     Send(Sub, u64),
     Sent(Sub, u64),
     /// Bytes are handed to its wire.
     Write(Sub),
-    /// The send that is running will answer that the sink, or the wire, is broken.
+    /// The send that is running will report that the sink, or the wire, is broken.
     Failing(Sub),
-    /// The sink was told to close, or the outbox was found closed by force; whether as revoked.
+    /// The sink was closed, or the outbox was found closed by force; true if as revoked.
     Closed(Sub, bool),
 }
 
@@ -92,6 +93,13 @@ struct Op {
     outcome: Outcome,
 }
 
+impl Op {
+    /// Tells whether it is a broadcast on one of these channels.
+    fn is_heard(&self, hears: Bits) -> bool {
+        matches!(self.call, Call::Broadcast { channel } if channel & hears != 0)
+    }
+}
+
 struct HandOver {
     seq: u64,
     thread: usize,
@@ -105,14 +113,15 @@ struct HandOver {
 #[derive(Default)]
 struct Life {
     hand_overs: Vec<HandOver>,
-    /// When and on which thread it was closed, and whether as revoked.
+    /// When and on which thread it was closed, and true if as revoked.
     closes: Vec<(usize, usize, bool)>,
     failing: Option<usize>,
     /// When something was written to its wire.
     writes: Vec<usize>,
 }
 
-/// Says which rule a history breaks. `len` is what the registry said at its end, with nothing running.
+/// Returns the rule that a history breaks. `len` is what the registry returned at the end, with
+/// nothing running.
 pub(crate) fn judge(history: &[Record], len: usize) -> Result<(), String> {
     let (ops, lives) = read(history);
     let broadcasts = broadcasts(&ops, &lives)?;
@@ -181,44 +190,45 @@ fn read(history: &[Record]) -> (BTreeMap<OpNo, Op>, BTreeMap<Sub, Life>) {
     (ops, lives)
 }
 
-/// A broadcast, and when it had its place in the order for certain: on its return, or when somebody saw it.
-struct Cast<'a> {
+/// A broadcast, and when it certainly had its place in the order: on its return, or when a
+/// subscriber saw it.
+struct Placed<'a> {
     op: &'a Op,
-    placed: usize,
+    at: usize,
 }
 
-/// All broadcasts in the order of their ids, which must be an order of their calls.
+/// All broadcasts in the order of their ids, which must be a possible order of their calls.
 fn broadcasts<'a>(
     ops: &'a BTreeMap<OpNo, Op>,
     lives: &BTreeMap<Sub, Life>,
-) -> Result<BTreeMap<u64, Cast<'a>>, String> {
-    let mut casts = BTreeMap::new();
+) -> Result<BTreeMap<u64, Placed<'a>>, String> {
+    let mut placed = BTreeMap::new();
     for op in ops.values() {
         if let Outcome::Sent(seq) = op.outcome {
-            let twice = casts.insert(seq, Cast { op, placed: op.end });
+            let twice = placed.insert(seq, Placed { op, at: op.end });
             require(twice.is_none(), || format!("ORD-3: two broadcasts have the id {seq}"))?;
         }
     }
     for hand_over in lives.values().flat_map(|life| &life.hand_overs) {
-        let Some(cast) = casts.get_mut(&hand_over.seq) else {
+        let Some(broadcast) = placed.get_mut(&hand_over.seq) else {
             return Err(format!("DEL-4: {} was not sent", hand_over.seq));
         };
-        cast.placed = cast.placed.min(hand_over.at);
+        broadcast.at = broadcast.at.min(hand_over.at);
     }
     let mut begun = 0;
-    for (seq, cast) in &casts {
-        begun = begun.max(cast.op.begin);
-        require(cast.placed > begun, || {
+    for (seq, broadcast) in &placed {
+        begun = begun.max(broadcast.op.begin);
+        require(broadcast.at > begun, || {
             format!("ORD-1, ORD-2: {seq} was there before one with a smaller id began")
         })?;
     }
-    Ok(casts)
+    Ok(placed)
 }
 
 /// One subscriber before the judge.
 struct Case<'a> {
     ops: &'a BTreeMap<OpNo, Op>,
-    broadcasts: &'a BTreeMap<u64, Cast<'a>>,
+    broadcasts: &'a BTreeMap<u64, Placed<'a>>,
     join: &'a Op,
     life: &'a Life,
 }
@@ -240,7 +250,7 @@ impl Case<'_> {
             self.refusal(ticket, &revocations)?;
             return Ok(false);
         }
-        // From here on a revocation must reach it. A ticket holds those that come before the admission.
+        // From here on a revocation must reach it. A ticket remembers those before the admission.
         let reachable = ticket.unwrap_or(self.join).end;
         for op in &revocations {
             let missed = op.begin > reachable && op.end < self.join.begin;
@@ -260,12 +270,13 @@ impl Case<'_> {
         require(nothing, || "ADM-2: something reached a refused sink".into())
     }
 
-    /// What it was handed is one piece of the broadcasts that it hears, in their order, and not from before it came.
+    /// Checks that it was handed one run of the broadcasts that it hears, in their order, and none
+    /// from before it joined.
     fn order(&self, hears: Bits) -> Result<(), String> {
         let heard: Vec<u64> = self
             .broadcasts
             .iter()
-            .filter(|(_, cast)| matches!(cast.op.call, Call::Broadcast { channel } if channel & hears != 0))
+            .filter(|(_, broadcast)| broadcast.op.is_heard(hears))
             .map(|(seq, _)| *seq)
             .collect();
         let mut before: Option<usize> = None;
@@ -282,7 +293,7 @@ impl Case<'_> {
                 })?;
             }
             before = Some(place);
-            let earlier = self.broadcasts[&seq].placed < self.join.begin;
+            let earlier = self.broadcasts[&seq].at < self.join.begin;
             require(!earlier, || format!("CON-1, RE-3: {seq} was sent before it came"))?;
         }
         Ok(())
@@ -296,7 +307,7 @@ impl Case<'_> {
         kind: Kind,
     ) -> Result<(), String> {
         let Life { hand_overs, closes, failing, writes } = self.life;
-        // A write happens when it happens: under the gate, nothing comes between its turn and it.
+        // A write under the gate's lock begins when it is seen.
         let began = |send: &HandOver| if kind == Kind::Wired { send.at } else { send.since };
         require(closes.len() <= 1, || format!("CLO-1: closed {} times", closes.len()))?;
         for send in hand_overs {
@@ -331,13 +342,13 @@ impl Case<'_> {
             let shared = others.any(|begin| begin < ended)
                 || unsubscribe.is_some_and(|other| other.begin < ended)
                 || failing.is_some_and(|at| at < ended);
-            // Inside a send of its own the close waits for that send; and an outbox is found closed later.
+            // A close inside its own send waits for that send; an outbox is found closed later.
             let inside = hand_overs
                 .iter()
                 .any(|s| s.thread == op.thread && s.at < op.begin && op.begin < s.until);
             let by = if kind == Kind::Outbox || inside { usize::MAX } else { ended };
-            let told = closes.first().is_some_and(|(at, ..)| *at < by);
-            require(told || shared, || "REV-1: not closed by the revocation's return".into())?;
+            let notified = closes.first().is_some_and(|(at, ..)| *at < by);
+            require(notified || shared, || "REV-1: not closed by the revocation's return".into())?;
             let gone = !closes.is_empty() || unsubscribe.is_some() || failing.is_some();
             require(gone, || "REV-1: active after a revocation".into())?;
         }
@@ -359,7 +370,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Nothing of what it had to be handed is missing.
+    /// Checks that nothing of what it had to be handed is missing.
     fn deliveries(
         &self,
         sub: Sub,
@@ -374,31 +385,30 @@ impl Case<'_> {
             .chain(unsubscribe.map(|op| op.begin))
             .chain(self.life.failing);
         let ending = ending.min().unwrap_or(usize::MAX);
-        for (seq, Cast { op: cast, .. }) in self.broadcasts {
-            let Call::Broadcast { channel } = cast.call else { continue };
-            if channel & hears == 0 || cast.begin < self.join.end {
+        for (seq, Placed { op: broadcast, .. }) in self.broadcasts {
+            if !broadcast.is_heard(hears) || broadcast.begin < self.join.end {
                 continue;
             }
             let handed =
                 self.life.hand_overs.iter().find(|send| send.seq == *seq).map(|send| send.at);
             let due = if kind == Kind::Wired {
-                Some(usize::MAX) // when its flusher and its owner have done all they had to
+                Some(usize::MAX) // when its flusher and its owner are done
             } else if kind == Kind::Outbox {
-                // Whoever looks after the broadcast returned finds it.
+                // An owner that takes after the broadcast returned finds it.
                 let looks = self
                     .ops
                     .values()
-                    .filter(|op| op.call == Call::Take { sub } && op.begin > cast.end);
+                    .filter(|op| op.call == Call::Take { sub } && op.begin > broadcast.end);
                 looks.map(|op| op.end).min()
             } else if self.ops.values().any(|op| {
                 matches!(op.call, Call::Broadcast { .. })
-                    && op.begin < cast.end
-                    && cast.begin < op.end
-                    && op.begin != cast.begin
+                    && op.begin < broadcast.end
+                    && broadcast.begin < op.end
+                    && op.begin != broadcast.begin
             }) {
-                Some(usize::MAX) // somebody else was delivering: when all has settled
+                Some(usize::MAX) // another thread was delivering: when all have returned
             } else {
-                Some(cast.end)
+                Some(broadcast.end)
             };
             if let Some(due) = due {
                 let missing = ending >= due && handed.is_none_or(|at| at > due);

@@ -1,4 +1,4 @@
-//! Random programs on a registry of their own, and the histories they leave.
+//! Random programs, each on a registry of its own, and their histories.
 
 mod flushers;
 mod socket;
@@ -32,18 +32,18 @@ enum Act {
     Subscribe(Spec),
     Admit(Spec),
     Revoke(Bits),
-    /// Of the subscribers at hand, the one at this place, counted round.
+    /// Of the subscribers at hand, the one at this place, modulo their number.
     Unsubscribe(usize),
     Take(usize),
 }
 
-/// A subscriber to be.
+/// A subscriber to create.
 #[derive(Debug, Clone)]
 struct Spec {
     kind: Kind,
     hears: Bits,
     holds: Bits,
-    /// What a sink does in its first send, and in its close; what has a wire, in its hook only.
+    /// What a sink does in its first send and in its close; with a wire, only in its hook.
     in_send: Option<Box<Act>>,
     in_close: Option<Box<Act>>,
     /// The first send fails.
@@ -96,7 +96,8 @@ enum Guard {
 
 /// A registry, the subscribers at hand, and what happened so far.
 ///
-/// Its own locks are std's and are held for one statement: they are no part of the schedule.
+/// Its own locks are those of `std` and are held for one statement, so they are not part of the
+/// schedule.
 struct World {
     registry: SubscriberRegistry<u64>,
     guards: Mutex<BTreeMap<Sub, Guard>>,
@@ -123,7 +124,7 @@ impl World {
         self.history.lock().unwrap().push(Record { thread, event });
     }
 
-    /// Records a call; returns its number, which is the moment of it.
+    /// Records a call; returns its number, which is its moment.
     fn call(&self, call: Call) -> OpNo {
         let mut history = self.history.lock().unwrap();
         let no = history.len();
@@ -165,7 +166,7 @@ impl World {
 
     fn subscribe(&self, spec: Spec, by_ticket: bool) {
         let ticket = by_ticket.then(|| {
-            let op = self.call(Call::Begin);
+            let op = self.call(Call::Draw);
             let ticket = self.registry.draw_ticket();
             self.record(Event::Return(op, Outcome::Done));
             // The credential is read.
@@ -242,7 +243,7 @@ impl World {
             Guard::Sink(subscription) => drop(subscription),
             Guard::Outbox(mut outbox) => {
                 outbox.subscription().unsubscribe();
-                // Who was faster, this or a revocation?
+                // Did this end it, or a revocation?
                 self.look(sub, &mut outbox);
             }
             Guard::Wired(outbox) => drop(outbox),
@@ -324,7 +325,7 @@ impl Sink<u64> for Probe {
 fn random_program() {
     let mut rng = thread_rng();
     let mut first: Vec<Act> = (0..rng.gen_range(1..4)).map(|_| Act::Subscribe(spec(1))).collect();
-    // A schedule is only interesting where the same ones are sent to and revoked.
+    // A schedule is only interesting if it sends to subscribers that it also revokes.
     first.push(Act::Broadcast(1));
     let threads: Vec<Vec<Act>> = (0..rng.gen_range(2..5))
         .map(|_| (0..rng.gen_range(1..4)).map(|_| act(2)).collect())

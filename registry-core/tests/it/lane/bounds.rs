@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 #[test]
 fn que_1_a_lane_obeys_the_policy_of_each_outbox() {
-    let (registry, mut flusher) = lane();
-    let bounded = |overflow| in_lane().with_max_messages(size(2)).with_overflow(overflow);
+    let (registry, mut flusher) = registry_and_flusher();
+    let bounded = |overflow| with_flusher().with_max_messages(size(2)).with_overflow(overflow);
     let [close, oldest, newest, latest] =
         [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest].map(
             |overflow| {
@@ -24,20 +24,20 @@ fn que_1_a_lane_obeys_the_policy_of_each_outbox() {
     }
     serve(&mut flusher);
     assert_eq!((registry.len(), registry.stats().dropped), (3, 9));
-    let told = |(outbox, socket): &(SocketOutbox, Arc<Socket>)| {
+    let received = |(outbox, socket): &(SocketOutbox, Arc<Socket>)| {
         socket.set_room(usize::MAX);
         assert_eq!(flush(outbox), None);
         (socket.read().first().copied(), socket.values())
     };
-    assert_eq!(told(&oldest), (Some(Read::Lost(3)), vec![4, 5]));
-    assert_eq!(told(&newest), (Some(Read::Lost(3)), vec![1, 2]));
-    assert_eq!(told(&latest), (Some(Read::Lost(3)), vec![3, 5]));
+    assert_eq!(received(&oldest), (Some(Read::Lost(3)), vec![4, 5]));
+    assert_eq!(received(&newest), (Some(Read::Lost(3)), vec![1, 2]));
+    assert_eq!(received(&latest), (Some(Read::Lost(3)), vec![3, 5]));
     assert_eq!(flush(&close.0), Some(CloseReason::Lagged));
     assert_eq!((close.1.bytes(), ended_as(&registry, CloseReason::Lagged)), (vec![], 1));
 }
 
 #[test]
-fn que_1_a_log_that_is_full_counts_what_it_has_no_room_for_and_every_peer_is_told() {
+fn que_1_a_full_log_counts_what_it_drops_and_every_peer_is_notified() {
     let registry = encoding();
     // Room for three: 128 bytes and a digit each.
     let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(3 * 129)));
@@ -71,25 +71,29 @@ fn que_1_a_log_that_is_full_counts_what_it_has_no_room_for_and_every_peer_is_tol
     assert_eq!(
         (other.bytes(), registry.len()),
         (vec![], 4),
-        "who missed nothing is told nothing, and stays"
+        "a subscriber that lost nothing is not notified, and stays"
     );
     let Some(Next::Frames(batch)) = poll(&mut unwired) else { panic!("nothing there") };
     assert_eq!((batch.lost, batch.frames.len()), (1, 2));
-    // It is as new.
+    // The log has room again.
     registry.broadcast("a", 8).unwrap();
     serve(&mut flusher);
     assert_eq!((open.values().last(), two.values().last()), (Some(&8), Some(&8)));
 }
 
 #[test]
-fn que_1_who_is_told_of_a_gap_is_told_before_the_next_message_and_without_it() {
+fn que_1_a_loss_is_reported_before_the_next_message_and_also_without_one() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest] {
         let registry = encoding();
         let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
-        let (outbox, socket) =
-            wired_with(&registry, &ENVELOPED, in_lane().with_overflow(overflow), hears(&["a"]));
-        let (silent, unheard) =
-            wired_with(&registry, &SILENT, in_lane().with_overflow(overflow), hears(&["a"]));
+        let (outbox, socket) = wired_with(
+            &registry,
+            &ENVELOPED,
+            with_flusher().with_overflow(overflow),
+            hears(&["a"]),
+        );
+        let (silent, silent_socket) =
+            wired_with(&registry, &SILENT, with_flusher().with_overflow(overflow), hears(&["a"]));
         let (wakes, waker) = Wakes::new();
         assert!(flush_with(&outbox, &waker).is_pending());
         registry.broadcast("a", 1).unwrap();
@@ -98,7 +102,11 @@ fn que_1_who_is_told_of_a_gap_is_told_before_the_next_message_and_without_it() {
         assert_eq!(wakes.count(), 1);
         assert_eq!((flush(&outbox), flush(&silent)), (None, None));
         assert_eq!(read(&socket.bytes(), true).0, [Read::Message(1, 1), Read::Lost(1)]);
-        assert_eq!(read(&unheard.bytes(), true).0, [Read::Message(1, 1)], "and no empty envelope");
+        assert_eq!(
+            read(&silent_socket.bytes(), true).0,
+            [Read::Message(1, 1)],
+            "and no empty envelope"
+        );
         let before = registry.stats().lane_writes;
         registry.broadcast("a", 3).unwrap();
         serve(&mut flusher);
@@ -108,7 +116,7 @@ fn que_1_who_is_told_of_a_gap_is_told_before_the_next_message_and_without_it() {
 }
 
 #[test]
-fn que_1_a_loss_that_comes_before_the_wire_is_told_before_the_first_message() {
+fn que_1_a_loss_before_the_wire_is_attached_is_reported_before_the_first_message() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
     let _other = wired(&registry, hears(&["a"]));
@@ -136,12 +144,12 @@ fn que_1_one_broadcast_larger_than_the_bound_is_taken_by_an_empty_log() {
 }
 
 #[test]
-fn que_1_losses_between_those_who_come_and_go_are_told_to_the_last() {
+fn que_1_every_loss_is_reported_while_other_subscribers_come_and_go() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
     let (outbox, socket) = wired_with(&registry, &BARE, lossy(), hears(&["b", "c"]));
     for n in 0..=3_000 {
-        drop(registry.open_outbox(&BARE, in_lane(), hears(&["a"])).unwrap());
+        drop(registry.open_outbox(&BARE, with_flusher(), hears(&["a"])).unwrap());
         registry.broadcast(["b", "c"][n % 2], 1).unwrap();
     }
     serve(&mut flusher);
@@ -152,15 +160,15 @@ fn que_1_losses_between_those_who_come_and_go_are_told_to_the_last() {
 }
 
 #[test]
-fn que_3_a_log_keeps_no_more_broadcasts_than_its_bound_and_who_joins_after_them_misses_nothing() {
+fn que_3_a_log_keeps_no_more_than_its_bound_and_later_subscribers_miss_nothing() {
     let loads = Loads::new();
     let (registry, mut flusher) = loaded(LaneOptions::new().with_max_bytes(size(10 * 129)));
     let (_outbox, socket) = wired_load(&registry, lossy());
-    let mut guests = Vec::new();
+    let mut joined = Vec::new();
     for n in 0..1_000 {
         registry.broadcast("c", loads.make(n % 10, false)).unwrap();
         if n % 100 == 50 {
-            guests.push(wired_load(&registry, in_lane()));
+            joined.push(wired_load(&registry, with_flusher()));
         }
     }
     assert_eq!(loads.alive(), 10, "the log kept more than its bound");
@@ -179,33 +187,33 @@ fn que_3_a_log_keeps_no_more_broadcasts_than_its_bound_and_who_joins_after_them_
     assert_eq!(
         registry.len(),
         1,
-        "ten came when the log was full, missed what came then, and lagged"
+        "ten joined while the log was full, lost what followed, and lagged"
     );
-    let guest = wired_load(&registry, in_lane());
+    let late = wired_load(&registry, with_flusher());
     registry.broadcast("c", loads.make(7, false)).unwrap();
     serve(&mut flusher);
-    assert_eq!(guest.1.values(), [7]);
+    assert_eq!(late.1.values(), [7]);
 }
 
 #[test]
-fn del_7_the_report_counts_each_match_once_whoever_serves_it() {
+fn del_7_the_report_counts_each_match_once_in_every_lane() {
     let registry = encoding();
-    // The first lane has room for one broadcast, the others for all.
+    // The first lane has room for one broadcast, the others for all of them.
     let options =
         [LaneOptions::new().with_max_bytes(size(1)), LaneOptions::new(), LaneOptions::new()];
     let mut flushers = options.map(|options| registry.open_lane(options));
-    // To the lane with the fewest, the first of equal ones: three, two and two.
+    // Each goes to the lane with the fewest: three, two and two.
     let mut members: Vec<_> =
         (0..7).map(|_| wired_with(&registry, &BARE, lossy(), hears(&["c"]))).collect();
     let mut outbox = open(&registry, hears(&["c"]));
     let probe = Probe::new();
     let _probe = join(&registry, &probe, Registration::new());
-    let told = |channel: &str, n: u32| {
+    let counts = |channel: &str, n: u32| {
         let report = registry.broadcast(channel, n).unwrap();
         assert_eq!((report.lagged, report.failed, report.ended, report.pending), (0, 0, 0, 0));
         (report.matched, report.accepted, report.dropped)
     };
-    assert_eq!([told("c", 1), told("c", 2), told("d", 3)], [(9, 9, 0), (9, 6, 3), (1, 1, 0)]);
+    assert_eq!([counts("c", 1), counts("c", 2), counts("d", 3)], [(9, 9, 0), (9, 6, 3), (1, 1, 0)]);
     assert_eq!(registry.stats().dropped, 3);
     flushers.iter_mut().for_each(|flusher| assert!(!serve(flusher)));
     members.iter_mut().for_each(|(outbox, _)| assert_eq!(flush(outbox), None));

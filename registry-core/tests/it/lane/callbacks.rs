@@ -11,7 +11,7 @@ use std::task::{Context, Wake, Waker};
 
 #[test]
 fn iso_8_a_waker_that_panics_harms_nobody() {
-    let (registry, mut flusher) = lane();
+    let (registry, mut flusher) = registry_and_flusher();
     let woken = Arc::new(AtomicUsize::new(0));
     let count = woken.clone();
     let panics = Waker::from(Arc::new(OnWake(move || {
@@ -22,7 +22,7 @@ fn iso_8_a_waker_that_panics_harms_nobody() {
     assert!(flusher.poll_serve(&mut Context::from_waker(&panics), now()).is_pending());
     let (outbox, socket) = wired(&registry, Registration::new());
     let (_other, other) = wired(&registry, Registration::new());
-    assert_eq!(woken(), 1, "the flusher, by a newcomer");
+    assert_eq!(woken(), 1, "the flusher, by a new subscriber");
     assert!(flush_with(&outbox, &panics).is_pending());
     socket.set_room(0);
     assert!(flusher.poll_serve(&mut Context::from_waker(&panics), now()).is_pending());
@@ -36,7 +36,8 @@ fn iso_8_a_waker_that_panics_harms_nobody() {
     assert!(serve(&mut flusher));
 }
 
-/// Calls everything that a registry offers, and counts when all of it answered as it should.
+/// A function that calls every operation of a registry, and how often all of them answered as they
+/// should.
 fn busybody(
     registry: &Registry,
     number: u32,
@@ -45,7 +46,7 @@ fn busybody(
     let (registry, counted) = (registry.clone(), count.clone());
     let call = move || {
         let accepted = registry.broadcast("heard", number).unwrap().accepted;
-        let outbox = registry.open_outbox(&BARE, in_lane(), group("inner")).unwrap();
+        let outbox = registry.open_outbox(&BARE, with_flusher(), group("inner")).unwrap();
         let closed = registry.close_by_identity(&id("inner"));
         drop(outbox);
         drop((
@@ -71,7 +72,7 @@ fn calling(registry: &Registry, number: u32) -> (impl Fn() -> usize, Waker) {
 #[test]
 fn re_1_wakers_and_hooks_may_call_back() {
     finishes(|| {
-        let (registry, mut flusher) = lane();
+        let (registry, mut flusher) = registry_and_flusher();
         let (_other, other) = wired(&registry, hears(&["heard"]));
         let (outbox, socket) = wired(&registry, hears(&["c"]).with_group(id("a")));
         serve(&mut flusher);
@@ -105,7 +106,7 @@ fn re_1_wakers_and_hooks_may_call_back() {
         assert_eq!(
             (count(), other.values().last()),
             (1, Some(&300)),
-            "the waker of a publisher who waits"
+            "the waker of a publisher that waits"
         );
 
         let (hooked, hook) = busybody(&registry, 400);
@@ -124,7 +125,7 @@ fn re_1_wakers_and_hooks_may_call_back() {
     });
 }
 
-/// Panics when its last clone goes, and counts that it did.
+/// A waker that panics when its last clone is dropped, and counts that it did.
 struct Bomb(Arc<AtomicUsize>);
 
 impl Wake for Bomb {
@@ -142,14 +143,14 @@ impl Drop for Bomb {
 
 #[test]
 fn iso_8_a_waker_whose_destructor_panics_harms_nobody() {
-    let (registry, mut flusher) = lane();
+    let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, group("a"));
     serve(&mut flusher);
     let blasts = Arc::new(AtomicUsize::new(0));
     let bomb = || Waker::from(Arc::new(Bomb(blasts.clone())));
     let mut caught_up = Box::pin(registry.caught_up());
     for round in 0..3 {
-        // The registry keeps a clone of each, so that the last of it is the registry's to drop.
+        // The registry keeps a clone of each, so the registry drops the last one.
         let [flushers, owners] = [bomb(), bomb()];
         assert!(flusher.poll_serve(&mut Context::from_waker(&flushers), now()).is_pending());
         assert!(flush_with(&outbox, &owners).is_pending());
@@ -175,5 +176,5 @@ fn iso_8_a_waker_whose_destructor_panics_harms_nobody() {
     assert!(drained.as_mut().poll(&mut Context::from_waker(&waits)).is_pending());
     drop(waits);
     drop(drained);
-    assert_eq!(blasts.load(Ordering::SeqCst), 9, "of who waits no longer for the drain");
+    assert_eq!(blasts.load(Ordering::SeqCst), 9, "the waker of a dropped `drained` future");
 }

@@ -1,4 +1,4 @@
-//! Frames of the owner's own.
+//! The owner's own frames, which `send_control` writes.
 
 use super::*;
 use crate::kit::*;
@@ -7,16 +7,16 @@ use registry_core::{CloseReason, Registration};
 use std::time::Duration;
 
 #[test]
-fn ord_1_what_the_owner_says_stands_between_frames_and_wakes_who_has_to_write_it() {
-    let (registry, mut flusher) = lane();
+fn ord_1_a_control_frame_stands_between_frames_and_wakes_the_task_that_writes_it() {
+    let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     let first = now();
-    outbox.send_control(&said(0), first);
-    assert_eq!(socket.read(), [Read::Said(0)], "at once, when nothing waits");
+    outbox.send_control(&control(0), first);
+    assert_eq!(socket.read(), [Read::Control(0)], "at once, when nothing waits");
     assert!(flush_with(&outbox, &waker).is_pending());
     socket.set_room(0);
-    outbox.send_control(&said(1), first + Duration::from_secs(9));
+    outbox.send_control(&control(1), first + Duration::from_secs(9));
     assert_eq!(outbox.last_write(), Some(first), "nothing was taken");
     assert_eq!(wakes.count(), 1, "something is left to write");
     registry.broadcast("c", 1).unwrap();
@@ -24,17 +24,20 @@ fn ord_1_what_the_owner_says_stands_between_frames_and_wakes_who_has_to_write_it
     socket.set_room(1);
     assert_eq!(flush(&outbox), None);
     assert!(outbox.is_mid_frame());
-    outbox.send_control(&said(2), now());
+    outbox.send_control(&control(2), now());
     socket.set_room(usize::MAX);
     assert_eq!(flush(&outbox), None);
-    assert_eq!(socket.read(), [Read::Said(0), Read::Said(1), Read::Said(2), Read::Message(1, 1)]);
+    assert_eq!(
+        socket.read(),
+        [Read::Control(0), Read::Control(1), Read::Control(2), Read::Message(1, 1)]
+    );
     assert!(!outbox.is_mid_frame());
 }
 
 #[test]
-fn rev_12_no_write_follows_a_revocation_and_a_farewell_only_at_the_end_of_a_frame() {
+fn rev_12_no_write_follows_a_revocation_and_the_owner_knows_whether_a_frame_was_cut() {
     for room in [0, 3, usize::MAX] {
-        let (registry, mut flusher) = lane();
+        let (registry, mut flusher) = registry_and_flusher();
         let (outbox, socket) = wired(&registry, group("a"));
         socket.set_room(room);
         registry.broadcast("c", 1).unwrap();

@@ -26,23 +26,25 @@ fn del_6_a_frame_is_built_once_for_each_format() {
     let mut flusher = registry.open_lane(LaneOptions::new());
     let filters: [&[&str]; 4] = [&["a"], &["a", "b"], &["a", "c"], &["a", "b", "c"]];
     let members: Vec<_> = (0..100)
-        .map(|n| wired_with(&registry, &COUNTING, in_lane(), hears(filters[n % 4])))
+        .map(|n| wired_with(&registry, &COUNTING, with_flusher(), hears(filters[n % 4])))
         .collect();
     serve(&mut flusher);
-    let fresh: Vec<_> = {
+    let joined: Vec<_> = {
         registry.broadcast("a", 1).unwrap();
-        (0..10).map(|_| wired_with(&registry, &COUNTING, in_lane(), Registration::new())).collect()
+        (0..10)
+            .map(|_| wired_with(&registry, &COUNTING, with_flusher(), Registration::new()))
+            .collect()
     };
     registry.broadcast("a", 2).unwrap();
     registry.broadcast("b", 3).unwrap();
-    registry.broadcast("nobody", 4).unwrap();
+    registry.broadcast("no subscriber", 4).unwrap();
     serve(&mut flusher);
     assert_eq!((encoded.load(Ordering::SeqCst), BUILT.load(Ordering::SeqCst)), (4, 4));
     let writes = |members: &[(SocketOutbox, Arc<Socket>)]| {
         members.iter().map(|(_, socket)| socket.writes()).sum::<usize>()
     };
     assert_eq!(
-        (writes(&members), writes(&fresh)),
+        (writes(&members), writes(&joined)),
         (100, 10),
         "and each subscriber is written to once"
     );
@@ -51,7 +53,7 @@ fn del_6_a_frame_is_built_once_for_each_format() {
 #[test]
 fn del_1_a_turn_costs_its_matches() {
     let steps = |others: usize, filter: &[&str]| {
-        let (registry, mut flusher) = lane();
+        let (registry, mut flusher) = registry_and_flusher();
         let _crowd: Vec<_> = (0..others).map(|_| wired(&registry, hears(filter))).collect();
         let _few: Vec<_> = (0..10).map(|_| wired(&registry, hears(&["quiet"]))).collect();
         let _several: Vec<_> =
@@ -71,11 +73,11 @@ fn del_1_a_turn_costs_its_matches() {
     assert_eq!(steps(5_000, &["crowded", "more"]), alone);
 }
 
-/// A herd that comes back while the flusher is held up, and much that it does not hear.
+/// Many subscribers join while the flusher is held up, and do not hear most of what is broadcast.
 #[test]
 fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_plans() {
-    let (registry, mut flusher) = lane();
-    let _herd: Vec<_> = (0..5_000).map(|_| wired(&registry, hears(&["quiet"]))).collect();
+    let (registry, mut flusher) = registry_and_flusher();
+    let _joined: Vec<_> = (0..5_000).map(|_| wired(&registry, hears(&["quiet"]))).collect();
     let (_one, socket) = wired(&registry, hears(&["busy"]));
     // Values below a thousand have short frames.
     (0..20_000).for_each(|n| assert_eq!(registry.broadcast("busy", n % 1_000).unwrap().matched, 1));
@@ -97,18 +99,18 @@ fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_pl
 #[test]
 fn del_1_a_delivery_allocates_nothing() {
     let allocations = |members: usize, filter: &[&str]| {
-        let (registry, mut flusher) = lane();
-        let sink = Arc::new(Nothing);
+        let (registry, mut flusher) = registry_and_flusher();
+        let wire = Arc::new(Nothing);
         let _members: Vec<_> = (0..members)
             .map(|_| {
-                let outbox = registry.open_outbox(&BARE, in_lane(), hears(filter)).unwrap();
-                outbox.attach(sink.clone())
+                let outbox = registry.open_outbox(&BARE, with_flusher(), hears(filter)).unwrap();
+                outbox.attach(wire.clone())
             })
             .collect();
         serve(&mut flusher);
         let mut counted = 0;
         for n in 0..3 {
-            // The first turns may still make room for what comes.
+            // The first turns may still allocate room for later ones.
             counted = allocation_counter::measure(|| {
                 registry.broadcast("a", n).unwrap();
                 serve(&mut flusher);
@@ -118,7 +120,7 @@ fn del_1_a_delivery_allocates_nothing() {
         counted
     };
     assert_eq!(allocations(1_000, &["a"]), allocations(10, &["a"]));
-    // Subscribers of several channels are sorted by what they hear of the turn.
+    // Subscribers of several channels are grouped by what they hear of the turn.
     let (few, many) = (allocations(10, &["a", "b"]), allocations(1_000, &["a", "b"]));
     assert!(many < few + 40, "{few} allocations for ten, {many} for a thousand");
 }

@@ -7,24 +7,24 @@ use registry_core::{CloseReason, LaneOptions, Next, Progress, Registration};
 use std::task::{Context, Poll};
 
 #[test]
-fn drn_1_a_shutdown_brings_what_was_broadcast_before_it_and_the_flusher_is_over() {
-    let (registry, mut flusher) = lane();
+fn drn_1_a_shutdown_delivers_earlier_broadcasts_and_then_the_flusher_is_done() {
+    let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, Registration::new());
     let (slow, full) = wired(&registry, group("slow"));
     full.set_room(0);
-    let mut unwired = registry.open_outbox(&RAW, in_lane(), Registration::new()).unwrap();
+    let mut unwired = registry.open_outbox(&RAW, with_flusher(), Registration::new()).unwrap();
     let (owners, owner) = Wakes::new();
     assert!(flush_with(&outbox, &owner).is_pending());
     registry.broadcast("c", 1).unwrap();
     assert_eq!(registry.begin_shutdown(), 3);
-    assert_eq!(owners.count(), 1, "it is told of the end");
+    assert_eq!(owners.count(), 1, "it is notified of the end");
     assert_eq!(
         (flush(&outbox), poll(&mut unwired)),
         (None, None),
-        "the flusher has yet to bring the last"
+        "the flusher has yet to deliver the last message"
     );
     assert!(flush_with(&outbox, &owner).is_pending());
-    assert!(serve(&mut flusher), "Over");
+    assert!(serve(&mut flusher), "done");
     assert!(serve(&mut flusher), "and again");
     assert_eq!(owners.count(), 2, "the end is complete");
     assert_eq!((flush(&outbox), socket.values()), (Some(CloseReason::Shutdown), vec![1]));
@@ -35,30 +35,30 @@ fn drn_1_a_shutdown_brings_what_was_broadcast_before_it_and_the_flusher_is_over(
     assert_eq!((flush(&slow), full.bytes()), (Some(CloseReason::Revoked), vec![]));
     assert!(
         serve(&mut registry.open_lane(LaneOptions::new())),
-        "a lane that is opened too late is over at once"
+        "a lane that is opened after the shutdown is done at once"
     );
 }
 
 #[test]
-fn drn_1_who_drains_within_a_turn_hears_all_before_and_nothing_after() {
-    let (registry, mut flusher) = lane();
+fn drn_1_a_subscriber_that_drains_within_a_turn_hears_all_before_and_nothing_after() {
+    let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, hears(&["a"]));
     let (_other, other) = wired(&registry, hears(&["a"]));
     registry.broadcast("a", 1).unwrap();
     outbox.outbox().close(CloseReason::Shutdown);
     registry.broadcast("a", 2).unwrap();
-    // A draining subscriber has given its channel up; the number of the channel goes to another.
+    // A draining subscriber has released its channel, whose number another channel gets.
     let (_next, next) = wired(&registry, hears(&["b"]));
     registry.broadcast("b", 3).unwrap();
-    assert_eq!(flush(&outbox), None, "its flusher has yet to bring the first");
+    assert_eq!(flush(&outbox), None, "its flusher has yet to deliver the first message");
     serve(&mut flusher);
     assert_eq!((socket.values(), other.values(), next.values()), (vec![1], vec![1, 2], vec![3]));
     assert_eq!(flush(&outbox), Some(CloseReason::Shutdown));
 }
 
 #[test]
-fn drn_1_who_drains_when_its_flusher_is_dropped_gets_what_was_broadcast_before() {
-    let (registry, mut flusher) = lane();
+fn drn_1_a_draining_subscriber_gets_earlier_broadcasts_when_its_flusher_is_dropped() {
+    let (registry, mut flusher) = registry_and_flusher();
     let members: Vec<_> = (0..200).map(|_| wired(&registry, Registration::new())).collect();
     serve(&mut flusher);
     registry.broadcast("c", 1).unwrap();
@@ -75,8 +75,8 @@ fn drn_1_who_drains_when_its_flusher_is_dropped_gets_what_was_broadcast_before()
 }
 
 #[test]
-fn drn_1_nobody_waits_for_a_flusher_that_goes_by_a_panic_and_it_writes_no_more() {
-    let (registry, mut flusher) = lane();
+fn drn_1_nobody_waits_for_a_flusher_that_is_dropped_by_a_panic_and_it_writes_no_more() {
+    let (registry, mut flusher) = registry_and_flusher();
     let members: Vec<_> = (0..200).map(|_| wired(&registry, Registration::new())).collect();
     serve(&mut flusher);
     registry.broadcast("c", 1).unwrap();
@@ -85,11 +85,11 @@ fn drn_1_nobody_waits_for_a_flusher_that_goes_by_a_panic_and_it_writes_no_more()
     let (late, late_socket) = wired(&registry, Registration::new());
     registry.broadcast("c", 2).unwrap();
     late.outbox().close(CloseReason::Shutdown);
-    let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-        let _goes = flusher;
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _dropped = flusher;
         std::panic::resume_unwind(Box::new("on purpose"));
     }));
-    assert!(gone.is_err());
+    assert!(unwound.is_err());
     for (outbox, _) in &members {
         assert_eq!(flush(outbox), Some(CloseReason::Shutdown));
     }
@@ -102,9 +102,9 @@ fn drn_1_nobody_waits_for_a_flusher_that_goes_by_a_panic_and_it_writes_no_more()
 }
 
 #[test]
-fn drn_1_an_outbox_in_no_lane_drains() {
+fn drn_1_an_outbox_without_a_flusher_drains() {
     let registry = encoding();
-    let mut unwired = registry.open_outbox(&RAW, in_lane(), Registration::new()).unwrap();
+    let mut unwired = registry.open_outbox(&RAW, with_flusher(), Registration::new()).unwrap();
     let (outbox, socket) = wired(&registry, Registration::new());
     registry.broadcast("c", 1).unwrap();
     registry.begin_shutdown();
@@ -115,11 +115,11 @@ fn drn_1_an_outbox_in_no_lane_drains() {
 }
 
 #[test]
-fn sub_6_and_drn_1_idle_flushers_are_woken_when_the_registry_goes() {
-    for go in GO {
+fn sub_6_and_drn_1_idle_flushers_are_woken_when_the_registry_ends() {
+    for end in END_REGISTRY {
         let registry = encoding();
         let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
-        // In the first lane; nobody is in the others.
+        // In the first lane; the others have no subscribers.
         let (_outbox, _socket) = wired(&registry, Registration::new());
         let wakes: Vec<_> = flushers
             .iter_mut()
@@ -129,8 +129,8 @@ fn sub_6_and_drn_1_idle_flushers_are_woken_when_the_registry_goes() {
                 wakes
             })
             .collect();
-        let _registry = go(registry);
+        let _registry = end(registry);
         assert_eq!(wakes.iter().map(|wakes| wakes.count()).collect::<Vec<_>>(), [1; 3]);
-        assert!(flushers.iter_mut().all(serve), "Over");
+        assert!(flushers.iter_mut().all(serve), "done");
     }
 }

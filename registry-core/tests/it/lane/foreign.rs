@@ -27,9 +27,10 @@ static SPEECHLESS: WireFormat =
 
 #[test]
 fn iso_8_a_frame_that_cannot_be_built_fails_those_of_its_format_that_hear_it() {
-    let (registry, mut flusher) = lane();
-    let (hit, hit_socket) = wired_with(&registry, &SUPERSTITIOUS, in_lane(), hears(&["a"]));
-    let (missed, missed_socket) = wired_with(&registry, &SUPERSTITIOUS, in_lane(), hears(&["b"]));
+    let (registry, mut flusher) = registry_and_flusher();
+    let (hit, hit_socket) = wired_with(&registry, &SUPERSTITIOUS, with_flusher(), hears(&["a"]));
+    let (missed, missed_socket) =
+        wired_with(&registry, &SUPERSTITIOUS, with_flusher(), hears(&["b"]));
     let (_other, other) = wired(&registry, Registration::new());
     for (channel, n) in [("b", 1), ("a", 13), ("b", 2)] {
         registry.broadcast(channel, n).unwrap();
@@ -42,32 +43,32 @@ fn iso_8_a_frame_that_cannot_be_built_fails_those_of_its_format_that_hear_it() {
 }
 
 #[test]
-fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_whoever_writes() {
+fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_on_every_path() {
     // The flusher writes.
-    let (registry, mut flusher) = lane();
-    let (outbox, _socket) = wired_with(&registry, &HEADLESS, in_lane(), Registration::new());
+    let (registry, mut flusher) = registry_and_flusher();
+    let (outbox, _socket) = wired_with(&registry, &HEADLESS, with_flusher(), Registration::new());
     let (_other, other) = wired(&registry, Registration::new());
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
     assert_eq!((flush(&outbox), other.values()), (Some(CloseReason::Failed), vec![1]));
     assert_eq!((ended_as(&registry, CloseReason::Failed), registry.len()), (1, 1));
 
-    // The owner writes what waited for a wire.
-    let (registry, _flusher) = lane();
+    // The owner writes what was queued before the wire was attached.
+    let (registry, _flusher) = registry_and_flusher();
     let (outbox, socket) =
         wired_with(&registry, &HEADLESS, OutboxOptions::new(), Registration::new());
     registry.broadcast("c", 1).unwrap();
     assert_eq!((flush(&outbox), socket.bytes()), (Some(CloseReason::Failed), vec![]));
     assert_eq!((ended_as(&registry, CloseReason::Failed), registry.len()), (1, 0));
 
-    // The owner says something.
-    let (outbox, socket) = wired_with(&registry, &HEADLESS, in_lane(), Registration::new());
+    // The owner sends a control frame.
+    let (outbox, socket) = wired_with(&registry, &HEADLESS, with_flusher(), Registration::new());
     outbox.send_control(b"x", now());
     assert_eq!((flush(&outbox), socket.bytes()), (Some(CloseReason::Failed), vec![]));
     assert_eq!((ended_as(&registry, CloseReason::Failed), registry.len()), (2, 0));
 
     // The notice of a loss.
-    let (registry, mut flusher) = lane();
+    let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) =
         wired_with(&registry, &SPEECHLESS, lossy().with_max_messages(size(1)), Registration::new());
     socket.set_room(0);
@@ -79,11 +80,11 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_whoever_writes
 }
 
 #[test]
-fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
+fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped() {
     let loads = Loads::new();
-    // When it was served.
+    // After it was served.
     let (registry, mut flusher) = loaded(LaneOptions::new());
-    let members: Vec<_> = (0..300).map(|_| wired_load(&registry, in_lane())).collect();
+    let members: Vec<_> = (0..300).map(|_| wired_load(&registry, with_flusher())).collect();
     (1..=3).for_each(|n| {
         assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
     });
@@ -91,7 +92,7 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
     serve(&mut flusher);
     assert!(members.iter().all(|(_, socket)| socket.values() == [1, 2, 3]));
     assert_eq!(loads.alive(), 0);
-    // In a turn that is never finished, and in a log that nobody takes.
+    // In a turn that is not finished, and in a log that is not served.
     (4..=6).for_each(|n| {
         assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
     });
@@ -106,7 +107,7 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_goes() {
     assert_eq!(loads.alive(), 0);
     // In a log that outlives its registry.
     let (registry, flusher) = loaded(LaneOptions::new());
-    let _member = wired_load(&registry, in_lane());
+    let _member = wired_load(&registry, with_flusher());
     (1..=3).for_each(|n| {
         assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 1)
     });

@@ -1,4 +1,4 @@
-//! Which subscribers hear what: joins, leaves and channels within a turn, and lanes of several flushers.
+//! Which subscribers hear what: joins, leaves and channels within a turn, and several lanes.
 
 use super::*;
 use crate::kit::*;
@@ -7,8 +7,8 @@ use registry_core::{CloseReason, Flusher, LaneOptions, Registration, SocketOutbo
 use std::sync::Arc;
 
 #[test]
-fn ord_1_a_turn_is_one_write_for_each_and_in_order() {
-    let (registry, mut flusher) = lane();
+fn ord_1_a_turn_is_one_write_for_each_subscriber_and_in_order() {
+    let (registry, mut flusher) = registry_and_flusher();
     let (_all, all) = wired(&registry, Registration::new());
     let (_one, one) = wired(&registry, hears(&["a"]));
     let (_two, two) = wired(&registry, hears(&["a", "b"]));
@@ -38,8 +38,8 @@ fn ord_1_a_turn_is_one_write_for_each_and_in_order() {
 }
 
 #[test]
-fn re_3_who_joins_within_a_turn_hears_what_came_after_it() {
-    let (registry, mut flusher) = lane();
+fn re_3_a_subscriber_that_joins_within_a_turn_hears_what_comes_after_it() {
+    let (registry, mut flusher) = registry_and_flusher();
     let (_first, first) = wired(&registry, Registration::new());
     serve(&mut flusher);
     registry.broadcast("a", 1).unwrap();
@@ -55,26 +55,29 @@ fn re_3_who_joins_within_a_turn_hears_what_came_after_it() {
     assert_eq!(first.values(), [1, 2, 3, 4, 5]);
     assert_eq!(all.values(), [2, 3, 4, 5]);
     assert_eq!(one.values(), [3]);
-    assert_eq!(two.bytes(), b"", "who left before its turn is not written to");
+    assert_eq!(two.bytes(), b"", "nothing is written to a subscriber that left before its turn");
     registry.broadcast("a", 6).unwrap();
     serve(&mut flusher);
     assert_eq!((first.values().len(), all.values().len(), one.values()), (6, 5, vec![3, 6]));
 }
 
-/// Who joins in the middle of a turn is served segment by segment, like those who were there before it.
+/// A subscriber that joins within a turn is served segment by segment, like the earlier ones.
 #[test]
-fn re_3_who_joins_many_segments_into_a_turn_hears_exactly_what_came_after_it() {
-    // 200 channels are four segments; of one channel, 64 KiB with 64 bytes and a number for each are about 900 messages.
+fn re_3_a_subscriber_that_joins_many_segments_into_a_turn_hears_exactly_what_comes_after_it() {
+    // 200 channels are four segments. Of one channel, a segment of 64 KiB holds about 900 messages:
+    // each counts 64 bytes and a number.
     let many: Vec<String> = (0..200).map(|n| format!("c{n}")).collect();
     let one = vec!["c0".to_owned(); 3_000];
     let at_borders_of_channels = [0, 1, 63, 64, 65, 100, 127, 128, 129, 191, 192, 199, 200];
     let at_borders_of_bytes = [0, 1, 500, 880, 930, 970, 1_500, 2_000, 2_999, 3_000];
-    for (casts, joins) in [(&many, &at_borders_of_channels[..]), (&one, &at_borders_of_bytes[..])] {
-        let (registry, mut flusher) = lane();
+    for (channels, joins) in
+        [(&many, &at_borders_of_channels[..]), (&one, &at_borders_of_bytes[..])]
+    {
+        let (registry, mut flusher) = registry_and_flusher();
         let (_first, first) = wired(&registry, Registration::new());
         serve(&mut flusher);
         let mut members = Vec::new();
-        for at in 0..=casts.len() {
+        for at in 0..=channels.len() {
             if joins.contains(&at) {
                 let all: Vec<&str> = many.iter().map(String::as_str).collect();
                 for filter in [
@@ -88,32 +91,33 @@ fn re_3_who_joins_many_segments_into_a_turn_hears_exactly_what_came_after_it() {
                     members.push((at, filter.map(<[&str]>::to_vec), member));
                 }
             }
-            if let Some(channel) = casts.get(at) {
+            if let Some(channel) = channels.get(at) {
                 registry.broadcast(channel, at as u32 % 1_000).unwrap();
             }
         }
         serve(&mut flusher);
-        assert!(first.writes() >= 4, "it was no turn of several segments");
-        assert_eq!(first.read().len(), casts.len());
+        assert!(first.writes() >= 4, "the turn did not have several segments");
+        assert_eq!(first.read().len(), channels.len());
         for (at, filter, (_, socket)) in &members {
-            let hears =
-                |n: &usize| filter.as_ref().is_none_or(|names| names.contains(&casts[*n].as_str()));
-            let expected = (*at..casts.len()).filter(hears);
+            let hears = |n: &usize| {
+                filter.as_ref().is_none_or(|names| names.contains(&channels[*n].as_str()))
+            };
+            let expected = (*at..channels.len()).filter(hears);
             let expected: Vec<_> =
                 expected.map(|n| Read::Message(n as u64 + 1, n as u32 % 1_000)).collect();
             assert_eq!(
                 socket.read(),
                 expected,
-                "who came after {at} of {}, {filter:?}",
-                casts.len()
+                "joined after {at} of {}, {filter:?}",
+                channels.len()
             );
         }
     }
 }
 
 #[test]
-fn flt_1_a_channel_number_that_is_used_again_within_a_turn_brings_nothing_of_the_other() {
-    let (registry, mut flusher) = lane();
+fn flt_1_a_channel_number_that_is_reused_within_a_turn_brings_nothing_of_the_former_channel() {
+    let (registry, mut flusher) = registry_and_flusher();
     let ends: [fn(SocketOutbox) -> Option<SocketOutbox>; 2] = [
         |outbox| {
             drop(outbox);
@@ -153,8 +157,8 @@ fn flt_1_a_channel_number_that_is_used_again_within_a_turn_brings_nothing_of_the
 }
 
 #[test]
-fn flt_1_more_channels_than_a_mask_has_bits_are_told_apart() {
-    let (registry, mut flusher) = lane();
+fn flt_1_more_channels_than_a_mask_has_bits_are_kept_apart() {
+    let (registry, mut flusher) = registry_and_flusher();
     let names: Vec<String> = (0..200).map(|n| format!("c{n}")).collect();
     let some =
         |step: usize| -> Vec<&str> { names.iter().step_by(step).map(String::as_str).collect() };
@@ -177,7 +181,7 @@ fn flt_1_more_channels_than_a_mask_has_bits_are_told_apart() {
 }
 
 #[test]
-fn sub_1_a_newcomer_goes_to_the_lane_with_the_fewest() {
+fn sub_1_a_new_subscriber_goes_to_the_lane_with_the_fewest() {
     let registry = encoding();
     let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
     let mut members: Vec<_> = (0..9).map(|_| wired(&registry, Registration::new())).collect();
@@ -193,7 +197,7 @@ fn sub_1_a_newcomer_goes_to_the_lane_with_the_fewest() {
     for flusher in &mut flushers {
         assert_eq!(served(flusher, &members), 3);
     }
-    // The second lane loses two, which come again.
+    // Two subscribers leave the second lane, and two join.
     drop((members.remove(4), members.remove(1)));
     members.extend((0..2).map(|_| wired(&registry, Registration::new())));
     registry.broadcast("c", 2).unwrap();

@@ -1,5 +1,6 @@
 //! Lanes of flushers: what flushers, their logs and the sockets behind them promise.
 
+mod backlog;
 mod bounds;
 mod callbacks;
 mod control;
@@ -22,7 +23,7 @@ use registry_core::{
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-pub(crate) fn lane() -> (Registry, Flusher<u32>) {
+pub(crate) fn registry_and_flusher() -> (Registry, Flusher<u32>) {
     let registry = encoding();
     let flusher = registry.open_lane(LaneOptions::new());
     (registry, flusher)
@@ -37,23 +38,23 @@ pub(crate) fn ended_as(registry: &Registry, reason: CloseReason) -> u64 {
 }
 
 pub(crate) fn lossy() -> OutboxOptions {
-    in_lane().with_overflow(Overflow::DropOldest)
+    with_flusher().with_overflow(Overflow::DropOldest)
 }
 
-/// Frames as long as their payload, which is of digits.
+/// A frame is its payload, which consists of digits.
 pub(crate) static DIGITS: WireFormat =
     WireFormat::new("digits", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
-/// A payload of so many digits.
+/// Encodes a length as so many digits.
 pub(crate) fn ones(length: &usize) -> Result<Encoded, EncodeError> {
     Ok(Encoded::text("1".repeat(*length)))
 }
 
-/// A payload that counts how many of its kind live, and whose destructor may panic. Not in a test that is failing, which
-/// would end the process before it says why.
+/// A payload that counts how many of its kind are alive, and whose destructor may panic. It does
+/// not in a test that is failing: that would end the process before the failure is reported.
 pub(crate) struct Load {
     number: u32,
-    _life: Arc<()>,
+    _alive: Arc<()>,
     explodes: bool,
 }
 
@@ -65,7 +66,7 @@ impl Drop for Load {
     }
 }
 
-/// Makes payloads that share one life.
+/// Makes payloads, and counts those that are alive.
 pub(crate) struct Loads(Arc<()>);
 
 impl Loads {
@@ -74,7 +75,7 @@ impl Loads {
     }
 
     pub(crate) fn make(&self, number: u32, explodes: bool) -> Load {
-        Load { number, _life: self.0.clone(), explodes }
+        Load { number, _alive: self.0.clone(), explodes }
     }
 
     pub(crate) fn alive(&self) -> usize {
@@ -99,7 +100,7 @@ pub(crate) fn wired_load(
 }
 
 /// Ends a registry: by its last handle, or by a shutdown.
-pub(crate) const GO: [fn(Registry) -> Option<Registry>; 2] = [
+pub(crate) const END_REGISTRY: [fn(Registry) -> Option<Registry>; 2] = [
     |registry| {
         drop(registry);
         None

@@ -12,7 +12,7 @@ fn prg_3_a_publisher_waits_for_a_flusher_that_has_more_than_128_kib_before_it() 
     let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), ones);
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_outbox, socket) = {
-        let outbox = registry.open_outbox(&DIGITS, in_lane(), Registration::new()).unwrap();
+        let outbox = registry.open_outbox(&DIGITS, with_flusher(), Registration::new()).unwrap();
         let socket = Socket::new();
         (outbox.attach(socket.clone()), socket)
     };
@@ -29,18 +29,22 @@ fn prg_3_a_publisher_waits_for_a_flusher_that_has_more_than_128_kib_before_it() 
     assert_eq!(
         (wakes.count(), socket.bytes().len()),
         (1, 128 * 1024 - 128),
-        "who polls again waits once"
+        "a publisher that polls twice is registered once"
     );
     assert!(poll());
     (0..2).for_each(|_| assert_eq!(registry.broadcast("c", 128 * 1024).unwrap().accepted, 1));
     assert!(!poll());
     drop(flusher);
-    assert_eq!((wakes.count(), poll()), (2, true), "nobody waits for a flusher that is gone");
+    assert_eq!(
+        (wakes.count(), poll()),
+        (2, true),
+        "no publisher waits for a flusher that was dropped"
+    );
 }
 
 #[test]
-fn prg_3_publishers_who_look_again_and_again_while_they_wait_stand_there_once() {
-    let (registry, mut flusher) = lane();
+fn prg_3_a_publisher_that_polls_repeatedly_while_it_waits_is_registered_once() {
+    let (registry, mut flusher) = registry_and_flusher();
     let (_outbox, _socket) = wired(&registry, Registration::new());
     (0..1_100).for_each(|n| assert_eq!(registry.broadcast("c", n % 10).unwrap().accepted, 1));
     let (wakes, wakers): (Vec<_>, Vec<_>) = (0..2).map(|_| Wakes::new()).unzip();
@@ -75,7 +79,7 @@ fn prg_3_a_publisher_waits_for_every_flusher_that_is_behind() {
         for lane in behind {
             assert!(polled.is_pending(), "{behind:?}: it does not wait for {lane}");
             serve(&mut flushers[*lane]);
-            // A publisher who is not woken does not look.
+            // A publisher that is not woken does not poll.
             if wakes.count() > followed {
                 followed = wakes.count();
                 polled = caught_up.as_mut().poll(&mut Context::from_waker(&waker));
@@ -86,16 +90,16 @@ fn prg_3_a_publisher_waits_for_every_flusher_that_is_behind() {
 }
 
 #[test]
-fn sub_6_and_prg_3_publishers_who_wait_are_woken_when_the_registry_goes() {
-    for go in GO {
-        let (registry, _flusher) = lane();
+fn sub_6_and_prg_3_waiting_publishers_are_woken_when_the_registry_ends() {
+    for end in END_REGISTRY {
+        let (registry, _flusher) = registry_and_flusher();
         let _member = wired(&registry, Registration::new());
         (0..1_100).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
         let mut caught_up = Box::pin(registry.caught_up());
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
         assert!(caught_up.as_mut().poll(&mut cx).is_pending());
-        let _registry = go(registry);
+        let _registry = end(registry);
         assert_eq!((wakes.count(), caught_up.as_mut().poll(&mut cx)), (1, Poll::Ready(())));
     }
 }

@@ -26,10 +26,10 @@ impl Wire for Sizes {
 fn rev_3_one_write_holds_at_most_64_kib_or_one_message() {
     let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), ones);
     let mut flusher = registry.open_lane(LaneOptions::new());
-    let outbox = registry.open_outbox(&DIGITS, in_lane(), Registration::new()).unwrap();
+    let outbox = registry.open_outbox(&DIGITS, with_flusher(), Registration::new()).unwrap();
     let sizes = Arc::new(Mutex::new(Vec::new()));
     let _outbox = outbox.attach(Arc::new(Sizes(sizes.clone())));
-    // Each counts 64 bytes more, for what a format adds.
+    // Each counts 64 bytes more, for the framing.
     for length in [40_000, 20_000, 10_000, 65_536, 1, 300_000, 40_000, 25_408, 2, 3] {
         registry.broadcast("c", length).unwrap();
     }
@@ -37,15 +37,15 @@ fn rev_3_one_write_holds_at_most_64_kib_or_one_message() {
     assert_eq!(*sizes.lock().unwrap(), [60_000, 10_000, 65_536, 1, 300_000, 65_408, 5]);
 }
 
-/// A digit becomes fifty bytes, as in an event with its id.
+/// A frame of fifty bytes for a payload of one digit.
 static PADDED: WireFormat =
     WireFormat::new("padded", |_, _, out| out.extend_from_slice(&[b'x'; 50]));
 
 #[test]
 fn rev_3_many_short_messages_do_not_make_a_write_of_more_than_64_kib() {
-    let (registry, mut flusher) = lane();
+    let (registry, mut flusher) = registry_and_flusher();
     let sizes = Arc::new(Mutex::new(Vec::new()));
-    let outbox = registry.open_outbox(&PADDED, in_lane(), Registration::new()).unwrap();
+    let outbox = registry.open_outbox(&PADDED, with_flusher(), Registration::new()).unwrap();
     let _outbox = outbox.attach(Arc::new(Sizes(sizes.clone())));
     for _ in 0..10_000 {
         registry.broadcast("c", 1).unwrap();
@@ -58,14 +58,14 @@ fn rev_3_many_short_messages_do_not_make_a_write_of_more_than_64_kib() {
 
 #[test]
 fn ord_1_a_pause_within_a_turn_keeps_the_order() {
-    let (registry, mut flusher) = lane();
+    let (registry, mut flusher) = registry_and_flusher();
     let members: Vec<_> = (0..300).map(|_| wired(&registry, Registration::new())).collect();
     registry.broadcast("c", 1).unwrap();
     let mut pauses = 0;
     while let Poll::Ready(served) = flusher.poll_serve(&mut noop(), now()) {
         assert_eq!(served, Progress::More);
         pauses += 1;
-        // What is published, joins or leaves in a pause belongs to the next turn.
+        // What is broadcast in a pause belongs to the next turn.
         registry.broadcast("c", 1 + pauses).unwrap();
         if pauses > 10 {
             break;
@@ -79,7 +79,7 @@ fn ord_1_a_pause_within_a_turn_keeps_the_order() {
 #[test]
 fn prg_1_a_flusher_pauses_once_more_after_a_turn_of_more_than_64_writes() {
     for (members, served) in [(64, Poll::Pending), (65, Poll::Ready(Progress::More))] {
-        let (registry, mut flusher) = lane();
+        let (registry, mut flusher) = registry_and_flusher();
         let members: Vec<_> = (0..members).map(|_| wired(&registry, Registration::new())).collect();
         registry.broadcast("c", 1).unwrap();
         assert_eq!(flusher.poll_serve(&mut noop(), now()), served);
@@ -91,7 +91,7 @@ fn prg_1_a_flusher_pauses_once_more_after_a_turn_of_more_than_64_writes() {
 #[test]
 fn prg_1_a_flusher_pauses_after_128_writes_and_sooner_when_they_are_long() {
     let served_by_one_call = |value: u32| {
-        let (registry, mut flusher) = lane();
+        let (registry, mut flusher) = registry_and_flusher();
         let members: Vec<_> = (0..500).map(|_| wired(&registry, Registration::new())).collect();
         serve(&mut flusher);
         registry.broadcast("c", value).unwrap();

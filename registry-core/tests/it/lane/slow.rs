@@ -1,4 +1,4 @@
-//! Sockets that take a part, nothing, or break; and outboxes that no flusher serves.
+//! Sockets that take a part or nothing, or break; and outboxes without a flusher.
 
 use super::*;
 use crate::kit::*;
@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 
 #[test]
 fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
-    let (registry, mut flusher) = lane();
-    let (outbox, socket) = wired_with(&registry, &ENVELOPED, in_lane(), Registration::new());
+    let (registry, mut flusher) = registry_and_flusher();
+    let (outbox, socket) = wired_with(&registry, &ENVELOPED, with_flusher(), Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(flush_with(&outbox, &waker).is_pending());
     socket.set_room(5);
@@ -23,7 +23,7 @@ fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
     registry.broadcast("c", 3).unwrap();
     serve(&mut flusher);
     assert_eq!(wakes.count(), 1, "an owner that waits for room is not woken for more");
-    outbox.send_control(&said(0), now);
+    outbox.send_control(&control(0), now);
     assert!(outbox.pending_control() > 0);
     for _ in 0..30 {
         socket.set_room(4);
@@ -32,7 +32,7 @@ fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
     let (reads, partial) = read(&socket.bytes(), true);
     assert_eq!(
         reads,
-        [Read::Message(1, 1), Read::Message(2, 2), Read::Said(0), Read::Message(3, 3)]
+        [Read::Message(1, 1), Read::Message(2, 2), Read::Control(0), Read::Message(3, 3)]
     );
     assert_eq!((partial.len(), outbox.is_mid_frame(), outbox.pending_control()), (0, false, 0));
     // It is open again: the flusher writes.
@@ -46,7 +46,7 @@ fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
 
 #[test]
 fn que_2_the_owner_of_a_wire_that_takes_nothing_is_woken_once() {
-    let (registry, mut flusher) = lane();
+    let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(flush_with(&outbox, &waker).is_pending());
@@ -63,11 +63,11 @@ fn que_2_the_owner_of_a_wire_that_takes_nothing_is_woken_once() {
 }
 
 #[test]
-fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
-    for in_lane in [true, false] {
-        let (registry, mut flusher) = lane();
+fn ord_1_a_wire_that_is_attached_late_gets_the_queued_frames_first() {
+    for with_flusher in [true, false] {
+        let (registry, mut flusher) = registry_and_flusher();
         let options =
-            if in_lane { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
+            if with_flusher { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
         let outbox = registry.open_outbox(&BARE, options, Registration::new()).unwrap();
         let socket = Socket::new();
         let (wakes, waker) = Wakes::new();
@@ -79,7 +79,7 @@ fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
         assert_eq!(registry.stats().wired, 1);
         assert_eq!(wakes.count(), 1, "there is something to write now");
         assert!(outbox.is_waiting());
-        outbox.send_control(&said(0), now());
+        outbox.send_control(&control(0), now());
         registry.broadcast("c", 2).unwrap();
         serve(&mut flusher);
         assert_eq!(flush(&outbox), None);
@@ -87,13 +87,13 @@ fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
         serve(&mut flusher);
         assert_eq!(flush(&outbox), None);
         let expected =
-            [Read::Said(0), Read::Message(1, 1), Read::Message(2, 2), Read::Message(3, 3)];
-        assert_eq!(socket.read(), expected, "in a lane: {in_lane}");
+            [Read::Control(0), Read::Message(1, 1), Read::Message(2, 2), Read::Message(3, 3)];
+        assert_eq!(socket.read(), expected, "with a flusher: {with_flusher}");
     }
 }
 
 #[test]
-fn rev_3_a_wire_that_comes_after_the_end_finds_nothing_waiting() {
+fn rev_3_a_wire_that_is_attached_after_the_end_finds_nothing_waiting() {
     let registry = encoding();
     let options =
         OutboxOptions::new().with_overflow(Overflow::DropOldest).with_max_messages(size(1));
@@ -107,9 +107,9 @@ fn rev_3_a_wire_that_comes_after_the_end_finds_nothing_waiting() {
 }
 
 #[test]
-fn del_1_an_outbox_in_no_lane_is_written_by_its_owner() {
+fn del_1_an_outbox_without_a_flusher_is_written_by_its_owner() {
     let registry = encoding();
-    // It asks for a lane, and there is none.
+    // It asks for a flusher, and there is none.
     let (outbox, socket) = wired(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(flush_with(&outbox, &waker).is_pending());
@@ -121,7 +121,7 @@ fn del_1_an_outbox_in_no_lane_is_written_by_its_owner() {
 
 #[test]
 fn clo_4_a_wire_that_breaks_ends_its_subscriber_and_no_other() {
-    let (registry, mut flusher) = lane();
+    let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, group("a"));
     let (_other, other) = wired(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
@@ -137,7 +137,7 @@ fn clo_4_a_wire_that_breaks_ends_its_subscriber_and_no_other() {
     assert_eq!((other.values(), registry.close_by_identity(&id("a"))), (vec![1], 0));
 }
 
-/// Takes nothing at first, for reasons that have passed when they are asked about.
+/// A socket whose first writes have the given results; it has room all the time.
 struct Odd(Mutex<Vec<io::Result<usize>>>, Arc<Socket>);
 
 impl Wire for Odd {
@@ -155,8 +155,8 @@ fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
     for odd in
         [Ok(0), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::WouldBlock.into())]
     {
-        let (registry, mut flusher) = lane();
-        let outbox = registry.open_outbox(&BARE, in_lane(), Registration::new()).unwrap();
+        let (registry, mut flusher) = registry_and_flusher();
+        let outbox = registry.open_outbox(&BARE, with_flusher(), Registration::new()).unwrap();
         let socket = Socket::new();
         let again = io::Error::from(io::ErrorKind::Interrupted);
         let outbox =

@@ -37,18 +37,18 @@ pub(super) struct Line {
     pub(super) wired: bool,
     pub(super) wakes: Arc<Wakes>,
     pub(super) waker: Waker,
-    /// Wake-ups that its owner has followed.
+    /// Wake-ups after which its owner was polled.
     pub(super) followed: usize,
     /// Its owner waits for room.
     pub(super) waits_for_room: bool,
-    /// What its peer said last.
-    pub(super) over: Option<CloseReason>,
+    /// The end that its owner has seen.
+    pub(super) closed: Option<CloseReason>,
     pub(super) lane: Option<usize>,
     pub(super) reasons: Arc<Mutex<Vec<CloseReason>>>,
     /// What it should hear: the sequence number and the value of each.
     pub(super) expected: Vec<(u64, u32)>,
-    pub(super) said: usize,
-    /// What its owner took, before it had a wire.
+    pub(super) controls: usize,
+    /// What its owner took before it had a wire.
     pub(super) taken: Vec<Read>,
     pub(super) was_mid_frame: bool,
 }
@@ -70,7 +70,7 @@ impl Line {
         self.plan.format != 0
     }
 
-    /// One turn of the owner.
+    /// Polls the owner once.
     pub(super) fn turn(&mut self) {
         let Some(owned) = &mut self.owned else { return };
         self.followed = self.wakes.count();
@@ -79,7 +79,7 @@ impl Line {
             Owned::Queue(outbox) => outbox,
             Owned::Wire(outbox) => {
                 match flush_with(outbox, &self.waker) {
-                    Poll::Ready(Ok(reason)) => self.over = Some(reason),
+                    Poll::Ready(Ok(reason)) => self.closed = Some(reason),
                     Poll::Ready(Err(_broken)) => self.leave(),
                     Poll::Pending => self.waits_for_room = !self.socket.has_room(),
                 }
@@ -94,7 +94,7 @@ impl Line {
                     self.taken.extend(read_frames(&batch.frames));
                 }
                 Next::Closed(reason) => {
-                    self.over = Some(reason);
+                    self.closed = Some(reason);
                     break;
                 }
             }
@@ -109,10 +109,10 @@ impl Line {
         self.socket.seal();
     }
 
-    /// Somebody woke its owner, or its socket has room again.
+    /// Its owner was woken, or its socket has room again.
     pub(super) fn is_due(&self) -> bool {
         self.owned.is_some()
-            && self.over.is_none()
+            && self.closed.is_none()
             && (self.wakes.count() > self.followed
                 || (self.waits_for_room && self.socket.has_room()))
     }
@@ -141,9 +141,9 @@ pub(super) struct Lane {
     pub(super) wakes: Arc<Wakes>,
     pub(super) waker: Waker,
     pub(super) followed: usize,
-    /// It said that there is more, or was never called.
+    /// It said that there is more to do, or was never called.
     pub(super) more: bool,
-    pub(super) over: bool,
+    pub(super) done: bool,
 }
 
 impl Lane {
@@ -152,10 +152,10 @@ impl Lane {
         self.followed = self.wakes.count();
         let served = flusher.poll_serve(&mut Context::from_waker(&self.waker), now());
         self.more = served == Poll::Ready(Progress::More);
-        self.over |= served == Poll::Ready(Progress::Done);
+        self.done |= served == Poll::Ready(Progress::Done);
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.flusher.is_some() && !self.over && (self.more || self.wakes.count() > self.followed)
+        self.flusher.is_some() && !self.done && (self.more || self.wakes.count() > self.followed)
     }
 }

@@ -4,7 +4,7 @@ use registry_core::{Clock, Flusher, Progress, SystemClock};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-/// What a flusher's thread waits for: that it is woken, or that nothing more will come.
+/// What a flusher's thread waits for: a wake-up, or the end of the program.
 #[derive(Default)]
 pub(super) struct Bell {
     state: shuttle::sync::Mutex<(bool, bool)>,
@@ -18,7 +18,7 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    /// True when nothing more will come.
+    /// Waits; true at the end of the program.
     fn wait(&self) -> bool {
         let mut state = self.state.lock().unwrap();
         while !state.0 {
@@ -44,7 +44,7 @@ fn serve(flusher: &mut Flusher<u64>, waker: &Waker) {
     }
 }
 
-/// Starts a thread that serves a lane until its bell says that nothing more will come.
+/// Starts a thread that serves a lane until its bell is rung for the end of the program.
 pub(super) fn start(
     mut flusher: Flusher<u64>,
 ) -> (Arc<Bell>, shuttle::thread::JoinHandle<Flusher<u64>>) {
@@ -56,7 +56,7 @@ pub(super) fn start(
             serve(&mut flusher, &waker);
             if rung.wait() {
                 serve(&mut flusher, &waker);
-                // Its end would be its subscribers'.
+                // Dropping it would end its subscribers.
                 return flusher;
             }
         }

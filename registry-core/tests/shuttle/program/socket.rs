@@ -9,28 +9,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// A peer's socket, which takes everything, a few bytes, or nothing; of a subscriber that fails, no whole message.
+/// A peer's socket, which takes everything, a few bytes, or nothing; of a subscriber that fails, no
+/// whole message.
 struct Socket {
     probe: Probe,
-    /// What came of the next message.
+    /// The part of the next message that has arrived.
     bytes: Mutex<Vec<u8>>,
     /// The last write found no room.
     full: AtomicBool,
 }
 
-/// Attaches a wire to an outbox, and tells its end.
+/// Attaches a wire to an outbox, and records its end.
 pub(super) fn connect(outbox: Outbox, probe: Probe) -> SocketOutbox {
     let socket = Arc::new(Socket { probe, bytes: Mutex::default(), full: AtomicBool::default() });
-    let told = socket.clone();
+    let notified = socket.clone();
     outbox.on_end(move |reason| {
         if reason != CloseReason::Unsubscribed {
-            Sink::close(&told.probe, reason);
+            Sink::close(&notified.probe, reason);
         }
     });
     outbox.attach(socket)
 }
 
-/// Notes that its owner is to poll again.
+/// Notes that the owner is to poll again.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -40,7 +41,7 @@ impl Wake for Woken {
     }
 }
 
-/// The owner's turn: it writes until nothing waits, or the end.
+/// Polls the owner until nothing waits, or until the end.
 pub(super) fn flush(outbox: &SocketOutbox) {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
@@ -90,7 +91,7 @@ impl Wire for Socket {
         Ok(taken)
     }
 
-    /// A peer reads as soon as its owner waits for room.
+    /// The peer reads as soon as the owner waits for room.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.full.swap(false, Ordering::SeqCst) {
             return Poll::Ready(Ok(()));

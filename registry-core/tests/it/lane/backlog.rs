@@ -1,4 +1,4 @@
-//! What waits before a socket that is full, when a flusher brings it.
+//! Messages of a flusher that wait for a full socket.
 
 use crate::kit::*;
 use registry_core::{
@@ -33,7 +33,7 @@ impl Wire for Socket {
         Ok(bytes.len())
     }
 
-    /// It wakes nobody: no test makes room for an owner that waits for it.
+    /// It wakes nobody: no test here makes room for an owner that waits for it.
     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.full.load(Ordering::SeqCst) { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
@@ -70,15 +70,15 @@ impl Lane {
         self.registry.broadcast(channel, text.to_owned()).unwrap();
     }
 
-    #[allow(clippy::disallowed_methods, reason = "nobody asks when it was written")]
+    #[allow(clippy::disallowed_methods, reason = "no test here reads the time of a write")]
     fn serve(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         while self.flusher.poll_serve(&mut cx, Instant::now()) == Poll::Ready(Progress::More) {}
     }
 }
 
-/// Writes what waits, as an owner does whose socket has room.
-#[allow(clippy::disallowed_methods, reason = "nobody asks when it was written")]
+/// Writes what waits, as the owner of a socket with room does.
+#[allow(clippy::disallowed_methods, reason = "no test here reads the time of a write")]
 fn flush(outbox: &SocketOutbox) {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(outbox.poll_flush(&mut cx, Instant::now()).is_pending());
@@ -104,7 +104,7 @@ fn que_3_what_waits_holds_no_more_memory_than_its_bytes() {
 }
 
 #[test]
-fn que_1_what_the_log_had_no_room_for_is_told_before_the_next_message() {
+fn que_1_a_loss_in_the_log_is_reported_before_the_next_message() {
     let mut lane = Lane::open(LaneOptions::new().with_max_bytes(size(1)));
     let (outbox, socket) =
         lane.join(OutboxOptions::new().with_overflow(Overflow::DropOldest), "runs");
@@ -120,7 +120,7 @@ fn que_1_what_the_log_had_no_room_for_is_told_before_the_next_message() {
 }
 
 #[test]
-fn cnt_1_who_lags_while_it_drains_is_counted_once() {
+fn cnt_1_a_subscriber_that_lags_while_it_drains_is_counted_once() {
     let mut lane = Lane::open(LaneOptions::new());
     let (_outbox, socket) = lane.join(OutboxOptions::new().with_max_messages(size(1)), "runs");
     socket.full.store(true, Ordering::SeqCst);
