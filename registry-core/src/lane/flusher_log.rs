@@ -11,9 +11,9 @@ use crate::subscriber::gate::Gate;
 use crate::subscriber::queue::WRITE_BYTES;
 use crate::subscriber::seat::Seat;
 use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::types::bounds::LaneOptions;
 use crate::types::id::Key;
 use crate::types::message::Message;
-use crate::types::options::LaneOptions;
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
@@ -246,9 +246,9 @@ mod loom_tests;
 mod tests {
     use super::*;
     use crate::subscriber::queue::Next;
+    use crate::types::bounds::OutboxOptions;
     use crate::types::close::CloseReason;
     use crate::types::format::WireFormat;
-    use crate::types::options::OutboxOptions;
 
     static RAW: WireFormat =
         WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
