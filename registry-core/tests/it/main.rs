@@ -7,6 +7,7 @@ mod admission;
 mod caps;
 mod cost;
 mod delivery;
+#[cfg(feature = "json")] // it parses JSON
 mod dependencies;
 mod drain;
 mod drops;

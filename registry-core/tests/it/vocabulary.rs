@@ -207,3 +207,20 @@ fn cnt_2_statistics_copy_no_names_and_pages_of_channels_share_them() {
     assert_eq!(with_many.0, with_few.0, "the statistics cost what they cost");
     assert!(with_many.1 < 1_000, "{} bytes for ten names of a thousand", with_many.1);
 }
+
+#[cfg(all(feature = "json", feature = "serde"))]
+#[test]
+fn cnt_2_the_statistics_are_serialised_under_the_names_of_their_fields() {
+    use serde_json::{json, to_value};
+
+    let registry = encoding();
+    let _outbox = open(&registry, hears(&["a"]));
+    let _ended = join(&registry, &Probe::new(), hears(&["a"]).with_group(Identity::new("k", "v")));
+    registry.close_by_identity(&Identity::new("k", "v"));
+    let stats = to_value(registry.stats()).unwrap();
+    assert_eq!((&stats["subscribers"], &stats["channels_named"]), (&json!(1), &json!(1)));
+    assert_eq!(stats["formats"], json!({"raw": 1, "sink": 0}));
+    assert_eq!(stats["ended"], json!({"revoked": 1}));
+    let channels = to_value(registry.channels(None, 9)).unwrap();
+    assert_eq!(channels, json!([{"channel": "a", "subscribers": 1}]));
+}
