@@ -135,9 +135,7 @@ async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Pro
 fn full(full: Full) -> Refusal {
     let reason = match full {
         Full::Sessions => "too many sessions: end some first",
-        Full::Lists => {
-            "the lists of channels of all sessions are too long: end some sessions first, or let some hear everything"
-        }
+        Full::Lists => "the lists of channels of all sessions are too long: end some sessions first",
         Full::NoRandomness => "no random bits for a token",
     };
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)
@@ -286,7 +284,7 @@ mod tests {
         let session = app.sessions.sign_in(Instant::now(), "ada", ChannelFilter::All).unwrap();
         let finds = Arc::new(Mutex::new(Vec::new()));
         let stream = Returning { app: app.clone(), token: session.token(), finds: finds.clone() };
-        let registration = Registration::new().scope(session.identity()).group(session.account_identity());
+        let registration = Registration::new().with_scope(session.identity()).with_group(session.account_identity());
         let _subscription = app.registry.subscribe_with(stream, registration).unwrap();
         call(app, session.id).await;
         let finds = finds.lock().unwrap();

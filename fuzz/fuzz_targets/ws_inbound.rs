@@ -253,7 +253,7 @@ impl<'a> Peer<'a> {
 async fn run(life: &Life<'_>) {
     let registry = SubscriberRegistry::<Bytes>::new();
     registry.encode_with(|data: &Bytes| Ok::<_, EncodeError>(data.clone()));
-    let ada = Registration::new().group(Identity::new("account", "ada"));
+    let ada = Registration::new().with_group(Identity::new("account", "ada"));
     let bounds = OutboxOptions::new().with_max_bytes(OUTBOX_BYTES);
     let outbox = registry.open_outbox(&WS, bounds, ada).expect("a subscriber");
     let grant = Arc::new(Grant::new(ChannelFilter::All));

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, EncodeError, Message, OutboxOptions, RegistryOptions, Revocation, ScopeCap,
+    ChannelFilter, CloseReason, Encoded, Message, OutboxOptions, RegistryOptions, Revocation, ScopeCap,
     SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
@@ -38,8 +38,8 @@ pub fn factory() -> Factory {
         if let Some(cap) = cap {
             options = options.with_scope_cap(ScopeCap::new(NonZeroUsize::new(cap as usize)?));
         }
-        let registry = SubscriberRegistry::<String>::with_options(options);
-        registry.encode_with(|data: &String| Ok::<_, EncodeError>(Bytes::copy_from_slice(data.as_bytes())));
+        let encoder = |data: &String| Ok(Encoded::text(data.as_str()));
+        let registry = SubscriberRegistry::<String>::with_encoder(options, encoder);
         Some(Arc::new(registry) as Arc<dyn Subject>)
     })
 }
@@ -57,7 +57,7 @@ impl Sink<String> for Probe {
 impl From<&Identity> for registry_core::Identity {
     fn from(identity: &Identity) -> Self {
         match identity {
-            Identity::Plain(value) => Self::unkinded(value),
+            Identity::Plain(value) => Self::untyped(value),
             Identity::Kinded { kind, value } => Self::new(kind, value),
         }
     }
@@ -80,7 +80,7 @@ fn registration(with: &Registration) -> registry_core::Registration {
         Some(names) => ChannelFilter::only(names.iter().map(String::as_str)),
     };
     let groups = with.groups.iter().map(Into::into);
-    let made = registry_core::Registration::new().filter(filter).groups(groups);
+    let made = registry_core::Registration::new().with_filter(filter).with_groups(groups);
     match &with.scope {
         Some(scope) => made.scope(scope.into()),
         None => made,
@@ -148,7 +148,7 @@ impl Handle for Subscription {
 }
 
 /// A frame is the payload and nothing else, so that a message has as many bytes as the script says.
-static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 fn bounds(wanted: &script::Outbox) -> OutboxOptions {
     let at_least_one = |count: u32| NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN);
@@ -180,12 +180,12 @@ impl Handle for Outbox {
     fn take(&self, max_bytes: u32) -> Option<Taken> {
         let mut outbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = |frame: &Bytes| String::from_utf8_lossy(frame).into_owned();
-        Some(match outbox.poll_take(&mut Context::from_waker(Waker::noop()), max_bytes as usize) {
+        Some(match outbox.poll_next(&mut Context::from_waker(Waker::noop()), max_bytes as usize) {
             Poll::Pending => Taken::default(),
-            Poll::Ready(registry_core::Taken::Closed(reason)) => {
+            Poll::Ready(registry_core::Next::Closed(reason)) => {
                 Taken { end: Some(reason.as_str().to_owned()), ..Taken::default() }
             }
-            Poll::Ready(registry_core::Taken::Frames(batch)) => {
+            Poll::Ready(registry_core::Next::Frames(batch)) => {
                 Taken { messages: batch.frames.iter().map(text).collect(), lost: batch.lost, end: None }
             }
         })

@@ -109,9 +109,9 @@ impl Grant {
     /// What the registry is asked to take: never more than was granted.
     pub(crate) fn registration(&self, requested: &ChannelFilter) -> Registration {
         let registration =
-            Registration::new().filter(requested.restrict(&self.channels)).groups(self.groups.iter().cloned());
+            Registration::new().with_filter(requested.restrict(&self.channels)).with_groups(self.groups.iter().cloned());
         match &self.scope {
-            Some(scope) => registration.scope(scope.clone()),
+            Some(scope) => registration.with_scope(scope.clone()),
             None => registration,
         }
     }

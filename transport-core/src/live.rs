@@ -7,10 +7,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::FutureExt;
 use registry_core::{
-    AdmitError, ChannelFilter, Encode, Json, Outbox, OutboxOptions, RegistryOptions, SubscribeError,
+    AdmitError, ChannelFilter, Outbox, OutboxOptions, RegistryOptions, SubscribeError,
     SubscriberRegistry, WireFormat,
 };
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -159,31 +158,17 @@ struct Granted {
     expires: Option<Instant>,
 }
 
-impl<T: Serialize + Send + Sync + 'static> Live<T> {
-    /// Wraps a registry; payloads are JSON on the wire, unless the registry has an encoding already.
+impl<T: Send + Sync + 'static> Live<T> {
+    /// Wraps a registry that was made with an [encoder](SubscriberRegistry::with_encoder), with the default options.
     pub fn new(registry: SubscriberRegistry<T>, authoriser: impl Authorise) -> Self {
         Self::with_options(registry, authoriser, LiveOptions::new())
     }
 
-    /// Wraps a registry with options.
+    /// Wraps a registry that was made with an [encoder](SubscriberRegistry::with_encoder). Without one, every request is
+    /// answered `500`.
     pub fn with_options(registry: SubscriberRegistry<T>, authoriser: impl Authorise, options: LiveOptions) -> Self {
-        Self::with_encoder(registry, authoriser, Json, options)
-    }
-}
-
-impl<T: Send + Sync + 'static> Live<T> {
-    /// Wraps a registry whose payloads become bytes in another way than JSON. Over WebSocket they go as text frames, so
-    /// they must be UTF-8.
-    pub fn with_encoder(
-        registry: SubscriberRegistry<T>,
-        authoriser: impl Authorise,
-        encoder: impl Encode<T>,
-        options: LiveOptions,
-    ) -> Self {
-        registry.encode_with(encoder);
-        Self {
-            inner: Arc::new(Inner { registry, authoriser: Box::new(authoriser), options, refusals: Mutex::default() }),
-        }
+        let authoriser = Box::new(authoriser);
+        Self { inner: Arc::new(Inner { registry, authoriser, options, refusals: Mutex::default() }) }
     }
 
     /// Returns the registry.
@@ -280,9 +265,9 @@ impl<T: Send + Sync + 'static> Live<T> {
         let cut = request.extensions.get::<Cut>();
         // Where the socket may come to be ours, a flusher serves it; until then, and if it does not, the owner takes.
         let plain = cut.is_some_and(|cut| cut.plain_socket().is_some());
-        let outbox_options = if plain { options.outbox.in_lane() } else { options.outbox };
+        let outbox_options = if plain { options.outbox.with_flusher() } else { options.outbox };
         for _ in 0..ATTEMPTS {
-            let ticket = registry.begin();
+            let ticket = registry.draw_ticket();
             let Granted { grant, ungranted, expires } = self.authorise(request, &requested).await?;
             match ticket.admit_outbox(format, outbox_options, grant.registration(&requested)) {
                 Ok(outbox) => {
@@ -296,6 +281,9 @@ impl<T: Send + Sync + 'static> Live<T> {
                 Err(AdmitError::Subscribe(SubscribeError::ScopeFull)) => {
                     let reason = "too many connections of this session: close one first";
                     return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(RETRY_AFTER));
+                }
+                Err(AdmitError::Subscribe(error @ SubscribeError::NoEncoder)) => {
+                    return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
                 }
                 Err(AdmitError::Subscribe(error)) => return Err(busy(&error.to_string())),
                 Err(_crossed) => {}

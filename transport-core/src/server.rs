@@ -7,7 +7,7 @@ use crate::socket::{Io, Socket, Sockets};
 use crate::wired::bounded;
 use axum::Router;
 use connection::{Http, connect};
-use registry_core::{Flusher, LaneOptions, Served, SubscriberRegistry};
+use registry_core::{Flusher, LaneOptions, Progress, SubscriberRegistry};
 use std::future::{Future, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
@@ -146,7 +146,7 @@ impl Default for ServerOptions {
 /// # Examples
 /// ```no_run
 /// use axum::Router;
-/// use registry_core::{Flusher, LaneOptions, Served, SubscriberRegistry};
+/// use registry_core::{Flusher, LaneOptions, Progress, SubscriberRegistry};
 /// use transport_core::{Server, ServerOptions};
 ///
 /// # async fn example() -> std::io::Result<()> {
@@ -411,7 +411,7 @@ impl Server {
 /// Serves the connections of one lane, until the registry is gone or shut down.
 async fn drive<T: Send + Sync + 'static>(mut flusher: Flusher<T>) {
     let mut serve = async || poll_fn(|cx| flusher.poll_serve(cx, Instant::now().into_std())).await;
-    while serve().await == Served::More {
+    while serve().await == Progress::More {
         yield_now().await;
     }
 }

@@ -206,6 +206,35 @@ impl Wire for Socket {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.try_send(bytes)
     }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A write past the runtime may have filled the socket without its knowledge, so the kernel is asked, once the
+        // runtime takes the socket for writable. Within `try_io` the answer and the next edge cannot miss each other.
+        loop {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            match self.tcp.try_io(Interest::WRITABLE, || self.has_room()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                room => return Poll::Ready(room),
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// Asks the kernel whether a write would be taken; `WouldBlock` when not.
+    #[cfg(target_os = "linux")]
+    fn has_room(&self) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut socket = [PollFd::new(&self.tcp, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut socket, Some(&now))? > 0 { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    }
+
+    /// Elsewhere every write goes through the runtime, which knows.
+    #[cfg(not(target_os = "linux"))]
+    fn has_room(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads what has come, into a buffer that need not be zeroed for that.

@@ -2,7 +2,7 @@
 
 use crate::owned::OwnedSocket;
 use bytes::Bytes;
-use registry_core::{CloseReason, Outbox};
+use registry_core::{CloseReason, Outbox, SocketOutbox};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -18,11 +18,11 @@ pub fn bounded(period: Duration) -> Duration {
 /// An outbox, and the socket that it is written to: by a flusher of the registry while the socket has room, else by the
 /// task that holds this.
 ///
-/// What the task does: [`poll_flush`](Self::poll_flush) until the end, read what the peer says, [`say`](Self::say) what is
+/// What the task does: [`poll_flush`](Self::poll_flush) until the end, read what the peer says, [`send_control`](Self::send_control) what is
 /// not a message, and [`part`](Self::part). Dropping it unsubscribes and closes the socket.
 #[derive(Debug)]
 pub struct Wired {
-    outbox: Outbox,
+    outbox: SocketOutbox,
     socket: OwnedSocket,
 }
 
@@ -30,13 +30,12 @@ impl Wired {
     /// Has the outbox written to the socket from now on.
     #[must_use]
     pub fn new(outbox: Outbox, socket: OwnedSocket) -> Self {
-        outbox.attach(socket.shared());
-        Self { outbox, socket }
+        Self { outbox: outbox.attach(socket.shared()), socket }
     }
 
     /// Returns the outbox.
     pub fn outbox(&self) -> &Outbox {
-        &self.outbox
+        self.outbox.outbox()
     }
 
     /// Returns the socket, to read from. Only the outbox writes to it.
@@ -50,20 +49,36 @@ impl Wired {
     /// # Errors
     /// The peer is gone.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>> {
-        let now = Instant::now().into_std();
-        let has_room = |cx: &mut Context<'_>| self.socket.poll_write_ready(cx);
-        self.outbox.poll_flush(cx, now, has_room, |bytes| self.socket.try_write(bytes))
+        self.outbox.poll_flush(cx, Instant::now().into_std())
     }
 
-    /// Writes a frame that is not a message, between two messages: see [`Outbox::say`].
-    pub fn say(&self, frame: &[u8]) {
-        self.outbox.say(frame, Instant::now().into_std());
+    /// Writes a frame that is not a message, between two messages: see [`SocketOutbox::send_control`].
+    pub fn send_control(&self, frame: &[u8]) {
+        self.outbox.send_control(frame, Instant::now().into_std());
+    }
+
+    /// Returns how many bytes of such frames wait.
+    #[must_use]
+    pub fn pending_control(&self) -> usize {
+        self.outbox.pending_control()
+    }
+
+    /// Tells whether something waits for the socket to have room.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.outbox.is_waiting()
+    }
+
+    /// Tells whether the last write ended within a frame: no farewell can follow then.
+    #[must_use]
+    pub fn is_mid_frame(&self) -> bool {
+        self.outbox.is_mid_frame()
     }
 
     /// Returns when something was last written, or `None` before the first time.
     #[must_use]
-    pub fn wrote(&self) -> Option<Instant> {
-        self.outbox.wrote().map(Instant::from_std)
+    pub fn last_write(&self) -> Option<Instant> {
+        self.outbox.last_write().map(Instant::from_std)
     }
 
     /// Ends the connection of a subscriber that has ended: says the farewell and the end, and waits `patience` for the peer's.
@@ -102,7 +117,7 @@ impl Wired {
 
     /// Waits for room while the subscriber drains.
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.outbox.poll_discarded(cx) {
+        match self.outbox().poll_discarded(cx) {
             Poll::Ready(_) => Poll::Ready(Err(io::ErrorKind::WouldBlock.into())),
             Poll::Pending => self.socket.poll_write_ready(cx),
         }
@@ -113,17 +128,16 @@ impl Wired {
 mod tests {
     use super::*;
     use crate::socket::tests::pair;
-    use registry_core::{Identity, Json, OutboxOptions, Registration, SubscriberRegistry, WireFormat};
+    use registry_core::{Identity, Json, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry, WireFormat};
     use tokio::io::AsyncReadExt;
 
-    static PLAIN: WireFormat = WireFormat::new("plain", |_, body, out| out.extend_from_slice(body));
+    static PLAIN: WireFormat = WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
     /// A subscriber whose socket is full, and its peer.
     async fn full(registry: &SubscriberRegistry<u8>) -> (Wired, tokio::net::TcpStream) {
-        registry.encode_with(Json);
         let (server, client) = pair().await;
         let socket = OwnedSocket::take_over(server.into_socket());
-        let ada = Registration::new().group(Identity::new("account", "ada"));
+        let ada = Registration::new().with_group(Identity::new("account", "ada"));
         let wired = Wired::new(registry.open_outbox(&PLAIN, OutboxOptions::new(), ada).unwrap(), socket);
         poll_fn(|cx| wired.socket.poll_write_ready(cx)).await.unwrap();
         while wired.socket.try_write(&[b'x'; 64 * 1024]).is_ok() {}
@@ -143,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn drn_1_the_farewell_of_a_drain_waits_for_room() {
-        let registry = SubscriberRegistry::new();
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
         let (wired, mut client) = full(&registry).await;
         registry.begin_shutdown();
         assert_eq!(ended(&wired).await, CloseReason::Shutdown);
@@ -157,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn clo_5_a_revocation_ends_the_wait_for_room() {
-        let registry = SubscriberRegistry::new();
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
         let (wired, mut client) = full(&registry).await;
         registry.begin_shutdown();
         ended(&wired).await;
@@ -170,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn rev_11_a_revoked_peer_whose_socket_is_full_is_reset_at_once() {
-        let registry = SubscriberRegistry::new();
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
         let (wired, mut client) = full(&registry).await;
         registry.close_by_identity(&Identity::new("account", "ada"));
         assert_eq!(ended(&wired).await, CloseReason::Revoked);

@@ -4,7 +4,7 @@ use crate::encode::{HELLO, HELLO_CHUNK, KEEP_ALIVE, SSE, farewell};
 use crate::owned::Stream;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use registry_core::{Batch, CloseReason, Outbox, Taken};
+use registry_core::{Batch, CloseReason, Outbox, Next};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -37,10 +37,10 @@ struct Lease {
 
 impl Lease {
     fn new(outbox: &Outbox, expires: Instant) -> Self {
-        let ender = outbox.ender();
+        let close_handle = outbox.close_handle();
         let timer = tokio::spawn(async move {
             sleep_until(expires).await;
-            ender.end(CloseReason::Expired);
+            close_handle.close(CloseReason::Expired);
         });
         Self { expires, timer }
     }
@@ -98,12 +98,12 @@ impl SseBody {
             Stage::Open => {}
         }
         let Some(outbox) = &mut self.outbox else { return Poll::Ready(None) };
-        match outbox.poll_take(cx, TAKE_BYTES) {
-            Poll::Ready(Taken::Frames(batch)) => {
+        match outbox.poll_next(cx, TAKE_BYTES) {
+            Poll::Ready(Next::Frames(batch)) => {
                 self.wrote = Instant::now();
                 Poll::Ready(Some(join(batch)))
             }
-            Poll::Ready(Taken::Closed(reason)) => {
+            Poll::Ready(Next::Closed(reason)) => {
                 let subscriber = outbox.subscription().id().serial();
                 // It counts as draining until then, so that a shutdown waits for its farewell.
                 self.outbox = None;
@@ -175,7 +175,7 @@ mod tests {
     use axum::Router;
     use axum::response::Response;
     use axum::routing::get;
-    use registry_core::{Json, OutboxOptions, Registration, SubscriberRegistry};
+    use registry_core::{Json, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry};
     use std::future::poll_fn;
     use std::sync::{Arc, Mutex};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -186,7 +186,6 @@ mod tests {
     const PERIOD: Duration = Duration::from_secs(15);
 
     fn body(registry: &SubscriberRegistry<u8>, expires: Option<Instant>) -> SseBody {
-        registry.encode_with(Json);
         let outbox = registry.open_outbox(&SSE, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
         let mut admitted = Admitted::new(outbox, grant);
@@ -201,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn sse_3_comments_keep_an_idle_stream_open_and_only_an_idle_one() {
-        let registry = SubscriberRegistry::new();
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
         let mut body = body(&registry, None);
         let start = Instant::now();
         assert_eq!(next(&mut body).await, Some(HELLO));
@@ -215,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lse_1_the_stream_ends_when_its_authority_does() {
-        let registry = SubscriberRegistry::new();
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
         let left = Duration::from_secs(10);
         let mut body = body(&registry, Some(Instant::now() + left));
         let start = Instant::now();
@@ -248,10 +247,10 @@ mod tests {
     #[tokio::test]
     async fn sse_4_whatever_ends_a_stream_that_http_writes_its_last_chunk_follows() {
         for reason in CloseReason::ALL {
-            let registry = SubscriberRegistry::new();
+            let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
             let body = body(&registry, None);
             let outbox = body.outbox.as_ref().unwrap();
-            let (ender, serial) = (outbox.ender(), outbox.subscription().id().serial());
+            let (close_handle, serial) = (outbox.close_handle(), outbox.subscription().id().serial());
             let slot = Arc::new(Mutex::new(Some(body)));
             let stream = get(async move || Response::new(axum::body::Body::new(slot.lock().unwrap().take().unwrap())));
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -259,7 +258,7 @@ mod tests {
             let server = tokio::spawn(async { axum::serve(listener, Router::new().route("/", stream)).await });
             tcp.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
             read_to(&mut tcp, "\r\n6\r\n: ok\n\n\r\n").await;
-            ender.end(reason);
+            close_handle.close(reason);
             let chunk = farewell(reason, serial)
                 .map(|farewell| format!("{:X}\r\n{}\r\n", farewell.len(), str::from_utf8(&farewell).unwrap()));
             assert_eq!(read_to(&mut tcp, "0\r\n\r\n").await, chunk.unwrap_or_default() + "0\r\n\r\n", "{reason}");

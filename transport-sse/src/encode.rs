@@ -3,12 +3,14 @@
 //! Ids come from the registry and event names are constants, so neither can hold a line break (SSE-2).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use registry_core::{CloseReason, MessageId, WireFormat};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
 use std::fmt::Write;
 use std::time::Duration;
 
 /// The frames of this transport: one event for each message, with its id and its payload. On a socket of ours each write
-/// is a chunk of HTTP/1.1.
+/// is a chunk of HTTP/1.1. Bytes that are no text are written in base64.
 pub static SSE: WireFormat = WireFormat::new("sse", event).with_envelope(chunk, CHUNK_END).with_notice(lagged);
 
 /// What a stream begins with: a comment, so that the client's `onopen` fires before the first message, and so that a byte
@@ -30,9 +32,13 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Long enough never to come back: `EventSource` has no way to be told so.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn event(id: MessageId, body: &[u8], out: &mut BytesMut) {
+fn event(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
     id_line(id, out);
-    data(body, out);
+    if encoded.kind() == BodyKind::Binary {
+        data(BASE64_STANDARD.encode(encoded.body()).as_bytes(), out);
+    } else {
+        data(encoded.body(), out);
+    }
 }
 
 /// `id: `, the id as it is displayed, and the line's end. Without `Display`, which costs more than the rest of an event.
@@ -165,14 +171,22 @@ mod tests {
 
     #[test]
     fn sse_2_an_event_has_the_id_as_it_is_displayed() {
-        assert_eq!(SSE.frame(MessageId::new(0xa_0000_0000, 7), b"1"), "id: 0000000a00000000-7\ndata: 1\n\n");
+        assert_eq!(SSE.frame(MessageId::new(0xa_0000_0000, 7), &Encoded::json("1")), "id: 0000000a00000000-7\ndata: 1\n\n");
         // An epoch for each number of leading zeros.
         for epoch in (0..=64).map(|bits| u64::MAX.checked_shr(bits).unwrap_or(0)) {
             for seq in [1, 10, u64::MAX] {
                 let id = MessageId::new(epoch, seq);
-                assert_eq!(SSE.frame(id, b"1"), format!("id: {id}\ndata: 1\n\n"));
+                assert_eq!(SSE.frame(id, &Encoded::text("1")), format!("id: {id}\ndata: 1\n\n"));
             }
         }
+    }
+
+    #[test]
+    fn sse_2_bytes_that_are_no_text_come_back_from_base64() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let frame = SSE.frame(MessageId::new(1, 1), &Encoded::binary(bytes.clone()));
+        let events = parse(std::str::from_utf8(&frame).unwrap());
+        assert_eq!(BASE64_STANDARD.decode(&events[0].1).unwrap(), bytes);
     }
 
     #[test]

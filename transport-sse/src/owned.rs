@@ -35,16 +35,16 @@ impl Owner for Stream {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseReason>> {
         if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
             self.expires = None;
-            self.wired.outbox().end(CloseReason::Expired);
+            self.wired.outbox().close(CloseReason::Expired);
         }
         if self.poll_gone(cx).is_ready() {
             return Poll::Ready(None);
         }
         while self.keep_alive.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let due = self.wired.wrote().unwrap_or(self.began) + self.period;
-            if now >= due && !self.wired.outbox().is_waiting() {
-                self.wired.say(&KEEP_ALIVE);
+            let due = self.wired.last_write().unwrap_or(self.began) + self.period;
+            if now >= due && !self.wired.is_waiting() {
+                self.wired.send_control(&KEEP_ALIVE);
             }
             self.keep_alive.as_mut().reset(if now >= due { now + self.period } else { due });
         }
@@ -82,7 +82,7 @@ impl Stream {
                 Err(_gone) => return Poll::Ready(()),
             }
         }
-        self.wired.outbox().end(CloseReason::Protocol);
+        self.wired.outbox().close(CloseReason::Protocol);
         Poll::Pending // and not read any more: the end comes next
     }
 }

@@ -90,7 +90,7 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
             self.expires = None;
-            self.outgoing.outbox().end(CloseReason::Expired);
+            self.outgoing.outbox().close(CloseReason::Expired);
         }
         if let Poll::Ready(end) = self.poll_heartbeat(cx) {
             return Poll::Ready(end);
@@ -104,7 +104,7 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
             }
             let replies = if self.outgoing.has_room() { self.inbound.take_replies() } else { Bytes::new() };
             let replied = !replies.is_empty();
-            self.outgoing.say(replies);
+            self.outgoing.send_control(replies);
             match self.outgoing.poll_flush(cx) {
                 Poll::Ready(Ok(reason)) => return Poll::Ready(End::Closing(Closing::Reason(reason))),
                 Poll::Ready(Err(_gone)) => return Poll::Ready(End::Gone),
@@ -124,15 +124,15 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
             // The flusher may find out first.
             End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
             End::ByPeer => {
-                outbox.end(CloseReason::Unsubscribed);
+                outbox.close(CloseReason::Unsubscribed);
                 inbound.take_replies()
             }
             End::Closing(closing) => {
                 match closing {
                     // It counts as draining until its farewell is written, so that a shutdown waits for that.
                     Closing::Reason(reason @ CloseReason::Shutdown) => patience = patience.max(deadlines.after(reason)),
-                    Closing::Reason(reason) => outbox.end(reason),
-                    _ => outbox.end(CloseReason::Protocol),
+                    Closing::Reason(reason) => outbox.close(reason),
+                    _ => outbox.close(CloseReason::Protocol),
                 }
                 closing.frame().unwrap_or_default()
             }
@@ -171,7 +171,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
                 return Poll::Ready(End::Closing(Closing::Reason(CloseReason::Heartbeat)));
             }
             if !self.awaiting_pong {
-                self.outgoing.say(PING);
+                self.outgoing.send_control(PING);
                 self.awaiting_pong = true;
             }
             self.heartbeat.as_mut().reset(Instant::now() + self.options.pong_timeout);
@@ -256,7 +256,7 @@ fn broken(error: &Error) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry_core::{ChannelFilter, Identity, OutboxOptions, Registration, SubscriberRegistry};
+    use registry_core::{ChannelFilter, Identity, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry};
     use std::num::NonZeroU32;
     use std::time::Duration;
     use tokio::io::{AsyncWriteExt, BufStream, DuplexStream, duplex};
@@ -264,8 +264,7 @@ mod tests {
     use tokio::time::timeout;
 
     async fn flood(pings: usize) {
-        let registry = SubscriberRegistry::<String>::new();
-        registry.encode_with(registry_core::Json);
+        let registry = SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let admitted = Admitted::new(outbox, grant);
@@ -300,9 +299,8 @@ mod tests {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let registry = SubscriberRegistry::<String>::new();
-        registry.encode_with(registry_core::Json);
-        let ada = Registration::new().group(Identity::new("account", "ada"));
+        let registry = SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
+        let ada = Registration::new().with_group(Identity::new("account", "ada"));
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let admitted = Admitted::new(outbox, grant);
@@ -410,8 +408,7 @@ mod tests {
     fn que_3_an_idle_connection_holds_no_read_buffer() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let options = WsOptions::new().with_read_buffer_bytes(1 << 20);
-        let registry = SubscriberRegistry::<String>::new();
-        registry.encode_with(registry_core::Json);
+        let registry = SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let admitted = Admitted::new(outbox, grant);

@@ -1,18 +1,20 @@
 //! Frames from the server: text, ping and close, never masked and never fragmented.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use registry_core::{CloseReason, MessageId, WireFormat};
+use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
 
-/// The frames of this transport: one text frame for each message, with its payload and nothing else.
-pub static WS: WireFormat = WireFormat::new("ws", text);
+/// The frames of this transport: one frame for each message, with its payload and nothing else. Bytes that are no text go in
+/// a binary frame, all else in a text frame.
+pub static WS: WireFormat = WireFormat::new("ws", message);
 
 /// An empty ping.
 pub(crate) const PING: Bytes = Bytes::from_static(&[FIN | 0x9, 0]);
 
 const FIN: u8 = 0x80;
 
-fn text(_: MessageId, body: &[u8], out: &mut BytesMut) {
-    out.put_u8(FIN | 0x1);
+fn message(_: MessageId, encoded: &Encoded, out: &mut BytesMut) {
+    let body = encoded.body();
+    out.put_u8(FIN | if encoded.kind() == BodyKind::Binary { 0x2 } else { 0x1 });
     match body.len() {
         short @ 0..=125 => out.put_u8(short as u8),
         middle @ 126..=0xffff => {
@@ -82,12 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn ws_1_text_of_every_length_class_is_read_back() {
-        let registry = registry_core::SubscriberRegistry::<u8>::new();
-        let id = registry.broadcast("", 0).unwrap().id;
+    fn ws_1_a_payload_of_every_length_class_and_kind_is_read_back() {
+        let id = MessageId::new(1, 1);
         for length in [0, 1, 125, 126, 127, 0xffff, 0x10000, 1 << 20] {
             let body = "x".repeat(length);
-            assert_eq!(read(&WS.frame(id, body.as_bytes())), Message::text(body));
+            let json = WS.frame(id, &Encoded::json(body.as_str()));
+            assert_eq!(read(&json), Message::text(body.as_str()));
+            assert_eq!(WS.frame(id, &Encoded::text(body.as_str())), json);
+            let binary = WS.frame(id, &Encoded::binary(body.clone().into_bytes()));
+            assert_eq!(read(&binary), Message::binary(body.into_bytes()));
         }
     }
 

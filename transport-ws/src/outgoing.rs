@@ -1,7 +1,7 @@
 //! Where a connection writes: to a stream that somebody else's code is under, or to a socket of ours.
 
 use bytes::{Buf, Bytes};
-use registry_core::{CloseReason, Outbox, Taken};
+use registry_core::{CloseReason, Outbox, Next};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,7 +20,7 @@ pub(crate) trait Outgoing: Send + Unpin + 'static {
     fn has_room(&self) -> bool;
 
     /// Takes a frame of the connection's own, which goes out between two messages.
-    fn say(&mut self, frame: Bytes);
+    fn send_control(&mut self, frame: Bytes);
 
     /// Writes what there is to be written, until the subscriber ends.
     ///
@@ -45,11 +45,11 @@ impl Outgoing for Wired {
     }
 
     fn has_room(&self) -> bool {
-        self.outbox().unsaid() == 0
+        self.pending_control() == 0
     }
 
-    fn say(&mut self, frame: Bytes) {
-        Wired::say(self, &frame);
+    fn send_control(&mut self, frame: Bytes) {
+        Wired::send_control(self, &frame);
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>> {
@@ -58,7 +58,7 @@ impl Outgoing for Wired {
 
     async fn part(self, farewell: Bytes, by_peer: bool, _: impl Future<Output = ()> + Send, patience: Duration) {
         // Who left in the middle of a frame is not waited for, and did not have to be cut.
-        if !(by_peer && self.outbox().is_mid_frame()) {
+        if !(by_peer && self.is_mid_frame()) {
             Wired::part(self, farewell, patience).await;
         }
     }
@@ -88,7 +88,7 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
         self.pending.is_empty()
     }
 
-    fn say(&mut self, frame: Bytes) {
+    fn send_control(&mut self, frame: Bytes) {
         self.pending.push(frame);
     }
 
@@ -102,9 +102,9 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
                     ready!(Pin::new(&mut self.writer).poll_flush(cx))?;
                     self.unflushed = false;
                 }
-                match ready!(self.outbox.poll_take(cx, TAKE_BYTES)) {
-                    Taken::Frames(batch) => batch.frames.into_iter().for_each(|frame| self.pending.push(frame)),
-                    Taken::Closed(reason) => return Poll::Ready(Ok(reason)),
+                match ready!(self.outbox.poll_next(cx, TAKE_BYTES)) {
+                    Next::Frames(batch) => batch.frames.into_iter().for_each(|frame| self.pending.push(frame)),
+                    Next::Closed(reason) => return Poll::Ready(Ok(reason)),
                 }
             }
             // The end wakes us also while the stream is full: it was asked for at the top of the loop.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use registry_core::{
     ChannelFilter, EncodeError, Flusher, Identity, LaneOptions, Outbox, OutboxOptions, Registration,
-    SubscriberRegistry, Taken, Wire,
+    SubscriberRegistry, Next, Wire,
 };
 use std::io;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Crowd {
         let mut crowd = Self::new(0, 0);
         crowd.flusher = Some(crowd.registry.open_lane(LaneOptions::new()));
         let wired = |number, channel: &str| {
-            let outbox = open_with(&crowd.registry, OutboxOptions::new().in_lane(), number, channel);
+            let outbox = open_with(&crowd.registry, OutboxOptions::new().with_flusher(), number, channel);
             outbox.attach(Arc::new(Nowhere));
             outbox
         };
@@ -86,7 +86,7 @@ impl Crowd {
     pub fn take(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         for outbox in &mut self.hearing {
-            while let Poll::Ready(Taken::Frames(batch)) = outbox.poll_take(&mut cx, usize::MAX) {
+            while let Poll::Ready(Next::Frames(batch)) = outbox.poll_next(&mut cx, usize::MAX) {
                 drop(batch);
             }
         }
@@ -112,7 +112,7 @@ pub fn open(registry: &SubscriberRegistry<()>, number: usize, channel: &str) -> 
 
 fn open_with(registry: &SubscriberRegistry<()>, options: OutboxOptions, number: usize, channel: &str) -> Outbox {
     let registration =
-        Registration::new().filter(ChannelFilter::only([channel])).scope(identity(number)).group(group(number / 10));
+        Registration::new().with_filter(ChannelFilter::only([channel])).with_scope(identity(number)).with_group(group(number / 10));
     registry.open_outbox(&SSE, options, registration).expect("it is not shutting down")
 }
 

@@ -44,11 +44,11 @@ pub trait Peer {
 }
 
 fn on(channel: &str) -> Registration {
-    Registration::new().filter(ChannelFilter::only([channel]))
+    Registration::new().with_filter(ChannelFilter::only([channel]))
 }
 
 fn held_by(channel: &str, name: &str) -> Registration {
-    on(channel).group(Identity::new("account", name))
+    on(channel).with_group(Identity::new("account", name))
 }
 
 fn cast(registry: &SubscriberRegistry<String>, channel: &str, data: &str) -> Verdict {

@@ -14,7 +14,7 @@ use harness::kit::{
 };
 use registry_core::{
     CloseReason, Json, Message, MessageId, Outbox, OutboxOptions, Registration, SendOutcome, Sink, SubscriberRegistry,
-    Subscription, Taken, WireFormat,
+    Subscription, Next, WireFormat,
 };
 
 /// What is wrong with a pipe.
@@ -183,12 +183,12 @@ impl Rig for Outboxes {
 impl Peer for Reader {
     async fn next(&mut self) -> Option<String> {
         while self.ready.is_empty() && !self.over {
-            match poll_fn(|context| self.outbox.poll_take(context, 64 * 1024)).await {
-                Taken::Frames(batch) => {
+            match poll_fn(|context| self.outbox.poll_next(context, 64 * 1024)).await {
+                Next::Frames(batch) => {
                     self.ready
                         .extend(batch.frames.iter().map(|frame| serde_json::from_slice::<String>(frame).unwrap()));
                 }
-                Taken::Closed(_) => self.over = true,
+                Next::Closed(_) => self.over = true,
             }
         }
         self.ready.pop_front()

@@ -31,7 +31,7 @@ use harness::{
 };
 use registry_core::{
     ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox, OutboxOptions, RegistryOptions, ScopeCap,
-    Served, SubscriberRegistry, SystemClock, Wire, WireFormat,
+    Progress, SubscriberRegistry, SystemClock, Wire, WireFormat,
 };
 
 /// JSON, which has no line break, and a line break.
@@ -243,7 +243,7 @@ impl Lane {
         let mut cx = Context::from_waker(&waker);
         let over = loop {
             match flusher.poll_serve(&mut cx, SystemClock.now()) {
-                Poll::Ready(Served::Over) => break true,
+                Poll::Ready(Progress::Done) => break true,
                 Poll::Ready(_) => {}
                 Poll::Pending => break false,
             }
@@ -303,7 +303,7 @@ impl Seats {
         with: &Registration,
         open: impl FnOnce(OutboxOptions, registry_core::Registration) -> Result<Outbox, E>,
     ) -> Result<Arc<dyn Handle>, Refused> {
-        let outbox = open(OutboxOptions::new().in_lane(), registration(with)).map_err(|_| Refused)?;
+        let outbox = open(OutboxOptions::new().with_flusher(), registration(with)).map_err(|_| Refused)?;
         let peer = Arc::new(Peer {
             probe: Some(probe),
             heard: self.heard,
@@ -365,7 +365,7 @@ impl Subject for Lanes {
     }
 
     fn begin(&self) -> Option<Arc<dyn Ticket>> {
-        let ticket = Mutex::new(Some(self.registry.begin()));
+        let ticket = Mutex::new(Some(self.registry.draw_ticket()));
         Some(Arc::new(Admission { ticket, seats: Arc::clone(&self.seats) }))
     }
 
@@ -401,7 +401,7 @@ fn registration(with: &Registration) -> registry_core::Registration {
         Some([]) if !with.exact => ChannelFilter::All,
         Some(names) => ChannelFilter::only(names.iter().map(String::as_str)),
     };
-    let made = registry_core::Registration::new().filter(filter).groups(with.groups.iter().map(Into::into));
+    let made = registry_core::Registration::new().with_filter(filter).with_groups(with.groups.iter().map(Into::into));
     match &with.scope {
         Some(scope) => made.scope(scope.into()),
         None => made,

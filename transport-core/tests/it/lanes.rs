@@ -4,7 +4,7 @@
 use crate::wire::{Owned, Raw, account, soon, until, until_is};
 use axum::Router;
 use bytes::BytesMut;
-use registry_core::{Flusher, Json, LaneOptions, Outbox, OutboxOptions, Registration, Served, SubscriberRegistry};
+use registry_core::{Flusher, Json, LaneOptions, Outbox, OutboxOptions, Registration, Progress, SubscriberRegistry};
 use registry_core::{Wire, WireFormat};
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -95,7 +95,7 @@ async fn sub_7_lanes_end_with_their_registry() {
 }
 
 async fn drive(mut flusher: Flusher<usize>) {
-    while poll_fn(|cx| flusher.poll_serve(cx, Instant::now().into_std())).await == Served::More {
+    while poll_fn(|cx| flusher.poll_serve(cx, Instant::now().into_std())).await == Progress::More {
         tokio::task::yield_now().await;
     }
 }
@@ -114,18 +114,17 @@ async fn rev_12_after_a_revocation_returned_no_thread_writes() {
     const ACCOUNTS: usize = 60;
     const SOCKETS: usize = 3;
     let registry = SubscriberRegistry::<usize>::new();
-    registry.encode_with(Json);
     for _ in 0..LANES {
         tokio::spawn(drive(registry.open_lane(LaneOptions::new())));
     }
-    let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::MAX).with_max_messages(NonZeroUsize::MAX).in_lane();
+    let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::MAX).with_max_messages(NonZeroUsize::MAX).with_flusher();
     let mut accounts = Vec::new();
     let mut owners = Vec::new();
     for number in 0..ACCOUNTS {
         let name = format!("account {number}");
         let mut sockets = Vec::new();
         for _ in 0..SOCKETS {
-            let outbox = registry.open_outbox(&PLAIN, roomy, Registration::new().group(account(&name))).unwrap();
+            let outbox = registry.open_outbox(&PLAIN, roomy, Registration::new().with_group(account(&name))).unwrap();
             let socket = Arc::new(Watched::default());
             outbox.attach(socket.clone());
             owners.push(tokio::spawn(own(outbox, socket.clone())));
@@ -178,14 +177,13 @@ impl Wire for Noting {
 async fn prg_1_a_revocation_does_not_wait_for_the_end_of_a_turn() {
     const MEMBERS: usize = 2_000;
     let registry = SubscriberRegistry::<usize>::new();
-    registry.encode_with(Json);
     // For its lane, whose flusher has the one thread of this test until it pauses.
     let _server = Owned::start(Router::new(), &registry, ServerOptions::new().with_lanes(NonZeroUsize::MIN)).await;
     tokio::task::yield_now().await;
     let written = Arc::new(Mutex::new(Vec::new()));
     for member in 0..MEMBERS {
-        let group = Registration::new().group(account(&member.to_string()));
-        let outbox = registry.open_outbox(&PLAIN, OutboxOptions::new().in_lane(), group).unwrap();
+        let group = Registration::new().with_group(account(&member.to_string()));
+        let outbox = registry.open_outbox(&PLAIN, OutboxOptions::new().with_flusher(), group).unwrap();
         let socket = Arc::new(Noting(member, written.clone()));
         outbox.attach(socket.clone());
         tokio::spawn(async move {

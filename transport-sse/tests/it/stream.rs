@@ -193,7 +193,7 @@ async fn sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast(site: Site
 async fn rev_6_an_identity_is_not_a_channel_and_kinds_are_apart(site: Site) {
     let server = Server::start(site, Tokens::of(&["ada"])).await;
     let mut raw = server.open("token=ada&channels=ada").await;
-    assert_eq!(server.registry.close_by_identity(&Identity::unkinded("ada")), 0);
+    assert_eq!(server.registry.close_by_identity(&Identity::untyped("ada")), 0);
     assert_eq!(server.registry.close_by_identity(&Identity::new("tenant", "ada")), 0);
     server.broadcast("ada", "1");
     raw.read_past("data: 1\n").await;
