@@ -13,8 +13,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Opens a lane for outboxes whose owners write to sockets of their own; a task must drive the
     /// [`Flusher`].
     ///
-    /// Outboxes that [ask for it](crate::OutboxOptions::with_flusher) go to the lane with the fewest
-    /// subscribers. A broadcast only appends to the lane's log and returns.
+    /// Outboxes that [ask for it](crate::OutboxOptions::with_flusher) go to the lane with the
+    /// fewest subscribers. A broadcast only appends to the lane's log and returns.
     pub fn open_lane(&self, options: LaneOptions) -> Flusher<T> {
         let log = Arc::new(FlusherLog::new(options));
         let number = {
@@ -58,12 +58,13 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// let mut flusher = registry.open_lane(LaneOptions::new());
     /// let options = OutboxOptions::new().with_flusher();
     /// let _outbox = registry.open_outbox(&TEXT, options, Registration::new())?;
-    /// let publish = || (0..900).try_for_each(|number| registry.broadcast("runs", number).map(drop));
-    /// publish()?; // each counts about 130 bytes
+    /// // Each broadcast counts about 130 bytes.
+    /// let publish = |count| (0..count).try_for_each(|n| registry.broadcast("runs", n).map(drop));
+    /// publish(900)?;
     /// let mut cx = Context::from_waker(Waker::noop());
     /// let mut caught_up = pin!(registry.caught_up());
     /// assert!(caught_up.as_mut().poll(&mut cx).is_ready());
-    /// publish()?;
+    /// publish(900)?;
     /// assert!(caught_up.as_mut().poll(&mut cx).is_pending());
     /// while flusher.poll_serve(&mut cx, Instant::now()).is_ready() {}
     /// assert!(caught_up.as_mut().poll(&mut cx).is_ready());

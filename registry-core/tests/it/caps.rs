@@ -35,6 +35,23 @@ fn cap_3_a_subscriber_that_left_makes_room() {
 }
 
 #[test]
+fn cap_3_a_draining_subscriber_takes_no_place_and_keeps_its_queue() {
+    for when_full in [WhenFull::EvictOldest, WhenFull::RefuseNew] {
+        let cap = ScopeCap::new(size(1)).with_when_full(when_full);
+        let registry = encoding_with(RegistryOptions::new().with_scope_cap(cap));
+        let mut draining = open(&registry, scope("s"));
+        registry.broadcast("c", 1).unwrap();
+        draining.close(CloseReason::Shutdown);
+        let mut next = open(&registry, scope("s"));
+        registry.broadcast("c", 2).unwrap();
+        assert_eq!((frames(&mut draining), frames(&mut next)), (vec![1], vec![2]), "{when_full:?}");
+        assert_eq!(registry.stats().ended, [(CloseReason::Shutdown, 1)].into(), "{when_full:?}");
+        drop(draining);
+        assert_eq!((registry.len(), ended(&mut next)), (1, None), "{when_full:?}");
+    }
+}
+
+#[test]
 fn cap_2_the_oldest_is_evicted_by_age_and_not_by_place() {
     let registry = Registry::with_options(capped(2));
     let first = join(&registry, &Probe::new(), scope("s"));

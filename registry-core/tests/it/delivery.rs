@@ -1,9 +1,10 @@
 //! DEL and ORD: what arrives, how often, in which order, and what the report says.
 
 use crate::kit::*;
+use crate::wire::{serve, with_flusher};
 use registry_core::{
-    CloseReason, Encoded, Message, MessageId, OutboxOptions, Registration, RegistryOptions,
-    SendOutcome, Sink, SubscribeError, WireFormat,
+    CloseReason, Encoded, LaneOptions, Message, MessageId, OutboxOptions, Registration,
+    RegistryOptions, SendOutcome, Sink, SubscribeError, WireFormat,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -211,6 +212,26 @@ fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
     let taken = poll(&mut twos[99]);
     let Some(registry_core::Next::Frames(batch)) = taken else { panic!("{taken:?}") };
     assert_eq!(batch.frames, ["1:1", "2:2"]);
+}
+
+#[test]
+fn que_1_two_formats_of_one_name_are_two_formats() {
+    static PLAIN: WireFormat =
+        WireFormat::new("twin", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    static TENFOLD: WireFormat = WireFormat::new("twin", |_, encoded, out| {
+        out.extend_from_slice(encoded.body());
+        out.extend_from_slice(b"0");
+    });
+    let registry = encoding();
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    for options in [OutboxOptions::new(), with_flusher()] {
+        let mut outboxes = [&PLAIN, &TENFOLD, &PLAIN]
+            .map(|format| registry.open_outbox(format, options, Registration::new()).unwrap());
+        registry.broadcast("c", 7).unwrap();
+        serve(&mut flusher);
+        assert_eq!(outboxes.each_mut().map(frames), [[7], [70], [7]], "{options:?}");
+        assert_eq!(registry.stats().formats["twin"], 3);
+    }
 }
 
 #[test]

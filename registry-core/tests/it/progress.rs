@@ -100,18 +100,13 @@ fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_returns() {
 fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
     while_stuck(RegistryOptions::new().with_max_waiting_broadcasts(size(10)), |registry, _| {
         let mut outbox = open(registry, Registration::new());
-        let reports: Vec<_> = (1..=30).map(|n| registry.broadcast("c", n).unwrap()).collect();
-        assert!(reports[..10].iter().all(|report| (
-            report.accepted,
-            report.pending,
-            report.dropped
-        ) == (1, 1, 0)));
-        assert!(reports[10..].iter().all(|report| (
-            report.accepted,
-            report.pending,
-            report.dropped
-        ) == (1, 0, 1)));
-        assert_eq!(registry.stats().dropped, 20);
+        let _others = [(); 2].map(|()| join(registry, &Probe::new(), hears(&["c"])));
+        for n in 1..=30 {
+            let report = registry.broadcast("c", n).unwrap();
+            let counts = (report.accepted, report.pending, report.dropped);
+            assert_eq!(counts, if n <= 10 { (1, 3, 0) } else { (1, 0, 3) }, "{n}");
+        }
+        assert_eq!(registry.stats().dropped, 3 * 20);
         assert_eq!(frames(&mut outbox).len(), 30, "outboxes get them all the same");
     });
 }
@@ -180,6 +175,41 @@ fn que_3_subscribers_that_come_and_go_behind_many_waiting_broadcasts_leave_nothi
         assert!(behind.bytes_current < 128 << 10, "the log grows: {behind:?}");
         // Compacting allocates for every entry of the log.
         assert!(behind.bytes_total < 2 * alone.bytes_total, "{behind:?} against {alone:?}");
+    });
+}
+
+#[test]
+fn que_3_a_sink_that_is_stuck_again_keeps_no_more_than_the_first_time() {
+    works(|steps| {
+        let registry = Registry::new();
+        let (stops, parks): (Vec<_>, Vec<_>) = [Stop::new(), Stop::new()].into_iter().unzip();
+        let stuck = Probe::sending(move |n| {
+            if let Some(park) = parks.get(n as usize) {
+                park();
+            }
+            SendOutcome::Accepted
+        });
+        let _stuck = join(&registry, &stuck, Registration::new());
+        let churn = || {
+            (0..3_000).for_each(|_| {
+                drop(join(&registry, &Probe::new(), hears(&["a"])));
+                steps.step();
+            });
+        };
+        // The first time many broadcasts wait, so that the log is compacted only once it is long.
+        for ((first, waiting), stop) in (0..).zip([6_000, 0]).zip(stops) {
+            thread::scope(|scope| {
+                scope.spawn(|| registry.broadcast("c", first).unwrap());
+                stop.arrived();
+                for n in 0..waiting {
+                    assert_eq!(registry.broadcast("c", 10 + n).unwrap().pending, 1);
+                }
+                let grown = allocation_counter::measure(churn);
+                assert!(waiting > 0 || grown.bytes_current < 128 << 10, "it grows: {grown:?}");
+                drop(stop);
+            });
+        }
+        assert_eq!(stuck.sent().len(), 6_002);
     });
 }
 
@@ -278,6 +308,45 @@ fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
         "a publisher to outboxes ran the sinks of another"
     );
     assert_eq!((frames(&mut outbox), probe.sent()), (vec![1, 2], vec![1]));
+}
+
+#[test]
+fn sub_7_what_piled_up_behind_a_publisher_is_given_back() {
+    static PARKS: Mutex<Vec<Box<dyn Fn() + Send + Sync>>> = Mutex::new(Vec::new());
+    static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
+        let park = PARKS.lock().unwrap().pop();
+        if let Some(park) = park {
+            park();
+        }
+        out.extend_from_slice(encoded.body());
+    });
+    works(|steps| {
+        let registry = encoding();
+        let _slow = registry.open_outbox(&SLOW, OutboxOptions::new(), hears(&["slow"])).unwrap();
+        // While the publisher is stuck, many subscribers leave. Each time the log of outboxes must
+        // allocate the room for them again.
+        let mut needed = Vec::new();
+        for round in 0..4 {
+            let crowd: Vec<_> = (0..5_000)
+                .map(|_| {
+                    steps.step();
+                    open(&registry, Registration::new())
+                })
+                .collect();
+            let (stop, park) = Stop::new();
+            PARKS.lock().unwrap().push(Box::new(park));
+            thread::scope(|scope| {
+                let publisher = scope.spawn(|| registry.broadcast("slow", round).unwrap());
+                stop.arrived();
+                let leave = || crowd.iter().for_each(|one| one.subscription().unsubscribe());
+                needed.push(allocation_counter::measure(leave).bytes_max);
+                drop(stop);
+                publisher.join().unwrap();
+            });
+        }
+        let (least, most) = (needed.iter().min().unwrap(), needed.iter().max().unwrap());
+        assert!(*least > 100_000 && *least > most / 2, "the room was kept: {needed:?}");
+    });
 }
 
 #[test]
