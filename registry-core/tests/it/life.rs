@@ -194,13 +194,14 @@ fn none() -> ChannelFilter {
 
 #[test]
 fn cnt_2_and_sub_7_an_outbox_that_ended_in_any_way_is_no_longer_counted_listed_served_or_kept() {
-    for lane in [false, true] {
+    for flushed in [false, true] {
         for (name, reason, end) in
-            ENDS.into_iter().filter(|(_, reason, _)| lane || *reason != CloseReason::Failed)
+            ENDS.into_iter().filter(|(_, reason, _)| flushed || *reason != CloseReason::Failed)
         {
+            let case = format!("{name}, with a flusher: {flushed}");
             let registry = encoding_with(capped(1));
-            let mut flusher = lane.then(|| registry.open_lane(LaneOptions::new()));
-            let options = if lane { with_flusher() } else { OutboxOptions::new() };
+            let mut flusher = flushed.then(|| registry.open_lane(LaneOptions::new()));
+            let options = if flushed { with_flusher() } else { OutboxOptions::new() };
             let ending = hears(&["c", "only it"]).with_scope(id("s")).with_group(id("a"));
             let (outbox, socket) =
                 wired_with(&registry, &BARE, options.with_max_messages(size(1)), ending);
@@ -215,20 +216,16 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_any_way_is_no_longer_counted_listed_s
                 (stats.subscribers, stats.formats["bare"], stats.in_lanes, channels)
             };
             let both = [("c", 2), ("only it", 1)].map(owned).to_vec();
-            assert_eq!(counts(), (2, 2, if lane { 2 } else { 0 }, (2, both)));
+            assert_eq!(counts(), (2, 2, if flushed { 2 } else { 0 }, (2, both)));
 
             let left = end(&registry, outbox.outbox(), &mut flusher);
             let rest = [("c", left)].map(owned)[..left].to_vec();
             assert_eq!(
                 counts(),
-                (left, left, if lane { left } else { 0 }, (left, rest)),
-                "{name}, {lane}"
+                (left, left, if flushed { left } else { 0 }, (left, rest)),
+                "{case}"
             );
-            assert_eq!(
-                registry.stats().ended.get(&reason),
-                Some(&(2 - left as u64)),
-                "{name}, {lane}"
-            );
+            assert_eq!(registry.stats().ended.get(&reason), Some(&(2 - left as u64)), "{case}");
 
             flusher.as_mut().map(serve);
             let before = registry.stats().visits;
@@ -237,24 +234,16 @@ fn cnt_2_and_sub_7_an_outbox_that_ended_in_any_way_is_no_longer_counted_listed_s
             assert_eq!(
                 registry.stats().visits - before,
                 left as u64,
-                "{name}, {lane}: its book still has it"
+                "{case}: its book still has it"
             );
             flush(&stays);
-            assert_eq!(
-                (its_socket.values(), socket.bytes()),
-                (vec![2; left], vec![]),
-                "{name}, {lane}"
-            );
+            assert_eq!((its_socket.values(), socket.bytes()), (vec![2; left], vec![]), "{case}");
 
             drop(outbox);
             flusher.as_mut().map(serve);
-            assert_eq!(Arc::strong_count(&socket), 1, "{name}, {lane}: its wire is kept");
+            assert_eq!(Arc::strong_count(&socket), 1, "{case}: its wire is kept");
             let drains = usize::from(name == "shut down");
-            assert_eq!(
-                (registry.stats().draining, registry.stats().wired),
-                (drains, 1),
-                "{name}, {lane}"
-            );
+            assert_eq!((registry.stats().draining, registry.stats().wired), (drains, 1), "{case}");
         }
     }
 }

@@ -63,6 +63,20 @@ fn que_2_the_owner_of_a_wire_that_takes_nothing_is_woken_once() {
 }
 
 #[test]
+fn rev_3_an_owner_that_waits_for_room_is_woken_by_a_discarding_end() {
+    let (registry, mut flusher) = registry_and_flusher();
+    let (outbox, socket) = wired(&registry, group("a"));
+    socket.set_room(0);
+    registry.broadcast("c", 1).unwrap();
+    serve(&mut flusher);
+    let (wakes, waker) = Wakes::new();
+    assert!(flush_with(&outbox, &waker).is_pending());
+    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!((wakes.count(), flush(&outbox)), (1, Some(CloseReason::Revoked)));
+    assert_eq!(socket.bytes(), b"");
+}
+
+#[test]
 fn ord_1_a_wire_that_is_attached_late_gets_the_queued_frames_first() {
     for with_flusher in [true, false] {
         let (registry, mut flusher) = registry_and_flusher();
