@@ -2,17 +2,18 @@
 
 use super::*;
 use crate::clock::{Clock, SystemClock};
-use crate::lane::flusher::Progress;
+use crate::lane::flusher::{Flusher, Progress};
 use crate::subscriber::queue::Next;
 use crate::subscriber::socket::SocketOutbox;
 use crate::subscriber::wire::Wire;
 use crate::sync::Ordering;
 use crate::sync::model::{every_schedule, spawn, wait};
+use crate::types::bounds::LaneOptions;
 use crate::types::error::AdmitError;
 use crate::types::report::SendOutcome;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize as Count;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 static DOTS: WireFormat = WireFormat::new("dots", |_, _, out| out.extend_from_slice(b"."));
