@@ -8,6 +8,23 @@ use std::time::{Duration, Instant};
 /// Tells the time to a registry: a ticket's age is measured with it.
 ///
 /// Implementations must be monotonic and must not call back into the registry.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Clock, SystemClock};
+/// use std::time::{Duration, Instant};
+///
+/// /// An hour ahead of the machine.
+/// struct Ahead;
+///
+/// impl Clock for Ahead {
+///     fn now(&self) -> Instant {
+///         SystemClock.now() + Duration::from_secs(3600)
+///     }
+/// }
+///
+/// assert!(Ahead.now() > SystemClock.now());
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// Returns the present moment.
     fn now(&self) -> Instant;
@@ -15,6 +32,7 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The machine's monotonic clock; the default.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it is its own only value")]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
@@ -24,7 +42,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move: for tests.
+/// A clock that stands still until it is [advanced](Self::advance): for tests.
 ///
 /// # Examples
 /// ```

@@ -65,6 +65,10 @@ mod tests {
         });
         assert_eq!(first.unwrap_err().downcast_ref::<&str>(), Some(&"the first"));
         let alone = catch_unwind(|| drop(Broken));
-        assert_eq!(alone.unwrap_err().downcast_ref::<&str>(), Some(&"the second"), "else it is told");
+        assert_eq!(
+            alone.unwrap_err().downcast_ref::<&str>(),
+            Some(&"the second"),
+            "a single panic is not contained"
+        );
     }
 }

@@ -18,6 +18,8 @@
 //! - `json` (default): the encoder [`Json`].
 //! - `serde`: the statistics can be serialised.
 
+#![warn(missing_debug_implementations, clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 mod clock;
 mod contain;
 mod lane;
@@ -35,6 +37,7 @@ pub use subscriber::sink::Sink;
 pub use subscriber::socket::SocketOutbox;
 pub use subscriber::subscription::{CloseHandle, Subscription};
 pub use subscriber::wire::Wire;
+pub use types::bounds::{LaneOptions, OutboxOptions, Overflow};
 pub use types::channel::{Channel, ChannelFilter};
 pub use types::close::{CloseReason, Revocation};
 #[cfg(feature = "json")]
@@ -45,9 +48,7 @@ pub use types::format::WireFormat;
 pub use types::id::{MessageId, ParseMessageIdError, SubscriptionId};
 pub use types::identity::Identity;
 pub use types::message::Message;
-pub use types::options::{
-    LaneOptions, OutboxOptions, Overflow, RegistryOptions, ScopeCap, WhenFull,
-};
+pub use types::options::{RegistryOptions, ScopeCap, WhenFull};
 pub use types::registration::Registration;
 pub use types::report::{Report, SendOutcome};
 pub use types::stats::{ChannelCount, Stats};

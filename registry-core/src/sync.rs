@@ -3,7 +3,7 @@
 //! Nothing else in the crate names `std::sync::Mutex`, `std::sync::atomic` or `std::thread`. With
 //! `--cfg registry_loom` every schedule of a few threads is tried on the kernels, with `--cfg
 //! registry_shuttle` random ones on the whole registry. `Arc` and `OnceLock` stay std's: no
-//! decision of ours hangs on a reference count, and an encoder is set once.
+//! decision of ours hangs on a reference count, and a wire is attached once.
 
 #[cfg(registry_loom)]
 use loom as checker;

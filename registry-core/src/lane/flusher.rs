@@ -31,6 +31,30 @@ const WRITES_AT_ONCE: usize = 128;
 const BUSY_TURN: usize = 64;
 
 /// How far a flusher came.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Flusher, LaneOptions, Progress, SubscriberRegistry};
+/// use std::future::poll_fn;
+/// use std::task::Poll;
+/// use std::time::Instant;
+///
+/// /// The task that drives a flusher, on any runtime.
+/// async fn drive(mut flusher: Flusher<u32>) {
+///     let mut progress = Progress::More;
+///     while progress == Progress::More {
+///         progress = poll_fn(|cx| flusher.poll_serve(cx, Instant::now())).await;
+///         // A pause for other tasks, as `tokio::task::yield_now().await`.
+///     }
+/// }
+///
+/// let registry = SubscriberRegistry::new();
+/// let flusher = registry.open_lane(LaneOptions::new());
+/// drop(registry);
+/// # use std::future::Future;
+/// let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+/// assert_eq!(std::pin::pin!(drive(flusher)).poll(&mut cx), Poll::Ready(()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
@@ -53,8 +77,8 @@ pub enum Progress {
 /// # Examples
 /// ```
 /// use registry_core::{
-///     Json, LaneOptions, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry, Wire,
-///     WireFormat,
+///     Encoded, LaneOptions, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+///     Wire, WireFormat,
 /// };
 /// use std::io;
 /// use std::sync::{Arc, Mutex};
@@ -80,7 +104,8 @@ pub enum Progress {
 ///     }
 /// }
 ///
-/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
+/// let encoder = |number: &u32| Ok(Encoded::json(number.to_string()));
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
 /// let mut flusher = registry.open_lane(LaneOptions::new());
 /// let options = OutboxOptions::new().with_flusher();
 /// let outbox = registry.open_outbox(&LINES, options, Registration::new())?;

@@ -11,9 +11,9 @@ use crate::subscriber::gate::Gate;
 use crate::subscriber::queue::WRITE_BYTES;
 use crate::subscriber::seat::Seat;
 use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::types::bounds::LaneOptions;
 use crate::types::id::Key;
 use crate::types::message::Message;
-use crate::types::options::LaneOptions;
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl<T> State<T> {
                 (Entry::Join(_, gate, _), _) if obsolete => gates.push(gate),
                 (Entry::Leave(_), _) if obsolete => {}
                 // A number means the same channel in both maps to every subscriber that names it,
-                // since nobody who stays came or left in between.
+                // since no subscriber that stays joined or left in between.
                 (
                     Entry::Border(Border::Overflow(more)),
                     Some(Entry::Border(Border::Overflow(overflowed))),
@@ -246,14 +246,15 @@ mod loom_tests;
 mod tests {
     use super::*;
     use crate::subscriber::queue::Next;
+    use crate::types::bounds::OutboxOptions;
     use crate::types::close::CloseReason;
     use crate::types::format::WireFormat;
-    use crate::types::options::OutboxOptions;
 
     static RAW: WireFormat =
         WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
-    /// As when the registry goes while its flusher goes: nothing takes what is logged then.
+    /// As when the registry and its flusher are dropped at the same time: nothing serves the log
+    /// then.
     #[test]
     fn drn_1_a_draining_owner_does_not_wait_for_a_log_that_is_gone() {
         let log = FlusherLog::<u32>::new(LaneOptions::new());

@@ -132,7 +132,7 @@ impl Segment {
             let after = after.saturating_sub(from);
             let picks = match numbers {
                 Numbers::All => (after..count).collect(),
-                _ => channels.picks_of(|_, channel| numbers.hears(Some(channel)), after),
+                _ => channels.picks_of(|_, channel| numbers.names(channel), after),
             };
             if !picks.is_empty() {
                 groups.push(Group::new(Targets::Joined(at), picks));

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_6_an_older_revocation_of_an_identity_that_is_forgotten_takes_no_later_one_along() {
+    fn adm_6_forgetting_an_older_revocation_of_an_identity_keeps_the_later_one() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 9);
         let first = admission.draw(now);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_6_a_ticket_that_expires_makes_room_for_what_only_it_had_to_know() {
+    fn adm_6_revocations_that_only_an_expired_ticket_needed_are_forgotten() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 9);
         admission.draw(now);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_6_tickets_that_nobody_used_or_dropped_are_freed_when_others_begin() {
+    fn adm_6_expired_tickets_that_were_not_dropped_are_freed_when_others_are_drawn() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 9);
         for second in 0..3 {

@@ -1,6 +1,6 @@
 //! Waiting for the end of a drain.
 
-use super::Inner;
+use super::{Inner, SubscriberRegistry};
 use crate::contain::{discard, wake_all};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ impl Owners {
         self.wired.load(Ordering::Relaxed)
     }
 
-    /// Notes that an owner let go of its outbox; true when it was the last.
+    /// Notes that an owner dropped its outbox; true when it was the last.
     pub(super) fn remove(&self, wired: bool) -> bool {
         if wired {
             self.wired.fetch_sub(1, Ordering::Relaxed);
@@ -62,7 +62,43 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-/// The future of [`SubscriberRegistry::drained`](super::SubscriberRegistry::drained).
+impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
+    /// Completes when the registry [shuts down](Self::begin_shutdown) and every owner has dropped
+    /// its outbox. This includes owners whose subscriber ended before: they may still be writing a
+    /// farewell.
+    ///
+    /// It does not keep the registry alive; when the last handle is dropped, it completes too.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only observes.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{OutboxOptions, Registration, RegistryOptions, SubscriberRegistry};
+    /// use std::future::Future;
+    /// use std::pin::pin;
+    /// use std::task::{Context, Waker};
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// let mut drained = pin!(registry.drained());
+    /// registry.begin_shutdown();
+    /// assert!(drained.as_mut().poll(&mut cx).is_pending());
+    /// drop(outbox); // its owner has flushed it
+    /// assert!(drained.as_mut().poll(&mut cx).is_ready());
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
+    pub fn drained(&self) -> impl Future<Output = ()> + Send + use<T> {
+        Drained::new(&self.inner)
+    }
+}
+
+/// The future of [`SubscriberRegistry::drained`].
 pub(super) struct Drained<T: Send + Sync + 'static> {
     registry: Weak<Inner<T>>,
     number: u64,

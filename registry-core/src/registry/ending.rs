@@ -6,7 +6,7 @@
 
 use super::channels::LaneId;
 use super::table::Removed;
-use super::{Inner, State};
+use super::{Inner, State, SubscriberRegistry};
 use crate::contain::{discard, wake_all};
 use crate::lane::log::Entry;
 use crate::subscriber::gate::Gate;
@@ -18,6 +18,56 @@ use crate::types::id::SubscriptionId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
+
+impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
+    /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown);
+    /// returns how many.
+    ///
+    /// Outboxes keep what they hold, for their owners to flush. Until an owner drops its outbox,
+    /// the subscriber can still be revoked, which discards its queue but counts it no second time.
+    /// This call sets no deadline: the owner of the sockets does, as `transport-core`'s `Server`
+    /// when it is stopped.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     CloseReason, Next, OutboxOptions, Registration, RegistryOptions, SubscribeError,
+    ///     SubscriberRegistry,
+    /// };
+    /// use std::task::{Context, Poll, Waker};
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let mut outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// registry.broadcast("runs", 1)?;
+    /// assert_eq!(registry.begin_shutdown(), 1);
+    /// let refused = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new());
+    /// assert_eq!(refused.unwrap_err(), SubscribeError::ShuttingDown);
+    ///
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// let next = outbox.poll_next(&mut cx, 65_536);
+    /// assert!(matches!(next, Poll::Ready(Next::Frames(batch)) if batch.frames == ["1"]));
+    /// let next = outbox.poll_next(&mut cx, 65_536);
+    /// assert_eq!(next, Poll::Ready(Next::Closed(CloseReason::Shutdown)));
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    pub fn begin_shutdown(&self) -> usize {
+        let inner = &*self.inner;
+        let ending = {
+            let mut state = inner.state.lock();
+            let removed = state.table.shut_down();
+            let mut ending = inner.shut(&mut state, removed, CloseReason::Shutdown);
+            ending.wakers.extend(state.lanes.iter().flat_map(|log| log.close()));
+            ending
+        };
+        let ended = inner.finish(ending, REVOCATION_DEPTH);
+        inner.wake_if_drained();
+        ended
+    }
+}
 
 /// Subscribers whose seats are ended and which have yet to be notified.
 #[derive(Default)]

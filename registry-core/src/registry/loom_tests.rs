@@ -2,17 +2,18 @@
 
 use super::*;
 use crate::clock::{Clock, SystemClock};
-use crate::lane::flusher::Progress;
+use crate::lane::flusher::{Flusher, Progress};
 use crate::subscriber::queue::Next;
 use crate::subscriber::socket::SocketOutbox;
 use crate::subscriber::wire::Wire;
 use crate::sync::Ordering;
 use crate::sync::model::{every_schedule, spawn, wait};
+use crate::types::bounds::LaneOptions;
 use crate::types::error::AdmitError;
 use crate::types::report::SendOutcome;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize as Count;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 static DOTS: WireFormat = WireFormat::new("dots", |_, _, out| out.extend_from_slice(b"."));
@@ -116,7 +117,7 @@ fn clo_5_drn_1_a_revocation_that_meets_a_shutdown_discards_and_is_counted_once()
 }
 
 #[test]
-fn drn_1_drained_is_woken_when_the_last_owner_lets_go() {
+fn drn_1_drained_is_woken_when_the_last_owner_drops_its_outbox() {
     every_schedule(|| {
         let registry = registry();
         let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
@@ -285,7 +286,7 @@ fn rev_12_a_flusher_writes_nothing_after_a_revocation_returned() {
 }
 
 #[test]
-fn drn_1_a_broadcast_that_meets_a_shutdown_is_brought_or_matches_nobody() {
+fn drn_1_a_broadcast_that_meets_a_shutdown_is_delivered_or_matches_nobody() {
     every_schedule(|| {
         let registry = registry();
         let mut flusher = registry.open_lane(LaneOptions::new());
@@ -305,7 +306,7 @@ fn drn_1_a_broadcast_that_meets_a_shutdown_is_brought_or_matches_nobody() {
 }
 
 #[test]
-fn iso_5_a_flusher_that_goes_while_others_come_and_publish_leaves_nobody_to_it() {
+fn iso_5_a_flusher_that_is_dropped_while_others_join_and_publish_leaves_nobody_behind() {
     every_schedule(|| {
         let registry = registry();
         let flusher = registry.open_lane(LaneOptions::new());

@@ -14,6 +14,7 @@ mod channels;
 mod drained;
 mod ending;
 mod enrol;
+mod lanes;
 mod observe;
 mod table;
 mod ticket;
@@ -21,7 +22,6 @@ mod ticket;
 pub use ticket::Ticket;
 
 use crate::contain::{contain, discard, in_drop, wake_all};
-use crate::lane::flusher::Flusher;
 use crate::lane::flusher_log::FlusherLog;
 use crate::lane::log::{Broadcast, Entry};
 use crate::lane::outboxes::OutboxLane;
@@ -32,6 +32,7 @@ use crate::subscriber::seat::Registrar;
 use crate::subscriber::sink::Sink;
 use crate::subscriber::subscription::Subscription;
 use crate::sync::{AtomicU64, Mutex};
+use crate::types::bounds::OutboxOptions;
 use crate::types::channel::{Channel, ChannelFilter};
 use crate::types::close::{CloseReason, Revocation};
 use crate::types::encode::{Encode, EncodeError, Encoded};
@@ -40,15 +41,13 @@ use crate::types::format::WireFormat;
 use crate::types::id::MessageId;
 use crate::types::identity::Identity;
 use crate::types::message::Message;
-use crate::types::options::{LaneOptions, OutboxOptions, RegistryOptions};
+use crate::types::options::RegistryOptions;
 use crate::types::registration::Registration;
 use crate::types::report::{Report, Tally};
 use channels::LaneId;
-use drained::{Drained, Owners};
+use drained::Owners;
 use std::fmt;
-use std::future::Future;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use table::Table;
 
 /// A registry of subscribers: what each of them hears, and by which identities each of them can be
@@ -171,6 +170,26 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     ///
     /// # Errors
     /// [`SubscribeError::ShuttingDown`] after [`begin_shutdown`](Self::begin_shutdown).
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::SubscriberRegistry;
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    ///
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// let _runs = registry.subscribe(Screen, Some(&["runs"]), Some("ada"))?;
+    /// let _all = registry.subscribe(Screen, Some(&[]), None)?; // every channel, as with `None`
+    /// assert_eq!(registry.broadcast("runs", "started".into())?.matched, 2);
+    /// assert_eq!(registry.broadcast("jobs", "queued".into())?.matched, 1);
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
     pub fn subscribe(
         &self,
         sink: impl Sink<T>,
@@ -219,44 +238,27 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         self.inner.open_outbox(format, options, registration)
     }
 
-    /// Opens a lane for outboxes whose owners write to sockets of their own; a task must drive the
-    /// [`Flusher`].
-    ///
-    /// Outboxes that [ask for it](OutboxOptions::with_flusher) go to the lane with the fewest
-    /// subscribers. A broadcast only appends to the lane's log and returns.
-    pub fn open_lane(&self, options: LaneOptions) -> Flusher<T> {
-        let log = Arc::new(FlusherLog::new(options));
-        let number = {
-            let mut state = self.inner.state.lock();
-            if state.table.shutting_down {
-                let _nothing_waits = log.close();
-            }
-            state.lanes.push(log.clone());
-            state.table.open_lane()
-        };
-        let registry: Weak<dyn Registrar> = self.inner.this.clone();
-        Flusher::new(number, log, registry)
-    }
-
-    /// Completes when the flushers keep up: when none has more than 128 KiB of broadcasts waiting,
-    /// besides what it is writing.
-    ///
-    /// [`broadcast`](Self::broadcast) never waits, so publishers that produce as fast as they can
-    /// outrun the flushers, up to the bound of the log; messages are late then, and in the end
-    /// lost. A publisher that awaits this before each broadcast is held to the pace of the writes.
-    /// Without lanes it is complete at once.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it only observes.
-    pub fn caught_up(&self) -> impl Future<Output = ()> + Send + use<T> {
-        let lanes = self.inner.state.lock().lanes.clone();
-        std::future::poll_fn(move |cx| {
-            let behind = lanes.iter().any(|log| log.poll_caught_up(cx).is_pending());
-            if behind { Poll::Pending } else { Poll::Ready(()) }
-        })
-    }
-
     /// Draws a ticket, **before** the credential is read: see [`Ticket`].
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Identity, Registration, SubscriberRegistry};
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    ///
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// let ticket = registry.draw_ticket();
+    /// let account = Identity::new("account", "ada"); // as the login check found
+    /// let _subscription = ticket.admit(Screen, Registration::new().with_group(account))?;
+    /// assert_eq!((registry.len(), registry.stats().tickets), (1, 0));
+    /// # Ok::<_, registry_core::AdmitError>(())
+    /// ```
     pub fn draw_ticket(&self) -> Ticket<T> {
         let now = self.inner.options.clock.now();
         let number = self.inner.state.lock().table.admission.draw(now);
@@ -273,6 +275,26 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// # Errors
     /// [`BroadcastError`] gives the payload back if it cannot be encoded (DEL-8). A failing sink is
     /// not an error (ISO-2): it is ended, and counted in the report.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::SubscriberRegistry;
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    ///
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// assert_eq!(registry.broadcast("runs", "nobody hears it".into())?.matched, 0);
+    /// let _subscription = registry.subscribe(Screen, None, None)?;
+    /// let report = registry.broadcast("runs", "started".into())?;
+    /// assert_eq!((report.accepted, report.id.seq()), (1, 2));
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
     pub fn broadcast(&self, channel: &str, data: T) -> Result<Report, BroadcastError<T>> {
         let inner = &*self.inner;
         let encoded =
@@ -380,39 +402,6 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
             inner.shut(&mut state, removed, revocation.into())
         };
         inner.finish(ending, REVOCATION_DEPTH)
-    }
-
-    /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown);
-    /// returns how many.
-    ///
-    /// Outboxes keep what they hold, for their owners to flush. Until an owner lets go, its
-    /// subscriber can still be revoked, which discards its queue but counts it no second time. This
-    /// call sets no deadline: the owner of the sockets does, as `transport-core`'s `Server` when it
-    /// is stopped.
-    pub fn begin_shutdown(&self) -> usize {
-        let inner = &*self.inner;
-        let ending = {
-            let mut state = inner.state.lock();
-            let removed = state.table.shut_down();
-            let mut ending = inner.shut(&mut state, removed, CloseReason::Shutdown);
-            ending.wakers.extend(state.lanes.iter().flat_map(|log| log.close()));
-            ending
-        };
-        let ended = inner.finish(ending, REVOCATION_DEPTH);
-        inner.wake_if_drained();
-        ended
-    }
-
-    /// Completes when the registry [shuts down](Self::begin_shutdown) and every owner has dropped
-    /// its outbox. This includes owners whose subscriber ended before: they may still be writing a
-    /// farewell.
-    ///
-    /// It does not keep the registry alive; when the last handle is dropped, it completes too.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it only observes.
-    pub fn drained(&self) -> impl Future<Output = ()> + Send + use<T> {
-        Drained::new(&self.inner)
     }
 }
 

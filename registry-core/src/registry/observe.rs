@@ -7,6 +7,26 @@ use crate::types::stats::{ChannelCount, Stats};
 
 impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Returns the number of active subscribers.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::SubscriberRegistry;
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    ///
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// let subscription = registry.subscribe(Screen, None, None)?;
+    /// assert_eq!((registry.len(), registry.is_empty()), (1, false));
+    /// drop(subscription);
+    /// assert!(registry.is_empty());
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.state.lock().table.active

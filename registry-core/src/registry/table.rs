@@ -202,8 +202,8 @@ impl Table {
     /// Remembers the revocation for open tickets, and removes every subscriber that holds the
     /// identity.
     ///
-    /// Subscribers that drain stay until their owners let go, but are returned, so that their
-    /// queues can be discarded (DRN-1).
+    /// Subscribers that drain stay until their owners drop their outboxes, but are returned, so
+    /// that their queues can be discarded (DRN-1).
     pub(crate) fn revoke(&mut self, identity: &Identity, now: Instant) -> Vec<Removed> {
         self.admission.revoked(identity, now);
         let keys = self.holders.get(identity).cloned().unwrap_or_default();

@@ -6,9 +6,9 @@ use crate::contain::{discard, in_drop};
 use crate::subscriber::outbox::Outbox;
 use crate::subscriber::sink::Sink;
 use crate::subscriber::subscription::Subscription;
+use crate::types::bounds::OutboxOptions;
 use crate::types::error::{AdmitError, SubscribeError};
 use crate::types::format::WireFormat;
-use crate::types::options::OutboxOptions;
 use crate::types::registration::Registration;
 use std::fmt;
 use std::sync::Weak;
@@ -27,12 +27,13 @@ use std::sync::Weak;
 /// # Examples
 /// ```
 /// use registry_core::{
-///     AdmitError, Identity, Json, OutboxOptions, Registration, RegistryOptions,
+///     AdmitError, Encoded, Identity, OutboxOptions, Registration, RegistryOptions,
 ///     SubscriberRegistry, WireFormat,
 /// };
 /// # static RAW: WireFormat =
 /// #     WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
-/// let registry = SubscriberRegistry::<u32>::with_encoder(RegistryOptions::new(), Json);
+/// let encoder = |number: &u32| Ok(Encoded::json(number.to_string()));
+/// let registry = SubscriberRegistry::<u32>::with_encoder(RegistryOptions::new(), encoder);
 ///
 /// let ticket = registry.draw_ticket();
 /// // The login check reads the credential, which takes its time …
@@ -58,6 +59,29 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     ///
     /// # Errors
     /// See [`AdmitError`]. The sink is dropped; nothing was sent, and nobody was evicted (ADM-2).
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{AdmitError, Identity, Registration, SubscriberRegistry};
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    ///
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// let ada = Identity::new("account", "ada");
+    /// let hers = || Registration::new().with_group(ada.clone());
+    /// let (early, late) = (registry.draw_ticket(), {
+    ///     registry.close_by_identity(&ada);
+    ///     registry.draw_ticket()
+    /// });
+    /// assert_eq!(early.admit(Screen, hers()).unwrap_err(), AdmitError::Revoked);
+    /// assert!(late.admit(Screen, hers()).is_ok());
+    /// ```
     pub fn admit(
         self,
         sink: impl Sink<T>,
@@ -76,6 +100,21 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     ///
     /// # Errors
     /// See [`AdmitError`].
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{OutboxOptions, Registration, RegistryOptions, SubscriberRegistry};
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let ticket = registry.draw_ticket();
+    /// let _outbox = ticket.admit_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// assert_eq!(registry.stats().formats["text"], 1);
+    /// # Ok::<_, registry_core::AdmitError>(())
+    /// ```
     pub fn admit_outbox(
         self,
         format: &'static WireFormat,

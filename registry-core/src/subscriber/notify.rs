@@ -69,7 +69,7 @@ pub(crate) fn notify_all(registry: usize, mut seats: VecDeque<Arc<dyn Seat>>, de
     }
 }
 
-/// Notifies one. Its owner may let go of it then, so this may be the last reference to the seat and
+/// Notifies one. Its owner may drop it then, so this may be the last reference to the seat and
 /// to a wire behind it, whose destructor is foreign code.
 fn notify(seat: Arc<dyn Seat>) {
     seat.notify();

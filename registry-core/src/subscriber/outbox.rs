@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 /// # Examples
 /// ```
 /// use registry_core::{
-///     Identity, Json, Next, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+///     Encoded, Identity, Next, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
 ///     WireFormat,
 /// };
 /// use std::task::{Context, Poll, Waker};
@@ -33,7 +33,8 @@ use std::task::{Context, Poll};
 ///     out.extend_from_slice(b"\n");
 /// });
 ///
-/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
+/// let encoder = |number: &u32| Ok(Encoded::json(number.to_string()));
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
 /// let ada = Identity::new("account", "ada");
 /// let registration = Registration::new().with_group(ada.clone());
 /// let mut outbox = registry.open_outbox(&LINES, OutboxOptions::new(), registration)?;
@@ -77,6 +78,30 @@ impl Outbox {
     ///
     /// # Cancel safety
     /// Cancel safe: frames leave the queue only when they are returned.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     Next, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// use std::future::Future;
+    /// use std::pin::pin;
+    /// use std::task::{Context, Poll, Waker};
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let mut outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// // A future that is dropped takes nothing along.
+    /// assert!(pin!(outbox.next(65_536)).poll(&mut cx).is_pending());
+    /// registry.broadcast("runs", 1)?;
+    /// let next = pin!(outbox.next(65_536)).poll(&mut cx);
+    /// assert!(matches!(next, Poll::Ready(Next::Frames(batch)) if batch.frames == ["1"]));
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
     pub async fn next(&mut self, max_bytes: usize) -> Next {
         poll_fn(|cx| self.poll_next(cx, max_bytes)).await
     }
@@ -88,6 +113,29 @@ impl Outbox {
     ///
     /// It shares its waker with [`poll_next`](Self::poll_next): the waker of the later call is
     /// woken.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     CloseReason, Identity, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// use std::task::{Context, Poll, Waker};
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let ada = Identity::new("account", "ada");
+    /// let registration = Registration::new().with_group(ada.clone());
+    /// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), registration)?;
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// registry.begin_shutdown();
+    /// assert!(outbox.poll_discarded(&mut cx).is_pending()); // a shutdown discards nothing
+    /// registry.close_by_identity(&ada);
+    /// assert_eq!(outbox.poll_discarded(&mut cx), Poll::Ready(CloseReason::Revoked));
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
     pub fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.gate.poll_discarded(cx)
     }
@@ -98,6 +146,29 @@ impl Outbox {
     /// Unlike a waker, the hook is called also while nothing polls the outbox: an owner whose
     /// socket is full learns of the end this way. It is called again when a discarding reason
     /// overrides a draining one. It must not block. A later hook replaces an earlier one.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     CloseReason, Identity, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// use std::sync::mpsc;
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let ada = Identity::new("account", "ada");
+    /// let registration = Registration::new().with_group(ada.clone());
+    /// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), registration)?;
+    /// let (ends, ended) = mpsc::channel();
+    /// outbox.on_end(move |reason| drop(ends.send(reason)));
+    /// registry.begin_shutdown();
+    /// registry.close_by_identity(&ada);
+    /// assert!(ended.try_iter().eq([CloseReason::Shutdown, CloseReason::Revoked]));
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
     pub fn on_end(&self, hook: impl Fn(CloseReason) + Send + Sync + 'static) {
         let hook: Arc<EndHook> = Arc::new(hook);
         let (former, ended) = self.gate.set_hook(hook.clone());
@@ -110,11 +181,50 @@ impl Outbox {
     /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the
     /// queue. The first reason stands. [`Shutdown`](CloseReason::Shutdown) keeps the queue to be
     /// flushed, and a revocation still discards it then.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     CloseReason, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// outbox.close(CloseReason::Heartbeat);
+    /// outbox.close(CloseReason::Protocol); // too late
+    /// assert_eq!(registry.stats().ended, [(CloseReason::Heartbeat, 1)].into());
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
     pub fn close(&self, reason: CloseReason) {
         self.subscription.end(reason);
     }
 
     /// Returns a handle that ends the subscriber while its owner is busy, or is not polled.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     CloseReason, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// use std::thread;
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// let handle = outbox.close_handle();
+    /// let timer = thread::spawn(move || handle.close(CloseReason::Expired));
+    /// timer.join().expect("it does not panic");
+    /// assert_eq!((registry.len(), registry.stats().ended[&CloseReason::Expired]), (0, 1));
+    /// # drop(outbox);
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
     #[must_use]
     pub fn close_handle(&self) -> CloseHandle {
         self.subscription.close_handle()

@@ -6,10 +6,10 @@
 //! side hears of it.
 
 use crate::contain::contain;
+use crate::types::bounds::{OutboxOptions, Overflow};
 use crate::types::channel::Channel;
 use crate::types::close::CloseReason;
 use crate::types::format::WireFormat;
-use crate::types::options::{OutboxOptions, Overflow};
 use crate::types::report::SendOutcome;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -30,6 +30,34 @@ pub(crate) struct Queued {
 }
 
 /// What the owner of an outbox finds next.
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     CloseReason, Next, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+/// };
+/// use std::task::{Context, Poll, Waker};
+/// # use registry_core::{Encoded, WireFormat};
+/// # static TEXT: WireFormat =
+/// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+/// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+/// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+///
+/// let mut outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+/// registry.broadcast("runs", 1)?;
+/// registry.begin_shutdown();
+/// let mut written = Vec::new();
+/// let mut cx = Context::from_waker(Waker::noop());
+/// let reason = loop {
+///     match outbox.poll_next(&mut cx, 65_536) {
+///         Poll::Ready(Next::Frames(batch)) => written.extend(batch.frames),
+///         Poll::Ready(Next::Closed(reason)) => break reason,
+///         Poll::Pending => unreachable!("the subscriber has ended"),
+///     }
+/// };
+/// assert_eq!((written, reason), (vec!["1".into()], CloseReason::Shutdown));
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "an owner has to handle both")]
 pub enum Next {
@@ -40,6 +68,31 @@ pub enum Next {
 }
 
 /// Frames taken from an outbox.
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     Next, OutboxOptions, Overflow, Registration, RegistryOptions, SubscriberRegistry,
+/// };
+/// use std::num::NonZeroUsize;
+/// use std::task::{Context, Poll, Waker};
+/// # use registry_core::{Encoded, WireFormat};
+/// # static TEXT: WireFormat =
+/// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+/// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+/// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+///
+/// let options = OutboxOptions::new()
+///     .with_max_messages(NonZeroUsize::MIN)
+///     .with_overflow(Overflow::DropOldest);
+/// let mut outbox = registry.open_outbox(&TEXT, options, Registration::new())?;
+/// registry.broadcast("runs", 1)?;
+/// registry.broadcast("runs", 2)?;
+/// let next = outbox.poll_next(&mut Context::from_waker(Waker::noop()), 65_536);
+/// let Poll::Ready(Next::Frames(batch)) = next else { panic!("nothing is queued") };
+/// assert_eq!((batch.frames, batch.lost), (vec!["2".into()], 1));
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Batch {
@@ -151,7 +204,7 @@ impl Queue {
         written > 0
     }
 
-    /// Tells whether something waits besides `rest`. A loss waits only for a peer that can be told.
+    /// Tells whether something waits besides `rest`. A loss is reported even if no message follows.
     pub(crate) fn has_more(&self) -> bool {
         !self.frames.is_empty() || !self.control.is_empty() || self.lost > 0
     }

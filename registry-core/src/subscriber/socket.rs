@@ -18,8 +18,8 @@ use std::time::Instant;
 /// # Examples
 /// ```
 /// use registry_core::{
-///     CloseReason, Json, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry, Wire,
-///     WireFormat,
+///     CloseReason, Encoded, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+///     Wire, WireFormat,
 /// };
 /// use std::io;
 /// use std::sync::{Arc, Mutex};
@@ -43,7 +43,8 @@ use std::time::Instant;
 ///     }
 /// }
 ///
-/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
+/// let encoder = |number: &u32| Ok(Encoded::json(number.to_string()));
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
 /// let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), Registration::new())?;
 /// let socket = Arc::new(Socket::default());
 /// let outbox = outbox.attach(socket.clone());
@@ -114,6 +115,61 @@ impl SocketOutbox {
     ///
     /// It counts towards no bound, so an owner that answers its peer looks at
     /// [`pending_control`](Self::pending_control) first. After a discarding end it is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     OutboxOptions, Registration, RegistryOptions, SubscriberRegistry, Wire,
+    /// };
+    /// use std::io;
+    /// use std::sync::{Arc, Mutex};
+    /// use std::task::{Context, Poll, Waker};
+    /// use std::time::Instant;
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// /// A socket that takes so many more bytes.
+    /// struct Socket {
+    ///     room: Mutex<usize>,
+    ///     bytes: Mutex<Vec<u8>>,
+    /// }
+    ///
+    /// impl Wire for Socket {
+    ///     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    ///         let mut room = self.room.lock().unwrap();
+    ///         if *room == 0 {
+    ///             return Err(io::ErrorKind::WouldBlock.into());
+    ///         }
+    ///         let taken = bytes.len().min(*room);
+    ///         *room -= taken;
+    ///         self.bytes.lock().unwrap().extend_from_slice(&bytes[..taken]);
+    ///         Ok(taken)
+    ///     }
+    ///
+    ///     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///         if *self.room.lock().unwrap() > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
+    ///     }
+    /// }
+    ///
+    /// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// let socket = Arc::new(Socket { room: Mutex::new(3), bytes: Mutex::default() });
+    /// let outbox = outbox.attach(socket.clone());
+    ///
+    /// outbox.send_control(b"ping ", Instant::now());
+    /// assert_eq!(outbox.pending_control(), 0); // all of it left the queue,
+    /// assert!(outbox.is_waiting()); // and a part waits for room
+    /// registry.broadcast("runs", 1)?;
+    /// outbox.send_control(b"pong ", Instant::now());
+    /// assert_eq!(outbox.pending_control(), 5);
+    /// *socket.room.lock().unwrap() = 100;
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// assert!(outbox.poll_flush(&mut cx, Instant::now()).is_pending());
+    /// assert_eq!(*socket.bytes.lock().unwrap(), b"ping pong 1");
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
     pub fn send_control(&self, frame: &[u8], now: Instant) {
         match self.0.gate().send_control(frame, now) {
             Ok(waker) => wake_all(waker),
@@ -140,6 +196,58 @@ impl SocketOutbox {
     }
 
     /// Tells whether the last write ended within a frame: no farewell can follow then.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     OutboxOptions, Registration, RegistryOptions, SubscriberRegistry, Wire,
+    /// };
+    /// use std::io;
+    /// use std::sync::{Arc, Mutex};
+    /// use std::task::{Context, Poll, Waker};
+    /// use std::time::Instant;
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// /// A socket that takes so many more bytes.
+    /// struct Socket {
+    ///     room: Mutex<usize>,
+    ///     bytes: Mutex<Vec<u8>>,
+    /// }
+    ///
+    /// impl Wire for Socket {
+    ///     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    ///         let mut room = self.room.lock().unwrap();
+    ///         if *room == 0 {
+    ///             return Err(io::ErrorKind::WouldBlock.into());
+    ///         }
+    ///         let taken = bytes.len().min(*room);
+    ///         *room -= taken;
+    ///         self.bytes.lock().unwrap().extend_from_slice(&bytes[..taken]);
+    ///         Ok(taken)
+    ///     }
+    ///
+    ///     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///         if *self.room.lock().unwrap() > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
+    ///     }
+    /// }
+    ///
+    /// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// let socket = Arc::new(Socket { room: Mutex::new(2), bytes: Mutex::default() });
+    /// let outbox = outbox.attach(socket.clone());
+    ///
+    /// registry.broadcast("runs", 1_000)?;
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// assert!(outbox.poll_flush(&mut cx, Instant::now()).is_pending());
+    /// assert!(outbox.is_mid_frame() && outbox.is_waiting());
+    /// *socket.room.lock().unwrap() = 100;
+    /// assert!(outbox.poll_flush(&mut cx, Instant::now()).is_pending());
+    /// assert!(!outbox.is_mid_frame() && !outbox.is_waiting());
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
     #[must_use]
     pub fn is_mid_frame(&self) -> bool {
         self.0.gate().is_mid_frame()

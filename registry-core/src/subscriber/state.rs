@@ -4,9 +4,9 @@
 //! nothing waits, for ever.
 
 use super::queue::Queue;
+use crate::types::bounds::OutboxOptions;
 use crate::types::channel::Channel;
 use crate::types::close::CloseReason;
-use crate::types::options::OutboxOptions;
 use crate::types::report::SendOutcome;
 use bytes::Bytes;
 use std::sync::Arc;

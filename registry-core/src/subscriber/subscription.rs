@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 /// After [`unsubscribe`](Subscription::unsubscribe) or the drop returned, no send begins, not even
 /// from a broadcast in progress (SUB-3), and the sink's `close` is not called (SUB-4). The handle
 /// may outlive the registry, and leaking it is safe: the subscriber then lasts until it is ended or
-/// the registry goes.
+/// the registry is dropped.
 ///
 /// # Examples
 /// ```
@@ -107,6 +107,25 @@ impl fmt::Debug for Subscription {
 /// for an owner that is not polled while its peer reads nothing.
 ///
 /// It keeps neither the subscriber nor the registry alive, and does nothing once either has gone.
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     CloseReason, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+/// };
+/// # use registry_core::{Encoded, WireFormat};
+/// # static TEXT: WireFormat =
+/// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+/// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+/// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+///
+/// let outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+/// let handle = outbox.close_handle();
+/// drop(outbox);
+/// handle.close(CloseReason::Expired); // there is nothing to end
+/// assert_eq!(registry.stats().ended.get(&CloseReason::Expired), None);
+/// # Ok::<_, registry_core::SubscribeError>(())
+/// ```
 #[derive(Clone)]
 pub struct CloseHandle {
     id: SubscriptionId,

@@ -6,6 +6,14 @@ use std::fmt;
 ///
 /// All reasons but [`Shutdown`](CloseReason::Shutdown) discard what is still queued. A discarding
 /// reason overrides a draining one: a revocation during a shutdown discards the queue (CLO-5).
+///
+/// # Examples
+/// ```
+/// use registry_core::CloseReason;
+///
+/// assert_eq!(CloseReason::LoggedOut.to_string(), "logged_out");
+/// assert!(CloseReason::ALL.contains(&CloseReason::Lagged));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -48,6 +56,14 @@ impl CloseReason {
     ];
 
     /// Tells whether what is queued is thrown away.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::CloseReason;
+    ///
+    /// let flushing = CloseReason::ALL.into_iter().filter(|reason| !reason.discards());
+    /// assert!(flushing.eq([CloseReason::Shutdown]));
+    /// ```
     #[must_use]
     pub fn discards(self) -> bool {
         self != Self::Shutdown

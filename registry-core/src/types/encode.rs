@@ -6,6 +6,19 @@ use bytes::Bytes;
 pub type EncodeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the bytes of an encoded payload are, which decides how a wire carries them.
+///
+/// # Examples
+/// ```
+/// use registry_core::{BodyKind, Encoded};
+///
+/// /// Whether a raw WebSocket carries it as a text message.
+/// fn is_text(encoded: &Encoded) -> bool {
+///     matches!(encoded.kind(), BodyKind::Json | BodyKind::Text)
+/// }
+///
+/// assert!(is_text(&Encoded::json("[1, 2]")) && is_text(&Encoded::text("one, two")));
+/// assert!(!is_text(&Encoded::binary(vec![1, 2])));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyKind {
@@ -37,6 +50,14 @@ impl Encoded {
     ///
     /// A raw carriage return can stand in JSON only as white space. It becomes a space, so that
     /// line-based formats carry the text unchanged.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::Encoded;
+    ///
+    /// assert_eq!(Encoded::json("[1,\r\n 2]").body(), "[1, \n 2]");
+    /// assert_eq!(Encoded::text("one,\r\n two").body(), "one,\r\n two");
+    /// ```
     #[must_use]
     pub fn json(text: impl Into<String>) -> Self {
         let mut text = text.into();
@@ -115,6 +136,17 @@ where
 }
 
 /// Encodes payloads as JSON text.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Encode, EncodeError, Json};
+/// use std::collections::HashMap;
+///
+/// assert_eq!(Json.encode(&["started", "done"])?.body(), r#"["started","done"]"#);
+/// let keys_are_no_strings = HashMap::from([((1, 2), "one, two")]);
+/// assert!(Json.encode(&keys_are_no_strings).is_err());
+/// # Ok::<_, EncodeError>(())
+/// ```
 #[cfg(feature = "json")]
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it is its own only value")]

@@ -4,6 +4,19 @@ use super::encode::EncodeError;
 use std::fmt;
 
 /// Why a subscriber was not taken.
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     OutboxOptions, Registration, SubscribeError, SubscriberRegistry, WireFormat,
+/// };
+/// # static TEXT: WireFormat =
+/// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+///
+/// let without_encoder = SubscriberRegistry::<u32>::new();
+/// let refused = without_encoder.open_outbox(&TEXT, OutboxOptions::new(), Registration::new());
+/// assert_eq!(refused.unwrap_err(), SubscribeError::NoEncoder);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscribeError {
@@ -49,6 +62,14 @@ pub enum AdmitError {
 
 impl AdmitError {
     /// Tells whether a new ticket and a new look at the credential may help.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{AdmitError, SubscribeError};
+    ///
+    /// assert!(AdmitError::Revoked.is_retryable());
+    /// assert!(!AdmitError::Subscribe(SubscribeError::ShuttingDown).is_retryable());
+    /// ```
     #[must_use]
     pub fn is_retryable(self) -> bool {
         !matches!(self, Self::Subscribe(_))
@@ -82,11 +103,23 @@ impl std::error::Error for AdmitError {}
 
 /// A payload that could not be encoded. Nobody received it, nobody was closed, and no id was used
 /// (DEL-8).
+///
+/// # Examples
+/// ```
+/// use registry_core::{Encoded, RegistryOptions, SubscriberRegistry};
+///
+/// let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |degrees: &f64| {
+///     if degrees.is_nan() { Err("it is no number".into()) } else { Ok(Encoded::text("warm")) }
+/// });
+/// let error = registry.broadcast("hall", f64::NAN).unwrap_err();
+/// assert!(error.data.is_nan());
+/// assert_eq!(error.to_string(), "the payload cannot be encoded: it is no number");
+/// ```
 #[non_exhaustive]
 pub struct BroadcastError<T> {
     /// The payload, given back.
     pub data: T,
-    /// What its [`Encode`](crate::Encode) said.
+    /// The error of its [`Encode`](crate::Encode).
     pub source: EncodeError,
 }
 

@@ -53,6 +53,22 @@ impl WireFormat {
     /// Sets what surrounds each write to an [attached wire](crate::Outbox::attach), however many
     /// frames the write holds: `head` appends what precedes so many bytes of frames, and `tail`
     /// follows them. A chunk of HTTP/1.1 is such an envelope.
+    ///
+    /// # Examples
+    /// ```
+    /// use bytes::Bytes;
+    /// use registry_core::WireFormat;
+    ///
+    /// static CHUNKS: WireFormat =
+    ///     WireFormat::new("chunks", |_, encoded, out| out.extend_from_slice(encoded.body()))
+    ///         .with_envelope(
+    ///             |bytes, out| out.extend_from_slice(format!("{bytes:x}\r\n").as_bytes()),
+    ///             b"\r\n",
+    ///         );
+    ///
+    /// let frames = [Bytes::from("half of "), Bytes::from("it")];
+    /// assert_eq!(CHUNKS.join(&frames), "a\r\nhalf of it\r\n");
+    /// ```
     #[must_use]
     pub const fn with_envelope(
         mut self,
@@ -64,7 +80,18 @@ impl WireFormat {
     }
 
     /// Sets the frame that tells a peer how many messages were dropped before the next one. Without
-    /// it, the peer of an attached wire is not told.
+    /// it, the peer of an attached wire does not learn of them.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::WireFormat;
+    ///
+    /// static TEXT: WireFormat =
+    ///     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()))
+    ///         .with_notice(|lost, out| out.extend_from_slice(format!("{lost} lost").as_bytes()));
+    ///
+    /// assert_eq!(TEXT.notice(3).as_deref(), Some(&b"3 lost"[..]));
+    /// ```
     #[must_use]
     pub const fn with_notice(mut self, notice: fn(u64, &mut BytesMut)) -> Self {
         self.notice = Some(notice);
@@ -78,6 +105,18 @@ impl WireFormat {
     }
 
     /// Frames one encoded payload.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Encoded, MessageId, WireFormat};
+    ///
+    /// static NUMBERED: WireFormat = WireFormat::new("numbered", |id, encoded, out| {
+    ///     out.extend_from_slice(format!("{}: ", id.seq()).as_bytes());
+    ///     out.extend_from_slice(encoded.body());
+    /// });
+    ///
+    /// assert_eq!(NUMBERED.frame(MessageId::new(0, 17), &Encoded::text("done")), "17: done");
+    /// ```
     #[must_use]
     pub fn frame(&self, id: MessageId, encoded: &Encoded) -> Bytes {
         let mut out = BytesMut::with_capacity(encoded.body().len() + FRAMING);
@@ -87,6 +126,18 @@ impl WireFormat {
 
     /// Returns the frame that tells a peer of `lost` messages; `None` when nothing was lost, or
     /// when the format has no such frame.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::WireFormat;
+    ///
+    /// const TEXT: WireFormat =
+    ///     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// static WITH_NOTICE: WireFormat = TEXT.with_notice(|_, out| out.extend_from_slice(b"lost"));
+    ///
+    /// assert!(WITH_NOTICE.notice(1).is_some());
+    /// assert!(WITH_NOTICE.notice(0).is_none() && TEXT.notice(1).is_none());
+    /// ```
     #[must_use]
     pub fn notice(&self, lost: u64) -> Option<Bytes> {
         let notice = self.notice.filter(|_| lost > 0)?;
@@ -97,6 +148,18 @@ impl WireFormat {
 
     /// Joins frames into the bytes of one write, in the format's envelope. Without any frame the
     /// write is empty.
+    ///
+    /// # Examples
+    /// ```
+    /// use bytes::Bytes;
+    /// use registry_core::WireFormat;
+    ///
+    /// static TEXT: WireFormat =
+    ///     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    ///
+    /// assert_eq!(TEXT.join(&[Bytes::from("half of "), Bytes::from("it")]), "half of it");
+    /// assert!(TEXT.join(&[]).is_empty());
+    /// ```
     #[must_use]
     pub fn join(&self, frames: &[Bytes]) -> Bytes {
         if let ([frame], None) = (frames, &self.envelope) {

@@ -4,6 +4,7 @@
 //! `registration`) to the simple ones (`id`, `channel`, `identity`, `close`), and they know nothing
 //! of the rest of the crate but its clock.
 
+pub(crate) mod bounds;
 pub(crate) mod channel;
 pub(crate) mod close;
 pub(crate) mod encode;

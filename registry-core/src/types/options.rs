@@ -1,4 +1,4 @@
-//! What a registry can be told when it is made.
+//! The options of a registry.
 
 use crate::clock::{Clock, SystemClock};
 use std::fmt;
@@ -9,6 +9,32 @@ use std::time::Duration;
 /// How many subscribers may share a scope, and what happens at the cap.
 ///
 /// A cap below one cannot be constructed (CAP-5).
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     Identity, Registration, RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry,
+///     WhenFull,
+/// };
+/// use std::num::NonZeroUsize;
+/// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+/// # struct Screen;
+/// # impl Sink<String> for Screen {
+/// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+/// #         SendOutcome::Accepted
+/// #     }
+/// #     fn close(&self, _: CloseReason) {}
+/// # }
+/// let one = NonZeroUsize::MIN;
+/// let cap = ScopeCap::new(one).with_when_full(WhenFull::RefuseNew);
+/// let options = RegistryOptions::new().with_scope_cap(cap);
+/// let registry = SubscriberRegistry::<String>::with_options(options);
+/// let session = || Registration::new().with_scope(Identity::new("session", "17"));
+/// let _tab = registry.subscribe_with(Screen, session())?;
+/// let refused = registry.subscribe_with(Screen, session());
+/// assert_eq!(refused.unwrap_err(), SubscribeError::ScopeFull);
+/// # Ok::<_, SubscribeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScopeCap {
     pub(crate) limit: NonZeroUsize,
@@ -16,6 +42,33 @@ pub struct ScopeCap {
 }
 
 /// What happens when a scope is full (CAP-2).
+///
+/// # Examples
+/// ```
+/// use registry_core::{
+///     Identity, Registration, RegistryOptions, ScopeCap, SubscriberRegistry, WhenFull,
+/// };
+/// use std::num::NonZeroUsize;
+/// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+/// # struct Screen;
+/// # impl Sink<String> for Screen {
+/// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+/// #         SendOutcome::Accepted
+/// #     }
+/// #     fn close(&self, _: CloseReason) {}
+/// # }
+/// for when_full in [WhenFull::EvictOldest, WhenFull::RefuseNew] {
+///     let cap = ScopeCap::new(NonZeroUsize::MIN).with_when_full(when_full);
+///     let options = RegistryOptions::new().with_scope_cap(cap);
+///     let registry = SubscriberRegistry::<String>::with_options(options);
+///     let session = || Registration::new().with_scope(Identity::new("session", "17"));
+///     let _old_tab = registry.subscribe_with(Screen, session())?;
+///     let new_tab = registry.subscribe_with(Screen, session());
+///     assert_eq!(new_tab.is_ok(), when_full == WhenFull::EvictOldest);
+///     assert_eq!(registry.len(), 1);
+/// }
+/// # Ok::<_, registry_core::SubscribeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -44,6 +97,22 @@ impl ScopeCap {
 }
 
 /// Options of a registry. Every one has a default that is safe.
+///
+/// # Examples
+/// ```
+/// use registry_core::{RegistryOptions, ScopeCap, SubscriberRegistry};
+/// use std::num::NonZeroUsize;
+/// use std::time::Duration;
+///
+/// // Six tabs for each session, and login checks that take up to half a minute.
+/// let six = NonZeroUsize::new(6).expect("not zero");
+/// let options = RegistryOptions::new()
+///     .with_scope_cap(ScopeCap::new(six))
+///     .with_ticket_lifetime(Duration::from_secs(30));
+/// assert!(format!("{options:?}").contains("ticket_lifetime: 30s"));
+/// let registry = SubscriberRegistry::<String>::with_options(options);
+/// assert!(registry.is_empty());
+/// ```
 #[derive(Clone)]
 pub struct RegistryOptions {
     pub(crate) scope_cap: Option<ScopeCap>,
@@ -59,7 +128,7 @@ impl RegistryOptions {
     pub const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(10);
     /// 4,096 revocations within the life of one ticket; about 400 KiB.
     pub const DEFAULT_REMEMBERED_REVOCATIONS: usize = 4096;
-    /// 65,536 broadcasts may wait behind a foreign sink that does not return.
+    /// 65,536 broadcasts may wait behind a sink that does not return.
     pub const DEFAULT_WAITING_BROADCASTS: NonZeroUsize =
         NonZeroUsize::new(65_536).expect("not zero");
 
@@ -77,6 +146,28 @@ impl RegistryOptions {
     }
 
     /// Caps how many subscribers may be active in one scope.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Identity, Registration, RegistryOptions, ScopeCap, SubscriberRegistry};
+    /// use std::num::NonZeroUsize;
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    /// let one = NonZeroUsize::MIN;
+    /// let options = RegistryOptions::new().with_scope_cap(ScopeCap::new(one));
+    /// let registry = SubscriberRegistry::<String>::with_options(options);
+    /// let session = || Registration::new().with_scope(Identity::new("session", "17"));
+    /// let _old_tab = registry.subscribe_with(Screen, session())?;
+    /// let _new_tab = registry.subscribe_with(Screen, session())?; // evicts the old one
+    /// assert_eq!(registry.len(), 1);
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
     #[must_use]
     pub fn with_scope_cap(mut self, cap: ScopeCap) -> Self {
         self.scope_cap = Some(cap);
@@ -84,6 +175,31 @@ impl RegistryOptions {
     }
 
     /// Sets how long a ticket admits.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     AdmitError, ManualClock, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// use std::time::Duration;
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    /// let clock = ManualClock::new();
+    /// let lifetime = Duration::from_secs(3);
+    /// let options =
+    ///     RegistryOptions::new().with_ticket_lifetime(lifetime).with_clock(clock.clone());
+    /// let registry = SubscriberRegistry::<String>::with_options(options);
+    /// let ticket = registry.draw_ticket();
+    /// clock.advance(lifetime);
+    /// let refused = ticket.admit(Screen, Registration::new());
+    /// assert_eq!(refused.unwrap_err(), AdmitError::Expired);
+    /// ```
     #[must_use]
     pub fn with_ticket_lifetime(mut self, lifetime: Duration) -> Self {
         self.ticket_lifetime = lifetime;
@@ -92,15 +208,72 @@ impl RegistryOptions {
 
     /// Sets how many revocations are remembered for open tickets. Beyond it, tickets older than
     /// what was forgotten are refused (ADM-6).
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     AdmitError, Identity, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+    /// # struct Screen;
+    /// # impl Sink<String> for Screen {
+    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+    /// #         SendOutcome::Accepted
+    /// #     }
+    /// #     fn close(&self, _: CloseReason) {}
+    /// # }
+    /// let options = RegistryOptions::new().with_max_remembered_revocations(1);
+    /// let registry = SubscriberRegistry::<String>::with_options(options);
+    /// let ticket = registry.draw_ticket();
+    /// for account in ["ada", "bob"] {
+    ///     registry.close_by_identity(&Identity::new("account", account));
+    /// }
+    /// assert_eq!(registry.stats().remembered_revocations, 1);
+    /// // One revocation was forgotten, and it could concern this subscriber.
+    /// let refused = ticket.admit(Screen, Registration::new());
+    /// assert_eq!(refused.unwrap_err(), AdmitError::Forgotten);
+    /// ```
     #[must_use]
     pub fn with_max_remembered_revocations(mut self, revocations: usize) -> Self {
         self.max_remembered_revocations = revocations;
         self
     }
 
-    /// Sets how many broadcasts may wait for foreign sinks while one of these does not return.
-    /// Beyond it, broadcasts are dropped for foreign sinks, and counted; outboxes get them all the
+    /// Sets how many broadcasts may wait for sinks while one of these does not return.
+    /// Beyond it, broadcasts are dropped for sinks, and counted; outboxes get them all the
     /// same.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     CloseReason, Message, RegistryOptions, SendOutcome, Sink, SubscriberRegistry,
+    /// };
+    /// use std::num::NonZeroUsize;
+    /// use std::sync::Arc;
+    ///
+    /// /// Publishes twice when it receives the first message.
+    /// struct Repeater(SubscriberRegistry<u32>);
+    ///
+    /// impl Sink<u32> for Repeater {
+    ///     fn send(&self, message: &Arc<Message<u32>>) -> SendOutcome {
+    ///         if *message.data() == 1 {
+    ///             for number in [2, 3] {
+    ///                 let _waits_or_is_dropped = self.0.broadcast("numbers", number);
+    ///             }
+    ///         }
+    ///         SendOutcome::Accepted
+    ///     }
+    ///     fn close(&self, _: CloseReason) {}
+    /// }
+    ///
+    /// let options = RegistryOptions::new().with_max_waiting_broadcasts(NonZeroUsize::MIN);
+    /// let registry = SubscriberRegistry::with_options(options);
+    /// let _subscription = registry.subscribe(Repeater(registry.clone()), None, None)?;
+    /// registry.broadcast("numbers", 1)?;
+    /// // While the sink had the first message, there was room for the second, not for the third.
+    /// assert_eq!((registry.stats().broadcasts, registry.stats().dropped), (3, 1));
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
     #[must_use]
     pub fn with_max_waiting_broadcasts(mut self, broadcasts: NonZeroUsize) -> Self {
         self.max_waiting_broadcasts = broadcasts;
@@ -108,6 +281,19 @@ impl RegistryOptions {
     }
 
     /// Sets the clock by which tickets age.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{ManualClock, RegistryOptions, SubscriberRegistry};
+    ///
+    /// let clock = ManualClock::new();
+    /// let options = RegistryOptions::new().with_clock(clock.clone());
+    /// let registry = SubscriberRegistry::<String>::with_options(options);
+    /// let _old = registry.draw_ticket();
+    /// clock.advance(RegistryOptions::DEFAULT_TICKET_LIFETIME);
+    /// let _young = registry.draw_ticket();
+    /// assert_eq!(registry.stats().tickets, 1); // the old one expired
+    /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -129,124 +315,5 @@ impl fmt::Debug for RegistryOptions {
             .field("max_remembered_revocations", &self.max_remembered_revocations)
             .field("max_waiting_broadcasts", &self.max_waiting_broadcasts)
             .finish_non_exhaustive()
-    }
-}
-
-/// What happens when a message does not fit into an outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// The subscriber is ended as [`Lagged`](crate::CloseReason::Lagged); a client that comes back
-    /// starts afresh. The default: no loss goes unnoticed.
-    #[default]
-    Close,
-    /// The oldest messages make room; the loss is counted and shown to the owner.
-    DropOldest,
-    /// The new message is dropped; the loss is counted and shown to the owner.
-    DropNewest,
-    /// Of each channel only the latest matters: older queued messages of the same channel make
-    /// room, and then, if that is not enough, the oldest of all. The new one is appended, so what
-    /// remains is in order; the loss is counted and shown. For values that replace each other, with
-    /// a channel for each.
-    KeepLatest,
-}
-
-/// The bounds of an outbox and what happens at them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutboxOptions {
-    pub(crate) max_messages: NonZeroUsize,
-    pub(crate) max_bytes: NonZeroUsize,
-    pub(crate) overflow: Overflow,
-    pub(crate) in_lane: bool,
-}
-
-impl OutboxOptions {
-    /// 1,024 messages: a second of a busy channel, which a short stall must not cost.
-    pub const DEFAULT_MESSAGES: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
-    /// 1 MiB: the bound that peers of this library use; 1,000 stalled readers cost 1 GiB at the
-    /// very most.
-    pub const DEFAULT_BYTES: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("not zero");
-
-    /// Creates the default bounds: 1,024 messages, 1 MiB, close on overflow.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            max_messages: Self::DEFAULT_MESSAGES,
-            max_bytes: Self::DEFAULT_BYTES,
-            overflow: Overflow::default(),
-            in_lane: false,
-        }
-    }
-
-    /// Sets the largest number of queued messages.
-    #[must_use]
-    pub fn with_max_messages(mut self, messages: NonZeroUsize) -> Self {
-        self.max_messages = messages;
-        self
-    }
-
-    /// Sets the largest number of queued bytes, counted in encoded frames. A single larger frame is
-    /// still accepted by an empty outbox.
-    #[must_use]
-    pub fn with_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
-        self.max_bytes = bytes;
-        self
-    }
-
-    /// Sets what happens at a bound.
-    #[must_use]
-    pub fn with_overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
-        self
-    }
-
-    /// Has a [flusher](crate::Flusher) serve the outbox, if the registry has one: a broadcast then
-    /// leaves the message to the flusher and returns. For owners that are going to [attach a
-    /// wire](crate::Outbox::attach).
-    #[must_use]
-    pub fn with_flusher(mut self) -> Self {
-        self.in_lane = true;
-        self
-    }
-}
-
-impl Default for OutboxOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// What a [`Flusher`] can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaneOptions {
-    pub(crate) max_bytes: NonZeroUsize,
-}
-
-impl LaneOptions {
-    /// 64 MiB: more than a burst between two turns of a flusher that has work, and what a server
-    /// can spare when one has not run for too long.
-    pub const DEFAULT_BYTES: NonZeroUsize = NonZeroUsize::new(64 << 20).expect("not zero");
-
-    /// Creates the default bound: 64 MiB.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { max_bytes: Self::DEFAULT_BYTES }
-    }
-
-    /// Sets how many bytes of broadcasts may wait for the flusher, counted as encoded payload and
-    /// 128 bytes for each; what the flusher has taken and is writing, which is no more than that,
-    /// comes on top. Beyond it they are dropped for the subscribers of this lane, by the policy of
-    /// each one's outbox: with [`Overflow::Close`](crate::Overflow::Close) it ends as lagged, with
-    /// any other the loss is counted and shown.
-    #[must_use]
-    pub fn with_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
-        self.max_bytes = bytes;
-        self
-    }
-}
-
-impl Default for LaneOptions {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -4,6 +4,28 @@ use super::id::MessageId;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// A sink's answer to one message.
+///
+/// # Examples
+/// ```
+/// use registry_core::{CloseReason, Message, SendOutcome, Sink, SubscriberRegistry};
+/// use std::sync::Arc;
+///
+/// /// Takes even numbers only.
+/// struct Even;
+///
+/// impl Sink<u32> for Even {
+///     fn send(&self, message: &Arc<Message<u32>>) -> SendOutcome {
+///         if message.data() % 2 == 0 { SendOutcome::Accepted } else { SendOutcome::Dropped }
+///     }
+///     fn close(&self, _: CloseReason) {}
+/// }
+///
+/// let registry = SubscriberRegistry::new();
+/// let _subscription = registry.subscribe(Even, None, None)?;
+/// assert_eq!(registry.broadcast("numbers", 2)?.accepted, 1);
+/// assert_eq!(registry.broadcast("numbers", 3)?.dropped, 1);
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendOutcome {
@@ -25,6 +47,29 @@ pub enum SendOutcome {
 /// `matched` is the sum of the other counts. A broadcast is `pending` for sinks when another
 /// thread, or an outer call on this thread, was delivering to sinks: that delivery hands it over
 /// after its own.
+///
+/// # Examples
+/// ```
+/// use registry_core::{ChannelFilter, Registration, SubscriberRegistry};
+/// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+/// # struct Screen;
+/// # impl Sink<String> for Screen {
+/// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+/// #         SendOutcome::Accepted
+/// #     }
+/// #     fn close(&self, _: CloseReason) {}
+/// # }
+///
+/// let registry = SubscriberRegistry::<String>::new();
+/// let runs = Registration::new().with_filter(ChannelFilter::only(["runs"]));
+/// let _runs = registry.subscribe_with(Screen, runs)?;
+/// let _all = registry.subscribe_with(Screen, Registration::new())?;
+/// let report = registry.broadcast("jobs", "queued".into())?;
+/// assert_eq!((report.matched, report.accepted), (1, 1));
+/// let sum = report.accepted + report.dropped + report.lagged + report.failed + report.ended;
+/// assert_eq!(report.matched, sum + report.pending);
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {

@@ -5,6 +5,29 @@ use super::close::CloseReason;
 use std::collections::BTreeMap;
 
 /// What a registry holds and has done, read at one moment.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Identity, Registration, SubscriberRegistry};
+/// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
+/// # struct Screen;
+/// # impl Sink<String> for Screen {
+/// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
+/// #         SendOutcome::Accepted
+/// #     }
+/// #     fn close(&self, _: CloseReason) {}
+/// # }
+///
+/// let registry = SubscriberRegistry::<String>::new();
+/// let ada = Identity::new("account", "ada");
+/// let _hers = registry.subscribe_with(Screen, Registration::new().with_group(ada.clone()))?;
+/// let _other = registry.subscribe_with(Screen, Registration::new())?;
+/// registry.close_by_identity(&ada);
+/// let stats = registry.stats();
+/// assert_eq!((stats.subscribers, stats.formats["sink"]), (1, 1));
+/// assert_eq!(stats.ended[&CloseReason::Revoked], 1);
+/// # Ok::<_, registry_core::SubscribeError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -2,14 +2,14 @@
 
 use crate::kit::*;
 use registry_core::{
-    AdmitError, CloseReason, ManualClock, Outbox, OutboxOptions, Registration, RegistryOptions, ScopeCap,
-    SubscribeError, WhenFull,
+    AdmitError, CloseReason, ManualClock, Outbox, OutboxOptions, Registration, RegistryOptions,
+    ScopeCap, SubscribeError, WhenFull,
 };
 use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
-fn adm_1_a_revocation_between_begin_and_admit_refuses() {
+fn adm_1_a_revocation_between_draw_and_admit_refuses() {
     let registry = Registry::new();
     let ticket = registry.draw_ticket();
     assert_eq!(registry.close_by_identity(&id("ada")), 0);
@@ -18,20 +18,29 @@ fn adm_1_a_revocation_between_begin_and_admit_refuses() {
 
     let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
-    assert_eq!(ticket.admit(probe, scope("ada")).unwrap_err(), AdmitError::Revoked, "a scope counts too");
+    assert_eq!(
+        ticket.admit(probe, scope("ada")).unwrap_err(),
+        AdmitError::Revoked,
+        "a scope counts too"
+    );
 }
 
 #[test]
 fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
     let registry = encoding();
     let names = ["scope", "first", "second", "third", "last"];
-    let registration = || names[1..].iter().fold(scope(names[0]), |all, name| all.group(id(name)));
+    let registration =
+        || names[1..].iter().fold(scope(names[0]), |all, name| all.with_group(id(name)));
     let held: Vec<_> = registration().identities().cloned().collect();
     assert_eq!(held, names.map(id), "the scope, then the groups");
     for name in names {
         let (of_a_sink, of_an_outbox) = (registry.draw_ticket(), registry.draw_ticket());
         assert_eq!(registry.close_by_identity(&id(name)), 0);
-        assert_eq!(of_a_sink.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked, "{name}");
+        assert_eq!(
+            of_a_sink.admit(Probe::new(), registration()).unwrap_err(),
+            AdmitError::Revoked,
+            "{name}"
+        );
         let refused = of_an_outbox.admit_outbox(&RAW, OutboxOptions::new(), registration());
         assert_eq!(refused.unwrap_err(), AdmitError::Revoked, "{name}");
     }
@@ -39,28 +48,31 @@ fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
 }
 
 #[test]
-fn adm_1_a_revocation_before_begin_or_after_admit_does_not_refuse() {
+fn adm_1_a_revocation_before_draw_or_after_admit_does_not_refuse() {
     let registry = Registry::new();
     let older = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
     let probe = Probe::new();
     let younger = registry.draw_ticket();
     let _admitted = younger.admit(probe.clone(), group("ada")).unwrap();
-    // What is past for the younger ticket is not for the older.
+    // The older ticket was drawn before the revocation.
     assert_eq!(older.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
     assert_eq!(registry.close_by_identity(&id("ada")), 1, "admitted, then ended and counted");
     assert_eq!(probe.closed(), [CloseReason::Revoked]);
 }
 
 #[test]
-fn adm_1_a_revocation_that_finds_somebody_refuses_who_is_still_on_the_way() {
-    let ends: [fn(&Outbox); 3] =
-        [|_| {}, |outbox| outbox.close(CloseReason::Shutdown), |outbox| outbox.close(CloseReason::Lagged)];
+fn adm_1_a_revocation_that_ends_subscribers_also_refuses_open_tickets() {
+    let ends: [fn(&Outbox); 3] = [
+        |_| {},
+        |outbox| outbox.close(CloseReason::Shutdown),
+        |outbox| outbox.close(CloseReason::Lagged),
+    ];
     for (end, found) in ends.into_iter().zip([1, 0, 0]) {
         let registry = encoding();
         let session = open(&registry, group("ada"));
         let (one, other) = (registry.draw_ticket(), registry.draw_ticket());
-        // It is active, or drains, or has ended and its owner has yet to let go.
+        // It is active, or drains, or has ended while its owner still holds its outbox.
         end(&session);
         assert_eq!(registry.close_by_identity(&id("ada")), found);
         assert_eq!(registry.stats().remembered_revocations, 1);
@@ -76,7 +88,10 @@ fn adm_1_a_plain_subscribe_is_no_admission() {
     let registry = Registry::new();
     let _ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
-    assert!(registry.subscribe_with(Probe::new(), group("ada")).is_ok(), "REV-9: a revocation is an event");
+    assert!(
+        registry.subscribe_with(Probe::new(), group("ada")).is_ok(),
+        "REV-9: a revocation is an event"
+    );
 }
 
 #[test]
@@ -89,7 +104,10 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 
     let ticket = registry.draw_ticket();
     registry.close_by_identity(&id("ada"));
-    assert_eq!(ticket.admit(refused, scope("s").with_group(id("ada"))).unwrap_err(), AdmitError::Revoked);
+    assert_eq!(
+        ticket.admit(refused, scope("s").with_group(id("ada"))).unwrap_err(),
+        AdmitError::Revoked
+    );
     registry.broadcast("c", 1).unwrap();
 
     assert!(weak.upgrade().is_none(), "the refused sink is kept");
@@ -99,15 +117,16 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
 }
 
 #[test]
-fn adm_2_a_refusal_for_want_of_an_encoding_frees_the_ticket() {
+fn adm_2_a_refusal_without_an_encoder_frees_the_ticket() {
     let registry = Registry::new();
-    let refused = registry.draw_ticket().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
+    let refused =
+        registry.draw_ticket().admit_outbox(&RAW, OutboxOptions::new(), Registration::new());
     assert_eq!(refused.unwrap_err(), AdmitError::Subscribe(SubscribeError::NoEncoder));
     assert_eq!(registry.stats().tickets, 0);
 }
 
 #[test]
-fn adm_2_a_ticket_frees_itself_when_the_registry_refuses() {
+fn adm_2_a_refusal_by_the_registry_frees_the_ticket() {
     let cap = ScopeCap::new(size(1)).with_when_full(WhenFull::RefuseNew);
     let registry = encoding_with(RegistryOptions::new().with_scope_cap(cap));
     let _first = open(&registry, scope("s"));
@@ -164,7 +183,7 @@ fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
 }
 
 #[test]
-fn adm_6_what_is_remembered_is_what_the_oldest_open_ticket_has_to_be_compared_with() {
+fn adm_6_revocations_since_the_oldest_open_ticket_are_remembered() {
     let registry = Registry::new();
     let remembered = || registry.stats().remembered_revocations;
     let revoke = |name: &str| assert_eq!(registry.close_by_identity(&id(name)), 0);
@@ -174,14 +193,18 @@ fn adm_6_what_is_remembered_is_what_the_oldest_open_ticket_has_to_be_compared_wi
     revoke("b");
     let youngest = registry.draw_ticket();
     assert_eq!(remembered(), 2);
-    // A younger ticket that goes, or comes, makes nothing forgotten.
+    // Nothing is forgotten when a younger ticket is drawn or dropped.
     drop(youngest);
     drop(registry.draw_ticket());
     assert_eq!(remembered(), 2);
     let registration = || group("a").with_group(id("b"));
     assert_eq!(oldest.admit(Probe::new(), registration()).unwrap_err(), AdmitError::Revoked);
     assert_eq!(remembered(), 1, "the first, which came before all that are open");
-    assert_eq!(middle.admit(Probe::new(), group("a")).map(drop), Ok(()), "the first came before it");
+    assert_eq!(
+        middle.admit(Probe::new(), group("a")).map(drop),
+        Ok(()),
+        "the first came before it"
+    );
     assert_eq!((remembered(), registry.stats().tickets), (0, 0));
 }
 
@@ -204,13 +227,15 @@ fn adm_6_a_ticket_expires() {
 
 #[test]
 fn adm_6_a_ticket_may_live_for_ever() {
-    let registry = Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
+    let registry =
+        Registry::with_options(RegistryOptions::new().with_ticket_lifetime(Duration::MAX));
     assert!(registry.draw_ticket().admit(Probe::new(), group("ada")).is_ok());
 }
 
 #[test]
 fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
-    let registry = Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
+    let registry =
+        Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
     let older = registry.draw_ticket();
     for n in 0..11 {
         registry.close_by_identity(&id(&format!("{n}")));

@@ -1,7 +1,9 @@
-//! CAP: how many may share a scope.
+//! CAP: how many subscribers may share a scope.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Registration, RegistryOptions, ScopeCap, SubscribeError, WhenFull};
+use registry_core::{
+    CloseReason, Registration, RegistryOptions, ScopeCap, SubscribeError, WhenFull,
+};
 use std::num::NonZeroUsize;
 
 #[test]
@@ -12,7 +14,8 @@ fn cap_1_to_3_the_oldest_goes_and_no_more_than_needed() {
     for (n, probe) in probes.iter().enumerate() {
         guards.push(join(&registry, probe, scope("s")));
         assert_eq!(registry.len(), (n + 1).min(3));
-        let evicted = probes.iter().filter(|probe| probe.closed() == [CloseReason::Evicted]).count();
+        let evicted =
+            probes.iter().filter(|probe| probe.closed() == [CloseReason::Evicted]).count();
         assert_eq!(evicted, (n + 1).saturating_sub(3));
     }
     registry.broadcast("c", 1).unwrap();
@@ -21,7 +24,7 @@ fn cap_1_to_3_the_oldest_goes_and_no_more_than_needed() {
 }
 
 #[test]
-fn cap_3_who_left_makes_room() {
+fn cap_3_a_subscriber_that_left_makes_room() {
     let registry = Registry::with_options(capped(2));
     let (first, second, third) = (Probe::new(), Probe::new(), Probe::new());
     let leaver = join(&registry, &first, scope("s"));
@@ -32,12 +35,29 @@ fn cap_3_who_left_makes_room() {
 }
 
 #[test]
-fn cap_2_the_oldest_is_meant_by_age_and_not_by_place() {
+fn cap_3_a_draining_subscriber_takes_no_place_and_keeps_its_queue() {
+    for when_full in [WhenFull::EvictOldest, WhenFull::RefuseNew] {
+        let cap = ScopeCap::new(size(1)).with_when_full(when_full);
+        let registry = encoding_with(RegistryOptions::new().with_scope_cap(cap));
+        let mut draining = open(&registry, scope("s"));
+        registry.broadcast("c", 1).unwrap();
+        draining.close(CloseReason::Shutdown);
+        let mut next = open(&registry, scope("s"));
+        registry.broadcast("c", 2).unwrap();
+        assert_eq!((frames(&mut draining), frames(&mut next)), (vec![1], vec![2]), "{when_full:?}");
+        assert_eq!(registry.stats().ended, [(CloseReason::Shutdown, 1)].into(), "{when_full:?}");
+        drop(draining);
+        assert_eq!((registry.len(), ended(&mut next)), (1, None), "{when_full:?}");
+    }
+}
+
+#[test]
+fn cap_2_the_oldest_is_evicted_by_age_and_not_by_place() {
     let registry = Registry::with_options(capped(2));
-    let gone = join(&registry, &Probe::new(), scope("s"));
+    let first = join(&registry, &Probe::new(), scope("s"));
     let (older, younger) = (Probe::new(), Probe::new());
     let _older = join(&registry, &older, scope("s"));
-    drop(gone);
+    drop(first);
     let _younger = join(&registry, &younger, scope("s")); // takes the first one's place
     let _newest = join(&registry, &Probe::new(), scope("s"));
     assert_eq!((older.closed(), younger.closed()), (vec![CloseReason::Evicted], vec![]));
@@ -48,7 +68,8 @@ fn cap_2_refusing_the_new_one_is_the_alternative() {
     let cap = ScopeCap::new(size(2)).with_when_full(WhenFull::RefuseNew);
     let registry = Registry::with_options(RegistryOptions::new().with_scope_cap(cap));
     let probes: Vec<_> = (0..2).map(|_| Probe::new()).collect();
-    let mut guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, scope("s"))).collect();
+    let mut guards: Vec<_> =
+        probes.iter().map(|probe| join(&registry, probe, scope("s"))).collect();
     let refused = registry.subscribe_with(Probe::new(), scope("s"));
     assert_eq!(refused.unwrap_err(), SubscribeError::ScopeFull);
     assert!(probes.iter().all(|probe| probe.closed().is_empty()) && registry.len() == 2);
@@ -62,7 +83,8 @@ fn cap_4_only_the_scope_is_capped_and_scopes_are_independent() {
     let probe = Probe::new();
     let _one = join(&registry, &probe, scope("s").with_group(id("shared")));
     let _two = join(&registry, &probe, scope("t").with_group(id("shared")));
-    let _groups: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("shared").with_group(id("s")))).collect();
+    let _groups: Vec<_> =
+        (0..5).map(|_| join(&registry, &probe, group("shared").with_group(id("s")))).collect();
     let _none: Vec<_> = (0..5).map(|_| join(&registry, &probe, Registration::new())).collect();
     assert_eq!((registry.len(), probe.closed()), (12, vec![]));
     let _capped = join(&registry, &probe, scope("s"));
@@ -99,6 +121,7 @@ fn cap_6_the_evicted_are_closed_once_and_counted_by_no_revocation() {
 #[test]
 fn cap_1_a_scope_that_is_also_a_group_is_capped_once() {
     let registry = Registry::with_options(capped(2));
-    let _guards: Vec<_> = (0..4).map(|_| join(&registry, &Probe::new(), scope("s").with_group(id("s")))).collect();
+    let _guards: Vec<_> =
+        (0..4).map(|_| join(&registry, &Probe::new(), scope("s").with_group(id("s")))).collect();
     assert_eq!((registry.len(), registry.close_by_identity(&id("s"))), (2, 2));
 }

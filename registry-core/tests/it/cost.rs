@@ -9,7 +9,12 @@ fn visits<R>(registry: &Registry, operation: impl FnOnce() -> R) -> (u64, R) {
     (registry.stats().visits - before, result)
 }
 
-fn crowd(registry: &Registry, size: usize, channel: &str, name: &str) -> (Vec<Subscription>, Vec<Outbox>) {
+fn crowd(
+    registry: &Registry,
+    size: usize,
+    channel: &str,
+    name: &str,
+) -> (Vec<Subscription>, Vec<Outbox>) {
     let one = || hears(&[channel]).with_group(id(name)).with_group(id("everybody"));
     let sinks = (0..size / 2).map(|_| join(registry, &Probe::new(), one())).collect();
     let outboxes = (0..size / 2).map(|_| open(registry, one())).collect();
@@ -40,7 +45,11 @@ fn rev_1_a_revocation_costs_those_it_closes() {
         visits(&registry, || assert_eq!(registry.close_by_identity(&id("few")), 10)).0
     };
     let alone = steps(0);
-    assert_eq!(alone, 10 * (1 + 2 + 1 + 1), "itself, two identities, a channel in the table and one in its book");
+    assert_eq!(
+        alone,
+        10 * (1 + 2 + 1 + 1),
+        "itself, two identities, a channel in the table and one in its book"
+    );
     assert_eq!(steps(5_000), alone);
 }
 
@@ -49,7 +58,8 @@ fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
     let steps = |others: usize| {
         let registry = encoding_with(capped(20_000));
         let one = || hears(&["c", "d"]).with_group(id("everybody")).with_scope(id("scope"));
-        let sinks: Vec<_> = (0..others / 2).map(|_| join(&registry, &Probe::new(), one())).collect();
+        let sinks: Vec<_> =
+            (0..others / 2).map(|_| join(&registry, &Probe::new(), one())).collect();
         let outboxes: Vec<_> = (0..others / 2).map(|_| open(&registry, one())).collect();
         let steps = visits(&registry, || {
             drop(join(&registry, &Probe::new(), one()));
@@ -68,16 +78,30 @@ fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
     let registry = encoding();
     let _other = open(&registry, hears(&["a"]).with_group(id("x")));
     for (registration, coming, going) in [
-        // A name is counted in the table and listed in the book; an identity is listed once. Going is one step itself.
-        (hears(&["a", "b"]).with_group(id("x")).with_group(id("y")).with_group(id("x")), 2 + 2 + 2, 1 + 2 + 2 + 2),
+        // A name is counted in the table and listed in the book; an identity is listed once.
+        // Leaving is one more step.
+        (
+            hears(&["a", "b"]).with_group(id("x")).with_group(id("y")).with_group(id("x")),
+            2 + 2 + 2,
+            1 + 2 + 2 + 2,
+        ),
         (hears(&["a"]).with_scope(id("x")), 1 + 1 + 1, 1 + 1 + 1 + 1),
         (Registration::new(), 1, 1 + 1),
         (hears(&[]), 0, 1),
     ] {
         let (steps, outbox) = visits(&registry, || open(&registry, registration.clone()));
-        assert_eq!((steps, visits(&registry, || drop(outbox)).0), (coming, going), "an outbox, {registration:?}");
-        let (steps, sink) = visits(&registry, || join(&registry, &Probe::new(), registration.clone()));
-        assert_eq!((steps, visits(&registry, || drop(sink)).0), (coming, going), "a sink, {registration:?}");
+        assert_eq!(
+            (steps, visits(&registry, || drop(outbox)).0),
+            (coming, going),
+            "an outbox, {registration:?}"
+        );
+        let (steps, sink) =
+            visits(&registry, || join(&registry, &Probe::new(), registration.clone()));
+        assert_eq!(
+            (steps, visits(&registry, || drop(sink)).0),
+            (coming, going),
+            "a sink, {registration:?}"
+        );
     }
 }
 
@@ -85,7 +109,8 @@ fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
 fn sub_1_a_single_name_is_held_without_a_list() {
     let held = |registration: Registration| {
         let (registry, mut outboxes) = (encoding(), Vec::new());
-        let open_all = || outboxes.extend((0..1_000).map(|_| open(&registry, registration.clone())));
+        let open_all =
+            || outboxes.extend((0..1_000).map(|_| open(&registry, registration.clone())));
         allocation_counter::measure(open_all).count_current
     };
     let [unfiltered, one, two] = [Registration::new(), hears(&["a"]), hears(&["a", "b"])].map(held);
@@ -98,6 +123,7 @@ fn sub_2_leaving_from_the_middle_costs_no_more_than_from_the_end() {
     let registry = encoding();
     let (mut sinks, mut outboxes) = crowd(&registry, 10_000, "c", "crowd");
     let last = visits(&registry, || drop((sinks.pop(), outboxes.pop()))).0;
-    let middle = visits(&registry, || drop((sinks.swap_remove(2_500), outboxes.swap_remove(2_500)))).0;
+    let middle =
+        visits(&registry, || drop((sinks.swap_remove(2_500), outboxes.swap_remove(2_500)))).0;
     assert_eq!(middle, last);
 }

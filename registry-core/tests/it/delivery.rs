@@ -1,9 +1,10 @@
-//! DEL and ORD: what arrives, how often, in which order, and what the caller is told.
+//! DEL and ORD: what arrives, how often, in which order, and what the report says.
 
 use crate::kit::*;
-use bytes::Bytes;
+use crate::wire::{serve, with_flusher};
 use registry_core::{
-    CloseReason, Json, Message, MessageId, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError, WireFormat,
+    CloseReason, Encoded, LaneOptions, Message, MessageId, OutboxOptions, Registration,
+    RegistryOptions, SendOutcome, Sink, SubscribeError, WireFormat,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,9 +14,13 @@ fn del_1_and_del_2_every_match_gets_it_exactly_once() {
     let registry = encoding();
     let probes: Vec<_> = (0..20).map(|_| Probe::new()).collect();
     let filters: [&[&str]; 4] = [&["a"], &["b"], &["a", "b"], &[]];
-    let _guards: Vec<_> =
-        probes.iter().zip(filters.iter().cycle()).map(|(p, f)| registry.subscribe(p.clone(), Some(f), None)).collect();
-    let mut outboxes: Vec<_> = filters[..3].iter().map(|filter| open(&registry, hears(filter))).collect();
+    let _guards: Vec<_> = probes
+        .iter()
+        .zip(filters.iter().cycle())
+        .map(|(p, f)| registry.subscribe(p.clone(), Some(f), None))
+        .collect();
+    let mut outboxes: Vec<_> =
+        filters[..3].iter().map(|filter| open(&registry, hears(filter))).collect();
     assert_eq!(registry.broadcast("a", 1).unwrap().accepted, 15 + 2);
     assert_eq!(registry.broadcast("b", 2).unwrap().accepted, 15 + 2);
     for (n, probe) in probes.iter().enumerate() {
@@ -79,26 +84,45 @@ impl Sink<u32> for Keeper {
 fn del_6_all_sinks_share_one_unalterable_message() {
     let registry = encoding();
     let keepers = [Arc::new(Keeper::default()), Arc::new(Keeper::default())];
-    let _guards: Vec<_> = keepers.iter().map(|keeper| registry.subscribe(keeper.clone(), None, None)).collect();
+    let _guards: Vec<_> =
+        keepers.iter().map(|keeper| registry.subscribe(keeper.clone(), None, None)).collect();
     let id = registry.broadcast("runs", 7).unwrap().id;
     let [one, two] = keepers.each_ref().map(|keeper| keeper.0.lock().unwrap()[0].clone());
     assert!(Arc::ptr_eq(&one, &two));
-    assert_eq!((one.id(), one.channel(), *one.data(), &one.body().unwrap()[..]), (id, "runs", 7, &b"7"[..]));
-    assert_eq!(format!("{one:?}"), format!("Message {{ id: {id:?}, channel: \"runs\", data: 7, .. }}"));
+    assert_eq!(
+        (one.id(), one.channel(), *one.data(), &one.encoded().unwrap().body()[..]),
+        (id, "runs", 7, &b"7"[..])
+    );
+    assert_eq!(
+        format!("{one:?}"),
+        format!("Message {{ id: {id:?}, channel: \"runs\", data: 7, .. }}")
+    );
 }
 
 #[test]
 fn del_7_the_report_adds_up() {
     let registry = encoding();
-    let answers =
-        [SendOutcome::Accepted, SendOutcome::Dropped, SendOutcome::Lagged, SendOutcome::Failed, SendOutcome::Closed];
+    let answers = [
+        SendOutcome::Accepted,
+        SendOutcome::Dropped,
+        SendOutcome::Lagged,
+        SendOutcome::Failed,
+        SendOutcome::Closed,
+    ];
     let probes = answers.map(|answer| Probe::sending(move |_| answer));
     let _guards = probes.each_ref().map(|probe| join(&registry, probe, hears(&["c"])));
     let _elsewhere = join(&registry, &Probe::new(), hears(&["d"]));
     let mut outbox = open(&registry, Registration::new());
     let report = registry.broadcast("c", 1).unwrap();
-    let told = [report.accepted, report.dropped, report.lagged, report.failed, report.ended, report.pending];
-    assert_eq!((report.matched, told), (6, [2, 1, 1, 1, 1, 0]));
+    let counts = [
+        report.accepted,
+        report.dropped,
+        report.lagged,
+        report.failed,
+        report.ended,
+        report.pending,
+    ];
+    assert_eq!((report.matched, counts), (6, [2, 1, 1, 1, 1, 0]));
     assert_eq!((frames(&mut outbox), registry.len()), (vec![1], 4));
 }
 
@@ -114,8 +138,10 @@ fn del_7_ids_count_the_broadcasts_of_one_epoch() {
 
 #[test]
 fn del_8_a_payload_that_cannot_be_encoded_closes_nobody_and_uses_no_id() {
-    let registry = Registry::new();
-    registry.encode_with(|data: &u32| if *data == 13 { Err("unlucky".into()) } else { Ok(data.to_string().into()) });
+    let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| match data {
+        13 => Err("unlucky".into()),
+        data => Ok(Encoded::text(data.to_string())),
+    });
     let probe = Probe::new();
     let _subscription = join(&registry, &probe, Registration::new());
     let mut outbox = open(&registry, Registration::new());
@@ -124,42 +150,51 @@ fn del_8_a_payload_that_cannot_be_encoded_closes_nobody_and_uses_no_id() {
     assert_eq!((error.data, error.source.to_string().as_str()), (13, "unlucky"));
     assert_eq!(registry.broadcast("nobody-names-this", 13).unwrap_err().data, 13);
     assert_eq!(registry.broadcast("c", 2).unwrap().id.seq(), first.seq() + 1);
-    assert_eq!((probe.events(), frames(&mut outbox)), (vec![Event::Sent(1), Event::Sent(2)], vec![1, 2]));
+    assert_eq!(
+        (probe.events(), frames(&mut outbox)),
+        (vec![Event::Sent(1), Event::Sent(2)], vec![1, 2])
+    );
     assert_eq!(registry.len(), 2);
 }
 
 #[test]
-fn del_1_outboxes_need_an_encoding_and_sinks_do_not() {
+fn del_1_a_registry_without_an_encoder_serves_sinks_and_opens_no_outbox() {
     let registry = Registry::new();
     let refused = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new());
     assert_eq!(refused.unwrap_err(), SubscribeError::NoEncoder);
     let keeper = Arc::new(Keeper::default());
     let _subscription = registry.subscribe(keeper.clone(), None, None).unwrap();
     registry.broadcast("c", 1).unwrap();
-    assert!(keeper.0.lock().unwrap()[0].body().is_none());
-    assert!(registry.encode_with(Json) && !registry.encode_with(Json), "the first encoding stands");
+    assert!(keeper.0.lock().unwrap()[0].encoded().is_none());
+    assert_eq!(registry.len(), 1);
+
+    let registry = encoding();
     let mut outbox = open(&registry, Registration::new());
+    let keeper = Arc::new(Keeper::default());
+    let _subscription = registry.subscribe(keeper.clone(), None, None).unwrap();
     registry.broadcast("c", 2).unwrap();
-    assert_eq!(frames(&mut outbox), [2]);
+    assert_eq!(
+        (frames(&mut outbox), keeper.0.lock().unwrap()[0].encoded()),
+        (vec![2], Some(&Encoded::json("2")))
+    );
 }
 
 #[test]
 fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
     static ENCODED: AtomicUsize = AtomicUsize::new(0);
     static FRAMED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
-    static ONE: WireFormat = WireFormat::new("one", |_, body, out| {
+    static ONE: WireFormat = WireFormat::new("one", |_, encoded, out| {
         FRAMED[0].fetch_add(1, Ordering::SeqCst);
-        out.extend_from_slice(body);
+        out.extend_from_slice(encoded.body());
     });
-    static TWO: WireFormat = WireFormat::new("two", |id, body, out| {
+    static TWO: WireFormat = WireFormat::new("two", |id, encoded, out| {
         FRAMED[1].fetch_add(1, Ordering::SeqCst);
         out.extend_from_slice(format!("{}:", id.seq()).as_bytes());
-        out.extend_from_slice(body);
+        out.extend_from_slice(encoded.body());
     });
-    let registry = Registry::new();
-    registry.encode_with(|data: &u32| {
+    let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| {
         ENCODED.fetch_add(1, Ordering::SeqCst);
-        Ok(Bytes::from(data.to_string()))
+        Ok(Encoded::text(data.to_string()))
     });
     let counts = || [&ENCODED, &FRAMED[0], &FRAMED[1]].map(|count| count.load(Ordering::SeqCst));
     let mut ones = Vec::new();
@@ -177,6 +212,26 @@ fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
     let taken = poll(&mut twos[99]);
     let Some(registry_core::Next::Frames(batch)) = taken else { panic!("{taken:?}") };
     assert_eq!(batch.frames, ["1:1", "2:2"]);
+}
+
+#[test]
+fn que_1_two_formats_of_one_name_are_two_formats() {
+    static PLAIN: WireFormat =
+        WireFormat::new("twin", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    static TENFOLD: WireFormat = WireFormat::new("twin", |_, encoded, out| {
+        out.extend_from_slice(encoded.body());
+        out.extend_from_slice(b"0");
+    });
+    let registry = encoding();
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    for options in [OutboxOptions::new(), with_flusher()] {
+        let mut outboxes = [&PLAIN, &TENFOLD, &PLAIN]
+            .map(|format| registry.open_outbox(format, options, Registration::new()).unwrap());
+        registry.broadcast("c", 7).unwrap();
+        serve(&mut flusher);
+        assert_eq!(outboxes.each_mut().map(frames), [[7], [70], [7]], "{options:?}");
+        assert_eq!(registry.stats().formats["twin"], 3);
+    }
 }
 
 #[test]

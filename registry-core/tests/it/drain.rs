@@ -1,14 +1,16 @@
-//! DRN: how everything ends, and SUB-6: what the last handle takes with it.
+//! DRN: shutdowns. SUB-6: dropping the last handle.
 
 use crate::kit::*;
 use crate::wire::serve;
-use registry_core::{CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Next};
+use registry_core::{
+    CloseReason, LaneOptions, Next, OutboxOptions, Registration, Revocation, SubscribeError,
+};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-fn is_over(drained: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
+fn is_complete(drained: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
     drained.poll(&mut Context::from_waker(waker)).is_ready()
 }
 
@@ -51,7 +53,11 @@ fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice(
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.begin_shutdown(), 1);
         assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
-        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0, "it was counted by the shutdown");
+        assert_eq!(
+            registry.close_by_identity_as(&id("a"), revocation),
+            0,
+            "it was counted by the shutdown"
+        );
         let closed = || Some(Next::Closed(revocation.into()));
         assert_eq!((wakes.count(), poll(&mut outbox)), (1, closed()));
         for again in Revocation::ALL {
@@ -83,20 +89,24 @@ fn clo_1_an_owner_is_called_once_for_each_reason() {
 }
 
 #[test]
-fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
+fn clo_5_a_revocation_finds_an_outbox_that_its_owner_drains() {
     let registry = encoding();
     let mut outbox = open(&registry, group("a"));
     registry.broadcast("c", 1).unwrap();
     outbox.close(CloseReason::Shutdown);
     assert_eq!((registry.len(), registry.stats().draining), (0, 1));
     assert_eq!(registry.close_by_identity(&id("a")), 0);
-    assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)), "the queue outlived the revocation");
+    assert_eq!(
+        poll(&mut outbox),
+        Some(Next::Closed(CloseReason::Revoked)),
+        "the queue outlived the revocation"
+    );
     drop(outbox);
     assert_eq!(registry.stats().draining, 0);
 }
 
 #[test]
-fn drn_1_drained_completes_when_the_last_owner_let_go() {
+fn drn_1_drained_completes_when_the_last_owner_drops_its_outbox() {
     for options in [OutboxOptions::new(), OutboxOptions::new().with_flusher()] {
         let registry = encoding();
         let mut flusher = registry.open_lane(LaneOptions::new());
@@ -104,42 +114,46 @@ fn drn_1_drained_completes_when_the_last_owner_let_go() {
         let (first, second) = (open(), open());
         let (wakes, waker) = Wakes::new();
         let mut drained = pin!(registry.drained());
-        assert!(!is_over(drained.as_mut(), &waker));
+        assert!(!is_complete(drained.as_mut(), &waker));
         registry.begin_shutdown();
         assert!(serve(&mut flusher));
         drop(first);
-        assert!(!is_over(drained.as_mut(), &waker), "{options:?}");
+        assert!(!is_complete(drained.as_mut(), &waker), "{options:?}");
         assert_eq!(wakes.count(), 0, "{options:?}");
         drop(second);
-        assert_eq!((wakes.count(), is_over(drained.as_mut(), &waker)), (1, true), "{options:?}");
+        assert_eq!(
+            (wakes.count(), is_complete(drained.as_mut(), &waker)),
+            (1, true),
+            "{options:?}"
+        );
     }
 }
 
 #[test]
-fn drn_1_drained_waits_for_owners_that_still_say_farewell() {
+fn drn_1_drained_waits_for_owners_of_subscribers_that_ended_before() {
     let registry = encoding();
     let (revoked, ended) = (open(&registry, group("a")), open(&registry, Registration::new()));
     registry.close_by_identity(&id("a"));
-    ended.end(CloseReason::Heartbeat);
+    ended.close(CloseReason::Heartbeat);
     registry.begin_shutdown();
     let (wakes, waker) = Wakes::new();
     let mut drained = pin!(registry.drained());
-    assert!(!is_over(drained.as_mut(), &waker), "two owners have not let go");
+    assert!(!is_complete(drained.as_mut(), &waker), "two owners still hold an outbox");
     drop(revoked);
-    assert!(!is_over(drained.as_mut(), &waker), "one owner has not let go");
+    assert!(!is_complete(drained.as_mut(), &waker), "one owner still holds its outbox");
     drop(ended);
     assert_eq!(wakes.count(), 1);
-    assert!(is_over(drained.as_mut(), &waker));
+    assert!(is_complete(drained.as_mut(), &waker));
 }
 
 #[test]
-fn drn_1_all_who_wait_for_the_drain_are_woken_and_who_gives_up_takes_nobody_along() {
+fn drn_1_every_waiting_drained_future_is_woken_also_when_another_was_dropped() {
     let registry = encoding();
     let outbox = open(&registry, Registration::new());
     let waits = || {
         let (wakes, waker) = Wakes::new();
         let mut drained = Box::pin(registry.drained());
-        assert!(!is_over(drained.as_mut(), &waker));
+        assert!(!is_complete(drained.as_mut(), &waker));
         (wakes, waker, drained)
     };
     let (mut first, given_up, mut last) = (waits(), waits(), waits());
@@ -147,7 +161,7 @@ fn drn_1_all_who_wait_for_the_drain_are_woken_and_who_gives_up_takes_nobody_alon
     registry.begin_shutdown();
     drop(outbox);
     for (wakes, waker, drained) in [&mut first, &mut last] {
-        assert_eq!((wakes.count(), is_over(drained.as_mut(), waker)), (1, true));
+        assert_eq!((wakes.count(), is_complete(drained.as_mut(), waker)), (1, true));
     }
     assert_eq!(given_up.0.count(), 0);
 }
@@ -158,20 +172,20 @@ fn drn_1_drained_completes_at_once_without_outboxes() {
     let _subscription = join(&registry, &Probe::new(), Registration::new());
     let (wakes, waker) = Wakes::new();
     let mut drained = pin!(registry.drained());
-    assert!(!is_over(drained.as_mut(), &waker));
+    assert!(!is_complete(drained.as_mut(), &waker));
     registry.begin_shutdown();
     assert_eq!(wakes.count(), 1);
-    assert!(is_over(drained.as_mut(), &waker));
+    assert!(is_complete(drained.as_mut(), &waker));
 }
 
 #[test]
-fn drn_1_a_drained_that_is_dropped_keeps_no_waker() {
+fn drn_1_a_dropped_drained_future_keeps_no_waker() {
     let registry = Registry::new();
     let (wakes, waker) = Wakes::new();
     {
         let mut drained = pin!(registry.drained());
-        assert!(!is_over(drained.as_mut(), &waker));
-        assert!(!is_over(drained.as_mut(), &waker));
+        assert!(!is_complete(drained.as_mut(), &waker));
+        assert!(!is_complete(drained.as_mut(), &waker));
     }
     drop(waker);
     assert_eq!(Arc::strong_count(&wakes), 1, "its waker is kept");
@@ -184,10 +198,10 @@ fn drn_1_the_end_of_the_registry_completes_drained() {
     let registry = Registry::new();
     let (wakes, waker) = Wakes::new();
     let mut drained = pin!(registry.drained());
-    assert!(!is_over(drained.as_mut(), &waker));
+    assert!(!is_complete(drained.as_mut(), &waker));
     drop(registry);
     assert_eq!(wakes.count(), 1);
-    assert!(is_over(drained.as_mut(), &waker));
+    assert!(is_complete(drained.as_mut(), &waker));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! FLT: who hears which channel.
+//! FLT: which subscribers hear which channels.
 
 use crate::kit::*;
 use proptest::prelude::*;
 use registry_core::{ChannelFilter, Registration};
 use std::collections::BTreeSet;
 
-/// Broadcasts on each channel in turn; the indexes of those that were heard.
+/// Broadcasts on each channel in turn; returns the indexes of the channels that were heard.
 fn heard(registry: &Registry, probe: &Probe, channels: &[&str]) -> Vec<usize> {
     let before = probe.sent().len();
     for (n, channel) in (0_u32..).zip(channels) {
@@ -33,7 +33,7 @@ fn flt_2_absent_and_empty_mean_every_channel_at_the_compatible_call() {
 }
 
 #[test]
-fn flt_2_everywhere_else_the_type_rules() {
+fn flt_2_everywhere_else_the_type_decides() {
     let registry = Registry::new();
     let (all, none) = (Probe::new(), Probe::new());
     let _all = join(&registry, &all, Registration::new().with_filter(ChannelFilter::All));
@@ -65,11 +65,14 @@ fn filter(names: Names) -> ChannelFilter {
 proptest! {
     #[test]
     fn flt_2_a_restriction_is_what_both_allow(requested in names(), granted in names()) {
-        let allows = |names: &Names, channel: &str| names.as_ref().is_none_or(|names| names.contains(channel));
+        let allows = |names: &Names, channel: &str| {
+            names.as_ref().is_none_or(|names| names.contains(channel))
+        };
         let both = filter(requested.clone()).restrict(&filter(granted.clone()));
         for channel in ["", "a", "b", "c", "d"] {
-            prop_assert_eq!(filter(requested.clone()).hears(channel), allows(&requested, channel));
-            prop_assert_eq!(both.hears(channel), allows(&requested, channel) && allows(&granted, channel));
+            let (wanted, allowed) = (allows(&requested, channel), allows(&granted, channel));
+            prop_assert_eq!(filter(requested.clone()).hears(channel), wanted);
+            prop_assert_eq!(both.hears(channel), wanted && allowed);
         }
         prop_assert_eq!(both == ChannelFilter::All, requested.is_none() && granted.is_none());
     }
@@ -79,7 +82,8 @@ proptest! {
 fn flt_3_a_name_listed_twice_delivers_once() {
     let registry = Registry::new();
     let probe = Probe::new();
-    let _subscription = registry.subscribe(probe.clone(), Some(&["runs", "jobs", "runs"]), None).unwrap();
+    let _subscription =
+        registry.subscribe(probe.clone(), Some(&["runs", "jobs", "runs"]), None).unwrap();
     assert_eq!(registry.broadcast("runs", 1).unwrap().matched, 1);
     assert_eq!(probe.sent(), [1]);
 }
@@ -146,9 +150,13 @@ fn flt_8_five_thousand_names_and_a_long_one() {
     let probe = Probe::new();
     let long = "x".repeat(64 << 10);
     let names = (0..5_000).map(|n| format!("channel-{n}")).chain([long.clone()]);
-    let subscription = join(&registry, &probe, Registration::new().with_filter(ChannelFilter::only(names)));
+    let subscription =
+        join(&registry, &probe, Registration::new().with_filter(ChannelFilter::only(names)));
     let longer = format!("{long}x");
-    assert_eq!(heard(&registry, &probe, &["channel-0", "channel-4999", "channel-5000", &long, &longer]), [0, 1, 3]);
+    assert_eq!(
+        heard(&registry, &probe, &["channel-0", "channel-4999", "channel-5000", &long, &longer]),
+        [0, 1, 3]
+    );
     drop(subscription);
     assert_eq!((registry.stats().channels_named, registry.channels(None, 9)), (0, vec![]));
 }

@@ -1,10 +1,9 @@
 //! ISO: one bad sink harms nobody else.
 
 use crate::kit::*;
-use bytes::Bytes;
 use registry_core::{
-    AdmitError, CloseReason, Message, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError,
-    SubscriberRegistry, Next, WireFormat,
+    AdmitError, CloseReason, Encoded, Message, Next, OutboxOptions, Registration, RegistryOptions,
+    SendOutcome, Sink, SubscribeError, SubscriberRegistry, WireFormat,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +19,11 @@ fn among_others(bad: &Arc<Probe>, test: impl FnOnce(&Registry)) {
     let mut outbox = open(&registry, Registration::new());
     test(&registry);
     assert_eq!((before.closed(), after.closed()), (vec![], vec![]), "others were closed");
-    assert_eq!((before.sent(), after.sent(), frames(&mut outbox)), (vec![1, 2], vec![1, 2], vec![1, 2]));
-    assert_eq!(registry.len(), 3, "the bad one is gone, the others are not");
+    assert_eq!(
+        (before.sent(), after.sent(), frames(&mut outbox)),
+        (vec![1, 2], vec![1, 2], vec![1, 2])
+    );
+    assert_eq!(registry.len(), 3, "only the bad one was removed");
 }
 
 #[test]
@@ -80,8 +82,10 @@ fn iso_5_a_dropping_sink_stays() {
 #[test]
 fn iso_3_a_panicking_close_stops_neither_the_others_nor_the_count() {
     let registry = Registry::new();
-    let probes: Vec<_> = (0..9).map(|n| Probe::closing(move |_| assert!(n % 3 != 1, "on purpose"))).collect();
-    let _subscriptions: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
+    let probes: Vec<_> =
+        (0..9).map(|n| Probe::closing(move |_| assert!(n % 3 != 1, "on purpose"))).collect();
+    let _subscriptions: Vec<_> =
+        probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     assert_eq!(registry.close_by_identity(&id("a")), 9);
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
     assert_eq!(registry.len(), 0);
@@ -130,10 +134,14 @@ fn iso_7_a_failing_close_of_the_evicted_does_not_fail_the_subscribe() {
     let new = Probe::new();
     let _new = join(&registry, &new, scope("s"));
     registry.broadcast("c", 1).unwrap();
-    assert_eq!((old.closed(), new.sent(), registry.len()), (vec![CloseReason::Evicted], vec![1], 1));
+    assert_eq!(
+        (old.closed(), new.sent(), registry.len()),
+        (vec![CloseReason::Evicted], vec![1], 1)
+    );
 }
 
-/// A destructor's panic. Not in a test that is failing, which would end the process before it says why.
+/// Panics, as a destructor. It does not in a test that is failing: that would end the process
+/// before the failure is reported.
 fn explode(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::SeqCst);
     if !std::thread::panicking() {
@@ -172,14 +180,20 @@ fn iso_8_a_panicking_sink_destructor_is_contained() {
     registry.close_by_identity(&id("a"));
     assert_eq!(ticket.admit(grenade(), group("a")).unwrap_err(), AdmitError::Revoked);
     registry.begin_shutdown();
-    assert_eq!(registry.subscribe(grenade(), None, None).unwrap_err(), SubscribeError::ShuttingDown);
+    assert_eq!(
+        registry.subscribe(grenade(), None, None).unwrap_err(),
+        SubscribeError::ShuttingDown
+    );
     let orphan = registry.draw_ticket();
     drop(registry);
-    assert_eq!(orphan.admit(grenade(), group("a")).unwrap_err(), SubscribeError::ShuttingDown.into());
+    assert_eq!(
+        orphan.admit(grenade(), group("a")).unwrap_err(),
+        SubscribeError::ShuttingDown.into()
+    );
     assert_eq!(drops.load(Ordering::SeqCst), 6);
 }
 
-/// A payload whose destructor panics, and which counts its destructions.
+/// A payload whose destructor panics and is counted.
 struct Bomb(Arc<AtomicUsize>);
 
 impl Drop for Bomb {
@@ -200,10 +214,11 @@ impl Sink<Bomb> for Accepting {
 
 #[test]
 fn iso_8_a_panicking_payload_destructor_is_contained() {
-    let registry = SubscriberRegistry::<Bomb>::new();
     let drops = Arc::new(AtomicUsize::new(0));
-    registry.broadcast("nobody", Bomb(drops.clone())).unwrap();
-    registry.encode_with(|_: &Bomb| Ok(Bytes::from_static(b"1")));
+    let unencoded = SubscriberRegistry::<Bomb>::new();
+    unencoded.broadcast("nobody", Bomb(drops.clone())).unwrap();
+    let registry =
+        SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Bomb| Ok(Encoded::text("1")));
     let mut outbox = registry.open_outbox(&RAW, OutboxOptions::new(), Registration::new()).unwrap();
     let _sink = registry.subscribe(Accepting, None, None).unwrap();
     assert_eq!(registry.broadcast("c", Bomb(drops.clone())).unwrap().accepted, 2);
@@ -234,10 +249,9 @@ fn iso_8_a_panicking_waker_is_contained_and_the_others_are_woken() {
 
 #[test]
 fn iso_8_a_panicking_encoder_is_an_error_like_any_other() {
-    let registry = Registry::new();
-    registry.encode_with(|data: &u32| match data {
+    let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| match data {
         0 => panic!("on purpose"),
-        _ => Ok(Bytes::from(data.to_string())),
+        _ => Ok(Encoded::text(data.to_string())),
     });
     let mut outbox = open(&registry, Registration::new());
     assert_eq!(registry.broadcast("c", 0).unwrap_err().data, 0);
@@ -247,14 +261,15 @@ fn iso_8_a_panicking_encoder_is_an_error_like_any_other() {
 
 #[test]
 fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
-    static FRAGILE: WireFormat = WireFormat::new("fragile", |_, body, out| {
-        assert_ne!(body, b"13", "on purpose");
-        out.extend_from_slice(body);
+    static FRAGILE: WireFormat = WireFormat::new("fragile", |_, encoded, out| {
+        assert_ne!(encoded.body(), "13", "on purpose");
+        out.extend_from_slice(encoded.body());
     });
     let registry = encoding();
     let mut before = open(&registry, Registration::new());
-    let mut fragile: Vec<_> =
-        (0..2).map(|_| registry.open_outbox(&FRAGILE, OutboxOptions::new(), Registration::new()).unwrap()).collect();
+    let mut fragile: Vec<_> = (0..2)
+        .map(|_| registry.open_outbox(&FRAGILE, OutboxOptions::new(), Registration::new()).unwrap())
+        .collect();
     let mut after = open(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(fragile[0].poll_next(&mut Context::from_waker(&waker), 1).is_pending());
@@ -274,8 +289,8 @@ fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
 fn iso_8_a_panicking_encoder_destructor_is_contained() {
     struct Fuse(Arc<AtomicUsize>);
     impl registry_core::Encode<u32> for Fuse {
-        fn encode(&self, _: &u32) -> Result<Bytes, registry_core::EncodeError> {
-            Ok(Bytes::new())
+        fn encode(&self, _: &u32) -> Result<Encoded, registry_core::EncodeError> {
+            Ok(Encoded::text(""))
         }
     }
     impl Drop for Fuse {
@@ -284,8 +299,6 @@ fn iso_8_a_panicking_encoder_destructor_is_contained() {
         }
     }
     let dropped = Arc::new(AtomicUsize::new(0));
-    let registry = Registry::new();
-    registry.encode_with(Fuse(dropped.clone()));
-    drop(registry);
+    drop(Registry::with_encoder(RegistryOptions::new(), Fuse(dropped.clone())));
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
 }

@@ -1,9 +1,11 @@
-//! What the tests are made of: a sink that records and obeys, outboxes polled by hand, threads that must finish.
+//! What the tests share: a sink that records and obeys, outboxes polled by hand, threads that must
+//! finish.
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, Identity, Json, Message, Outbox, OutboxOptions, Registration, RegistryOptions,
-    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, Next, WireFormat,
+    ChannelFilter, CloseReason, Encoded, Identity, Message, Next, Outbox, OutboxOptions,
+    Registration, RegistryOptions, ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription,
+    WireFormat,
 };
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,8 +18,9 @@ use std::time::Duration;
 
 pub(crate) type Registry = SubscriberRegistry<u32>;
 
-/// One frame is its body.
-pub(crate) static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+/// A frame is its payload.
+pub(crate) static RAW: WireFormat =
+    WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -28,10 +31,11 @@ pub(crate) enum Event {
 type OnSend = Arc<dyn Fn(u32) -> SendOutcome + Send + Sync>;
 type OnClose = Arc<dyn Fn(CloseReason) + Send + Sync>;
 
-/// A sink that records what happens to it, then does what its test told it to.
+/// A sink that records its calls and then runs the hook of its test.
 ///
-/// The registry contains panics, so that a hook whose assertion fails would go unheard: the probe remembers it, and fails
-/// whoever looks at its events. A panic with the message "on purpose" is none.
+/// The registry contains panics, so it would hide an assertion that fails in a hook. The probe
+/// remembers the failure, and the test fails when it reads the events. A panic with the message
+/// "on purpose" is no failure.
 #[derive(Default)]
 pub(crate) struct Probe {
     events: Mutex<Vec<Event>>,
@@ -45,14 +49,14 @@ impl Probe {
         Arc::default()
     }
 
-    /// A probe whose `send` does this.
+    /// A probe whose `send` runs the hook.
     pub(crate) fn sending(hook: impl Fn(u32) -> SendOutcome + Send + Sync + 'static) -> Arc<Self> {
         let probe = Self::new();
         probe.on_send(hook);
         probe
     }
 
-    /// A probe whose `close` does this.
+    /// A probe whose `close` runs the hook.
     pub(crate) fn closing(hook: impl Fn(CloseReason) + Send + Sync + 'static) -> Arc<Self> {
         let probe = Self::new();
         probe.on_close(hook);
@@ -78,7 +82,8 @@ impl Probe {
     }
 
     pub(crate) fn closed(&self) -> Vec<CloseReason> {
-        let closed = |event: Event| if let Event::Closed(reason) = event { Some(reason) } else { None };
+        let closed =
+            |event: Event| if let Event::Closed(reason) = event { Some(reason) } else { None };
         self.events().into_iter().filter_map(closed).collect()
     }
 }
@@ -87,7 +92,8 @@ impl Probe {
     fn run<R>(&self, hook: impl FnOnce() -> R) -> R {
         catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let message =
+                message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             if message != "on purpose" {
                 *self.failure.lock().unwrap() = Some(message);
             }
@@ -112,16 +118,17 @@ impl Sink<u32> for Probe {
     }
 }
 
-/// A place in a sink where its thread stops until the test drops the stop.
+/// A place in a sink where its thread waits until the test drops the stop.
 ///
-/// Drop it inside the scope that joins that thread: then it goes too when an assertion fails there, and nobody waits.
+/// Drop it inside the scope that joins that thread: then it is dropped also when an assertion fails
+/// there, and the scope does not wait for ever.
 pub(crate) struct Stop {
     arrived: Receiver<()>,
     _go: Sender<()>,
 }
 
 impl Stop {
-    /// The stop, and what a sink calls there. Once the stop is dropped nobody waits any more.
+    /// The stop, and what a sink calls there. Once the stop is dropped, that call returns at once.
     pub(crate) fn new() -> (Self, impl Fn() + Send + Sync) {
         let (arrive, arrived) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
@@ -133,13 +140,13 @@ impl Stop {
         (Self { arrived, _go: go }, wait)
     }
 
-    /// Waits until a thread stands there.
+    /// Waits until a thread waits there.
     pub(crate) fn arrived(&self) {
-        self.arrived.recv_timeout(PATIENCE).expect("nobody came to the stop");
+        self.arrived.recv_timeout(PATIENCE).expect("no thread came to the stop");
     }
 }
 
-/// Nothing that only waits takes a hundredth of it; it only turns a deadlock into a failure.
+/// Nothing that only waits takes a hundredth of it. It turns a deadlock into a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `f`, which only waits, on a thread of its own; fails if it deadlocks or panics.
@@ -147,7 +154,7 @@ pub(crate) fn finishes<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static
     works(|_| f())
 }
 
-/// The steps of a piece of work, by which others see that it goes on.
+/// Counts the steps of a piece of work, which shows that it makes progress.
 #[derive(Clone, Default)]
 pub(crate) struct Steps(Arc<AtomicUsize>);
 
@@ -157,7 +164,8 @@ impl Steps {
     }
 }
 
-/// Runs `f` on a thread of its own, however long it takes; fails if it panics, or makes no step for a long time.
+/// Runs `f` on a thread of its own, however long it takes; fails if it panics, or makes no step for
+/// a long time.
 pub(crate) fn works<R: Send + 'static>(f: impl FnOnce(&Steps) -> R + Send + 'static) -> R {
     let steps = Steps::default();
     let (done, result) = mpsc::channel();
@@ -173,7 +181,9 @@ pub(crate) fn works<R: Send + 'static>(f: impl FnOnce(&Steps) -> R + Send + 'sta
                 return result;
             }
             Err(RecvTimeoutError::Disconnected) => resume_unwind(thread.join().unwrap_err()),
-            Err(RecvTimeoutError::Timeout) => assert!(steps.0.load(Ordering::SeqCst) > before, "it waits for ever"),
+            Err(RecvTimeoutError::Timeout) => {
+                assert!(steps.0.load(Ordering::SeqCst) > before, "it waits for ever")
+            }
         }
     }
 }
@@ -184,9 +194,7 @@ pub(crate) fn encoding() -> Registry {
 }
 
 pub(crate) fn encoding_with(options: RegistryOptions) -> Registry {
-    let registry = Registry::with_options(options);
-    assert!(registry.encode_with(Json));
-    registry
+    Registry::with_encoder(options, |data: &u32| Ok(Encoded::json(data.to_string())))
 }
 
 pub(crate) fn capped(limit: usize) -> RegistryOptions {
@@ -213,7 +221,11 @@ pub(crate) fn hears(names: &[&str]) -> Registration {
     Registration::new().with_filter(ChannelFilter::only(names.iter().copied()))
 }
 
-pub(crate) fn join(registry: &Registry, probe: &Arc<Probe>, registration: Registration) -> Subscription {
+pub(crate) fn join(
+    registry: &Registry,
+    probe: &Arc<Probe>,
+    registration: Registration,
+) -> Subscription {
     registry.subscribe_with(probe.clone(), registration).unwrap()
 }
 
@@ -221,13 +233,14 @@ pub(crate) fn open(registry: &Registry, registration: Registration) -> Outbox {
     registry.open_outbox(&RAW, OutboxOptions::new(), registration).unwrap()
 }
 
-/// An outbox without a bound worth the name.
+/// An outbox whose bounds are never reached.
 pub(crate) fn open_wide(registry: &Registry, registration: Registration) -> Outbox {
-    let options = OutboxOptions::new().with_max_messages(NonZeroUsize::MAX).with_max_bytes(NonZeroUsize::MAX);
+    let options =
+        OutboxOptions::new().with_max_messages(NonZeroUsize::MAX).with_max_bytes(NonZeroUsize::MAX);
     registry.open_outbox(&RAW, options, registration).unwrap()
 }
 
-/// Raises its flag when it goes, also by a panic: for threads that run until then.
+/// Raises its flag when it is dropped, also by a panic: for threads that run until then.
 pub(crate) struct Raise<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Raise<'_> {
@@ -244,7 +257,7 @@ pub(crate) fn poll(outbox: &mut Outbox) -> Option<Next> {
     }
 }
 
-/// Why the outbox was ended, if that discarded what it held.
+/// Why the outbox was ended, if that discarded its queue.
 pub(crate) fn ended(outbox: &mut Outbox) -> Option<CloseReason> {
     match outbox.poll_discarded(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(reason) => Some(reason),
@@ -252,7 +265,7 @@ pub(crate) fn ended(outbox: &mut Outbox) -> Option<CloseReason> {
     }
 }
 
-/// Everything that the outbox holds, as numbers.
+/// Takes everything that the outbox holds, as numbers.
 pub(crate) fn frames(outbox: &mut Outbox) -> Vec<u32> {
     match poll(outbox) {
         Some(Next::Frames(batch)) => batch.frames.iter().map(number).collect(),

@@ -1,4 +1,5 @@
-//! Tests of the registry through its public face. Each is named after the requirement it proves.
+//! Tests of the registry through its public API. Each is named after the requirement that it
+//! proves.
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
@@ -6,6 +7,7 @@ mod admission;
 mod caps;
 mod cost;
 mod delivery;
+#[cfg(feature = "json")] // it parses JSON
 mod dependencies;
 mod drain;
 mod drops;
@@ -20,7 +22,6 @@ mod progress;
 mod queue;
 mod reentry;
 mod revocation;
-mod slow;
 mod threads;
 mod vocabulary;
 mod wire;

@@ -1,11 +1,11 @@
 //! RE: sinks that call the registry from inside their callbacks.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Message, Registration, SendOutcome, Sink, Subscription, Next};
+use registry_core::{CloseReason, Message, Next, Registration, SendOutcome, Sink, Subscription};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-/// Guards made inside callbacks.
+/// Subscriptions made inside callbacks.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<Subscription>>>);
 
@@ -30,11 +30,12 @@ fn everything(registry: &Registry) {
     drop(registry.drained());
 }
 
-/// A sink whose destructor calls the registry, which contains what fails in there: the count shows that nothing did. In a
-/// test that is failing it calls nothing: a second panic would end the process before the first is reported.
-struct Farewell(Registry, Arc<AtomicUsize>);
+/// A sink whose destructor calls the registry. The registry contains its panics, so a count shows
+/// that it ran to its end. It calls nothing in a test that is failing: a second panic would end the
+/// process before the failure is reported.
+struct CallsInDrop(Registry, Arc<AtomicUsize>);
 
-impl Sink<u32> for Farewell {
+impl Sink<u32> for CallsInDrop {
     fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
         SendOutcome::Accepted
     }
@@ -42,7 +43,7 @@ impl Sink<u32> for Farewell {
     fn close(&self, _: CloseReason) {}
 }
 
-impl Drop for Farewell {
+impl Drop for CallsInDrop {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             everything(&self.0);
@@ -70,11 +71,11 @@ fn re_1_every_operation_inside_send_close_and_drop() {
             everything(&inner);
             called.fetch_add(1, Ordering::SeqCst);
         });
-        let farewell = || Farewell(registry.clone(), calls.clone());
+        let calls_in_drop = || CallsInDrop(registry.clone(), calls.clone());
         let _busy = join(&registry, &busy, group("a"));
-        let dropped = registry.subscribe(farewell(), None, None).unwrap();
-        let _revoked = registry.subscribe_with(farewell(), group("a")).unwrap();
-        let _evicted = registry.subscribe_with(farewell(), scope("s")).unwrap();
+        let dropped = registry.subscribe(calls_in_drop(), None, None).unwrap();
+        let _revoked = registry.subscribe_with(calls_in_drop(), group("a")).unwrap();
+        let _evicted = registry.subscribe_with(calls_in_drop(), scope("s")).unwrap();
 
         registry.broadcast("c", 1).unwrap();
         assert_eq!(calls.load(Ordering::SeqCst), 1);
@@ -120,7 +121,11 @@ fn re_1_and_sub_3_a_sink_unsubscribes_itself_and_another_inside_its_send() {
         kept.keep(join(&registry, probe, Registration::new()));
     }
     let report = registry.broadcast("c", 1).unwrap();
-    assert_eq!((report.accepted, report.ended), (1, 2), "a send began after its unsubscribe returned");
+    assert_eq!(
+        (report.accepted, report.ended),
+        (1, 2),
+        "a send began after its unsubscribe returned"
+    );
     assert_eq!(all.iter().map(|probe| probe.events().len()).sum::<usize>(), 1);
     assert_eq!(registry.len(), 0);
 }
@@ -172,26 +177,35 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
     let probe = Probe::new();
     let sent = |others: &[Arc<Probe>]| others.iter().map(|other| other.sent().len()).sum::<usize>();
     let before = Arc::new(AtomicUsize::new(0));
-    let (inner, seen, this, noted) = (registry.clone(), others.clone(), Arc::downgrade(&probe), before.clone());
+    let (inner, seen, this, noted) =
+        (registry.clone(), others.clone(), Arc::downgrade(&probe), before.clone());
     probe.on_send(move |_| {
         assert_eq!(inner.close_by_identity(&id("a")), 6);
         noted.store(sent(&seen), Ordering::SeqCst);
         assert_eq!(inner.len(), 0);
-        assert!(seen.iter().all(|other| other.closed() == [CloseReason::Revoked]), "REV-1 holds at once");
+        assert!(
+            seen.iter().all(|other| other.closed() == [CloseReason::Revoked]),
+            "REV-1 holds at once"
+        );
         assert_eq!(this.upgrade().unwrap().closed(), [], "its own send has not ended");
         SendOutcome::Accepted
     });
-    // On both sides of the sending one, whatever the order of the delivery.
-    let mut guards: Vec<_> = others[..2].iter().map(|other| join(&registry, other, group("a"))).collect();
+    // Two before and two after the sending one, whatever the order of the delivery.
+    let mut guards: Vec<_> =
+        others[..2].iter().map(|other| join(&registry, other, group("a"))).collect();
     guards.push(join(&registry, &probe, group("a")));
     guards.extend(others[2..].iter().map(|other| join(&registry, other, group("a"))));
     let mut outbox = open(&registry, group("a"));
 
     let report = registry.broadcast("c", 1).unwrap();
     assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
-    assert!(others.iter().all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked))));
+    assert!(
+        others
+            .iter()
+            .all(|other| other.events().last() == Some(&Event::Closed(CloseReason::Revoked)))
+    );
     let before = before.load(Ordering::SeqCst);
-    assert!((1..4).contains(&before), "the sending one was not in the middle: {before}");
+    assert!((1..4).contains(&before), "the sending sink was not in the middle: {before}");
     assert_eq!(sent(&others), before, "REV-2: a send began after the revocation");
     assert_eq!(
         (report.accepted, report.ended),
@@ -203,7 +217,9 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
 
 #[test]
 fn re_5_a_send_that_revokes_itself_and_fails_is_closed_once() {
-    for outcome in [SendOutcome::Failed, SendOutcome::Lagged, SendOutcome::Closed, SendOutcome::Dropped] {
+    for outcome in
+        [SendOutcome::Failed, SendOutcome::Lagged, SendOutcome::Closed, SendOutcome::Dropped]
+    {
         let registry = Registry::new();
         let inner = registry.clone();
         let probe = Probe::sending(move |_| {
@@ -233,15 +249,18 @@ fn re_6_revocations_inside_closes_add_up() {
         })
         .collect();
     let names = ["a", "b", "c"];
-    let _guards: Vec<_> =
-        probes.iter().enumerate().map(|(n, probe)| join(&registry, probe, group(names[n % 3]))).collect();
+    let _guards: Vec<_> = probes
+        .iter()
+        .enumerate()
+        .map(|(n, probe)| join(&registry, probe, group(names[n % 3])))
+        .collect();
     let counted = registry.close_by_identity(&id("a"));
     assert_eq!((counted, counted + nested.load(Ordering::SeqCst)), (10, 30));
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
 }
 
 #[test]
-fn re_6_and_rev_1_a_revocation_inside_a_close_tells_before_it_returns() {
+fn re_6_and_rev_1_a_revocation_inside_a_close_notifies_before_it_returns() {
     let registry = Registry::new();
     let (inner, last) = (registry.clone(), Probe::new());
     let seen = last.clone();
@@ -271,12 +290,18 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
                 let (inner, nested, steps) = (registry.clone(), nested.clone(), steps.clone());
                 Probe::closing(move |_| {
                     steps.step();
-                    nested.fetch_add(inner.close_by_identity(&id(&format!("{}", n + 1))), Ordering::SeqCst);
+                    nested.fetch_add(
+                        inner.close_by_identity(&id(&format!("{}", n + 1))),
+                        Ordering::SeqCst,
+                    );
                 })
             })
             .collect();
-        let guards: Vec<_> =
-            probes.iter().enumerate().map(|(n, probe)| join(&registry, probe, group(&format!("{n}")))).collect();
+        let guards: Vec<_> = probes
+            .iter()
+            .enumerate()
+            .map(|(n, probe)| join(&registry, probe, group(&format!("{n}"))))
+            .collect();
         let counted = registry.close_by_identity(&id("0")) + nested.load(Ordering::SeqCst);
         drop(guards);
         (counted, probes)
@@ -287,7 +312,11 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
 
 #[test]
 fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
-    struct Link(#[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>, Arc<AtomicUsize>, Steps);
+    struct Link(
+        #[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>,
+        Arc<AtomicUsize>,
+        Steps,
+    );
     impl Sink<u32> for Link {
         fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
             SendOutcome::Accepted
@@ -345,8 +374,14 @@ fn re_8_the_cap_holds_when_the_evicted_come_back() {
         probes.push(probe);
     }
     assert_eq!(registry.len(), 2);
-    assert!(probes.iter().chain([&back]).flat_map(|probe| probe.closed()).all(|why| why == CloseReason::Evicted));
-    // 6 + one for each first eviction were subscribed, 2 remain.
+    assert!(
+        probes
+            .iter()
+            .chain([&back])
+            .flat_map(|probe| probe.closed())
+            .all(|why| why == CloseReason::Evicted)
+    );
+    // Six were subscribed, and one more for each first eviction; two remain.
     let returned = probes.iter().map(|probe| probe.closed().len()).sum::<usize>();
     assert_eq!(returned + back.closed().len(), 6 + returned - 2);
 }
@@ -359,7 +394,8 @@ fn re_8_two_sinks_evict_each_other_for_thousands_of_rounds_on_one_stack() {
         let (kept, rounds) = (Kept::default(), Arc::new(AtomicUsize::new(0)));
         let pair = [Probe::new(), Probe::new()];
         for (probe, other) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
-            let (inner, keep, count, steps) = (registry.clone(), kept.clone(), rounds.clone(), steps.clone());
+            let (inner, keep, count, steps) =
+                (registry.clone(), kept.clone(), rounds.clone(), steps.clone());
             let other: Weak<Probe> = Arc::downgrade(other);
             probe.on_close(move |_| {
                 steps.step();
@@ -378,7 +414,7 @@ fn re_8_two_sinks_evict_each_other_for_thousands_of_rounds_on_one_stack() {
 }
 
 #[test]
-fn cnt_3_len_inside_close_excludes_all_that_were_claimed() {
+fn cnt_3_len_inside_close_excludes_all_that_the_revocation_ended() {
     let registry = Registry::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inner, lens) = (registry.clone(), seen.clone());
@@ -386,7 +422,11 @@ fn cnt_3_len_inside_close_excludes_all_that_were_claimed() {
     let guards: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("a"))).collect();
     let _other = join(&registry, &Probe::new(), group("b"));
     assert_eq!(registry.close_by_identity(&id("a")), 5);
-    assert_eq!(*seen.lock().unwrap(), [1; 5], "REV-8: all leave the table before the first close runs");
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [1; 5],
+        "REV-8: all leave the table before the first close runs"
+    );
     drop(guards);
 }
 
@@ -397,7 +437,11 @@ fn ord_2_a_broadcast_inside_a_delivery_arrives_after_the_outer_one_everywhere() 
     let nesting = Probe::sending(move |n| {
         if n < 4 {
             let report = inner.broadcast("c", n + 1).unwrap();
-            assert_eq!((report.matched, report.accepted, report.pending), (4, 1, 3), "the outer call delivers it");
+            assert_eq!(
+                (report.matched, report.accepted, report.pending),
+                (4, 1, 3),
+                "the outer call delivers it"
+            );
         }
         SendOutcome::Accepted
     });
@@ -425,7 +469,8 @@ fn re_6_and_rev_1_revocations_one_after_the_other_inside_a_close_are_not_deep() 
             assert_eq!(probe.closed(), [CloseReason::Revoked], "{n}");
         }
     });
-    let _guards: Vec<_> = probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
+    let _guards: Vec<_> =
+        probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
     let _first = join(&registry, &first, group("first"));
     assert_eq!(registry.close_by_identity(&id("first")), 1);
     assert_eq!(first.closed(), [CloseReason::Revoked]);

@@ -1,18 +1,23 @@
 //! REV, CLO and CNT: ending subscribers by identity.
 
 use crate::kit::*;
-use registry_core::{CloseReason, Identity, OutboxOptions, Registration, Revocation, Next, WireFormat};
+use registry_core::{
+    CloseReason, Identity, Next, OutboxOptions, Registration, Revocation, WireFormat,
+};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 #[test]
-fn rev_1_all_holders_are_ended_and_told_before_it_returns() {
+fn rev_1_all_holders_are_ended_and_notified_before_it_returns() {
     let registry = encoding();
     let probes: Vec<_> = (0..10).map(|_| Probe::new()).collect();
     let _guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     let mut outbox = open(&registry, scope("a"));
     assert_eq!(registry.close_by_identity(&id("a")), 11);
-    assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]), "CLO-1, CLO-5");
+    assert!(
+        probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]),
+        "CLO-1, CLO-5"
+    );
     assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
     assert_eq!(registry.len(), 0);
     assert_eq!(registry.stats().ended[&CloseReason::Revoked], 11);
@@ -32,11 +37,11 @@ fn rev_2_nothing_is_sent_afterwards() {
 }
 
 #[test]
-fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
+fn rev_2_nothing_is_sent_by_a_broadcast_that_began_earlier() {
     let registry = Registry::new();
     let (stop, park) = Stop::new();
     let park = Arc::new(park);
-    // Whichever the delivery serves first stops there; the other two have yet to get the broadcast.
+    // The sink that is served first waits there; the other two have yet to get the broadcast.
     let probes: Vec<_> = (0..3)
         .map(|_| {
             let park = park.clone();
@@ -58,24 +63,31 @@ fn rev_2_not_even_from_a_broadcast_that_started_earlier() {
     });
     assert_eq!((report.accepted, report.ended), (1, 2));
     assert_eq!(probes.iter().map(|probe| probe.sent().len()).sum::<usize>(), 1);
-    assert!(probes.iter().all(|probe| probe.events().last() == Some(&Event::Closed(CloseReason::Revoked))), "CLO-4");
+    assert!(
+        probes
+            .iter()
+            .all(|probe| probe.events().last() == Some(&Event::Closed(CloseReason::Revoked))),
+        "CLO-4"
+    );
 }
 
 #[test]
-fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_started_earlier() {
+fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_began_earlier() {
     static PARK: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
-    static SLOW: WireFormat = WireFormat::new("slow", |_, body, out| {
+    static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
         PARK.get().unwrap()();
-        out.extend_from_slice(body);
+        out.extend_from_slice(encoded.body());
     });
     let (stop, park) = Stop::new();
     assert!(PARK.set(Box::new(park)).is_ok());
     let registry = encoding();
-    let mut outboxes: Vec<_> =
-        (0..3).map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap()).collect();
+    let mut outboxes: Vec<_> = (0..3)
+        .map(|_| registry.open_outbox(&SLOW, OutboxOptions::new(), group("a")).unwrap())
+        .collect();
     finishes(move || {
         thread::scope(|scope| {
-            // The delivery stands in the middle: the subscribers are known, the frame is not yet there.
+            // The delivery waits in the middle: it knows the subscribers and has yet to build the
+            // frame.
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
             stop.arrived();
             assert_eq!(registry.close_by_identity(&id("a")), 3);
@@ -106,7 +118,8 @@ fn rev_4_others_are_untouched() {
 fn rev_5_identities_compare_byte_for_byte() {
     let registry = Registry::new();
     let values = ["ada", "Ada", " ada", "ada ", "ad", "adaa", "", "ada\0", "é", "e\u{301}", "*"];
-    let _guards: Vec<_> = values.iter().map(|value| join(&registry, &Probe::new(), group(value))).collect();
+    let _guards: Vec<_> =
+        values.iter().map(|value| join(&registry, &Probe::new(), group(value))).collect();
     for (n, value) in values.iter().enumerate() {
         assert_eq!(registry.close_by_identity(&id(value)), 1, "{value:?}");
         assert_eq!(registry.len(), values.len() - n - 1);
@@ -140,7 +153,11 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
     for revoked in ["s", "g", "h"] {
         let registry = Registry::with_options(capped(9));
         let probe = Probe::new();
-        let registration = scope("s").with_group(id("g")).with_group(id("g")).with_group(id("s")).group(id("h"));
+        let registration = scope("s")
+            .with_group(id("g"))
+            .with_group(id("g"))
+            .with_group(id("s"))
+            .with_group(id("h"));
         let _first = join(&registry, &probe, registration.clone());
         let _second = join(&registry, &probe, registration);
         assert_eq!(registry.close_by_identity(&id(revoked)), 2);
@@ -154,8 +171,11 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
 #[test]
 fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     let registry = Registry::new();
-    let mut guards: Vec<_> =
-        (0..60).map(|n| join(&registry, &Probe::new(), group("all").with_group(id(["x", "y", "z"][n % 3])))).collect();
+    let mut guards: Vec<_> = (0..60)
+        .map(|n| {
+            join(&registry, &Probe::new(), group("all").with_group(id(["x", "y", "z"][n % 3])))
+        })
+        .collect();
     for step in [7, 3, 11, 2] {
         let mut n = 0;
         guards.retain(|_| {
@@ -165,14 +185,15 @@ fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     }
     let left = guards.len();
     assert_eq!(registry.len(), left);
-    let by_name: Vec<_> = ["x", "y"].iter().map(|name| registry.close_by_identity(&id(name))).collect();
+    let by_name: Vec<_> =
+        ["x", "y"].iter().map(|name| registry.close_by_identity(&id(name))).collect();
     let rest = registry.close_by_identity(&id("all"));
     assert_eq!(by_name.iter().sum::<usize>() + rest, left);
     assert_eq!((registry.close_by_identity(&id("z")), registry.len()), (0, 0));
 }
 
 #[test]
-fn rev_8_all_matches_are_shut_before_the_first_close_runs() {
+fn rev_8_all_matches_are_ended_before_the_first_close_runs() {
     let registry = encoding();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inner, log) = (registry.clone(), seen.clone());
@@ -205,11 +226,11 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
         .collect();
     let guards: Vec<_> = revoked.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     let mut outbox = open(&registry, group("a"));
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let hears = told.clone();
-    outbox.on_end(move |reason| hears.lock().unwrap().push(reason));
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let noted = notified.clone();
+    outbox.on_end(move |reason| noted.lock().unwrap().push(reason));
     finishes(move || {
-        // The delivery starts with any of the four; the message is at most on its way to one.
+        // The delivery serves any of the four first, so it has handed the message to one at most.
         let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
         thread::scope(|scope| {
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
@@ -218,7 +239,11 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
             let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
             in_close.arrived();
             assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
-            assert_eq!(*told.lock().unwrap(), [CloseReason::Revoked], "its deadline waits for a sink's close (REV-11)");
+            assert_eq!(
+                *notified.lock().unwrap(),
+                [CloseReason::Revoked],
+                "its deadline must not wait for the close of a sink (REV-11)"
+            );
             drop(in_send);
             broadcast.join().unwrap();
             assert_eq!(sent(), before, "a send began on one that had ended");
@@ -279,7 +304,10 @@ fn clo_5_the_first_discarding_reason_stands() {
     assert_eq!(registry.close_by_identity(&id("a")), 0);
     registry.begin_shutdown();
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat));
-    assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(CloseReason::Heartbeat, 1)]);
+    assert_eq!(
+        registry.stats().ended.into_iter().collect::<Vec<_>>(),
+        [(CloseReason::Heartbeat, 1)]
+    );
 }
 
 #[test]
@@ -308,12 +336,20 @@ fn rev_13_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards
         registry.broadcast("c", 1).unwrap();
         assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 2);
         assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(reason)]);
-        assert_eq!(poll(&mut outbox), Some(Next::Closed(reason)), "REV-3: what was queued is gone");
+        assert_eq!(
+            poll(&mut outbox),
+            Some(Next::Closed(reason)),
+            "REV-3: what was queued is discarded"
+        );
         assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(reason, 2)]);
         for again in Revocation::ALL {
             assert_eq!(registry.close_by_identity_as(&id("a"), again), 0, "CNT-1");
         }
-        assert_eq!((poll(&mut outbox), probe.events().len()), (Some(Next::Closed(reason)), 2), "the first stands");
+        assert_eq!(
+            (poll(&mut outbox), probe.events().len()),
+            (Some(Next::Closed(reason)), 2),
+            "the first stands"
+        );
     }
 }
 

@@ -1,8 +1,10 @@
-//! CON, and what must hold when several threads use a registry. Nothing here depends on who runs when; every round adds a
-//! chance to see a wrong interleaving.
+//! CON, and what must hold when several threads use a registry. No assertion depends on the
+//! schedule; every round is another chance to see a wrong interleaving.
 
 use crate::kit::*;
-use registry_core::{AdmitError, CloseReason, Outbox, Registration, SendOutcome, Subscription, Next};
+use registry_core::{
+    AdmitError, CloseReason, Next, Outbox, Registration, SendOutcome, Subscription,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -11,8 +13,9 @@ use std::thread;
 fn rev_1_of_two_revocations_at_once_none_returns_before_the_gates_are_shut() {
     for _ in 0..5 {
         let registry = encoding();
-        let mut outboxes: Vec<_> = (0..500).map(|_| open(&registry, group("a").with_group(id("b")))).collect();
-        // Full queues, so that shutting the gates takes longer than finding that there is nobody left to shut.
+        let mut outboxes: Vec<_> =
+            (0..500).map(|_| open(&registry, group("a").with_group(id("b")))).collect();
+        // Full queues, so that ending the outboxes takes longer than finding no holder left.
         (0..200).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 500));
         let start = Barrier::new(2);
         let revoke = |name: &str, outboxes: &mut [Outbox]| {
@@ -49,7 +52,8 @@ fn cnt_1_parallel_revocations_add_up_and_close_once() {
         let counted: usize = thread::scope(|scope| {
             let revoke = |n: usize| {
                 start.wait();
-                registry.close_by_identity(&id(&format!("{n}"))) + registry.close_by_identity(&id("all"))
+                registry.close_by_identity(&id(&format!("{n}")))
+                    + registry.close_by_identity(&id("all"))
             };
             let threads: Vec<_> = (0..THREADS).map(|n| scope.spawn(move || revoke(n))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -65,7 +69,8 @@ fn con_2_an_unsubscribe_racing_a_revocation_is_closed_and_counted_or_neither() {
     for _ in 0..300 {
         let registry = Registry::new();
         let probes: Vec<_> = (0..40).map(|_| Probe::new()).collect();
-        let guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
+        let guards: Vec<_> =
+            probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
         let start = Barrier::new(2);
         let counted = thread::scope(|scope| {
             let revoking = scope.spawn(|| {
@@ -87,11 +92,12 @@ fn con_2_an_unsubscribe_racing_a_revocation_is_closed_and_counted_or_neither() {
 }
 
 #[test]
-fn con_2_an_unsubscribe_that_meets_a_revocation_in_progress_takes_back_neither_its_close_nor_its_count() {
+fn con_2_an_unsubscribe_that_meets_a_revocation_takes_back_neither_its_close_nor_its_count() {
     let registry = Registry::new();
     let (stop, park) = Stop::new();
     let park = Arc::new(park);
-    // The revocation stands in its first close, whichever that is: all have ended, and the others have yet to be told.
+    // The revocation waits in its first close: all have ended, and the others have yet to be
+    // notified.
     let probes: Vec<_> = (0..3)
         .map(|_| {
             let park = park.clone();
@@ -115,13 +121,14 @@ fn con_2_an_unsubscribe_that_meets_a_revocation_in_progress_takes_back_neither_i
 }
 
 #[test]
-fn con_2_an_unsubscribe_inside_a_close_of_the_same_revocation_changes_nothing_for_those_it_claimed() {
+fn con_2_an_unsubscribe_inside_a_close_changes_nothing_for_the_others_of_the_same_revocation() {
     let registry = Registry::new();
     let guards: Arc<Mutex<Vec<Subscription>>> = Arc::default();
     let probes: Vec<_> = (0..3)
         .map(|_| {
             let guards = guards.clone();
-            // The first that is told ends the others: two that are claimed as well, and one that is not.
+            // The first that is notified ends the others: two of the same revocation, and one
+            // other.
             Probe::closing(move |_| drop(std::mem::take(&mut *guards.lock().unwrap())))
         })
         .collect();
@@ -132,7 +139,10 @@ fn con_2_an_unsubscribe_inside_a_close_of_the_same_revocation_changes_nothing_fo
     assert_eq!(registry.close_by_identity(&id("b")), 0);
     assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]));
     assert_eq!(other.events(), [], "CLO-3");
-    assert_eq!(registry.stats().ended, [(CloseReason::Revoked, 3), (CloseReason::Unsubscribed, 1)].into());
+    assert_eq!(
+        registry.stats().ended,
+        [(CloseReason::Revoked, 3), (CloseReason::Unsubscribed, 1)].into()
+    );
 }
 
 #[test]
@@ -150,7 +160,7 @@ fn adm_1_an_admission_that_meets_a_revocation_is_refused_or_ended_and_counted() 
             (ticket.admit(Probe::new(), group("ada")), revoking.join().unwrap())
         });
         match admitted {
-            Ok(_) => assert_eq!(counted, 1, "it lives on with a dead credential"),
+            Ok(_) => assert_eq!(counted, 1, "the subscriber lives on with a revoked credential"),
             Err(error) => assert_eq!((error, counted), (AdmitError::Revoked, 0)),
         }
         assert_eq!(registry.len(), 0);
@@ -171,10 +181,12 @@ fn cap_1_the_cap_holds_when_threads_subscribe_at_once() {
             };
             (0..200).map(come).collect::<Vec<_>>()
         };
-        let threads: Vec<_> = probes.iter().map(|probe| threads.spawn(move || come(probe))).collect();
+        let threads: Vec<_> =
+            probes.iter().map(|probe| threads.spawn(move || come(probe))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    let evicted = outboxes.iter_mut().map(ended).filter(|why| *why == Some(CloseReason::Evicted)).count();
+    let evicted =
+        outboxes.iter_mut().map(ended).filter(|why| *why == Some(CloseReason::Evicted)).count();
     let closed: usize = probes.iter().map(|probe| probe.closed().len()).sum();
     assert_eq!(registry.stats().ended[&CloseReason::Evicted], (evicted + closed) as u64);
     assert_eq!(registry.len(), outboxes.len() - evicted, "the sinks were dropped");
@@ -185,7 +197,8 @@ fn ord_3_all_subscribers_see_the_broadcasts_of_many_threads_in_one_order() {
     const EACH: u32 = 300;
     let registry = encoding();
     let probes: Vec<_> = (0..3).map(|_| Probe::new()).collect();
-    let _guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, Registration::new())).collect();
+    let _guards: Vec<_> =
+        probes.iter().map(|probe| join(&registry, probe, Registration::new())).collect();
     let mut outboxes: Vec<_> = (0..3).map(|_| open(&registry, Registration::new())).collect();
     let seqs: Vec<(u64, u32)> = thread::scope(|scope| {
         let publish = |thread: u32| {
@@ -207,7 +220,7 @@ fn ord_3_all_subscribers_see_the_broadcasts_of_many_threads_in_one_order() {
 }
 
 #[test]
-fn del_1_by_return_a_broadcast_stands_in_every_outbox_whoever_filled_it() {
+fn del_1_by_return_a_broadcast_stands_in_every_outbox_whichever_thread_filled_it() {
     let registry = encoding();
     thread::scope(|scope| {
         for thread in 0..3 {
@@ -240,7 +253,8 @@ fn rev_2_nothing_is_accepted_after_a_revocation_returned_while_others_broadcast(
             thread::yield_now();
         }
         for _ in 0..500 {
-            let mut outboxes: Vec<Outbox> = (0..8).map(|_| open_wide(&registry, group("a"))).collect();
+            let mut outboxes: Vec<Outbox> =
+                (0..8).map(|_| open_wide(&registry, group("a"))).collect();
             assert_eq!(registry.close_by_identity(&id("a")), 8);
             for outbox in &mut outboxes {
                 assert_eq!(poll(outbox), Some(Next::Closed(CloseReason::Revoked)));
@@ -272,7 +286,7 @@ fn con_1_joins_broadcasts_and_removals_of_many_threads_agree() {
                         let probe = Probe::sending(|_| SendOutcome::Accepted);
                         let guard = join(registry, &probe, group(&name));
                         let mut outbox = open_wide(registry, group(&name));
-                        // Its own broadcast is heard between its join and its end, exactly once (DEL-2).
+                        // It hears its own broadcast exactly once (DEL-2).
                         registry.broadcast("c", thread).unwrap();
                         assert_eq!(frames(&mut outbox).iter().filter(|n| **n == thread).count(), 1);
                         if round % 2 == 0 {
@@ -283,8 +297,14 @@ fn con_1_joins_broadcasts_and_removals_of_many_threads_agree() {
                             assert_eq!(registry.close_by_identity(&id(&name)), 0);
                             assert_eq!(probe.closed(), []);
                         }
-                        // A send that took its turn before the end may still be recorded after it, and only that one.
-                        let after = probe.events().iter().rev().take_while(|e| matches!(e, Event::Sent(_))).count();
+                        // A send that began before the end may be recorded after it, and only that
+                        // one.
+                        let after = probe
+                            .events()
+                            .iter()
+                            .rev()
+                            .take_while(|e| matches!(e, Event::Sent(_)))
+                            .count();
                         assert!(round % 2 == 1 || after <= 1, "{after} sends after the close");
                     }
                 })
@@ -296,11 +316,12 @@ fn con_1_joins_broadcasts_and_removals_of_many_threads_agree() {
 }
 
 #[test]
-fn con_0_the_last_handle_goes_while_guards_are_dropped() {
+fn con_0_the_last_handle_is_dropped_while_guards_are_dropped() {
     for _ in 0..300 {
         let registry = Registry::new();
         let probes: Vec<_> = (0..20).map(|_| Probe::new()).collect();
-        let guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, Registration::new())).collect();
+        let guards: Vec<_> =
+            probes.iter().map(|probe| join(&registry, probe, Registration::new())).collect();
         let start = Barrier::new(2);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -310,6 +331,8 @@ fn con_0_the_last_handle_goes_while_guards_are_dropped() {
             start.wait();
             drop(guards);
         });
-        assert!(probes.iter().all(|probe| probe.closed().len() <= 1 && Arc::strong_count(probe) == 1));
+        assert!(
+            probes.iter().all(|probe| probe.closed().len() <= 1 && Arc::strong_count(probe) == 1)
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! A socket in memory, which takes everything, a part, nothing, or breaks; and what reads its bytes back.
+//! A socket in memory that takes everything, a part or nothing, or breaks; and a parser of its
+//! bytes.
 
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
 use registry_core::{
-    Clock, CloseReason, Flusher, MessageId, Outbox, OutboxOptions, Registration, Progress, SystemClock, Wire, WireFormat,
+    Clock, CloseReason, Encoded, Flusher, MessageId, OutboxOptions, Progress, Registration,
+    SocketOutbox, SystemClock, Wire, WireFormat,
 };
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -15,15 +17,17 @@ pub(crate) static BARE: WireFormat = WireFormat::new("bare", frame).with_notice(
 /// The same frames, in an envelope for each write: `<length>{frames}`.
 pub(crate) static ENVELOPED: WireFormat =
     WireFormat::new("enveloped", frame).with_envelope(head, b"}").with_notice(notice);
-/// The same frames, and no word of what was lost.
+/// The same frames in the same envelope, without a notice of losses.
 pub(crate) static SILENT: WireFormat = WireFormat::new("silent", frame).with_envelope(head, b"}");
 
-fn frame(id: MessageId, body: &[u8], out: &mut BytesMut) {
-    let value: usize = std::str::from_utf8(body).unwrap().parse().unwrap();
-    out.extend_from_slice(format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes());
+fn frame(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
+    let value: usize = std::str::from_utf8(encoded.body()).unwrap().parse().unwrap();
+    out.extend_from_slice(
+        format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes(),
+    );
 }
 
-/// Values below a thousand have short frames; above, a value says how long its frame is.
+/// Values below a thousand have short frames; a larger value is the length of its padding.
 fn padding(value: usize) -> usize {
     if value < 1_000 { value % 40 } else { value }
 }
@@ -37,7 +41,7 @@ fn head(bytes: usize, out: &mut BytesMut) {
 }
 
 /// A frame of the owner's own.
-pub(crate) fn said(number: usize) -> Vec<u8> {
+pub(crate) fn control(number: usize) -> Vec<u8> {
     format!("#{number}\n").into_bytes()
 }
 
@@ -46,10 +50,11 @@ pub(crate) fn said(number: usize) -> Vec<u8> {
 pub(crate) enum Read {
     Message(u64, u32),
     Lost(u64),
-    Said(usize),
+    Control(usize),
 }
 
-/// Reads what a peer received. Returns what it says, and the bytes at its end that are no whole frame.
+/// Parses what a peer received. Returns its frames, and the bytes at the end that are no whole
+/// frame.
 pub(crate) fn read(bytes: &[u8], enveloped: bool) -> (Vec<Read>, Vec<u8>) {
     let mut reads = Vec::new();
     let mut rest = bytes;
@@ -61,14 +66,19 @@ pub(crate) fn read(bytes: &[u8], enveloped: bool) -> (Vec<Read>, Vec<u8>) {
         return (reads, rest.to_vec());
     }
     while let Some(open) = rest.iter().position(|byte| *byte == b'{') {
-        let length: usize = std::str::from_utf8(&rest[..open]).unwrap().parse().expect("an envelope's length");
+        let length: usize =
+            std::str::from_utf8(&rest[..open]).unwrap().parse().expect("an envelope's length");
         assert!(length > 0, "an empty envelope, which would end the stream");
         let end = open + 1 + length;
         if rest.len() <= end {
             break;
         }
         let (inner, partial) = read(&rest[open + 1..end], false);
-        assert_eq!((rest[end], partial.len()), (b'}', 0), "an envelope that does not hold whole frames");
+        assert_eq!(
+            (rest[end], partial.len()),
+            (b'}', 0),
+            "an envelope that does not hold whole frames"
+        );
         reads.extend(inner);
         rest = &rest[end + 1..];
     }
@@ -79,11 +89,14 @@ fn line(line: &[u8]) -> Read {
     let text = std::str::from_utf8(line).unwrap();
     match text.split_at(1) {
         ("!", lost) => Read::Lost(lost.parse().unwrap()),
-        ("#", number) => Read::Said(number.parse().unwrap()),
+        ("#", number) => Read::Control(number.parse().unwrap()),
         ("m", rest) => {
             let [seq, value, pad] = rest.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
             let value: usize = value.parse().unwrap();
-            assert!(pad.len() == padding(value) && pad.bytes().all(|x| x == b'x'), "a frame with a hole: {text:?}");
+            assert!(
+                pad.len() == padding(value) && pad.bytes().all(|x| x == b'x'),
+                "a frame with wrong padding: {text:?}"
+            );
             Read::Message(seq.parse().unwrap(), value as u32)
         }
         _ => panic!("no frame: {text:?}"),
@@ -92,7 +105,7 @@ fn line(line: &[u8]) -> Read {
 
 #[derive(Default)]
 struct State {
-    /// Bytes that are taken before it is full.
+    /// Bytes that it takes before it is full.
     room: usize,
     broken: bool,
     sealed: bool,
@@ -122,7 +135,7 @@ impl Socket {
         self.0.lock().unwrap().broken = true;
     }
 
-    /// From now on a write is one too late (REV-12).
+    /// From now on every write is too late (REV-12).
     pub(crate) fn seal(&self) {
         self.0.lock().unwrap().sealed = true;
     }
@@ -132,7 +145,7 @@ impl Socket {
         self.0.lock().unwrap().late
     }
 
-    /// How often it took something.
+    /// How many writes it took something of.
     pub(crate) fn writes(&self) -> usize {
         self.0.lock().unwrap().writes
     }
@@ -146,7 +159,7 @@ impl Socket {
         state.room > 0 || state.broken
     }
 
-    /// What a peer of bare frames read so far: whole frames only.
+    /// What a peer of bare frames read so far, which is whole frames only.
     pub(crate) fn read(&self) -> Vec<Read> {
         let (reads, partial) = read(&self.bytes(), false);
         assert_eq!(partial, b"", "a partial frame");
@@ -180,19 +193,40 @@ impl Wire for Socket {
         state.bytes.extend_from_slice(&bytes[..taken]);
         Ok(taken)
     }
+
+    /// It wakes nobody: a test that makes room polls the owner itself.
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+/// A wire that takes everything and keeps nothing.
+pub(crate) struct Nothing;
+
+impl Wire for Nothing {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 pub(crate) fn now() -> Instant {
     SystemClock.now()
 }
 
-pub(crate) fn in_lane() -> OutboxOptions {
+pub(crate) fn with_flusher() -> OutboxOptions {
     OutboxOptions::new().with_flusher()
 }
 
-/// An outbox in a lane, with a wire that takes everything.
-pub(crate) fn wired(registry: &Registry, registration: Registration) -> (Outbox, Arc<Socket>) {
-    wired_with(registry, &BARE, in_lane(), registration)
+/// An outbox with a flusher and a wire that takes everything.
+pub(crate) fn wired(
+    registry: &Registry,
+    registration: Registration,
+) -> (SocketOutbox, Arc<Socket>) {
+    wired_with(registry, &BARE, with_flusher(), registration)
 }
 
 pub(crate) fn wired_with(
@@ -200,14 +234,13 @@ pub(crate) fn wired_with(
     format: &'static WireFormat,
     options: OutboxOptions,
     registration: Registration,
-) -> (Outbox, Arc<Socket>) {
+) -> (SocketOutbox, Arc<Socket>) {
     let outbox = registry.open_outbox(format, options, registration).unwrap();
     let socket = Socket::new();
-    outbox.attach(socket.clone());
-    (outbox, socket)
+    (outbox.attach(socket.clone()), socket)
 }
 
-/// Serves until nothing is left; true when that is for ever.
+/// Serves until nothing is left; true when the flusher is done for ever.
 pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool {
     loop {
         match flusher.poll_serve(&mut Context::from_waker(Waker::noop()), now()) {
@@ -218,21 +251,20 @@ pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool 
     }
 }
 
-/// The owner's turn.
-pub(crate) fn flush_with(outbox: &Outbox, socket: &Socket, waker: &Waker) -> Poll<io::Result<CloseReason>> {
-    let has_room = |_: &mut Context<'_>| if socket.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending };
-    outbox.poll_flush(&mut Context::from_waker(waker), now(), has_room, |bytes| socket.try_write(bytes))
+/// Polls the owner once.
+pub(crate) fn flush_with(outbox: &SocketOutbox, waker: &Waker) -> Poll<io::Result<CloseReason>> {
+    outbox.poll_flush(&mut Context::from_waker(waker), now())
 }
 
 /// Writes what waits; the reason if the end has come.
-pub(crate) fn flush(outbox: &Outbox, socket: &Socket) -> Option<CloseReason> {
-    match flush_with(outbox, socket, Waker::noop()) {
+pub(crate) fn flush(outbox: &SocketOutbox) -> Option<CloseReason> {
+    match flush_with(outbox, Waker::noop()) {
         Poll::Ready(reason) => Some(reason.unwrap()),
         Poll::Pending => None,
     }
 }
 
-/// What stands in frames that were taken.
+/// Parses frames that were taken, each of which is whole.
 pub(crate) fn read_frames(frames: &[Bytes]) -> Vec<Read> {
     frames
         .iter()

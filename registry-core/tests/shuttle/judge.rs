@@ -1,9 +1,10 @@
 //! Decides whether a history of calls could have been made by a registry that keeps its promises.
 //!
-//! A history is the sequence of everything that threads saw: calls, their returns, and what reached the sinks. Each
-//! operation took effect somewhere between its call and its return, so each rule speaks only of what *must* have come
-//! before or after. A hand-over to a sink has such an interval too: its turn was taken after the last thing that its
-//! thread did before (`since`), at the latest when the sink saw it (`at`).
+//! A history is the sequence of everything that threads saw: calls, their returns, and what reached
+//! the sinks. Each operation took effect somewhere between its call and its return, so each rule
+//! speaks only of what *must* have come before or after. A hand-over to a sink has such an interval
+//! too: it began after the last event of its thread (`since`), and at the latest when the sink saw
+//! it (`at`).
 //!
 //! The rules carry the numbers of the requirements; subscribers are judged one by one.
 
@@ -20,17 +21,17 @@ pub(crate) type Bits = u8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sink,
-    /// Is handed what its owner takes.
+    /// It is handed what its owner takes.
     Outbox,
-    /// An outbox in a lane, with a wire: is handed what is written, and told by its hook.
+    /// An outbox with a flusher and a wire: it is handed what is written, and its hook is notified.
     Wired,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Draws a ticket.
-    Begin,
-    /// Subscribes; with the `Begin` of a ticket, admits.
+    Draw,
+    /// Subscribes; with the `Draw` of a ticket, admits.
     Subscribe {
         sub: Sub,
         kind: Kind,
@@ -66,14 +67,14 @@ pub(crate) enum Outcome {
 pub(crate) enum Event {
     Call(OpNo, Call),
     Return(OpNo, Outcome),
-    /// A send reached the sink; until `Sent` it is inside.
+    /// A send reached the sink, and is inside until `Sent`.
     Send(Sub, u64),
     Sent(Sub, u64),
     /// Bytes are handed to its wire.
     Write(Sub),
-    /// The send that is running will answer that the sink, or the wire, is broken.
+    /// The send that is running will report that the sink, or the wire, is broken.
     Failing(Sub),
-    /// The sink was told to close, or the outbox was found closed by force; whether as revoked.
+    /// The sink was closed, or the outbox was found closed by force; true if as revoked.
     Closed(Sub, bool),
 }
 
@@ -92,6 +93,13 @@ struct Op {
     outcome: Outcome,
 }
 
+impl Op {
+    /// Tells whether it is a broadcast on one of these channels.
+    fn is_heard(&self, hears: Bits) -> bool {
+        matches!(self.call, Call::Broadcast { channel } if channel & hears != 0)
+    }
+}
+
 struct HandOver {
     seq: u64,
     thread: usize,
@@ -105,14 +113,15 @@ struct HandOver {
 #[derive(Default)]
 struct Life {
     hand_overs: Vec<HandOver>,
-    /// When and on which thread it was closed, and whether as revoked.
+    /// When and on which thread it was closed, and true if as revoked.
     closes: Vec<(usize, usize, bool)>,
     failing: Option<usize>,
     /// When something was written to its wire.
     writes: Vec<usize>,
 }
 
-/// Says which rule a history breaks. `len` is what the registry said at its end, with nothing running.
+/// Returns the rule that a history breaks. `len` is what the registry returned at the end, with
+/// nothing running.
 pub(crate) fn judge(history: &[Record], len: usize) -> Result<(), String> {
     let (ops, lives) = read(history);
     let broadcasts = broadcasts(&ops, &lives)?;
@@ -123,7 +132,8 @@ pub(crate) fn judge(history: &[Record], len: usize) -> Result<(), String> {
                 let nobody = Life::default();
                 let life = lives.get(sub).unwrap_or(&nobody);
                 let case = Case { ops: &ops, broadcasts: &broadcasts, join: op, life };
-                active += usize::from(case.judge().map_err(|rule| format!("subscriber {sub}: {rule}"))?);
+                active +=
+                    usize::from(case.judge().map_err(|rule| format!("subscriber {sub}: {rule}"))?);
                 revoked += life.closes.iter().filter(|(_, _, revoked)| *revoked).count();
             }
             (_, Outcome::Revoked(count)) => counted += count,
@@ -172,45 +182,53 @@ fn read(history: &[Record]) -> (BTreeMap<OpNo, Op>, BTreeMap<Sub, Life>) {
             }
             Event::Write(sub) => lives.entry(*sub).or_default().writes.push(at),
             Event::Failing(sub) => lives.entry(*sub).or_default().failing = Some(at),
-            Event::Closed(sub, revoked) => lives.entry(*sub).or_default().closes.push((at, thread, *revoked)),
+            Event::Closed(sub, revoked) => {
+                lives.entry(*sub).or_default().closes.push((at, thread, *revoked))
+            }
         }
     }
     (ops, lives)
 }
 
-/// A broadcast, and when it had its place in the order for certain: on its return, or when somebody saw it.
-struct Cast<'a> {
+/// A broadcast, and when it certainly had its place in the order: on its return, or when a
+/// subscriber saw it.
+struct Placed<'a> {
     op: &'a Op,
-    placed: usize,
+    at: usize,
 }
 
-/// All broadcasts in the order of their ids, which must be an order of their calls.
-fn broadcasts<'a>(ops: &'a BTreeMap<OpNo, Op>, lives: &BTreeMap<Sub, Life>) -> Result<BTreeMap<u64, Cast<'a>>, String> {
-    let mut casts = BTreeMap::new();
+/// All broadcasts in the order of their ids, which must be a possible order of their calls.
+fn broadcasts<'a>(
+    ops: &'a BTreeMap<OpNo, Op>,
+    lives: &BTreeMap<Sub, Life>,
+) -> Result<BTreeMap<u64, Placed<'a>>, String> {
+    let mut placed = BTreeMap::new();
     for op in ops.values() {
         if let Outcome::Sent(seq) = op.outcome {
-            let twice = casts.insert(seq, Cast { op, placed: op.end });
+            let twice = placed.insert(seq, Placed { op, at: op.end });
             require(twice.is_none(), || format!("ORD-3: two broadcasts have the id {seq}"))?;
         }
     }
     for hand_over in lives.values().flat_map(|life| &life.hand_overs) {
-        let Some(cast) = casts.get_mut(&hand_over.seq) else {
+        let Some(broadcast) = placed.get_mut(&hand_over.seq) else {
             return Err(format!("DEL-4: {} was not sent", hand_over.seq));
         };
-        cast.placed = cast.placed.min(hand_over.at);
+        broadcast.at = broadcast.at.min(hand_over.at);
     }
     let mut begun = 0;
-    for (seq, cast) in &casts {
-        begun = begun.max(cast.op.begin);
-        require(cast.placed > begun, || format!("ORD-1, ORD-2: {seq} was there before one with a smaller id began"))?;
+    for (seq, broadcast) in &placed {
+        begun = begun.max(broadcast.op.begin);
+        require(broadcast.at > begun, || {
+            format!("ORD-1, ORD-2: {seq} was there before one with a smaller id began")
+        })?;
     }
-    Ok(casts)
+    Ok(placed)
 }
 
 /// One subscriber before the judge.
 struct Case<'a> {
     ops: &'a BTreeMap<OpNo, Op>,
-    broadcasts: &'a BTreeMap<u64, Cast<'a>>,
+    broadcasts: &'a BTreeMap<u64, Placed<'a>>,
     join: &'a Op,
     life: &'a Life,
 }
@@ -218,7 +236,9 @@ struct Case<'a> {
 impl Case<'_> {
     /// True when the subscriber is active at the end of the history.
     fn judge(&self) -> Result<bool, String> {
-        let Call::Subscribe { sub, kind, hears, holds, ticket } = self.join.call else { unreachable!("a subscribe") };
+        let Call::Subscribe { sub, kind, hears, holds, ticket } = self.join.call else {
+            unreachable!("a subscribe")
+        };
         let ticket = ticket.map(|no| &self.ops[&no]);
         let revocations: Vec<&Op> = self
             .ops
@@ -230,7 +250,7 @@ impl Case<'_> {
             self.refusal(ticket, &revocations)?;
             return Ok(false);
         }
-        // From here on a revocation must reach it. A ticket holds those that come before the admission.
+        // From here on a revocation must reach it. A ticket remembers those before the admission.
         let reachable = ticket.unwrap_or(self.join).end;
         for op in &revocations {
             let missed = op.begin > reachable && op.end < self.join.begin;
@@ -250,75 +270,99 @@ impl Case<'_> {
         require(nothing, || "ADM-2: something reached a refused sink".into())
     }
 
-    /// What it was handed is one piece of the broadcasts that it hears, in their order, and not from before it came.
+    /// Checks that it was handed one run of the broadcasts that it hears, in their order, and none
+    /// from before it joined.
     fn order(&self, hears: Bits) -> Result<(), String> {
         let heard: Vec<u64> = self
             .broadcasts
             .iter()
-            .filter(|(_, cast)| matches!(cast.op.call, Call::Broadcast { channel } if channel & hears != 0))
+            .filter(|(_, broadcast)| broadcast.op.is_heard(hears))
             .map(|(seq, _)| *seq)
             .collect();
         let mut before: Option<usize> = None;
         for hand_over in &self.life.hand_overs {
             let seq = hand_over.seq;
-            let Ok(place) = heard.binary_search(&seq) else { return Err(format!("DEL-4: {seq} is not for it")) };
+            let Ok(place) = heard.binary_search(&seq) else {
+                return Err(format!("DEL-4: {seq} is not for it"));
+            };
             if let Some(before) = before {
                 require(place != before, || format!("DEL-2: {seq} came twice"))?;
                 require(place > before, || format!("ORD-3: {seq} came after {}", heard[before]))?;
-                require(place == before + 1, || format!("CON-1: {} is missing before {seq}", heard[place - 1]))?;
+                require(place == before + 1, || {
+                    format!("CON-1: {} is missing before {seq}", heard[place - 1])
+                })?;
             }
             before = Some(place);
-            let earlier = self.broadcasts[&seq].placed < self.join.begin;
+            let earlier = self.broadcasts[&seq].at < self.join.begin;
             require(!earlier, || format!("CON-1, RE-3: {seq} was sent before it came"))?;
         }
         Ok(())
     }
 
-    fn ends(&self, revocations: &[&Op], reachable: usize, unsubscribe: Option<&Op>, kind: Kind) -> Result<(), String> {
+    fn ends(
+        &self,
+        revocations: &[&Op],
+        reachable: usize,
+        unsubscribe: Option<&Op>,
+        kind: Kind,
+    ) -> Result<(), String> {
         let Life { hand_overs, closes, failing, writes } = self.life;
-        // A write happens when it happens: under the gate, nothing comes between its turn and it.
+        // A write under the gate's lock begins when it is seen.
         let began = |send: &HandOver| if kind == Kind::Wired { send.at } else { send.since };
         require(closes.len() <= 1, || format!("CLO-1: closed {} times", closes.len()))?;
         for send in hand_overs {
             let seq = send.seq;
             let after = |moment: Option<usize>| moment.is_some_and(|moment| began(send) > moment);
-            require(!after(unsubscribe.map(|op| op.end)), || format!("SUB-3: {seq} began after unsubscribe returned"))?;
+            require(!after(unsubscribe.map(|op| op.end)), || {
+                format!("SUB-3: {seq} began after unsubscribe returned")
+            })?;
             require(!after(*failing), || format!("ISO-5: {seq} began after the sink had failed"))?;
             let close = closes.first();
-            require(!after(close.map(|(at, ..)| *at)), || format!("CLO-4: {seq} began after the close"))?;
+            require(!after(close.map(|(at, ..)| *at)), || {
+                format!("CLO-4: {seq} began after the close")
+            })?;
             let inside = close.is_some_and(|&(at, thread, _)| {
                 kind == Kind::Sink && thread == send.thread && send.at < at && at < send.until
             });
             require(!inside, || format!("CLO-4: closed inside the send of {seq}"))?;
         }
-        let during = |moment: usize| hand_overs.iter().any(|send| send.at < moment && moment < send.until);
+        let during =
+            |moment: usize| hand_overs.iter().any(|send| send.at < moment && moment < send.until);
         for op in revocations.iter().filter(|op| op.begin > reachable) {
             let ended = op.end.max(self.join.end);
             let late = hand_overs.iter().find(|send| began(send) > ended);
             require(late.is_none(), || {
                 format!("REV-2: {} began after the revocation returned", late.map_or(0, |s| s.seq))
             })?;
-            let written = kind == Kind::Wired && (writes.iter().any(|at| *at > ended) || during(ended));
+            let written =
+                kind == Kind::Wired && (writes.iter().any(|at| *at > ended) || during(ended));
             require(!written, || "REV-12: written to after the revocation returned".into())?;
-            let mut others = revocations.iter().filter(|other| other.begin != op.begin).map(|other| other.begin);
+            let mut others =
+                revocations.iter().filter(|other| other.begin != op.begin).map(|other| other.begin);
             let shared = others.any(|begin| begin < ended)
                 || unsubscribe.is_some_and(|other| other.begin < ended)
                 || failing.is_some_and(|at| at < ended);
-            // Inside a send of its own the close waits for that send; and an outbox is found closed later.
-            let inside = hand_overs.iter().any(|s| s.thread == op.thread && s.at < op.begin && op.begin < s.until);
+            // A close inside its own send waits for that send; an outbox is found closed later.
+            let inside = hand_overs
+                .iter()
+                .any(|s| s.thread == op.thread && s.at < op.begin && op.begin < s.until);
             let by = if kind == Kind::Outbox || inside { usize::MAX } else { ended };
-            let told = closes.first().is_some_and(|(at, ..)| *at < by);
-            require(told || shared, || "REV-1: not closed by the revocation's return".into())?;
+            let notified = closes.first().is_some_and(|(at, ..)| *at < by);
+            require(notified || shared, || "REV-1: not closed by the revocation's return".into())?;
             let gone = !closes.is_empty() || unsubscribe.is_some() || failing.is_some();
             require(gone, || "REV-1: active after a revocation".into())?;
         }
         for &(at, _, revoked) in closes {
             let forced = if revoked {
-                revocations.iter().any(|op| op.begin < at && unsubscribe.is_none_or(|own| op.begin < own.end))
+                revocations
+                    .iter()
+                    .any(|op| op.begin < at && unsubscribe.is_none_or(|own| op.begin < own.end))
             } else {
                 failing.is_some_and(|failed| failed < at)
             };
-            require(forced, || "CLO-2, CLO-3: closed without a reason, or after unsubscribe returned".into())?;
+            require(forced, || {
+                "CLO-2, CLO-3: closed without a reason, or after unsubscribe returned".into()
+            })?;
         }
         if kind != Kind::Wired && failing.is_some() && closes.is_empty() && unsubscribe.is_none() {
             return Err("ISO-5: a failed sink was not closed".into());
@@ -326,7 +370,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Nothing of what it had to be handed is missing.
+    /// Checks that nothing of what it had to be handed is missing.
     fn deliveries(
         &self,
         sub: Sub,
@@ -335,30 +379,36 @@ impl Case<'_> {
         revocations: &[&Op],
         unsubscribe: Option<&Op>,
     ) -> Result<(), String> {
-        let ending =
-            revocations.iter().map(|op| op.begin).chain(unsubscribe.map(|op| op.begin)).chain(self.life.failing);
+        let ending = revocations
+            .iter()
+            .map(|op| op.begin)
+            .chain(unsubscribe.map(|op| op.begin))
+            .chain(self.life.failing);
         let ending = ending.min().unwrap_or(usize::MAX);
-        for (seq, Cast { op: cast, .. }) in self.broadcasts {
-            let Call::Broadcast { channel } = cast.call else { continue };
-            if channel & hears == 0 || cast.begin < self.join.end {
+        for (seq, Placed { op: broadcast, .. }) in self.broadcasts {
+            if !broadcast.is_heard(hears) || broadcast.begin < self.join.end {
                 continue;
             }
-            let handed = self.life.hand_overs.iter().find(|send| send.seq == *seq).map(|send| send.at);
+            let handed =
+                self.life.hand_overs.iter().find(|send| send.seq == *seq).map(|send| send.at);
             let due = if kind == Kind::Wired {
-                Some(usize::MAX) // when its flusher and its owner have done all they had to
+                Some(usize::MAX) // when its flusher and its owner are done
             } else if kind == Kind::Outbox {
-                // Whoever looks after the broadcast returned finds it.
-                let looks = self.ops.values().filter(|op| op.call == Call::Take { sub } && op.begin > cast.end);
+                // An owner that takes after the broadcast returned finds it.
+                let looks = self
+                    .ops
+                    .values()
+                    .filter(|op| op.call == Call::Take { sub } && op.begin > broadcast.end);
                 looks.map(|op| op.end).min()
             } else if self.ops.values().any(|op| {
                 matches!(op.call, Call::Broadcast { .. })
-                    && op.begin < cast.end
-                    && cast.begin < op.end
-                    && op.begin != cast.begin
+                    && op.begin < broadcast.end
+                    && broadcast.begin < op.end
+                    && op.begin != broadcast.begin
             }) {
-                Some(usize::MAX) // somebody else was delivering: when all has settled
+                Some(usize::MAX) // another thread was delivering: when all have returned
             } else {
-                Some(cast.end)
+                Some(broadcast.end)
             };
             if let Some(due) = due {
                 let missing = ending >= due && handed.is_none_or(|at| at > due);
@@ -370,316 +420,4 @@ impl Case<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Call::{Begin, Broadcast, Revoke, Subscribe, Take, Unsubscribe};
-    use Event::{Closed, Failing, Send, Sent, Write};
-    use Outcome::{Done, Refused, Revoked, Took};
-
-    /// A history in the making. Operations are named by the moment of their call.
-    #[derive(Default)]
-    struct History(Vec<Record>);
-
-    impl History {
-        fn see(&mut self, thread: usize, event: Event) -> &mut Self {
-            self.0.push(Record { thread, event });
-            self
-        }
-
-        fn call(&mut self, thread: usize, call: Call) -> OpNo {
-            let no = self.0.len();
-            self.see(thread, Event::Call(no, call));
-            no
-        }
-
-        fn done(&mut self, thread: usize, no: OpNo, outcome: Outcome) -> &mut Self {
-            self.see(thread, Event::Return(no, outcome))
-        }
-
-        fn now(&mut self, thread: usize, call: Call, outcome: Outcome) -> &mut Self {
-            let no = self.call(thread, call);
-            self.done(thread, no, outcome)
-        }
-
-        /// A sink that hears channel 1 and holds identity 1.
-        fn join(&mut self, sub: Sub) -> &mut Self {
-            self.now(0, subscribe(sub, false, None), Done)
-        }
-
-        fn send(&mut self, thread: usize, sub: Sub, seq: u64) -> &mut Self {
-            self.see(thread, Send(sub, seq)).see(thread, Sent(sub, seq))
-        }
-
-        /// A broadcast that reaches these sinks before it returns.
-        fn cast(&mut self, thread: usize, seq: u64, subs: &[Sub]) -> &mut Self {
-            let no = self.call(thread, CAST);
-            subs.iter().for_each(|sub| {
-                self.send(thread, *sub, seq);
-            });
-            self.done(thread, no, Outcome::Sent(seq))
-        }
-
-        fn passes(&self, len: usize) {
-            assert_eq!(judge(&self.0, len), Ok(()));
-        }
-
-        fn breaks(&self, len: usize, rule: &str) {
-            let verdict = judge(&self.0, len).expect_err(rule);
-            // "subscriber 1: CLO-2, CLO-3: closed without …"
-            let named = verdict.split(": ").flat_map(|part| part.split(", ")).any(|named| named == rule);
-            assert!(named, "{rule} expected: {verdict}");
-        }
-    }
-
-    const CAST: Call = Broadcast { channel: 1 };
-    const REVOKE: Call = Revoke { identity: 1 };
-
-    fn subscribe(sub: Sub, outbox: bool, ticket: Option<OpNo>) -> Call {
-        let kind = if outbox { Kind::Outbox } else { Kind::Sink };
-        Subscribe { sub, kind, hears: 1, holds: 1, ticket }
-    }
-
-    #[test]
-    fn a_life_without_fault_passes() {
-        let mut h = History::default();
-        h.join(1).cast(0, 1, &[1]).join(2).cast(1, 2, &[2, 1]);
-        h.now(0, Broadcast { channel: 2 }, Outcome::Sent(3)).now(1, Unsubscribe { sub: 2 }, Done);
-        h.passes(1);
-        let revoke = h.call(0, REVOKE);
-        h.see(0, Closed(1, true)).done(0, revoke, Revoked(1)).passes(0);
-    }
-
-    #[test]
-    fn del_1_a_missing_broadcast_is_noticed() {
-        History::default().join(1).cast(0, 1, &[]).breaks(1, "DEL-1");
-        History::default().join(1).cast(0, 1, &[1]).cast(0, 2, &[]).breaks(1, "DEL-1");
-        // Late is missing too, unless somebody else was delivering.
-        History::default().join(1).cast(0, 1, &[]).send(1, 1, 1).breaks(1, "DEL-1");
-        let mut h = History::default();
-        let other = h.join(1).call(1, CAST);
-        h.cast(0, 1, &[]).send(1, 1, 1).send(1, 1, 2).done(1, other, Outcome::Sent(2)).passes(1);
-    }
-
-    #[test]
-    fn del_1_a_frame_missing_from_an_outbox_is_noticed() {
-        let mut h = History::default();
-        h.now(0, subscribe(1, true, None), Done).cast(0, 1, &[]).now(1, Take { sub: 1 }, Took(vec![]));
-        h.breaks(1, "DEL-1");
-        let mut h = History::default();
-        h.now(0, subscribe(1, true, None), Done).cast(0, 1, &[]).now(1, Take { sub: 1 }, Took(vec![1]));
-        h.passes(1);
-    }
-
-    #[test]
-    fn del_2_del_4_a_repeated_or_foreign_broadcast_is_noticed() {
-        History::default().join(1).cast(0, 1, &[1, 1]).breaks(1, "DEL-2");
-        History::default().join(1).cast(0, 1, &[1]).send(0, 1, 7).breaks(1, "DEL-4");
-        let mut h = History::default();
-        h.join(1).now(0, Broadcast { channel: 2 }, Outcome::Sent(1)).send(0, 1, 1).breaks(1, "DEL-4");
-    }
-
-    #[test]
-    fn ord_3_a_wrong_order_is_noticed() {
-        let mut h = History::default();
-        let outer = h.join(1).call(1, CAST);
-        h.cast(0, 1, &[]).send(1, 1, 2).send(1, 1, 1).done(1, outer, Outcome::Sent(2)).breaks(1, "ORD-3");
-        History::default().cast(0, 2, &[]).cast(0, 1, &[]).breaks(0, "ORD-1");
-        History::default().cast(0, 1, &[]).cast(0, 1, &[]).breaks(0, "ORD-3");
-        // Called from inside the delivery of another, and yet before it.
-        let mut h = History::default();
-        let outer = h.join(1).call(1, CAST);
-        h.see(1, Send(1, 2)).now(1, CAST, Outcome::Sent(1)).see(1, Sent(1, 2)).done(1, outer, Outcome::Sent(2));
-        h.breaks(1, "ORD-2");
-    }
-
-    #[test]
-    fn con_1_a_gap_or_an_earlier_broadcast_is_noticed() {
-        let mut h = History::default();
-        let other = h.join(1).call(1, CAST);
-        h.cast(0, 1, &[1]).cast(0, 3, &[1]).done(1, other, Outcome::Sent(2)).breaks(1, "CON-1");
-        History::default().cast(0, 1, &[]).join(1).send(0, 1, 1).breaks(1, "CON-1");
-        // Subscribed from inside the delivery that then reaches it.
-        let mut h = History::default();
-        let outer = h.join(1).call(1, CAST);
-        h.see(1, Send(1, 1))
-            .join(2)
-            .see(1, Sent(1, 1))
-            .send(1, 2, 1)
-            .done(1, outer, Outcome::Sent(1))
-            .breaks(2, "RE-3");
-    }
-
-    #[test]
-    fn rev_2_sub_3_a_send_that_begins_too_late_is_noticed() {
-        for (call, outcome, rule) in [(REVOKE, Revoked(1), "REV-2"), (Unsubscribe { sub: 1 }, Done, "SUB-3")] {
-            let revoked = call == REVOKE;
-            let mut h = History::default();
-            h.join(1).now(0, Subscribe { sub: 2, kind: Kind::Sink, hears: 1, holds: 0, ticket: None }, Done);
-            let cast = h.call(1, CAST);
-            h.see(1, Send(2, 1));
-            let end = h.call(0, call);
-            h.done(0, end, outcome).see(1, Sent(2, 1)).send(1, 1, 1).done(1, cast, Outcome::Sent(1));
-            h.breaks(1, rule);
-            // A send whose turn may have been taken before is none.
-            let mut h = History::default();
-            h.join(1);
-            let cast = h.call(1, CAST);
-            let end = h.call(0, if revoked { REVOKE } else { Unsubscribe { sub: 1 } });
-            if revoked {
-                h.see(0, Closed(1, true));
-            }
-            h.done(0, end, if revoked { Revoked(1) } else { Done });
-            h.send(1, 1, 1).done(1, cast, Outcome::Sent(1)).passes(0);
-        }
-    }
-
-    #[test]
-    fn rev_2_a_frame_taken_after_the_revocation_returned_is_noticed() {
-        let mut h = History::default();
-        h.now(0, subscribe(1, true, None), Done).cast(0, 1, &[]).now(0, REVOKE, Revoked(1));
-        h.now(1, Take { sub: 1 }, Took(vec![1])).breaks(0, "REV-2");
-    }
-
-    #[test]
-    fn rev_1_a_revocation_that_closes_nobody_or_too_late_is_noticed() {
-        History::default().join(1).now(0, REVOKE, Revoked(0)).breaks(1, "REV-1");
-        History::default().join(1).now(0, REVOKE, Revoked(1)).see(1, Closed(1, true)).breaks(0, "REV-1");
-        // Two at once: either may have closed it, but somebody must.
-        let mut h = History::default();
-        let other = h.join(1).call(1, REVOKE);
-        h.now(0, REVOKE, Revoked(0)).see(1, Closed(1, true)).done(1, other, Revoked(1)).passes(0);
-        let mut h = History::default();
-        let other = h.join(1).call(1, REVOKE);
-        h.now(0, REVOKE, Revoked(0)).done(1, other, Revoked(0)).breaks(1, "REV-1");
-        // From inside its own send the close waits.
-        let mut h = History::default();
-        let cast = h.join(1).call(1, CAST);
-        h.see(1, Send(1, 1)).now(1, REVOKE, Revoked(1)).see(1, Sent(1, 1)).see(1, Closed(1, true));
-        h.done(1, cast, Outcome::Sent(1)).passes(0);
-    }
-
-    #[test]
-    fn clo_a_close_that_is_repeated_unfounded_early_or_followed_is_noticed() {
-        let revoked = |h: &mut History, closes: usize| {
-            let revoke = h.call(0, REVOKE);
-            (0..closes).for_each(|_| {
-                h.see(0, Closed(1, true));
-            });
-            h.done(0, revoke, Revoked(1));
-        };
-        let mut h = History::default();
-        revoked(h.join(1), 2);
-        h.breaks(0, "CLO-1");
-        History::default().join(1).see(0, Closed(1, true)).breaks(0, "CLO-2");
-        History::default().join(1).see(0, Closed(1, false)).breaks(0, "CLO-2");
-        let mut h = History::default();
-        revoked(h.join(1).now(0, Unsubscribe { sub: 1 }, Done), 1);
-        h.breaks(0, "CLO-3");
-        let mut h = History::default();
-        let (revoke, cast) = (h.join(1).call(0, REVOKE), h.call(1, CAST));
-        h.see(0, Closed(1, true)).now(1, Begin, Done).send(1, 1, 1);
-        h.done(0, revoke, Revoked(1)).done(1, cast, Outcome::Sent(1)).breaks(0, "CLO-4");
-        let mut h = History::default();
-        let cast = h.join(1).call(1, CAST);
-        h.see(1, Send(1, 1));
-        let revoke = h.call(1, REVOKE);
-        h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).see(1, Sent(1, 1)).done(1, cast, Outcome::Sent(1));
-        h.breaks(0, "CLO-4");
-    }
-
-    #[test]
-    fn cnt_1_cnt_2_wrong_counts_are_noticed() {
-        for counted in [0, 2] {
-            let mut h = History::default();
-            let revoke = h.join(1).call(0, REVOKE);
-            h.see(0, Closed(1, true)).done(0, revoke, Revoked(counted)).breaks(0, "CNT-1");
-        }
-        History::default().join(1).breaks(0, "CNT-2");
-        History::default().join(1).now(0, Unsubscribe { sub: 1 }, Done).breaks(1, "CNT-2");
-    }
-
-    #[test]
-    fn con_2_an_unsubscribe_that_wins_and_is_counted_is_noticed() {
-        let mut h = History::default();
-        let (revoke, own) = (h.join(1).call(0, REVOKE), h.call(1, Unsubscribe { sub: 1 }));
-        h.done(0, revoke, Revoked(1)).done(1, own, Done).breaks(0, "CNT-1");
-    }
-
-    #[test]
-    fn adm_1_an_admission_with_a_dead_credential_is_noticed() {
-        let begun = || {
-            let mut h = History::default();
-            let ticket = h.call(0, Begin);
-            h.done(0, ticket, Done);
-            (h, subscribe(1, false, Some(ticket)))
-        };
-        let (mut h, admit) = begun();
-        h.now(1, REVOKE, Revoked(0)).now(0, admit, Done).breaks(1, "ADM-1");
-        let (mut h, admit) = begun();
-        h.now(1, REVOKE, Revoked(0)).now(0, admit, Refused).passes(0);
-        // Overlapping: ended, or refused.
-        let (mut h, admit) = begun();
-        let (revoke, admit) = (h.call(1, REVOKE), h.call(0, admit));
-        h.done(1, revoke, Revoked(0)).done(0, admit, Done).breaks(1, "REV-1");
-        let (mut h, admit) = begun();
-        h.now(0, admit, Refused).breaks(0, "ADM-5");
-        let (mut h, admit) = begun();
-        h.now(1, Revoke { identity: 2 }, Revoked(0)).now(0, admit, Refused).breaks(0, "ADM-5");
-        let (mut h, admit) = begun();
-        h.now(1, REVOKE, Revoked(0)).now(0, admit, Refused).see(0, Closed(1, true)).breaks(0, "ADM-2");
-    }
-
-    #[test]
-    fn iso_5_a_failed_sink_that_stays_is_noticed() {
-        let mut h = History::default();
-        let cast = h.join(1).call(0, CAST);
-        h.see(0, Send(1, 1)).see(0, Failing(1)).see(0, Sent(1, 1)).done(0, cast, Outcome::Sent(1)).breaks(0, "ISO-5");
-        let mut h = History::default();
-        let cast = h.join(1).call(0, CAST);
-        h.see(0, Send(1, 1)).see(0, Failing(1)).see(0, Sent(1, 1)).see(0, Closed(1, false));
-        h.done(0, cast, Outcome::Sent(1)).passes(0);
-        let mut h = History::default();
-        let cast = h.join(1).call(0, CAST);
-        h.see(0, Send(1, 1)).see(0, Failing(1)).see(0, Sent(1, 1)).see(0, Closed(1, false));
-        h.done(0, cast, Outcome::Sent(1)).cast(0, 2, &[1]).breaks(0, "ISO-5");
-    }
-
-    const WIRED: Call = Subscribe { sub: 1, kind: Kind::Wired, hears: 1, holds: 1, ticket: None };
-
-    #[test]
-    fn rev_12_a_write_after_or_across_the_return_of_a_revocation_is_noticed() {
-        let mut h = History::default();
-        let cast = h.now(0, WIRED, Done).call(0, CAST);
-        h.see(2, Write(1)).send(2, 1, 1).done(0, cast, Outcome::Sent(1));
-        let revoke = h.call(1, REVOKE);
-        h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).passes(0);
-        h.see(2, Write(1)).breaks(0, "REV-12");
-        // The turn was taken before, as a sink's may be.
-        let mut h = History::default();
-        h.now(0, WIRED, Done);
-        let (cast, revoke) = (h.call(0, CAST), h.call(1, REVOKE));
-        h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).done(0, cast, Outcome::Sent(1));
-        h.send(2, 1, 1).breaks(0, "CLO-4");
-        let mut h = History::default();
-        h.now(0, WIRED, Done);
-        let (cast, revoke) = (h.call(0, CAST), h.call(1, REVOKE));
-        h.see(2, Send(1, 1)).see(1, Closed(1, true)).done(1, revoke, Revoked(1)).see(2, Sent(1, 1));
-        h.done(0, cast, Outcome::Sent(1)).breaks(0, "REV-12");
-    }
-
-    #[test]
-    fn del_1_what_no_flusher_writes_is_noticed() {
-        let mut h = History::default();
-        h.now(0, WIRED, Done).cast(0, 1, &[]).breaks(1, "DEL-1");
-        let mut h = History::default();
-        h.now(0, WIRED, Done).cast(0, 1, &[]).see(2, Write(1)).send(2, 1, 1).passes(1);
-    }
-
-    #[test]
-    fn clo_2_a_wire_that_breaks_is_told_to_nobody() {
-        let mut h = History::default();
-        h.now(0, WIRED, Done).cast(0, 1, &[]);
-        h.see(2, Write(1)).see(2, Send(1, 1)).see(2, Failing(1)).see(2, Sent(1, 1)).passes(0);
-        h.breaks(1, "CNT-2");
-    }
-}
+mod tests;

@@ -1,24 +1,29 @@
-//! Random programs on a registry of their own, and the histories they leave.
+//! Random programs, each on a registry of its own, and their histories.
+
+mod flushers;
+mod socket;
 
 use crate::judge::{Bits, Call, Event, Kind, OpNo, Outcome, Record, Sub, judge};
+use flushers::start;
 use registry_core::{
-    AdmitError, ChannelFilter, Clock, CloseReason, Flusher, Identity, Json, LaneOptions, Message, Outbox,
-    OutboxOptions, Registration, SendOutcome, Progress, Sink, SubscriberRegistry, Subscription, SystemClock, Next, Wire,
-    WireFormat,
+    AdmitError, ChannelFilter, CloseReason, Encoded, Identity, LaneOptions, Message, Next, Outbox,
+    OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SocketOutbox,
+    SubscriberRegistry, Subscription, WireFormat,
 };
 use shuttle::rand::{Rng, thread_rng};
+use socket::{connect, flush};
 use std::collections::BTreeMap;
-use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 const CHANNELS: usize = 2;
 const IDENTITIES: usize = 2;
 /// Hears every channel, named or not.
 const ALL: Bits = Bits::MAX;
 
-static SEQS: WireFormat = WireFormat::new("seqs", |id, _, out| out.extend_from_slice(&id.seq().to_be_bytes()));
+static SEQS: WireFormat =
+    WireFormat::new("seqs", |id, _, out| out.extend_from_slice(&id.seq().to_be_bytes()));
 
 /// One step of a thread, or of a sink that calls back.
 #[derive(Debug, Clone)]
@@ -27,18 +32,18 @@ enum Act {
     Subscribe(Spec),
     Admit(Spec),
     Revoke(Bits),
-    /// Of the subscribers at hand, the one at this place, counted round.
+    /// Of the subscribers at hand, the one at this place, modulo their number.
     Unsubscribe(usize),
     Take(usize),
 }
 
-/// A subscriber to be.
+/// A subscriber to create.
 #[derive(Debug, Clone)]
 struct Spec {
     kind: Kind,
     hears: Bits,
     holds: Bits,
-    /// What a sink does in its first send, and in its close; what has a wire, in its hook only.
+    /// What a sink does in its first send and in its close; with a wire, only in its hook.
     in_send: Option<Box<Act>>,
     in_close: Option<Box<Act>>,
     /// The first send fails.
@@ -74,7 +79,9 @@ fn registration(spec: &Spec) -> Registration {
         ALL => ChannelFilter::All,
         hears => ChannelFilter::only(bits(hears, CHANNELS).map(|bit| format!("{}", 1 << bit))),
     };
-    Registration::new().with_filter(filter).with_groups(bits(spec.holds, IDENTITIES).map(|bit| identity(1 << bit)))
+    Registration::new()
+        .with_filter(filter)
+        .with_groups(bits(spec.holds, IDENTITIES).map(|bit| identity(1 << bit)))
 }
 
 fn identity(bit: Bits) -> Identity {
@@ -84,12 +91,13 @@ fn identity(bit: Bits) -> Identity {
 enum Guard {
     Sink(Subscription),
     Outbox(Outbox),
-    Wired(Outbox, Arc<Socket>),
+    Wired(SocketOutbox),
 }
 
 /// A registry, the subscribers at hand, and what happened so far.
 ///
-/// Its own locks are std's and are held for one statement: they are no part of the schedule.
+/// Its own locks are those of `std` and are held for one statement, so they are not part of the
+/// schedule.
 struct World {
     registry: SubscriberRegistry<u64>,
     guards: Mutex<BTreeMap<Sub, Guard>>,
@@ -100,8 +108,8 @@ struct World {
 
 impl World {
     fn new() -> Arc<Self> {
-        let registry = SubscriberRegistry::new();
-        registry.encode_with(Json);
+        let encoder = |data: &u64| Ok(Encoded::text(data.to_string()));
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
         Arc::new_cyclic(|this| Self {
             registry,
             guards: Mutex::default(),
@@ -116,11 +124,12 @@ impl World {
         self.history.lock().unwrap().push(Record { thread, event });
     }
 
-    /// Records a call; returns its number, which is the moment of it.
+    /// Records a call; returns its number, which is its moment.
     fn call(&self, call: Call) -> OpNo {
         let mut history = self.history.lock().unwrap();
         let no = history.len();
-        history.push(Record { thread: shuttle::current::me().into(), event: Event::Call(no, call) });
+        history
+            .push(Record { thread: shuttle::current::me().into(), event: Event::Call(no, call) });
         no
     }
 
@@ -128,7 +137,8 @@ impl World {
         match act {
             Act::Broadcast(channel) => {
                 let op = self.call(Call::Broadcast { channel });
-                let sent = self.registry.broadcast(&channel.to_string(), 0).map(|report| report.id.seq());
+                let sent =
+                    self.registry.broadcast(&channel.to_string(), 0).map(|report| report.id.seq());
                 self.record(Event::Return(op, sent.map_or(Outcome::Refused, Outcome::Sent)));
             }
             Act::Subscribe(spec) => self.subscribe(spec, false),
@@ -144,7 +154,9 @@ impl World {
                 }
             }
             Act::Take(place) => {
-                if let Some((sub, mut guard)) = self.pick(place, |guard| !matches!(guard, Guard::Sink(_))) {
+                if let Some((sub, mut guard)) =
+                    self.pick(place, |guard| !matches!(guard, Guard::Sink(_)))
+                {
                     self.take(sub, &mut guard);
                     self.keep(sub, guard);
                 }
@@ -154,7 +166,7 @@ impl World {
 
     fn subscribe(&self, spec: Spec, by_ticket: bool) {
         let ticket = by_ticket.then(|| {
-            let op = self.call(Call::Begin);
+            let op = self.call(Call::Draw);
             let ticket = self.registry.draw_ticket();
             self.record(Event::Return(op, Outcome::Done));
             // The credential is read.
@@ -170,15 +182,34 @@ impl World {
         let registration = registration(&spec);
         let Spec { kind, hears, holds, in_send, in_close, fails } = spec;
         let once = |act: Option<Box<Act>>| Mutex::new(act.map(|act| *act));
-        let probe = Probe { world: self.this.clone(), sub, in_send: once(in_send), in_close: once(in_close), fails };
+        let probe = Probe {
+            world: self.this.clone(),
+            sub,
+            in_send: once(in_send),
+            in_close: once(in_close),
+            fails,
+        };
         let op = self.call(Call::Subscribe { sub, kind, hears, holds, ticket: begin });
         let guard = if kind != Kind::Sink {
-            let options = if kind == Kind::Wired { OutboxOptions::new().with_flusher() } else { OutboxOptions::new() };
+            let options = if kind == Kind::Wired {
+                OutboxOptions::new().with_flusher()
+            } else {
+                OutboxOptions::new()
+            };
             match ticket {
                 Some(ticket) => ticket.admit_outbox(&SEQS, options, registration),
-                None => self.registry.open_outbox(&SEQS, options, registration).map_err(AdmitError::from),
+                None => self
+                    .registry
+                    .open_outbox(&SEQS, options, registration)
+                    .map_err(AdmitError::from),
             }
-            .map(|outbox| if kind == Kind::Wired { connect(outbox, probe) } else { Guard::Outbox(outbox) })
+            .map(|outbox| {
+                if kind == Kind::Wired {
+                    Guard::Wired(connect(outbox, probe))
+                } else {
+                    Guard::Outbox(outbox)
+                }
+            })
         } else {
             match ticket {
                 Some(ticket) => ticket.admit(probe, registration),
@@ -200,7 +231,8 @@ impl World {
     /// Takes a subscriber from those at hand.
     fn pick(&self, place: usize, of: impl Fn(&Guard) -> bool) -> Option<(Sub, Guard)> {
         let mut guards = self.guards.lock().unwrap();
-        let fit: Vec<Sub> = guards.iter().filter(|(_, guard)| of(guard)).map(|(sub, _)| *sub).collect();
+        let fit: Vec<Sub> =
+            guards.iter().filter(|(_, guard)| of(guard)).map(|(sub, _)| *sub).collect();
         let sub = *fit.get(place % fit.len().max(1))?;
         guards.remove(&sub).map(|guard| (sub, guard))
     }
@@ -211,10 +243,10 @@ impl World {
             Guard::Sink(subscription) => drop(subscription),
             Guard::Outbox(mut outbox) => {
                 outbox.subscription().unsubscribe();
-                // Who was faster, this or a revocation?
+                // Did this end it, or a revocation?
                 self.look(sub, &mut outbox);
             }
-            Guard::Wired(outbox, _) => drop(outbox),
+            Guard::Wired(outbox) => drop(outbox),
         }
         self.record(Event::Return(op, Outcome::Done));
     }
@@ -224,8 +256,8 @@ impl World {
         let seqs = match guard {
             Guard::Sink(_) => Vec::new(),
             Guard::Outbox(outbox) => self.look(sub, outbox),
-            Guard::Wired(outbox, socket) => {
-                flush(outbox, socket);
+            Guard::Wired(outbox) => {
+                flush(outbox);
                 Vec::new()
             }
         };
@@ -235,9 +267,11 @@ impl World {
     /// Takes what an outbox holds, or notes how it was closed.
     fn look(&self, sub: Sub, outbox: &mut Outbox) -> Vec<u64> {
         match outbox.poll_next(&mut Context::from_waker(Waker::noop()), usize::MAX) {
-            Poll::Ready(Next::Frames(batch)) => {
-                batch.frames.iter().map(|frame| frame.iter().fold(0, |seq, byte| seq << 8 | u64::from(*byte))).collect()
-            }
+            Poll::Ready(Next::Frames(batch)) => batch
+                .frames
+                .iter()
+                .map(|frame| frame.iter().fold(0, |seq, byte| seq << 8 | u64::from(*byte)))
+                .collect(),
             Poll::Ready(Next::Closed(reason)) => {
                 let known = Event::Closed(sub, reason == CloseReason::Revoked);
                 let seen = self.history.lock().unwrap().iter().any(|record| record.event == known);
@@ -287,138 +321,20 @@ impl Sink<u64> for Probe {
     }
 }
 
-/// A peer's socket, which takes everything, a few bytes, or nothing; of a subscriber that fails, no whole message.
-struct Socket {
-    probe: Probe,
-    /// What came of the next message.
-    bytes: Mutex<Vec<u8>>,
-}
-
-/// Attaches a wire to an outbox, and tells its end.
-fn connect(outbox: Outbox, probe: Probe) -> Guard {
-    let socket = Arc::new(Socket { probe, bytes: Mutex::default() });
-    let told = socket.clone();
-    outbox.on_end(move |reason| {
-        if reason != CloseReason::Unsubscribed {
-            Sink::close(&told.probe, reason);
-        }
-    });
-    outbox.attach(socket.clone());
-    Guard::Wired(outbox, socket)
-}
-
-/// The owner's turn.
-fn flush(outbox: &Outbox, socket: &Socket) {
-    let mut cx = Context::from_waker(Waker::noop());
-    let flushed =
-        outbox.poll_flush(&mut cx, SystemClock.now(), |_| Poll::Ready(Ok(())), |bytes| socket.try_write(bytes));
-    if let Poll::Ready(Err(_gone)) = flushed {
-        outbox.subscription().unsubscribe();
-    }
-}
-
-impl Wire for Socket {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Probe { world, sub, fails, .. } = &self.probe;
-        let Some(world) = world.upgrade() else { return Ok(bytes.len()) };
-        world.record(Event::Write(*sub));
-        let mut rng = thread_rng();
-        let room = match rng.gen_range(0..5) {
-            0 => return Err(io::ErrorKind::WouldBlock.into()),
-            1 => rng.gen_range(1..10),
-            _ => usize::MAX,
-        };
-        let taken = bytes.len().min(room);
-        for byte in &bytes[..taken] {
-            let seq = {
-                let mut bytes = self.bytes.lock().unwrap();
-                bytes.push(*byte);
-                (bytes.len() == size_of::<u64>())
-                    .then(|| bytes.drain(..).fold(0, |seq, byte| seq << 8 | u64::from(byte)))
-            };
-            let Some(seq) = seq else { continue };
-            world.record(Event::Send(*sub, seq));
-            shuttle::thread::yield_now();
-            if *fails {
-                world.record(Event::Failing(*sub));
-            }
-            world.record(Event::Sent(*sub, seq));
-            if *fails {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-        }
-        Ok(taken)
-    }
-}
-
-/// What a flusher's thread waits for: that it is woken, or that nothing more will come.
-#[derive(Default)]
-struct Bell {
-    state: shuttle::sync::Mutex<(bool, bool)>,
-    rung: shuttle::sync::Condvar,
-}
-
-impl Bell {
-    fn ring(&self, over: bool) {
-        let mut state = self.state.lock().unwrap();
-        *state = (true, state.1 || over);
-        self.rung.notify_one();
-    }
-
-    /// True when nothing more will come.
-    fn wait(&self) -> bool {
-        let mut state = self.state.lock().unwrap();
-        while !state.0 {
-            state = self.rung.wait(state).unwrap();
-        }
-        state.0 = false;
-        state.1
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.ring(false);
-    }
-}
-
-fn serve(flusher: &mut Flusher<u64>, waker: &Waker) {
-    while let Poll::Ready(served) = flusher.poll_serve(&mut Context::from_waker(waker), SystemClock.now()) {
-        assert_eq!(served, Progress::More, "the registry lives");
-        shuttle::thread::yield_now();
-    }
-}
-
-/// Starts a thread that serves a lane until its bell says that nothing more will come.
-fn start(mut flusher: Flusher<u64>) -> (Arc<Bell>, shuttle::thread::JoinHandle<Flusher<u64>>) {
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(bell.clone());
-    let rung = bell.clone();
-    let running = shuttle::thread::spawn(move || {
-        loop {
-            serve(&mut flusher, &waker);
-            if rung.wait() {
-                serve(&mut flusher, &waker);
-                // Its end would be its subscribers'.
-                return flusher;
-            }
-        }
-    });
-    (bell, running)
-}
-
 /// Draws a program of two to four threads, runs it, and judges what happened.
 fn random_program() {
     let mut rng = thread_rng();
     let mut first: Vec<Act> = (0..rng.gen_range(1..4)).map(|_| Act::Subscribe(spec(1))).collect();
-    // A schedule is only interesting where the same ones are sent to and revoked.
+    // A schedule is only interesting if it sends to subscribers that it also revokes.
     first.push(Act::Broadcast(1));
-    let threads: Vec<Vec<Act>> =
-        (0..rng.gen_range(2..5)).map(|_| (0..rng.gen_range(1..4)).map(|_| act(2)).collect()).collect();
+    let threads: Vec<Vec<Act>> = (0..rng.gen_range(2..5))
+        .map(|_| (0..rng.gen_range(1..4)).map(|_| act(2)).collect())
+        .collect();
 
     let lanes = rng.gen_range(0..3);
     let world = World::new();
-    let flushers: Vec<_> = (0..lanes).map(|_| start(world.registry.open_lane(LaneOptions::new()))).collect();
+    let flushers: Vec<_> =
+        (0..lanes).map(|_| start(world.registry.open_lane(LaneOptions::new()))).collect();
     for act in &first {
         world.run(act.clone());
     }
@@ -434,14 +350,27 @@ fn random_program() {
         thread.join().unwrap();
     }
     flushers.iter().for_each(|(bell, _)| bell.ring(true));
-    let _flushers: Vec<_> = flushers.into_iter().map(|(_, running)| running.join().unwrap()).collect();
-    let outboxes = world.guards.lock().unwrap().values().filter(|guard| !matches!(guard, Guard::Sink(_))).count();
+    let _flushers: Vec<_> =
+        flushers.into_iter().map(|(_, running)| running.join().unwrap()).collect();
+    let outboxes = world
+        .guards
+        .lock()
+        .unwrap()
+        .values()
+        .filter(|guard| !matches!(guard, Guard::Sink(_)))
+        .count();
     (0..outboxes).for_each(|place| world.run(Act::Take(place)));
     let history = mem::take(&mut *world.history.lock().unwrap());
     if let Err(rule) = judge(&history, world.registry.len()) {
-        let events: Vec<String> =
-            history.iter().enumerate().map(|(at, r)| format!("{at:4} {:2} {:?}", r.thread, r.event)).collect();
-        panic!("{rule}\nlanes: {lanes}\nfirst: {first:#?}\nthreads: {threads:#?}\n{}", events.join("\n"));
+        let events: Vec<String> = history
+            .iter()
+            .enumerate()
+            .map(|(at, r)| format!("{at:4} {:2} {:?}", r.thread, r.event))
+            .collect();
+        panic!(
+            "{rule}\nlanes: {lanes}\nfirst: {first:#?}\nthreads: {threads:#?}\n{}",
+            events.join("\n")
+        );
     }
 }
 

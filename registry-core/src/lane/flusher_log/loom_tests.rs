@@ -1,4 +1,4 @@
-//! A log that is appended to while its flusher takes it, and publishers who wait for it.
+//! A log that is appended to while its flusher takes it, and publishers that wait for it.
 
 use super::*;
 use crate::sync::model::{every_schedule, message, spawn, wait};

@@ -4,8 +4,8 @@ use super::*;
 use crate::lane::book::Numbers;
 use crate::subscriber::seat::Seat;
 use crate::sync::model::{every_schedule, message, spawn};
+use crate::types::bounds::OutboxOptions;
 use crate::types::format::WireFormat;
-use crate::types::options::OutboxOptions;
 
 static DOTS: WireFormat =
     WireFormat::new("dots", |id, _, out| out.extend_from_slice(id.seq().to_string().as_bytes()));

@@ -65,7 +65,7 @@ fn del_1_two_publishers_leave_nothing_undelivered() {
 }
 
 #[test]
-fn del_1_tidying_never_makes_a_publisher_leave_its_broadcast_to_nobody() {
+fn del_1_tidying_never_leaves_a_broadcast_undelivered() {
     every_schedule(|| {
         let sinks = Sinks::new();
         let leaver = {

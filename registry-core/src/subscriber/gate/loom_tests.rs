@@ -106,7 +106,7 @@ fn drn_1_the_owner_is_woken_for_a_draining_end_and_finds_all_that_was_accepted()
 }
 
 #[test]
-fn rev_3_a_discarding_end_wakes_the_owner_who_takes_nothing_after_it() {
+fn rev_3_a_discarding_end_wakes_the_owner_and_nothing_is_taken_after_it() {
     every_schedule(|| {
         let outbox = outbox();
         let publisher = {
@@ -205,7 +205,7 @@ fn now() -> Instant {
     crate::clock::Clock::now(&crate::clock::SystemClock)
 }
 
-/// Offers as a flusher does, and says whether it was accepted.
+/// Offers as a flusher does, and returns whether it was accepted.
 fn offer(gate: &Gate, frames: &[&'static [u8]]) -> bool {
     let channel = Channel::from("c");
     let queued: Vec<_> = frames

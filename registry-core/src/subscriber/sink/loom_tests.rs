@@ -1,4 +1,4 @@
-//! Send, close and unsubscribe of one foreign sink, against each other.
+//! Send, close and unsubscribe of one sink, against each other.
 
 use super::*;
 use crate::sync::model::{every_schedule, message, spawn};
@@ -51,7 +51,7 @@ fn close(seat: &SinkSeat<u64>, reason: CloseReason) -> bool {
 }
 
 #[test]
-fn rev_2_no_send_begins_after_an_end_returned_and_the_sink_is_let_go() {
+fn rev_2_no_send_begins_after_an_end_returned_and_the_sink_is_released() {
     every_schedule(|| {
         let (probe, seat) = seat();
         let returned = Arc::new(AtomicUsize::new(0));
@@ -122,7 +122,7 @@ fn con_2_an_unsubscribe_racing_a_revocation_is_closed_and_counted_or_neither() {
 }
 
 #[test]
-fn re_5_a_revocation_inside_a_send_is_told_once_after_it_also_when_another_tells_too() {
+fn re_5_a_revocation_inside_a_send_notifies_once_after_it_also_when_another_thread_notifies() {
     every_schedule(|| {
         let (probe, seat) = seat();
         assert!(probe.ends.set(seat.clone()).is_ok());
@@ -135,7 +135,7 @@ fn re_5_a_revocation_inside_a_send_is_told_once_after_it_also_when_another_tells
         assert_eq!(
             usize::from(other) + probe.ended.load(Ordering::SeqCst),
             1,
-            "CNT-1: who ended it"
+            "CNT-1: exactly one of the two ended it"
         );
         assert_eq!(probe.closes.load(Ordering::SeqCst), 1, "CLO-1");
         assert_eq!(seat.send(&message(2)), SendOutcome::Closed);
