@@ -32,6 +32,23 @@ fn cap_3_who_left_makes_room() {
 }
 
 #[test]
+fn cap_3_who_drains_takes_no_place_and_keeps_what_it_has() {
+    for when_full in [WhenFull::EvictOldest, WhenFull::RefuseNew] {
+        let cap = ScopeCap::new(size(1)).with_when_full(when_full);
+        let registry = encoding_with(RegistryOptions::new().with_scope_cap(cap));
+        let mut drains = open(&registry, scope("s"));
+        registry.broadcast("c", 1).unwrap();
+        drains.end(CloseReason::Shutdown);
+        let mut next = open(&registry, scope("s"));
+        registry.broadcast("c", 2).unwrap();
+        assert_eq!((frames(&mut drains), frames(&mut next)), (vec![1], vec![2]), "{when_full:?}");
+        assert_eq!(registry.stats().ended, [(CloseReason::Shutdown, 1)].into(), "{when_full:?}");
+        drop(drains);
+        assert_eq!((registry.len(), ended(&mut next)), (1, None), "{when_full:?}");
+    }
+}
+
+#[test]
 fn cap_2_the_oldest_is_meant_by_age_and_not_by_place() {
     let registry = Registry::with_options(capped(2));
     let gone = join(&registry, &Probe::new(), scope("s"));
