@@ -135,9 +135,7 @@ async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Pro
 fn full(full: Full) -> Refusal {
     let reason = match full {
         Full::Sessions => "too many sessions: end some first",
-        Full::Lists => {
-            "the lists of channels of all sessions are too long: end some sessions first, or let some hear everything"
-        }
+        Full::Lists => "the lists of channels of all sessions are too long: end some sessions first",
         Full::NoRandomness => "no random bits for a token",
     };
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)

@@ -24,8 +24,8 @@ Options:
   --listen ADDR            Listen on this address and port [default: 127.0.0.1:3000]; port 0 takes any free one
   --admin-token-file PATH  Ask for `Authorization: Bearer TOKEN` on the calls of administrators, marked * below; TOKEN is
                            the first line of the file. Off loopback these calls are refused without a token. After ten
-                           wrong ones in a minute from one address (of IPv6, one /64) that address waits, with `429`
-                           and `Retry-After`, and until then not even the right one helps it
+                           wrong ones in a minute from one address (in IPv6, one /64) that address is answered `429` with
+                           `Retry-After`, even if it sends the right one, until the minute is over
   --admin-token TOKEN      The same; but the list of processes shows it to everybody on the machine
   --max-connections N      Answer `503` to more connections [default: 20000, or what `ulimit -n` has room for]. More than
                            there is room for is lowered, and said
@@ -43,7 +43,7 @@ Calls:
   GET    /                               the page
   POST   /api/sessions                 * sign in: {\"account\":\"ada\"}, and \"channels\":[...] to restrict what it may hear;
                                          a session lasts 24 hours, and its streams end with it
-  GET    /api/session                    who the credential is; 204 without one, 401 when it is no longer good
+  GET    /api/session                    the session of the credential; 204 without one, 401 when it is no longer good
   DELETE /api/sessions/ID              * log out: end a session and close its streams, which stay away
   DELETE /api/accounts/ACCOUNT         * revoke: end all sessions of an account and close their streams
   PUT    /api/accounts/ACCOUNT/channels
@@ -131,7 +131,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser, token: Option<OsString>) -> Resu
 fn checked(source: &str, value: &OsStr) -> Result<String, String> {
     let text = value.to_str().filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     let text = text.filter(|text| !text.is_empty() && text.trim() == *text);
-    // Without a word of what was given: it may be a secret all the same.
+    // The message does not repeat what was given: it may be a secret all the same.
     text.map(str::to_owned).ok_or_else(|| format!("{source} takes printable ASCII, without spaces around it"))
 }
 

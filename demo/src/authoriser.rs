@@ -13,7 +13,7 @@ use transport_core::{Authorise, Denied, Grant};
 /// The name of the cookie.
 pub(crate) const COOKIE: &str = "session";
 
-/// What a credential is told that is no longer good.
+/// The answer to a credential that is no longer good.
 pub(crate) const ENDED: &str = "this session has ended: sign in again";
 
 /// The identity of `?scope=` in open mode.
@@ -78,8 +78,8 @@ fn grant_of(session: &Session, now: Instant) -> Grant {
     grant.expires_at(SystemTime::now() + left)
 }
 
-/// Tells whether clients can write a name as one segment of an address, which a call that revokes it needs. `.` and `..` are
-/// resolved as if they were folders, by browsers also where they are percent-encoded.
+/// Tells whether clients can write a name as one segment of an address, as the calls that revoke it need. Browsers and others
+/// resolve `.` and `..` as folders, also where they are percent-encoded.
 pub(crate) fn is_addressable(name: &str) -> bool {
     !matches!(name.to_ascii_lowercase().replace("%2e", ".").as_str(), "" | "." | "..")
 }

@@ -1,4 +1,4 @@
-//! JSON request bodies: what they must be called, and how large they may be, one and all together.
+//! JSON request bodies: what they must be called, and how large one body and all bodies together may be.
 
 use crate::api::App;
 use crate::budget::{Budget, Held};
@@ -17,8 +17,8 @@ use transport_core::Refusal;
 /// The largest body.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
-/// What the bodies of all calls may have together, from their first byte until they are answered; a buffer that grows may
-/// take twice as much. Slow senders cannot hold more, and calls without a body are not touched.
+/// How many bytes the bodies of all calls may have together, each from its first byte until its call is answered. A buffer
+/// that grows may take twice its bytes. Calls without a body, such as `DELETE`, need none of it.
 pub(crate) const MAX_BYTES_TOGETHER: usize = 64 << 20;
 
 /// How long a body may take.
@@ -74,7 +74,7 @@ async fn read(body: Body, budget: &Arc<Budget>) -> Result<JsonBody, Refusal> {
     }
     let mut chunks = body.into_data_stream();
     let mut total = 0;
-    // Once it is refused, nothing of it is held.
+    // A body that is refused is read on, and not kept.
     let mut kept = Ok((BytesMut::new(), budget.hold()));
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Refusal::bad_request("the body ended before its time"))?;

@@ -1,9 +1,9 @@
-//! Memory that callers can make the server hold, counted so that there is an end to it.
+//! A bound on memory that callers can make the server hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So many bytes at most, over all who hold some.
+/// A number of bytes that all holders together may not exceed.
 #[derive(Debug)]
 pub(crate) struct Budget {
     held: AtomicUsize,

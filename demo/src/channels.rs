@@ -15,7 +15,7 @@ const MAX_NAME_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Channels(pub(crate) ChannelFilter);
 
-/// Where a body may leave them out, that is everything.
+/// A body that may leave the list out means everything.
 impl Default for Channels {
     fn default() -> Self {
         Self(ChannelFilter::All)
@@ -24,7 +24,7 @@ impl Default for Channels {
 
 impl<'de> Deserialize<'de> for Channels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Any, and not an option: a field that is missing is no `null`.
+        // Not `deserialize_option`, for which a missing field is the same as `null`.
         deserializer.deserialize_any(Names)
     }
 }
@@ -42,7 +42,7 @@ impl<'de> Visitor<'de> for Names {
         Ok(Channels::default())
     }
 
-    /// Stops at the first name too many, so that a long list is not held.
+    /// Stops at the first name too many, so that a long list is not kept.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Channels, A::Error> {
         let mut names = BTreeSet::new();
         let mut count = 0;

@@ -1,13 +1,11 @@
 //! How many connections the process may hold.
 
 use std::num::NonZeroUsize;
+use transport_core::ServerOptions;
 
-/// Descriptors that are left to what is no connection: 1,024 that were refused and read their answer, and 64 for files and
+/// Descriptors that are left to all else: the connections that were refused and read their answer, and 64 for files and for
 /// what the runtime opens.
-const RESERVE: usize = 1024 + 64;
-
-/// The least that is left, where there are few.
-const LEAST_RESERVE: usize = 64;
+const RESERVE: usize = ServerOptions::MAX_REFUSALS + 64;
 
 /// Takes as many descriptors as the system grants this process, since a stream needs one; returns how many it has then,
 /// where the system has a limit of that kind.
@@ -27,12 +25,11 @@ pub fn take_all_descriptors() -> Option<usize> {
     None
 }
 
-/// Returns how many connections fit into so many descriptors, with a reserve: an eighth of them, at least 64, at most 1,088.
-/// Without it the last connections would wait without an answer, where a `503` tells them when to come back.
+/// Returns how many connections fit into so many descriptors, with a reserve of 128, or of half where they are fewer than 256.
+/// Without the reserve the last connections would wait without an answer; with it, a `503` tells them when to come back.
 #[must_use]
 pub fn connections_within(descriptors: usize) -> NonZeroUsize {
-    let reserve = (descriptors / 8).clamp(LEAST_RESERVE, RESERVE);
-    NonZeroUsize::new(descriptors.saturating_sub(reserve)).unwrap_or(NonZeroUsize::MIN)
+    NonZeroUsize::new(descriptors - RESERVE.min(descriptors / 2)).unwrap_or(NonZeroUsize::MIN)
 }
 
 #[cfg(test)]
@@ -42,7 +39,7 @@ mod tests {
     #[test]
     fn connections_leave_a_reserve() {
         for (descriptors, connections) in
-            [(0, 1), (64, 1), (65, 1), (66, 2), (300, 236), (1024, 896), (20_000, 18_912), (1 << 20, (1 << 20) - 1088)]
+            [(0, 1), (1, 1), (2, 1), (100, 50), (255, 128), (256, 128), (300, 172), (1024, 896), (20_000, 19_872)]
         {
             assert_eq!(connections_within(descriptors).get(), connections, "{descriptors}");
         }

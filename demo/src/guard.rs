@@ -1,4 +1,4 @@
-//! Who may make the calls of administrators, and through which names the server may be reached.
+//! Guards the calls of administrators, and the names through which the server may be reached.
 //!
 //! On a loopback address these calls need no credential, which makes them a target for every web page that the same person
 //! has open. So a page of another origin is refused, and so is a `Host` that is not the loopback itself: a foreign name
@@ -63,12 +63,12 @@ impl Guard {
             return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
         }
         let path = request.extensions().get::<MatchedPath>();
-        // Where there is nothing, there is nothing to read either.
+        // An address that the router does not know is answered `404` to every client.
         let is_readable = path.is_none_or(|path| self.readable.contains(path.as_str()));
         if request.method().is_safe() && is_readable {
             return Ok(());
         }
-        // Before the token: no page of elsewhere makes an address look like one that guesses.
+        // Before the token, so that a foreign page in an administrator's browser cannot make wrong guesses for that address.
         Origins::Same.check(headers)?;
         match (&self.admin_token, self.reach) {
             (Some(token), _) => self.check_token(token, request),
@@ -93,7 +93,7 @@ impl Guard {
             Verdict::Right => Ok(()),
             Verdict::Wrong => Err(unauthenticated("this is not the admin token, which this call needs")),
             Verdict::Later(wait) => {
-                let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+                let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
                 let reason = format!("too many wrong admin tokens from your address: wait {seconds} s");
                 Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(seconds))
             }

@@ -1,4 +1,4 @@
-//! Wrong admin tokens: counted, and slowed for the address that they come from.
+//! Counts wrong admin tokens, and makes an address wait that sends many.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 const GUESSES: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How many addresses are remembered, which takes less than 2 MiB. More at a time make it forget the one whose latest
-/// guess is the longest ago: nobody else is slowed for their sake.
+/// How many addresses are remembered, which takes less than 2 MiB. For one more, the address is forgotten whose latest guess
+/// is the oldest: no address has to wait because of the guesses of another.
 const MAX_ADDRESSES: usize = 4096;
 
 /// What becomes of a guess.
@@ -33,7 +33,7 @@ pub(crate) struct Guesses {
 }
 
 impl Guesses {
-    /// Judges one guess. While an address has to wait, not even the right token is recognised: otherwise one could go on
+    /// Judges one guess. While an address has to wait, not even the right token is recognised: otherwise a client could go on
     /// guessing at full speed.
     pub(crate) fn judge(&self, from: IpAddr, now: Instant, is_right: impl FnOnce() -> bool) -> Verdict {
         let from = subnet(from);
@@ -76,7 +76,7 @@ fn make_room(latest: &mut HashMap<IpAddr, VecDeque<Instant>>, now: Instant) {
     }
 }
 
-/// Who has one address of IPv6 usually has its /64.
+/// A network usually gives a client a whole /64 of IPv6 and not one address.
 fn subnet(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

@@ -1,6 +1,7 @@
 //! Starts the demo: arguments, signals, exit codes.
 
 mod arguments;
+mod shortage;
 mod signals;
 
 use arguments::{Arguments, Command, HELP, TOKEN_VARIABLE, parse};
@@ -12,18 +13,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::time::Duration;
-use tokio::time::sleep;
-use transport_core::ServerMetrics;
 
 /// It keeps what is alike together, so that what a connection needs lies on few pages.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// How often the operator is told at most that descriptors are missing, and how soon after the first time.
-const TOLD: Duration = Duration::from_secs(60);
-const NOTICED: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match parse(lexopt::Parser::from_env(), env::var_os(TOKEN_VARIABLE)) {
@@ -102,28 +96,12 @@ async fn run(arguments: Arguments, max_connections: NonZeroUsize) -> ExitCode {
         }
     };
     let stop = signals(1);
-    tokio::spawn(tell_of_descriptors(server.metrics()));
+    let metrics = server.metrics();
+    tokio::spawn(shortage::tell(move || metrics.out_of_descriptors(), |line| complain(line)));
     say(format_args!("listening on http://{}", server.address()));
     let ended = server.run(stop).await;
     say(format_args!("stopped: {} streams were told, {} connections had to be reset", ended.told, ended.reset));
     ExitCode::SUCCESS
-}
-
-/// Tells of connections that wait for descriptors: soon after the first, then once a minute at most.
-async fn tell_of_descriptors(metrics: ServerMetrics) {
-    let mut told = 0;
-    loop {
-        sleep(NOTICED).await;
-        let failed = metrics.out_of_descriptors();
-        if failed > told {
-            complain(format_args!(
-                "no descriptor was left for new connections, {failed} times so far: they wait. Raise `ulimit -n`, \
-                 or lower `--max-connections`"
-            ));
-            told = failed;
-            sleep(TOLD).await;
-        }
-    }
 }
 
 /// Prints a line. That nobody listens is no reason to stop.

@@ -7,10 +7,10 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use std::collections::HashSet;
 
-/// Who may make a call.
+/// Which clients may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever reaches the server.
+    /// Every client that reaches the server.
     Anyone,
     /// An administrator, as the guard understands it.
     Administrator,
@@ -24,12 +24,12 @@ pub struct Call {
     pub method: Method,
     /// Where, with parameters as `{name}`.
     pub path: &'static str,
-    /// Who may make it.
+    /// Which clients may make it.
     pub access: Access,
 }
 
-/// The calls, and a router of exactly these. What is not declared to be [read](Self::read) by anyone is for
-/// administrators; there is no way to declare a change that is not.
+/// The calls, and a router of exactly these calls. Only a `GET` can be declared for anyone; every other call is for
+/// administrators.
 #[derive(Default)]
 pub(crate) struct Routes {
     pub(crate) calls: Vec<Call>,

@@ -4,9 +4,9 @@
 //! random secret. The id finds the session and the secret is compared without telling where it differs, so neither step
 //! helps someone who guesses.
 //!
-//! What a client that only signs in can make the server keep has an end: in number, in the bytes of what its sessions may
-//! hear, and in time. Time is an input: a session that is over is found by nobody from then on, and is let go of at the next
-//! call of any kind.
+//! Clients that only sign in cannot make the server keep more and more: the number of sessions is bounded, so are the bytes
+//! of the lists of what they may hear, and each session expires. Time is an input of every call. A session that has expired
+//! is not found any more, and the next call of any kind removes it.
 
 use crate::budget::{Budget, Held};
 use crate::secret::Secret;
@@ -18,13 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the lists of all sessions may take together: a thousand of the longest, some 10,000 of ten short names.
+/// What the lists of all sessions may take together: some 900 of the longest, or 47,000 of ten short names.
 const MAX_LIST_BYTES: usize = 32 << 20;
 
-/// What a name in a list takes beside a quarter more than its bytes, at the most.
+/// What a name in a list takes at the most, beside its bytes and a quarter of them.
 const NAME_BYTES: usize = 64;
 
-/// A lifetime beyond which nobody counts, and at which no clock overflows.
+/// The longest lifetime: far beyond any use, and no clock overflows.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The public name of a session.
@@ -50,7 +50,7 @@ impl fmt::Display for Id {
 pub(crate) struct Session {
     pub(crate) id: Id,
     pub(crate) account: Arc<str>,
-    /// When it is over.
+    /// When it expires.
     pub(crate) expires: Instant,
     /// What it may hear; everything where there is no list.
     list: Option<Arc<List>>,
@@ -104,7 +104,7 @@ pub(crate) enum Full {
 
 /// Every session there is.
 pub(crate) struct Sessions {
-    /// How many there may be. With the longest names of accounts, 100,000 take 45 MiB.
+    /// How many there may be. With the longest names of accounts, 100,000 take 46 MiB.
     most: usize,
     lifetime: Duration,
     lists: Arc<Budget>,
@@ -189,7 +189,7 @@ impl Sessions {
         (store.sessions.len(), store.account_count)
     }
 
-    /// Makes the list of a session, if there is room for it. There always is for an empty one, and for everything.
+    /// Makes the list of a session, if there is room for it. An empty list needs no room, and neither does *everything*.
     fn list(&self, channels: ChannelFilter) -> Result<Option<Arc<List>>, Full> {
         let ChannelFilter::Only(names) = &channels else { return Ok(None) };
         let mut held = self.lists.hold();
@@ -200,7 +200,7 @@ impl Sessions {
         Ok(Some(Arc::new(List { channels, _held: held })))
     }
 
-    /// Locks the store, without the sessions that are over.
+    /// Removes the sessions that have expired, and locks the store.
     fn lock(&self, now: Instant) -> MutexGuard<'_, Store> {
         // Nothing panics between two changes that belong together.
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,17 +214,17 @@ impl Sessions {
 impl Store {
     /// Returns the name of an account, the one that its sessions share if it has any.
     fn account(&self, account: &str) -> Arc<str> {
-        let all = all_of(account);
-        let named = self.of_accounts.range(all.clone()).next().map(|(name, _)| name);
-        named.unwrap_or(&all.start().0).clone()
+        let account = Arc::from(account);
+        let named = self.of_accounts.range(all_of(&account)).next().map(|(name, _)| name.clone());
+        named.unwrap_or(account)
     }
 
     /// Returns the sessions of an account.
     fn ids(&self, account: &str) -> Vec<Id> {
-        self.of_accounts.range(all_of(account)).map(|(_, id)| *id).collect()
+        self.of_accounts.range(all_of(&account.into())).map(|(_, id)| *id).collect()
     }
 
-    fn has(&self, account: &str) -> bool {
+    fn has(&self, account: &Arc<str>) -> bool {
         self.of_accounts.range(all_of(account)).next().is_some()
     }
 
@@ -243,9 +243,8 @@ impl Store {
     }
 }
 
-fn all_of(account: &str) -> RangeInclusive<(Arc<str>, Id)> {
-    let account = Arc::<str>::from(account);
-    (account.clone(), Id(u64::MIN))..=(account, Id(u64::MAX))
+fn all_of(account: &Arc<str>) -> RangeInclusive<(Arc<str>, Id)> {
+    (account.clone(), Id(u64::MIN))..=(account.clone(), Id(u64::MAX))
 }
 
 #[cfg(test)]
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_over_at_its_time_and_leaves_nothing() {
+    fn a_session_expires_at_its_time_and_leaves_nothing() {
         let (sessions, begun) = (sessions(), Instant::now());
         let ada = sign_in(&sessions, begun, "ada");
         let later = begun + DAY / 2;
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn one_session_too_many_is_refused_until_one_ends_or_is_over() {
+    fn one_session_too_many_is_refused_until_one_ends_or_expires() {
         let (sessions, now) = (Sessions::new(2, DAY), Instant::now());
         let attempt = |now| sessions.sign_in(now, "ada", ChannelFilter::All).map(|session| session.id);
         let first = attempt(now).unwrap();
@@ -349,13 +348,13 @@ mod tests {
             sessions.set_channels(now, "ada", set.clone()).unwrap();
             assert_eq!((hears(&one), hears(&two), hears(&other)), (set.clone(), set, ChannelFilter::All));
         }
-        assert_eq!(hears(&sign_in(&sessions, now, "ada")), ChannelFilter::All, "who comes later has what it asks for");
+        assert_eq!(hears(&sign_in(&sessions, now, "ada")), ChannelFilter::All, "a later sign-in has what it asks for");
         sessions.set_channels(now, "nobody", ChannelFilter::All).unwrap();
         assert_eq!(sessions.count(now), (4, 2));
     }
 
     #[test]
-    fn lists_have_a_bound_together_that_a_revocation_does_not_need() {
+    fn lists_have_a_bound_together_and_hearing_nothing_needs_no_room() {
         let now = Instant::now();
         // Room for two lists of one name of four bytes.
         let mut sessions = sessions();

@@ -28,8 +28,8 @@ pub(crate) fn signals(nth: usize) -> impl Future<Output = ()> + Send + 'static {
     }
 }
 
-/// Whether the parent had the process ignore a signal, as `nohup` does for it to outlive its terminal; to catch it would undo
-/// that. Where the system does not tell, no.
+/// Tells whether the process was started with a signal ignored, as `nohup` does so that it outlives its terminal; catching the
+/// signal would undo that. False where the system does not tell.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

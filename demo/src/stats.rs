@@ -7,6 +7,7 @@ use axum::extract::{Query, State};
 use registry_core::CloseReason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use tokio::time::Instant;
 use transport_core::Refusal;
 use transport_sse::SSE;
@@ -55,11 +56,12 @@ struct Lanes {
 #[derive(Serialize)]
 struct Connections {
     open: usize,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     accepted: u64,
     refused: u64,
     out_of_descriptors: u64,
     slow_heads: u64,
+    idle_closed: u64,
     panics: u64,
     resets: u64,
     wrong_tokens: u64,
@@ -97,6 +99,7 @@ pub(crate) async fn stats(State(app): State<App>) -> Json<Counts> {
             refused: app.server.refused(),
             out_of_descriptors: app.server.out_of_descriptors(),
             slow_heads: app.server.slow_heads(),
+            idle_closed: app.server.idle_closed(),
             panics: app.server.panics(),
             resets: app.server.resets(),
             wrong_tokens: app.guard.wrong_tokens(),

@@ -4,7 +4,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use harness::script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript};
+use harness::script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script, SinkScript};
 use harness::subject::{Factory, Limits, execute};
 use harness::{core, oracle};
 use libfuzzer_sys::fuzz_target;
@@ -45,7 +45,8 @@ enum Call {
     /// From an outbox, so many bytes at most; 0 is no limit.
     Take(u8, u8),
     Broadcast(u8),
-    Revoke(u8),
+    /// With a reason, or without.
+    Revoke(u8, u8),
     Count,
     Begin,
     Admit(u8, With),
@@ -110,7 +111,10 @@ impl Names {
                 self.payloads += 1;
                 Act::Cast { channel: channel(*number), data: format!("m{}", self.payloads) }
             }
-            Call::Revoke(number) => Act::Revoke { identity: identity(*number) },
+            Call::Revoke(number, reason) => {
+                let reason = Reason::ALL.get(usize::from(*reason % 4)).copied();
+                Act::Revoke { identity: identity(*number), reason }
+            }
             Call::Count => Act::Count,
             Call::Begin => {
                 self.tickets += 1;

@@ -45,7 +45,7 @@ pub struct Requirement {
     pub text: String,
     /// Why: what goes wrong in practice without it.
     pub rationale: String,
-    /// The edition that brought it.
+    /// The edition that brought it, or last changed what it means.
     pub since: u32,
     /// What checks it.
     pub checked: Vec<String>,
@@ -109,7 +109,8 @@ pub fn spec() -> String {
          Edition {} of the catalogue, generated from `harness/spec/requirements.toml` by \
          `registry-conform spec`; do not edit.\n\n\
          **M** must, **S** should, **Y** may (declared policy). *Checked* says what proves it: `oracle` is the conformance \
-         suite, a crate's name its own tests, which carry the id as their prefix.\n",
+         suite, a crate's name its own tests, which carry the id as their prefix. *Since* names the edition that brought a \
+         requirement or last changed what it means, where that is not the first.\n",
         all.edition
     );
     let mut heading = "";
@@ -120,7 +121,9 @@ pub fn spec() -> String {
         }
         let _ = write!(page, "- **{} {:?}** {}", requirement.id, requirement.level, requirement.text);
         let _ = write!(page, " *{}*", requirement.rationale);
-        let _ = writeln!(page, " (checked: {})", requirement.checked.join(", "));
+        let since =
+            if requirement.since > 1 { format!("; since edition {}", requirement.since) } else { String::new() };
+        let _ = writeln!(page, " (checked: {}{since})", requirement.checked.join(", "));
     }
     page
 }

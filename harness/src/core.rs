@@ -8,13 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, EncodeError, Message, OutboxOptions, RegistryOptions, ScopeCap, SendOutcome, Sink,
-    SubscriberRegistry, Subscription, WireFormat,
+    ChannelFilter, CloseReason, EncodeError, Message, OutboxOptions, RegistryOptions, Revocation, ScopeCap,
+    SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
 use crate::{
     protocol::{Hello, Order},
-    script::{self, Identity, Registration},
+    script::{self, Identity, Reason, Registration},
     subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
     trace::{Report, Taken},
 };
@@ -22,7 +22,7 @@ use crate::{
 /// What `registry-core` claims.
 #[must_use]
 pub fn hello() -> Hello {
-    let features = ["count", "groups", "kinds", "exact", "reasons", "report", "shutdown"];
+    let features = ["count", "groups", "kinds", "exact", "reasons", "report", "revoke_as", "shutdown"];
     let mut hello = Hello::new("registry-core", &["core", "scope_cap", "admission", "queued", "threads"], &features);
     hello.policies.order = Order::Total;
     hello.version = env!("CARGO_PKG_VERSION").into();
@@ -59,6 +59,16 @@ impl From<&Identity> for registry_core::Identity {
         match identity {
             Identity::Plain(value) => Self::unkinded(value),
             Identity::Kinded { kind, value } => Self::new(kind, value),
+        }
+    }
+}
+
+impl From<Reason> for Revocation {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Revoked => Self::Revoked,
+            Reason::LoggedOut => Self::LoggedOut,
+            Reason::Expired => Self::Expired,
         }
     }
 }
@@ -112,6 +122,10 @@ impl Subject for SubscriberRegistry<String> {
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
         SubscriberRegistry::close_by_identity(self, &identity.into())
+    }
+
+    fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
+        SubscriberRegistry::close_by_identity_as(self, &identity.into(), reason.into())
     }
 
     fn count(&self) -> usize {

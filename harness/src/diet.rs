@@ -31,6 +31,8 @@ pub enum Spice {
     Groups,
     /// Identities with a kind.
     Kinds,
+    /// Revocations that name their reason.
+    RevokeAs,
     /// Scopes under a cap.
     Scope,
     /// Tickets.
@@ -58,7 +60,7 @@ pub enum Spice {
 }
 
 /// All ingredients, the plain ones first: of several that a failing script needs, the last says most about it.
-pub const SPICES: [Spice; 23] = [
+pub const SPICES: [Spice; 24] = [
     Spice::Unsub,
     Spice::Revoke,
     Spice::Count,
@@ -70,6 +72,7 @@ pub const SPICES: [Spice; 23] = [
     Spice::Exact,
     Spice::Groups,
     Spice::Kinds,
+    Spice::RevokeAs,
     Spice::Scope,
     Spice::Admission,
     Spice::InSend,
@@ -152,6 +155,7 @@ impl Diet {
             ("exact", &[Spice::Exact]),
             ("groups", &[Spice::Groups]),
             ("kinds", &[Spice::Kinds]),
+            ("revoke_as", &[Spice::RevokeAs]),
             ("scope_cap", &[Spice::Scope]),
             ("admission", &[Spice::Admission]),
             ("queued", &[Spice::Outboxes]),
@@ -215,8 +219,11 @@ impl Diet {
                     }
                 }
                 Act::Unsub { .. } => add(Spice::Unsub),
-                Act::Revoke { identity } => {
+                Act::Revoke { identity, reason } => {
                     add(Spice::Revoke);
+                    if reason.is_some() {
+                        add(Spice::RevokeAs);
+                    }
                     if !ordinary(identity.value()) {
                         add(Spice::Hostile);
                     }
@@ -276,6 +283,7 @@ impl Diet {
             "REV-5" => &[Spice::Revoke, Spice::Hostile],
             "REV-6" => &[Spice::Revoke, Spice::Kinds, Spice::Hostile],
             "REV-7" => &[Spice::Revoke, Spice::Groups],
+            "REV-13" => &[Spice::Revoke, Spice::RevokeAs],
             "CLO-1" | "CLO-4" | "RE-6" | "RE-7" => &[Spice::Revoke, Spice::InClose],
             "CLO-3" => &[Spice::Revoke, Spice::Unsub, Spice::InClose],
             "CNT-2" => &[Spice::Count, Spice::Revoke, Spice::Unsub],

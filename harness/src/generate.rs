@@ -6,7 +6,7 @@
 
 use crate::{
     diet::{Diet, SPICES, Spice},
-    script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript},
+    script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script, SinkScript},
 };
 
 /// A small, fast, seedable source of numbers (SplitMix64).
@@ -102,7 +102,8 @@ pub fn generate(seed: u64, diet: Diet, wanted: Diet) -> Script {
             _ => 2,
         };
         // Asked only where there are any, so that other registries keep their scripts.
-        let lucky = (spice != Spice::Outboxes || diet.has(spice)) && dice.chance(odds, 10);
+        let asked = !matches!(spice, Spice::Outboxes | Spice::RevokeAs) || diet.has(spice);
+        let lucky = asked && dice.chance(odds, 10);
         if diet.has(spice) && (lucky || wanted.has(spice)) {
             chosen = chosen.with(spice);
         }
@@ -223,7 +224,7 @@ impl Cook {
         }
         if self.diet.has(Spice::Revoke) {
             for identity in self.identities.clone() {
-                push(Act::Revoke { identity });
+                push(self.revoke(identity));
             }
             push(self.cast(self.channels[0].clone()));
             push(Act::Settle);
@@ -249,12 +250,14 @@ impl Cook {
             0..=5 => self.sub(plain),
             6..=8 if self.diet.has(Spice::Unsub) => Act::Unsub { sub: self.dice.below(self.subs + 1) },
             9..=11 if self.diet.has(Spice::Revoke) => {
-                Act::Revoke { identity: self.dice.pick(&self.identities).clone() }
+                let identity = self.dice.pick(&self.identities).clone();
+                self.revoke(identity)
             }
             12 if self.diet.has(Spice::Count) => Act::Count,
             13..=15 if self.diet.has(Spice::Admission) => self.admission(plain),
             16 if self.diet.has(Spice::Revoke) && self.diet.has(Spice::Scope) => {
-                Act::Revoke { identity: self.dice.pick(&self.scopes).clone() }
+                let identity = self.dice.pick(&self.scopes).clone();
+                self.revoke(identity)
             }
             _ if self.subs == 0 => self.sub(plain),
             _ => {
@@ -267,6 +270,12 @@ impl Cook {
             }
         };
         Op { id: 0, registry, act }
+    }
+
+    fn revoke(&mut self, identity: Identity) -> Act {
+        let named = self.diet.has(Spice::RevokeAs) && self.dice.chance(2, 3);
+        let reason = if named { Some(*self.dice.pick(&Reason::ALL)) } else { None };
+        Act::Revoke { identity, reason }
     }
 
     fn cast(&mut self, channel: String) -> Act {
@@ -377,7 +386,8 @@ impl Cook {
         let act = if self.diet.has(Spice::Unsub) && self.dice.chance(1, 2) {
             Act::Unsub { sub: *sub }
         } else {
-            Act::Revoke { identity: held.clone().filter(|_| self.diet.has(Spice::Revoke))? }
+            let identity = held.clone().filter(|_| self.diet.has(Spice::Revoke))?;
+            self.revoke(identity)
         };
         Some(Op::new(0, act))
     }
@@ -436,7 +446,7 @@ impl Cook {
         let mut other = vec![op(Act::Hold { gate: 0 })];
         for _ in 0..=self.dice.below(2) {
             let identity = self.dice.pick(&self.identities).clone();
-            other.push(op(Act::Revoke { identity }));
+            other.push(op(self.revoke(identity)));
         }
         other.push(op(Act::Release { gate: 1 }));
         // The sink parks at its first send: nothing may be broadcast to it before the lanes run.

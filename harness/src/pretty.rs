@@ -63,7 +63,10 @@ pub fn op(op: &Op) -> String {
         Act::Take { sub, bytes: None } => format!("s{sub}.take()"),
         Act::Take { sub, bytes: Some(bytes) } => format!("s{sub}.take(at most {bytes} bytes)"),
         Act::Cast { channel, data } => format!("broadcast({}, {})", short(channel), short(data)),
-        Act::Revoke { identity: named } => format!("close_by_identity({})", identity(named)),
+        Act::Revoke { identity: named, reason: None } => format!("close_by_identity({})", identity(named)),
+        Act::Revoke { identity: named, reason: Some(reason) } => {
+            format!("close_by_identity_as({}, {})", identity(named), reason.word())
+        }
         Act::Count => "count()".into(),
         Act::Begin { ticket } => format!("t{ticket} = begin()"),
         Act::Admit { ticket, sub, sink, with } => {

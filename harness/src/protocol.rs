@@ -80,7 +80,7 @@ pub struct Hello {
     /// The profiles it claims; `core` is implied.
     #[serde(default)]
     pub profiles: BTreeSet<String>,
-    /// Optional abilities: `count`, `groups`, `kinds`, `exact`, `reasons`, `report`, `shutdown`.
+    /// Optional abilities: `count`, `groups`, `kinds`, `exact`, `reasons`, `report`, `revoke_as`, `shutdown`.
     #[serde(default)]
     pub features: BTreeSet<String>,
     /// Choices that the requirements leave open.

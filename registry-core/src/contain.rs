@@ -26,9 +26,43 @@ pub(crate) fn discard<V>(value: V) {
     }
 }
 
+/// Runs what a destructor of ours does. While the thread unwinds, a panic in there would end the process, and hide the
+/// first: so it is contained then.
+pub(crate) fn in_drop(work: impl FnOnce()) {
+    if std::thread::panicking() {
+        contain(work);
+    } else {
+        work();
+    }
+}
+
 /// Wakes tasks; a panicking waker is contained.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         contain(|| waker.wake());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken;
+
+    impl Drop for Broken {
+        fn drop(&mut self) {
+            in_drop(|| panic!("the second"));
+        }
+    }
+
+    #[test]
+    fn iso_8_a_destructor_of_ours_that_panics_hides_no_panic_before_it() {
+        let first = catch_unwind(|| {
+            let _broken = Broken;
+            panic!("the first");
+        });
+        assert_eq!(first.unwrap_err().downcast_ref::<&str>(), Some(&"the first"));
+        let alone = catch_unwind(|| drop(Broken));
+        assert_eq!(alone.unwrap_err().downcast_ref::<&str>(), Some(&"the second"), "else it is told");
     }
 }

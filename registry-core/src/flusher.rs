@@ -8,7 +8,7 @@
 //! beyond it counts what it had no room for.
 
 use crate::clock::{Clock, SystemClock};
-use crate::contain::{discard, wake_all};
+use crate::contain::{discard, in_drop, wake_all};
 use crate::gate::{Gate, TAKE_BYTES};
 use crate::lane::{Book, Change, ChannelNo, Key, Numbers, spent};
 use crate::message::Message;
@@ -379,7 +379,7 @@ impl<T: Send + Sync + 'static> Flusher<T> {
 impl<T: Send + Sync + 'static> Drop for Flusher<T> {
     fn drop(&mut self) {
         if let Some(registry) = self.registry.upgrade() {
-            registry.lose(self.lane);
+            in_drop(|| registry.lose(self.lane));
         }
         // Who drains still gets what was broadcast before. A thread that is unwinding may have come from there.
         if !std::thread::panicking() {

@@ -4,7 +4,7 @@
 //! between the two is the [gate](crate::gate)'s.
 
 use crate::close::CloseReason;
-use crate::contain::{contain, discard, wake_all};
+use crate::contain::{contain, discard, in_drop, wake_all};
 use crate::gate::{EndHook, Gate, Unwritten, Wire, Work};
 use crate::subscription::{Ender, Subscription};
 use bytes::Bytes;
@@ -309,8 +309,10 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.subscription.unsubscribe();
-        self.subscription.let_go(self.is_wired());
+        in_drop(|| {
+            self.subscription.unsubscribe();
+            self.subscription.let_go(self.is_wired());
+        });
     }
 }
 

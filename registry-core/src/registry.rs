@@ -9,7 +9,7 @@
 use crate::admission::{Refusal, TicketNo};
 use crate::channel::{Channel, ChannelFilter};
 use crate::close::{CloseReason, Revocation};
-use crate::contain::{contain, discard, wake_all};
+use crate::contain::{contain, discard, in_drop, wake_all};
 use crate::error::{AdmitError, BroadcastError, SubscribeError};
 use crate::flusher::{Flusher, LaneOptions, Log};
 use crate::gate::Gate;
@@ -695,16 +695,18 @@ impl<T: Send + Sync + 'static> Release for Inner<T> {
 
 impl<T: Send + Sync + 'static> Drop for Inner<T> {
     fn drop(&mut self) {
-        let ending = {
-            let mut locked = self.table.lock();
-            let removed = locked.take_everyone();
-            let mut ending = self.shut(&mut locked, removed, CloseReason::Shutdown);
-            ending.wakers.extend(locked.lanes.iter().flat_map(|log| log.close()));
-            ending
-        };
-        self.finish(ending, REVOCATION_DEPTH);
-        let waiting = std::mem::take(&mut *self.drained.lock());
-        wake_all(waiting.into_values());
+        in_drop(|| {
+            let ending = {
+                let mut locked = self.table.lock();
+                let removed = locked.take_everyone();
+                let mut ending = self.shut(&mut locked, removed, CloseReason::Shutdown);
+                ending.wakers.extend(locked.lanes.iter().flat_map(|log| log.close()));
+                ending
+            };
+            self.finish(ending, REVOCATION_DEPTH);
+            let waiting = std::mem::take(&mut *self.drained.lock());
+            wake_all(waiting.into_values());
+        });
         discard(self.encoder.take());
     }
 }
@@ -789,7 +791,7 @@ impl<T: Send + Sync + 'static> Drop for Ticket<T> {
     fn drop(&mut self) {
         // Also after it admitted or was refused: whatever came of it, it is not open any more (ADM-2).
         if let Some(inner) = self.registry.upgrade() {
-            inner.table.lock().admission.close(self.number);
+            in_drop(|| inner.table.lock().admission.close(self.number));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::channel::ChannelFilter;
 use crate::close::CloseReason;
+use crate::contain::in_drop;
 use crate::identity::Identity;
 use crate::lane::Key;
 use crate::sink::Seat;
@@ -176,7 +177,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.unsubscribe();
+        in_drop(|| self.unsubscribe());
     }
 }
 

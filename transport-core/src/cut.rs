@@ -35,7 +35,9 @@ pub enum Path {
     Owned,
     /// A stream of an HTTP/2 connection on our listener: the stream is reset at the deadline, the connection goes on.
     Stream,
-    /// Another server's connection: the owner is told to stop, and no more can be done.
+    /// Another server's connection: the owner is told to stop, and no more can be done. A peer that has sent something after its
+    /// request and then leaves is noticed when the second keep-alive is written to it, after 30 s at most by default: hyper looks
+    /// for a peer's end only as long as it holds nothing unread.
     Portable,
 }
 

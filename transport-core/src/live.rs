@@ -331,3 +331,16 @@ impl<T: Send + Sync + 'static> fmt::Debug for Live<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_the_defaults_are_those_that_are_documented() {
+        let LiveOptions { outbox: _, max_channels, max_channel_bytes, authorise_timeout, origins } =
+            LiveOptions::default();
+        assert_eq!((max_channels, max_channel_bytes), (100, 256));
+        assert_eq!((authorise_timeout, origins), (Duration::from_secs(10), Origins::Same));
+    }
+}

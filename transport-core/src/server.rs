@@ -140,7 +140,8 @@ impl Default for ServerOptions {
 /// Serves an axum router on a TCP listener, for applications whose responses do not end by themselves.
 ///
 /// What it adds to `axum::serve`: it can reset the connection of a peer that does not read (REV-11), also under TLS and, by
-/// streams, over HTTP/2; it bounds request heads and connections; and it ends, whatever its clients do (DRN-3).
+/// streams, over HTTP/2; it notices, on Linux, a peer that leaves, whatever that had sent before (SSE-5); it bounds request
+/// heads, idleness and connections; and it ends, whatever its clients do (DRN-3).
 ///
 /// # Examples
 /// ```no_run

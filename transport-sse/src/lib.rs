@@ -138,3 +138,13 @@ fn head(ungranted: &Ungranted) -> Response {
     ungranted.tell(headers);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_the_defaults_are_those_that_are_documented() {
+        assert_eq!(SseOptions::default().keep_alive, Duration::from_secs(15));
+    }
+}

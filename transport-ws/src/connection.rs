@@ -340,7 +340,7 @@ mod tests {
 
     impl Drop for Says {
         fn drop(&mut self) {
-            self.0.send("over").unwrap();
+            let _unheard = self.0.send("over");
         }
     }
 
@@ -367,6 +367,32 @@ mod tests {
         // And one that does not is found out all the same.
         ada.reads(&PING).await;
         ada.reads(b"\x88\x0b\x0f\xa3heartbeat").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ws_2_texts_are_handled_one_after_the_other() {
+        let (says, mut said) = mpsc::unbounded_channel();
+        let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
+        ada.peer.write_all(&[HI, HI].concat()).await.unwrap();
+        let start = Instant::now();
+        for (what, seconds) in [("begun", 0), ("over", 60), ("begun", 60), ("over", 120)] {
+            assert_eq!((said.recv().await, start.elapsed().as_secs()), (Some(what), seconds));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ws_2_pings_come_a_period_after_the_pong_and_wait_as_long_as_they_may() {
+        let (period, patience) = (Duration::from_secs(30), Duration::from_secs(7));
+        let mut ada = subscriber(WsOptions::new().with_ping_period(period).with_pong_timeout(patience), |io| io);
+        let start = Instant::now();
+        for number in 1..=3 {
+            ada.reads(&PING).await;
+            assert_eq!(start.elapsed(), period * number);
+            ada.peer.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+        }
+        ada.reads(&PING).await;
+        ada.reads(b"\x88\x0b\x0f\xa3heartbeat").await;
+        assert_eq!(start.elapsed(), period * 4 + patience);
     }
 
     #[tokio::test(start_paused = true)]

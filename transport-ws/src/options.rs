@@ -111,3 +111,15 @@ impl fmt::Debug for WsOptions {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_the_defaults_are_those_that_are_documented() {
+        let expected = "WsOptions { ping_period: 20s, pong_timeout: 20s, close_timeout: 1s, max_message_bytes: 65536, \
+                        messages_per_second: 20, burst: 40, read_buffer_bytes: 4096, on_text: false }";
+        assert_eq!(format!("{:?}", WsOptions::default()), expected);
+    }
+}

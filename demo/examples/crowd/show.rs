@@ -29,7 +29,10 @@ const FLOOD_BYTES: usize = 192 * 1024;
 const FULL: u32 = 2;
 /// How long a socket gets to take what was sent.
 const TAKING: Duration = Duration::from_millis(50);
-/// What memory may have grown by against the round before: allocators keep some.
+/// After which time memory is given back that a crowd used, and how much may be left of it.
+const GIVEN_BACK: Duration = Duration::from_secs(30);
+const LEFT_KIB: u64 = 64 * 1024;
+/// What memory may have grown by against the rounds before, each time when it was given back.
 const GROWTH_KIB: u64 = 16 * 1024;
 
 #[derive(Debug, Clone)]
@@ -99,11 +102,28 @@ async fn show(plan: &Plan) -> Result<(), String> {
         warm = round(plan, &demo, idle, quietly).await.map_err(|error| format!("in warm-up {n}: {error}"))?;
         figures.note(format_args!("… after {n} equal rounds"), usage(warm));
     }
+    if plan.warm_ups > 0 {
+        warm = given_back(&demo, figures).await?;
+    }
     let after = round(plan, &demo, idle, figures).await?;
     figures.note("… when all had gone", usage(after));
     expect(after.descriptors == warm.descriptors, || format!("descriptors are left: {}", usage(after)))?;
-    expect(after.resident_kib <= warm.resident_kib + GROWTH_KIB, || format!("memory is left: {}", usage(after)))?;
+    let after = given_back(&demo, figures).await?;
+    expect(after.resident_kib <= idle.resident_kib + LEFT_KIB, || {
+        format!("memory is not given back: {}", usage(after))
+    })?;
+    if plan.warm_ups > 0 {
+        expect(after.resident_kib <= warm.resident_kib + GROWTH_KIB, || format!("memory is left: {}", usage(after)))?;
+    }
     drain(plan, demo, figures).await
+}
+
+/// What the server uses some time after a crowd left.
+async fn given_back(demo: &Demo, figures: Figures) -> Result<Usage, String> {
+    sleep(GIVEN_BACK).await;
+    let usage_now = demo.usage()?;
+    figures.note(format_args!("… {} s later", GIVEN_BACK.as_secs()), usage(usage_now));
+    Ok(usage_now)
 }
 
 /// Opens the crowd, broadcasts, stalls, revokes, broadcasts again, and lets the crowd go.

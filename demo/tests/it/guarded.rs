@@ -1,4 +1,4 @@
-//! Who may make the calls of administrators.
+//! The guard before the calls of administrators.
 
 use crate::client::{Headers, Response, TestServer, call, exchange};
 use demo::{Access, Options, Reach};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// Calls of administrators, each with a body that would do; that there are no others outside the guard is tested below.
+/// Calls of administrators that change something, each with a body that would do.
 const CHANGES: [(&str, &str, &str); 5] = [
     ("POST", "/api/sessions", r#"{"account":"eve"}"#),
     ("DELETE", "/api/sessions/unknown", ""),
@@ -156,13 +156,13 @@ fn addresses(server: &TestServer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn whatever_the_router_knows_is_guarded_unless_anyone_may_read_it() {
+async fn every_call_of_the_router_is_guarded_unless_anyone_may_read_it() {
     let token = "correct horse";
     let options = Options::new().with_admin_token(token).with_open(true);
     let server = TestServer::with(Reach::Network, options).await;
     assert!(server.calls.len() > 12, "{:?}", server.calls);
 
-    // Nothing but a `GET` is for anyone, wherever it is sent to.
+    // Only a `GET` is for anyone, and no other method gets past the guard at any address.
     for call in &server.calls {
         assert!(call.access == Access::Administrator || call.method == "GET", "{call:?}");
     }
@@ -215,19 +215,19 @@ async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
         let server = &server;
         async move { change(server, ("DELETE", "/api/accounts/ada", ""), &[("authorization", token)]).await }
     };
-    // What presents no token is no guess.
+    // A call without a token is no guess.
     for _ in 0..12 {
         assert_eq!(change(&server, CHANGES[3], &[]).await.status, 401);
         assert_eq!(with("Basic eDp4").await.status, 401);
     }
-    // Neither is what a page of elsewhere makes a browser send.
+    // A request that a foreign page made a browser send is no guess of that address.
     for _ in 0..12 {
         let headers = [("authorization", "Bearer y"), ("origin", "http://evil.example")];
         assert_eq!(change(&server, CHANGES[3], &headers).await.status, 403);
     }
     assert_eq!(with("Bearer x").await.status, 200);
 
-    // Made at once, they are counted all the same.
+    // Guesses that are made at once are counted one by one.
     let answers = join_all((0..30).map(|_| with("Bearer y"))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 401).count(), 10);
     for answer in answers.iter().filter(|answer| answer.status != 401) {
@@ -235,10 +235,10 @@ async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
         assert!(answer.status == 429 && (1..=60).contains(&wait), "{answer:?}");
         assert!(answer.error().contains("too many wrong admin tokens"), "{answer:?}");
     }
-    assert_eq!(with("Bearer x").await.status, 429, "nor is the right one looked at");
+    assert_eq!(with("Bearer x").await.status, 429, "the right one is not looked at");
     assert_eq!(server.get("/api/channels", &[("authorization", "Bearer x")]).await.status, 429);
     assert_eq!(server.stats().await["connections"]["wrong_tokens"], 10);
-    assert_eq!(change(&server, CHANGES[3], &[]).await.status, 401, "who guesses nothing is told what is missing");
+    assert_eq!(change(&server, CHANGES[3], &[]).await.status, 401, "a call without a token is told what is missing");
     assert_eq!(
         server.sse("/events", &[("authorization", "Bearer y")]).await.unwrap_err().status,
         401,

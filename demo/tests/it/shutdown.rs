@@ -30,7 +30,7 @@ async fn drn_1_a_server_with_nobody_ends_at_once() {
     assert_eq!((ended.told, ended.reset), (0, 0));
 }
 
-/// The drain deadline of the tests below, and what must be less than any default that could stand in for it.
+/// The drain deadline of the tests below, and a bound below every default that could stand in for it.
 const DRAIN: Duration = Duration::from_millis(50);
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -52,9 +52,9 @@ async fn drn_3_a_client_that_does_not_read_cannot_hold_the_server() {
         rounds += 1;
         assert!(rounds < 1000, "the buffers on the way have no end");
     }
-    let ended = timeout(AT_ONCE, server.stop()).await.expect("it does not wait for who does not read");
+    let ended = timeout(AT_ONCE, server.stop()).await.expect("it does not wait for a client that does not read");
     assert_eq!(ended.told, 0, "it lagged before");
-    // What waited in the kernel is dropped: the connection was reset, at the deadline of the lag or of the drain.
+    // The connection was reset, at the deadline of the lag or of the drain; it did not end as if all had been sent.
     let error = within(stalled.read_to_end(&mut Vec::new())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }

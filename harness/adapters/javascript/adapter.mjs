@@ -9,7 +9,7 @@ import { SubscriberRegistry } from "./registry.mjs";
 const HELLO = {
   type: "hello", protocol: 1, name: "registry.mjs", language: "javascript",
   profiles: ["core", "scope_cap", "admission"],
-  features: ["count", "groups", "reasons", "shutdown"],
+  features: ["count", "groups", "reasons", "revoke_as", "shutdown"],
   policies: { order: "total" },
 };
 
@@ -21,7 +21,9 @@ const OPERATIONS = {
   abandon: (run, op) => { run.tickets[op.ticket].abandon(); },
   begin: (run, op, registry) => { run.tickets[op.ticket] = registry.begin(); },
   cast: (run, op, registry) => { registry.broadcast(op.channel, op.data); },
-  revoke: (run, op, registry) => ({ n: registry.close_by_identity(op.identity) }),
+  revoke: (run, op, registry) => ({
+    n: op.reason ? registry.close_by_identity_as(op.identity, op.reason) : registry.close_by_identity(op.identity),
+  }),
   count: (run, op, registry) => ({ n: registry.count }),
   shutdown: (run, op, registry) => { registry.shutdown(); },
   settle: () => {}, // a broadcast delivers before it returns

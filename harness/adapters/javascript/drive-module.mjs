@@ -58,7 +58,7 @@ class Run extends Lanes {
   }
   *unsub(op) { yield port.unsubscribe(this.subs[op.sub]); }
   *cast(op, registry) { yield registry.broadcast(op.channel, op.data); }
-  *revoke(op, registry) { return { n: port.number("close_by_identity", yield port.revoke(registry, op.identity)) }; }
+  *revoke(op, registry) { return { n: port.number("close_by_identity", yield port.revoke(registry, op.identity, op.reason)) }; }
   *count(op, registry) { return { n: port.number("count", yield port.count(registry)) }; }
   *begin(op, registry) { this.tickets[op.ticket] = yield registry.begin(); }
   *abandon(op) { yield this.tickets[op.ticket].abandon(); }

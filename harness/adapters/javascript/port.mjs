@@ -4,6 +4,7 @@
 //   subscribe(stream, channels, identity), or subscribe(stream, options) with channels and identity, identities or groups;
 //   it returns a function that unsubscribes, or an object that has `unsubscribe` or `close`, or null to refuse;
 //   broadcast(channel, data); close_by_identity(identity), or closeByIdentity, which returns how many it closed;
+//   and may have close_by_identity_as(identity, reason), or closeByIdentityAs, and then gives `close` the reason of every end;
 //   and may have count, begin and shutdown. Any of them may return a promise, and may wait for those of `stream`.
 //
 // Ways to subscribe are tried on fresh registries (`probe.mjs`), and the first that works is taken. Keys say what cannot be
@@ -65,7 +66,9 @@ export const subscribe = (subscribe, stream, channels, groups, scope) =>
   subscribe(stream, ...style.arguments(channels, groups, scope));
 export const unsubscribe = (handle) =>
   typeof handle === "function" ? handle() : invoke(handle, ["unsubscribe", "close"]);
-export const revoke = (registry, identity) => invoke(registry, ["close_by_identity", "closeByIdentity"], identity);
+const named = ["close_by_identity_as", "closeByIdentityAs"];
+export const revoke = (registry, identity, reason) =>
+  reason ? invoke(registry, named, identity, reason) : invoke(registry, ["close_by_identity", "closeByIdentity"], identity);
 export const count = (registry) => (typeof registry.count === "function" ? registry.count() : registry.count);
 
 /** What is no number of subscribers is an error of the registry's, and is told as one that it threw. */
@@ -100,7 +103,10 @@ try { sample = construct(); } catch (error) { console.error(`new ${Registry.name
 export const hello = {
   type: "hello", protocol: 1, name: place, version: doubt && `(${doubt})`, language: "javascript",
   profiles: ["core", cap && "scope_cap", "begin" in sample && "admission", awaits.send && "threads"].filter(Boolean),
-  features: ["count" in sample && "count", "shutdown" in sample && "shutdown", style.several && "groups"].filter(Boolean),
+  features: [
+    "count" in sample && "count", "shutdown" in sample && "shutdown", style.several && "groups",
+    ...(named.some((name) => name in sample) ? ["reasons", "revoke_as"] : []),
+  ].filter(Boolean),
   policies: { lanes: "tasks", ...policies },
 };
 export const turns = policies.delivery === "async" ? 20 : 0; // of the event loop, for deliveries nobody waits for

@@ -50,10 +50,16 @@ export class SubscriberRegistry {
     this.#delivering = false;
   }
 
-  /** @param {string} identity @returns {number} how many it closed */
-  close_by_identity(identity) {
+  /** Their clients come back and authenticate again. @param {string} identity @returns {number} how many it closed */
+  close_by_identity(identity) { return this.close_by_identity_as(identity, "revoked"); }
+
+  /**
+   * Names the reason that clients are told, where they should not come back by themselves or have to renew first.
+   * @param {string} identity @param {"revoked" | "logged_out" | "expired"} reason @returns {number} how many it closed
+   */
+  close_by_identity_as(identity, reason) {
     for (const ticket of this.#tickets) ticket.revoked.add(identity);
-    return this.#end([...this.#members].filter(({ identities }) => identities.has(identity)), "revoked");
+    return this.#end([...this.#members].filter(({ identities }) => identities.has(identity)), reason);
   }
 
   /** Opens a ticket; call it before the credential is read. */

@@ -11,7 +11,7 @@ from registry import Refused, SubscriberRegistry
 HELLO = {
     "type": "hello", "protocol": 1, "name": "registry.py", "language": "python",
     "profiles": ["core", "scope_cap", "admission", "threads"],
-    "features": ["count", "groups", "kinds", "reasons", "shutdown"], "policies": {"order": "total"},
+    "features": ["count", "groups", "kinds", "reasons", "revoke_as", "shutdown"], "policies": {"order": "total"},
 }
 
 
@@ -61,6 +61,8 @@ class Run(Lanes):
             case "sub": self.subscribe(op, registry.subscribe)
             case "unsub": self.subs[op["sub"]]()
             case "cast": registry.broadcast(op["channel"], op["data"])
+            case "revoke" if "reason" in op:
+                return {"n": registry.close_by_identity_as(identity(op["identity"]), op["reason"])}
             case "revoke": return {"n": registry.close_by_identity(identity(op["identity"]))}
             case "count": return {"n": len(registry)}
             case "begin": self.tickets[op["ticket"]] = registry.begin()

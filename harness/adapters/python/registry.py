@@ -119,7 +119,12 @@ class SubscriberRegistry:
                     self._end(lambda other: other is member, "failed")
 
     def close_by_identity(self, identity):
-        return self._end(lambda member: identity in member.identities, "revoked", identity)
+        """Their clients come back and authenticate again."""
+        return self.close_by_identity_as(identity, "revoked")
+
+    def close_by_identity_as(self, identity, reason):
+        """Names the reason that clients are told: "revoked", "logged_out" or "expired"."""
+        return self._end(lambda member: identity in member.identities, reason, identity)
 
     def begin(self):
         """Opens a ticket, before the credential is read; `admit` subscribes afterwards, or is refused."""

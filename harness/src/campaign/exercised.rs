@@ -29,7 +29,7 @@ pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static st
 /// Whether a requirement applies that hangs on a policy or feature of its own.
 fn optional(hello: &Hello, id: &str) -> bool {
     match id {
-        "CLO-5" => hello.offers("reasons"),
+        "CLO-5" | "REV-13" => hello.offers("reasons"),
         "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" => hello.policies.reentrancy == Reentrancy::Allowed,
         "CAP-2" | "CAP-3" | "CAP-6" | "ISO-7" => hello.policies.full_scope == FullScope::EvictOldest,
         "RE-8" => {

@@ -158,6 +158,18 @@ pub(super) fn admissions() -> Vec<Case> {
             vec![begin(0), revoke("x"), admit(0, 0, x()), count(), cast("a", "m1"), settle(), revoke("x")],
         ),
         case(
+            "begin, log out, admit",
+            vec![
+                begin(0),
+                revoke_as("x", Reason::LoggedOut),
+                admit(0, 0, x()),
+                count(),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
+        ),
+        case(
             "revoke, begin, admit",
             vec![sub(1, x()), revoke("x"), begin(0), admit(0, 0, x()), cast("a", "m1"), settle(), revoke("x")],
         ),

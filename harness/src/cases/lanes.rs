@@ -66,6 +66,16 @@ pub(super) fn lanes() -> Vec<Case> {
             ],
         ),
         case(
+            "two revocations at once, each with its reason",
+            vec![
+                sub(0, x()),
+                sub(1, x()),
+                sub(2, x()),
+                par(vec![vec![revoke_as("x", Reason::LoggedOut)], vec![revoke_as("x", Reason::Expired)]]),
+                count(),
+            ],
+        ),
+        case(
             "unsubscribe against revoke",
             vec![
                 sub(0, x()),

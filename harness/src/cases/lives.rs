@@ -249,6 +249,33 @@ pub(super) fn revocations() -> Vec<Case> {
             ],
         ),
         case(
+            "revocations that name their reason",
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("y")),
+                sub(2, a().group("z")),
+                sub(3, a().group("w")),
+                revoke_as("x", Reason::LoggedOut),
+                revoke_as("y", Reason::Expired),
+                revoke_as("z", Reason::Revoked),
+                cast("a", "m1"),
+                settle(),
+                revoke("w"),
+                revoke_as("x", Reason::Expired),
+            ],
+        ),
+        case(
+            "logged out and back",
+            vec![
+                sub(0, a().group("x")),
+                revoke_as("x", Reason::LoggedOut),
+                sub(1, a().group("x")),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
+        ),
+        case(
             "a close fails",
             vec![
                 sub(0, a().group("x")),

@@ -10,7 +10,7 @@ mod names;
 mod queued;
 mod reentrant;
 
-use crate::script::{Act, Ending, Hook, Identity, Op, Registration, Rule, Script, SinkScript};
+use crate::script::{Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript};
 
 /// A named script.
 #[derive(Debug, Clone)]
@@ -94,7 +94,11 @@ fn cast(channel: &str, data: &str) -> Op {
 }
 
 fn revoke(identity: impl Into<Identity>) -> Op {
-    op(Act::Revoke { identity: identity.into() })
+    op(Act::Revoke { identity: identity.into(), reason: None })
+}
+
+fn revoke_as(identity: impl Into<Identity>, reason: Reason) -> Op {
+    op(Act::Revoke { identity: identity.into(), reason: Some(reason) })
 }
 
 fn count() -> Op {

@@ -262,6 +262,22 @@ fn discards() -> Vec<Case> {
             ],
         ),
         case(
+            "logging out discards what waits",
+            vec![
+                sub(0, x()),
+                cast("a", "m1"),
+                settle(),
+                revoke_as("x", Reason::LoggedOut),
+                cast("a", "m2"),
+                settle(),
+                take(0),
+            ],
+        ),
+        case(
+            "the first of two reasons is reported",
+            vec![sub(0, x()), revoke_as("x", Reason::LoggedOut), revoke_as("x", Reason::Expired), take(0), take(0)],
+        ),
+        case(
             "who is evicted loses what waits",
             vec![
                 sub(0, a().scope("s").outbox(roomy())),
@@ -296,6 +312,19 @@ fn discards() -> Vec<Case> {
         case(
             "revoke during a shutdown discards what waits",
             vec![sub(0, x()), cast("a", "m1"), settle(), shutdown(), revoke("x"), take(0), take(0), count()],
+        ),
+        case(
+            "log out during a shutdown discards what waits",
+            vec![
+                sub(0, x()),
+                cast("a", "m1"),
+                settle(),
+                shutdown(),
+                revoke_as("x", Reason::LoggedOut),
+                revoke_as("x", Reason::Expired),
+                take(0),
+                take(0),
+            ],
         ),
         case(
             "unsubscribe, then take",

@@ -35,6 +35,13 @@ pub(super) fn reentrant() -> Vec<Case> {
             .on_send(0, vec![revoke("y"), revoke("z")])
             .on_send(2, vec![revoke("x"), revoke("y")]),
         case("revoke oneself from inside a send", then(trio(), tail())).on_send(1, vec![revoke("y"), count()]),
+        case("log oneself out from inside a send, and revoke", then(trio(), tail()))
+            .on_send(1, vec![revoke_as("y", Reason::LoggedOut), revoke_as("y", Reason::Expired)]),
+        case(
+            "expire the next from inside the close of who is logged out",
+            then(two(), vec![revoke_as("x", Reason::LoggedOut), count(), revoke("y")]),
+        )
+        .on_close(0, vec![revoke_as("y", Reason::Expired)]),
         case("revoke oneself and fail", then(trio(), tail())).rule(1, Hook::Send, vec![revoke("y")], Ending::Throw),
         case("revoke oneself and unsubscribe from inside a send", then(trio(), tail()))
             .on_send(1, vec![revoke("y"), unsub(1)]),

@@ -66,6 +66,15 @@ impl Member {
         }
     }
 
+    /// Gives another reason for an end that nobody has been told.
+    pub(super) fn tell_otherwise(&self, reason: &'static str) {
+        let mut gate = self.gate();
+        gate.pending = gate.pending.map(|_| reason);
+        if let Some(outbox) = &self.outbox {
+            outbox.end_otherwise(reason);
+        }
+    }
+
     /// Takes its turn, if it is still active, and sends.
     pub(super) fn send(&self, channel: &str, data: &str, whatever: bool) -> Sent {
         if let Some(outbox) = &self.outbox {
@@ -116,7 +125,8 @@ impl Member {
                 return Ok(true);
             }
             if gate.sending.contains(&thread::current().id()) && self.bug != Some(Bug::ClosesInsideTheSend) {
-                gate.pending = Some(reason);
+                let forgets = self.bug == Some(Bug::ForgetsTheReasonOfADelayedClose) && reason == "logged_out";
+                gate.pending = Some(if forgets { "revoked" } else { reason });
                 return Ok(true);
             }
         }

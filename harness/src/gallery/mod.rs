@@ -34,7 +34,7 @@ pub fn hello() -> Hello {
     let mut hello = Hello::new(
         "specimen",
         &["core", "scope_cap", "admission", "queued", "threads"],
-        &["count", "groups", "kinds", "exact", "reasons", "shutdown"],
+        &["count", "groups", "kinds", "exact", "reasons", "revoke_as", "shutdown"],
     );
     hello.policies.order = Order::Total;
     hello.language = "rust".into();

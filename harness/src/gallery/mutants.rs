@@ -129,6 +129,18 @@ pub enum Bug {
     SaysTheWrongReason,
     /// Gives no reason to the evicted.
     EvictsWithoutAReason,
+    /// Ends as revoked, whatever reason the revocation names.
+    IgnoresTheReason,
+    /// Ends as revoked who is logged out inside its own send.
+    ForgetsTheReasonOfADelayedClose,
+    /// Ends as logged out when the revocation names no reason.
+    RevokesAsLoggedOut,
+    /// Reports the reason of the last revocation.
+    ReportsTheLastReason,
+    /// Leaves to the owner what waited for who was logged out.
+    LoggedOutDrain,
+    /// Does not tell tickets of a revocation that names its reason.
+    NamedReasonsSpareTickets,
     /// Returns the survivors as well.
     CountsTheLiving,
     /// Counts who has left.
@@ -388,6 +400,11 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::SendsToEvicted, &["CLO-4"], "goes on sending to who was evicted during the broadcast"),
     wrong(Bug::SaysTheWrongReason, &["CLO-5"], "gives the wrong reason"),
     wrong(Bug::EvictsWithoutAReason, &["CLO-5"], "gives no reason to the evicted"),
+    wrong(Bug::RevokesAsLoggedOut, &["CLO-5"], "ends as logged out when the revocation names no reason"),
+    wrong(Bug::ReportsTheLastReason, &["CLO-5"], "reports the reason of the last revocation and not of the first"),
+    wrong(Bug::IgnoresTheReason, &["REV-13"], "ends as revoked, whatever reason the revocation names"),
+    wrong(Bug::ForgetsTheReasonOfADelayedClose, &["REV-13"], "ends as revoked who is logged out inside its own send"),
+    wrong(Bug::LoggedOutDrain, &["REV-3", "CLO-5"], "leaves to the owner what waited for who was logged out"),
     wrong(Bug::CountsTheLiving, &["CNT-1"], "returns the survivors as well"),
     wrong(Bug::CountsTheUnsubscribed, &["CNT-2"], "counts who has left"),
     wrong(Bug::RemovesAfterClosing, &["CNT-3", "REV-8"], "removes each only after its close"),
@@ -422,6 +439,7 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::NewestTicketOnly, &["ADM-1"], "tells the newest ticket only of a revocation"),
     wrong(Bug::LooksBeforeItEvicts, &["ADM-1"], "looks for revocations before it evicts, and not afterwards"),
     wrong(Bug::TicketsLearnLate, &["ADM-1"], "tells tickets of a revocation after the closes"),
+    wrong(Bug::NamedReasonsSpareTickets, &["ADM-1"], "does not tell tickets of a revocation that names its reason"),
     wrong(Bug::RefusedStay, &["ADM-2", "ADM-1"], "subscribes who was refused"),
     wrong(Bug::RefusalsEvict, &["ADM-2"], "evicts for an admission that it refuses"),
     wrong(Bug::ClosesTheRefused, &["ADM-2"], "closes a sink whose admission it refuses"),

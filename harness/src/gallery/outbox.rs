@@ -145,11 +145,17 @@ impl Outbox {
         if queue.ended.is_none() || drains {
             let waiting = std::mem::take(&mut queue.waiting);
             queue.end(reason);
-            if reason == "shutdown" || self.has(Bug::FlushesAfterTheEnd) {
+            let drains = reason == "shutdown" || (reason == "logged_out" && self.has(Bug::LoggedOutDrain));
+            if drains || self.has(Bug::FlushesAfterTheEnd) {
                 queue.waiting = waiting;
             }
         }
         self.moved.notify_all();
+    }
+
+    /// Gives another reason for its end.
+    pub(super) fn end_otherwise(&self, reason: &'static str) {
+        self.queue().ended = Some(reason);
     }
 }
 

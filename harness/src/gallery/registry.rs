@@ -17,7 +17,7 @@ use super::{
     hub::Hub,
 };
 use crate::{
-    script::{Identity, Registration},
+    script::{Identity, Reason, Registration},
     subject::{Handle, Probe, Refused, Subject, Ticket},
     trace::Report,
 };
@@ -60,13 +60,15 @@ pub(super) struct Table {
     pub(super) ended: Vec<Arc<Member>>,
     /// Shut down, with messages that may still be taken.
     pub(super) draining: Vec<Arc<Member>>,
+    /// Revoked, to be told the reason of the next revocation.
+    pub(super) told: Vec<Arc<Member>>,
     pub(super) banned: Vec<Identity>,
     /// The threads that are closing, once for each call that they are inside of.
     pub(super) closing: Vec<ThreadId>,
     /// What revocations inside closes have ended.
     pub(super) nested: usize,
     /// Ended and not told.
-    pub(super) late: Vec<Arc<Member>>,
+    pub(super) late: Vec<(Arc<Member>, &'static str)>,
     pub(super) evicted: Vec<u64>,
     /// Being admitted, and not found by revocations.
     pub(super) entering: Vec<u64>,
@@ -350,7 +352,11 @@ impl Subject for Specimen {
     }
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
-        self.revoke(identity)
+        self.revoke(identity, None)
+    }
+
+    fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
+        self.revoke(identity, Some(reason))
     }
 
     fn count(&self) -> usize {

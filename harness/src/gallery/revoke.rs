@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::{Bug, Variety, gate::Member, registry::Specimen};
-use crate::script::Identity;
+use crate::script::{Identity, Reason};
 
 impl Specimen {
-    fn claim(&self, identity: &Identity) -> Vec<Arc<Member>> {
+    fn claim(&self, identity: &Identity, named: Option<Reason>) -> Vec<Arc<Member>> {
         let mut table = self.table();
         table.clock += 1;
-        if table.tickets > 0 && !self.has(Bug::TicketsLearnLate) {
+        let spared = named.is_some() && self.has(Bug::NamedReasonsSpareTickets);
+        if table.tickets > 0 && !spared && !self.has(Bug::TicketsLearnLate) {
             let now = table.clock;
             table.past.push((now, identity.clone()));
         }
@@ -26,6 +27,9 @@ impl Specimen {
         if !stays {
             table.members.retain(|member| !matching.iter().any(|gone| gone.id == member.id));
         }
+        if self.has(Bug::ReportsTheLastReason) {
+            table.told.extend(matching.iter().cloned());
+        }
         if self.has(Bug::RevocationTakesABystander) && !matching.is_empty() {
             table.members.pop();
         }
@@ -41,7 +45,13 @@ impl Specimen {
         matching
     }
 
-    pub(super) fn revoke(&self, identity: &Identity) -> usize {
+    pub(super) fn revoke(&self, identity: &Identity, named: Option<Reason>) -> usize {
+        let reason = match (self.bug(), named) {
+            (Some(Bug::IgnoresTheReason), _) => Reason::Revoked,
+            (Some(Bug::RevokesAsLoggedOut), None) => Reason::LoggedOut,
+            _ => named.unwrap_or_default(),
+        };
+        let reason = reason.word();
         if self.has(Bug::RevocationsWaitForDeliveries) {
             self.wait_for_deliveries();
         }
@@ -51,12 +61,16 @@ impl Specimen {
         let inside = self.is_closing();
         for member in &self.table().draining {
             if let Some(outbox) = member.outbox.as_ref().filter(|_| self.holds(&member.with, identity)) {
-                outbox.end("revoked");
+                outbox.end(reason);
             }
         }
+        let told = self.table().told.clone();
+        told.iter()
+            .filter(|member| self.holds(&member.with, identity))
+            .for_each(|member| member.tell_otherwise(reason));
         let mut count = 0;
         loop {
-            let matching = self.claim(identity);
+            let matching = self.claim(identity, named);
             let found = matching.len();
             let mut escaped = 0;
             for (index, member) in matching.iter().enumerate() {
@@ -73,16 +87,16 @@ impl Specimen {
                 }
                 if self.has(Bug::QueuesCloses) && inside && member.outbox.is_none() {
                     member.silence();
-                    self.table().late.push(Arc::clone(member));
+                    self.table().late.push((Arc::clone(member), reason));
                     continue;
                 }
                 if self.has(Bug::RevokedStay) {
                     if member.outbox.is_none() {
-                        member.sink.close(Some("revoked"));
+                        member.sink.close(Some(reason));
                     }
                     continue;
                 }
-                let told = self.closing(|| member.close("revoked"));
+                let told = self.closing(|| member.close(reason));
                 if told.is_err() && self.has(Bug::StopsAtAFailingClose) {
                     return count + index + 1;
                 }
@@ -116,8 +130,8 @@ impl Specimen {
             }
         }
         let late = if inside { Vec::new() } else { std::mem::take(&mut self.table().late) };
-        for member in late {
-            let _ = self.closing(|| member.close("revoked"));
+        for (member, reason) in late {
+            let _ = self.closing(|| member.close(reason));
         }
         if self.has(Bug::TicketsLearnLate) {
             let mut table = self.table();

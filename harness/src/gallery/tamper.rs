@@ -21,6 +21,8 @@ pub enum Tampering {
     RepeatClose,
     /// A close goes to another sink.
     MoveClose,
+    /// A close carries another reason.
+    ChangeReason,
     /// A returned number is one more.
     OneMore,
     /// A returned number is one less.
@@ -41,7 +43,7 @@ pub enum Tampering {
 
 impl Tampering {
     /// All of them.
-    pub const ALL: [Tampering; 16] = [
+    pub const ALL: [Tampering; 17] = [
         Tampering::DropSend,
         Tampering::RepeatSend,
         Tampering::MoveSend,
@@ -50,6 +52,7 @@ impl Tampering {
         Tampering::DropClose,
         Tampering::RepeatClose,
         Tampering::MoveClose,
+        Tampering::ChangeReason,
         Tampering::OneMore,
         Tampering::OneLess,
         Tampering::DropTaken,
@@ -72,6 +75,7 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
         | Tampering::ChangePayload
         | Tampering::SwapSends => matches!(event, Event::Send { .. }),
         Tampering::DropClose | Tampering::RepeatClose | Tampering::MoveClose => matches!(event, Event::Close { .. }),
+        Tampering::ChangeReason => matches!(event, Event::Close { reason: Some(_), .. }),
         Tampering::DropTaken | Tampering::RepeatTaken | Tampering::OneMoreLost => {
             found(event).is_some_and(|taken| !taken.messages.is_empty())
         }
@@ -102,6 +106,12 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
         Tampering::ChangePayload => {
             if let Event::Send { data, .. } = &mut trace[at] {
                 data.push('!');
+            }
+        }
+        Tampering::ChangeReason => {
+            if let Event::Close { reason: Some(reason), .. } = &mut trace[at] {
+                let others = ["expired", "logged_out"];
+                *reason = others.into_iter().find(|other| reason != other)?.to_owned();
             }
         }
         Tampering::SwapSends => {

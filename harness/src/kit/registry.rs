@@ -79,7 +79,7 @@ impl Rig {
 /// Whether a check that saw no occasion is a failure: not for what hangs on an optional ability.
 fn requirement_is_due(hello: &Hello, requirement: &str) -> bool {
     match requirement {
-        "CLO-5" => hello.offers("reasons"),
+        "CLO-5" | "REV-13" => hello.offers("reasons"),
         "DEL-7" => hello.offers("report"),
         "PRG-2" | "PRG-3" => false,
         _ => true,
@@ -164,6 +164,8 @@ checks! {
     rev_9 = "REV-9";
     /// Revoking an identity that nobody holds returns 0.
     rev_10 = "REV-10";
+    /// A revocation ends as *revoked*, or as the reason that it names
+    rev_13 = "REV-13";
     /// Close is called exactly once per forced end.
     clo_1 = "CLO-1";
     /// Close is never called without a forced end.
@@ -373,7 +375,7 @@ macro_rules! registry_suite {
             $crate::registry_suite!(@ $rig;
                 flt_1 flt_2 flt_3 flt_4 flt_5 flt_6 flt_7 flt_8 del_1 del_2 del_3 del_4 del_5 del_7 ord_1 ord_2
                 ord_3 sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 rev_1 rev_2 rev_4 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10
-                clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3
+                rev_13 clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3
                 re_4 re_5 re_6 re_7 re_8 cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
                 que_1 que_2 que_3 rev_3 prg_1 prg_2 prg_3 con_0 con_1 con_2 sub_7_nothing_is_kept re_1_a_drop_may_call_back
                 iso_8_a_panicking_drop_is_contained saboteurs_are_noticed);

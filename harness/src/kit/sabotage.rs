@@ -11,13 +11,13 @@ use super::{
 };
 use crate::{
     campaign::{InProcess, Plan, campaign},
-    script::{Hook, Identity, Registration},
+    script::{Hook, Identity, Reason, Registration},
     subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
     trace::Report,
 };
 
 /// A way to spoil a registry from outside, and what that breaks.
-const SABOTAGE: [(Sabotage, &[&str]); 7] = [
+const SABOTAGE: [(Sabotage, &[&str]); 8] = [
     (Sabotage::LoseSends, &["DEL-1", "FLT-1"]),
     (Sabotage::RepeatSends, &["DEL-2"]),
     (Sabotage::SwallowCloses, &["REV-1"]),
@@ -25,6 +25,7 @@ const SABOTAGE: [(Sabotage, &[&str]); 7] = [
     (Sabotage::CountOneMore, &["REV-10", "CNT-1"]),
     (Sabotage::RefuseTheSecond, &["SUB-1"]),
     (Sabotage::IgnoreUnsubscribe, &["SUB-3"]),
+    (Sabotage::ForgetReasons, &["REV-13"]),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,7 @@ enum Sabotage {
     CountOneMore,
     RefuseTheSecond,
     IgnoreUnsubscribe,
+    ForgetReasons,
 }
 
 /// The checks notice when the author's own registry is spoilt.
@@ -44,7 +46,8 @@ enum Sabotage {
 ///
 /// Which spoilt registry went unnoticed.
 pub async fn saboteurs_are_noticed(rig: &Rig) -> Verdict {
-    for (how, breaks) in SABOTAGE {
+    let says = rig.hello.offers("revoke_as") && rig.hello.offers("reasons");
+    for (how, breaks) in SABOTAGE.into_iter().filter(|(how, _)| says || *how != Sabotage::ForgetReasons) {
         let inner = Arc::clone(&rig.factory);
         let factory: Factory = Arc::new(move |cap| {
             let inner = inner(cap)?;
@@ -109,6 +112,13 @@ impl Subject for Saboteur {
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
         self.inner.close_by_identity(identity) + usize::from(self.how == Sabotage::CountOneMore)
+    }
+
+    fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
+        if self.how == Sabotage::ForgetReasons {
+            return self.inner.close_by_identity(identity);
+        }
+        self.inner.close_by_identity_as(identity, reason) + usize::from(self.how == Sabotage::CountOneMore)
     }
 
     fn count(&self) -> usize {

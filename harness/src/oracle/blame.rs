@@ -10,7 +10,7 @@ use super::{
 use crate::{
     pretty,
     protocol::SendFailure,
-    script::{Act, Hook, Identity, OpId},
+    script::{Act, Hook, Identity, OpId, Reason},
 };
 
 /// How many names make a long list, and how many bytes a long name.
@@ -178,7 +178,7 @@ impl Walk<'_> {
         open.sort_by_key(|op| std::cmp::Reverse(self.called[&op.id]));
         for op in open {
             match &op.act {
-                Act::Revoke { identity } => {
+                Act::Revoke { identity, .. } => {
                     let cause = format!("revoking {} closed {who}, which does not hold it", pretty::identity(identity));
                     return (self.blame_stranger(sub, op.registry, identity), cause);
                 }
@@ -244,7 +244,7 @@ impl Walk<'_> {
     /// It was not told by the time at which the operation returned.
     pub(crate) fn blame_late(&self, sub: usize, why: Why, op: OpId) -> &'static str {
         let inside = self.lanes.get(&op).and_then(|lane| self.inside(*lane));
-        if why != Why::Revoke || !matches!(inside, Some(Frame::Close { .. })) {
+        if !why.revokes() || !matches!(inside, Some(Frame::Close { .. })) {
             return self.blame_silence(sub, why, op);
         }
         // Inside a close it may be told by the outer call yet, which keeps CLO-1 and CNT-1 and comes too late.
@@ -270,7 +270,7 @@ impl Walk<'_> {
             Why::Fail => return vec!["ISO-5"],
             Why::Shutdown => return vec!["SUB-6"],
             Why::Lag => return vec!["QUE-1"],
-            Why::Unsub | Why::Revoke => {}
+            Why::Unsub | Why::Revoke(_) => {}
         }
         let mut list = Vec::new();
         let mut when = |condition: bool, requirement| {
@@ -308,6 +308,19 @@ impl Walk<'_> {
         list
     }
 
+    /// A reason that none of these ends has.
+    pub(crate) fn blame_reason(&self, sub: usize, reason: &str, due: &[Why]) -> &'static str {
+        let subject = &self.subs[sub];
+        let own = self.revocations.iter().filter(|past| {
+            past.registry == subject.registry && past.called > subject.called && subject.holds(past.identity)
+        });
+        // *Revoked* is also what a registry says that does not listen to the reason.
+        let later = own.skip(1).filter_map(|past| past.named).any(|named| named.word() == reason);
+        let takes_the_last = later && reason != Reason::Revoked.word();
+        let named = due.iter().any(|why| matches!(why, Why::Revoke(Some(_))));
+        if named && !takes_the_last { "REV-13" } else { "CLO-5" }
+    }
+
     pub(crate) fn blame_number(&self, revocation: usize, too_many: bool) -> &'static str {
         let occasions = self.occasions_of_number(revocation);
         let past = &self.revocations[revocation];
@@ -336,7 +349,7 @@ impl Walk<'_> {
         };
         let failed = |hook| self.failures.iter().any(|failure| failure.at > past.called && failure.hook == hook);
         let mine = || self.subs.iter().enumerate().filter(|(_, sub)| sub.holds(past.identity));
-        when(mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.claimed(Why::Revoke)), "CON-2");
+        when(mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.revoked()), "CON-2");
         when(failed(Hook::Close), "ISO-3");
         when(mine().any(|(_, sub)| sub.with.identities().filter(|own| *own == past.identity).count() > 1), "REV-7");
         when(mine().any(|(index, _)| self.shares_sink(index)), "SUB-5");

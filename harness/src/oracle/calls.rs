@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     protocol::Reentrancy,
-    script::{Act, Identity, Op, OpId, TAKEN_AT_ONCE},
+    script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE},
     trace::{Report, Taken},
 };
 
@@ -32,7 +32,7 @@ impl<'s> Walk<'s> {
             Act::Unsub { sub } => self.call_unsub(id, *sub)?,
             Act::Take { sub, bytes } => self.call_take(id, *sub, bytes.unwrap_or(TAKEN_AT_ONCE))?,
             Act::Cast { channel, data } => self.call_cast(op, channel, data, lane),
-            Act::Revoke { identity } => self.call_revoke(op, identity),
+            Act::Revoke { identity, reason } => self.call_revoke(op, identity, *reason),
             Act::Begin { ticket } => {
                 let fresh = Ticket {
                     registry: op.registry,
@@ -149,7 +149,7 @@ impl<'s> Walk<'s> {
             Act::Cast { channel, .. } => (self.cast_blame(op.registry, channel), "broadcast failed"),
             Act::Revoke { .. } if failed_inside => ("ISO-3", "a failing close failed the revocation"),
             Act::Revoke { .. } if !self.failures.is_empty() => ("ISO-4", "revocation failed after an earlier failure"),
-            Act::Revoke { identity } if !self.subs.iter().any(|sub| sub.holds(identity)) => {
+            Act::Revoke { identity, .. } if !self.subs.iter().any(|sub| sub.holds(identity)) => {
                 ("REV-10", "revoking an unknown identity failed")
             }
             Act::Revoke { .. } => ("REV-1", "revocation failed"),
@@ -279,11 +279,12 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    fn call_revoke(&mut self, op: &'s Op, identity: &'s Identity) {
+    fn call_revoke(&mut self, op: &'s Op, identity: &'s Identity, named: Option<Reason>) {
         self.revocations.push(Revocation {
             op: op.id,
             registry: op.registry,
             identity,
+            named,
             called: self.now,
             returned: None,
             n: 0,
@@ -292,9 +293,9 @@ impl<'s> Walk<'s> {
         for sub in 0..self.subs.len() {
             if self.subs[sub].registry == op.registry && self.subs[sub].holds(identity) && !self.subs[sub].over() {
                 let sure = self.subs[sub].active();
-                self.claim(sub, Why::Revoke, op.id, sure);
+                self.claim(sub, Why::Revoke(named), op.id, sure);
             } else if self.subs[sub].registry == op.registry && self.subs[sub].holds(identity) {
-                self.end_queue(sub, Why::Revoke, op.id);
+                self.end_queue(sub, Why::Revoke(named), op.id);
             }
         }
     }

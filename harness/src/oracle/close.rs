@@ -38,13 +38,17 @@ impl Walk<'_> {
         };
         self.keeps(&["CLO-2"]);
         if let Some(reason) = reason {
-            let fits = self.subs[sub].claims.iter().any(|claim| claim.why.reason() == reason);
-            if !fits {
-                let who = self.name(sub);
-                let due: Vec<&str> = self.subs[sub].claims.iter().map(|claim| claim.why.reason()).collect();
-                return self.breaks("CLO-5", format!("{who} was closed as {reason:?}, but was {}", due.join(" or ")));
+            let due: Vec<Why> = self.subs[sub].claims.iter().map(|claim| claim.why).collect();
+            if !due.iter().any(|why| why.reason() == reason) {
+                let (requirement, who) = (self.blame_reason(sub, reason, &due), self.name(sub));
+                let due: Vec<&str> = due.into_iter().map(Why::reason).collect();
+                return self
+                    .breaks(requirement, format!("{who} was closed as {reason:?}, but was {}", due.join(" or ")));
             }
             self.keeps(&["CLO-5"]);
+            if due.iter().any(|why| why.names(reason)) {
+                self.keeps(&["REV-13"]);
+            }
         }
         // The send from inside of which it was ended is still running, and close has to wait for it, whatever ended it
         // (CLO-4, RE-5). An end that anybody else called for as well may be told at once.
@@ -56,7 +60,7 @@ impl Walk<'_> {
             .all(|claim| (1..=sends).contains(&claim.within));
         if own {
             let who = self.name(sub);
-            let requirement = if self.subs[sub].claimed(Why::Revoke) { "RE-5" } else { "CLO-4" };
+            let requirement = if self.subs[sub].revoked() { "RE-5" } else { "CLO-4" };
             return self
                 .breaks(requirement, format!("{who} was closed inside its own send, which close has to wait for"));
         }
@@ -112,10 +116,11 @@ impl Walk<'_> {
         let Some(index) = self.revocations.iter().position(|past| past.op == id) else { return Ok(()) };
         self.revocations[index].returned = Some(now);
         self.revocations[index].n = n;
-        self.owed_closes(id, Why::Revoke)?;
+        let why = Why::Revoke(self.revocations[index].named);
+        self.owed_closes(id, why)?;
         let (mut least, mut most) = (0, 0);
         for sub in &self.subs {
-            if let Some(own) = sub.claims.iter().find(|claim| claim.op == id && claim.why == Why::Revoke) {
+            if let Some(own) = sub.claims.iter().find(|claim| claim.op == id && claim.why == why) {
                 most += 1;
                 let alone = sub.claims.len() == 1;
                 least += i64::from(own.sure && alone);
@@ -160,7 +165,7 @@ impl Walk<'_> {
         let closed_before = |sub: &Sub<'_>| sub.close.is_some_and(|close| close < began);
         let begun = |claim: &Claim| {
             claim.sure
-                && matches!(claim.why, Why::Revoke | Why::Evict | Why::Shutdown)
+                && matches!(claim.why, Why::Revoke(_) | Why::Evict | Why::Shutdown)
                 && self
                     .subs
                     .iter()
@@ -292,14 +297,14 @@ impl Walk<'_> {
         }
         let Some(last) = last else { return Ok(()) };
         let (mut least, mut most) = (0, 0);
-        for sub in self.subs.iter().filter(|sub| sub.close.is_some() && sub.claimed(Why::Revoke)) {
+        for sub in self.subs.iter().filter(|sub| sub.close.is_some() && sub.revoked()) {
             most += 1;
-            let only = sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke | Why::Unsub));
+            let only = sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke(_) | Why::Unsub));
             least += i64::from(only);
         }
-        for sub in self.subs.iter().filter(|sub| sub.queue.is_some() && sub.claimed(Why::Revoke)) {
+        for sub in self.subs.iter().filter(|sub| sub.queue.is_some() && sub.revoked()) {
             most += 1;
-            least += i64::from(sub.claims.iter().all(|claim| claim.why == Why::Revoke) && sub.claims[0].sure);
+            least += i64::from(sub.claims.iter().all(|claim| claim.why.revokes()) && sub.claims[0].sure);
         }
         if (least..=most).contains(&total) {
             self.keeps(&["CNT-1"]);

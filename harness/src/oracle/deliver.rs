@@ -44,7 +44,7 @@ impl From<Why> for Ended {
     fn from(why: Why) -> Self {
         match why {
             Why::Unsub => Ended::Unsub,
-            Why::Revoke => Ended::Revoke,
+            Why::Revoke(_) => Ended::Revoke,
             Why::Evict => Ended::Evict,
             Why::Fail => Ended::Fail,
             Why::Shutdown => Ended::Shutdown,

@@ -55,7 +55,7 @@ impl Walk<'_> {
             Why::Lag => return,
             Why::Evict => claim.sure,
             Why::Unsub => subject.returned.is_some(),
-            Why::Revoke | Why::Shutdown | Why::Fail => subject.returned.is_some() && alone,
+            Why::Revoke(_) | Why::Shutdown | Why::Fail => subject.returned.is_some() && alone,
         };
         queue.begin(claim.op, Change::End(claim.why), must);
     }
@@ -153,6 +153,9 @@ impl Walk<'_> {
             if !reason.is_empty() {
                 self.keeps(&["CLO-5"]);
             }
+            if why.names(reason) {
+                self.keeps(&["REV-13"]);
+            }
             let occasions = self.occasions_of_close(sub, why);
             self.keeps(&occasions);
             if discarded {
@@ -212,7 +215,10 @@ impl Walk<'_> {
         }
         match &taken.end {
             Some(reason) => match queue.ended_before() {
-                Some(why) => ("CLO-5", format!("was closed as {reason:?}, but was {}", why.reason())),
+                Some(why) => {
+                    let requirement = self.blame_reason(sub, reason, &[why]);
+                    (requirement, format!("was closed as {reason:?}, but was {}", why.reason()))
+                }
                 None => (self.blame_end(sub, reason), format!("was ended as {reason:?}, and nothing called for it")),
             },
             None => self.blame_contents(sub, queue, taken),

@@ -6,7 +6,7 @@ use super::{Step, Stop, Violation, guess::Guesses, queue::Queue};
 use crate::{
     catalogue,
     protocol::{Delivery as When, EmptyChannels, Lanes, Policies},
-    script::{Ending, Hook, Identity, Op, OpId, Registration, Rule, Script},
+    script::{Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script},
     trace::{Event, Taken, Trace},
 };
 
@@ -14,7 +14,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
     Unsub,
-    Revoke,
+    /// With the reason that the call named.
+    Revoke(Option<Reason>),
     Evict,
     Fail,
     Shutdown,
@@ -23,6 +24,15 @@ pub(crate) enum Why {
 }
 
 impl Why {
+    pub(crate) fn revokes(self) -> bool {
+        matches!(self, Why::Revoke(_))
+    }
+
+    /// Whether it is a revocation that named this reason.
+    pub(crate) fn names(self, reason: &str) -> bool {
+        matches!(self, Why::Revoke(Some(named)) if named.word() == reason)
+    }
+
     /// Whether the sink is told.
     pub(crate) fn forced(self) -> bool {
         self != Why::Unsub
@@ -37,7 +47,7 @@ impl Why {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Why::Unsub => "unsubscribed",
-            Why::Revoke => "revoked",
+            Why::Revoke(named) => named.unwrap_or_default().word(),
             Why::Evict => "evicted",
             Why::Fail => "failed",
             Why::Shutdown => "shutdown",
@@ -109,6 +119,11 @@ impl Sub<'_> {
     pub(crate) fn claimed(&self, why: Why) -> bool {
         self.claims.iter().any(|claim| claim.why == why)
     }
+
+    /// Whether a revocation is ending it, or may be.
+    pub(crate) fn revoked(&self) -> bool {
+        self.claims.iter().any(|claim| claim.why.revokes())
+    }
 }
 
 /// A send, as seen by a broadcast.
@@ -149,6 +164,8 @@ pub(crate) struct Revocation<'s> {
     pub(crate) op: OpId,
     pub(crate) registry: u32,
     pub(crate) identity: &'s Identity,
+    /// The reason that it named.
+    pub(crate) named: Option<Reason>,
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
     pub(crate) n: i64,

@@ -53,14 +53,14 @@ impl<'s> Walk<'s> {
             self.by_sink.entry(sink).or_default().push(new);
         }
         self.late_for_casts(new);
-        let open: Vec<OpId> = self
+        let open: Vec<_> = self
             .revocations
             .iter()
             .filter(|past| past.returned.is_none() && past.registry == registry && self.subs[new].holds(past.identity))
-            .map(|past| past.op)
+            .map(|past| (past.op, past.named))
             .collect();
-        for revoke in open {
-            self.claim(new, Why::Revoke, revoke, false);
+        for (revoke, named) in open {
+            self.claim(new, Why::Revoke(named), revoke, false);
         }
         let open = self.shutdowns.iter().filter(|past| past.registry == registry && past.returned.is_none());
         for shutdown in open.map(|past| past.op).collect::<Vec<_>>() {

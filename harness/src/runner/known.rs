@@ -13,7 +13,8 @@ use crate::catalogue;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
-    /// The edition of the catalogue that the port is scored by; later requirements run but do not count.
+    /// The edition of the catalogue that the port is scored by, the suite's own if absent; what came or changed later runs and
+    /// does not count.
     #[serde(default)]
     pub edition: Option<u32>,
     /// What fails.

@@ -45,7 +45,7 @@ pub enum Status {
     Broken,
     /// Broken, as the known-failing file says.
     Known,
-    /// Broken, but brought by an edition later than the port's.
+    /// Broken, but brought or changed by an edition later than the port's.
     NotScored,
     /// Never put to the test.
     NotExercised,
@@ -82,6 +82,8 @@ pub struct Report {
     pub suite: String,
     /// The catalogue's edition.
     pub edition: u32,
+    /// The edition that the port is scored by.
+    pub scored_by: u32,
     /// The implementation.
     pub implementation: Hello,
     /// The seed of the random scripts.
@@ -181,8 +183,8 @@ impl Report {
             };
             known.entries.iter().filter(|entry| !failing(entry)).map(|entry| entry.requirement.clone()).collect()
         };
-        let never: Vec<String> =
-            never_exercised(hello, outcome).into_iter().filter(|id| selected(id)).map(str::to_owned).collect();
+        let due = |id: &&str| selected(id) && known.scores(id);
+        let never: Vec<String> = never_exercised(hello, outcome).into_iter().filter(due).map(str::to_owned).collect();
         let untested: Vec<String> = parts.iter().filter_map(|part| untested(part, &requirements)).collect();
         let failures: Vec<Failure> =
             outcome.failures.iter().filter(|failure| selected(failure.violation.requirement)).cloned().collect();
@@ -207,6 +209,7 @@ impl Report {
             report: REPORT,
             suite: env!("CARGO_PKG_VERSION").into(),
             edition: all.edition,
+            scored_by: known.edition.unwrap_or(all.edition),
             implementation: hello.clone(),
             seed: input.seed,
             scripts: outcome.runs,
@@ -312,9 +315,14 @@ impl Report {
             };
             let _ = writeln!(page, "  {profile:<11}{}", colour(paint, &verdict));
         }
+        let scored_by = if self.scored_by == self.edition {
+            String::new()
+        } else {
+            format!(", scored by edition {}", self.scored_by)
+        };
         let _ = writeln!(
             page,
-            "  {} scripts in {:.1} s, seed {}, edition {}",
+            "  {} scripts in {:.1} s, seed {}, edition {}{scored_by}",
             self.scripts, self.seconds, self.seed, self.edition
         );
         for failure in &self.failures {

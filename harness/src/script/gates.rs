@@ -142,7 +142,7 @@ impl<'s> Past<'s> {
             (Hook::Close, Act::Cast { channel, .. }) => {
                 self.hears(sink, channel) && self.script.sinks[sink].rules.iter().any(fails)
             }
-            (Hook::Close, Act::Revoke { identity }) => {
+            (Hook::Close, Act::Revoke { identity, .. }) => {
                 self.own(sink).any(|with| with.identities().any(|own| own == identity))
             }
             (Hook::Close, Act::Sub { with, .. } | Act::Admit { with, .. }) => {

@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 mod gates;
+mod reason;
 mod registration;
 
+pub use reason::Reason;
 pub use registration::{Identity, Outbox, Overflow, Registration};
 
 /// Names one operation of a script.
@@ -148,6 +150,9 @@ pub enum Act {
     Revoke {
         /// The identity.
         identity: Identity,
+        /// The reason that the call names; absent is the call that names none, and ends as [`Reason::Revoked`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
     },
     /// Ask how many subscribers are active.
     Count,
@@ -297,8 +302,13 @@ impl Script {
                         needs.insert("kinds");
                     }
                 }
-                Act::Revoke { identity } if identity.kind().is_some() => {
-                    needs.insert("kinds");
+                Act::Revoke { identity, reason } => {
+                    if identity.kind().is_some() {
+                        needs.insert("kinds");
+                    }
+                    if reason.is_some() {
+                        needs.insert("revoke_as");
+                    }
                 }
                 Act::Count => {
                     needs.insert("count");

@@ -1,9 +1,13 @@
 //! The ways to make a script simpler.
 
-use crate::script::{Act, Ending, Identity, Op, Outbox, Script};
+use crate::script::{Act, Ending, Identity, Op, Outbox, Reason, Script};
 
 /// One way to make a script simpler.
 pub(super) enum Edit {
+    /// No revocation names its reason.
+    NoReasons,
+    /// One names none, or another.
+    Reason(u32, Option<Reason>),
     /// Leave out steps.
     Cut {
         from: usize,
@@ -81,7 +85,8 @@ pub(super) enum Plainer {
 
 /// All edits of a script, the boldest first.
 pub(super) fn edits(script: &Script) -> Vec<Edit> {
-    let mut edits = Vec::new();
+    // First of all: what goes wrong without them is no matter of reasons.
+    let mut edits = vec![Edit::NoReasons];
     script.visit(&mut |op| {
         if let Act::Par { .. } = op.act {
             edits.push(Edit::Inline(op.id));
@@ -158,7 +163,13 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
                 longest = longest.max(data.len());
             }
             Act::Take { .. } => edits.push(Edit::Lighten(op.id)),
-            Act::Revoke { identity } => names.push(identity.value().to_owned()),
+            Act::Revoke { identity, reason } => {
+                if reason.is_some() {
+                    edits.push(Edit::Reason(op.id, None));
+                    edits.extend(Reason::ALL.map(|other| Edit::Reason(op.id, Some(other))));
+                }
+                names.push(identity.value().to_owned());
+            }
             _ => {}
         }
     });
@@ -194,6 +205,18 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
 impl Edit {
     pub(super) fn apply(&self, script: &mut Script) {
         match self {
+            Edit::NoReasons => script.visit_mut(&mut |op| {
+                if let Act::Revoke { reason, .. } = &mut op.act {
+                    *reason = None;
+                }
+            }),
+            Edit::Reason(id, other) => script.visit_mut(&mut |op| {
+                if let Act::Revoke { reason, .. } = &mut op.act
+                    && op.id == *id
+                {
+                    *reason = *other;
+                }
+            }),
             Edit::Cut { from, len } => {
                 script.steps.drain(*from..(from + len).min(script.steps.len()));
             }
@@ -293,7 +316,7 @@ fn each_text(op: &mut Op, change: &mut dyn FnMut(&mut String)) {
             change(channel);
             change(data);
         }
-        Act::Revoke { identity: named } => identity(named, change),
+        Act::Revoke { identity: named, .. } => identity(named, change),
         _ => {}
     }
 }

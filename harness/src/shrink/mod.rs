@@ -14,7 +14,7 @@ mod edits;
 use edits::edits;
 
 /// Chains of requirements, from the special case to the general rule.
-const CHAINS: [&[&str]; 10] = [
+const CHAINS: [&[&str]; 11] = [
     &[
         "QUE-2", "CON-1", "FLT-7", "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-1", "ISO-3", "ISO-5", "ISO-4", "REV-9",
         "SUB-2", "REV-5", "REV-4", "CAP-4", "CAP-3", "RE-1", "DEL-5", "FLT-8", "FLT-3", "FLT-4", "FLT-6", "FLT-5",
@@ -32,6 +32,7 @@ const CHAINS: [&[&str]; 10] = [
     &["FLT-8", "FLT-4", "FLT-6", "FLT-5", "ISO-6", "ISO-4", "REV-9", "SUB-5", "CAP-2", "SUB-1"],
     &["FLT-4", "FLT-6", "FLT-5", "DEL-3"],
     &["ADM-1", "SUB-5", "ISO-6", "RE-7", "ADM-4", "REV-1"],
+    &["REV-13", "CLO-5"],
 ];
 
 /// Whether `now` is `before` or a more general rule that `before` is a special case of.
@@ -135,8 +136,9 @@ fn weigh(script: &Script) -> usize {
             }
             Act::Cast { channel, data } => weight += burden(channel) + length(data).saturating_sub(4),
             Act::Take { bytes, .. } => weight += 5 * usize::from(bytes.is_some()),
-            Act::Revoke { identity } => {
-                weight += burden(identity.value()) + 10 * usize::from(identity.kind().is_some())
+            Act::Revoke { identity, reason } => {
+                weight += burden(identity.value()) + 10 * usize::from(identity.kind().is_some());
+                weight += reason.map_or(0, |reason| 15 + reason as usize);
             }
             _ => {}
         }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    script::{Act, Ending, Hook, Identity, Op, OpId, Registration, Script, TAKEN_AT_ONCE},
+    script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script, TAKEN_AT_ONCE},
     trace::{Event, Report, Taken, Trace},
 };
 
@@ -49,6 +49,11 @@ pub trait Subject: Send + Sync {
 
     /// Closes all that hold the identity and returns their number.
     fn close_by_identity(&self, identity: &Identity) -> usize;
+
+    /// As [`close_by_identity`](Self::close_by_identity), and names the reason that clients are told (feature `revoke_as`).
+    fn close_by_identity_as(&self, identity: &Identity, _reason: Reason) -> usize {
+        self.close_by_identity(identity)
+    }
 
     /// The number of active subscribers (feature `count`).
     fn count(&self) -> usize {
@@ -291,7 +296,11 @@ impl World {
                 done.taken = Some(handle.take(bytes.unwrap_or(TAKEN_AT_ONCE)).ok_or("no outboxes here")?);
             }
             Act::Cast { channel, data } => done.report = registry()?.broadcast(channel, data)?,
-            Act::Revoke { identity } => done.n = Some(registry()?.close_by_identity(identity) as i64),
+            Act::Revoke { identity, reason } => {
+                let registry = registry()?;
+                let named = reason.map(|reason| registry.close_by_identity_as(identity, reason));
+                done.n = Some(named.unwrap_or_else(|| registry.close_by_identity(identity)) as i64);
+            }
             Act::Count => done.n = Some(registry()?.count() as i64),
             Act::Begin { ticket } => {
                 let opened = registry()?.begin().ok_or("no tickets here")?;

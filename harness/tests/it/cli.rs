@@ -348,5 +348,5 @@ fn the_other_commands_speak() {
     let doctor = said(&["doctor", "--", "node", &adapter]);
     assert!(doctor.starts_with("hello: registry.mjs javascript, offers admission core scope_cap"), "{doctor}");
     assert!(doctor.contains("The adapter does what it should"), "{doctor}");
-    assert_eq!(doctor.matches("\nok ").count(), 20, "{doctor}");
+    assert_eq!(doctor.matches("\nok ").count(), 21, "{doctor}");
 }

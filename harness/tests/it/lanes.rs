@@ -25,7 +25,7 @@ use harness::{
     core,
     kit::registry::Rig,
     protocol::{Delivery, Hello, SendFailure},
-    script::{Ending, Hook, Identity, Registration, Script},
+    script::{Ending, Hook, Identity, Reason, Registration, Script},
     subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
     trace::Report,
 };
@@ -347,10 +347,14 @@ impl Subject for Lanes {
     }
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
+        self.close_by_identity_as(identity, Reason::Revoked)
+    }
+
+    fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
         let owned = self.lane.owned();
         let held = owned.into_iter().filter(|owned| owned.peer.holds.contains(identity));
         let ended: Vec<Arc<Peer>> = held.map(|owned| Arc::clone(&owned.peer)).collect();
-        let number = self.registry.close_by_identity(&identity.into());
+        let number = self.registry.close_by_identity_as(&identity.into(), reason.into());
         ended.iter().for_each(|peer| peer.sealed.store(true, SeqCst));
         self.lane.settle_if_polled();
         number

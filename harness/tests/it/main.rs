@@ -9,6 +9,7 @@ mod gallery;
 mod kits;
 mod lanes;
 mod model;
+mod reasons;
 mod registry_core;
 mod reports;
 mod schema;

@@ -16,7 +16,7 @@ use harness::{
 use proptest::prelude::*;
 
 /// What the list understands.
-const PLAIN: [Spice; 15] = [
+const PLAIN: [Spice; 16] = [
     Spice::Unsub,
     Spice::Revoke,
     Spice::Count,
@@ -28,6 +28,7 @@ const PLAIN: [Spice; 15] = [
     Spice::Exact,
     Spice::Groups,
     Spice::Kinds,
+    Spice::RevokeAs,
     Spice::Scope,
     Spice::FailingSend,
     Spice::FailingClose,
@@ -115,10 +116,11 @@ impl<'s> List<'s> {
                 done.report = Some(Report { matched, accepted: matched - failed, failed, ..Report::default() });
                 self.close(&mut done, "failed", |line| failing.contains(&line.label));
             }
-            Act::Revoke { identity } => {
+            Act::Revoke { identity, reason } => {
                 let held =
                     |line: &Line<'_>| line.registry == registry && line.with.identities().any(|own| own == identity);
-                done.number = Some(self.close(&mut done, "revoked", held));
+                let reason = reason.map_or("revoked", |reason| reason.word());
+                done.number = Some(self.close(&mut done, reason, held));
             }
             Act::Count => done.number = Some(self.lines.iter().filter(|line| line.registry == registry).count() as i64),
             Act::Settle => {}

@@ -50,7 +50,7 @@ fn ended_inside_its_send(act: Act, n: Option<i64>, reason: &str, inside: bool) -
 
 #[test]
 fn a_close_waits_for_the_send_that_it_was_called_for_in() {
-    let revoke = Act::Revoke { identity: "x".into() };
+    let revoke = Act::Revoke { identity: "x".into(), reason: None };
     assert_eq!(ended_inside_its_send(revoke.clone(), Some(1), "revoked", false), None);
     assert_eq!(ended_inside_its_send(revoke, Some(1), "revoked", true), Some("RE-5"));
     assert_eq!(ended_inside_its_send(Act::Shutdown, None, "shutdown", false), None);
@@ -60,7 +60,7 @@ fn a_close_waits_for_the_send_that_it_was_called_for_in() {
 #[test]
 fn cnt_1_and_rev_10_a_number_below_zero_is_wrong_and_not_nonsense() {
     let revoked = |subscribed: bool, n| {
-        let mut steps = vec![Op::new(2, Act::Revoke { identity: "x".into() })];
+        let mut steps = vec![Op::new(2, Act::Revoke { identity: "x".into(), reason: None })];
         let mut trace = vec![call(2)];
         if subscribed {
             steps.insert(0, Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }));
@@ -91,7 +91,7 @@ fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str
     ];
     let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None), call(3), ret(3, None), call(4), ret(4, None)];
     if revoked {
-        steps.insert(4, Op::new(5, Act::Revoke { identity: "x".into() }));
+        steps.insert(4, Op::new(5, Act::Revoke { identity: "x".into(), reason: None }));
         trace.extend([call(5), ret(5, Some(1))]);
     }
     trace.extend([call(6), found]);
@@ -207,7 +207,7 @@ fn one_ticket_admits_one_of_two_lanes() {
 /// What follows the time at which a lane ran out of patience is nobody's fault: all gates are open.
 #[test]
 fn a_lane_that_gives_up_late_accuses_nobody_else() {
-    let revoke = Op::new(5, Act::Revoke { identity: "x".into() });
+    let revoke = Op::new(5, Act::Revoke { identity: "x".into(), reason: None });
     let lanes = vec![
         vec![Op::new(3, Act::Cast { channel: "a".into(), data: "m".into() })],
         vec![Op::new(4, Act::Hold { gate: 0 }), revoke, Op::new(6, Act::Release { gate: 1 })],

@@ -1,7 +1,8 @@
 //! DRN: how everything ends, and SUB-6: what the last handle takes with it.
 
 use crate::kit::*;
-use registry_core::{CloseReason, OutboxOptions, Registration, Revocation, SubscribeError, Taken};
+use crate::wire::serve;
+use registry_core::{CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Taken};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -43,17 +44,22 @@ fn drn_1_a_draining_outbox_flushes_what_it_holds_and_takes_no_more() {
 
 #[test]
 fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice() {
-    let registry = encoding();
-    let mut outbox = open(&registry, group("a"));
-    let (wakes, waker) = Wakes::new();
-    registry.broadcast("c", 1).unwrap();
-    assert_eq!(registry.begin_shutdown(), 1);
-    assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
-    assert_eq!(registry.close_by_identity(&id("a")), 0, "it was counted by the shutdown");
-    assert_eq!((wakes.count(), poll(&mut outbox)), (1, Some(Taken::Closed(CloseReason::Revoked))));
-    assert_eq!(registry.close_by_identity_as(&id("a"), Revocation::LoggedOut), 0);
-    assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Revoked)), "the first of those that discard");
-    assert_eq!(registry.stats().ended, [(CloseReason::Shutdown, 1)].into());
+    for revocation in Revocation::ALL {
+        let registry = encoding();
+        let mut outbox = open(&registry, group("a"));
+        let (wakes, waker) = Wakes::new();
+        registry.broadcast("c", 1).unwrap();
+        assert_eq!(registry.begin_shutdown(), 1);
+        assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0, "it was counted by the shutdown");
+        let closed = || Some(Taken::Closed(revocation.into()));
+        assert_eq!((wakes.count(), poll(&mut outbox)), (1, closed()));
+        for again in Revocation::ALL {
+            assert_eq!(registry.close_by_identity_as(&id("a"), again), 0);
+        }
+        assert_eq!(poll(&mut outbox), closed(), "the first of those that discard");
+        assert_eq!(registry.stats().ended, [(CloseReason::Shutdown, 1)].into());
+    }
 }
 
 #[test]
@@ -91,18 +97,22 @@ fn clo_5_an_owner_that_drains_its_own_outbox_stays_findable() {
 
 #[test]
 fn drn_1_drained_completes_when_the_last_owner_let_go() {
-    let registry = encoding();
-    let (first, second) = (open(&registry, Registration::new()), open(&registry, Registration::new()));
-    let (wakes, waker) = Wakes::new();
-    let mut drained = pin!(registry.drained());
-    assert!(!is_over(drained.as_mut(), &waker));
-    registry.begin_shutdown();
-    drop(first);
-    assert!(!is_over(drained.as_mut(), &waker));
-    assert_eq!(wakes.count(), 0);
-    drop(second);
-    assert_eq!(wakes.count(), 1);
-    assert!(is_over(drained.as_mut(), &waker));
+    for options in [OutboxOptions::new(), OutboxOptions::new().in_lane()] {
+        let registry = encoding();
+        let mut flusher = registry.open_lane(LaneOptions::new());
+        let open = || registry.open_outbox(&RAW, options, Registration::new()).unwrap();
+        let (first, second) = (open(), open());
+        let (wakes, waker) = Wakes::new();
+        let mut drained = pin!(registry.drained());
+        assert!(!is_over(drained.as_mut(), &waker));
+        registry.begin_shutdown();
+        assert!(serve(&mut flusher));
+        drop(first);
+        assert!(!is_over(drained.as_mut(), &waker), "{options:?}");
+        assert_eq!(wakes.count(), 0, "{options:?}");
+        drop(second);
+        assert_eq!((wakes.count(), is_over(drained.as_mut(), &waker)), (1, true), "{options:?}");
+    }
 }
 
 #[test]
@@ -120,6 +130,26 @@ fn drn_1_drained_waits_for_owners_that_still_say_farewell() {
     drop(ended);
     assert_eq!(wakes.count(), 1);
     assert!(is_over(drained.as_mut(), &waker));
+}
+
+#[test]
+fn drn_1_all_who_wait_for_the_drain_are_woken_and_who_gives_up_takes_nobody_along() {
+    let registry = encoding();
+    let outbox = open(&registry, Registration::new());
+    let waits = || {
+        let (wakes, waker) = Wakes::new();
+        let mut drained = Box::pin(registry.drained());
+        assert!(!is_over(drained.as_mut(), &waker));
+        (wakes, waker, drained)
+    };
+    let (mut first, given_up, mut last) = (waits(), waits(), waits());
+    drop(given_up.2);
+    registry.begin_shutdown();
+    drop(outbox);
+    for (wakes, waker, drained) in [&mut first, &mut last] {
+        assert_eq!((wakes.count(), is_over(drained.as_mut(), waker)), (1, true));
+    }
+    assert_eq!(given_up.0.count(), 0);
 }
 
 #[test]

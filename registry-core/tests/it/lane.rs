@@ -768,6 +768,35 @@ fn que_3_a_log_keeps_no_more_broadcasts_than_its_bound_and_who_joins_after_them_
 }
 
 #[test]
+fn del_7_the_report_counts_each_match_once_whoever_serves_it() {
+    let registry = encoding();
+    // The first lane has room for one broadcast, the others for all.
+    let options = [LaneOptions::new().with_max_bytes(size(1)), LaneOptions::new(), LaneOptions::new()];
+    let mut flushers = options.map(|options| registry.open_lane(options));
+    // To the lane with the fewest, the first of equal ones: three, two and two.
+    let mut members: Vec<_> = (0..7).map(|_| wired_with(&registry, &BARE, lossy(), hears(&["c"]))).collect();
+    let mut outbox = open(&registry, hears(&["c"]));
+    let probe = Probe::new();
+    let _probe = join(&registry, &probe, Registration::new());
+    let told = |channel: &str, n: u32| {
+        let report = registry.broadcast(channel, n).unwrap();
+        assert_eq!((report.lagged, report.failed, report.ended, report.pending), (0, 0, 0, 0));
+        (report.matched, report.accepted, report.dropped)
+    };
+    assert_eq!([told("c", 1), told("c", 2), told("d", 3)], [(9, 9, 0), (9, 6, 3), (1, 1, 0)]);
+    assert_eq!(registry.stats().dropped, 3);
+    flushers.iter_mut().for_each(|flusher| assert!(!serve(flusher)));
+    members.iter_mut().for_each(|(outbox, socket)| assert_eq!(flush(outbox, socket), None));
+    let heard: Vec<_> = members.iter().map(|(_, socket)| socket.values().len()).collect();
+    assert_eq!(
+        (heard.iter().sum::<usize>(), frames(&mut outbox), probe.sent()),
+        (3 + 4 * 2, vec![1, 2], vec![1, 2, 3])
+    );
+    let stats = registry.stats();
+    assert_eq!((stats.dropped, stats.lane_messages, stats.in_lanes), (3, 11, 7));
+}
+
+#[test]
 fn que_1_one_broadcast_larger_than_the_bound_is_taken_by_an_empty_log() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));

@@ -287,6 +287,38 @@ fn sub_7_a_sink_revoked_while_it_is_stuck_goes_when_it_returns() {
 }
 
 #[test]
+fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names() {
+    const CROWD: usize = 500;
+    let registry = encoding_with(capped(4));
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    let (_outbox, _sink) = (open(&registry, scope("stays")), join(&registry, &Probe::new(), scope("stays")));
+    let mut round = |number: usize| {
+        let crowd: Vec<_> = (0..CROWD)
+            .map(|n| {
+                let name = format!("{number} {n}");
+                let registration = hears(&[&name, "all"]).scope(id(&name)).group(id(&format!("group {name}")));
+                let outbox = open(&registry, registration.clone());
+                let in_lane = registry.open_outbox(&BARE, in_lane(), registration.clone()).unwrap();
+                (outbox, in_lane, join(&registry, &Probe::new(), registration))
+            })
+            .collect();
+        assert_eq!(registry.broadcast("all", 1).unwrap().matched, 3 * CROWD + 2);
+        serve(&mut flusher);
+        // Half of them leave, and half are thrown out.
+        for n in 0..CROWD / 2 {
+            assert_eq!(registry.close_by_identity(&id(&format!("group {number} {n}"))), 3);
+        }
+        drop(crowd);
+        serve(&mut flusher);
+        assert_eq!(registry.broadcast("all", 1).unwrap().matched, 2);
+    };
+    round(0); // The registry has the room that it needs.
+    let grown = allocation_counter::measure(|| round(1));
+    assert!(grown.bytes_max > 200 * CROWD as u64, "the measure sees nothing: {grown:?}");
+    assert!(grown.bytes_current < 16 << 10, "memory was kept: {grown:?}");
+}
+
+#[test]
 fn sub_7_memory_returns_to_where_it_was() {
     const CROWD: usize = 10_000;
     let registry = encoding_with(capped(4));

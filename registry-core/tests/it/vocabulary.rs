@@ -1,7 +1,7 @@
 //! What the registry's words look like to a person, and what they hide.
 
 use crate::kit::{Probe, encoding, hears, join, open};
-use crate::wire::wired;
+use crate::wire::{BARE, in_lane, wired};
 use registry_core::{
     AdmitError, Channel, ChannelFilter, CloseReason, Identity, LaneOptions, ManualClock, OutboxOptions, Overflow,
     Registration, RegistryOptions, ScopeCap, SubscribeError, SubscriberRegistry, WireFormat,
@@ -107,7 +107,12 @@ fn what_is_shown_of_an_outbox_tells_that_it_is_wired() {
 fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
     let registry = encoding();
     let named = open(&registry, hears(&["a", "b"]));
-    let unfiltered = open(&registry, Registration::new());
+    let _flusher = registry.open_lane(LaneOptions::new());
+    let unfiltered = (
+        open(&registry, Registration::new()),
+        registry.open_outbox(&BARE, in_lane(), Registration::new()).unwrap(),
+        join(&registry, &Probe::new(), Registration::new()),
+    );
     let sink = join(&registry, &Probe::new(), hears(&["a"]));
     let read = || {
         let stats = registry.stats();
@@ -117,7 +122,7 @@ fn cnt_2_the_statistics_show_who_is_there_and_no_longer_who_was() {
         let channels: Vec<_> = page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)).collect();
         (stats.subscribers, count("raw"), count("sink"), stats.unfiltered, channels)
     };
-    assert_eq!(read(), (3, 2, 1, 1, vec![("a".into(), 2), ("b".into(), 1)]));
+    assert_eq!(read(), (5, 2, 2, 3, vec![("a".into(), 2), ("b".into(), 1)]));
     drop(unfiltered);
     drop(named);
     assert_eq!(read(), (1, 0, 1, 0, vec![("a".into(), 1)]));
@@ -135,11 +140,12 @@ fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never(
     loop {
         let after = seen.last().map(|(name, _)| name.clone());
         let page = registry.channels(after.as_deref(), 7);
-        assert!(page.len() <= 7);
         if page.is_empty() {
             break;
         }
+        assert_eq!(page.len(), 7.min(all.len() - seen.len()), "a page that is not the last is full: {page:?}");
         seen.extend(page.into_iter().map(|count| (count.channel.to_string(), count.subscribers)));
+        assert!(seen.len() <= all.len(), "a name comes again: {seen:?}");
     }
     let mut expected: Vec<(String, usize)> = all.iter().map(|name| ((*name).to_owned(), 1)).collect();
     expected[3].1 = 2;
@@ -148,5 +154,23 @@ fn cnt_2_channels_are_paged_in_the_order_of_their_names_and_none_twice_or_never(
     assert_eq!(seen, expected);
     let last = registry.channels(Some("channel 24, which is not there"), 9);
     assert_eq!(last.iter().map(|count| count.channel.as_str()).collect::<Vec<_>>(), ["\u{10ffff}"]);
-    assert_eq!(registry.channels(None, 0), []);
+    assert_eq!((registry.channels(None, 0), registry.channels(Some("\u{10ffff}"), 9)), (vec![], vec![]));
+    assert_eq!(registry.channels(None, usize::MAX).len(), all.len());
+}
+
+#[test]
+fn cnt_2_a_look_at_the_statistics_copies_no_names_and_one_at_the_channels_shares_them() {
+    let registry = encoding();
+    let looks = || {
+        let stats = allocation_counter::measure(|| drop(registry.stats()));
+        let page = allocation_counter::measure(|| assert!(registry.channels(None, 10).len() <= 10));
+        (stats.bytes_total, page.bytes_total)
+    };
+    let _few = open(&registry, hears(&["a"]));
+    let with_few = looks();
+    let names: Vec<String> = (0..1_000).map(|n| format!("{n:01000}")).collect();
+    let _many = open(&registry, hears(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    let with_many = looks();
+    assert_eq!(with_many.0, with_few.0, "the statistics cost what they cost");
+    assert!(with_many.1 < 1_000, "{} bytes for ten names of a thousand", with_many.1);
 }

@@ -1,6 +1,6 @@
 //! Bodies that take the socket from hyper, and those that cannot.
 
-use crate::wire::{Owned, Raw, Tokens, account, serve, soon, until};
+use crate::wire::{Owned, Raw, Tokens, account, serve, soon, until_is};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -223,7 +223,7 @@ async fn lets_go(request: &str, more: &str) {
     assert_eq!(raw.read_past("!").await, "!");
     assert_eq!(site.server.metrics.open(), 1);
     drop(socket);
-    until("hyper's end", || site.server.metrics.open() == 0).await;
+    until_is("hyper's end", 0, || site.server.metrics.open()).await;
     assert_eq!(raw.read_to_end().await, "");
     assert_eq!((site.requests.recv().await, site.requests.try_recv().ok()), (Some((Version::HTTP_11, true)), None));
 }
@@ -295,7 +295,7 @@ async fn sse_1_http_1_0_and_head_get_what_they_always_got() {
     let (head, raw) = Raw::request(site.server.address, "HEAD", "/", "").await;
     assert_eq!((head.status, raw.read_to_end().await.as_str()), (200, ""));
     assert!(site.came.try_recv().is_err());
-    until("the end of both", || site.server.metrics.open() == 0).await;
+    until_is("the end of both", 0, || site.server.metrics.open()).await;
 }
 
 #[tokio::test]
@@ -339,10 +339,22 @@ async fn rev_11_a_detached_socket_is_reset_at_the_deadline() {
     let raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
     let (socket, subscriber) = site.detached().await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until("the reset", || site.server.metrics.resets() == 1).await;
+    until_is("the reset", 1, || site.server.metrics.resets()).await;
     raw.read_to_reset().await;
     drop((socket, subscriber));
-    until("the end of the connection", || site.server.metrics.open() == 0).await;
+    until_is("the end of the connection", 0, || site.server.metrics.open()).await;
+}
+
+#[tokio::test]
+async fn rev_11_a_revoked_peer_that_ends_its_side_is_reset_before_any_deadline() {
+    let mut site = Site::start(ServerOptions::new().with_close_deadline(Duration::from_secs(3600))).await;
+    let mut raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    let held = site.detached().await;
+    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    raw.tcp.shutdown().await.unwrap();
+    raw.read_to_reset().await;
+    drop(held);
+    assert_eq!(site.server.metrics.resets(), 0, "it went by itself");
 }
 
 /// Drops the body after its greeting, before hyper writes that or after it, and then ends.
@@ -373,7 +385,7 @@ async fn forget(before: bool) -> String {
     raw.tcp.write_all(GET.as_bytes()).await.unwrap();
     let mut read = String::new();
     soon("the end", raw.tcp.read_to_string(&mut read)).await.unwrap();
-    until("the end of the connection", || server.metrics.open() == 0).await;
+    until_is("the end of the connection", 0, || server.metrics.open()).await;
     read.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 

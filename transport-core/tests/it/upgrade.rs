@@ -1,6 +1,6 @@
 //! Upgraded connections whose socket is taken from hyper, and those that cannot.
 
-use crate::wire::{Owned, Raw, serve, soon, until};
+use crate::wire::{Owned, Raw, serve, soon, until_is};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -69,7 +69,7 @@ async fn rev_12_an_upgraded_connection_gives_its_socket_back() {
     let socket = soon("the upgrade", reclaimed.recv()).await.unwrap();
     assert_eq!(server.metrics.open(), 1);
     echoes(raw, socket).await;
-    until("the end of the connection", || server.metrics.open() == 0).await;
+    until_is("the end of the connection", 0, || server.metrics.open()).await;
     assert_eq!(server.stop().await.reset, 0);
 }
 
@@ -85,7 +85,7 @@ async fn rev_12_so_does_one_whose_protocol_hyper_had_to_find_out() {
     });
     let raw = upgraded(address).await;
     echoes(raw, soon("the upgrade", reclaimed.recv()).await.unwrap()).await;
-    until("the end of the connection", || metrics.open() == 0).await;
+    until_is("the end of the connection", 0, || metrics.open()).await;
 }
 
 #[tokio::test]

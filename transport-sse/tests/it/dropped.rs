@@ -1,7 +1,7 @@
 //! A registry whose last handle goes while its streams are open.
 
 use crate::Payload;
-use crate::wire::{Owned, Raw, Running, Site, Tenant, Tokens, on_both_sites, soon, until};
+use crate::wire::{Owned, Raw, Running, Site, Tenant, Tokens, on_both_sites, soon, until_is};
 use axum::Router;
 use registry_core::{OutboxOptions, SubscriberRegistry};
 use serde_json::value::RawValue;
@@ -48,7 +48,7 @@ async fn sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server(si
         streams.push(greeted(running.address).await);
     }
     if site == Site::Ours {
-        until("the sockets", || registry.stats().wired == 3).await;
+        until_is("the sockets", 3, || registry.stats().wired).await;
     }
     broadcast(&registry, "\"last\"");
     let drained = registry.drained();
@@ -78,21 +78,21 @@ async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
             assert!(running.await.unwrap_err().is_cancelled());
         }
         let streams = vec![greeted(server.address).await, greeted(server.address).await];
-        until("the sockets", || registry.stats().wired == 2).await;
+        until_is("the sockets", 2, || registry.stats().wired).await;
         assert_eq!(registry.stats().in_lanes, if lanes { 2 } else { 0 });
         // One that does not read, and so does not take its farewell.
         let stalled = {
             let raw = Raw::connect_narrow(server.address).await;
             raw.ask("GET", "/events?token=ada", "").await.1
         };
-        until("the socket", || registry.stats().wired == 3).await;
+        until_is("the socket", 3, || registry.stats().wired).await;
         broadcast(&registry, "\"last\"");
         tenant.leave();
         drop(registry);
         all_said(streams).await;
         let metrics = server.metrics.clone();
         drop(stalled);
-        until("the end of every connection", || metrics.open() == 0).await;
+        until_is("the end of every connection", 0, || metrics.open()).await;
         let ended = server.stop().await;
         assert_eq!((ended.told, ended.reset, metrics.panics()), (0, 0, 0));
     }
@@ -107,13 +107,13 @@ async fn sse_5_a_peer_that_does_not_read_outlives_its_registry_by_the_user_timeo
     let options = ServerOptions::new().with_user_timeout(Duration::from_secs(1));
     let server = Owned::start(app, &host, options).await;
     let (_, stalled) = Raw::connect_narrow(server.address).await.ask("GET", "/events?token=ada", "").await;
-    until("the socket", || registry.stats().wired == 1).await;
-    for _ in 0..16 {
+    until_is("the socket", 1, || registry.stats().wired).await;
+    for _ in 0..8 {
         broadcast(&registry, &format!("\"{}\"", "x".repeat(1 << 20)));
     }
     assert_eq!(registry.len(), 1, "it does not lag");
     tenant.leave();
     drop(registry);
-    until("the end of the connection", || server.metrics.open() == 0).await;
+    until_is("the end of the connection", 0, || server.metrics.open()).await;
     drop(stalled);
 }

@@ -1,7 +1,7 @@
 //! Event streams under the layers that applications put around a router.
 
 use crate::Payload;
-use crate::wire::{Raw, Running, Site, Tokens, account, on_both_sites, soon, until};
+use crate::wire::{Raw, Running, Site, Tokens, account, on_both_sites, soon, until_is};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{Request, StatusCode};
@@ -49,7 +49,8 @@ impl Server {
         let (mut send, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
         tokio::spawn(connection);
         let request = Request::get("/events?token=ada").header("host", "here").header("accept-encoding", "gzip");
-        let response = send.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        let answer = send.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+        let response = soon("an answer", answer).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         let gzip = response.headers().get("content-encoding").map(|coding| {
             assert_eq!(coding, "gzip");
@@ -116,7 +117,7 @@ async fn revoked(server: &Server, reader: Reader) {
     let rest = reader.read_to_end().await;
     let retry = rest.strip_prefix("event: close\ndata: {\"reason\":\"revoked\"}\nretry: ").expect("a farewell at once");
     assert_eq!(retry.trim_end_matches("\n\n").parse::<u32>().err(), None, "{rest}");
-    until("the end of the owner", || server.registry.stats().wired == 0).await;
+    until_is("the end of the owner", 0, || server.registry.stats().wired).await;
 }
 
 async fn sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default(site: Site) {
@@ -142,7 +143,7 @@ async fn sse_5_a_client_that_leaves_a_compressed_stream_is_noticed(site: Site) {
     let all = CompressionLayer::new().compress_when(SizeAbove::new(0));
     let server = Server::start(site, |app| app.layer(all)).await;
     drop(server.open().await);
-    until("the removal", || server.registry.is_empty()).await;
+    until_is("the removal", 0, || server.registry.len()).await;
 }
 
 #[tokio::test]
@@ -154,7 +155,7 @@ async fn sse_5_a_client_that_leaves_a_compressed_stream_is_noticed_although_it_h
     assert_eq!((head.status, head.header("content-encoding")), (200, Some("gzip")));
     raw.tcp.write_all(b"x").await.unwrap();
     drop(raw);
-    until("the removal", || server.registry.is_empty()).await;
+    until_is("the removal", 0, || server.registry.len()).await;
 }
 
 async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(site: Site) {

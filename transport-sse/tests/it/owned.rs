@@ -1,7 +1,7 @@
 //! What only our own listener can promise: peers that do not read are cut, and the server ends.
 
 use crate::Payload;
-use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until, until_is};
+use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until_is};
 use axum::Router;
 use axum::routing::get;
 use registry_core::{ChannelFilter, CloseReason, OutboxOptions, Overflow, SubscriberRegistry};
@@ -53,7 +53,7 @@ impl Site {
         self.broadcast("\"that was it\"".into());
         witness.read_past("that was it").await;
         drop(witness);
-        until("the witness's end", || self.registry.len() == 1).await;
+        until_is("the witness's end", 1, || self.registry.len()).await;
     }
 
     /// A client that reads the greeting and then no more.
@@ -70,7 +70,7 @@ impl Site {
 async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
-    site.fill(16 << 20).await;
+    site.fill(8 << 20).await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
     until_is("the reset", 1, || site.server.metrics.resets()).await;
     let read = stalled.read_to_reset().await;
@@ -101,8 +101,8 @@ async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_on_any_path(
         let soon = SystemTime::now() + Duration::from_secs(1);
         site.tokens.grant("ada", grant("ada", ChannelFilter::All).expires_at(soon));
         let stalled = site.stalled("ada").await;
-        (0..16).for_each(|_| site.broadcast(format!("\"{}\"", "x".repeat(1 << 20))));
-        until("the end", || site.registry.is_empty()).await;
+        (0..8).for_each(|_| site.broadcast(format!("\"{}\"", "x".repeat(1 << 20))));
+        until_is("the end", 0, || site.registry.len()).await;
         assert_eq!(site.registry.stats().ended[&CloseReason::Expired], 1);
         until_is("the reset", 1, || site.server.metrics.resets()).await;
         stalled.read_to_reset().await;
@@ -149,7 +149,7 @@ async fn rev_11_a_peer_that_reads_gets_its_farewell_and_no_reset() {
 async fn drn_3_the_server_ends_whatever_its_clients_do() {
     let site = Site::start(ServerOptions::new().with_drain_deadline(Duration::from_secs(1))).await;
     let stalled = site.stalled("ada").await;
-    site.fill(16 << 20).await;
+    site.fill(8 << 20).await;
     let (_, grace) = Raw::get(site.server.address, "/events?token=grace").await;
     let _silent = Raw::connect(site.server.address).await;
     let mut half = Raw::connect(site.server.address).await;
@@ -168,14 +168,14 @@ async fn drn_3_the_server_ends_whatever_its_clients_do() {
 async fn drn_1_a_revocation_during_the_drain_discards() {
     // A peer whose socket is full is reset when its owner finds no place for the farewell. One whose socket had room for
     // all has its farewell, and nothing but the revocation's deadline resets it.
-    for bytes in [16 << 20, 256 << 10] {
+    for bytes in [8 << 20, 256 << 10] {
         let options = ServerOptions::new().with_close_deadline(DEADLINE).with_drain_deadline(Duration::from_secs(20));
         let site = Site::start(options).await;
         let stalled = site.stalled("ada").await;
         site.fill(bytes).await;
         let (registry, metrics) = (site.registry.clone(), site.server.metrics.clone());
         let ended = tokio::spawn(site.server.stop());
-        until("the drain", || registry.stats().draining == 1).await;
+        until_is("the drain", 1, || registry.stats().draining).await;
         assert_eq!(registry.close_by_identity(&account("ada")), 0, "it was counted by the shutdown");
         until_is("the reset", 1, || metrics.resets()).await;
         assert!(stalled.read_to_reset().await.len() < bytes, "the kernel's buffer was flushed");
@@ -192,7 +192,7 @@ async fn drn_1_a_peer_that_reads_late_has_as_long_as_the_drain() {
     site.broadcast(format!("\"{}\"", "x".repeat(256 << 10)));
     let (registry, metrics) = (site.registry.clone(), site.server.metrics.clone());
     let ended = tokio::spawn(site.server.stop());
-    until("the drain", || registry.stats().draining == 2).await;
+    until_is("the drain", 2, || registry.stats().draining).await;
     // The kernel has all of it. Another peer's deadline is the witness that a close deadline has passed.
     registry.close_by_identity(&account("grace"));
     until_is("the reset", 1, || metrics.resets()).await;
@@ -208,7 +208,7 @@ async fn drn_3_connections_that_have_asked_for_nothing_hold_up_no_shutdown() {
     let options = ServerOptions::new().with_head_timeout(Duration::MAX).with_drain_deadline(Duration::MAX);
     let site = Site::start(options).await;
     let _silent = Raw::connect(site.server.address).await;
-    until("the connection", || site.server.metrics.open() == 1).await;
+    until_is("the connection", 1, || site.server.metrics.open()).await;
     assert_eq!(site.server.stop().await.reset, 0);
 }
 
@@ -319,7 +319,7 @@ async fn readers(site: &Site, readers: usize) -> Vec<Raw> {
         raw.read_past(": ok\n\n").await;
         streams.push(raw);
     }
-    until("the sockets", || site.registry.stats().wired == readers).await;
+    until_is("the sockets", readers, || site.registry.stats().wired).await;
     streams
 }
 

@@ -1,12 +1,16 @@
 //! What a client reads.
 
 use crate::Server;
-use crate::wire::{Raw, Site, Tokens, account, grant, on_both_sites, until};
-use registry_core::{ChannelFilter, Identity, OutboxOptions, Overflow, RegistryOptions, Revocation, ScopeCap};
+use crate::wire::{Raw, Running, Site, Tokens, account, grant, on_both_sites, until};
+use axum::Router;
+use registry_core::{
+    ChannelFilter, Identity, OutboxOptions, Overflow, RegistryOptions, Revocation, ScopeCap, SubscriberRegistry,
+};
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
-use transport_core::{Grant, LiveOptions};
+use transport_core::{Grant, Live, LiveOptions};
+use transport_sse::sse;
 
 async fn sse_1_the_head_and_the_greeting_come_before_any_message(site: Site) {
     let server = Server::start(site, Tokens::of(&["ada"])).await;
@@ -15,6 +19,8 @@ async fn sse_1_the_head_and_the_greeting_come_before_any_message(site: Site) {
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     assert_eq!(head.header("cache-control"), Some("no-store"));
     assert_eq!(head.header("x-accel-buffering"), Some("no"));
+    assert_eq!(head.header("x-channels-refused-count"), None, "it asked for nothing in vain");
+    assert_eq!(head.header("connection"), (site == Site::Ours).then_some("close"));
     assert!(raw.read_past(": ok\n\n").await.ends_with("\r\n: ok\n\n"), "the comment is the first thing");
 }
 
@@ -31,6 +37,17 @@ async fn sse_2_posted_json_arrives_byte_for_byte_with_its_id(site: Site) {
     // White space between lines is JSON's, and comes as lines.
     server.broadcast("runs", "{\r\n \"a\": 1\n}");
     raw.read_past("data: { \ndata:  \"a\": 1\ndata: }\n\n").await;
+}
+
+async fn sse_2_a_payload_arrives_as_the_application_encodes_it(site: Site) {
+    let registry = SubscriberRegistry::<u8>::new();
+    let encode = |number: &u8| Ok(format!("{number} apples").into());
+    let live = Live::with_encoder(registry.clone(), Tokens::of(&["ada"]), encode, LiveOptions::new());
+    let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+    let (_, mut raw) = Raw::get(running.address, "/events?token=ada").await;
+    raw.read_past(": ok\n\n").await;
+    let id = registry.broadcast("runs", 3).unwrap().id;
+    raw.read_past(&format!("id: {id}\ndata: 3 apples\n\n")).await;
 }
 
 async fn flt_1_only_what_was_asked_for_arrives(site: Site) {
@@ -198,6 +215,7 @@ async fn rev_1_each_identity_of_a_grant_revokes_it(site: Site) {
 on_both_sites!(
     sse_1_the_head_and_the_greeting_come_before_any_message,
     sse_2_posted_json_arrives_byte_for_byte_with_its_id,
+    sse_2_a_payload_arrives_as_the_application_encodes_it,
     flt_1_only_what_was_asked_for_arrives,
     rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on,
     sse_4_revoked_streams_are_told_to_come_back_soon_and_not_together,

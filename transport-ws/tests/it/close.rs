@@ -1,6 +1,6 @@
 //! The ways out.
 
-use crate::wire::{Running, Site, Tenant, Tokens, account, grant, on_both_sites, soon, until};
+use crate::wire::{Running, Site, Tenant, Tokens, account, grant, on_both_sites, soon, until_is};
 use crate::{Server, TICK, open};
 use futures_util::{SinkExt, StreamExt};
 use registry_core::{ChannelFilter, CloseReason, OutboxOptions, RegistryOptions, ScopeCap, SubscriberRegistry};
@@ -61,7 +61,7 @@ async fn ws_1_every_forced_end_has_its_code(site: Site) {
         assert_eq!(newer.closed().await, (1013, "lagged".into()));
     } else {
         drop(newer);
-        until("the removal", || server.registry.is_empty()).await;
+        until_is("the removal", 0, || server.registry.len()).await;
     }
 
     let mut shut = server.open("token=linus").await;
@@ -145,7 +145,7 @@ async fn ws_4_the_peers_own_close_is_echoed(site: Site) {
     ada.0.send(Message::Close(Some(close))).await.unwrap();
     let Message::Close(Some(echo)) = ada.next().await else { panic!("no echo") };
     assert_eq!(u16::from(echo.code), 1001);
-    until("the removal", || server.registry.is_empty()).await;
+    until_is("the removal", 0, || server.registry.len()).await;
     assert_eq!(server.registry.stats().ended[&CloseReason::Unsubscribed], 1);
 }
 
@@ -155,7 +155,7 @@ async fn sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_serve
     let running = Running::start(site, app, &host).await;
     let clients = [open(running.address, "token=ada").await, open(running.address, "token=ada").await];
     if site == Site::Ours {
-        until("the sockets", || registry.stats().wired == 2).await;
+        until_is("the sockets", 2, || registry.stats().wired).await;
     }
     registry.broadcast("runs", "last".to_owned()).unwrap();
     let drained = registry.drained();

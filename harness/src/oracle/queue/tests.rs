@@ -15,7 +15,7 @@ fn explained(bounds: Outbox, story: &[(&'static str, &'static [&'static str], u6
     for (op, ((what, data, _), taken)) in story.iter().zip(&taken).enumerate() {
         let change = match *what {
             "take" => Change::Take(1_000, taken),
-            "revoke" => Change::End(Why::Revoke),
+            "revoke" => Change::End(Why::Revoke(None)),
             channel => Change::Push(Message { cast: op, channel, data: data[0] }, Vec::new()),
         };
         queue.begin(op as OpId, change, true);

@@ -7,7 +7,7 @@ use crate::{
     campaign::{Answer, Driver},
     oracle, pretty,
     runner::{Exit, Paint},
-    script::{Act, Ending, Hook, Identity, Op, Outbox, Registration, Rule, Script, SinkScript},
+    script::{Act, Ending, Hook, Identity, Op, Outbox, Reason, Registration, Rule, Script, SinkScript},
     trace::{Event, Trace},
 };
 
@@ -95,7 +95,8 @@ fn tiny() -> Vec<(&'static str, Script)> {
     let sub = |id, sub| with(id, sub, to_a().group("x"));
     let cast = |id, data: &str| op(id, Act::Cast { channel: "a".into(), data: data.into() });
     let unsub = |id, sub| op(id, Act::Unsub { sub });
-    let revoke = |id, identity: Identity| op(id, Act::Revoke { identity });
+    let revoke = |id, identity: Identity| op(id, Act::Revoke { identity, reason: None });
+    let revoke_as = |id, reason| op(id, Act::Revoke { identity: "x".into(), reason: Some(reason) });
     let settle = |id| op(id, Act::Settle);
     let admit = |id, ticket, sub| op(id, Act::Admit { ticket, sub, sink: sub, with: to_a().group("x") });
     let ruled = |on, nth, ops, then, steps| {
@@ -123,6 +124,17 @@ fn tiny() -> Vec<(&'static str, Script)> {
         ("an unsubscribe, twice", Script::new(vec![sub(1, 0), unsub(2, 0), unsub(3, 0)])),
         ("an unknown label is skipped", Script::new(vec![unsub(1, 7)])),
         ("a revocation", Script::new(revoked())),
+        (
+            "a revocation that names its reason",
+            Script::new(vec![
+                sub(1, 0),
+                revoke_as(2, Reason::LoggedOut),
+                sub(3, 1),
+                revoke_as(4, Reason::Expired),
+                sub(5, 2),
+                revoke_as(6, Reason::Revoked),
+            ]),
+        ),
         ("another registry", Script::new(vec![sub(1, 0), elsewhere, settle(3)])),
         (
             "a list that is overwritten",
