@@ -311,15 +311,16 @@ def main():
             try:
                 outcome, who = runner.run(slip)
             except Wrong as error:
-                wrong.append(str(error))
-                print(error, flush=True)
+                if str(error) not in wrong:
+                    print(error, flush=True)
+                    wrong.append(str(error))
                 continue
             results.append((slip, outcome, who))
             print(f"{slip.title}: {outcome} {who} [{time.monotonic() - began:.0f} s]", flush=True)
         print()
         status = report(results) if results else 0
     if wrong:
-        print("\n".join(["", "wrong:", *dict.fromkeys(wrong)]))
+        print("\n".join(["", "wrong:", *wrong]))
         return 2
     return status
 
