@@ -104,7 +104,7 @@ pub(crate) enum Full {
 
 /// Every session there is.
 pub(crate) struct Sessions {
-    /// How many there may be. With the longest names of accounts, 100,000 take 46 MiB.
+    /// How many there may be. With the longest names of accounts, 100,000 take 50 MiB.
     most: usize,
     lifetime: Duration,
     lists: Arc<Budget>,
