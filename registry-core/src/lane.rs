@@ -35,9 +35,9 @@ impl Numbers {
         }
     }
 
-    /// Tells whether a broadcast on the channel passes.
-    pub(crate) fn hears(&self, channel: Option<ChannelNo>) -> bool {
-        matches!(self, Self::All) || channel.is_some_and(|channel| self.named().binary_search(&channel).is_ok())
+    /// Tells whether it names the channel.
+    pub(crate) fn names(&self, channel: ChannelNo) -> bool {
+        self.named().binary_search(&channel).is_ok()
     }
 }
 

@@ -244,7 +244,7 @@ impl<T> Turn<T> {
             let after = after.saturating_sub(from);
             let picks = match numbers {
                 Numbers::All => (after..casts.len()).collect(),
-                _ => channels.picks_of(|_, channel| numbers.hears(Some(channel)), after),
+                _ => channels.picks_of(|_, channel| numbers.names(channel), after),
             };
             if !picks.is_empty() {
                 groups.push(Group::new(Targets::Fresh(at), picks));

@@ -1,9 +1,11 @@
 //! DEL and ORD: what arrives, how often, in which order, and what the caller is told.
 
 use crate::kit::*;
+use crate::wire::serve;
 use bytes::Bytes;
 use registry_core::{
-    CloseReason, Json, Message, MessageId, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError, WireFormat,
+    CloseReason, Json, LaneOptions, Message, MessageId, OutboxOptions, Registration, SendOutcome, Sink, SubscribeError,
+    WireFormat,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -177,6 +179,25 @@ fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
     let taken = poll(&mut twos[99]);
     let Some(registry_core::Taken::Frames(batch)) = taken else { panic!("{taken:?}") };
     assert_eq!(batch.frames, ["1:1", "2:2"]);
+}
+
+#[test]
+fn que_1_two_formats_of_one_name_are_two_formats() {
+    static PLAIN: WireFormat = WireFormat::new("twin", |_, body, out| out.extend_from_slice(body));
+    static TENFOLD: WireFormat = WireFormat::new("twin", |_, body, out| {
+        out.extend_from_slice(body);
+        out.extend_from_slice(b"0");
+    });
+    let registry = encoding();
+    let mut flusher = registry.open_lane(LaneOptions::new());
+    for options in [OutboxOptions::new(), OutboxOptions::new().in_lane()] {
+        let mut outboxes = [&PLAIN, &TENFOLD, &PLAIN]
+            .map(|format| registry.open_outbox(format, options, Registration::new()).unwrap());
+        registry.broadcast("c", 7).unwrap();
+        serve(&mut flusher);
+        assert_eq!(outboxes.each_mut().map(frames), [[7], [70], [7]], "{options:?}");
+        assert_eq!(registry.stats().formats["twin"], 3);
+    }
 }
 
 #[test]

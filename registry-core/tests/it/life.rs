@@ -319,6 +319,22 @@ fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names
 }
 
 #[test]
+fn sub_7_a_channel_that_a_crowd_has_left_keeps_no_room_for_it() {
+    let registry = encoding();
+    let names: Vec<String> = (0..50).map(|n| format!("c{n}")).collect();
+    // It keeps all of the channels named.
+    let _stays = open(&registry, hears(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    let crowd = |name: &String| {
+        let crowd: Vec<_> = (0..1_000).map(|_| open(&registry, hears(&[name]))).collect();
+        assert_eq!(registry.broadcast(name, 1).unwrap().accepted, 1_001);
+        drop(crowd);
+    };
+    crowd(&names[0]); // The registry has the room that it needs.
+    let grown = allocation_counter::measure(|| names[1..].iter().for_each(crowd));
+    assert!(grown.bytes_current < 64 << 10, "memory was kept: {grown:?}");
+}
+
+#[test]
 fn sub_7_memory_returns_to_where_it_was() {
     const CROWD: usize = 10_000;
     let registry = encoding_with(capped(4));

@@ -89,10 +89,11 @@ fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_goes_on() {
 fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
     while_stuck(RegistryOptions::new().with_max_waiting_broadcasts(size(10)), |registry, _| {
         let mut outbox = open(registry, Registration::new());
+        let _others = [(); 2].map(|()| join(registry, &Probe::new(), hears(&["c"])));
         let reports: Vec<_> = (1..=30).map(|n| registry.broadcast("c", n).unwrap()).collect();
-        assert!(reports[..10].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 1, 0)));
-        assert!(reports[10..].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 0, 1)));
-        assert_eq!(registry.stats().dropped, 20);
+        assert!(reports[..10].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 3, 0)));
+        assert!(reports[10..].iter().all(|report| (report.accepted, report.pending, report.dropped) == (1, 0, 3)));
+        assert_eq!(registry.stats().dropped, 3 * 20);
         assert_eq!(frames(&mut outbox).len(), 30, "outboxes get them all the same");
     });
 }
@@ -158,6 +159,40 @@ fn que_3_who_comes_and_goes_behind_many_waiting_broadcasts_leaves_nothing_and_st
         assert!(behind.bytes_current < 128 << 10, "the log grows: {behind:?}");
         // Compacting takes notes on every entry of the log.
         assert!(behind.bytes_total < 2 * alone.bytes_total, "{behind:?} against {alone:?}");
+    });
+}
+
+#[test]
+fn que_3_a_sink_that_is_stuck_again_keeps_no_more_than_the_first_time() {
+    works(|steps| {
+        let registry = Registry::new();
+        let stops = [Stop::new(), Stop::new()];
+        let (stops, parks): (Vec<_>, Vec<_>) = stops.into_iter().unzip();
+        let stuck = Probe::sending(move |n| {
+            if let Some(park) = parks.get(n as usize) {
+                park();
+            }
+            SendOutcome::Accepted
+        });
+        let _stuck = join(&registry, &stuck, Registration::new());
+        let churn = || {
+            (0..3_000).for_each(|_| {
+                drop(join(&registry, &Probe::new(), hears(&["a"])));
+                steps.step();
+            });
+        };
+        // The first time many broadcasts wait, and the log is long before it is worth while to tidy it.
+        for ((first, waiting), stop) in (0..).zip([6_000, 0]).zip(stops) {
+            thread::scope(|scope| {
+                scope.spawn(|| registry.broadcast("c", first).unwrap());
+                stop.arrived();
+                (0..waiting).for_each(|n| assert_eq!(registry.broadcast("c", 10 + n).unwrap().pending, 1));
+                let grown = allocation_counter::measure(churn);
+                assert!(waiting > 0 || grown.bytes_current < 128 << 10, "the log grows: {grown:?}");
+                drop(stop);
+            });
+        }
+        assert_eq!(stuck.sent().len(), 6_002);
     });
 }
 
@@ -249,6 +284,46 @@ fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
     assert_eq!(registry.broadcast("both", 1).unwrap().accepted, 2);
     assert_eq!(*seen.lock().unwrap(), Some(vec![]), "a publisher to outboxes ran the sinks of another");
     assert_eq!((frames(&mut outbox), probe.sent()), (vec![1, 2], vec![1]));
+}
+
+#[test]
+fn sub_7_what_piled_up_behind_a_publisher_is_given_back() {
+    static PARKS: Mutex<Vec<Box<dyn Fn() + Send + Sync>>> = Mutex::new(Vec::new());
+    static SLOW: WireFormat = WireFormat::new("slow", |_, body, out| {
+        let park = PARKS.lock().unwrap().pop();
+        if let Some(park) = park {
+            park();
+        }
+        out.extend_from_slice(body);
+    });
+    works(|steps| {
+        let registry = encoding();
+        let _slow = registry.open_outbox(&SLOW, OutboxOptions::new(), hears(&["slow"])).unwrap();
+        // Each time it is the room for as many who leave that the log of outboxes needs, and needs anew.
+        let needed: Vec<_> = (0..4)
+            .map(|round| {
+                let crowd: Vec<_> = (0..5_000)
+                    .map(|_| {
+                        steps.step();
+                        open(&registry, Registration::new())
+                    })
+                    .collect();
+                let (stop, park) = Stop::new();
+                PARKS.lock().unwrap().push(Box::new(park));
+                thread::scope(|scope| {
+                    let publisher = scope.spawn(|| registry.broadcast("slow", round).unwrap());
+                    stop.arrived();
+                    let leave = || crowd.iter().for_each(|one| one.subscription().unsubscribe());
+                    let used = allocation_counter::measure(leave);
+                    drop(stop);
+                    publisher.join().unwrap();
+                    used.bytes_max
+                })
+            })
+            .collect();
+        let (least, most) = (needed.iter().min().unwrap(), needed.iter().max().unwrap());
+        assert!(*least > 100_000 && *least > most / 2, "the room of an earlier time was kept: {needed:?}");
+    });
 }
 
 #[test]
