@@ -7,8 +7,8 @@
 The slips stand beside this file, in a list for each crate. A slip replaces the text `find` by `replace`. It is looked for in
 the whole `src` of its crate, tests excepted, so files may move; white space counts as any other. It must stand there once.
 
-The slips are made in a copy of the checkout, `target/slips/tree`: whatever kills a run leaves the checkout as it is, and
-whoever edits it meanwhile does not disturb the run.
+It takes Python 3.11, git, and `timeout`. The slips are made in a copy of the checkout, `target/slips/tree`: whatever kills a
+run leaves the checkout as it is, and whoever edits it meanwhile does not disturb the run.
 
 Keys of a slip:
     name, find, replace
