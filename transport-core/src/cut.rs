@@ -49,6 +49,12 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
+    /// Creates the times after a discarding end, and after one that drains.
+    #[must_use]
+    pub fn new(close: Duration, drain: Duration) -> Self {
+        Self { close, drain }
+    }
+
     /// Returns the time after an end for this reason. Whoever is to have what was queued has as long as the drain: to close the
     /// socket would take from it what it has yet to read, or has the kernel offer it when nobody can revoke it any more.
     #[must_use]
