@@ -195,3 +195,17 @@ where
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drn_1_a_peer_that_drains_has_as_long_as_the_drain_and_any_other_as_long_as_a_close() {
+        let (close, drain) = (Duration::from_secs(2), Duration::from_secs(10));
+        for reason in CloseReason::ALL {
+            let expected = if reason == CloseReason::Shutdown { drain } else { close };
+            assert_eq!(Deadlines::new(close, drain).after(reason), expected, "{reason}");
+        }
+    }
+}

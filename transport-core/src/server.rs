@@ -443,3 +443,38 @@ async fn refuse(socket: Arc<Socket>) {
     // Closing it with unread bytes would reset it, and the answer would be lost.
     let _elapsed = timeout(REFUSAL, socket.peer_ended()).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn rev_11_sockets_and_streams_that_were_reset_are_counted_together() {
+        let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
+        let metrics = server.metrics();
+        assert_eq!(metrics.resets(), 0);
+        metrics.counts.resets.fetch_add(2, Ordering::Relaxed);
+        let client = tokio::net::TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
+        metrics.sockets.open(server.listener.accept().await.unwrap().0).cut();
+        assert_eq!((metrics.resets(), server.metrics().resets()), (3, 3));
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn drn_3_a_connection_that_has_asked_for_nothing_holds_up_no_shutdown() {
+        let options = ServerOptions::new().with_drain_deadline(Duration::from_secs(2));
+        let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+        let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            let shutdown = async { stopped.await.unwrap() };
+            server.run(Router::new(), &SubscriberRegistry::<()>::new(), shutdown).await
+        });
+        let _silent = tokio::net::TcpStream::connect(address).await.unwrap();
+        while metrics.open() == 0 {
+            yield_now().await;
+        }
+        stop.send(()).unwrap();
+        assert_eq!(served.await.unwrap(), Drained { told: 0, reset: 0 }, "it was waited for, and reset");
+    }
+}
