@@ -204,7 +204,10 @@ impl Sessions {
     fn lock(&self, now: Instant) -> MutexGuard<'_, Store> {
         // Nothing panics between two changes that belong together.
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((_, id)) = store.ends.first().filter(|(expires, _)| *expires <= now).copied() {
+        while let Some(&(expires, id)) = store.ends.first()
+            && expires <= now
+        {
+            store.ends.pop_first();
             store.remove(id);
         }
         store
