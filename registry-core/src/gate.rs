@@ -311,7 +311,6 @@ impl Gate {
         }
         if queue.rest.is_empty() {
             queue.rest = queue.take_joined(self.format).ok_or(Unwritten::Broken)?;
-            queue.mid_frame = false;
         }
         if !queue.rest.is_empty() {
             match write(&queue.rest) {
@@ -339,7 +338,6 @@ impl Gate {
         }
         if let Some(wire) = self.wire.get() {
             queue.rest = queue.take_joined(self.format).ok_or(Unwritten::Broken)?;
-            queue.mid_frame = false;
             // An error is found again by whoever writes next, or by the owner who reads.
             queue.wrote(wire.try_write(&queue.rest).unwrap_or(0), now);
         }

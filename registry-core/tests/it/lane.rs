@@ -432,14 +432,34 @@ fn rev_12_no_write_follows_a_revocation_and_a_farewell_only_at_the_end_of_a_fram
         registry.broadcast("c", 1).unwrap();
         serve(&mut flusher);
         registry.broadcast("c", 2).unwrap();
+        outbox.say(&said(0), now());
+        assert_eq!(outbox.unsaid(), if room == usize::MAX { 0 } else { said(0).len() });
         assert_eq!(registry.close_by_identity(&id("a")), 1);
+        assert_eq!(outbox.unsaid(), 0, "what the owner said before is discarded too");
         socket.seal();
         socket.set_room(usize::MAX);
-        outbox.say(b"#0\n", now());
+        outbox.say(&said(1), now());
         assert_eq!(flush(&outbox, &socket), Some(CloseReason::Revoked));
         serve(&mut flusher);
         assert_eq!((socket.late(), outbox.is_mid_frame(), outbox.unsaid()), (0, room == 3, 0), "{room}");
     }
+}
+
+#[test]
+fn rev_3_an_end_gives_back_all_that_waited_while_its_owner_holds_on() {
+    let (registry, mut flusher) = lane();
+    let (outbox, socket) = wired(&registry, group("a"));
+    socket.set_room(10);
+    // The first is written in part, the second waits, and the owner's own waits too.
+    for value in [60_000, 50_000] {
+        registry.broadcast("c", value).unwrap();
+        serve(&mut flusher);
+    }
+    outbox.say(&[b'#'; 40_000], now());
+    assert!(outbox.is_mid_frame());
+    let used = allocation_counter::measure(|| assert_eq!(registry.close_by_identity(&id("a")), 1));
+    assert!(used.bytes_current < -150_000, "something of it is kept: {used:?}");
+    assert_eq!((flush(&outbox, &socket), outbox.is_mid_frame()), (Some(CloseReason::Revoked), true));
 }
 
 #[test]
@@ -997,6 +1017,23 @@ fn sub_6_a_registry_that_goes_first_leaves_its_flushers_the_rest() {
     drop(registry);
     drop(flusher);
     assert_eq!(flush(&outbox, &socket), Some(CloseReason::Shutdown), "nobody brings it anything any more");
+}
+
+#[test]
+fn sub_6_an_end_that_a_flusher_finds_when_the_registry_has_gone_is_told() {
+    let (registry, mut flusher) = lane();
+    let (outbox, socket) = wired(&registry, Registration::new());
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let heard = reasons.clone();
+    outbox.on_end(move |reason| heard.lock().unwrap().push(reason));
+    let (wakes, waker) = Wakes::new();
+    registry.broadcast("c", 1).unwrap();
+    drop(registry);
+    assert!(flush_with(&outbox, &socket, &waker).is_pending());
+    socket.break_down();
+    assert!(serve(&mut flusher));
+    assert_eq!(*reasons.lock().unwrap(), [CloseReason::Shutdown, CloseReason::Unsubscribed]);
+    assert_eq!((wakes.count(), flush(&outbox, &socket)), (1, Some(CloseReason::Unsubscribed)));
 }
 
 /// Ends a registry: by its last handle, or by a shutdown.
