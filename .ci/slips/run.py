@@ -218,7 +218,7 @@ class Runner:
         """How long a crate's tests may take: known from a run without a slip, which must pass."""
         if crate not in self.limits:
             copy(CLEAN, TREE, self.names)
-            with (LOGS / f"{crate}.log").open("w") as log:
+            with (LOGS / f"{crate}.log").open("w", buffering=1) as log:
                 # Built by now, so that what follows is the time of the tests.
                 cargo(["test", "--locked", "--package", crate, "--no-run"], log)
                 began = time.monotonic()
@@ -235,7 +235,7 @@ class Runner:
         limit = self.limit(crate)
         copy(CLEAN, TREE, self.names)
         slip.make(self.sources[slip.crate])
-        with (LOGS / f"{slip.crate}.{slip.name}.{crate}.log").open("w") as log:
+        with (LOGS / f"{slip.crate}.{slip.name}.{crate}.log").open("w", buffering=1) as log:
             outcome, who = test(crate, log, limit)
             # A test that fails now and then notices nothing: it has to fail again, or another has to.
             alone = ["test", "--locked", "--package", crate, "--", "--exact", who]
