@@ -345,6 +345,14 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn ws_2_a_frame_that_says_it_is_too_large_is_refused_before_it_comes() {
+        let mut ada = subscriber(WsOptions::new(), |io| io);
+        let head = [&[0x81, 0xff][..], &(1_u64 << 30).to_be_bytes(), &[0; 4]].concat();
+        ada.peer.write_all(&head).await.unwrap();
+        ada.reads(b"\x88\x1b\x03\xf1protocol: message too big").await;
+    }
+
     /// A message whose frame fills the pipe to its peer.
     fn filling() -> (String, Vec<u8>) {
         let text = "x".repeat(512 - 4 - 2);
