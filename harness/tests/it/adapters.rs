@@ -349,7 +349,7 @@ fn cheat(mode: &str, scripts: u32) -> (Outcome, Report) {
 #[track_caller]
 fn blamed(mode: &str, words: &str) {
     // It shows at the second script, which is then run again three times.
-    let (outcome, report) = cheat(mode, 8);
+    let (outcome, report) = cheat(mode, 5);
     assert_eq!(report.exit, Exit::Adapter, "{mode}: {:?}", outcome.failures);
     assert!(outcome.faults.iter().any(|fault| fault.message.contains(words)), "{mode}: {:?}", outcome.faults);
 }
@@ -404,7 +404,7 @@ fn an_adapter_that_closes_its_output_and_lives_on_is_blamed() {
 #[test]
 fn what_an_adapter_does_only_now_and_then_is_not_the_registrys_doing() {
     for mode in ["tires", "dozes"] {
-        let (outcome, report) = cheat(mode, 24);
+        let (outcome, report) = cheat(mode, 23);
         assert!(outcome.failures.is_empty(), "{mode}: {:?}", outcome.failures[0].violation);
         assert_eq!(report.exit, Exit::Adapter, "{mode}");
         let told = "script 20 of this run was not answered, but was each time when it was run again";
