@@ -514,6 +514,18 @@ fn que_2_the_owner_of_a_wire_that_takes_nothing_is_woken_once() {
 }
 
 #[test]
+fn ord_1_a_wire_that_comes_late_gets_what_its_owner_had_said_although_nothing_is_queued() {
+    let (registry, _flusher) = lane();
+    let outbox = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
+    let socket = Socket::new();
+    outbox.say(&said(7), now());
+    outbox.attach(socket.clone());
+    assert!(outbox.is_waiting());
+    assert_eq!((flush(&outbox, &socket), outbox.is_waiting()), (None, false));
+    assert_eq!(socket.read(), [Read::Said(7)]);
+}
+
+#[test]
 fn ord_1_a_wire_that_comes_late_gets_what_was_queued_first() {
     for in_lane in [true, false] {
         let (registry, mut flusher) = lane();
