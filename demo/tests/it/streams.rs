@@ -152,10 +152,21 @@ async fn one_connection_too_many_is_told_when_to_come_back() {
     let options = Options::new().with_max_connections(2.try_into().unwrap());
     let server = TestServer::with(Reach::Loopback, options).await;
     let ada = server.sign_in("ada").await;
-    let _streams = [ada.sse(&server, "/events").await, ada.sse(&server, "/events").await];
+    let streams = [ada.sse(&server, "/events").await, ada.sse(&server, "/events").await];
     let refused = server.get("/healthz", &[]).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(refused.error().contains("too many connections"));
+    drop(streams);
+    let stats = loop {
+        let response = server.get("/api/stats", &[]).await;
+        if response.status == 200 {
+            break response.json();
+        }
+    };
+    let connections = &stats["connections"];
+    let [refused, accepted] = ["refused", "accepted"].map(|count| connections[count].as_u64().unwrap());
+    assert!(refused >= 1 && accepted == refused + 4, "a sign-in, two streams, this: {connections}");
+    assert_eq!((&connections["limit"], &connections["out_of_descriptors"]), (&json!(2), &json!(0)));
 }
 
 #[tokio::test]
