@@ -544,3 +544,30 @@ impl Seat for Gate {
 
 #[cfg(all(test, registry_loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(any(registry_loom, registry_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::sync::{AtomicUsize, Ordering};
+
+    static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+
+    /// As when the owner asks while another thread is about to tell.
+    #[test]
+    fn clo_1_a_hook_that_comes_between_the_end_and_its_telling_hears_of_it_once() {
+        let gate = Gate::new(&RAW, OutboxOptions::new());
+        assert!(gate.end(CloseReason::Shutdown));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let heard = calls.clone();
+        let (former, ended) = gate.set_hook(Arc::new(move |_| {
+            heard.fetch_add(1, Ordering::SeqCst);
+        }));
+        assert!(former.is_none());
+        assert_eq!(ended, Some(CloseReason::Shutdown), "for the owner to call it with");
+        gate.tell();
+        assert_eq!(calls.load(Ordering::SeqCst), 0, "it is called a second time");
+        assert!(!gate.end(CloseReason::Revoked));
+        (0..2).for_each(|_| gate.tell());
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "of the reason that overrides it hears by the telling, once");
+    }
+}

@@ -2,11 +2,14 @@
 
 use crate::kit::*;
 use crate::wire::serve;
-use registry_core::{CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Taken};
+use registry_core::{
+    CloseReason, LaneOptions, OutboxOptions, Registration, Revocation, SubscribeError, Taken, WireFormat,
+};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::thread;
 
 fn is_over(drained: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
     drained.poll(&mut Context::from_waker(waker)).is_ready()
@@ -40,6 +43,37 @@ fn drn_1_a_draining_outbox_flushes_what_it_holds_and_takes_no_more() {
     registry.broadcast("c", 2).unwrap();
     assert_eq!(frames(&mut outbox), [1]);
     assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+}
+
+#[test]
+fn drn_1_an_outbox_that_drains_takes_nothing_from_a_broadcast_in_progress() {
+    static PARK: Mutex<Option<Box<dyn Fn() + Send + Sync>>> = Mutex::new(None);
+    static SLOW: WireFormat = WireFormat::new("slow", |_, body, out| {
+        let park = PARK.lock().unwrap().take();
+        if let Some(park) = park {
+            park();
+        }
+        out.extend_from_slice(body);
+    });
+    // Also where a flusher was asked for and there is none: nothing is on its way to it.
+    for options in [OutboxOptions::new(), OutboxOptions::new().in_lane()] {
+        finishes(move || {
+            let registry = encoding();
+            let mut outbox = registry.open_outbox(&SLOW, options, Registration::new()).unwrap();
+            let (stop, park) = Stop::new();
+            *PARK.lock().unwrap() = Some(Box::new(park));
+            thread::scope(|scope| {
+                let publisher = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+                stop.arrived();
+                outbox.end(CloseReason::Shutdown);
+                assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)));
+                drop(stop);
+                let report = publisher.join().unwrap();
+                assert_eq!((report.matched, report.accepted, report.ended), (1, 0, 1), "{options:?}");
+                assert_eq!(poll(&mut outbox), Some(Taken::Closed(CloseReason::Shutdown)), "{options:?}");
+            });
+        });
+    }
 }
 
 #[test]

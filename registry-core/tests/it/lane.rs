@@ -667,6 +667,29 @@ fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
     }
 }
 
+#[test]
+fn clo_4_an_owner_learns_that_its_peer_is_gone() {
+    for (room, written, kind) in [
+        (Ok(()), Ok(0), io::ErrorKind::WriteZero),
+        (Ok(()), Err(io::ErrorKind::ConnectionReset), io::ErrorKind::ConnectionReset),
+        (Err(io::ErrorKind::BrokenPipe), Ok(1), io::ErrorKind::BrokenPipe),
+    ] {
+        let (registry, mut flusher) = lane();
+        let (outbox, socket) = wired(&registry, Registration::new());
+        socket.set_room(0);
+        registry.broadcast("c", 1).unwrap();
+        serve(&mut flusher);
+        let (mut room, mut written) = (Some(room.map_err(io::Error::from)), Some(written.map_err(io::Error::from)));
+        // Who is asked a second time has not learned of it.
+        let has_room = |_: &mut Context<'_>| Poll::Ready(room.take().expect("it goes on"));
+        let flushed = outbox.poll_flush(&mut noop(), now(), has_room, |_| written.take().expect("it goes on"));
+        let Poll::Ready(Err(error)) = flushed else { panic!("{flushed:?}") };
+        assert_eq!(error.kind(), kind);
+        drop(outbox);
+        assert!(registry.is_empty());
+    }
+}
+
 // --- bounds ---
 
 #[test]
