@@ -187,6 +187,21 @@ fn drn_1_all_who_wait_for_the_drain_are_woken_and_who_gives_up_takes_nobody_alon
 }
 
 #[test]
+fn drn_1_who_is_told_of_the_drain_finds_nobody_draining() {
+    let registry = encoding();
+    let outbox = open(&registry, Registration::new());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (inner, noted) = (registry.clone(), seen.clone());
+    let waker = Waker::from(Arc::new(OnWake(move || noted.lock().unwrap().push(inner.stats().draining))));
+    let mut drained = pin!(registry.drained());
+    assert!(!is_over(drained.as_mut(), &waker));
+    registry.begin_shutdown();
+    assert_eq!(registry.stats().draining, 1);
+    drop(outbox);
+    assert_eq!(*seen.lock().unwrap(), [0]);
+}
+
+#[test]
 fn drn_1_drained_completes_at_once_without_outboxes() {
     let registry = Registry::new();
     let _subscription = join(&registry, &Probe::new(), Registration::new());
@@ -248,9 +263,18 @@ fn sub_6_dropping_the_last_handle_ends_all_as_shutdown() {
 fn sub_6_an_outbox_may_outlive_its_registry() {
     let registry = encoding();
     let mut outbox = open(&registry, Registration::new());
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let heard = reasons.clone();
+    outbox.on_end(move |reason| heard.lock().unwrap().push(reason));
     drop(registry);
+    let (wakes, waker) = Wakes::new();
+    assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
     outbox.end(CloseReason::Heartbeat);
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat), "a discarding reason overrides");
+    assert_eq!(
+        (wakes.count(), &reasons.lock().unwrap()[..]),
+        (1, &[CloseReason::Shutdown, CloseReason::Heartbeat][..])
+    );
     drop(outbox);
 }
 
