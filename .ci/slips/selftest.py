@@ -35,6 +35,11 @@ mod tests {
     fn two_are_four() {
         assert_eq!(super::double(2), 4, "in a test only");
     }
+
+    #[test]
+    fn fails_when_it_is_told_to() {
+        assert!(std::fs::remove_file("../../../../fail").is_err(), "once");
+    }
 }
 """
 
@@ -111,6 +116,18 @@ class SelfTest(unittest.TestCase):
         self.assertRegex(said, r"\nblind +1 +1 +0 +0 +0\n")
         self.assertRegex(said, r"\nnot blind +3 +1 +0 +1 +1\n")
         self.assertEqual((self.place / "target/slips/report.txt").read_text().splitlines()[-1], said.splitlines()[-1])
+
+    def test_a_test_that_fails_now_and_then_notices_nothing(self):
+        process = self.start(SURVIVES)
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "without a slip" in line:
+                self.write("fail", "")
+        process.communicate()
+        self.assertEqual(process.returncode, 1, said)
+        self.assertFalse((self.place / "fail").exists(), "it failed")
+        self.assertIn("own/survives: survived", said)
 
     def test_a_hang_is_noticed(self):
         status, said = self.run_slips(HANGS, patience=5)

@@ -98,7 +98,7 @@ async fn read(body: Body, budget: &Arc<Budget>) -> Result<JsonBody, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
+    use axum::response::IntoResponse;
     use futures_util::stream;
     use std::convert::Infallible;
 
@@ -111,7 +111,8 @@ mod tests {
         let budget = Budget::new(30);
         let (one, two) = (read(body(1), &budget).await.unwrap(), read(body(2), &budget).await.unwrap());
         let refused = read(body(1), &budget).await.err().unwrap();
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!((refused.status(), refused), (StatusCode::SERVICE_UNAVAILABLE, too_many()));
+        assert_eq!(too_many().into_response().headers()[header::RETRY_AFTER], "1");
         drop(one);
         let again = read(body(1), &budget).await.unwrap();
         assert_eq!(again.bytes.len(), 10);

@@ -23,7 +23,7 @@ impl Options {
     /// 20,000 connections: about 40 MiB, or 400 MiB where none is ours.
     pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 
-    /// 100,000 sessions: up to 80 MiB, 32 of which are the lists of what they may hear.
+    /// 100,000 sessions: some 80 MiB at the most, 32 of which are the lists of what they may hear.
     pub const DEFAULT_MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
     /// A day, from the sign-in on.

@@ -1,5 +1,7 @@
 //! What scripts may contain: the ingredients of a random script, and those of a given one.
 
+use std::collections::BTreeSet;
+
 use crate::{
     protocol::{Delivery, Hello},
     script::{Act, Ending, Hook, Script},
@@ -177,8 +179,8 @@ impl Diet {
         if script.cap.is_some() {
             add(Spice::Scope);
         }
-        let mut sinks = Vec::new();
-        let mut payloads = Vec::new();
+        let mut sinks = BTreeSet::new();
+        let mut payloads = BTreeSet::new();
         script.visit(&mut |op| {
             if op.registry != 0 {
                 add(Spice::TwoRegistries);
@@ -187,10 +189,8 @@ impl Diet {
                 Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => {
                     if with.outbox.is_some() {
                         add(Spice::Outboxes);
-                    } else if sinks.contains(sink) {
+                    } else if !sinks.insert(*sink) {
                         add(Spice::SharedSinks);
-                    } else {
-                        sinks.push(*sink);
                     }
                     if with.exact {
                         add(Spice::Exact);
@@ -208,7 +208,8 @@ impl Diet {
                     if names.len() != 1 {
                         add(Spice::Lists);
                     }
-                    if names.iter().enumerate().any(|(at, name)| names[..at].contains(name)) {
+                    let mut seen = BTreeSet::new();
+                    if !names.iter().all(|name| seen.insert(name)) {
                         add(Spice::Duplicates);
                     }
                     if names.iter().any(|name| !ordinary(name)) {
@@ -234,10 +235,9 @@ impl Diet {
                 Act::Hold { .. } => add(Spice::Gated),
                 Act::Par { .. } => add(Spice::Free),
                 Act::Cast { channel, data } => {
-                    if payloads.contains(data) {
+                    if !payloads.insert(data.clone()) {
                         add(Spice::EqualData);
                     }
-                    payloads.push(data.clone());
                     if !ordinary(channel) {
                         add(Spice::Hostile);
                     }

@@ -143,3 +143,23 @@ impl Denied {
         Self(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_after(retry_after))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header;
+    use axum::response::IntoResponse;
+
+    #[test]
+    fn adm_7_each_denial_has_its_status_and_says_when_to_come_back_if_that_helps() {
+        let answer = |denied: Denied| {
+            let response = denied.0.into_response();
+            let retry = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
+            (response.status().as_u16(), retry)
+        };
+        assert_eq!(answer(Denied::unauthenticated("sign in")), (401, None));
+        assert_eq!(answer(Denied::forbidden("not yours")), (403, None));
+        assert_eq!(answer(Denied::no_content()), (204, None));
+        assert_eq!(answer(Denied::unavailable("no database", 7)), (503, Some("7".into())));
+    }
+}

@@ -49,6 +49,12 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
+    /// Creates the times after a discarding end, and after one that drains.
+    #[must_use]
+    pub fn new(close: Duration, drain: Duration) -> Self {
+        Self { close, drain }
+    }
+
     /// Returns the time after an end for this reason. Whoever is to have what was queued has as long as the drain: to close the
     /// socket would take from it what it has yet to read, or has the kernel offer it when nobody can revoke it any more.
     #[must_use]
@@ -187,5 +193,19 @@ where
             let _alive = alive;
             Abortable::new(stream, registration).await
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drn_1_a_peer_that_drains_has_as_long_as_the_drain_and_any_other_as_long_as_a_close() {
+        let (close, drain) = (Duration::from_secs(2), Duration::from_secs(10));
+        for reason in CloseReason::ALL {
+            let expected = if reason == CloseReason::Shutdown { drain } else { close };
+            assert_eq!(Deadlines::new(close, drain).after(reason), expected, "{reason}");
+        }
     }
 }

@@ -331,4 +331,99 @@ mod tests {
         assert_eq!((max_channels, max_channel_bytes), (100, 256));
         assert_eq!((authorise_timeout, origins), (Duration::from_secs(10), Origins::Same));
     }
+
+    static RAW: WireFormat = WireFormat::new("raw", |_, body, out| out.extend_from_slice(body));
+
+    /// Grants after so long, to those who ask for no end.
+    struct After(Duration, Grant);
+
+    #[async_trait::async_trait]
+    impl Authorise for After {
+        async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> {
+            tokio::time::sleep(self.0).await;
+            Ok(self.1.clone())
+        }
+    }
+
+    fn get(target: &str) -> Parts {
+        axum::http::Request::get(target).body(()).unwrap().into_parts().0
+    }
+
+    fn live(authoriser: impl Authorise, options: LiveOptions) -> Live<u8> {
+        Live::with_options(SubscriberRegistry::new(), authoriser, options)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn adm_6_a_login_check_is_given_up_on_when_its_time_is_over() {
+        let (patience, start) = (Duration::from_secs(3), Instant::now());
+        let endless = After(Duration::from_secs(3600), Grant::new(ChannelFilter::All));
+        let live = live(endless, LiveOptions::new().with_authorise_timeout(patience));
+        let refused = live.admit(&get("/"), &RAW).await.unwrap_err();
+        assert_eq!((refused.status(), start.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, patience));
+        assert_eq!(live.check(&get("/")).await.unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!((start.elapsed(), live.refusals()), (2 * patience, [(503, 2)].into()));
+        assert_eq!(live.registry().stats().tickets, 0);
+    }
+
+    #[tokio::test]
+    async fn rev_7_a_subscriber_holds_every_identity_of_its_grant() {
+        use registry_core::Identity;
+        let names = ["scope", "first", "second", "third"].map(|name| Identity::new("name", name));
+        let [scope, groups @ ..] = names.clone();
+        let grant = groups.into_iter().fold(Grant::new(ChannelFilter::All).scope(scope), Grant::group);
+        for name in names {
+            let live = live(After(Duration::ZERO, grant.clone()), LiveOptions::new());
+            let _admitted = live.admit(&get("/"), &RAW).await.unwrap();
+            assert_eq!(live.registry().close_by_identity(&name), 1, "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn adm_8_what_is_registered_is_asked_for_and_granted() {
+        let live = live(After(Duration::ZERO, Grant::new(ChannelFilter::only(["a", "b"]))), LiveOptions::new());
+        let admitted = live.admit(&get("/?channels=b,c"), &RAW).await.unwrap();
+        assert_eq!(admitted.ungranted.names().collect::<Vec<_>>(), ["c"]);
+        let heard = live.registry().channels(None, 9);
+        assert_eq!(heard.iter().map(|heard| heard.channel.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(live.admit(&get("/?channel=c"), &RAW).await.unwrap_err().status(), StatusCode::FORBIDDEN);
+    }
+
+    /// Its own registry, in which it revokes its user so many times while it looks.
+    struct Crossed(std::sync::OnceLock<SubscriberRegistry<u8>>, Mutex<usize>);
+
+    #[async_trait::async_trait]
+    impl Authorise for Arc<Crossed> {
+        async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> {
+            let ada = registry_core::Identity::new("account", "ada");
+            let mut left = self.1.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                self.0.get().unwrap().close_by_identity(&ada);
+            }
+            Ok(Grant::new(ChannelFilter::All).group(ada))
+        }
+    }
+
+    #[tokio::test]
+    async fn adm_7_a_crossed_admission_begins_again_and_no_more_than_three_times_in_all() {
+        for (crossings, admitted) in [(0, true), (1, true), (2, true), (3, false)] {
+            let crossed = Arc::new(Crossed(std::sync::OnceLock::new(), Mutex::new(crossings)));
+            let live = live(crossed.clone(), LiveOptions::new());
+            assert!(crossed.0.set(live.registry().clone()).is_ok());
+            let outcome = live.admit(&get("/"), &RAW).await;
+            assert_eq!(outcome.is_ok(), admitted, "{crossings} revocations crossed it");
+            assert!(admitted || outcome.unwrap_err().status() == StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+
+    #[test]
+    fn ws_3_pages_that_may_not_connect_are_counted() {
+        let live = live(After(Duration::ZERO, Grant::new(ChannelFilter::All)), LiveOptions::new());
+        let mut request = get("/");
+        live.check_origin(&request).unwrap();
+        request.headers.insert("origin", "https://evil.example".parse().unwrap());
+        request.headers.insert("host", "live.example".parse().unwrap());
+        assert_eq!(live.check_origin(&request).unwrap_err().status(), StatusCode::FORBIDDEN);
+        assert_eq!(live.refusals(), [(403, 1)].into());
+    }
 }

@@ -443,3 +443,81 @@ async fn refuse(socket: Arc<Socket>) {
     // Closing it with unread bytes would reset it, and the answer would be lost.
     let _elapsed = timeout(REFUSAL, socket.peer_ended()).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn rev_11_sockets_and_streams_that_were_reset_are_counted_together() {
+        let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
+        let metrics = server.metrics();
+        assert_eq!(metrics.resets(), 0);
+        metrics.counts.resets.fetch_add(2, Ordering::Relaxed);
+        let client = tokio::net::TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
+        metrics.sockets.open(server.listener.accept().await.unwrap().0).cut();
+        assert_eq!((metrics.resets(), server.metrics().resets()), (3, 3));
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn drn_3_a_connection_that_has_asked_for_nothing_holds_up_no_shutdown() {
+        let options = ServerOptions::new().with_drain_deadline(Duration::from_secs(2));
+        let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+        let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            let shutdown = async { stopped.await.unwrap() };
+            server.run(Router::new(), &SubscriberRegistry::<()>::new(), shutdown).await
+        });
+        let _silent = tokio::net::TcpStream::connect(address).await.unwrap();
+        while metrics.open() == 0 {
+            yield_now().await;
+        }
+        stop.send(()).unwrap();
+        assert_eq!(served.await.unwrap(), Drained { told: 0, reset: 0 }, "it was waited for, and reset");
+    }
+
+    #[tokio::test]
+    async fn drn_3_a_request_in_progress_has_the_drain_and_not_the_close_deadline() {
+        let options = ServerOptions::new().with_close_deadline(Duration::from_millis(1));
+        let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+        let address = server.local_addr().unwrap();
+        let (asked, began) = tokio::sync::oneshot::channel();
+        let asked = Arc::new(std::sync::Mutex::new(Some(asked)));
+        let app = Router::new().fallback(move || {
+            let asked = asked.lock().unwrap().take();
+            async move {
+                asked.unwrap().send(()).unwrap();
+                sleep(Duration::from_millis(200)).await;
+                "done"
+            }
+        });
+        let served = tokio::spawn(async move {
+            server.run(app, &SubscriberRegistry::<()>::new(), async { began.await.unwrap() }).await
+        });
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("done"), "{answer}");
+        assert_eq!(served.await.unwrap(), Drained { told: 0, reset: 0 });
+    }
+
+    #[tokio::test]
+    async fn limits_a_later_head_has_its_time_too_where_the_protocol_was_looked_for() {
+        let options = ServerOptions::new().with_head_timeout(Duration::from_millis(500));
+        let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+        let address = server.local_addr().unwrap();
+        tokio::spawn(async move {
+            let registry = SubscriberRegistry::<()>::new();
+            server.run_over(Router::new(), &registry, std::future::pending(), |io| ready(Ok(io))).await
+        });
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        // The first is answered, and the second never ends.
+        client.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\nGET / HTTP/1.1\r\nhos").await.unwrap();
+        let ended = timeout(Duration::from_secs(10), client.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "the second head may take for ever");
+    }
+}

@@ -191,4 +191,32 @@ mod tests {
         wired.part("farewell".into(), Duration::from_secs(60)).await;
         assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
+
+    #[tokio::test]
+    async fn rev_12_no_farewell_stands_within_a_frame_although_there_is_room() {
+        let registry = SubscriberRegistry::<String>::new();
+        registry.encode_with(Json);
+        let (server, mut client) = pair().await;
+        let ada = Registration::new().group(Identity::new("account", "ada"));
+        let outbox = registry.open_outbox(&PLAIN, OutboxOptions::new(), ada).unwrap();
+        let wired = Wired::new(outbox, OwnedSocket::take_over(server.into_socket()));
+        registry.broadcast("c", "x".repeat(32 << 20)).unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(wired.poll_flush(cx))).await.is_pending());
+        assert!(wired.outbox().is_mid_frame());
+        // It reads until there is room for a farewell.
+        let mut read = vec![0; 1 << 20];
+        loop {
+            tokio::select! {
+                biased;
+                ready = poll_fn(|cx| wired.socket.poll_write_ready(cx)) => break ready.unwrap(),
+                read = client.read(&mut read) => assert!(read.unwrap() > 0),
+            }
+        }
+        registry.close_by_identity(&Identity::new("account", "ada"));
+        assert_eq!(ended(&wired).await, CloseReason::Revoked);
+        wired.part("farewell".into(), Duration::from_secs(60)).await;
+        let mut rest = Vec::new();
+        let end = client.read_to_end(&mut rest).await.unwrap_err();
+        assert_eq!((end.kind(), rest.ends_with(b"farewell")), (io::ErrorKind::ConnectionReset, false));
+    }
 }

@@ -219,6 +219,7 @@ mod tests {
         let revoked = told(CloseReason::Revoked);
         assert!(revoked.len() >= 50, "{} different times", revoked.len());
         assert!(revoked.iter().all(|retry| (500..=2500).contains(retry)), "{revoked:?}");
+        assert!(revoked.last().unwrap() - revoked.first().unwrap() > 1000, "they are spread: {revoked:?}");
         for away in [CloseReason::LoggedOut, CloseReason::Evicted] {
             assert_eq!(told(away), [86_400_000].into(), "{away}");
         }
@@ -231,6 +232,8 @@ mod tests {
         for (reason, range) in times {
             let told = told(reason);
             assert!(told.len() > 80, "{reason}: {} different times", told.len());
+            let span = told.last().unwrap() - told.first().unwrap();
+            assert!(span > (range.end - range.start) / 2, "{reason}: all within {span} ms");
             assert!(told.iter().all(|retry| range.contains(retry)), "{reason}: {told:?}");
         }
     }

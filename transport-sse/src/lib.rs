@@ -147,4 +147,11 @@ mod tests {
     fn limits_the_defaults_are_those_that_are_documented() {
         assert_eq!(SseOptions::default().keep_alive, Duration::from_secs(15));
     }
+
+    #[test]
+    fn sse_3_a_period_is_one_that_a_timer_can_keep() {
+        let kept = |period| SseOptions::new().with_keep_alive(period).keep_alive;
+        let (least, most) = (Duration::from_millis(1), Duration::from_secs(24 * 60 * 60));
+        assert_eq!([Duration::ZERO, least, most, Duration::MAX].map(kept), [least, least, most, most]);
+    }
 }

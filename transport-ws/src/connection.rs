@@ -299,11 +299,23 @@ mod tests {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        subscriber_within(Deadlines::default(), options, wrap)
+    }
+
+    fn subscriber_within<IO>(
+        deadlines: Deadlines,
+        options: WsOptions,
+        wrap: impl FnOnce(DuplexStream) -> IO,
+    ) -> Subscriber
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let registry = SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
         let ada = Registration::new().with_group(Identity::new("account", "ada"));
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
-        let admitted = Admitted::new(outbox, grant);
+        let mut admitted = Admitted::new(outbox, grant);
+        admitted.deadlines = deadlines;
         let (ours, peer) = duplex(512);
         tokio::spawn(piped(wrap(ours), admitted, Arc::new(options)).own());
         Subscriber { registry, peer }
@@ -329,6 +341,47 @@ mod tests {
         ada.registry.begin_shutdown();
         ada.reads(b"\x81\x05\"two\"\x88\x0a\x03\xe9shutdown").await;
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ws_2_a_frame_that_says_it_is_too_large_is_refused_before_it_comes() {
+        let mut ada = subscriber(WsOptions::new(), |io| io);
+        let head = [&[0x81, 0xff][..], &(1_u64 << 30).to_be_bytes(), &[0; 4]].concat();
+        ada.peer.write_all(&head).await.unwrap();
+        ada.reads(b"\x88\x1b\x03\xf1protocol: message too big").await;
+    }
+
+    /// A message whose frame fills the pipe to its peer.
+    fn filling() -> (String, Vec<u8>) {
+        let text = "x".repeat(512 - 4 - 2);
+        let frame = [&[0x81, 126, 1, 252][..], format!("\"{text}\"").as_bytes()].concat();
+        assert_eq!(frame.len(), 512);
+        (text, frame)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rev_3_what_was_taken_and_not_begun_is_discarded_by_a_revocation() {
+        let mut ada = subscriber(WsOptions::new(), |io| io);
+        let (text, frame) = filling();
+        ada.registry.broadcast("c", text).unwrap();
+        ada.registry.broadcast("c", "taken too".into()).unwrap();
+        // A period before any ping: the owner has written what there is room for.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ada.registry.close_by_identity(&Identity::new("account", "ada")), 1);
+        ada.reads(&frame).await;
+        ada.reads(b"\x88\x09\x0f\xa1revoked").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drn_1_the_farewell_of_a_drain_waits_as_long_as_the_drain_for_room() {
+        let drain = Deadlines::new(Duration::from_secs(2), Duration::from_secs(10));
+        let mut ada = subscriber_within(drain, WsOptions::new(), |io| io);
+        let (text, frame) = filling();
+        ada.registry.broadcast("c", text).unwrap();
+        ada.registry.begin_shutdown();
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        ada.reads(&frame).await;
+        ada.reads(b"\x88\x0a\x03\xe9shutdown").await;
     }
 
     /// Takes a minute for each text, and says when it is dropped before.

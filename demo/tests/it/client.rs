@@ -264,6 +264,11 @@ impl Sse {
 
     /// Returns the next event, or `None` at the proper end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Event> {
+        // The whole of it: comments, which keep the stream alive, are no event.
+        within(self.read_event()).await
+    }
+
+    async fn read_event(&mut self) -> Option<Event> {
         loop {
             self.dechunk();
             self.parse();
@@ -273,7 +278,7 @@ impl Sse {
             if self.over {
                 return None;
             }
-            let read = within(self.socket.read_buf(&mut self.raw)).await.unwrap();
+            let read = self.socket.read_buf(&mut self.raw).await.unwrap();
             assert!(read > 0, "the stream broke off");
         }
     }

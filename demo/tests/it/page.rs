@@ -42,3 +42,23 @@ async fn the_script_sets_text_as_text() {
         assert!(!script.contains(sink), "{sink}");
     }
 }
+
+#[tokio::test]
+async fn every_answer_of_the_api_is_kept_by_no_cache_and_shown_on_no_other_site() {
+    let server = TestServer::start().await;
+    let foreign = [("host", "evil.example")];
+    for (path, headers, status) in [
+        ("/api/stats", &[][..], 200),
+        ("/api/stats", &foreign[..], 403),
+        ("/nothing", &[][..], 404),
+        ("/", &[][..], 200),
+    ] {
+        let response = server.get(path, headers).await;
+        assert_eq!(response.status, status, "{path}");
+        assert_eq!(response.header("cross-origin-resource-policy"), Some("same-origin"), "{path} {status}");
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{path} {status}");
+        if path != "/" {
+            assert_eq!(response.header("cache-control"), Some("no-store"), "{path} {status}");
+        }
+    }
+}

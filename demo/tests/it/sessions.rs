@@ -144,7 +144,11 @@ async fn names_of_accounts_are_decoded() {
         ("...", "..."),
         (".a", ".a"),
     ] {
-        let mut stream = server.sign_in(account).await.sse(&server, "/events").await;
+        let login = server.sign_in(account).await;
+        let mut stream = login.sse(&server, "/events").await;
+        assert_eq!(server.set_channels(encoded, json!(null)).await, 1, "{account}");
+        assert_eq!(stream.farewell().await, "revoked");
+        let mut stream = login.sse(&server, "/events").await;
         assert_eq!(server.close(&format!("/api/accounts/{encoded}")).await, 1, "{account}");
         assert_eq!(stream.farewell().await, "revoked");
     }
@@ -199,6 +203,8 @@ async fn rev_1_setting_what_an_account_may_hear_revokes_and_holds_from_then_on()
     let mut later = server.sign_in("ada").await.sse(&server, "/events").await;
     assert_eq!(server.broadcast("jobs", "6").await["matched"], 2);
     assert_eq!(later.data().await, "6");
+    let stats = server.stats().await;
+    assert_eq!((&stats["sessions"], &stats["accounts"]), (&json!(4), &json!(2)));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What a stream needs to be opened, and what it may hear.
 
-use crate::client::TestServer;
+use crate::client::{TestServer, exchange, head};
 use demo::{Options, Reach};
 use serde_json::json;
 
@@ -152,10 +152,21 @@ async fn one_connection_too_many_is_told_when_to_come_back() {
     let options = Options::new().with_max_connections(2.try_into().unwrap());
     let server = TestServer::with(Reach::Loopback, options).await;
     let ada = server.sign_in("ada").await;
-    let _streams = [ada.sse(&server, "/events").await, ada.sse(&server, "/events").await];
+    let streams = [ada.sse(&server, "/events").await, ada.sse(&server, "/events").await];
     let refused = server.get("/healthz", &[]).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(refused.error().contains("too many connections"));
+    drop(streams);
+    let stats = loop {
+        let response = server.get("/api/stats", &[]).await;
+        if response.status == 200 {
+            break response.json();
+        }
+    };
+    let connections = &stats["connections"];
+    let [refused, accepted] = ["refused", "accepted"].map(|count| connections[count].as_u64().unwrap());
+    assert!(refused >= 1 && accepted == refused + 4, "a sign-in, two streams, this: {connections}");
+    assert_eq!((&connections["limit"], &connections["out_of_descriptors"]), (&json!(2), &json!(0)));
 }
 
 #[tokio::test]
@@ -212,4 +223,33 @@ async fn a_page_has_100_channels_unless_it_is_told() {
         path = format!("/api/channels?after={}", next.as_str().unwrap_or_default());
     }
     assert_eq!(names, (0..300).map(|n| format!("{n:04}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn portable_leaves_every_socket_to_http() {
+    let server = TestServer::with(Reach::Loopback, Options::new().with_portable(true)).await;
+    let ada = server.sign_in("ada").await;
+    let mut streams = [ada.sse(&server, "/events").await, ada.sse(&server, "/events").await];
+    let mut ws = ada.ws(&server, "/ws").await;
+    server.broadcast("runs", "1").await;
+    for stream in &mut streams {
+        assert_eq!(stream.data().await, "1");
+    }
+    assert_eq!(ws.data().await, "1");
+    let lanes = &server.stats().await["lanes"];
+    assert_eq!((&lanes["subscribers"], &lanes["wired"]), (&json!(0), &json!(0)), "{lanes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up_on_after_ten_seconds() {
+    let server = TestServer::start().await;
+    let start = tokio::time::Instant::now();
+    let request = head(
+        server.address,
+        "POST",
+        "/api/channels/runs",
+        &[("content-length", "9"), ("content-type", "application/json")],
+    );
+    let response = exchange(server.address, request.as_bytes()).await;
+    assert_eq!((response.status, start.elapsed().as_secs()), (408, 10));
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
     thread,
@@ -278,8 +278,10 @@ pub async fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
             _ => {}
         }
         drop(handle);
-        // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation ends it in any.
-        registry.close_by_identity(&"x".into());
+        if end == 2 {
+            // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation ends it in any.
+            registry.close_by_identity(&"x".into());
+        }
         if dropped.load(Ordering::SeqCst) != 1 {
             return Err(format!("SUB-7: the sink is still held after {how}"));
         }
@@ -291,11 +293,13 @@ pub async fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
 ///
 /// # Errors
 ///
-/// If one of the calls did not come back.
+/// If one of the calls did not come back, or the sink was never dropped.
 pub async fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
     for end in [true, false] {
         let registry = rig.fresh()?;
         let inner = Arc::downgrade(&registry);
+        let called = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&called);
         let probe = Probe::lone(move || {
             let Some(registry) = inner.upgrade() else { return };
             drop(registry.subscribe(Probe::lone(|| {}), &Registration::to(&["a"]).group("y")));
@@ -304,6 +308,7 @@ pub async fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
             registry.close_by_identity(&"x".into());
             registry.count();
             drop(registry.begin());
+            seen.store(true, Ordering::SeqCst);
         });
         let handle = subscribe(&registry, probe, "x")?;
         let finish = move || {
@@ -314,6 +319,9 @@ pub async fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
             drop(handle);
         };
         in_time(finish).map_err(|why| format!("RE-1: {why}"))?;
+        if !called.load(Ordering::SeqCst) {
+            return Err("RE-1: the sink was not dropped, or not while there was a registry to call".into());
+        }
     }
     Ok(())
 }
@@ -322,10 +330,15 @@ pub async fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
 ///
 /// # Errors
 ///
-/// If the panic came through, or the registry no longer works.
+/// If the panic came through, if there was none, or if the registry no longer works.
 pub async fn iso_8_a_panicking_drop_is_contained(rig: &Rig) -> Verdict {
     let registry = rig.fresh()?;
-    let probe = Probe::lone(|| std::panic::resume_unwind(Box::new("the sink's drop panics")));
+    let panicked = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&panicked);
+    let probe = Probe::lone(move || {
+        seen.store(true, Ordering::SeqCst);
+        std::panic::resume_unwind(Box::new("the sink's drop panics"));
+    });
     let handle = subscribe(&registry, probe, "x")?;
     let revoked = Arc::clone(&registry);
     let revoke = move || {
@@ -333,6 +346,9 @@ pub async fn iso_8_a_panicking_drop_is_contained(rig: &Rig) -> Verdict {
     };
     in_time(revoke).map_err(|why| format!("ISO-8: {why}"))?;
     in_time(move || drop(handle)).map_err(|why| format!("ISO-8: {why}"))?;
+    if !panicked.load(Ordering::SeqCst) {
+        return Err("ISO-8: the sink was not dropped".into());
+    }
     let handle = subscribe(&registry, Probe::lone(|| {}), "x")?;
     let closed = registry.close_by_identity(&"x".into());
     drop(handle);

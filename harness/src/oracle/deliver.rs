@@ -149,6 +149,9 @@ impl Walk<'_> {
 
     /// Checks the order of this delivery against all that the subscriber has had.
     pub(crate) fn order(&mut self, sub: usize, had: Vec<usize>, cast: usize) -> Step {
+        self.seen_after.resize_with(self.casts.len(), Vec::new);
+        self.seen_after[cast].resize(self.casts.len(), false);
+        let mut compared = false;
         for other in had.into_iter().filter(|other| *other != cast) {
             if self.casts[cast].returned.is_some_and(|returned| returned < self.casts[other].called)
                 && !self.stems_from(other, cast)
@@ -168,7 +171,7 @@ impl Walk<'_> {
                     format!("{who} got the inner broadcast {inner} before the outer broadcast {outer}"),
                 )?;
             }
-            if self.policies.order == Order::Total && self.seen_order.contains(&(cast, other)) {
+            if self.policies.order == Order::Total && self.seen_after[other].get(cast) == Some(&true) {
                 let (first, second) = (self.casts[other].op, self.casts[cast].op);
                 let who = self.name(sub);
                 return self.breaks(
@@ -178,8 +181,10 @@ impl Walk<'_> {
                     ),
                 );
             }
-            self.seen_order.insert((other, cast));
-            self.keeps(&["ORD-1", "ORD-3"]);
+            self.seen_after[cast][other] = true;
+            if !std::mem::replace(&mut compared, true) {
+                self.keeps(&["ORD-1", "ORD-3"]);
+            }
             if self.stems_from(cast, other) {
                 self.keeps(&["ORD-2"]);
             }

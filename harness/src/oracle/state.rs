@@ -275,8 +275,8 @@ pub(crate) struct Walk<'s> {
     /// Sends in progress, per sink.
     pub(crate) busy: HashMap<u32, u32>,
     pub(crate) shutdowns: Vec<Shutdown>,
-    /// (earlier, later) pairs of broadcasts, as some subscriber saw them.
-    pub(crate) seen_order: BTreeSet<(usize, usize)>,
+    /// For each broadcast, whether some subscriber had it after the other of that index.
+    pub(crate) seen_after: Vec<Vec<bool>>,
     /// A lane waited until patience ran out.
     pub(crate) was_stuck: bool,
     /// No requirement says yet what it waited for.
@@ -333,7 +333,7 @@ impl<'s> Walk<'s> {
             closes_of: HashMap::new(),
             busy: HashMap::new(),
             shutdowns: Vec::new(),
-            seen_order: BTreeSet::new(),
+            seen_after: Vec::new(),
             was_stuck: false,
             in_vain: false,
             settled: false,

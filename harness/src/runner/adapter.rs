@@ -431,6 +431,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_queued_does_not_outlast_a_deadline() {
+        let mut adapter = Adapter::new(vec!["true".into()], Deadlines::default());
+        adapter.start().unwrap();
+        let (sender, lines) = channel();
+        (0..3).for_each(|_| sender.send("noise".to_owned()).unwrap());
+        adapter.process.as_mut().unwrap().lines = lines;
+        assert!(matches!(adapter.read(Duration::ZERO), Heard::Silent));
+        assert_eq!(adapter.strays.count, 0, "noise that is there already is read for as long as there is any");
+    }
+
+    #[test]
     fn lines_are_handed_on_whatever_their_bytes_are() {
         let mut lines = Vec::new();
         read_lines(&b"one\r\n\xff\n\nlast"[..], |line| {

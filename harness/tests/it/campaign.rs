@@ -3,10 +3,10 @@
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign},
     core,
-    diet::{Diet, Spice},
+    diet::{Diet, SPICES, Spice},
     generate::generate,
     protocol::Reentrancy,
-    script::Script,
+    script::{Act, Op, Registration, Script},
 };
 
 /// Remembers what it runs.
@@ -41,6 +41,20 @@ fn what_is_known_to_fail_is_avoided_from_the_start_but_for_every_eighth_script()
     let (others, confirming) = capped(&known);
     assert_eq!(others, 0);
     assert!(confirming > 40, "{confirming} of 50 are made to confirm it");
+}
+
+#[test]
+fn what_a_script_contains_is_seen() {
+    let plain = vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
+        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+    ];
+    assert_eq!(Diet::of(&Script::new(plain)), Diet::default());
+    let scripts: Vec<Script> = (0..300).map(|seed| generate(seed, Diet::everything(), Diet::default())).collect();
+    for spice in SPICES {
+        let number = scripts.iter().filter(|script| Diet::of(script).has(spice)).count();
+        assert!(number > 10, "{spice:?} is in {number} of 300");
+    }
 }
 
 #[test]

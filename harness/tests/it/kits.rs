@@ -109,7 +109,12 @@ impl Pipes {
     }
 }
 
-struct PipePeer(Arc<Mutex<Pipe>>, Option<Subscription>);
+/// Whoever asks it again after its end is wrong.
+struct PipePeer {
+    pipe: Arc<Mutex<Pipe>>,
+    subscription: Option<Subscription>,
+    ended: bool,
+}
 
 impl Rig for Pipes {
     type Peer = PipePeer;
@@ -118,7 +123,8 @@ impl Rig for Pipes {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         self.all.lock().unwrap().push(Arc::clone(&pipe));
         let sink = PipeSink { pipe: Arc::clone(&pipe), fault: self.fault, all: Arc::clone(&self.all) };
-        PipePeer(pipe, Some(registry.subscribe_with(sink, registration).unwrap()))
+        let subscription = Some(registry.subscribe_with(sink, registration).unwrap());
+        PipePeer { pipe, subscription, ended: false }
     }
 
     fn patience(&self) -> Duration {
@@ -129,8 +135,9 @@ impl Rig for Pipes {
 
 impl Peer for PipePeer {
     async fn next(&mut self) -> Option<String> {
-        poll_fn(|context| {
-            let mut pipe = self.0.lock().unwrap();
+        assert!(!self.ended, "asked again after the end");
+        let came = poll_fn(|context| {
+            let mut pipe = self.pipe.lock().unwrap();
             match pipe.queue.pop_front() {
                 Some(data) => Poll::Ready(Some(data)),
                 None if pipe.over => Poll::Ready(None),
@@ -140,11 +147,13 @@ impl Peer for PipePeer {
                 }
             }
         })
-        .await
+        .await;
+        self.ended = came.is_none();
+        came
     }
 
     async fn leave(mut self) {
-        drop(self.1.take());
+        drop(self.subscription.take());
     }
 }
 

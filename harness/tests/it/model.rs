@@ -173,5 +173,6 @@ proptest! {
                 prop_assert!(unknown, "{:?} was not run", op);
             }
         }
+        prop_assert!(seen.is_empty(), "nobody asked for {:?}", seen);
     }
 }

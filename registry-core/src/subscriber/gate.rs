@@ -242,7 +242,6 @@ impl Gate {
         let state = &mut *guard;
         let (Stage::Slow, Some(wire)) = (state.stage, self.wire.get()) else { return Ok(()) };
         if state.queue.rest.is_empty() {
-            state.mid_frame = false;
             if !state.queue.fill_rest(self.format) {
                 return Err(Unwritten::Broken);
             }
@@ -275,7 +274,6 @@ impl Gate {
         }
         state.queue.control.extend_from_slice(frame);
         let (Stage::Open, Some(wire)) = (state.stage, self.wire.get()) else { return Ok(None) };
-        state.mid_frame = false;
         if !state.queue.fill_rest(self.format) {
             return Err(Unwritten::Broken);
         }
@@ -381,3 +379,31 @@ impl Seat for Gate {
 
 #[cfg(all(test, registry_loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(any(registry_loom, registry_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::sync::{AtomicUsize, Ordering};
+
+    static RAW: WireFormat =
+        WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+
+    /// As when the owner asks while another thread is about to notify.
+    #[test]
+    fn clo_1_a_hook_that_is_set_between_the_end_and_its_notice_is_called_once() {
+        let gate = Gate::new(&RAW, OutboxOptions::new());
+        assert!(gate.end(CloseReason::Shutdown));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let (former, ended) = gate.set_hook(Arc::new(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }));
+        assert!(former.is_none());
+        assert_eq!(ended, Some(CloseReason::Shutdown), "the owner calls it with this");
+        gate.notify();
+        assert_eq!(calls.load(Ordering::SeqCst), 0, "it is called a second time");
+        assert!(!gate.end(CloseReason::Revoked));
+        (0..2).for_each(|_| gate.notify());
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "it hears of the overriding reason, once");
+    }
+}

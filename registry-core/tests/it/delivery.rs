@@ -3,9 +3,10 @@
 use crate::kit::*;
 use crate::wire::{serve, with_flusher};
 use registry_core::{
-    CloseReason, Encoded, LaneOptions, Message, MessageId, OutboxOptions, Registration,
-    RegistryOptions, SendOutcome, Sink, SubscribeError, WireFormat,
+    CloseReason, Encode, Encoded, Json, LaneOptions, Message, MessageId, OutboxOptions,
+    Registration, RegistryOptions, SendOutcome, Sink, SubscribeError, WireFormat,
 };
+use serde_json::value::RawValue;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -215,6 +216,19 @@ fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
 }
 
 #[test]
+fn sse_2_json_holds_no_carriage_return_and_is_otherwise_unchanged() {
+    for (given, encoded) in [
+        ("{\r\n\"a\":\r1,\n\t\"b\": \"\\r\"}", "{ \n\"a\": 1,\n\t\"b\": \"\\r\"}"),
+        ("[1,\r\r2]", "[1,  2]"),
+        ("\"\\r\\n\"", "\"\\r\\n\""),
+    ] {
+        let raw = RawValue::from_string(given.to_owned()).unwrap();
+        assert_eq!(Json.encode(&raw).unwrap(), Encoded::json(encoded), "{given:?}");
+    }
+    assert_eq!(Json.encode(&"a\r\nb").unwrap(), Encoded::json(r#""a\r\nb""#));
+}
+
+#[test]
 fn que_1_two_formats_of_one_name_are_two_formats() {
     static PLAIN: WireFormat =
         WireFormat::new("twin", |_, encoded, out| out.extend_from_slice(encoded.body()));
@@ -227,9 +241,12 @@ fn que_1_two_formats_of_one_name_are_two_formats() {
     for options in [OutboxOptions::new(), with_flusher()] {
         let mut outboxes = [&PLAIN, &TENFOLD, &PLAIN]
             .map(|format| registry.open_outbox(format, options, Registration::new()).unwrap());
-        registry.broadcast("c", 7).unwrap();
-        serve(&mut flusher);
-        assert_eq!(outboxes.each_mut().map(frames), [[7], [70], [7]], "{options:?}");
+        // In the turn in which they join, and in a later one.
+        for _ in 0..2 {
+            registry.broadcast("c", 7).unwrap();
+            serve(&mut flusher);
+            assert_eq!(outboxes.each_mut().map(frames), [[7], [70], [7]], "{options:?}");
+        }
         assert_eq!(registry.stats().formats["twin"], 3);
     }
 }

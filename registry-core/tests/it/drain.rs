@@ -4,11 +4,13 @@ use crate::kit::*;
 use crate::wire::serve;
 use registry_core::{
     CloseReason, LaneOptions, Next, OutboxOptions, Registration, Revocation, SubscribeError,
+    WireFormat,
 };
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::thread;
 
 fn is_complete(drained: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
     drained.poll(&mut Context::from_waker(waker)).is_ready()
@@ -42,6 +44,45 @@ fn drn_1_a_draining_outbox_flushes_what_it_holds_and_takes_no_more() {
     registry.broadcast("c", 2).unwrap();
     assert_eq!(frames(&mut outbox), [1]);
     assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Shutdown)));
+}
+
+#[test]
+fn drn_1_a_draining_outbox_takes_nothing_from_a_broadcast_in_progress() {
+    static PARK: Mutex<Option<Box<dyn Fn() + Send + Sync>>> = Mutex::new(None);
+    static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
+        let park = PARK.lock().unwrap().take();
+        if let Some(park) = park {
+            park();
+        }
+        out.extend_from_slice(encoded.body());
+    });
+    // Also where a flusher was asked for and there is none: nothing is on its way to it.
+    for options in [OutboxOptions::new(), OutboxOptions::new().with_flusher()] {
+        finishes(move || {
+            let registry = encoding();
+            let mut outbox = registry.open_outbox(&SLOW, options, Registration::new()).unwrap();
+            let (stop, park) = Stop::new();
+            *PARK.lock().unwrap() = Some(Box::new(park));
+            thread::scope(|scope| {
+                let publisher = scope.spawn(|| registry.broadcast("c", 1).unwrap());
+                stop.arrived();
+                outbox.close(CloseReason::Shutdown);
+                assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Shutdown)));
+                drop(stop);
+                let report = publisher.join().unwrap();
+                assert_eq!(
+                    (report.matched, report.accepted, report.ended),
+                    (1, 0, 1),
+                    "{options:?}"
+                );
+                assert_eq!(
+                    poll(&mut outbox),
+                    Some(Next::Closed(CloseReason::Shutdown)),
+                    "{options:?}"
+                );
+            });
+        });
+    }
 }
 
 #[test]
@@ -167,6 +208,22 @@ fn drn_1_every_waiting_drained_future_is_woken_also_when_another_was_dropped() {
 }
 
 #[test]
+fn drn_1_drained_completes_when_nothing_drains_any_more() {
+    let registry = encoding();
+    let outbox = open(&registry, Registration::new());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (inner, noted) = (registry.clone(), seen.clone());
+    let waker =
+        Waker::from(Arc::new(OnWake(move || noted.lock().unwrap().push(inner.stats().draining))));
+    let mut drained = pin!(registry.drained());
+    assert!(!is_complete(drained.as_mut(), &waker));
+    registry.begin_shutdown();
+    assert_eq!(registry.stats().draining, 1);
+    drop(outbox);
+    assert_eq!(*seen.lock().unwrap(), [0]);
+}
+
+#[test]
 fn drn_1_drained_completes_at_once_without_outboxes() {
     let registry = Registry::new();
     let _subscription = join(&registry, &Probe::new(), Registration::new());
@@ -228,9 +285,18 @@ fn sub_6_dropping_the_last_handle_ends_all_as_shutdown() {
 fn sub_6_an_outbox_may_outlive_its_registry() {
     let registry = encoding();
     let mut outbox = open(&registry, Registration::new());
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let heard = reasons.clone();
+    outbox.on_end(move |reason| heard.lock().unwrap().push(reason));
     drop(registry);
+    let (wakes, waker) = Wakes::new();
+    assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
     outbox.close(CloseReason::Heartbeat);
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat), "a discarding reason overrides");
+    assert_eq!(
+        (wakes.count(), &reasons.lock().unwrap()[..]),
+        (1, &[CloseReason::Shutdown, CloseReason::Heartbeat][..])
+    );
     drop(outbox);
 }
 

@@ -279,21 +279,39 @@ fn re_6_and_rev_1_a_revocation_inside_a_close_notifies_before_it_returns() {
     assert_eq!([first.closed(), last.closed()], [[CloseReason::Revoked]; 2]);
 }
 
+/// How deep calls lie in each other. Where they lie deeper than a hundred, they go no further: what is missing then fails the
+/// test, while the end of the stack would end the process before anybody learns which test it was.
+#[derive(Clone, Default)]
+struct Depth(Arc<AtomicUsize>);
+
+impl Depth {
+    fn within(&self, call: impl FnOnce()) {
+        if self.0.fetch_add(1, Ordering::SeqCst) < 100 {
+            call();
+        }
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn re_6_a_chain_of_revocations_10_000_long_ends() {
     const LENGTH: usize = 10_000;
     let (counted, probes) = works(|steps| {
         let registry = Registry::new();
         let nested = Arc::new(AtomicUsize::new(0));
+        let depth = Depth::default();
         let probes: Vec<_> = (0..LENGTH)
             .map(|n| {
-                let (inner, nested, steps) = (registry.clone(), nested.clone(), steps.clone());
+                let (inner, nested, steps, depth) =
+                    (registry.clone(), nested.clone(), steps.clone(), depth.clone());
                 Probe::closing(move |_| {
                     steps.step();
-                    nested.fetch_add(
-                        inner.close_by_identity(&id(&format!("{}", n + 1))),
-                        Ordering::SeqCst,
-                    );
+                    depth.within(|| {
+                        nested.fetch_add(
+                            inner.close_by_identity(&id(&format!("{}", n + 1))),
+                            Ordering::SeqCst,
+                        );
+                    });
                 })
             })
             .collect();
@@ -312,11 +330,12 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
 
 #[test]
 fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
-    struct Link(
-        #[expect(dead_code, reason = "dropped with the sink")] Option<Subscription>,
-        Arc<AtomicUsize>,
-        Steps,
-    );
+    struct Link {
+        next: Option<Subscription>,
+        dropped: Arc<AtomicUsize>,
+        depth: Depth,
+        steps: Steps,
+    }
     impl Sink<u32> for Link {
         fn send(&self, _: &Arc<Message<u32>>) -> SendOutcome {
             SendOutcome::Accepted
@@ -325,20 +344,27 @@ fn re_1_a_chain_of_unsubscribes_in_destructors_10_000_long_ends() {
     }
     impl Drop for Link {
         fn drop(&mut self) {
-            self.1.fetch_add(1, Ordering::SeqCst);
-            self.2.step();
+            self.dropped.fetch_add(1, Ordering::SeqCst);
+            self.steps.step();
+            let mut next = self.next.take();
+            self.depth.within(|| drop(next.take()));
+            if let Some(next) = next {
+                Box::leak(Box::new(next));
+            }
         }
     }
     let dropped = Arc::new(AtomicUsize::new(0));
     let count = dropped.clone();
     works(move |steps| {
         let registry = Registry::new();
-        let mut first = None;
+        let depth = Depth::default();
+        let mut next = None;
         for _ in 0..10_000 {
-            let link = Link(first.take(), count.clone(), steps.clone());
-            first = Some(registry.subscribe(link, None, None).unwrap());
+            let link =
+                Link { next, dropped: count.clone(), depth: depth.clone(), steps: steps.clone() };
+            next = Some(registry.subscribe(link, None, None).unwrap());
         }
-        drop(first);
+        drop(next);
         assert!(registry.is_empty());
     });
     assert_eq!(dropped.load(Ordering::SeqCst), 10_000);
@@ -391,16 +417,17 @@ fn re_8_two_sinks_evict_each_other_for_thousands_of_rounds_on_one_stack() {
     const ROUNDS: usize = 20_000;
     let closes = works(|steps| {
         let registry = Registry::with_options(capped(1));
-        let (kept, rounds) = (Kept::default(), Arc::new(AtomicUsize::new(0)));
+        let (kept, rounds, depth) =
+            (Kept::default(), Arc::new(AtomicUsize::new(0)), Depth::default());
         let pair = [Probe::new(), Probe::new()];
         for (probe, other) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
-            let (inner, keep, count, steps) =
-                (registry.clone(), kept.clone(), rounds.clone(), steps.clone());
-            let other: Weak<Probe> = Arc::downgrade(other);
+            let (inner, keep, count) = (registry.clone(), kept.clone(), rounds.clone());
+            let (steps, depth, other): (_, _, Weak<Probe>) =
+                (steps.clone(), depth.clone(), Arc::downgrade(other));
             probe.on_close(move |_| {
                 steps.step();
                 if count.fetch_add(1, Ordering::SeqCst) < ROUNDS {
-                    keep.keep(join(&inner, &other.upgrade().unwrap(), scope("s")));
+                    depth.within(|| keep.keep(join(&inner, &other.upgrade().unwrap(), scope("s"))));
                     assert_eq!(inner.len(), 1);
                 }
             });
@@ -490,4 +517,52 @@ fn iso_6_a_close_of_one_registry_does_not_hold_up_the_closes_of_another() {
     let _closing = join(&one, &closing, group("a"));
     assert_eq!(one.close_by_identity(&id("a")), 1);
     assert_eq!(closing.closed(), [CloseReason::Revoked]);
+}
+
+#[test]
+fn re_6_revocations_nest_32_deep_and_the_notice_of_a_deeper_one_waits_for_the_outermost() {
+    const LENGTH: usize = 40;
+    let registry = Registry::new();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let probes: Vec<_> = (0..LENGTH).map(|_| Probe::new()).collect();
+    for (n, pair) in probes.windows(2).enumerate() {
+        let (inner, next, told) = (registry.clone(), pair[1].clone(), told.clone());
+        pair[0].on_close(move |_| {
+            assert_eq!(inner.close_by_identity(&id(&(n + 1).to_string())), 1, "it counts at once");
+            told.lock().unwrap().push((n, !next.closed().is_empty()));
+        });
+    }
+    let _guards: Vec<_> =
+        probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
+    assert_eq!(registry.close_by_identity(&id("0")), 1);
+    assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
+    let mut told = told.lock().unwrap().clone();
+    told.sort_unstable();
+    // The first close lies one deep.
+    assert_eq!(told, (0..LENGTH - 1).map(|n| (n, n + 1 != 32)).collect::<Vec<_>>());
+}
+
+#[test]
+fn re_8_a_sink_that_is_evicted_inside_a_close_is_notified_after_it_in_the_order_of_the_evictions() {
+    let registry = Registry::with_options(capped(1));
+    let (kept, seen) = (Kept::default(), Arc::new(Mutex::new(Vec::new())));
+    let names = ["a", "b", "c"];
+    let note = |name: &'static str| {
+        let seen = seen.clone();
+        move || seen.lock().unwrap().push(name)
+    };
+    for name in names {
+        let told = note(name);
+        kept.keep(join(&registry, &Probe::closing(move |_| told()), scope(name)));
+    }
+    let (inner, keep, over) = (registry.clone(), kept.clone(), note("the close is over"));
+    let closing = Probe::closing(move |_| {
+        names.iter().for_each(|name| keep.keep(join(&inner, &Probe::new(), scope(name))));
+        assert_eq!(inner.len(), 3);
+        over();
+    });
+    let _closing = join(&registry, &closing, group("closing"));
+    assert_eq!(registry.close_by_identity(&id("closing")), 1);
+    assert_eq!(closing.closed(), [CloseReason::Revoked]);
+    assert_eq!(*seen.lock().unwrap(), ["the close is over", "a", "b", "c"]);
 }

@@ -68,6 +68,22 @@ fn adm_2_a_refusal_says_what_to_do() {
 }
 
 #[test]
+fn que_3_the_default_bounds_are_the_documented_ones() {
+    let size = |n: usize| NonZeroUsize::new(n).unwrap();
+    let outbox = OutboxOptions::new().with_max_messages(size(1_024)).with_max_bytes(size(1 << 20));
+    assert_eq!(OutboxOptions::new(), outbox.with_overflow(Overflow::Close));
+    assert_eq!(OutboxOptions::default(), OutboxOptions::new());
+    assert_eq!(LaneOptions::new(), LaneOptions::new().with_max_bytes(size(64 << 20)));
+    assert_eq!(LaneOptions::default(), LaneOptions::new());
+    let registry = "RegistryOptions { scope_cap: None, ticket_lifetime: 10s, max_remembered_revocations: 4096, \
+        max_waiting_broadcasts: 65536, .. }";
+    assert_eq!(
+        [RegistryOptions::new(), RegistryOptions::default()].map(|all| format!("{all:?}")),
+        [registry; 2]
+    );
+}
+
+#[test]
 fn debug_output_names_its_subject() {
     static RAW: WireFormat =
         WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));

@@ -5,10 +5,11 @@ use axum::Router;
 use futures_util::StreamExt;
 use registry_core::{OutboxOptions, SubscriberRegistry};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -82,6 +83,26 @@ async fn rev_11_a_peer_that_reads_but_never_answers_the_close_is_reset_too() {
     assert_eq!(&farewell, b"\x88\x09\x0f\xa1revoked");
     until_is("the end of the connection", 0, || site.server.metrics.open()).await;
     assert_eq!(site.server.metrics.resets(), 1);
+}
+
+#[tokio::test]
+async fn ws_2_a_peer_that_pings_and_does_not_read_is_not_read_for_ever() {
+    let all = NonZeroU32::MAX;
+    let site = Site::start(ServerOptions::new(), WsOptions::new().with_rate(all, all)).await;
+    let mut ada = site.open("ada").await;
+    until_is("the socket", 1, || site.registry.stats().wired).await;
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let pings = ping.repeat(1000);
+    // Much more than the buffers of both sides hold.
+    let mut blocked = false;
+    for _ in 0..1000 {
+        blocked = timeout(Duration::from_secs(2), ada.tcp.write_all(&pings)).await.is_err();
+        if blocked {
+            break;
+        }
+    }
+    assert!(blocked, "it was read without end, and its pongs wait in memory");
+    assert_eq!(site.registry.len(), 1);
 }
 
 #[tokio::test]

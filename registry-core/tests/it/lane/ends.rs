@@ -89,3 +89,22 @@ fn sub_6_a_registry_that_is_dropped_first_leaves_the_rest_to_its_flushers() {
     drop(flusher);
     assert_eq!(flush(&outbox), Some(CloseReason::Shutdown), "nothing more can be delivered to it");
 }
+
+#[test]
+fn sub_6_an_end_that_a_flusher_meets_after_the_registry_is_gone_is_notified() {
+    let (registry, mut flusher) = registry_and_flusher();
+    let outbox = registry.open_outbox(&BARE, with_flusher(), Registration::new()).unwrap();
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let heard = reasons.clone();
+    outbox.on_end(move |reason| heard.lock().unwrap().push(reason));
+    let socket = Socket::new();
+    let outbox = outbox.attach(socket.clone());
+    let (wakes, waker) = Wakes::new();
+    registry.broadcast("c", 1).unwrap();
+    drop(registry);
+    assert!(flush_with(&outbox, &waker).is_pending());
+    socket.break_down();
+    assert!(serve(&mut flusher));
+    assert_eq!(*reasons.lock().unwrap(), [CloseReason::Shutdown, CloseReason::Unsubscribed]);
+    assert_eq!((wakes.count(), flush(&outbox)), (1, Some(CloseReason::Unsubscribed)));
+}

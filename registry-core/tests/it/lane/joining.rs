@@ -158,26 +158,35 @@ fn flt_1_a_channel_number_that_is_reused_within_a_turn_brings_nothing_of_the_for
 
 #[test]
 fn flt_1_more_channels_than_a_mask_has_bits_are_kept_apart() {
-    let (registry, mut flusher) = registry_and_flusher();
     let names: Vec<String> = (0..200).map(|n| format!("c{n}")).collect();
-    let some =
-        |step: usize| -> Vec<&str> { names.iter().step_by(step).map(String::as_str).collect() };
-    let mut members = Vec::new();
-    for step in [1, 2, 3, 63, 64, 65, 130] {
-        members.push((step, wired(&registry, hears(&some(step)))));
+    let some = |from: usize, step: usize| -> Vec<&str> {
+        names.iter().skip(from).step_by(step).map(String::as_str).collect()
+    };
+    // A subscriber from before the turn is sorted by masks; one that joins in it, by its numbers.
+    for there_before in [true, false] {
+        let (registry, mut flusher) = registry_and_flusher();
+        let mut members = Vec::new();
+        for step in [1, 2, 3, 63, 64, 65, 130] {
+            for from in [0, 1] {
+                members.push((from, step, wired(&registry, hears(&some(from, step)))));
+            }
+        }
+        let (_all, all) = wired(&registry, Registration::new());
+        let (_last, last) = wired(&registry, hears(&["c199"]));
+        if there_before {
+            serve(&mut flusher);
+        }
+        for (n, name) in names.iter().enumerate() {
+            registry.broadcast(name, n as u32).unwrap();
+        }
+        serve(&mut flusher);
+        for (from, step, (_, socket)) in &members {
+            let expected: Vec<u32> = (0..200).skip(*from).step_by(*step).collect();
+            assert_eq!(socket.values(), expected, "every {step}th from {from}, {there_before}");
+        }
+        assert_eq!((all.values(), last.values()), ((0..200).collect(), vec![199]));
+        assert_eq!(all.writes(), 4, "200 channels are four times at most 64");
     }
-    let (_all, all) = wired(&registry, Registration::new());
-    let (_last, last) = wired(&registry, hears(&["c199"]));
-    for (n, name) in names.iter().enumerate() {
-        registry.broadcast(name, n as u32).unwrap();
-    }
-    serve(&mut flusher);
-    for (step, (_, socket)) in &members {
-        let expected: Vec<u32> = (0..200).step_by(*step).collect();
-        assert_eq!(socket.values(), expected, "every {step}th");
-    }
-    assert_eq!((all.values(), last.values()), ((0..200).collect(), vec![199]));
-    assert_eq!(all.writes(), 4, "200 channels are four times at most 64");
 }
 
 #[test]

@@ -189,3 +189,43 @@ fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
         assert_eq!(socket.values(), [1, 2]);
     }
 }
+
+/// A wire that gives one answer to each question. An owner that asks twice has not learned.
+struct Once {
+    room: Mutex<Option<io::Result<()>>>,
+    written: Mutex<Option<io::Result<usize>>>,
+}
+
+impl Wire for Once {
+    fn try_write(&self, _: &[u8]) -> io::Result<usize> {
+        self.written.lock().unwrap().take().expect("it writes again")
+    }
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.room.lock().unwrap().take().expect("it asks again"))
+    }
+}
+
+#[test]
+fn clo_4_an_owner_learns_that_its_peer_is_gone() {
+    for (room, written, kind) in [
+        (Ok(()), Ok(0), io::ErrorKind::WriteZero),
+        (Ok(()), Err(io::ErrorKind::ConnectionReset), io::ErrorKind::ConnectionReset),
+        (Err(io::ErrorKind::BrokenPipe), Ok(1), io::ErrorKind::BrokenPipe),
+    ] {
+        // There is no flusher: its owner is the first to write.
+        let registry = encoding();
+        let wire = Once {
+            room: Mutex::new(Some(room.map_err(io::Error::from))),
+            written: Mutex::new(Some(written.map_err(io::Error::from))),
+        };
+        let outbox = registry.open_outbox(&BARE, with_flusher(), Registration::new()).unwrap();
+        let outbox = outbox.attach(Arc::new(wire));
+        registry.broadcast("c", 1).unwrap();
+        let flushed = outbox.poll_flush(&mut noop(), now());
+        let Poll::Ready(Err(error)) = flushed else { panic!("{flushed:?}") };
+        assert_eq!(error.kind(), kind);
+        drop(outbox);
+        assert!(registry.is_empty());
+    }
+}
