@@ -378,6 +378,7 @@ impl Subject for Specimen {
         let again = self.has(Bug::ShutsDownAgain);
         let (members, told) = {
             let mut table = self.shared.table();
+            table.clock += 1;
             table.down |= !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
             let told: Vec<_> = table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
