@@ -262,7 +262,7 @@ fn where_delivery_is_later_a_close_after_its_send_is_due_when_all_has_settled() 
     };
     let policies = Policies { delivery: Delivery::Async, ..Policies::default() };
     for (close, broken) in
-        [(Some(closing("revoked")), None), (None, Some("REV-1")), (Some(closing("evicted")), Some("CLO-5"))]
+        [(Some(closing("revoked")), None), (None, Some("RE-5")), (Some(closing("evicted")), Some("CLO-5"))]
     {
         let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None)];
         trace.push(Event::Send { sink: 0, data: "m".into(), lane });
