@@ -388,6 +388,9 @@ impl Subject for Specimen {
         for member in told {
             member.sink.close(Some("shutdown"));
         }
+        if self.shared.bug.is_none() {
+            members.iter().for_each(|member| member.shut());
+        }
         for member in members {
             let _ = member.close("shutdown");
         }

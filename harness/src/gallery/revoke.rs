@@ -72,6 +72,9 @@ impl Specimen {
         loop {
             let matching = self.claim(identity, named);
             let alone = self.table().clock;
+            if self.bug().is_none() {
+                matching.iter().for_each(|member| member.shut());
+            }
             let found = matching.len();
             let mut escaped = 0;
             for (index, member) in matching.iter().enumerate() {
@@ -83,7 +86,7 @@ impl Specimen {
                     continue;
                 }
                 // A revocation that returned meanwhile promised that this one closes what it found (REV-1).
-                if self.is(Variety::SparesWhoLeft) && member.is_over() && self.table().clock == alone {
+                if self.is(Variety::SparesWhoLeft) && member.has_left() && self.table().clock == alone {
                     escaped += 1;
                     continue;
                 }
