@@ -1,38 +1,42 @@
-//! What the transports of a subscriber registry share: the authoriser and its grant, the channels that a request asks
-//! for, the admission that no revocation slips through, and the frames that wait for a socket.
+//! What the transports of a subscriber registry share: the login check and its grant, the channels that a request asks for,
+//! the admission that no revocation slips past, and a server whose sockets a revocation can reset.
 //!
-//! A web developer writes an [`Authorise`], wraps the registry in a [`Live`], and mounts `transport_sse::sse(&live)` and
-//! `transport_ws::ws(&live)` on an axum router. Both enter by [`Live::admit`]: ticket, authoriser, admission (ADM-7).
+//! A web developer implements [`Authorise`], makes a [`Live`], mounts `transport_sse::sse(&live, authoriser)` and
+//! `transport_ws::ws(&live, authoriser)` on an axum router, and runs it on a [`Server`]. Both routes admit subscribers with
+//! [`Live::admit`]: ticket, login check, admission (ADM-7).
+//!
+//! # Features
+//! - `json` (default): [`Live::new`] and [`Live::builder`], which encode payloads as JSON.
+//! - `serde`: the statistics can be serialised.
+//! - `http2`: [`Server`] speaks HTTP/2 beside HTTP/1.1.
+//! - `test-util`: the module `test_util`, a server and a client for tests of transports.
 
-mod authorise;
-mod channels;
-mod cut;
-mod handover;
-mod live;
-mod origin;
-mod owned;
-mod owner;
-mod pending;
-mod refusal;
+mod admission;
 mod server;
 mod socket;
-mod wired;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
-/// What an `impl` of [`Authorise`] is written under.
+pub use admission::admitted::Admitted;
+pub use admission::authorise::Authorise;
+pub use admission::builder::LiveBuilder;
+pub use admission::channels::Ungranted;
+pub use admission::grant::Grant;
+pub use admission::live::Live;
+pub use admission::options::LiveOptions;
+pub use admission::origin::Origins;
+pub use admission::refusal::Refusal;
+pub use admission::stats::AdmissionStats;
+/// The attribute that an `impl` of [`Authorise`] needs.
 pub use async_trait::async_trait;
-pub use authorise::{Authorise, Denied, Grant};
-pub use channels::Ungranted;
-pub use cut::{Deadlines, Path};
-pub use handover::Handover;
-pub use live::{Admitted, Live, LiveOptions};
-pub use origin::Origins;
-pub use owned::{OwnedSocket, reclaim};
-pub use owner::{Owner, Owning};
-pub use pending::Pending;
-pub use refusal::Refusal;
-pub use server::{Drained, Server, ServerMetrics, ServerOptions};
-pub use socket::Io;
-pub use wired::{Wired, bounded};
-
-/// How many bytes an owner takes from its outbox at a time: what was taken cannot be recalled by a revocation (REV-3).
-pub const TAKE_BYTES: usize = 64 * 1024;
+pub use server::options::ServerOptions;
+pub use server::stats::{ServerMetrics, ServerStats};
+pub use server::{Drained, Server};
+pub use socket::connection::DirectConnection;
+pub use socket::cut::Deadlines;
+pub use socket::direct::{DirectSocket, take_upgraded_socket};
+pub use socket::handover::Handover;
+pub use socket::io::ServerIo;
+pub use socket::kind::{ConnectionKind, KindGuard};
+pub use socket::task::{ConnectionTask, Run};
+pub use socket::write_buffer::WriteBuffer;

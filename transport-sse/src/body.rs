@@ -1,35 +1,35 @@
-//! The response body: the owner of one subscriber's outbox, as long as HTTP has the socket.
+//! The response body: it serves one subscriber as long as HTTP has the socket.
 
 use crate::encode::{HELLO, HELLO_CHUNK, KEEP_ALIVE, SSE, farewell};
-use crate::owned::Stream;
+use crate::direct::DirectStream;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use registry_core::{Batch, CloseReason, Outbox, Next};
+use registry_core::{Batch, CloseReason, Next, Outbox};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use transport_core::{Admitted, Deadlines, Handover, Owner, TAKE_BYTES};
+use transport_core::{Admitted, ConnectionTask, Deadlines, DirectConnection, Handover, KindGuard};
 
 /// An event stream, as hyper polls it. Dropping it, which hyper does when the client goes away, unsubscribes (SSE-5).
 ///
-/// Where the socket can be [handed over](Handover), it ends after its first comment, and a [`Stream`] goes on.
+/// Where the socket can be [handed over](Handover), the body ends after its first comment, and a [`DirectStream`] goes on.
 pub(crate) struct SseBody {
-    /// Absent once it is over, or a [`Stream`]'s.
-    outbox: Option<Outbox>,
+    /// None once the stream has ended, or a [`DirectStream`] has it.
+    subscriber: Option<(Outbox, KindGuard)>,
     stage: Stage,
     period: Duration,
     deadlines: Deadlines,
     /// A period after the last message, or earlier.
     keep_alive: Pin<Box<Sleep>>,
-    wrote: Instant,
+    last_write: Instant,
     lease: Option<Lease>,
 }
 
-/// When the subscriber's authority ends, and the task that ends it then: hyper does not poll the body of a peer that does
-/// not read (LSE-1).
+/// When the subscriber's authority ends, and the task that ends it then. The body cannot do that itself, because hyper does not
+/// poll the body of a peer that does not read (LSE-1).
 struct Lease {
     expires: Instant,
     timer: JoinHandle<()>,
@@ -55,7 +55,7 @@ impl Drop for Lease {
 #[derive(Debug)]
 enum Stage {
     Hello(Option<Handover>),
-    /// The first comment is on its way; whether the socket comes back is not decided.
+    /// The first comment is on its way, and it is undecided whether the body gets the socket.
     Handing(Handover),
     Open,
 }
@@ -64,12 +64,12 @@ impl SseBody {
     pub(crate) fn new(admitted: Admitted, handover: Option<Handover>, period: Duration) -> Self {
         Self {
             lease: admitted.expires.map(|at| Lease::new(&admitted.outbox, at)),
-            outbox: Some(admitted.outbox),
+            subscriber: Some((admitted.outbox, admitted.kind)),
             stage: Stage::Hello(handover),
             period,
             deadlines: admitted.deadlines,
             keep_alive: Box::pin(sleep(period)),
-            wrote: Instant::now(),
+            last_write: Instant::now(),
         }
     }
 
@@ -89,35 +89,36 @@ impl SseBody {
                 }
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(socket)) => {
-                    if let Some(outbox) = self.outbox.take() {
+                    if let Some((outbox, kind)) = self.subscriber.take() {
                         let expires = self.lease.take().map(|lease| Box::pin(sleep_until(lease.expires)));
-                        tokio::spawn(Stream::new(outbox, socket, self.period, expires, self.deadlines).own());
+                        let connection = DirectConnection::new(outbox, socket, kind);
+                        tokio::spawn(DirectStream::new(connection, self.period, expires, self.deadlines).run());
                     }
                 }
             },
             Stage::Open => {}
         }
-        let Some(outbox) = &mut self.outbox else { return Poll::Ready(None) };
-        match outbox.poll_next(cx, TAKE_BYTES) {
+        let Some((outbox, _)) = &mut self.subscriber else { return Poll::Ready(None) };
+        match outbox.poll_next(cx, Outbox::WRITE_BYTES) {
             Poll::Ready(Next::Frames(batch)) => {
-                self.wrote = Instant::now();
+                self.last_write = Instant::now();
                 Poll::Ready(Some(join(batch)))
             }
             Poll::Ready(Next::Closed(reason)) => {
                 let subscriber = outbox.subscription().id().serial();
-                // It counts as draining until then, so that a shutdown waits for its farewell.
-                self.outbox = None;
+                // The outbox counts as draining until here, so that a shutdown waits for its farewell.
+                self.subscriber = None;
                 self.lease = None;
                 Poll::Ready(farewell(reason, subscriber))
             }
             Poll::Pending => {
-                // Set again when it is over and not with each message, which would cost more than the message.
+                // The timer is set again when it elapses and not with each message, which would cost more than the message.
                 loop {
                     ready!(self.keep_alive.as_mut().poll(cx));
                     let now = Instant::now();
-                    let due = now >= self.wrote + self.period;
-                    self.wrote = if due { now } else { self.wrote };
-                    let next = self.wrote + self.period;
+                    let due = now >= self.last_write + self.period;
+                    self.last_write = if due { now } else { self.last_write };
+                    let next = self.last_write + self.period;
                     self.keep_alive.as_mut().reset(next);
                     if due {
                         return Poll::Ready(Some(KEEP_ALIVE));
@@ -128,7 +129,7 @@ impl SseBody {
     }
 }
 
-/// One buffer of all frames: one chunk on the wire.
+/// Joins all frames into one buffer, which is one chunk on the wire.
 fn join(batch: Batch) -> Bytes {
     let mut frames = batch.frames;
     if frames.len() == 1 && batch.lost == 0 {
@@ -152,11 +153,11 @@ impl Body for SseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.outbox.is_none()
+        self.subscriber.is_none()
     }
 }
 
-/// No body, of a length that is not known: what a `HEAD` of a stream has.
+/// An empty body of unknown length, for the answer to a `HEAD` of a stream.
 pub(crate) struct NoBody;
 
 impl Body for NoBody {
@@ -245,11 +246,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sse_4_whatever_ends_a_stream_that_http_writes_its_last_chunk_follows() {
+    async fn sse_4_a_stream_over_http_ends_with_its_last_chunk_whatever_ended_it() {
         for reason in CloseReason::ALL {
             let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
             let body = body(&registry, None);
-            let outbox = body.outbox.as_ref().unwrap();
+            let outbox = &body.subscriber.as_ref().unwrap().0;
             let (close_handle, serial) = (outbox.close_handle(), outbox.subscription().id().serial());
             let slot = Arc::new(Mutex::new(Some(body)));
             let stream = get(async move || Response::new(axum::body::Body::new(slot.lock().unwrap().take().unwrap())));

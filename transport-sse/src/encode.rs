@@ -2,25 +2,34 @@
 //!
 //! Ids come from the registry and event names are constants, so neither can hold a line break (SSE-2).
 
-use bytes::{BufMut, Bytes, BytesMut};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
 use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The frames of this transport: one event for each message, with its id and its payload. On a socket of ours each write
-/// is a chunk of HTTP/1.1. Bytes that are no text are written in base64.
+/// The frames of this transport: one event for each message, with its id and its payload. On a direct connection each write
+/// is a chunk of HTTP/1.1. A binary payload is written in base64.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Encoded, MessageId};
+/// use transport_sse::SSE;
+///
+/// let frame = SSE.frame(MessageId::new(1, 7), &Encoded::json("{}"));
+/// assert_eq!(frame, "id: 0000000000000001-7\ndata: {}\n\n");
+/// ```
 pub static SSE: WireFormat = WireFormat::new("sse", event).with_envelope(chunk, CHUNK_END).with_notice(lagged);
 
-/// What a stream begins with: a comment, so that the client's `onopen` fires before the first message, and so that a byte
-/// order mark at the start of a payload is never the first thing in the stream.
+/// The first bytes of a stream: a comment, so that the client's `onopen` fires before the first message, and so that a stream
+/// never begins with a payload's byte order mark.
 pub(crate) const HELLO: Bytes = Bytes::from_static(b": ok\n\n");
 
 /// A comment that keeps an idle connection open.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 
-/// What [`HELLO`] must become on a socket that is to be ours: its chunk, right after the head.
+/// What [`HELLO`] must become on a socket that is to be handed over: its chunk, right after the head.
 pub(crate) const HELLO_CHUNK: &[u8] = b"\r\n6\r\n: ok\n\n\r\n";
 
 /// What follows the bytes of a chunk.
@@ -29,7 +38,7 @@ const CHUNK_END: &[u8] = b"\r\n";
 /// The chunk that ends a stream.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Long enough never to come back: `EventSource` has no way to be told so.
+/// Long enough that the client does not come back: an `EventSource` cannot be told so.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn event(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
@@ -53,7 +62,7 @@ fn id_line(id: MessageId, out: &mut BytesMut) {
 
 /// The `data:` lines of a payload, and the end of its event. A line ends at CR, LF or CRLF, as a parser sees it.
 fn data(body: &[u8], out: &mut BytesMut) {
-    // JSON text is one line. To look at every byte is quicker than to stop at the first that breaks: it takes many at a time.
+    // JSON text is one line. Looking at every byte is quicker than stopping at the first break: the loop takes many at a time.
     let breaks = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let many = body.iter().fold(false, |found, byte| found | breaks(byte));
     let mut rest = body;
@@ -77,7 +86,7 @@ fn chunk(bytes: usize, out: &mut BytesMut) {
     let _ = write!(out, "{bytes:x}\r\n");
 }
 
-/// The end of a stream as it stands on a socket of ours: the farewell, if there is one, and the last chunk.
+/// The end of a stream on a direct connection: the farewell, if there is one, and the last chunk.
 pub(crate) fn last_chunks(farewell: Option<Bytes>) -> Bytes {
     let mut out = BytesMut::new();
     out.extend(farewell.map(|farewell| SSE.join(&[farewell])));
@@ -85,7 +94,7 @@ pub(crate) fn last_chunks(farewell: Option<Bytes>) -> Bytes {
     out.freeze()
 }
 
-/// Tells that messages were dropped before the next one, by the policy of the outbox.
+/// Reports that the policy of the outbox dropped messages before the next one.
 fn lagged(lost: u64, out: &mut BytesMut) {
     let _ = write!(out, "event: lagged\ndata: {{\"lost\":{lost}}}\n\n");
 }

@@ -1,8 +1,7 @@
 //! Serves a subscriber registry as server-sent events (`text/event-stream`) from an axum router.
 //!
-//! Mount [`sse`] on a route. A message arrives as an event with an `id:` and the encoded payload as `data:`; the end is
-//! announced by an event named `close` whose data is `{"reason":"…"}`, with a `retry:` that suits the reason, and then the
-//! stream ends (SSE-4):
+//! Mount [`sse`] on a route. A message arrives as an event with an `id:` and the encoded payload as `data:`. The end of a
+//! stream is announced by an event named `close` whose data is `{"reason":"…"}`, with a `retry:` that suits the reason (SSE-4):
 //!
 //! | reason | `retry:` | so that an `EventSource` |
 //! |---|---|---|
@@ -14,32 +13,43 @@
 //! A stream that ends for another reason has no farewell, and the client comes back by its own rules.
 //!
 //! An `EventSource` repeats its URL for as long as its page lives, so a request that names channels hears those that it is
-//! granted; the head tells the others in `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
-//! [`Ungranted::tell`]). A page cannot read the heads of its event streams and WebSockets: it asks with `HEAD`, which answers
-//! the same head and admits nobody.
+//! granted. The response head lists the others in `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
+//! [`Ungranted::insert_headers`]). A page cannot read the heads of its event streams and WebSockets; it can ask with `HEAD`, which
+//! answers the same head and admits nobody.
+//!
+//! # Features
+//! - `json` (default): `transport_core::Live::new`.
+//! - `http2`: the server of transport-core speaks HTTP/2 too.
+//! - `serde`: the statistics can be serialised.
 //!
 //! # Examples
 //! ```
-//! # use axum::http::request::Parts;
-//! # use transport_core::{Authorise, Denied, Grant, async_trait};
-//! # struct MyAuth;
-//! # #[async_trait]
-//! # impl Authorise for MyAuth {
-//! #     async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> { Err(Denied::unauthenticated("")) }
-//! # }
 //! use axum::Router;
-//! use registry_core::SubscriberRegistry;
-//! use transport_core::Live;
+//! use axum::http::request::Parts;
+//! use registry_core::{ChannelFilter, Identity};
+//! use transport_core::{Authorise, Grant, Live, Refusal, async_trait};
 //! use transport_sse::sse;
 //!
-//! let registry = SubscriberRegistry::<String>::new();
-//! let live = Live::new(registry.clone(), MyAuth);
-//! let app: Router = Router::new().route("/events", sse(&live));
+//! struct Sessions;
+//!
+//! #[async_trait]
+//! impl Authorise for Sessions {
+//!     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
+//!         match request.headers.get("cookie").map(|value| value.as_bytes()) {
+//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All).with_group(Identity::new("account", "ada"))),
+//!             _ => Err(Refusal::unauthenticated("sign in first")),
+//!         }
+//!     }
+//! }
+//!
+//! let live = Live::<String>::new();
+//! let app: Router = Router::new().route("/events", sse(&live, Sessions));
+//! assert!(app.has_routes());
 //! ```
 
 mod body;
+mod direct;
 mod encode;
-mod owned;
 
 pub use encode::SSE;
 
@@ -49,11 +59,22 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use body::{NoBody, SseBody};
+use std::sync::Arc;
 use std::time::Duration;
-use transport_core::{Handover, Live, Path, Refusal, Ungranted, bounded};
+use transport_core::{Authorise, ConnectionKind, Handover, Live, Refusal, Ungranted};
 
-/// What the SSE transport can be told.
+/// What the SSE transport can be configured with.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use transport_sse::SseOptions;
+///
+/// let options = SseOptions::new().with_keep_alive(Duration::ZERO);
+/// assert_eq!(options.keep_alive(), Duration::from_millis(1), "the least");
+/// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct SseOptions {
     keep_alive: Duration,
 }
@@ -61,16 +82,20 @@ pub struct SseOptions {
 impl SseOptions {
     /// Creates the defaults: a keep-alive comment after 15 s without a message, since load balancers cut idle connections
     /// after 60 s or less.
-    #[must_use]
     pub fn new() -> Self {
         Self { keep_alive: Duration::from_secs(15) }
     }
 
     /// Sets after how long without a message a comment is sent; at least a millisecond, at most a day.
-    #[must_use]
     pub fn with_keep_alive(mut self, period: Duration) -> Self {
-        self.keep_alive = bounded(period);
+        self.keep_alive = period.clamp(Duration::from_millis(1), Duration::from_secs(24 * 60 * 60));
         self
+    }
+
+    /// Returns after how long without a message a comment is sent.
+    #[must_use]
+    pub fn keep_alive(&self) -> Duration {
+        self.keep_alive
     }
 }
 
@@ -80,49 +105,56 @@ impl Default for SseOptions {
     }
 }
 
-/// A route that serves the registry's broadcasts as server-sent events, with the default options.
+/// Makes a route that serves the registry's broadcasts as server-sent events, with the default options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals are those of
 /// [`Live::admit`]. `HEAD` answers as [`Live::check`] does.
-pub fn sse<T, S>(live: &Live<T>) -> MethodRouter<S>
+pub fn sse<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    sse_with(live, SseOptions::new())
+    sse_with(live, authoriser, SseOptions::new())
 }
 
-/// A route that serves the registry's broadcasts as server-sent events.
-pub fn sse_with<T, S>(live: &Live<T>, options: SseOptions) -> MethodRouter<S>
+/// Makes a route like [`sse`], with options.
+pub fn sse_with<T, S>(live: &Live<T>, authoriser: impl Authorise, options: SseOptions) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    let live = live.clone();
-    let checked = live.clone();
-    get(async move |request: Request| serve(&live, &options, request).await.unwrap_or_else(Refusal::into_response))
-        .head(async move |request: Request| check(&checked, request).await.unwrap_or_else(Refusal::into_response))
+    let (live, authoriser) = (live.clone(), Arc::new(authoriser));
+    let (checked, checker) = (live.clone(), authoriser.clone());
+    get(async move |request: Request| {
+        serve(&live, &authoriser, &options, request).await.unwrap_or_else(Refusal::into_response)
+    })
+    .head(async move |request: Request| check(&checked, &checker, request).await.unwrap_or_else(Refusal::into_response))
 }
 
 async fn serve<T: Send + Sync + 'static>(
     live: &Live<T>,
+    authoriser: &Arc<impl Authorise>,
     options: &SseOptions,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    let admitted = live.admit(&parts, &SSE).await?;
+    let admitted = live.admit(authoriser, &parts, &SSE).await?;
     let mut response = head(&admitted.ungranted);
-    if admitted.path == Path::Owned {
-        // The socket ends with the stream, by a reset if need be: it must not carry another request then.
+    if admitted.kind.kind() == ConnectionKind::Http1 {
+        // The socket ends with the stream, by a reset if need be, so it must not carry another request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     *response.body_mut() = Body::new(SseBody::new(admitted, Handover::of(&parts), options.keep_alive));
     Ok(response)
 }
 
-async fn check<T: Send + Sync + 'static>(live: &Live<T>, request: Request) -> Result<Response, Refusal> {
+async fn check<T: Send + Sync + 'static>(
+    live: &Live<T>,
+    authoriser: &Arc<impl Authorise>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    let mut response = head(&live.check(&parts).await?);
+    let mut response = head(&live.check(authoriser, &parts).await?);
     // axum would take the length of an empty body for that of the stream.
     *response.body_mut() = Body::new(NoBody);
     Ok(response)
@@ -133,9 +165,9 @@ fn head(ungranted: &Ungranted) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx buffers otherwise, and the first message arrives with the thousandth.
+    // Without it nginx buffers, and the first message arrives together with the thousandth.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    ungranted.tell(headers);
+    ungranted.insert_headers(headers);
     response
 }
 

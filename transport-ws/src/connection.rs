@@ -1,4 +1,4 @@
-//! The owner of one WebSocket connection.
+//! The task of one WebSocket connection.
 //!
 //! Invariants: every byte to the peer goes through [`Outgoing`], in whole frames; the parser is not polled while replies
 //! to the peer pile up, so that a peer which sends and does not read stops being read.
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use registry_core::CloseReason;
+use registry_core::{CloseReason, Outbox};
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -20,7 +20,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Error, Message};
-use transport_core::{Admitted, Deadlines, Grant, Owner, Wired, reclaim};
+use transport_core::{
+    Admitted, ConnectionTask, Deadlines, DirectConnection, Grant, KindGuard, take_upgraded_socket,
+};
 
 /// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with the writer.
 const MAX_REPLY_BYTES: usize = 8 * 1024;
@@ -42,20 +44,20 @@ pub(crate) struct Connection<O, R> {
     deadlines: Deadlines,
 }
 
-/// Serves an upgraded connection to its end, in a task of its own: on its socket, if that can be `ours`.
-pub(crate) fn serve(upgraded: Upgraded, ours: bool, admitted: Admitted, options: Arc<WsOptions>) {
-    match if ours { reclaim(upgraded) } else { Err(upgraded) } {
+/// Serves an upgraded connection to its end, in a task of its own. With `direct` it takes the socket out, if it can.
+pub(crate) fn serve(upgraded: Upgraded, direct: bool, admitted: Admitted, options: Arc<WsOptions>) {
+    match if direct { take_upgraded_socket(upgraded) } else { Err(upgraded) } {
         Ok((socket, read)) if read.is_empty() => {
-            let ends = |outbox| (Wired::new(outbox, socket.clone()), socket);
-            tokio::spawn(Connection::new(admitted, options, ends).own());
+            let ends = |outbox, kind| (DirectConnection::new(outbox, socket.clone(), kind), socket);
+            tokio::spawn(Connection::new(admitted, options, ends).run());
         }
         Ok((socket, read)) => {
             let reader = Cursor::new(read).chain(socket.clone());
-            let ends = |outbox| (Wired::new(outbox, socket), reader);
-            tokio::spawn(Connection::new(admitted, options, ends).own());
+            let ends = |outbox, kind| (DirectConnection::new(outbox, socket, kind), reader);
+            tokio::spawn(Connection::new(admitted, options, ends).run());
         }
         Err(upgraded) => {
-            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).own());
+            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).run());
         }
     }
 }
@@ -66,14 +68,14 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (reader, writer) = split(io);
-    Connection::new(admitted, options, |outbox| (Piped::new(outbox, writer), reader))
+    Connection::new(admitted, options, |outbox, kind| (Piped::new(outbox, writer, kind), reader))
 }
 
 /// How a connection's life ended.
 pub(crate) enum End {
-    /// The peer closed properly; the echo stands among the replies.
+    /// The peer closed properly; the echo is among the replies.
     ByPeer,
-    /// The socket broke, or the peer left without a word.
+    /// The socket broke, or the peer left without a close frame.
     Gone,
     /// The server closes.
     Closing(Closing),
@@ -84,7 +86,7 @@ pub(crate) trait Incoming: AsyncRead + Unpin + Send + 'static {}
 
 impl<R: AsyncRead + Unpin + Send + 'static> Incoming for R {}
 
-impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
+impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
     type End = End;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -115,13 +117,13 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
         }
     }
 
-    async fn part(self, end: End) {
+    async fn close(self, end: End) {
         let Self { mut inbound, outgoing, options, handling, deadlines, .. } = self;
-        drop(handling); // and not when the peer has gone
+        drop(handling); // now, and not when the peer is gone
         let outbox = outgoing.outbox();
         let mut patience = options.close_timeout;
         let farewell = match end {
-            // The flusher may find out first.
+            // The flusher may have found out first.
             End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
             End::ByPeer => {
                 outbox.close(CloseReason::Unsubscribed);
@@ -129,7 +131,7 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
             }
             End::Closing(closing) => {
                 match closing {
-                    // It counts as draining until its farewell is written, so that a shutdown waits for that.
+                    // The outbox counts as draining until the farewell is written, so that a shutdown waits for it.
                     Closing::Reason(reason @ CloseReason::Shutdown) => patience = patience.max(deadlines.after(reason)),
                     Closing::Reason(reason) => outbox.close(reason),
                     _ => outbox.close(CloseReason::Protocol),
@@ -142,14 +144,14 @@ impl<O: Outgoing, R: Incoming> Owner for Connection<O, R> {
             let mut rest = [0; 512];
             while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
         };
-        outgoing.part(farewell, matches!(end, End::ByPeer), peer_ended, patience).await;
+        outgoing.close(farewell, matches!(end, End::ByPeer), peer_ended, patience).await;
     }
 }
 
 impl<O: Outgoing, R: Incoming> Connection<O, R> {
-    fn new(admitted: Admitted, options: Arc<WsOptions>, ends: impl FnOnce(registry_core::Outbox) -> (O, R)) -> Self {
+    fn new(admitted: Admitted, options: Arc<WsOptions>, ends: impl FnOnce(Outbox, KindGuard) -> (O, R)) -> Self {
         let now = Instant::now();
-        let (outgoing, reader) = ends(admitted.outbox);
+        let (outgoing, reader) = ends(admitted.outbox, admitted.kind);
         Self {
             outgoing,
             inbound: Inbound::new(reader),
@@ -166,7 +168,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
 
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.heartbeat.as_mut().poll(cx).is_ready() {
-            // While a handler is at work nothing is read: the pong may have come.
+            // While a handler runs nothing is read, so the pong may have come.
             if self.awaiting_pong && self.handling.is_none() {
                 return Poll::Ready(End::Closing(Closing::Reason(CloseReason::Heartbeat)));
             }
@@ -179,7 +181,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
         Poll::Pending
     }
 
-    /// Reads what the peer says, as long as there is room for the replies and no handler at work.
+    /// Reads what the peer sends, as long as there is room for the replies and no handler runs.
     fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             if let Some(handling) = &mut self.handling {
@@ -192,10 +194,10 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
                 }
             }
             if self.inbound.reply_bytes() > MAX_REPLY_BYTES {
-                return Poll::Pending; // until they go to the writer, after which we are polled again
+                return Poll::Pending; // until the writer takes them, after which this is polled again
             }
             let read = self.inbound.poll_message(cx, &self.options);
-            // Headers of tiny fragments count too: a message that never ends is cut (twice the payload is generous).
+            // The headers of tiny fragments count too, so that a message which never ends is cut. Twice the payload is ample.
             let limit = self.options.max_message_bytes.saturating_mul(2).saturating_add(self.options.read_buffer_bytes);
             match read {
                 Poll::Pending if self.inbound.unfinished() > limit => {
@@ -269,8 +271,8 @@ mod tests {
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let admitted = Admitted::new(outbox, grant);
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
-        let (ours, mut peer) = duplex(512);
-        let connection = tokio::spawn(async move { piped(ours, admitted, Arc::new(options)).own().await });
+        let (server_end, mut peer) = duplex(512);
+        let connection = tokio::spawn(async move { piped(server_end, admitted, Arc::new(options)).run().await });
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         let mut sent = 0;
         while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
@@ -294,7 +296,7 @@ mod tests {
         peer: DuplexStream,
     }
 
-    /// A subscriber whose stream is what `wrap` makes of one.
+    /// A subscriber whose stream is what `wrap` makes from a pipe.
     fn subscriber<IO>(options: WsOptions, wrap: impl FnOnce(DuplexStream) -> IO) -> Subscriber
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -316,8 +318,8 @@ mod tests {
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let mut admitted = Admitted::new(outbox, grant);
         admitted.deadlines = deadlines;
-        let (ours, peer) = duplex(512);
-        tokio::spawn(piped(wrap(ours), admitted, Arc::new(options)).own());
+        let (server_end, peer) = duplex(512);
+        tokio::spawn(piped(wrap(server_end), admitted, Arc::new(options)).run());
         Subscriber { registry, peer }
     }
 
@@ -384,7 +386,7 @@ mod tests {
         ada.reads(b"\x88\x0a\x03\xe9shutdown").await;
     }
 
-    /// Takes a minute for each text, and says when it is dropped before.
+    /// Takes a minute for each text, and reports when its future is dropped.
     struct Slow(mpsc::UnboundedSender<&'static str>);
 
     struct Says(mpsc::UnboundedSender<&'static str>);
@@ -465,10 +467,10 @@ mod tests {
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let admitted = Admitted::new(outbox, grant);
-        let (ours, mut peer) = duplex(512);
+        let (server_end, mut peer) = duplex(512);
         let used = allocation_counter::measure(|| {
             runtime.block_on(async {
-                tokio::spawn(piped(ours, admitted, Arc::new(options)).own());
+                tokio::spawn(piped(server_end, admitted, Arc::new(options)).run());
                 let mut pong = [0; 5];
                 peer.write_all(&[0x89, 0x83, 0, 0, 0, 0, b'h', b'e', b'y']).await.unwrap();
                 peer.read_exact(&mut pong).await.unwrap();

@@ -3,8 +3,16 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
 
-/// The frames of this transport: one frame for each message, with its payload and nothing else. Bytes that are no text go in
-/// a binary frame, all else in a text frame.
+/// The frames of this transport: one frame for each message, with its payload and nothing else. A binary payload makes a binary
+/// frame, any other a text frame.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Encoded, MessageId};
+/// use transport_ws::WS;
+///
+/// assert_eq!(WS.frame(MessageId::new(1, 7), &Encoded::json("{}")), "\x81\x02{}");
+/// ```
 pub static WS: WireFormat = WireFormat::new("ws", message);
 
 /// An empty ping.
@@ -32,13 +40,13 @@ fn message(_: MessageId, encoded: &Encoded, out: &mut BytesMut) {
 /// Why the server closes: the registry's reason, and what the peer did if it was the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// As the registry has it.
+    /// The registry's reason.
     Reason(CloseReason),
     /// A message over the limit.
     TooBig,
     /// Text that is not UTF-8.
     NotUtf8,
-    /// Anything else that the protocol or our limits forbid, in words.
+    /// Anything else that the protocol or the limits forbid, in words.
     Violation(&'static str),
 }
 

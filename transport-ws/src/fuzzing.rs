@@ -1,15 +1,15 @@
-//! What the fuzz target `ws_inbound` needs: a connection without its handshake.
+//! A connection without its handshake, for the fuzz target `ws_inbound`.
 
 use crate::WsOptions;
 use crate::connection::piped;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use transport_core::{Admitted, Owner};
+use transport_core::{Admitted, ConnectionTask};
 
 /// Serves an upgraded connection to its end.
 pub async fn serve<IO>(io: IO, admitted: Admitted, options: WsOptions)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    piped(io, admitted, Arc::new(options)).own().await;
+    piped(io, admitted, Arc::new(options)).run().await;
 }

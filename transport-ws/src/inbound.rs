@@ -14,13 +14,30 @@ use transport_core::Grant;
 
 /// The application's handler of inbound text.
 ///
-/// Messages of one connection are handled one after the other; while one is handled, the next is not read, so a slow
-/// handler slows down its own peer and nobody else; nor does the peer have to answer a ping meanwhile, so that no ping
-/// finds out a peer that is gone: bound what you wait for (`tokio::time::timeout`). A panic ends the connection as
-/// *failed*.
+/// Messages of one connection are handled one after the other. While one is handled, the next is not read, so a slow handler
+/// slows down its own peer and nobody else. The peer need not answer pings meanwhile, so no ping notices that it is gone: bound
+/// what the handler waits for (`tokio::time::timeout`). A panic ends the connection as *failed*.
 ///
 /// # Cancel safety
 /// The future is dropped when the connection ends: a revocation does not wait for it.
+///
+/// # Examples
+/// ```
+/// use transport_core::{Grant, async_trait};
+/// use transport_ws::{OnText, WsOptions};
+///
+/// struct Print;
+///
+/// #[async_trait]
+/// impl OnText for Print {
+///     async fn on_text(&self, grant: &Grant, text: String) {
+///         println!("{:?} says {text}", grant.registration().scope());
+///     }
+/// }
+///
+/// let options = WsOptions::new().with_on_text(Print);
+/// assert!(format!("{options:?}").ends_with("on_text: true }"));
+/// ```
 #[async_trait::async_trait]
 pub trait OnText: Send + Sync + 'static {
     /// Handles one message from a peer with this grant.
@@ -42,8 +59,8 @@ impl Rate {
     /// Takes one token, if there is one.
     pub(crate) fn allows(&mut self, options: &WsOptions, now: Instant) -> bool {
         let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
-        let fresh = seconds * f64::from(options.messages_per_second.get());
-        self.tokens = (self.tokens + fresh).min(f64::from(options.burst.get()));
+        let refilled = seconds * f64::from(options.messages_per_second.get());
+        self.tokens = (self.tokens + refilled).min(f64::from(options.burst.get()));
         self.filled = now;
         let allowed = self.tokens >= 1.0;
         if allowed {
@@ -53,8 +70,8 @@ impl Rate {
     }
 }
 
-/// The peer's messages, out of the reading half of the socket. What the parser would write (pongs, the echo of a close) is
-/// collected for the connection's one writer, which puts it between two frames.
+/// The peer's messages, from the reading half of the socket. What the parser would write (pongs, the echo of a close) is
+/// collected for the connection's one writer, which writes it between two frames.
 pub(crate) struct Inbound<R> {
     reader: R,
     parser: Parser,
@@ -75,7 +92,7 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
         }
     }
 
-    /// Everything that is to be written to the peer, as one frame of frames: one for each would cost more than it holds.
+    /// Takes everything that is to be written to the peer, in one buffer: a buffer for each reply would cost more than it holds.
     pub(crate) fn take_replies(&mut self) -> Bytes {
         mem::take(&mut self.replies).into()
     }
@@ -94,7 +111,7 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
     }
 }
 
-/// A socket that does not block, as std has it.
+/// A socket that does not block, as `std::io` has it.
 struct Wire<'a, 'cx, R> {
     reader: &'a mut R,
     cx: &'a mut Context<'cx>,

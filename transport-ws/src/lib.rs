@@ -12,29 +12,40 @@
 //! | logged out | 4005 | not come back by itself |
 //! | lagged | 1013 | come back |
 //! | failed | 1011 | come back |
-//! | protocol | 1009 too big, 1007 not UTF-8, 1008 anything else | mend itself |
+//! | protocol | 1009 too big, 1007 not UTF-8, 1008 anything else | be corrected |
 //! | shutdown | 1001 | come back after a delay |
 //!
-//! A request that names channels hears those that it is granted; the head of the `101` tells the others in
-//! `x-channels-refused` and `x-channels-refused-count` (ADM-8, see [`Ungranted::tell`](transport_core::Ungranted::tell)).
+//! A request that names channels hears those that it is granted. The head of the `101` lists the others in
+//! `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
+//! [`Ungranted::insert_headers`](transport_core::Ungranted::insert_headers)).
+//!
+//! # Features
+//! - `json` (default): `transport_core::Live::new`.
+//! - `serde`: the statistics can be serialised.
 //!
 //! # Examples
 //! ```
-//! # use axum::http::request::Parts;
-//! # use transport_core::{Authorise, Denied, Grant, async_trait};
-//! # struct MyAuth;
-//! # #[async_trait]
-//! # impl Authorise for MyAuth {
-//! #     async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> { Err(Denied::unauthenticated("")) }
-//! # }
 //! use axum::Router;
-//! use registry_core::SubscriberRegistry;
-//! use transport_core::Live;
+//! use axum::http::request::Parts;
+//! use registry_core::{ChannelFilter, Identity};
+//! use transport_core::{Authorise, Grant, Live, Refusal, async_trait};
 //! use transport_ws::ws;
 //!
-//! let registry = SubscriberRegistry::<String>::new();
-//! let live = Live::new(registry.clone(), MyAuth);
-//! let app: Router = Router::new().route("/ws", ws(&live));
+//! struct Sessions;
+//!
+//! #[async_trait]
+//! impl Authorise for Sessions {
+//!     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
+//!         match request.headers.get("cookie").map(|value| value.as_bytes()) {
+//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All).with_group(Identity::new("account", "ada"))),
+//!             _ => Err(Refusal::unauthenticated("sign in first")),
+//!         }
+//!     }
+//! }
+//!
+//! let live = Live::<String>::new();
+//! let app: Router = Router::new().route("/ws", ws(&live, Sessions));
+//! assert!(app.has_routes());
 //! ```
 
 mod connection;
@@ -57,35 +68,35 @@ use axum::routing::{MethodRouter, get};
 use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
-use transport_core::{Handover, Live, Refusal};
+use transport_core::{Authorise, Handover, Live, Refusal};
 
-/// A route that serves the registry's broadcasts over WebSocket, with the default options.
+/// Makes a route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals come before the
-/// upgrade: those of [`Live::admit`], `403` for a foreign `Origin`, `426` for a request that is no upgrade, such as `HEAD`.
-pub fn ws<T, S>(live: &Live<T>) -> MethodRouter<S>
+/// upgrade: those of [`Live::admit`], `403` for another host's `Origin`, `426` for a request that is no upgrade, such as `HEAD`.
+pub fn ws<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    ws_with(live, WsOptions::new())
+    ws_with(live, authoriser, WsOptions::new())
 }
 
-/// A route that serves the registry's broadcasts over WebSocket.
-pub fn ws_with<T, S>(live: &Live<T>, options: WsOptions) -> MethodRouter<S>
+/// Makes a route like [`ws`], with options.
+pub fn ws_with<T, S>(live: &Live<T>, authoriser: impl Authorise, options: WsOptions) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    let (live, options) = (live.clone(), Arc::new(options));
-    get(move |request: Request| {
-        let (live, options) = (live.clone(), options.clone());
-        async move { serve(&live, options, request).await.unwrap_or_else(Refusal::into_response) }
+    let (live, authoriser, options) = (live.clone(), Arc::new(authoriser), Arc::new(options));
+    get(async move |request: Request| {
+        serve(&live, &authoriser, options, request).await.unwrap_or_else(Refusal::into_response)
     })
 }
 
 async fn serve<T: Send + Sync + 'static>(
     live: &Live<T>,
+    authoriser: &Arc<impl Authorise>,
     options: Arc<WsOptions>,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -95,9 +106,9 @@ async fn serve<T: Send + Sync + 'static>(
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or_else(|| not_an_upgrade("this connection cannot be upgraded"))?;
     live.check_origin(&parts)?;
-    // Active from here on: what is broadcast before the peer sees `101` waits in the outbox.
-    let admitted = live.admit(&parts, &WS).await?;
-    admitted.ungranted.tell(response.headers_mut());
+    // The subscriber is active from here on: a message that is broadcast before the peer sees `101` waits in the outbox.
+    let admitted = live.admit(authoriser, &parts, &WS).await?;
+    admitted.ungranted.insert_headers(response.headers_mut());
     let handover = Handover::of(&parts);
     drop(parts);
     tokio::spawn(async move {

@@ -1,14 +1,31 @@
-//! What the WebSocket transport can be told.
+//! What the WebSocket transport can be configured with.
 
 use crate::inbound::OnText;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
-use transport_core::bounded;
 
-/// What the WebSocket transport can be told.
+const MIN_PERIOD: Duration = Duration::from_millis(1);
+const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the WebSocket transport can be configured with.
+///
+/// # Examples
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+
+const MIN_PERIOD: Duration = Duration::from_millis(1);
+const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+/// use transport_ws::WsOptions;
+///
+/// let per_second = NonZeroU32::new(5).unwrap();
+/// let options = WsOptions::new().with_ping_period(Duration::from_secs(10)).with_rate(per_second, per_second);
+/// assert_eq!(options.ping_period(), Duration::from_secs(10));
+/// ```
 #[derive(Clone)]
+#[must_use]
 pub struct WsOptions {
     pub(crate) ping_period: Duration,
     pub(crate) pong_timeout: Duration,
@@ -24,7 +41,6 @@ impl WsOptions {
     /// Creates the defaults: a ping every 20 s that must be answered within 20 s (load balancers cut idle connections after
     /// 60 s or less), 1 s for the close handshake, inbound messages of 64 KiB at most and 20 a second with bursts of 40, a read
     /// buffer of 4 KiB, and no handler for inbound text.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             ping_period: Duration::from_secs(20),
@@ -39,29 +55,26 @@ impl WsOptions {
     }
 
     /// Sets how often a ping is sent: a millisecond at least, a day at most.
-    #[must_use]
     pub fn with_ping_period(mut self, period: Duration) -> Self {
-        self.ping_period = bounded(period);
+        self.ping_period = period.clamp(MIN_PERIOD, MAX_PERIOD);
         self
     }
 
     /// Sets how long a pong may take, between the same bounds; then the connection is closed as *heartbeat*.
-    #[must_use]
     pub fn with_pong_timeout(mut self, timeout: Duration) -> Self {
-        self.pong_timeout = bounded(timeout);
+        self.pong_timeout = timeout.clamp(MIN_PERIOD, MAX_PERIOD);
         self
     }
 
-    /// Sets how long the close handshake may take; then the socket is dropped (WS-4). When the server shuts down it may take as
-    /// long as the [drain](transport_core::ServerOptions::with_drain_deadline), for a peer that has yet to read what came before.
-    #[must_use]
+    /// Sets how long the close handshake may take; then the socket is dropped (WS-4). When the server shuts down, it may take as
+    /// long as the [drain deadline](transport_core::ServerOptions::with_drain_deadline), for a peer that has yet to read earlier
+    /// messages.
     pub fn with_close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
 
     /// Sets the largest inbound message, in bytes; a larger one closes with 1009.
-    #[must_use]
     pub fn with_max_message_bytes(mut self, bytes: usize) -> Self {
         self.max_message_bytes = bytes;
         self
@@ -69,25 +82,46 @@ impl WsOptions {
 
     /// Sets how many inbound messages and pings are accepted a second in the long run, and how many at once; more close
     /// with 1008.
-    #[must_use]
     pub fn with_rate(mut self, messages_per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         self.messages_per_second = messages_per_second;
         self.burst = burst;
         self
     }
 
-    /// Sets the size of the read buffer, in bytes: a connection has one while a message of its peer is on the way.
-    #[must_use]
+    /// Sets the size of the read buffer, in bytes. A connection has one while a message of its peer is on the way.
     pub fn with_read_buffer_bytes(mut self, bytes: usize) -> Self {
         self.read_buffer_bytes = bytes;
         self
     }
 
-    /// Sets who gets inbound text messages; without a handler they are read and ignored.
-    #[must_use]
+    /// Sets the handler of inbound text messages; without one they are read and ignored.
     pub fn with_on_text(mut self, handler: impl OnText) -> Self {
         self.on_text = Some(Arc::new(handler));
         self
+    }
+
+    /// Returns how often a ping is sent.
+    #[must_use]
+    pub fn ping_period(&self) -> Duration {
+        self.ping_period
+    }
+
+    /// Returns how long a pong may take.
+    #[must_use]
+    pub fn pong_timeout(&self) -> Duration {
+        self.pong_timeout
+    }
+
+    /// Returns how long the close handshake may take.
+    #[must_use]
+    pub fn close_timeout(&self) -> Duration {
+        self.close_timeout
+    }
+
+    /// Returns the largest inbound message, in bytes.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
     }
 }
 

@@ -1,36 +1,36 @@
-//! Where a connection writes: to a stream that somebody else's code is under, or to a socket of ours.
+//! Where a connection writes: to its socket directly, or to a stream.
 
 use bytes::{Buf, Bytes};
-use registry_core::{CloseReason, Outbox, Next};
+use registry_core::{CloseReason, Next, Outbox};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-use transport_core::{Pending, TAKE_BYTES, Wired};
+use transport_core::{DirectConnection, KindGuard, WriteBuffer};
 
 /// The one writer of a connection.
 ///
-/// Before each write it asks whether the subscriber has ended; a discarding end throws away what waits.
+/// Before each write it looks whether the subscriber has ended; a discarding end discards what waits.
 pub(crate) trait Outgoing: Send + Unpin + 'static {
     fn outbox(&self) -> &Outbox;
 
-    /// Tells whether frames of the connection's own are taken at present.
+    /// Tells whether it takes control frames at present.
     fn has_room(&self) -> bool;
 
-    /// Takes a frame of the connection's own, which goes out between two messages.
+    /// Takes a frame that is not a message, and writes it between two messages.
     fn send_control(&mut self, frame: Bytes);
 
-    /// Writes what there is to be written, until the subscriber ends.
+    /// Writes what waits, until the subscriber ends.
     ///
     /// # Errors
-    /// The peer is gone.
+    /// Those of the socket: the peer is gone.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>>;
 
-    /// Says the last frame, if the last write ended between two, and then the end; waits as long as `patience` for the
-    /// peer's, which on a stream is `peer_ended`. With `by_peer`, the peer has said that it wants no more.
-    fn part(
+    /// Writes the farewell, if the last write ended between two frames, and ends the writing side. Waits up to `patience` for
+    /// the peer to end its own, which on a stream is `peer_ended`. With `by_peer` the peer has closed first.
+    fn close(
         self,
         farewell: Bytes,
         by_peer: bool,
@@ -39,7 +39,7 @@ pub(crate) trait Outgoing: Send + Unpin + 'static {
     ) -> impl Future<Output = ()> + Send;
 }
 
-impl Outgoing for Wired {
+impl Outgoing for DirectConnection {
     fn outbox(&self) -> &Outbox {
         self.outbox()
     }
@@ -49,33 +49,34 @@ impl Outgoing for Wired {
     }
 
     fn send_control(&mut self, frame: Bytes) {
-        Wired::send_control(self, &frame);
+        DirectConnection::send_control(self, &frame);
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>> {
-        Wired::poll_flush(self, cx)
+        DirectConnection::poll_flush(self, cx)
     }
 
-    async fn part(self, farewell: Bytes, by_peer: bool, _: impl Future<Output = ()> + Send, patience: Duration) {
-        // Who left in the middle of a frame is not waited for, and did not have to be cut.
+    async fn close(self, farewell: Bytes, by_peer: bool, _: impl Future<Output = ()> + Send, patience: Duration) {
+        // A peer that closed in the middle of a frame needs no farewell, and need not be reset.
         if !(by_peer && self.is_mid_frame()) {
-            Wired::part(self, farewell, patience).await;
+            DirectConnection::close(self, farewell, patience).await;
         }
     }
 }
 
-/// A stream, with what was taken from the outbox and is not yet written.
+/// A stream, with the frames that were taken from the outbox and are not yet written.
 pub(crate) struct Piped<W> {
     outbox: Outbox,
-    pending: Pending,
+    buffer: WriteBuffer,
     writer: W,
-    /// What was written may be held back by the stream, as a record of TLS is while its socket is full.
+    /// Whether the stream may hold back what was written, as TLS does with a record while its socket is full.
     unflushed: bool,
+    _kind: KindGuard,
 }
 
 impl<W> Piped<W> {
-    pub(crate) fn new(outbox: Outbox, writer: W) -> Self {
-        Self { outbox, pending: Pending::new(), writer, unflushed: false }
+    pub(crate) fn new(outbox: Outbox, writer: W, kind: KindGuard) -> Self {
+        Self { outbox, buffer: WriteBuffer::new(), writer, unflushed: false, _kind: kind }
     }
 }
 
@@ -85,11 +86,11 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
     }
 
     fn has_room(&self) -> bool {
-        self.pending.is_empty()
+        self.buffer.is_empty()
     }
 
     fn send_control(&mut self, frame: Bytes) {
-        self.pending.push(frame);
+        self.buffer.push(frame);
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>> {
@@ -97,61 +98,61 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
             if let Poll::Ready(reason) = self.outbox.poll_discarded(cx) {
                 return Poll::Ready(Ok(reason));
             }
-            if self.pending.is_empty() {
+            if self.buffer.is_empty() {
                 if self.unflushed {
                     ready!(Pin::new(&mut self.writer).poll_flush(cx))?;
                     self.unflushed = false;
                 }
-                match ready!(self.outbox.poll_next(cx, TAKE_BYTES)) {
-                    Next::Frames(batch) => batch.frames.into_iter().for_each(|frame| self.pending.push(frame)),
+                match ready!(self.outbox.poll_next(cx, Outbox::WRITE_BYTES)) {
+                    Next::Frames(batch) => batch.frames.into_iter().for_each(|frame| self.buffer.push(frame)),
                     Next::Closed(reason) => return Poll::Ready(Ok(reason)),
                 }
             }
-            // The end wakes us also while the stream is full: it was asked for at the top of the loop.
-            let written = ready!(poll_write(Pin::new(&mut self.writer), cx, &self.pending))?;
+            // The end wakes this task also while the stream is full, since the top of the loop polled for it.
+            let written = ready!(poll_write(Pin::new(&mut self.writer), cx, &self.buffer))?;
             self.unflushed = true;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.pending.advance(written);
+            self.buffer.advance(written);
         }
     }
 
-    async fn part(
+    async fn close(
         mut self,
         farewell: Bytes,
         by_peer: bool,
         peer_ended: impl Future<Output = ()> + Send,
         patience: Duration,
     ) {
-        // In the middle of a frame a farewell would be read as its rest: no farewell then.
-        if !by_peer && !self.pending.discard() {
+        // In the middle of a frame the peer would read the farewell as the frame's rest.
+        if !by_peer && !self.buffer.discard() {
             return;
         }
-        self.pending.push(farewell);
-        let parting = async {
-            while !self.pending.is_empty() {
-                if self.writer.write_buf(&mut self.pending).await.is_err() {
+        self.buffer.push(farewell);
+        let closing = async {
+            while !self.buffer.is_empty() {
+                if self.writer.write_buf(&mut self.buffer).await.is_err() {
                     return;
                 }
             }
-            // Dropping a socket with unread bytes resets it, and the peer may lose the farewell: read to the end first.
+            // Dropping a socket with unread bytes resets it, and the peer may lose the farewell.
             if self.writer.shutdown().await.is_ok() {
                 peer_ended.await;
             }
         };
-        // The handshake is bounded; then both halves are dropped, and the socket with them (WS-4).
-        let _elapsed = timeout(patience, parting).await;
+        // After this time both halves are dropped, and the socket with them (WS-4).
+        let _elapsed = timeout(patience, closing).await;
     }
 }
 
-/// Writes as much as the stream takes in one go.
-fn poll_write<W: AsyncWrite>(writer: Pin<&mut W>, cx: &mut Context<'_>, pending: &Pending) -> Poll<io::Result<usize>> {
+/// Writes once, as much as the stream takes.
+fn poll_write<W: AsyncWrite>(writer: Pin<&mut W>, cx: &mut Context<'_>, buffer: &WriteBuffer) -> Poll<io::Result<usize>> {
     if writer.is_write_vectored() {
         let mut slices = [io::IoSlice::new(&[]); 64];
-        let filled = pending.chunks_vectored(&mut slices);
+        let filled = buffer.chunks_vectored(&mut slices);
         writer.poll_write_vectored(cx, &slices[..filled])
     } else {
-        writer.poll_write(cx, pending.chunk())
+        writer.poll_write(cx, buffer.chunk())
     }
 }

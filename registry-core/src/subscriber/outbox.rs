@@ -4,7 +4,7 @@
 //! written. What happens between the two is the [gate](super::gate)'s.
 
 use super::gate::Gate;
-use super::queue::Next;
+use super::queue::{Next, WRITE_BYTES};
 use super::state::EndHook;
 use super::subscription::{CloseHandle, Subscription};
 use crate::contain::{contain, discard, in_drop};
@@ -59,6 +59,10 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// How many bytes of frames one write holds at most, unless a single frame is longer: 64 KiB. Take no more at a time with
+    /// [`poll_next`](Self::poll_next), because a revocation cannot recall what was taken (REV-3).
+    pub const WRITE_BYTES: usize = WRITE_BYTES;
+
     pub(crate) fn new(gate: Arc<Gate>, subscription: Subscription) -> Self {
         Self { gate, subscription }
     }

@@ -23,7 +23,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use transport_core::{Handover, Live, OwnedSocket, ServerOptions};
 
-static PLAIN: WireFormat = WireFormat::new("plain", |_, body: &[u8], out: &mut BytesMut| out.extend_from_slice(body));
+static PLAIN: WireFormat =
+    WireFormat::new("plain", |_, body: &[u8], out: &mut BytesMut| out.extend_from_slice(body));
 
 /// What a body came to.
 enum Came {
@@ -45,7 +46,10 @@ impl hyper::body::Body for Greeting {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         if this.frames.len() == 3 {
             if let Some(handover) = &mut this.handover {
@@ -59,7 +63,9 @@ impl hyper::body::Body for Greeting {
             this.came.send(Came::Unproven).unwrap();
             this.handover = None;
         }
-        Poll::Ready(this.frames.next().map(|frame| Ok(Frame::data(Bytes::from_static(frame.as_bytes())))))
+        Poll::Ready(
+            this.frames.next().map(|frame| Ok(Frame::data(Bytes::from_static(frame.as_bytes())))),
+        )
     }
 }
 
@@ -91,7 +97,8 @@ async fn greet(State(handler): State<Handler>, request: Request) -> Response {
         None => None,
     };
     let frames = vec![": ok\n\n", "one\n", "two\n"].into_iter();
-    let mut response = Body::new(Greeting { handover, frames, subscriber, came: handler.came }).into_response();
+    let mut response =
+        Body::new(Greeting { handover, frames, subscriber, came: handler.came }).into_response();
     if close {
         response.headers_mut().insert(header::CONNECTION, "close".parse().unwrap());
     }
@@ -225,7 +232,10 @@ async fn lets_go(request: &str, more: &str) {
     drop(socket);
     until_is("hyper's end", 0, || site.server.metrics.open()).await;
     assert_eq!(raw.read_to_end().await, "");
-    assert_eq!((site.requests.recv().await, site.requests.try_recv().ok()), (Some((Version::HTTP_11, true)), None));
+    assert_eq!(
+        (site.requests.recv().await, site.requests.try_recv().ok()),
+        (Some((Version::HTTP_11, true)), None)
+    );
 }
 
 #[tokio::test]
@@ -247,11 +257,13 @@ async fn rev_12_hyper_serves_no_request_that_came_before_the_socket_was_detached
 async fn rev_12_hyper_lets_go_of_a_peer_whose_request_is_not_over() {
     let long = "POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\nbegin";
     lets_go(long, "more").await;
-    let endless = "POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n";
+    let endless =
+        "POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n";
     lets_go(endless, "4\r\nmore\r\n").await;
     lets_go("POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\n\r\nbegin", GET).await;
     // One that waits to be asked for the rest is not asked.
-    let patient = "POST / HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    let patient =
+        "POST / HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
     lets_go(patient, "").await;
     lets_go(patient, "begin").await;
 }
@@ -326,7 +338,8 @@ async fn drn_3_the_server_counts_detached_sockets_waits_for_them_and_resets_them
     assert_eq!(soon("the end", ended).await.unwrap().reset, 0);
     assert_eq!(raw.read_to_end().await, "farewell");
 
-    let mut site = Site::start(ServerOptions::new().with_drain_deadline(Duration::from_millis(50))).await;
+    let mut site =
+        Site::start(ServerOptions::new().with_drain_deadline(Duration::from_millis(50))).await;
     let raw = site.greeted(GET).await;
     let (_socket, _) = site.detached().await;
     assert_eq!(site.server.stop().await.reset, 1);
@@ -335,7 +348,8 @@ async fn drn_3_the_server_counts_detached_sockets_waits_for_them_and_resets_them
 
 #[tokio::test]
 async fn rev_11_a_detached_socket_is_reset_at_the_deadline() {
-    let mut site = Site::start(ServerOptions::new().with_close_deadline(Duration::from_millis(50))).await;
+    let mut site =
+        Site::start(ServerOptions::new().with_close_deadline(Duration::from_millis(50))).await;
     let raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
     let (socket, subscriber) = site.detached().await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
@@ -347,7 +361,8 @@ async fn rev_11_a_detached_socket_is_reset_at_the_deadline() {
 
 #[tokio::test]
 async fn rev_11_a_revoked_peer_that_ends_its_side_is_reset_before_any_deadline() {
-    let mut site = Site::start(ServerOptions::new().with_close_deadline(Duration::from_secs(3600))).await;
+    let mut site =
+        Site::start(ServerOptions::new().with_close_deadline(Duration::from_secs(3600))).await;
     let mut raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
     let held = site.detached().await;
     assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
@@ -367,7 +382,9 @@ async fn forget(before: bool) -> String {
                 polls += 1;
                 if polls == 1 {
                     let greeting = ready!(body.as_mut().poll_frame(cx));
-                    return Poll::Ready(greeting.map(|frame| frame.map(|frame| frame.into_data().unwrap())));
+                    return Poll::Ready(
+                        greeting.map(|frame| frame.map(|frame| frame.into_data().unwrap())),
+                    );
                 }
                 if before || polls == 3 {
                     body = Box::pin(Body::empty());

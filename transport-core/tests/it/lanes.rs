@@ -4,7 +4,9 @@
 use crate::wire::{Owned, Raw, account, soon, until, until_is};
 use axum::Router;
 use bytes::BytesMut;
-use registry_core::{Flusher, Json, LaneOptions, Outbox, OutboxOptions, Registration, Progress, SubscriberRegistry};
+use registry_core::{
+    Flusher, Json, LaneOptions, Outbox, OutboxOptions, Progress, Registration, SubscriberRegistry,
+};
 use registry_core::{Wire, WireFormat};
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -59,7 +61,8 @@ fn a_server_has_a_lane_for_each_worker_unless_it_is_told_otherwise() {
     let five = NonZeroUsize::new(5).unwrap();
     // Two numbers, because one of them may be that of the machine's cores.
     for workers in [1, 3] {
-        let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
+        let runtime =
+            Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
         let each = [
             (ServerOptions::new(), workers),
             (ServerOptions::new().with_lanes(NonZeroUsize::MIN), 1),
@@ -104,7 +107,8 @@ async fn drive(mut flusher: Flusher<usize>) {
 async fn own(outbox: Outbox, socket: Arc<impl Wire>) {
     let room = |_: &mut std::task::Context<'_>| Poll::Ready(Ok(()));
     let now = Instant::now().into_std();
-    let ended = poll_fn(|cx| outbox.poll_flush(cx, now, room, |bytes| socket.try_write(bytes))).await;
+    let ended =
+        poll_fn(|cx| outbox.poll_flush(cx, now, room, |bytes| socket.try_write(bytes))).await;
     assert!(ended.is_ok());
 }
 
@@ -117,14 +121,19 @@ async fn rev_12_after_a_revocation_returned_no_thread_writes() {
     for _ in 0..LANES {
         tokio::spawn(drive(registry.open_lane(LaneOptions::new())));
     }
-    let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::MAX).with_max_messages(NonZeroUsize::MAX).with_flusher();
+    let roomy = OutboxOptions::new()
+        .with_max_bytes(NonZeroUsize::MAX)
+        .with_max_messages(NonZeroUsize::MAX)
+        .with_flusher();
     let mut accounts = Vec::new();
     let mut owners = Vec::new();
     for number in 0..ACCOUNTS {
         let name = format!("account {number}");
         let mut sockets = Vec::new();
         for _ in 0..SOCKETS {
-            let outbox = registry.open_outbox(&PLAIN, roomy, Registration::new().with_group(account(&name))).unwrap();
+            let outbox = registry
+                .open_outbox(&PLAIN, roomy, Registration::new().with_group(account(&name)))
+                .unwrap();
             let socket = Arc::new(Watched::default());
             outbox.attach(socket.clone());
             owners.push(tokio::spawn(own(outbox, socket.clone())));
@@ -158,8 +167,11 @@ async fn rev_12_after_a_revocation_returned_no_thread_writes() {
     for task in owners.into_iter().chain(publishers) {
         soon("the end of a task", task).await.unwrap();
     }
-    let late: usize =
-        accounts.iter().flat_map(|(_, sockets)| sockets).map(|socket| socket.late.load(Ordering::SeqCst)).sum();
+    let late: usize = accounts
+        .iter()
+        .flat_map(|(_, sockets)| sockets)
+        .map(|socket| socket.late.load(Ordering::SeqCst))
+        .sum();
     assert_eq!(late, 0, "writes after their subscriber was revoked");
 }
 
@@ -178,12 +190,15 @@ async fn prg_1_a_revocation_does_not_wait_for_the_end_of_a_turn() {
     const MEMBERS: usize = 2_000;
     let registry = SubscriberRegistry::<usize>::new();
     // For its lane, whose flusher has the one thread of this test until it pauses.
-    let _server = Owned::start(Router::new(), &registry, ServerOptions::new().with_lanes(NonZeroUsize::MIN)).await;
+    let _server =
+        Owned::start(Router::new(), &registry, ServerOptions::new().with_lanes(NonZeroUsize::MIN))
+            .await;
     tokio::task::yield_now().await;
     let written = Arc::new(Mutex::new(Vec::new()));
     for member in 0..MEMBERS {
         let group = Registration::new().with_group(account(&member.to_string()));
-        let outbox = registry.open_outbox(&PLAIN, OutboxOptions::new().with_flusher(), group).unwrap();
+        let outbox =
+            registry.open_outbox(&PLAIN, OutboxOptions::new().with_flusher(), group).unwrap();
         let socket = Arc::new(Noting(member, written.clone()));
         outbox.attach(socket.clone());
         tokio::spawn(async move {
@@ -194,8 +209,10 @@ async fn prg_1_a_revocation_does_not_wait_for_the_end_of_a_turn() {
     assert_eq!(registry.stats().in_lanes, MEMBERS);
     registry.broadcast("runs", 1).unwrap();
     until("half of the turn", || written.lock().unwrap().len() >= MEMBERS / 2).await;
-    let reached: HashSet<usize> = written.lock().unwrap().iter().map(|(member, _)| *member).collect();
-    let revoked = (0..MEMBERS).find(|member| !reached.contains(member)).expect("a pause within the turn");
+    let reached: HashSet<usize> =
+        written.lock().unwrap().iter().map(|(member, _)| *member).collect();
+    let revoked =
+        (0..MEMBERS).find(|member| !reached.contains(member)).expect("a pause within the turn");
     assert_eq!(registry.close_by_identity(&account(&revoked.to_string())), 1);
     // It comes to all others, so that what has not come to the revoked one by then never does.
     registry.broadcast("runs", 2).unwrap();
@@ -207,5 +224,8 @@ async fn prg_1_a_revocation_does_not_wait_for_the_end_of_a_turn() {
         assert_eq!(read, if member == revoked { "farewell" } else { "1 2 " }, "member {member}");
     }
     let farewell = written.iter().position(|(_, bytes)| bytes == "farewell");
-    assert!(farewell < written.iter().rposition(|(_, bytes)| bytes == "1 "), "it waited for the others");
+    assert!(
+        farewell < written.iter().rposition(|(_, bytes)| bytes == "1 "),
+        "it waited for the others"
+    );
 }

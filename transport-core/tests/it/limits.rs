@@ -18,7 +18,8 @@ use transport_core::ServerOptions;
 const SHORT: Duration = Duration::from_millis(500);
 
 fn app() -> Router {
-    let endless = async || Body::from_stream(futures_util::stream::pending::<Result<&str, Infallible>>());
+    let endless =
+        async || Body::from_stream(futures_util::stream::pending::<Result<&str, Infallible>>());
     Router::new().route("/hello", get(async || "hello")).route("/endless", get(endless))
 }
 
@@ -33,8 +34,7 @@ fn at_most(connections: usize) -> ServerOptions {
 #[test]
 fn limits_the_defaults_are_those_that_are_documented() {
     let defaults = format!("{:?}", ServerOptions::new());
-    let documented =
-        "close_deadline: 2s, drain_deadline: 10s, head_timeout: 10s, user_timeout: 30s, max_connections: None";
+    let documented = "close_deadline: 2s, drain_deadline: 10s, head_timeout: 10s, user_timeout: 30s, max_connections: None";
     assert!(defaults.contains(documented), "{defaults}");
 }
 
@@ -61,8 +61,10 @@ async fn limits_a_head_of_more_than_64_kib_is_refused() {
 
 #[tokio::test]
 async fn limits_idle_connections_are_closed_and_are_no_slow_heads() {
-    let (options, registry) = (ServerOptions::new().with_head_timeout(SHORT), SubscriberRegistry::<()>::new());
-    let server = Owned::start(app().route("/body", get(async |_: String| "")), &registry, options).await;
+    let (options, registry) =
+        (ServerOptions::new().with_head_timeout(SHORT), SubscriberRegistry::<()>::new());
+    let server =
+        Owned::start(app().route("/body", get(async |_: String| "")), &registry, options).await;
     let counts = || (server.metrics.slow_heads(), server.metrics.idle_closed());
     let body = "content-length: 6\r\n\r\nbody";
     let mut idle = Vec::new();
@@ -158,7 +160,10 @@ async fn sse_5_a_peer_that_left_is_noticed_although_it_had_sent_too_much() {
         for early in [true, false] {
             let mut raw = Raw::connect(server.address).await;
             let request = "GET /endless HTTP/1.1\r\nhost: here\r\n\r\n";
-            raw.tcp.write_all(format!("{request}{}", if early { "x" } else { "" }).as_bytes()).await.unwrap();
+            raw.tcp
+                .write_all(format!("{request}{}", if early { "x" } else { "" }).as_bytes())
+                .await
+                .unwrap();
             raw.read_past("\r\n\r\n").await;
             if !early {
                 raw.tcp.write_all(b"x").await.unwrap();
@@ -179,7 +184,11 @@ const CHILD: &str = "REGISTRY_TEST_FEW_DESCRIPTORS";
 #[cfg(unix)]
 fn limits_to_be_out_of_descriptors_is_counted_and_passes() {
     if std::env::var_os(CHILD).is_some() {
-        return tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(starved());
+        return tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(starved());
     }
     let name = "limits::limits_to_be_out_of_descriptors_is_counted_and_passes";
     let child = Command::new("sh")

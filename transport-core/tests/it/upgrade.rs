@@ -23,7 +23,9 @@ fn app() -> (Router, mpsc::UnboundedReceiver<Reclaimed>) {
     let (reclaimed, receiver) = mpsc::unbounded_channel();
     let upgrade = async move |mut request: Request| {
         let upgrade = request.extensions_mut().remove::<OnUpgrade>().unwrap();
-        tokio::spawn(async move { reclaimed.send(reclaim(upgrade.await.unwrap())).unwrap_or_default() });
+        tokio::spawn(
+            async move { reclaimed.send(reclaim(upgrade.await.unwrap())).unwrap_or_default() },
+        );
         Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
             .header(header::CONNECTION, "upgrade")
@@ -37,7 +39,8 @@ fn app() -> (Router, mpsc::UnboundedReceiver<Reclaimed>) {
 /// Asks for an upgrade, and says the first words without waiting for it.
 async fn upgraded(address: std::net::SocketAddr) -> Raw {
     let mut raw = Raw::connect(address).await;
-    let request = b"GET / HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nearly";
+    let request =
+        b"GET / HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nearly";
     raw.tcp.write_all(request).await.unwrap();
     assert!(raw.read_past("\r\n\r\n").await.starts_with("HTTP/1.1 101 "));
     raw
@@ -64,7 +67,8 @@ async fn echoes(mut raw: Raw, reclaimed: Reclaimed) {
 #[tokio::test]
 async fn rev_12_an_upgraded_connection_gives_its_socket_back() {
     let (app, mut reclaimed) = app();
-    let server = Owned::start(app, &SubscriberRegistry::<String>::new(), ServerOptions::new()).await;
+    let server =
+        Owned::start(app, &SubscriberRegistry::<String>::new(), ServerOptions::new()).await;
     let raw = upgraded(server.address).await;
     let socket = soon("the upgrade", reclaimed.recv()).await.unwrap();
     assert_eq!(server.metrics.open(), 1);
@@ -81,7 +85,9 @@ async fn rev_12_so_does_one_whose_protocol_hyper_had_to_find_out() {
     let (_stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let registry = SubscriberRegistry::<String>::new();
-        server.run_over(app, &registry, async { stopped.await.unwrap_or(()) }, |io| ready(Ok(io))).await
+        server
+            .run_over(app, &registry, async { stopped.await.unwrap_or(()) }, |io| ready(Ok(io)))
+            .await
     });
     let raw = upgraded(address).await;
     echoes(raw, soon("the upgrade", reclaimed.recv()).await.unwrap()).await;
@@ -91,11 +97,13 @@ async fn rev_12_so_does_one_whose_protocol_hyper_had_to_find_out() {
 #[tokio::test]
 async fn ws_2_other_connections_come_back_as_they_were() {
     let (app, mut reclaimed) = app();
-    let (wrapped, _) = Owned::start_counted(app.clone(), &SubscriberRegistry::<String>::new()).await;
+    let (wrapped, _) =
+        Owned::start_counted(app.clone(), &SubscriberRegistry::<String>::new()).await;
     for address in [wrapped.address, serve(app).await] {
         let mut raw = upgraded(address).await;
         raw.tcp.write_all(b", late.").await.unwrap();
-        let mut io = TokioIo::new(soon("the upgrade", reclaimed.recv()).await.unwrap().unwrap_err());
+        let mut io =
+            TokioIo::new(soon("the upgrade", reclaimed.recv()).await.unwrap().unwrap_err());
         let mut read = [0; 12];
         soon("the bytes", io.read_exact(&mut read)).await.unwrap();
         assert_eq!(&read, b"early, late.");

@@ -1,80 +1,79 @@
-//! An event stream on a socket of ours.
+//! An event stream on a direct connection.
 
 use crate::encode::{KEEP_ALIVE, farewell, last_chunks};
-use registry_core::{CloseReason, Outbox};
+use registry_core::CloseReason;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
-use transport_core::{Deadlines, OwnedSocket, Owner, Wired};
+use transport_core::{ConnectionTask, Deadlines, DirectConnection};
 
-/// What the peer sends after its request is thrown away; only its end matters.
+/// The buffer for what the peer sends after its request. It is discarded: only the peer's end matters.
 const SCRAP_BYTES: usize = 512;
-/// How much of it there may be: a listener has nothing to say, and to read it costs.
+/// How much the peer may send: it has nothing to say, and reading it costs.
 const MAX_SCRAP: usize = 64 * 1024;
 
-/// The owner of one subscriber's outbox and socket. It writes when the socket was full, and comments when it is idle; what
-/// is broadcast meanwhile, a flusher writes.
-pub(crate) struct Stream {
-    wired: Wired,
+/// The task of one direct event stream. It writes what the socket had no room for, and a comment when the stream is idle. A
+/// flusher writes everything else.
+pub(crate) struct DirectStream {
+    connection: DirectConnection,
     period: Duration,
     keep_alive: Pin<Box<Sleep>>,
     expires: Option<Pin<Box<Sleep>>>,
     /// When the first comment was written, which HTTP did.
     began: Instant,
-    /// What the peer sent after its request.
+    /// Bytes that the peer sent after its request.
     scrap: usize,
     deadlines: Deadlines,
 }
 
-impl Owner for Stream {
+impl ConnectionTask for DirectStream {
     /// The subscriber's end; `None` when its peer is gone.
     type End = Option<CloseReason>;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseReason>> {
         if self.expires.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
             self.expires = None;
-            self.wired.outbox().close(CloseReason::Expired);
+            self.connection.outbox().close(CloseReason::Expired);
         }
         if self.poll_gone(cx).is_ready() {
             return Poll::Ready(None);
         }
         while self.keep_alive.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let due = self.wired.last_write().unwrap_or(self.began) + self.period;
-            if now >= due && !self.wired.is_waiting() {
-                self.wired.send_control(&KEEP_ALIVE);
+            let due = self.connection.last_write().unwrap_or(self.began) + self.period;
+            if now >= due && !self.connection.is_waiting() {
+                self.connection.send_control(&KEEP_ALIVE);
             }
             self.keep_alive.as_mut().reset(if now >= due { now + self.period } else { due });
         }
-        self.wired.poll_flush(cx).map(Result::ok)
+        self.connection.poll_flush(cx).map(Result::ok)
     }
 
-    async fn part(self, end: Self::End) {
+    async fn close(self, end: Self::End) {
         let Some(reason) = end.filter(|reason| *reason != CloseReason::Unsubscribed) else { return };
-        let farewell = farewell(reason, self.wired.outbox().subscription().id().serial());
-        self.wired.part(last_chunks(farewell), self.deadlines.after(reason)).await;
+        let farewell = farewell(reason, self.connection.outbox().subscription().id().serial());
+        self.connection.close(last_chunks(farewell), self.deadlines.after(reason)).await;
     }
 }
 
-impl Stream {
+impl DirectStream {
     pub(crate) fn new(
-        outbox: Outbox,
-        socket: OwnedSocket,
+        connection: DirectConnection,
         period: Duration,
         expires: Option<Pin<Box<Sleep>>>,
         deadlines: Deadlines,
     ) -> Self {
-        let wired = Wired::new(outbox, socket);
-        Self { wired, period, keep_alive: Box::pin(sleep(period)), expires, began: Instant::now(), scrap: 0, deadlines }
+        let (keep_alive, began) = (Box::pin(sleep(period)), Instant::now());
+        Self { connection, period, keep_alive, expires, began, scrap: 0, deadlines }
     }
 
-    /// Waits for the peer to go (SSE-5).
+    /// Waits for the peer to leave (SSE-5).
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; SCRAP_BYTES];
         while self.scrap <= MAX_SCRAP {
-            let socket = self.wired.socket();
+            let socket = self.connection.socket();
             match ready!(socket.poll_read_ready(cx)).and_then(|()| socket.try_read(&mut scrap)) {
                 Ok(0) => return Poll::Ready(()),
                 Ok(read) => self.scrap += read,
@@ -82,7 +81,7 @@ impl Stream {
                 Err(_gone) => return Poll::Ready(()),
             }
         }
-        self.wired.outbox().close(CloseReason::Protocol);
-        Poll::Pending // and not read any more: the end comes next
+        self.connection.outbox().close(CloseReason::Protocol);
+        Poll::Pending // and reads no more: the end comes next
     }
 }

@@ -1,22 +1,21 @@
 //! Which web pages may connect.
 
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-
-use crate::Refusal;
+use super::refusal::Refusal;
+use axum::http::{HeaderMap, Uri, header};
 
 /// Which values of the `Origin` header are accepted.
 ///
-/// A browser sends the header and cannot be talked out of it; a request without one is not from a browser's page and is
+/// A browser always sends the header, and a page cannot change it. A request without it does not come from a page and is
 /// accepted (WS-3).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Origins {
-    /// Pages of the host that is asked. The default. The scheme is not compared, since a proxy in front may have ended TLS.
+    /// Pages of the requested host: the default. The scheme is not compared, since a proxy in front may have ended TLS.
     #[default]
     Same,
-    /// Pages of the host that is asked, and these origins: `https://app.example.org`.
+    /// Pages of the requested host, and of these origins: `https://app.example.org`.
     SameOr(Vec<String>),
-    /// Every page of the world. Only for data that is public.
+    /// Every page of the world: only for public data.
     Any,
 }
 
@@ -25,6 +24,18 @@ impl Origins {
     ///
     /// # Errors
     /// A `403` that names the origin and the host that it was compared with.
+    ///
+    /// # Examples
+    /// ```
+    /// use axum::http::{HeaderMap, StatusCode, header};
+    /// use transport_core::Origins;
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert(header::HOST, "live.example".parse().unwrap());
+    /// headers.insert(header::ORIGIN, "https://app.example".parse().unwrap());
+    /// assert_eq!(Origins::Same.check(&headers).unwrap_err().status(), StatusCode::FORBIDDEN);
+    /// assert_eq!(Origins::SameOr(vec!["https://app.example".into()]).check(&headers), Ok(()));
+    /// ```
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(origin) = origins.next() else { return Ok(()) };
@@ -35,22 +46,25 @@ impl Origins {
             Self::SameOr(list) => list.iter().any(|listed| listed.eq_ignore_ascii_case(origin)),
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        if origins.next().is_none() && (listed || host.is_some_and(|host| same_host(origin, host))) {
+        if origins.next().is_none() && (listed || host.is_some_and(|host| same_host(origin, host)))
+        {
             return Ok(());
         }
         let host = host.unwrap_or_default();
         let reason = format!(
-            "pages of the origin {origin:?} may not connect here: it is not that of the host {host:?}, which was asked, and \
+            "pages of the origin {origin:?} may not connect here: it is not that of the requested host {host:?}, and \
              `LiveOptions::with_origins` does not list it"
         );
-        Err(Refusal::new(StatusCode::FORBIDDEN, reason))
+        Err(Refusal::forbidden(reason))
     }
 }
 
 /// Compares host and port; an absent port is the one of the origin's scheme.
 fn same_host(origin: &str, host: &str) -> bool {
     let Ok(origin) = origin.parse::<Uri>() else { return false };
-    let (Some(scheme), Some(authority)) = (origin.scheme_str(), origin.authority()) else { return false };
+    let (Some(scheme), Some(authority)) = (origin.scheme_str(), origin.authority()) else {
+        return false;
+    };
     let default = match scheme {
         "http" => 80,
         "https" => 443,

@@ -1,11 +1,11 @@
-//! A socket without an HTTP server around it.
+//! A socket that HTTP has given up.
 
-use crate::socket::{Io, Socket, read_into};
+use super::accepted::Socket;
+use super::io::{ServerIo, read_into};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -15,19 +15,20 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 
-/// The socket of a connection that [`Server`](crate::Server) accepted and HTTP has left; clones share it, and it is closed
-/// when the last of them is dropped, a lane's among them, which lets go when it has heard of the end.
+/// The socket of a connection that [`Server`](crate::Server) accepted and HTTP has given up.
 ///
-/// One task at a time may wait for each direction by the `poll_` functions: the last one is woken.
+/// Clones share the socket; it is closed when the last of them is dropped. A flusher that writes to it holds one, and drops it
+/// when it meets the subscriber's end. One task at a time may wait for each direction with the `poll_` functions: the last
+/// one is woken.
 ///
-/// Until it is closed the server counts it, waits for it at its end, and resets it at the deadline.
+/// Until it is closed, the server counts it, waits for it at a shutdown, and resets it at the deadline.
 #[derive(Debug, Clone)]
-pub struct OwnedSocket(Arc<Socket>);
+pub struct DirectSocket(Arc<Socket>);
 
-impl OwnedSocket {
-    /// Takes a socket that its former owner will not wait for again.
+impl DirectSocket {
+    /// Takes a socket that no other task will wait for again.
     pub(crate) fn take_over(socket: Arc<Socket>) -> Self {
-        // The wakers of the former owner would keep the memory of its task.
+        // The wakers of the former task would keep its memory.
         let tcp = socket.tcp();
         let _ready = unconstrained(poll_fn(|cx| tcp.poll_read_ready(cx))).now_or_never();
         let _ready = unconstrained(poll_fn(|cx| tcp.poll_write_ready(cx))).now_or_never();
@@ -43,18 +44,18 @@ impl OwnedSocket {
         self.0.tcp()
     }
 
-    /// The socket itself, as the one that is written to.
-    pub(crate) fn shared(&self) -> Arc<Socket> {
+    /// The socket itself, as the wire that an outbox is written to.
+    pub(super) fn wire(&self) -> Arc<Socket> {
         self.0.clone()
     }
 
-    /// Waits until the peer has ended its side, throwing away what it still sends.
+    /// Waits until the peer has ended its side, and discards what it still sends.
     pub async fn peer_ended(&self) {
         self.0.peer_ended().await;
     }
 
-    /// Writes what the socket takes, past the runtime: it does not learn that the socket is full. Who wants to wait for
-    /// room must have [`try_write`](Self::try_write) fail first.
+    /// Writes what the socket has room for, without the runtime, which does not learn that the socket is full. To wait for
+    /// room, call [`try_write`](Self::try_write) until it fails.
     ///
     /// # Errors
     /// `WouldBlock` when the socket is full, else those of the operating system.
@@ -62,7 +63,7 @@ impl OwnedSocket {
         self.0.try_send(bytes)
     }
 
-    /// Writes what the socket takes. When it is full, the runtime knows, and
+    /// Writes what the socket has room for. When it is full, the runtime knows, and
     /// [`poll_write_ready`](Self::poll_write_ready) waits for room.
     ///
     /// # Errors
@@ -109,8 +110,8 @@ impl OwnedSocket {
         self.0.reset();
     }
 
-    /// Resets the connection of a peer that did not go by itself, which the server counts.
-    pub(crate) fn cut(&self) {
+    /// Resets the connection of a peer that did not close by itself, which the server counts.
+    pub(super) fn cut(&self) {
         self.0.cut();
     }
 
@@ -123,8 +124,12 @@ impl OwnedSocket {
     }
 }
 
-impl AsyncRead for OwnedSocket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for DirectSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
             match read_into(self.tcp(), buf) {
@@ -135,28 +140,33 @@ impl AsyncRead for OwnedSocket {
     }
 }
 
-/// Takes the socket out of an upgraded connection, with what the peer sent after its request and was read already.
+/// Takes the socket out of an upgraded connection, with the bytes that the peer sent after its request and HTTP has read.
 ///
 /// # Errors
-/// The connection itself when it is none of [`Server`](crate::Server)'s, or there is more than a socket under it, such as
-/// TLS.
-pub fn reclaim(upgraded: Upgraded) -> Result<(OwnedSocket, Bytes), Upgraded> {
-    let (io, read) = match upgraded.downcast::<TokioIo<Io>>() {
+/// Gives the connection back when [`Server`](crate::Server) did not accept it, or when there is more than a socket under it,
+/// such as TLS.
+pub fn take_upgraded_socket(upgraded: Upgraded) -> Result<(DirectSocket, Bytes), Upgraded> {
+    let (io, read) = match upgraded.downcast::<TokioIo<ServerIo>>() {
         Ok(parts) => (parts.io, parts.read_buf),
+        #[cfg(feature = "http2")]
         Err(upgraded) => {
-            let parts = auto::upgrade::downcast::<TokioIo<Io>>(upgraded)?;
+            // A connection whose protocol hyper had to find out is wrapped once more.
+            use hyper_util::server::conn::auto::upgrade::downcast;
+            let parts = downcast::<TokioIo<ServerIo>>(upgraded)?;
             (parts.io, parts.read_buf)
         }
+        #[cfg(not(feature = "http2"))]
+        Err(upgraded) => return Err(upgraded),
     };
-    // Copied, because hyper's whole buffer lives as long as a part of it.
+    // Copied, because a part of hyper's buffer would keep the whole.
     let read = Bytes::copy_from_slice(&read);
-    Ok((OwnedSocket::take_over(io.into_inner().into_socket()), read))
+    Ok((DirectSocket::take_over(io.into_inner().into_socket()), read))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::tests::pair;
+    use crate::socket::io::tests::pair;
     use std::pin::Pin;
     use std::task::{Wake, Waker};
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -168,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn que_3_the_former_owners_task_is_not_kept() {
+    async fn que_3_the_former_task_is_not_kept() {
         let (mut server, _client) = pair().await;
         let task = Arc::new(Task);
         let waker = Waker::from(task.clone());
@@ -176,17 +186,19 @@ mod tests {
         let mut scrap = [0; 1];
         let chunk = vec![0; 1 << 20];
         while Pin::new(&mut server).poll_write(&mut cx, &chunk).is_ready() {}
-        assert!(Pin::new(&mut server).poll_read(&mut cx, &mut ReadBuf::new(&mut scrap)).is_pending());
+        assert!(
+            Pin::new(&mut server).poll_read(&mut cx, &mut ReadBuf::new(&mut scrap)).is_pending()
+        );
         drop(waker);
         assert!(Arc::strong_count(&task) > 1);
-        let _socket = OwnedSocket::take_over(server.into_socket());
+        let _socket = DirectSocket::take_over(server.into_socket());
         assert_eq!(Arc::strong_count(&task), 1);
     }
 
     #[tokio::test]
-    async fn que_2_who_waits_for_room_must_have_written_through_the_runtime() {
+    async fn que_2_waiting_for_room_takes_a_failed_write_through_the_runtime() {
         let (server, mut client) = pair().await;
-        let socket = OwnedSocket::take_over(server.into_socket());
+        let socket = DirectSocket::take_over(server.into_socket());
         let chunk = [b'x'; 64 * 1024];
         let mut sent = 0;
         let error = loop {
@@ -196,7 +208,7 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        // The runtime may not know yet that there was room at first; it learns nothing of the socket being full.
+        // The runtime may not know yet that there was room at first. It does not learn that the socket is full.
         poll_fn(|cx| socket.poll_write_ready(cx)).await.unwrap();
         #[cfg(target_os = "linux")]
         assert!(poll_fn(|cx| socket.poll_write_ready(cx)).now_or_never().is_some());
@@ -209,7 +221,10 @@ mod tests {
         let mut read = vec![0; sent];
         client.read_exact(&mut read).await.unwrap();
         waits.await.unwrap().unwrap();
-        assert_eq!(socket.try_write_vectored(&[io::IoSlice::new(b"en"), io::IoSlice::new(b"d")]).unwrap(), 3);
+        assert_eq!(
+            socket.try_write_vectored(&[io::IoSlice::new(b"en"), io::IoSlice::new(b"d")]).unwrap(),
+            3
+        );
         socket.shutdown_write().unwrap();
         let mut rest = String::new();
         client.read_to_string(&mut rest).await.unwrap();
@@ -217,9 +232,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rev_11_an_owned_socket_can_be_reset() {
+    async fn rev_11_a_direct_socket_can_be_reset() {
         let (server, mut client) = pair().await;
-        let socket = OwnedSocket::take_over(server.into_socket());
+        let socket = DirectSocket::take_over(server.into_socket());
         socket.reset();
         let error = client.read(&mut [0; 1]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

@@ -1,15 +1,15 @@
-//! The channels that a request asks for, `?channels=a,b` and `?channel=…`, and those of them that it does not get.
+//! The channels that a request asks for, `?channels=a,b` and `?channel=…`, and those that it is not granted.
 
-use crate::Refusal;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use super::refusal::Refusal;
+use axum::http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use registry_core::{Channel, ChannelFilter};
 use std::collections::BTreeSet;
 
 /// Proxies bound the head of a response, some of them to 4 KiB in all.
-const TOLD_BYTES: usize = 2048;
+const LIST_BYTES: usize = 2048;
 
-/// What stands for itself in the names that a response tells: the unreserved characters of a URI.
+/// What a header lists unencoded: the unreserved characters of a URI.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The bounds of one request.
@@ -19,13 +19,15 @@ pub(crate) struct Limits {
     pub(crate) name_bytes: usize,
 }
 
-/// Reads a query string. Absent: everything that is granted. `channels=` lists names by commas; `channel=` gives one name,
-/// commas and all, and may be repeated; the two add up. The list is split before it is percent-decoded, so `%2C` is a part of
-/// a name; `+` is a space, as browsers write it.
+/// Reads a query string. Without either parameter it asks for everything that is granted. `channels=` lists names with commas
+/// between them. `channel=` gives one name, which may hold commas, and may be repeated; the two add up. The list is split
+/// before it is percent-decoded, so `%2C` is a part of a name; `+` is a space, as browsers write it.
 pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFilter, Refusal> {
     let mut asked = false;
     let mut names = BTreeSet::new();
-    for (key, value) in query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
+    for (key, value) in
+        query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    {
         match &*decode(key)? {
             "channels" => {
                 asked = true;
@@ -49,25 +51,48 @@ pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFi
     Ok(if asked { ChannelFilter::Only(names) } else { ChannelFilter::All })
 }
 
-/// The channels that a request names and its credential is not granted: it was admitted without them (ADM-8).
+/// The channels that a request names and its credential is not granted. The subscriber was admitted without them (ADM-8).
 ///
-/// A browser repeats its URL for as long as the page lives, so a role that was narrowed must not end an `EventSource`: what
-/// is still granted goes on, and the rest is told.
+/// A browser repeats its URL for as long as the page lives, so a narrowed role must not end an `EventSource`: what is still
+/// granted goes on, and the answer names the rest.
+///
+/// # Examples
+/// ```
+/// use axum::http::Request;
+/// use registry_core::{ChannelFilter, WireFormat};
+/// # use axum::http::request::Parts;
+/// use transport_core::{Authorise, Grant, Live, Refusal, async_trait};
+///
+/// # struct RunsOnly;
+/// # #[async_trait]
+/// # impl Authorise for RunsOnly {
+/// #     async fn authorise(&self, _: &Parts) -> Result<Grant, Refusal> {
+/// #         Ok(Grant::new(ChannelFilter::only(["runs"])))
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Refusal> {
+/// let live = Live::<String>::new();
+/// let (request, ()) = Request::get("/events?channels=runs,pay").body(()).unwrap().into_parts();
+/// let ungranted = live.check(&RunsOnly, &request).await?;
+/// assert_eq!(ungranted.names().collect::<Vec<_>>(), ["pay"]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ungranted(Vec<Channel>);
 
 impl Ungranted {
-    /// Parts what is asked for from what is granted.
+    /// Finds what is asked for and not granted.
     ///
     /// # Errors
     /// `403` when channels are named and none of them is granted.
     pub(crate) fn of(requested: &ChannelFilter, granted: &ChannelFilter) -> Result<Self, Refusal> {
         let ChannelFilter::Only(names) = requested else { return Ok(Self::default()) };
-        let beyond: Vec<Channel> = names.iter().filter(|name| !granted.hears(name.as_str())).cloned().collect();
+        let beyond: Vec<Channel> =
+            names.iter().filter(|name| !granted.hears(name.as_str())).cloned().collect();
         match beyond.first() {
             Some(first) if beyond.len() == names.len() => {
                 let which = format!("the channel {first:?} is not granted to this credential");
-                Err(Refusal::new(StatusCode::FORBIDDEN, format!("{which}, nor is any other that the request names")))
+                Err(Refusal::forbidden(format!("{which}, nor is any other that the request names")))
             }
             _ => Ok(Self(beyond)),
         }
@@ -84,15 +109,12 @@ impl Ungranted {
         self.0.is_empty()
     }
 
-    /// Tells them in the head of a response, if there are any.
+    /// Adds the headers that name them to a response; none if all is granted.
     ///
-    /// `x-channels-refused-count` is their number. `x-channels-refused` lists the names, percent-encoded and separated by
-    /// commas, so that `value.split(",").map(decodeURIComponent)` reads them; a name that does not fit whole into 2 KiB beside those
-    /// before it is left out, and without a name that fits there is no such header.
-    ///
-    /// # Examples
-    /// A transport calls it with the headers of the answer that admits: `admitted.ungranted.tell(response.headers_mut())`.
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    /// `x-channels-refused-count` is their number. `x-channels-refused` lists the names, percent-encoded, with commas between
+    /// them, so that `value.split(",").map(decodeURIComponent)` reads them. It has 2 KiB at most: a name that does not fit is
+    /// left out, and the header is absent when no name fits.
+    pub fn insert_headers(&self, headers: &mut HeaderMap) {
         if self.is_empty() {
             return;
         }
@@ -101,8 +123,8 @@ impl Ungranted {
         for name in self.names() {
             let name = utf8_percent_encode(name, ENCODED).to_string();
             match &mut list {
-                None if name.len() <= TOLD_BYTES => list = Some(name),
-                Some(list) if list.len() + 1 + name.len() <= TOLD_BYTES => {
+                None if name.len() <= LIST_BYTES => list = Some(name),
+                Some(list) if list.len() + 1 + name.len() <= LIST_BYTES => {
                     list.push(',');
                     list.push_str(&name);
                 }
@@ -119,20 +141,30 @@ fn add(names: &mut BTreeSet<Channel>, encoded: &str, limits: Limits) -> Result<(
     let name = decode(encoded)?;
     if name.len() > limits.name_bytes {
         let most = limits.name_bytes;
-        return Err(Refusal::bad_request(format!("a channel's name has {} bytes: {most} at most", name.len())));
+        return Err(Refusal::bad_request(format!(
+            "a channel's name has {} bytes: {most} at most",
+            name.len()
+        )));
     }
     names.insert(name.into());
     if names.len() > limits.names {
-        return Err(Refusal::bad_request(format!("too many channels in one request: {} at most", limits.names)));
+        return Err(Refusal::bad_request(format!(
+            "too many channels in one request: {} at most",
+            limits.names
+        )));
     }
     Ok(())
 }
 
 fn decode(text: &str) -> Result<String, Refusal> {
     let bytes = text.as_bytes();
-    let broken = |at: usize| !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    let broken = |at: usize| {
+        !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    };
     if bytes.iter().enumerate().any(|(at, byte)| *byte == b'%' && broken(at)) {
-        return Err(Refusal::bad_request("the query has a `%` without two hexadecimal digits: write `%25`"));
+        return Err(Refusal::bad_request(
+            "the query has a `%` without two hexadecimal digits: write `%25`",
+        ));
     }
     let spaced = text.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {
@@ -144,6 +176,7 @@ fn decode(text: &str) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::StatusCode;
     use proptest::collection::{btree_set, vec};
     use proptest::option;
     use proptest::prelude::*;
@@ -159,7 +192,14 @@ mod tests {
     fn flt_2_absent_is_all_and_empty_is_an_error() {
         assert_eq!(requested(None, LIMITS), Ok(ChannelFilter::All));
         assert_eq!(requested(Some("token=x&other"), LIMITS), Ok(ChannelFilter::All));
-        for query in ["channels", "channels=", "channels=a,", "channels=,a", "channels=a,,b", "channel=a&channels="] {
+        for query in [
+            "channels",
+            "channels=",
+            "channels=a,",
+            "channels=,a",
+            "channels=a,,b",
+            "channel=a&channels=",
+        ] {
             let refusal = requested(Some(query), LIMITS).unwrap_err();
             assert_eq!(refusal.status(), 400, "{query}");
             assert!(refusal.reason().contains("leave the parameter out"), "{refusal}");
@@ -178,16 +218,26 @@ mod tests {
     #[test]
     fn flt_8_the_wire_has_limits_and_says_them() {
         assert_eq!(requested(Some("channels=a,b,c"), LIMITS), only(["a", "b", "c"]));
-        assert!(requested(Some("channels=a,b,c,d"), LIMITS).unwrap_err().reason().contains("3 at most"));
+        assert!(
+            requested(Some("channels=a,b,c,d"), LIMITS).unwrap_err().reason().contains("3 at most")
+        );
         assert_eq!(requested(Some("channel=12345678"), LIMITS), only(["12345678"]));
-        assert!(requested(Some("channel=123456789"), LIMITS).unwrap_err().reason().contains("8 at most"));
+        assert!(
+            requested(Some("channel=123456789"), LIMITS)
+                .unwrap_err()
+                .reason()
+                .contains("8 at most")
+        );
         assert_eq!(requested(Some("channel=%31%32%33%34%35%36%37%38"), LIMITS), only(["12345678"]));
     }
 
     #[test]
     fn flt_5_broken_escapes_and_bad_utf_8_are_said() {
         for query in ["channels=%", "channels=%2", "channels=%zz", "channel=a%", "%=1"] {
-            assert!(requested(Some(query), LIMITS).unwrap_err().reason().contains("%25"), "{query}");
+            assert!(
+                requested(Some(query), LIMITS).unwrap_err().reason().contains("%25"),
+                "{query}"
+            );
         }
         assert!(requested(Some("channel=%ff"), LIMITS).unwrap_err().reason().contains("UTF-8"));
     }
@@ -238,8 +288,11 @@ mod tests {
 
     fn names(least: usize) -> impl Strategy<Value = BTreeSet<Channel>> {
         let name = prop_oneof![
-            select(vec!["", "a", "b", "a,b", "\"", "'", " ", "%2C", "\r\n", "\0", "ä", "\u{2028}", "A-z.0_9~"])
-                .prop_map(String::from),
+            select(vec![
+                "", "a", "b", "a,b", "\"", "'", " ", "%2C", "\r\n", "\0", "ä", "\u{2028}",
+                "A-z.0_9~"
+            ])
+            .prop_map(String::from),
             "(?s).{0,12}",
         ];
         btree_set(name.prop_map(Channel::from), least..8)
@@ -252,9 +305,11 @@ mod tests {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap());
         let list = text("x-channels-refused");
         assert!(list.is_none_or(|list| {
-            list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%,".contains(&byte)) && list.len() <= 2048
+            list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%,".contains(&byte))
+                && list.len() <= 2048
         }));
-        let decode = |name| Channel::from(percent_decode_str(name).decode_utf8().unwrap().into_owned());
+        let decode =
+            |name| Channel::from(percent_decode_str(name).decode_utf8().unwrap().into_owned());
         let names = list.into_iter().flat_map(|list| list.split(',')).map(decode).collect();
         (names, text("x-channels-refused-count").map_or(0, |count| count.parse().unwrap()))
     }
@@ -262,8 +317,10 @@ mod tests {
     #[test]
     fn adm_8_names_are_told_whole_and_in_two_kibibytes_and_all_are_counted() {
         let told_of = |lengths: &[usize]| {
-            let names =
-                lengths.iter().enumerate().map(|(at, length)| Channel::from(format!("{at}{}", "x".repeat(length - 1))));
+            let names = lengths
+                .iter()
+                .enumerate()
+                .map(|(at, length)| Channel::from(format!("{at}{}", "x".repeat(length - 1))));
             let (told, count) = told(&Ungranted(names.collect()));
             assert_eq!(count, lengths.len());
             told.iter().map(|name| name.as_str().len()).collect::<Vec<_>>()

@@ -1,21 +1,35 @@
-//! Frames on their way to a socket, with the borders between them kept.
+//! Frames on their way to a stream, with the borders between them kept.
 
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Frames that an owner took from its outbox and has not written to the end.
+/// Frames that a connection's task has taken from its outbox and not yet written.
 ///
-/// It is a [`Buf`] over all of them, so one vectored write takes as many as fit; and it knows whether the last write ended
-/// between two frames, because only there a farewell can follow.
+/// It is a [`Buf`] over all of them, so one vectored write takes as many as fit. It knows whether the last write ended between
+/// two frames, because a farewell can follow only there.
+///
+/// # Examples
+/// ```
+/// use bytes::Buf;
+/// use transport_core::WriteBuffer;
+///
+/// let mut buffer = WriteBuffer::new();
+/// buffer.push("first".into());
+/// buffer.push("second".into());
+/// buffer.advance(3); // a write took so many bytes
+/// assert!(buffer.is_mid_frame());
+/// assert!(!buffer.discard(), "the rest of the first frame has to be written before a farewell");
+/// assert_eq!(buffer.chunk(), b"st");
+/// ```
 #[derive(Debug, Default)]
-pub struct Pending {
+pub struct WriteBuffer {
     frames: VecDeque<Bytes>,
     bytes: usize,
     mid_frame: bool,
 }
 
-impl Pending {
+impl WriteBuffer {
     /// Creates an empty one.
     #[must_use]
     pub fn new() -> Self {
@@ -42,7 +56,7 @@ impl Pending {
         self.mid_frame
     }
 
-    /// Drops every frame that is not partly written; true when none is left, so that a farewell can follow.
+    /// Drops every frame that is not partly written. Returns true when none is left, so that a farewell can follow.
     pub fn discard(&mut self) -> bool {
         self.frames.truncate(usize::from(self.mid_frame));
         self.bytes = self.frames.iter().map(Bytes::len).sum();
@@ -50,7 +64,7 @@ impl Pending {
     }
 }
 
-impl Buf for Pending {
+impl Buf for WriteBuffer {
     fn remaining(&self) -> usize {
         self.bytes
     }
@@ -98,27 +112,27 @@ mod tests {
             sizes in proptest::collection::vec(0_usize..20, 0..8),
             writes in proptest::collection::vec(1_usize..30, 0..20),
         ) {
-            let mut pending = Pending::new();
+            let mut buffer = WriteBuffer::new();
             let mut borders = vec![0];
             let whole: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|i| i as u8).collect();
             for size in sizes {
                 let start = *borders.last().unwrap();
-                pending.push(Bytes::copy_from_slice(&whole[start..start + size]));
+                buffer.push(Bytes::copy_from_slice(&whole[start..start + size]));
                 borders.push(start + size);
             }
             let mut written = 0;
             for write in writes {
-                let chunk = pending.chunk().len();
-                prop_assert_eq!(pending.chunk(), &whole[written..written + chunk]);
-                let step = write.min(pending.remaining());
-                pending.advance(step);
+                let chunk = buffer.chunk().len();
+                prop_assert_eq!(buffer.chunk(), &whole[written..written + chunk]);
+                let step = write.min(buffer.remaining());
+                buffer.advance(step);
                 written += step;
-                prop_assert_eq!(pending.remaining(), whole.len() - written);
-                prop_assert_eq!(pending.is_mid_frame(), !borders.contains(&written));
+                prop_assert_eq!(buffer.remaining(), whole.len() - written);
+                prop_assert_eq!(buffer.is_mid_frame(), !borders.contains(&written));
             }
             let rest = borders.iter().find(|border| **border >= written).unwrap() - written;
-            prop_assert_eq!(pending.discard(), rest == 0);
-            prop_assert_eq!(pending.remaining(), rest);
+            prop_assert_eq!(buffer.discard(), rest == 0);
+            prop_assert_eq!(buffer.remaining(), rest);
         }
     }
 }

@@ -1,0 +1,12 @@
+//! The way in: which requests become subscribers, and what the others are answered.
+
+pub(crate) mod admitted;
+pub(crate) mod authorise;
+pub(crate) mod builder;
+pub(crate) mod channels;
+pub(crate) mod grant;
+pub(crate) mod live;
+pub(crate) mod options;
+pub(crate) mod origin;
+pub(crate) mod refusal;
+pub(crate) mod stats;

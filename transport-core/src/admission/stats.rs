@@ -1,0 +1,25 @@
+//! What a `Live` tells about its admissions.
+
+use crate::socket::kind::ConnectionKind;
+use std::collections::BTreeMap;
+
+/// What became of the requests of one [`Live`](crate::Live), read at one moment.
+///
+/// # Examples
+/// ```
+/// use transport_core::{ConnectionKind, Live};
+///
+/// let stats = Live::<String>::new().admission_stats();
+/// assert!(stats.refusals.is_empty());
+/// assert_eq!(stats.kinds.len(), 4, "all kinds are listed");
+/// assert_eq!(stats.kinds[&ConnectionKind::Direct], 0);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct AdmissionStats {
+    /// Refused requests, by status.
+    pub refusals: BTreeMap<u16, u64>,
+    /// Subscribers that are being served, by the way that their bytes go. All four kinds are listed.
+    pub kinds: BTreeMap<ConnectionKind, usize>,
+}

@@ -1,0 +1,164 @@
+//! How the connection of a peer that does not read is cut (REV-11).
+//!
+//! The task that serves a subscriber writes its farewell at its end. But that task can only write as fast as the peer reads,
+//! and an HTTP server does not even poll a body while its own buffers are full. So at each forced end of a subscriber a
+//! deadline starts here, and it ends in a reset, which needs the cooperation of nobody.
+
+use super::accepted::Socket;
+use super::kind::ConnectionKind;
+#[cfg(feature = "http2")]
+use super::streams::Stream;
+use registry_core::{CloseReason, Outbox};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// How long a peer may take to leave after its subscriber's end. Both are zero on the servers of others, which decide that.
+///
+/// # Examples
+/// ```
+/// use registry_core::CloseReason;
+/// use std::time::Duration;
+/// use transport_core::Deadlines;
+///
+/// let deadlines = Deadlines::new(Duration::from_secs(2), Duration::from_secs(10));
+/// assert_eq!(deadlines.after(CloseReason::Revoked), Duration::from_secs(2));
+/// assert_eq!(deadlines.after(CloseReason::Shutdown), Duration::from_secs(10));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    close: Duration,
+    drain: Duration,
+}
+
+impl Deadlines {
+    /// Creates the times after an end that discards what is queued, and after one that drains it.
+    #[must_use]
+    pub fn new(close: Duration, drain: Duration) -> Self {
+        Self { close, drain }
+    }
+
+    /// Returns the time after an end for this reason. A peer that is to get what was queued has the drain deadline: closing
+    /// its socket earlier would take from it what it has yet to read.
+    #[must_use]
+    pub fn after(self, reason: CloseReason) -> Duration {
+        if reason.discards() { self.close } else { self.drain }
+    }
+}
+
+/// The means to cut one request's connection. [`Server`](crate::Server) puts it into the extensions of each request.
+#[derive(Clone)]
+pub(crate) struct Cut {
+    target: Target,
+    shared: Arc<Cutter>,
+}
+
+#[derive(Clone)]
+enum Target {
+    Socket {
+        socket: Weak<Socket>,
+        /// Whether a body can take it over: HTTP/1.1, and nothing between HTTP and the socket.
+        plain: bool,
+    },
+    #[cfg(feature = "http2")]
+    Stream(Stream),
+}
+
+/// What the cuts of one server have in common.
+pub(crate) struct Cutter {
+    pub(crate) deadlines: Deadlines,
+    pub(crate) runtime: Handle,
+    /// HTTP/2 streams that were reset.
+    #[cfg_attr(not(feature = "http2"), allow(dead_code, reason = "there are no streams"))]
+    pub(crate) resets: Arc<AtomicU64>,
+}
+
+impl Cut {
+    pub(crate) fn socket(socket: &Arc<Socket>, plain: bool, shared: Arc<Cutter>) -> Self {
+        Self { target: Target::Socket { socket: Arc::downgrade(socket), plain }, shared }
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) fn stream(stream: Stream, shared: Arc<Cutter>) -> Self {
+        Self { target: Target::Stream(stream), shared }
+    }
+
+    pub(crate) fn kind(&self) -> ConnectionKind {
+        match self.target {
+            Target::Socket { .. } => ConnectionKind::Http1,
+            #[cfg(feature = "http2")]
+            Target::Stream(_) => ConnectionKind::Http2Stream,
+        }
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        self.shared.deadlines
+    }
+
+    /// Returns the socket that the body of a response can take over.
+    pub(crate) fn plain_socket(&self) -> Option<Weak<Socket>> {
+        match &self.target {
+            Target::Socket { socket, plain: true } => Some(socket.clone()),
+            _ => None,
+        }
+    }
+
+    /// Cuts the connection of this outbox at the deadline after its subscriber was ended by force.
+    pub(crate) fn watch(self, outbox: &Outbox) {
+        outbox.on_end(move |reason| {
+            // The server's drain deadline bounds a draining end, and a peer that ended by itself is leaving.
+            if reason.discards() && reason != CloseReason::Unsubscribed {
+                self.start();
+            }
+        });
+    }
+
+    fn start(&self) {
+        let shared = self.shared.clone();
+        match self.target.clone() {
+            Target::Socket { socket, .. } => {
+                let Some(socket) = socket.upgrade() else { return };
+                // This task holds the socket until the deadline, or until the peer is done. Without it the kernel would go on
+                // offering what it holds to a peer that reads when it likes.
+                self.shared.runtime.spawn(async move {
+                    match timeout(shared.deadlines.close, socket.peer_ended()).await {
+                        Ok(()) => socket.reset(),
+                        Err(_elapsed) => socket.cut(),
+                    }
+                });
+            }
+            #[cfg(feature = "http2")]
+            Target::Stream(stream) => {
+                self.shared.runtime.spawn(async move {
+                    tokio::time::sleep(shared.deadlines.close).await;
+                    if stream.reset() {
+                        shared.resets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cut").field(&self.kind()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drn_1_a_draining_peer_has_the_drain_deadline_and_any_other_the_close_deadline() {
+        let (close, drain) = (Duration::from_secs(2), Duration::from_secs(10));
+        for reason in CloseReason::ALL {
+            let expected = if reason == CloseReason::Shutdown { drain } else { close };
+            assert_eq!(Deadlines::new(close, drain).after(reason), expected, "{reason}");
+        }
+    }
+}
