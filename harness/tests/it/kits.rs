@@ -13,8 +13,8 @@ use harness::kit::{
     sink::{self, Peer, Rig},
 };
 use registry_core::{
-    CloseReason, Json, Message, MessageId, Outbox, OutboxOptions, Registration, SendOutcome, Sink, SubscriberRegistry,
-    Subscription, Next, WireFormat,
+    CloseReason, Json, Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry,
+    Subscription, WireFormat,
 };
 
 /// What is wrong with a pipe.
@@ -168,23 +168,18 @@ struct Reader {
     over: bool,
 }
 
-fn frame(_: MessageId, body: &[u8], out: &mut bytes::BytesMut) {
-    out.extend_from_slice(body);
-}
-
-static LINES: WireFormat = WireFormat::new("lines", frame);
+static BODIES: WireFormat =
+    WireFormat::new("bodies", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 impl Rig for Outboxes {
     type Peer = Reader;
 
     fn registry(&self) -> SubscriberRegistry<String> {
-        let registry = SubscriberRegistry::new();
-        assert!(registry.encode_with(Json));
-        registry
+        SubscriberRegistry::with_encoder(RegistryOptions::new(), Json)
     }
 
     async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
-        let outbox = registry.open_outbox(&LINES, OutboxOptions::new(), registration).unwrap();
+        let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), registration).unwrap();
         Reader { outbox, ready: VecDeque::new(), over: false }
     }
 }

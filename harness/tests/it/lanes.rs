@@ -31,12 +31,12 @@ use harness::{
 };
 use registry_core::{
     ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox, OutboxOptions, RegistryOptions, ScopeCap,
-    Progress, SubscriberRegistry, SystemClock, Wire, WireFormat,
+    Progress, SocketOutbox, SubscriberRegistry, SystemClock, Wire, WireFormat,
 };
 
 /// JSON, which has no line break, and a line break.
-static LINES: WireFormat = WireFormat::new("lines", |_, body, out| {
-    out.extend_from_slice(body);
+static LINES: WireFormat = WireFormat::new("lines", |_, encoded, out| {
+    out.extend_from_slice(encoded.body());
     out.extend_from_slice(b"\n");
 });
 
@@ -66,6 +66,8 @@ struct Peer {
     probe: Option<Probe>,
     heard: Heard,
     room: (usize, usize),
+    /// Its owner is writing, not the flusher; both do so while they hold the flusher.
+    by_owner: AtomicBool,
     holds: Vec<Identity>,
     /// What came of the next line.
     line: Mutex<Vec<u8>>,
@@ -158,29 +160,36 @@ impl Drop for Peer {
 
 impl Wire for Peer {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.take(bytes, self.room.0)
+        let (by_flusher, by_owner) = self.room;
+        self.take(bytes, if self.by_owner.load(SeqCst) { by_owner } else { by_flusher })
+    }
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
 /// A subscriber, as its owner has it.
 struct Owned {
-    outbox: Outbox,
+    outbox: SocketOutbox,
     peer: Arc<Peer>,
     lane: Arc<Lane>,
 }
 
 impl Owned {
     fn flush(&self, cx: &mut Context<'_>) {
-        let write = |bytes: &[u8]| self.peer.take(bytes, self.peer.room.1);
-        if let Poll::Ready(Err(_gone)) = self.outbox.poll_flush(cx, SystemClock.now(), |_| Poll::Ready(Ok(())), write) {
-            self.outbox.subscription().unsubscribe();
+        self.peer.by_owner.store(true, SeqCst);
+        let flushed = self.outbox.poll_flush(cx, SystemClock.now());
+        self.peer.by_owner.store(false, SeqCst);
+        if let Poll::Ready(Err(_gone)) = flushed {
+            self.outbox.outbox().subscription().unsubscribe();
         }
     }
 }
 
 impl Handle for Owned {
     fn unsubscribe(&self) {
-        self.outbox.subscription().unsubscribe();
+        self.outbox.outbox().subscription().unsubscribe();
         self.lane.settle_if_polled();
     }
 }
@@ -221,13 +230,13 @@ impl Lane {
             let mut read = false;
             for owned in self.owned() {
                 // Who has been cut off reads no more.
-                if owned.outbox.poll_discarded(&mut Context::from_waker(Waker::noop())).is_ready() {
+                if owned.outbox.outbox().poll_discarded(&mut Context::from_waker(Waker::noop())).is_ready() {
                     continue;
                 }
                 let Some(well) = owned.peer.read() else { continue };
                 read = true;
                 if !well {
-                    owned.outbox.end(CloseReason::Failed);
+                    owned.outbox.outbox().close(CloseReason::Failed);
                 }
                 // What the peer did comes before what the next one reads.
                 self.write(flusher);
@@ -312,6 +321,7 @@ impl Seats {
             line: Mutex::default(),
             unread: Mutex::default(),
             told: AtomicBool::new(false),
+            by_owner: AtomicBool::new(false),
             reader: Mutex::default(),
             owed: Mutex::default(),
             sealed: AtomicBool::new(false),
@@ -319,7 +329,7 @@ impl Seats {
         });
         let told = Arc::clone(&peer);
         outbox.on_end(move |reason| told.end(reason));
-        outbox.attach(Arc::clone(&peer) as Arc<dyn Wire>);
+        let outbox = outbox.attach(Arc::clone(&peer) as Arc<dyn Wire>);
         let owned = Arc::new(Owned { outbox, peer, lane: Arc::clone(&self.lane) });
         lock(&self.lane.owned).push(Arc::downgrade(&owned));
         self.lane.settle_if_polled();
@@ -403,7 +413,7 @@ fn registration(with: &Registration) -> registry_core::Registration {
     };
     let made = registry_core::Registration::new().with_filter(filter).with_groups(with.groups.iter().map(Into::into));
     match &with.scope {
-        Some(scope) => made.scope(scope.into()),
+        Some(scope) => made.with_scope(scope.into()),
         None => made,
     }
 }
@@ -416,8 +426,7 @@ fn factory(heard: Heard, polled: Polled, late: &Arc<AtomicUsize>) -> Factory {
         if let Some(cap) = cap {
             options = options.with_scope_cap(ScopeCap::new(std::num::NonZeroUsize::new(cap as usize)?));
         }
-        let registry = SubscriberRegistry::<String>::with_options(options);
-        registry.encode_with(Json);
+        let registry = SubscriberRegistry::<String>::with_encoder(options, Json);
         let lane = Arc::new(Lane {
             polled,
             flusher: Mutex::new(registry.open_lane(LaneOptions::new())),
