@@ -13,8 +13,8 @@ use harness::kit::{
     sink::{self, Peer, Rig},
 };
 use registry_core::{
-    CloseReason, Json, Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SubscriberRegistry,
-    Subscription, WireFormat,
+    CloseReason, Json, Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions,
+    SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
 /// What is wrong with a pipe.
@@ -119,10 +119,15 @@ struct PipePeer {
 impl Rig for Pipes {
     type Peer = PipePeer;
 
-    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> PipePeer {
+    async fn connect(
+        &self,
+        registry: &SubscriberRegistry<String>,
+        registration: Registration,
+    ) -> PipePeer {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         self.all.lock().unwrap().push(Arc::clone(&pipe));
-        let sink = PipeSink { pipe: Arc::clone(&pipe), fault: self.fault, all: Arc::clone(&self.all) };
+        let sink =
+            PipeSink { pipe: Arc::clone(&pipe), fault: self.fault, all: Arc::clone(&self.all) };
         let subscription = Some(registry.subscribe_with(sink, registration).unwrap());
         PipePeer { pipe, subscription, ended: false }
     }
@@ -178,7 +183,11 @@ impl Rig for Outboxes {
         SubscriberRegistry::with_encoder(RegistryOptions::new(), Json)
     }
 
-    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
+    async fn connect(
+        &self,
+        registry: &SubscriberRegistry<String>,
+        registration: Registration,
+    ) -> Reader {
         let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), registration).unwrap();
         Reader { outbox, ready: VecDeque::new(), over: false }
     }
@@ -189,8 +198,12 @@ impl Peer for Reader {
         while self.ready.is_empty() && !self.over {
             match poll_fn(|context| self.outbox.poll_next(context, 64 * 1024)).await {
                 Next::Frames(batch) => {
-                    self.ready
-                        .extend(batch.frames.iter().map(|frame| serde_json::from_slice::<String>(frame).unwrap()));
+                    self.ready.extend(
+                        batch
+                            .frames
+                            .iter()
+                            .map(|frame| serde_json::from_slice::<String>(frame).unwrap()),
+                    );
                 }
                 Next::Closed(_) => self.over = true,
             }
@@ -233,6 +246,9 @@ fn faulty_sinks_are_caught() {
         (Fault::ClosesForAnybody, "REV-2"),
     ] {
         let verdict = check(fault);
-        assert!(verdict.as_ref().is_err_and(|why| why.starts_with(requirement)), "{fault:?}: {verdict:?}");
+        assert!(
+            verdict.as_ref().is_err_and(|why| why.starts_with(requirement)),
+            "{fault:?}: {verdict:?}"
+        );
     }
 }
