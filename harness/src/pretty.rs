@@ -3,12 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::{
+    text::short,
     script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script},
     trace::{Event, Trace},
 };
-
-/// How much of a long name or payload is shown.
-const SHOWN: usize = 40;
 
 /// A script as pseudo-code, one operation a line.
 ///
@@ -139,17 +137,6 @@ pub fn identity(identity: &Identity) -> String {
         None => short(identity.value()),
         Some(kind) => format!("({}, {})", short(kind), short(identity.value())),
     }
-}
-
-/// A name or payload in quotes, cut short.
-pub(crate) fn short(text: &str) -> String {
-    if text.len() <= SHOWN {
-        return format!("{text:?}");
-    }
-    let head: String = text.chars().take(SHOWN / 2).collect();
-    let from = text.char_indices().rev().nth(3).map_or(0, |(from, _)| from);
-    let tail = &text[from..];
-    format!("{head:?}…{tail:?} ({} bytes)", text.len())
 }
 
 /// A trace, one event a line, indented by what it is inside of, with a mark at `wrong`.

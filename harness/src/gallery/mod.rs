@@ -13,13 +13,11 @@ mod mutants;
 mod outbox;
 mod registry;
 mod revoke;
-mod tamper;
 mod variants;
 
 use std::sync::Arc;
 
 pub use mutants::{Bug, MUTANTS, Mutant};
-pub use tamper::{Tampering, tamper};
 pub use variants::{VARIANTS, Variant, Variety};
 
 use crate::{

@@ -1,32 +1,20 @@
 //! Right registries that differ.
 
-/// How a right registry differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variety {
-    /// Delivers newest subscriber first.
-    DeliversBackwards,
-    /// Searches again until none is left, and closes one at a time.
-    ClosesOneByOne,
-    /// Reports a sink's failure after delivering to all.
-    ReportsFailuresAfterwards,
-    /// Keeps a sink that failed, as declared.
-    KeepsFailing,
-    /// Removes a sink that failed without closing it, as declared.
-    DropsFailing,
-    /// Delivers nested broadcasts at once, promising no total order.
-    DeliversInnerFirst,
-    /// Refuses a ticket for any revocation.
-    CautiousTickets,
-    /// Refuses the newcomer when a scope is full, as declared.
-    RefusesWhenFull,
-    /// Delivers on a thread of its own, as declared.
-    Asynchronous,
-    /// Displaces the older of a channel although there is room, where the latest is kept.
-    DisplacesEarly,
-    /// Hands out one message at a time.
-    TakesOneByOne,
-    /// Neither closes nor counts who unsubscribes before its turn in a revocation.
-    SparesWhoLeft,
+macro_rules! variants {
+    ($($variety:ident $does:literal;)*) => {
+        /// How a right registry differs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Variety {
+            $(
+                #[doc = concat!("The registry ", $does, ".")]
+                $variety,
+            )*
+        }
+
+        /// All right registries that differ.
+        pub const VARIANTS: &[Variant] =
+            &[$(Variant { variety: Variety::$variety, does: $does }),*];
+    };
 }
 
 /// A right registry that differs.
@@ -38,31 +26,18 @@ pub struct Variant {
     pub does: &'static str,
 }
 
-const fn legal(variety: Variety, does: &'static str) -> Variant {
-    Variant { variety, does }
+variants! {
+    DeliversBackwards "delivers newest subscriber first";
+    ClosesOneByOne "searches again until none is left, and closes one at a time";
+    ReportsFailuresAfterwards "reports a sink's failure after delivering to all";
+    KeepsFailing "keeps a sink that failed, as declared";
+    DropsFailing "removes a sink that failed without closing it, as declared";
+    DeliversInnerFirst "delivers nested broadcasts at once, promising no total order";
+    CautiousTickets "refuses a ticket for any revocation";
+    RefusesWhenFull "refuses the newcomer when a scope is full, as declared";
+    Asynchronous "delivers on a thread of its own, as declared";
+    DisplacesEarly
+        "displaces older messages of a channel although there is room, to keep the latest";
+    TakesOneByOne "hands out one message at a time";
+    SparesWhoLeft "neither closes nor counts who unsubscribes before its turn in a revocation";
 }
-
-/// All right registries that differ.
-pub const VARIANTS: &[Variant] = &[
-    legal(Variety::DeliversBackwards, "delivers newest subscriber first"),
-    legal(Variety::ClosesOneByOne, "searches again until none is left, and closes one at a time"),
-    legal(Variety::ReportsFailuresAfterwards, "reports a sink's failure after delivering to all"),
-    legal(Variety::KeepsFailing, "keeps a sink that failed, as declared"),
-    legal(Variety::DropsFailing, "removes a sink that failed without closing it, as declared"),
-    legal(
-        Variety::DeliversInnerFirst,
-        "delivers nested broadcasts at once, promising no total order",
-    ),
-    legal(Variety::CautiousTickets, "refuses a ticket for any revocation"),
-    legal(Variety::RefusesWhenFull, "refuses the newcomer when a scope is full, as declared"),
-    legal(Variety::Asynchronous, "delivers on a thread of its own, as declared"),
-    legal(
-        Variety::DisplacesEarly,
-        "displaces older messages of a channel although there is room, to keep the latest",
-    ),
-    legal(Variety::TakesOneByOne, "hands out one message at a time"),
-    legal(
-        Variety::SparesWhoLeft,
-        "neither closes nor counts who unsubscribes before its turn in a revocation",
-    ),
-];

@@ -1,12 +1,9 @@
-//! The Rust kits: [`registry_suite!`](crate::registry_suite) for registries,
-//! [`sink_suite!`](crate::sink_suite) for sinks and transports. Each expands to one `#[test]` per
-//! requirement over the plain public functions in here.
-//!
-//! Every kit is tested on the spot as well: it wraps what it was given in saboteurs, and fails if
-//! they go unnoticed.
+//! Suites for Rust: [`sink_suite!`](crate::sink_suite) for sinks and transports, and, with the
+//! feature `conformance`, [`registry_suite!`](crate::registry_suite) for registries. Each expands
+//! to one `#[test]` per requirement over the plain public functions in here.
 
+#[cfg(feature = "conformance")]
 pub mod registry;
-mod sabotage;
 pub mod sink;
 
 use std::{

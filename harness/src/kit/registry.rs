@@ -21,8 +21,6 @@ use crate::{
     subject::{Factory, Handle, Probe, Refused, Subject},
 };
 
-pub use super::sabotage::saboteurs_are_noticed;
-
 /// A registry under test: what it claims, and how to make one.
 #[derive(Clone)]
 pub struct Rig {
@@ -39,7 +37,7 @@ impl std::fmt::Debug for Rig {
 }
 
 /// How many random scripts each check runs, after the fixed cases.
-pub(super) const SCRIPTS: u64 = 100;
+const SCRIPTS: u64 = 100;
 
 /// How long a call that should not block may take before it is called blocked.
 const BOUND: Duration = Duration::from_secs(20);
@@ -420,13 +418,16 @@ macro_rules! registry_suite {
             #[allow(unused_imports)]
             use super::*;
 
-            $crate::registry_suite!(@ $rig;
-                flt_1 flt_2 flt_3 flt_4 flt_5 flt_6 flt_7 flt_8 del_1 del_2 del_3 del_4 del_5 del_7 ord_1 ord_2
-                ord_3 sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 rev_1 rev_2 rev_4 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10
-                rev_13 clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3
-                re_4 re_5 re_6 re_7 re_8 cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
-                que_1 que_2 que_3 rev_3 prg_1 prg_2 prg_3 con_0 con_1 con_2 sub_7_nothing_is_kept re_1_a_drop_may_call_back
-                iso_8_a_panicking_drop_is_contained saboteurs_are_noticed);
+            $crate::kit::registry::registry_suite!(@ $rig;
+                flt_1 flt_2 flt_3 flt_4 flt_5 flt_6 flt_7 flt_8
+                del_1 del_2 del_3 del_4 del_5 del_7 ord_1 ord_2 ord_3
+                sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 sub_7_nothing_is_kept
+                rev_1 rev_2 rev_3 rev_4 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10 rev_13
+                clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3
+                iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 iso_8_a_panicking_drop_is_contained
+                re_1 re_1_a_drop_may_call_back re_3 re_4 re_5 re_6 re_7 re_8
+                cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
+                que_1 que_2 que_3 prg_1 prg_2 prg_3 con_0 con_1 con_2);
         }
     };
     (@ $rig:expr; $($check:ident)*) => {
@@ -438,3 +439,4 @@ macro_rules! registry_suite {
         })*
     };
 }
+pub use registry_suite;

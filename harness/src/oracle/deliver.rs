@@ -5,7 +5,7 @@ use super::{
     state::{Delivery, Failure, Frame, Walk, Why},
 };
 use crate::{
-    pretty::short,
+    text::short,
     protocol::{Delivery as When, Order, SendFailure},
     script::{Act, Hook},
 };

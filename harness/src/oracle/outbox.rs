@@ -6,7 +6,7 @@ use super::{
     queue::{self, Change, Fate, Message, Queue, Rule},
     state::{Walk, Why},
 };
-use crate::{pretty::short, script::OpId, trace::Taken};
+use crate::{script::OpId, text::short, trace::Taken};
 
 fn shown(taken: &Taken) -> String {
     let messages: Vec<_> = taken.messages.iter().map(|data| short(data)).collect();

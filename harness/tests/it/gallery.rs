@@ -6,7 +6,7 @@ use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
     catalogue::{Level, catalogue},
     diet::{Diet, Spice},
-    gallery::{self, Bug, MUTANTS, Tampering, VARIANTS, tamper},
+    gallery::{self, Bug, MUTANTS, VARIANTS},
     generate::generate,
     oracle,
     script::{Act, Op, Registration, Script},
@@ -14,6 +14,8 @@ use harness::{
     subject::Limits,
 };
 use serde_json::{Value, json};
+
+use crate::tamper::{Tampering, tamper};
 
 #[test]
 fn the_sound_registry_conforms() {

@@ -13,4 +13,5 @@ mod reasons;
 mod registry_core;
 mod reports;
 mod schema;
+mod tamper;
 mod verdicts;

@@ -1,10 +1,10 @@
 //! Traces of a right registry, made wrong by hand.
 
-use crate::trace::{Event, Taken, Trace};
+use harness::trace::{Event, Taken, Trace};
 
 /// What is done to a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tampering {
+pub(crate) enum Tampering {
     /// A send is left out.
     DropSend,
     /// A send is there twice.
@@ -43,7 +43,7 @@ pub enum Tampering {
 
 impl Tampering {
     /// All of them.
-    pub const ALL: [Tampering; 17] = [
+    pub(crate) const ALL: [Tampering; 17] = [
         Tampering::DropSend,
         Tampering::RepeatSend,
         Tampering::MoveSend,
@@ -66,8 +66,7 @@ impl Tampering {
 
 /// Tampers with the `nth` event that it applies to, if there is one. The trace must be one whose
 /// sinks do not call back.
-#[must_use]
-pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
+pub(crate) fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
     let mut trace = trace.clone();
     let wanted = |event: &Event| match how {
         Tampering::DropSend
