@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    text::short,
     script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script},
+    text::short,
     trace::{Event, Trace},
 };
 

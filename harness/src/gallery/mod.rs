@@ -7,12 +7,12 @@
 mod admit;
 mod gate;
 mod handles;
-mod hub;
 mod matching;
 mod mutants;
 mod outbox;
 mod registry;
 mod revoke;
+mod subject;
 mod variants;
 
 use std::sync::Arc;
@@ -24,8 +24,7 @@ use crate::{
     protocol::{Hello, Order, SendFailure},
     subject::{Factory, Subject},
 };
-use hub::Hub;
-use registry::Specimen;
+use registry::{Hub, Specimen};
 
 /// What all specimens claim.
 #[must_use]

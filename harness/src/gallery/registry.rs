@@ -14,14 +14,8 @@ use std::{
 use super::{
     Bug, Variety,
     gate::{Member, Sent},
-    handles::Admission,
-    hub::Hub,
 };
-use crate::{
-    script::{Identity, Reason, Registration},
-    subject::{Handle, Probe, Refused, Subject, Ticket},
-    trace::Report,
-};
+use crate::script::Identity;
 
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
 const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
@@ -47,7 +41,7 @@ struct Shared {
 pub(super) struct Table {
     pub(super) members: Vec<Arc<Member>>,
     pub(super) next: u64,
-    queue: VecDeque<Cast>,
+    pub(super) queue: VecDeque<Cast>,
     pub(super) delivering: bool,
     pub(super) deliverer: Option<ThreadId>,
     pub(super) down: bool,
@@ -78,9 +72,9 @@ pub(super) struct Table {
 
 /// A broadcast, and whom it found.
 pub(super) struct Cast {
-    channel: String,
-    data: String,
-    members: Vec<Arc<Member>>,
+    pub(super) channel: String,
+    pub(super) data: String,
+    pub(super) members: Vec<Arc<Member>>,
 }
 
 impl Shared {
@@ -117,6 +111,10 @@ impl Specimen {
         self.shared.has(bug)
     }
 
+    pub(super) fn hub(&self) -> Option<&Hub> {
+        self.shared.hub.as_deref()
+    }
+
     pub(super) fn cap(&self) -> Option<usize> {
         self.shared.cap
     }
@@ -137,6 +135,18 @@ impl Specimen {
             self.shared
                 .quiet
                 .wait_while(table, |table| table.delivering && table.deliverer != Some(me)),
+        );
+    }
+
+    /// Waits until nothing is being delivered, or for a while.
+    pub(super) fn wait_for_rest(&self) {
+        let table = self.shared.table();
+        let patience = std::time::Duration::from_secs(5);
+        let wedged = self.has(Bug::WedgesAtAFailure);
+        drop(
+            self.shared
+                .quiet
+                .wait_timeout_while(table, patience, |table| table.delivering && !wedged),
         );
     }
 
@@ -273,7 +283,7 @@ impl Specimen {
         table.members.len() < before
     }
 
-    fn drain(&self) -> Result<(), String> {
+    pub(super) fn drain(&self) -> Result<(), String> {
         let mut outcome = Ok(());
         loop {
             let cast = {
@@ -299,150 +309,30 @@ impl Specimen {
     }
 }
 
-impl Subject for Specimen {
-    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        self.admit(sink, with, None)
-    }
+/// Broadcasts of several registries, and whether somebody delivers them.
+#[derive(Default)]
+pub(super) struct Hub(Mutex<(VecDeque<(Specimen, Cast)>, bool)>);
 
-    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        let start = data.get(..8 * 1024).filter(|_| self.has(Bug::CutsPayloads));
-        let data = start.unwrap_or(data);
-        if self.has(Bug::LocksInTwoOrders) {
-            self.wait_for_others();
+impl Hub {
+    /// Delivers what waits, whosever it is, unless somebody does.
+    pub(super) fn deliver(&self, registry: &Specimen, cast: Cast) {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut all = lock();
+            all.0.push_back((registry.clone(), cast));
+            if std::mem::replace(&mut all.1, true) {
+                return;
+            }
         }
-        let alone = {
-            let mut table = self.shared.table();
-            let mut members: Vec<_> = table
-                .members
-                .iter()
-                .filter(|member| self.hears(&member.with, channel))
-                .cloned()
-                .collect();
-            let odd = self.has(Bug::EventNamesThrow) && channel == "error";
-            if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
-                return Err("nobody listens".into());
-            }
-            if self.is(Variety::DeliversBackwards) {
-                members.reverse();
-            }
-            if self.has(Bug::ClosesWhoDoesNotHear) {
-                let deaf =
-                    |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
-                let (leave, stay) = std::mem::take(&mut table.members).into_iter().partition(deaf);
-                table.members = stay;
-                drop(table);
-                let leave: Vec<Arc<Member>> = leave;
-                for member in leave {
-                    let _ = member.close("heartbeat");
-                }
-                table = self.shared.table();
-            }
-            let repeat =
-                table.last.as_ref().is_some_and(|last| last.0 == channel && last.1 == data);
-            table.last = Some((channel.to_owned(), data.to_owned()));
-            if repeat && self.has(Bug::MergesRepeats) {
-                return Ok(None);
-            }
-            let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members };
-            if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
-                return Ok(None);
-            }
-            if let Some(hub) = &self.shared.hub {
-                drop(table);
-                hub.deliver(self, cast);
-                return Ok(None);
-            }
-            let beside = table.delivering && table.deliverer != Some(thread::current().id());
-            if beside && self.has(Bug::LosesWhatOverlaps) {
-                return Ok(None);
-            }
-            if self.has(Bug::DeliversOnEachThread) && beside {
-                drop(table);
-                return self.deliver(&cast).map(|()| None);
-            }
-            if self.has(Bug::InnerFirst) || self.is(Variety::DeliversInnerFirst) {
-                drop(table);
-                return self.deliver(&cast).map(|()| None);
-            }
-            table.queue.push_back(cast);
-            let alone = !std::mem::replace(&mut table.delivering, true);
-            if alone {
-                table.deliverer = Some(thread::current().id());
-            }
-            alone
-        };
-        if alone && self.is(Variety::Asynchronous) {
-            let specimen = self.clone();
-            thread::spawn(move || specimen.drain());
-            return Ok(None);
-        }
-        if alone {
-            return match self.drain() {
-                Err(why) if why == "wedged" => Ok(None),
-                other => other.map(|()| None),
+        loop {
+            let next = {
+                let mut all = lock();
+                let next = all.0.pop_front();
+                all.1 = next.is_some();
+                next
             };
+            let Some((registry, cast)) = next else { return };
+            let _ = registry.deliver(&cast);
         }
-        Ok(None)
-    }
-
-    fn close_by_identity(&self, identity: &Identity) -> usize {
-        self.revoke(identity, None)
-    }
-
-    fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
-        self.revoke(identity, Some(reason))
-    }
-
-    fn count(&self) -> usize {
-        let table = self.shared.table();
-        let tickets = if self.has(Bug::CountsTickets) { table.tickets } else { 0 };
-        let ended = if self.has(Bug::CountsTheUnsubscribed) { table.ended.len() } else { 0 };
-        table.members.len() + tickets + ended
-    }
-
-    fn begin(&self) -> Option<Arc<dyn Ticket>> {
-        let mut table = self.shared.table();
-        table.tickets += 1;
-        table.clock += 1;
-        table.newest = table.clock;
-        Some(Arc::new(Admission {
-            registry: self.clone(),
-            since: table.clock,
-            spent: Mutex::new(false),
-        }))
-    }
-
-    fn shutdown(&self) {
-        let again = self.has(Bug::ShutsDownAgain);
-        let (members, told) = {
-            let mut table = self.shared.table();
-            table.down |=
-                !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
-            let members = std::mem::take(&mut table.members);
-            let told: Vec<_> =
-                table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
-            table
-                .draining
-                .extend(members.iter().filter(|member| member.outbox.is_some() || again).cloned());
-            (members, told)
-        };
-        for member in told {
-            member.sink.close(Some("shutdown"));
-        }
-        for member in members {
-            let _ = member.close("shutdown");
-        }
-        self.shared.table().down |= self.has(Bug::StaysOpenDuringShutdown);
-    }
-
-    fn settle(&self) {
-        let table = self.shared.table();
-        let patience = std::time::Duration::from_secs(5);
-        let wedged = self.has(Bug::WedgesAtAFailure);
-        drop(
-            self.shared
-                .quiet
-                .wait_timeout_while(table, patience, |table| table.delivering && !wedged),
-        );
     }
 }

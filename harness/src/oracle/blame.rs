@@ -5,7 +5,8 @@
 use super::{
     alike::{MAGIC, alike, joined, kinds_alike, near, plain},
     deliver::{Ended, Refusal},
-    state::{Claim, Frame, Walk, Why},
+    state::{Claim, Frame, Walk},
+    why::Why,
 };
 use crate::{
     pretty,

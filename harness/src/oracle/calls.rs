@@ -2,7 +2,8 @@
 
 use super::{
     Step, Stop, alike,
-    state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk, Why},
+    state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk},
+    why::Why,
 };
 use crate::{
     protocol::Reentrancy,

@@ -2,7 +2,8 @@
 
 use super::{
     Step, Stop,
-    state::{Claim, Failure, Frame, Sub, Walk, Why},
+    state::{Claim, Failure, Frame, Sub, Walk},
+    why::Why,
 };
 use crate::{
     protocol::{Delivery, SendFailure},

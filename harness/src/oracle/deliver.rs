@@ -2,12 +2,13 @@
 
 use super::{
     Step, Stop,
-    state::{Delivery, Failure, Frame, Walk, Why},
+    state::{Delivery, Failure, Frame, Walk},
+    why::Why,
 };
 use crate::{
-    text::short,
     protocol::{Delivery as When, Order, SendFailure},
     script::{Act, Hook},
+    text::short,
 };
 
 /// Why a subscriber must not receive a broadcast.

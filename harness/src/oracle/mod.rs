@@ -32,6 +32,7 @@ mod progress;
 mod queue;
 mod state;
 mod subscribe;
+mod why;
 
 use std::collections::BTreeSet;
 

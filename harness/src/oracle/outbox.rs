@@ -4,7 +4,8 @@ use super::{
     Step, Stop,
     deliver::Refusal,
     queue::{self, Change, Fate, Message, Queue, Rule},
-    state::{Walk, Why},
+    state::Walk,
+    why::Why,
 };
 use crate::{script::OpId, text::short, trace::Taken};
 

@@ -3,7 +3,8 @@
 use super::{
     Step, Stop, alike,
     queue::Queue,
-    state::{Revocation, Sub, Walk, Why},
+    state::{Revocation, Sub, Walk},
+    why::Why,
 };
 use crate::{
     pretty,

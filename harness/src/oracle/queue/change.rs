@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Change, Queue, Rule, bytes};
-use crate::{oracle::state::Why, script::Overflow, trace::Taken};
+use crate::{oracle::why::Why, script::Overflow, trace::Taken};
 
 /// A message that waits, and how many were lost just before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

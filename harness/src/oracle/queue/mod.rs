@@ -16,7 +16,7 @@ mod change;
 
 use std::collections::BTreeSet;
 
-use super::state::Why;
+use super::why::Why;
 use crate::{
     script::{OpId, Outbox, Overflow},
     trace::Taken,
