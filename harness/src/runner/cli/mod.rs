@@ -17,7 +17,8 @@ use std::{
 
 use super::{
     adapter::{Adapter, Deadlines},
-    report::{Exit, Paint, wrap},
+    report::Exit,
+    terminal::{Paint, wrap},
 };
 use crate::{
     catalogue,
