@@ -4,6 +4,18 @@
 //! sink that calls back, or a ticket held open, produces each of them on one thread, in any
 //! language.
 
+/// A list of cases: `"name" { operation; … } .modifier(…);`, or `"name" (operations);`.
+macro_rules! cases {
+    ($($name:literal $steps:tt $(. $change:ident $arguments:tt)*;)*) => {
+        vec![$(case($name, steps!($steps)) $(. $change $arguments)*),*]
+    };
+}
+
+macro_rules! steps {
+    ({ $($step:expr;)* }) => { vec![$($step),*] };
+    (($steps:expr)) => { $steps };
+}
+
 mod admissions;
 mod lanes;
 mod lives;
