@@ -4,7 +4,7 @@
 //! observed. The [`oracle`] accepts the trace, or names the requirement of the [`catalogue`] that
 //! it breaks. Scripts are fixed [`cases`] or come from [`generate`]; [`shrink`] makes failing ones
 //! small. A [`campaign`] runs many scripts. [`subject`] drives a registry in this process,
-//! [`runner`] one in another process. The [`gallery`] has wrong registries, by which the suite
+//! [`runner`] one in another process. The [`mutants`] has wrong registries, by which the suite
 //! itself is tested.
 //!
 //! # Features
@@ -22,13 +22,13 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod core;
 #[cfg(feature = "conformance")]
-pub mod diet;
-#[cfg(feature = "conformance")]
-pub mod gallery;
+pub mod features;
 #[cfg(feature = "conformance")]
 pub mod generate;
 #[cfg(feature = "kit")]
 pub mod kit;
+#[cfg(feature = "conformance")]
+pub mod mutants;
 #[cfg(feature = "conformance")]
 pub mod oracle;
 #[cfg(feature = "conformance")]

@@ -42,9 +42,9 @@ fn ops(ops_: &[Op], depth: usize, page: &mut String) {
     for op in ops_ {
         let indent = "  ".repeat(depth);
         let _ = writeln!(page, "{:>3}  {indent}{}", op.id, self::op(op));
-        if let Act::Par { lanes } = &op.act {
-            for (lane, inner) in lanes.iter().enumerate() {
-                let _ = writeln!(page, "     {indent}  lane {}:", lane + 1);
+        if let Act::Par { threads } = &op.act {
+            for (thread, inner) in threads.iter().enumerate() {
+                let _ = writeln!(page, "     {indent}  thread {}:", thread + 1);
                 ops(inner, depth + 2, page);
             }
         }
@@ -146,7 +146,7 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
     script.visit(&mut |one| {
         names.insert(one.id, op(one));
     });
-    let lanes = trace.iter().any(|event| lane(event) != 0);
+    let threads = trace.iter().any(|event| thread(event) != 0);
     let mut depth = 0_usize;
     let mut page = String::new();
     for (at, event) in trace.iter().enumerate() {
@@ -209,9 +209,9 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
         }
         if !empty {
             let arrow = if at == wrong { mark } else { "  " };
-            let on = if lanes { format!("[{}] ", lane(event)) } else { String::new() };
+            let on = if threads { format!("[{}] ", thread(event)) } else { String::new() };
             let _ =
-                writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if lanes { 0 } else { depth }));
+                writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if threads { 0 } else { depth }));
         }
         if change > 0 {
             depth += 1;
@@ -223,13 +223,13 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
     page
 }
 
-fn lane(event: &Event) -> u32 {
+fn thread(event: &Event) -> u32 {
     match event {
-        Event::Call { lane, .. }
-        | Event::Send { lane, .. }
-        | Event::Sent { lane, .. }
-        | Event::Close { lane, .. }
-        | Event::Closed { lane, .. } => *lane,
+        Event::Call { thread, .. }
+        | Event::Send { thread, .. }
+        | Event::Sent { thread, .. }
+        | Event::Close { thread, .. }
+        | Event::Closed { thread, .. } => *thread,
         _ => 0,
     }
 }

@@ -25,7 +25,7 @@ pub enum Request {
         id: u64,
         /// How many calls of sinks are allowed before the adapter gives up with a `fuel` event.
         fuel: u32,
-        /// How long a `hold` or a lane may wait before it is `stuck`.
+        /// How long a `hold` or a thread may wait before it is `stuck`.
         patience_ms: u64,
         /// The script.
         script: Script,
@@ -143,8 +143,9 @@ pub struct Policies {
     pub order: Order,
     /// What happens when a scope is full.
     pub full_scope: FullScope,
-    /// What a lane is.
-    pub lanes: Lanes,
+    /// What a thread is.
+    #[serde(rename = "lanes")]
+    pub threads: Concurrency,
 }
 
 /// When a broadcast is delivered.
@@ -215,10 +216,10 @@ pub enum FullScope {
     RefuseNew,
 }
 
-/// What a lane is.
+/// What a thread is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lanes {
+pub enum Concurrency {
     /// A thread. What two of them log may be logged later than it happened.
     #[default]
     Threads,

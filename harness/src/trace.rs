@@ -1,6 +1,6 @@
 //! Traces: what was observed while a script ran.
 //!
-//! One list of events in one order, over all lanes: an adapter with threads appends under one lock.
+//! One list of events in one order, over all threads: an adapter with threads appends under one lock.
 //! A send or close is logged *at entry*, before the sink does anything else, and nothing is left
 //! out, merged or put in order afterwards.
 
@@ -11,7 +11,7 @@ use crate::script::OpId;
 /// What was observed, in order.
 pub type Trace = Vec<Event>;
 
-/// One observation. `lane` is the thread it was made on; the main one is 0.
+/// One observation. `thread` is the thread it was made on; the main one is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
 pub enum Event {
@@ -20,8 +20,8 @@ pub enum Event {
         /// The operation.
         op: OpId,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// An operation returned.
     Ret {
@@ -54,8 +54,8 @@ pub enum Event {
         /// The payload.
         data: String,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// A send ended.
     Sent {
@@ -65,8 +65,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "is_default")]
         threw: bool,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// A close begins.
     Close {
@@ -76,8 +76,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// A close ended.
     Closed {
@@ -87,12 +87,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "is_default")]
         threw: bool,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// The fuel ran out: the registry kept calling sinks. Nothing follows.
     Fuel,
-    /// A `hold` or a lane waited longer than the runner's patience. What follows was freed by
+    /// A `hold` or a thread waited longer than the runner's patience. What follows was freed by
     /// force.
     Stuck {
         /// The `hold` or `par`.

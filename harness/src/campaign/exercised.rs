@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Outcome;
 use crate::{
     catalogue::{self, Level},
-    diet::Diet,
+    features::Features,
     protocol::{FullScope, Hello, Reentrancy},
 };
 
@@ -13,13 +13,15 @@ use crate::{
 /// the implementation offers what they need.
 #[must_use]
 pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static str> {
-    let offered = Diet::offered_by(hello);
+    let offered = Features::offered_by(hello);
     catalogue::catalogue()
         .requirements
         .iter()
         .filter(|own| own.level == Level::M && own.by_oracle() && hello.offers(&own.profile))
         .map(|own| own.id.as_str())
-        .filter(|id| Diet::to_test(id).and(offered) == Diet::to_test(id) && optional(hello, id))
+        .filter(|id| {
+            Features::to_test(id).and(offered) == Features::to_test(id) && optional(hello, id)
+        })
         .filter(|id| {
             !outcome.kept.contains_key(id)
                 && outcome.failures.iter().all(|own| own.violation.requirement != *id)

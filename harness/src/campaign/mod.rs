@@ -1,7 +1,7 @@
 //! A campaign: many scripts against one implementation, and what came of them.
 //!
 //! Saved regressions first, then the fixed cases, then random scripts. The first failure does not
-//! end it: failures are bucketed by requirement, made small, run again; then the ingredient that
+//! end it: failures are bucketed by requirement, made small, run again; then the feature that
 //! triggers the failure is avoided, so that the rest is explored too, except in every eighth
 //! script, which confirms that what failed still fails.
 
@@ -13,8 +13,8 @@ use crate::{
     cases::cases,
     catalogue::{self, Level},
     clock::Started,
-    diet::{Diet, SPICES, Spice},
-    generate::{Dice, generate},
+    features::{FEATURES, Feature, Features},
+    generate::{Rng, generate},
     oracle::{self, Verdict, Violation},
     protocol::{Hello, Reentrancy},
     script::{Act, Script},
@@ -24,11 +24,11 @@ use crate::{
 
 mod driver;
 mod exercised;
-mod lost;
+mod unanswered;
 
 pub use driver::{Answer, Driver, InProcess};
 pub use exercised::never_exercised;
-pub use lost::LOST;
+pub use unanswered::UNANSWERED;
 
 /// How much, and of what.
 #[derive(Debug, Clone)]
@@ -152,7 +152,7 @@ const CONFIRMING: Duration = Duration::from_secs(10);
 
 /// So long may be waited in all for scripts that never end, before none is run that has what made
 /// others do so.
-const LOSING: Duration = Duration::from_secs(20);
+const UNANSWERED_TIME: Duration = Duration::from_secs(20);
 
 /// Runs a campaign. `progress` hears of every script.
 pub fn campaign(
@@ -167,11 +167,11 @@ pub fn campaign(
         plan,
         progress,
         outcome: Outcome::default(),
-        avoid: Diet::everything(),
+        avoid: Features::everything(),
         detours: BTreeMap::new(),
         confirming: Duration::ZERO,
-        hopeless: Diet::default(),
-        losing: Duration::ZERO,
+        hopeless: Features::default(),
+        unanswered_time: Duration::ZERO,
         asked: 0,
         started: Started::now(),
     };
@@ -193,19 +193,19 @@ pub fn campaign(
         (run.progress)(&run.outcome, &name);
     }
     run.avoid_known();
-    let confirmed = plan.known.iter().map(|id| Diet::to_test(id)).collect::<Vec<_>>();
-    let mut seeds = Dice::new(plan.seed);
-    let wanted = plan.only.iter().map(|id| Diet::to_test(id)).collect::<Vec<_>>();
+    let confirmed = plan.known.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
+    let mut seeds = Rng::new(plan.seed);
+    let wanted = plan.only.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
     for index in 0..plan.scripts {
         if run.over() {
             break;
         }
         let seed = seeds.roll();
         let seed = plan.first.filter(|_| index == 0).unwrap_or(seed);
-        let mut diet = Diet::offered_by(hello);
-        // Who makes lanes wait in vain would cost the patience of every one of these.
+        let mut features = Features::offered_by(hello);
+        // Who makes threads wait in vain would cost the patience of every one of these.
         if index % 8 != 7 || run.confirming >= CONFIRMING {
-            diet = diet.and(run.avoid);
+            features = features.and(run.avoid);
         }
         let began = Started::now();
         let (wanted, turn) = match index % 8 {
@@ -213,7 +213,7 @@ pub fn campaign(
             _ => (&wanted, index),
         };
         let wanted = wanted.get(turn as usize % wanted.len().max(1)).copied().unwrap_or_default();
-        let script = generate(seed, diet, wanted);
+        let script = generate(seed, features, wanted);
         let name = format!("seed {seed:#018x}");
         run.script(&name, &script);
         if index % 8 == 7 {
@@ -232,13 +232,13 @@ struct Run<'a> {
     progress: &'a mut dyn FnMut(&Outcome, &str),
     outcome: Outcome,
     /// What is still allowed.
-    avoid: Diet,
+    avoid: Features,
     detours: BTreeMap<&'static str, u32>,
     /// How long the scripts have taken that avoid nothing.
     confirming: Duration,
     /// What made scripts never end, and how long that has taken.
-    hopeless: Diet,
-    losing: Duration,
+    hopeless: Features,
+    unanswered_time: Duration,
     /// How many scripts were begun, but for those that look into a failure.
     asked: u64,
     started: Started,
@@ -260,22 +260,24 @@ impl Run<'_> {
         if self.hello.lacks(script).is_some() {
             return;
         }
-        let diet = Diet::of(script);
+        let features = Features::of(script);
         if self.hello.policies.reentrancy == Reentrancy::Refused
-            && (diet.has(Spice::InSend) || diet.has(Spice::InClose))
+            && (features.has(Feature::InSend) || features.has(Feature::InClose))
         {
             return;
         }
-        if self.losing >= LOSING
-            && SPICES.into_iter().any(|spice| diet.has(spice) && self.hopeless.has(spice))
+        if self.unanswered_time >= UNANSWERED_TIME
+            && FEATURES
+                .into_iter()
+                .any(|feature| features.has(feature) && self.hopeless.has(feature))
         {
             return;
         }
         let began = Started::now();
         self.asked += 1;
         let answer = self.driver.run(script);
-        if let Answer::Lost(_) = answer {
-            self.losing += began.ago();
+        if let Answer::Missing(_) = answer {
+            self.unanswered_time += began.ago();
         }
         let trace = match answer {
             Answer::Trace(trace) => trace,
@@ -288,7 +290,7 @@ impl Run<'_> {
                 return;
             }
             Answer::Fault(message) => return self.fault(message, name, script),
-            Answer::Lost(how) => return self.lost(how, name, script),
+            Answer::Missing(how) => return self.unanswered(how, name, script),
         };
         let verdict = oracle::judge_claims(script, &trace, self.hello);
         if let Some(why) = &verdict.nonsense {
@@ -328,8 +330,8 @@ impl Run<'_> {
             return;
         }
         self.announce(&violation, name);
-        // Lanes that race do not fail every time.
-        let tries = if Diet::of(script).has(Spice::Free) { 10 } else { 1 };
+        // Threads that race do not fail every time.
+        let tries = if Features::of(script).has(Feature::Free) { 10 } else { 1 };
         let (small, blamed) = {
             let (driver, hello) = (&mut *self.driver, self.hello);
             shrink(script, id, self.plan.shrinking, |candidate| {
@@ -392,9 +394,9 @@ impl Run<'_> {
         }
         if reproduced
             && !leaks
-            && let Some(spice) = special(Diet::of(&small))
+            && let Some(feature) = special(Features::of(&small))
         {
-            self.avoid = self.avoid.without(spice);
+            self.avoid = self.avoid.without(feature);
         }
         let level = catalogue::find(violation.requirement).map_or(Level::M, |found| found.level);
         self.outcome.failures.push(Failure {
@@ -423,9 +425,9 @@ impl Run<'_> {
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
             if self.outcome.failures.iter().all(|found| found.violation.requirement != id)
-                && let Some(spice) = special(Diet::to_test(id))
+                && let Some(feature) = special(Features::to_test(id))
             {
-                self.avoid = self.avoid.without(spice);
+                self.avoid = self.avoid.without(feature);
             }
         }
     }
@@ -440,7 +442,7 @@ impl Run<'_> {
     }
 
     fn refuses_reentrancy(&mut self) {
-        self.avoid = self.avoid.without(Spice::InSend).without(Spice::InClose);
+        self.avoid = self.avoid.without(Feature::InSend).without(Feature::InClose);
         if !self.counts("RE-1") {
             return;
         }
@@ -462,10 +464,11 @@ impl Run<'_> {
 }
 
 /// What can be avoided so that a failure is: most scripts would have nothing left without the plain
-/// ingredients.
-fn special(diet: Diet) -> Option<Spice> {
-    diet.most_special()
-        .filter(|spice| !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count))
+/// features.
+fn special(features: Features) -> Option<Feature> {
+    features
+        .most_special()
+        .filter(|feature| !matches!(feature, Feature::Revoke | Feature::Unsub | Feature::Count))
 }
 
 fn judged(driver: &mut dyn Driver, script: &Script, hello: &Hello) -> Option<(Trace, Verdict)> {

@@ -17,11 +17,11 @@ macro_rules! steps {
 }
 
 mod admissions;
-mod lanes;
 mod lives;
 mod names;
 mod queued;
 mod reentrant;
+mod threads;
 
 use crate::script::{
     Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript,
@@ -46,7 +46,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(reentrant::reentrant());
     cases.extend(admissions::caps());
     cases.extend(admissions::admissions());
-    cases.extend(lanes::lanes());
+    cases.extend(threads::threads());
     cases.extend(queued::queued());
     cases
 }

@@ -33,7 +33,7 @@ pub(super) fn queued() -> Vec<Case> {
     all
 }
 
-/// Ends in the middle of a broadcast, where no lanes race and nothing overflows: what shows here
+/// Ends in the middle of a broadcast, where no threads race and nothing overflows: what shows here
 /// has one explanation.
 fn nested() -> Vec<Case> {
     let x = || a().group("x").outbox(roomy());
@@ -56,10 +56,10 @@ fn stalled() -> Vec<Case> {
     let each = |policy| {
         let full = Outbox::of(1, policy);
         let par = op(Act::Par {
-            lanes: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]],
+            threads: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]],
         });
-        let lanes = case(
-            format!("broadcasts past a full outbox from two lanes: {policy:?}"),
+        let threads = case(
+            format!("broadcasts past a full outbox from two threads: {policy:?}"),
             vec![
                 sub(0, a().outbox(full)),
                 sub(1, a().outbox(roomy())),
@@ -85,7 +85,7 @@ fn stalled() -> Vec<Case> {
                 take(2),
             ],
         );
-        [lanes, one]
+        [threads, one]
     };
     POLICIES.into_iter().flat_map(each).collect()
 }
@@ -250,7 +250,7 @@ fn discards() -> Vec<Case> {
 
 fn overlaps() -> Vec<Case> {
     let x = || a().group("x").outbox(roomy());
-    let par = |lanes: Vec<Vec<Op>>| op(Act::Par { lanes });
+    let par = |threads: Vec<Vec<Op>>| op(Act::Par { threads });
     vec![case(
         "take against broadcast and revoke",
         vec![

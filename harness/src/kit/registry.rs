@@ -14,7 +14,7 @@ use std::{
 use super::Verdict;
 use crate::{
     campaign::{InProcess, Plan, campaign},
-    diet::Diet,
+    features::Features,
     pretty,
     protocol::Hello,
     script::Registration,
@@ -55,10 +55,10 @@ impl Rig {
 
     /// Runs scripts that put one requirement to the test.
     fn check(&self, requirement: &str) -> Verdict {
-        let needed = Diet::to_test(requirement);
+        let needed = Features::to_test(requirement);
         let claimed =
             crate::catalogue::find(requirement).is_some_and(|own| self.hello.offers(&own.profile));
-        if !claimed || needed.and(Diet::offered_by(&self.hello)) != needed {
+        if !claimed || needed.and(Features::offered_by(&self.hello)) != needed {
             return Ok(());
         }
         let plan = Plan {

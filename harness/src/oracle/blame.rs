@@ -1,10 +1,10 @@
-//! Names the requirement: the most special circumstance that could explain what is seen, first.
+//! Names the requirement: the most special context that could explain what is seen, first.
 //!
 //! The same lists say, for a trace that is right, which requirements it had occasion to break.
 
 use super::{
-    alike::{MAGIC, alike, joined, kinds_alike, near, plain},
     deliver::{Ended, Refusal},
+    similar::{MAGIC, joined, near, plain, similar, similar_kinds},
     state::{Claim, Frame, Walk},
     why::Why,
 };
@@ -18,7 +18,7 @@ use crate::{
 const LONG: usize = 1_000;
 
 impl Walk<'_> {
-    pub(crate) fn blame_lost(&self, sub: usize, cast: usize) -> &'static str {
+    pub(crate) fn blame_missing(&self, sub: usize, cast: usize) -> &'static str {
         self.occasions(sub, cast).first().copied().unwrap_or("DEL-1")
     }
 
@@ -71,10 +71,10 @@ impl Walk<'_> {
             .iter()
             .any(|past| past.called < subject.called && subject.holds(past.identity));
         when(again, "REV-9");
-        let alike = |past: &&super::state::Revocation<'_>| {
-            past.called < began && subject.with.identities().any(|own| alike(own, past.identity))
+        let similar = |past: &&super::state::Revocation<'_>| {
+            past.called < began && subject.with.identities().any(|own| similar(own, past.identity))
         };
-        when(self.revocations.iter().any(|past| alike(&past)), "REV-5");
+        when(self.revocations.iter().any(|past| similar(&past)), "REV-5");
         when(revoked(0, began), "REV-4");
         let other_scope =
             self.evictions.iter().any(|victim| self.subs[*victim].with.scope != subject.with.scope);
@@ -170,7 +170,7 @@ impl Walk<'_> {
         &self,
         sink: u32,
         subs: &[usize],
-        lane: u32,
+        thread: u32,
     ) -> (&'static str, String) {
         let live =
             subs.iter().copied().find(|sub| !self.subs[*sub].over() && !self.subs[*sub].doomed);
@@ -200,7 +200,7 @@ impl Walk<'_> {
         };
         let who = self.name(sub);
         let subject = &self.subs[sub];
-        let failing = matches!(self.inside(lane), Some(Frame::Send { sink: of, .. }) if of == sink)
+        let failing = matches!(self.inside(thread), Some(Frame::Send { sink: of, .. }) if of == sink)
             || self
                 .failures
                 .iter()
@@ -283,12 +283,12 @@ impl Walk<'_> {
         } else if subject.with.identities().any(|own| {
             let joint = joined(own) == joined(identity);
             let (kind, other) = (own.kind(), identity.kind());
-            !kinds_alike(own, identity)
+            !similar_kinds(own, identity)
                 && ((kind != other && (joint || own.value() == identity.value()))
                     || (kind.is_some() && joint))
         }) {
             "REV-6"
-        } else if subject.with.identities().any(|own| alike(own, identity)) {
+        } else if subject.with.identities().any(|own| similar(own, identity)) {
             "REV-5"
         } else if names.any(|name| name == identity.value()) {
             "REV-6"
@@ -299,7 +299,7 @@ impl Walk<'_> {
 
     /// It was not told by the time at which the operation returned.
     pub(crate) fn blame_late(&self, sub: usize, why: Why, op: OpId) -> &'static str {
-        let inside = self.lanes.get(&op).and_then(|lane| self.inside(*lane));
+        let inside = self.threads.get(&op).and_then(|thread| self.inside(*thread));
         if !why.revokes() || !matches!(inside, Some(Frame::Close { .. })) {
             return self.blame_silence(sub, why, op);
         }
@@ -364,7 +364,7 @@ impl Walk<'_> {
         when(again, "REV-9");
         when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
         when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
-        // One that goes on around it is another circumstance.
+        // One that goes on around it is another context.
         let over = |past: &super::state::Revocation<'_>| {
             past.returned.is_some_and(|returned| returned < at)
         };

@@ -1,7 +1,7 @@
 //! Operations: what they claim when they begin, what they owe when they return.
 
 use super::{
-    Step, Stop, alike,
+    Step, Stop, similar,
     state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk},
     why::Why,
 };
@@ -18,23 +18,23 @@ fn no_number(id: OpId) -> Stop {
 }
 
 impl<'s> Walk<'s> {
-    pub(crate) fn call(&mut self, id: OpId, lane: u32) -> Step {
+    pub(crate) fn call(&mut self, id: OpId, thread: u32) -> Step {
         let Some(op) = self.ops.get(&id).copied() else {
             return Err(Stop::Nonsense(format!("the script has no operation {id}")));
         };
         if self.called.insert(id, self.now).is_some() {
             return Err(Stop::Nonsense(format!("operation {id} was run twice")));
         }
-        self.lanes.insert(id, lane);
+        self.threads.insert(id, thread);
         if self.script.cap == Some(0) {
             return self.breaks("CAP-5", "a registry with a cap of 0 was constructed".into());
         }
         match &op.act {
-            Act::Sub { .. } => self.call_sub(op, lane, None)?,
-            Act::Admit { ticket, .. } => self.call_sub(op, lane, Some(*ticket))?,
+            Act::Sub { .. } => self.call_sub(op, thread, None)?,
+            Act::Admit { ticket, .. } => self.call_sub(op, thread, Some(*ticket))?,
             Act::Unsub { sub } => self.call_unsub(id, *sub)?,
             Act::Take { sub, bytes } => self.call_take(id, *sub, bytes.unwrap_or(TAKEN_AT_ONCE))?,
-            Act::Cast { channel, data } => self.call_cast(op, channel, data, lane),
+            Act::Cast { channel, data } => self.call_cast(op, channel, data, thread),
             Act::Revoke { identity, reason } => self.call_revoke(op, identity, *reason),
             Act::Begin { ticket } => {
                 let fresh = Ticket {
@@ -69,8 +69,8 @@ impl<'s> Walk<'s> {
             Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {
             }
         }
-        self.open.insert(id, lane);
-        self.stack(lane).push(Frame::Call(id));
+        self.open.insert(id, thread);
+        self.stack(thread).push(Frame::Call(id));
         Ok(())
     }
 
@@ -207,12 +207,12 @@ impl<'s> Walk<'s> {
             .iter()
             .any(|sub| sub.registry == registry && !sub.over() && self.hears(sub, channel));
         let general = if heard { "DEL-1" } else { "DEL-3" };
-        alike::odd(channel).unwrap_or(general)
+        similar::odd(channel).unwrap_or(general)
     }
 
     fn pop(&mut self, id: OpId) -> Result<&'s Op, Stop> {
-        let lane = self.lane_of(id)?;
-        match self.stack(lane).pop() {
+        let thread = self.thread_of(id)?;
+        match self.stack(thread).pop() {
             Some(Frame::Call(top)) if top == id => {}
             _ => {
                 return Err(Stop::Nonsense(format!(
@@ -254,14 +254,14 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    fn call_cast(&mut self, op: &'s Op, channel: &'s str, data: &'s str, lane: u32) {
+    fn call_cast(&mut self, op: &'s Op, channel: &'s str, data: &'s str, thread: u32) {
         let must = (0..self.subs.len())
             .filter(|sub| {
                 let sub = &self.subs[*sub];
                 sub.registry == op.registry && sub.active() && self.hears(sub, channel)
             })
             .collect();
-        let inside = self.inside(lane);
+        let inside = self.inside(thread);
         self.settled = false;
         self.casts.push(Cast {
             op: op.id,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Walk<'_> {
-    pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, lane: u32) -> Step {
+    pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, thread: u32) -> Step {
         let nth = self.closes_of.entry(sink).or_default();
         *nth += 1;
         let nth = *nth;
@@ -37,10 +37,10 @@ impl Walk<'_> {
                 sub.called,
             ))
         });
-        let guess = self.guesses.pick(owing.len());
-        let chosen = owing.get(guess).copied();
+        let choice = self.choices.pick(owing.len());
+        let chosen = owing.get(choice).copied();
         let Some(sub) = chosen else {
-            let (requirement, cause) = self.blame_close(sink, &subs, lane);
+            let (requirement, cause) = self.blame_close(sink, &subs, thread);
             self.breaks(requirement, cause)?;
             return Err(Stop::End);
         };
@@ -63,7 +63,7 @@ impl Walk<'_> {
         // The send from inside of which it was ended is still running, and close has to wait for
         // it, whatever ended it (CLO-4, RE-5). An end that anybody else called for as well may be
         // told at once.
-        let sends = self.own_sends(sub, lane);
+        let sends = self.own_sends(sub, thread);
         let own = self.subs[sub]
             .claims
             .iter()
@@ -79,12 +79,12 @@ impl Walk<'_> {
         }
         self.subs[sub].close = Some(self.now);
         let rule = self.throws(sink, Hook::Close, nth);
-        self.stack(lane).push(Frame::Close { sink, rule });
+        self.stack(thread).push(Frame::Close { sink, rule });
         Ok(())
     }
 
-    pub(crate) fn closed(&mut self, sink: u32, threw: bool, lane: u32) -> Step {
-        match self.stack(lane).pop() {
+    pub(crate) fn closed(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
+        match self.stack(thread).pop() {
             Some(Frame::Close { sink: of, rule }) if of == sink => {
                 if threw != rule {
                     return Err(Stop::Nonsense(format!(

@@ -55,7 +55,7 @@ impl From<Why> for Ended {
 }
 
 impl Walk<'_> {
-    pub(crate) fn send(&mut self, sink: u32, data: &str, lane: u32) -> Step {
+    pub(crate) fn send(&mut self, sink: u32, data: &str, thread: u32) -> Step {
         let nth = self.sends_of.entry(sink).or_default();
         *nth += 1;
         let nth = *nth;
@@ -69,21 +69,21 @@ impl Walk<'_> {
             let mut eligible: Vec<usize> = subs
                 .iter()
                 .copied()
-                .filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok())
+                .filter(|sub| self.may_receive(*sub, cast, Some(thread)).is_ok())
                 .collect();
             // What the sink does from inside the call depends on whose call it is; otherwise it may
             // stay open.
             if eligible.len() > 1 && self.rule(sink, Hook::Send, nth).is_some() {
                 eligible.retain(|sub| self.casts[cast].has_room(sink, *sub));
                 if !eligible.is_empty() {
-                    eligible = vec![eligible[self.guesses.pick(eligible.len())]];
+                    eligible = vec![eligible[self.choices.pick(eligible.len())]];
                 }
             }
             if !eligible.is_empty() && self.casts[cast].attribute(sink, eligible) {
-                return self.delivered(sink, cast, lane, self.throws(sink, Hook::Send, nth));
+                return self.delivered(sink, cast, thread, self.throws(sink, Hook::Send, nth));
             }
         }
-        let (requirement, cause) = self.explain_unwanted(Some(lane), data, &subs);
+        let (requirement, cause) = self.explain_unwanted(Some(thread), data, &subs);
         self.breaks(requirement, cause)?;
         Err(Stop::End)
     }
@@ -93,7 +93,7 @@ impl Walk<'_> {
         &self,
         sub: usize,
         cast: usize,
-        lane: Option<u32>,
+        thread: Option<u32>,
     ) -> Result<(), Refusal> {
         let cast_index = cast;
         let (sub, cast) = (&self.subs[sub], &self.casts[cast]);
@@ -113,23 +113,23 @@ impl Walk<'_> {
             return Err(Refusal::Later { inside: !sub.inside.is_empty() });
         }
         if let Some((at, why)) = sub.gone
-            && !(self.turn_before(lane, at) && cast.called < at)
+            && !(self.turn_before(thread, at) && cast.called < at)
         {
             return Err(Refusal::Ended(why.into()));
         }
         if let Some(at) = sub.close
-            && !(self.turn_before(lane, at) && cast.called < at)
+            && !(self.turn_before(thread, at) && cast.called < at)
         {
             return Err(Refusal::Ended(Ended::Closing));
         }
         Ok(())
     }
 
-    fn delivered(&mut self, sink: u32, cast: usize, lane: u32, rule: bool) -> Step {
+    fn delivered(&mut self, sink: u32, cast: usize, thread: u32, rule: bool) -> Step {
         let sub =
             self.casts[cast].deliveries.last().map(|delivery| delivery.taken).unwrap_or_default();
         self.keeps(&["DEL-4"]);
-        if let Some(other) = self.call_elsewhere(cast, lane) {
+        if let Some(other) = self.call_elsewhere(cast, thread) {
             let (op, who) = (self.casts[cast].op, self.name(sub));
             return self.breaks(
                 "ISO-6",
@@ -143,16 +143,16 @@ impl Walk<'_> {
             self.order(sub, had.collect(), cast)?;
         }
         *self.busy.entry(sink).or_default() += 1;
-        self.stack(lane).push(Frame::Send { sink, cast, sub, rule });
+        self.stack(thread).push(Frame::Send { sink, cast, sub, rule });
         Ok(())
     }
 
     /// The registry whose call makes this send, if it is not the broadcast's: what one has waiting
     /// is not another's to do.
-    fn call_elsewhere(&self, cast: usize, lane: u32) -> Option<u32> {
+    fn call_elsewhere(&self, cast: usize, thread: u32) -> Option<u32> {
         let calls = self
             .stacks
-            .get(&lane)
+            .get(&thread)
             .into_iter()
             .flatten()
             .filter_map(Frame::op)
@@ -236,7 +236,7 @@ impl Walk<'_> {
     /// No broadcast in progress accounts for this message: finds the nearest explanation.
     pub(crate) fn explain_unwanted(
         &self,
-        lane: Option<u32>,
+        thread: Option<u32>,
         data: &str,
         subs: &[usize],
     ) -> (&'static str, String) {
@@ -246,7 +246,7 @@ impl Walk<'_> {
                 continue;
             }
             for sub in subs {
-                let refusal = match self.may_receive(*sub, cast, lane) {
+                let refusal = match self.may_receive(*sub, cast, thread) {
                     Ok(()) => Refusal::Again,
                     Err(refusal) => refusal,
                 };
@@ -262,10 +262,10 @@ impl Walk<'_> {
         // Of several on one sink it may be the one whose list was overwritten.
         let aliased = |sub: &&usize| {
             let own = &self.subs[**sub];
-            let alike = own.registry == self.casts[cast].registry
+            let similar = own.registry == self.casts[cast].registry
                 && !own.over()
                 && !self.hears(own, channel);
-            alike && own.with.overwrite.as_deref() == Some(channel)
+            similar && own.with.overwrite.as_deref() == Some(channel)
         };
         if let Some(sub) = subs.iter().find(aliased) {
             let (channel, who) = (short(channel), self.name(*sub));
@@ -298,8 +298,8 @@ impl Walk<'_> {
         )
     }
 
-    pub(crate) fn sent(&mut self, sink: u32, threw: bool, lane: u32) -> Step {
-        let frame = self.stack(lane).pop();
+    pub(crate) fn sent(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
+        let frame = self.stack(thread).pop();
         let Some(Frame::Send { sink: of, sub, rule, cast }) = frame else {
             return Err(Stop::Nonsense(format!("a send on sink {sink} ended that had not begun")));
         };
@@ -347,7 +347,7 @@ impl Walk<'_> {
                 })
                 .collect();
             if let Some(lost) = self.casts[cast].lost(&must, |sub| self.subs[sub].sink) {
-                let requirement = self.blame_lost(lost, cast);
+                let requirement = self.blame_missing(lost, cast);
                 let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
                 let who = self.name(lost);
                 let cause = format!("broadcast {op} on {} never reached {who}", short(channel));

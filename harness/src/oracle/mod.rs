@@ -5,9 +5,9 @@
 //! leave open stays open: any order between subscribers, closing one at a time, nested calls at
 //! once or later, one late send of a thread that took its turn before the end.
 //!
-//! When it rejects, it names the requirement for the most special circumstance that it sees (a
+//! When it rejects, it names the requirement for the most special context that it sees (a
 //! broadcast lost while another sink threw is ISO-1, not DEL-1). The shrinker then takes
-//! circumstances away, so that what remains is needed for the failure; see [`crate::shrink`].
+//! contexts away, so that what remains is needed for the failure; see [`crate::shrink`].
 //!
 //! Invariants of the walk: events are looked at once, in order; nothing is decided from the future,
 //! except that obligations fall due when nothing is in progress any more.
@@ -16,20 +16,20 @@
 //! holds what may be in it.
 //!
 //! A sink does not say for which of its subscribers it is called. Where that matters (a close that
-//! several may be owed, a send that calls back or fails) the walk guesses, and is repeated with
-//! other guesses until one explains the whole trace: a trace is rejected only if no attribution
+//! several may be owed, a send that calls back or fails) the walk chooses, and is repeated with
+//! other chooses until one explains the whole trace: a trace is rejected only if no attribution
 //! makes it legal.
 
-mod alike;
 mod blame;
 mod calls;
-mod circumstances;
+mod choices;
 mod close;
+mod context;
 mod deliver;
-mod guess;
 mod outbox;
 mod progress;
 mod queue;
+mod similar;
 mod state;
 mod subscribe;
 mod why;
@@ -44,7 +44,7 @@ use crate::{
     trace::{Event, Trace},
 };
 
-use guess::Guesses;
+use choices::Choices;
 pub(crate) use state::Walk;
 
 /// Why a trace is rejected.
@@ -100,7 +100,7 @@ impl Verdict {
 ///     Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
 ///     Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
 /// ]);
-/// let call = |op| Event::Call { op, lane: 0 };
+/// let call = |op| Event::Call { op, thread: 0 };
 /// let ret = |op| Event::Ret { op, n: None, refused: false, report: None, taken: None };
 /// let silent = vec![call(1), ret(1), call(2), ret(2)];
 /// let verdict = oracle::judge(&script, &silent, &Policies::default());
@@ -108,10 +108,10 @@ impl Verdict {
 /// ```
 #[must_use]
 pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
-    let mut guesses = Guesses::default();
+    let mut choices = Choices::default();
     let mut best: Option<(Verdict, usize)> = None;
     for _ in 0..WALKS {
-        let (verdict, made) = walk(script, trace, policies, guesses);
+        let (verdict, made) = walk(script, trace, policies, choices);
         if verdict.clean() || verdict.nonsense.is_some() {
             return verdict;
         }
@@ -125,9 +125,9 @@ pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
         let Some(other) = made.next() else {
             return best.map(|(verdict, _)| verdict).unwrap_or_default();
         };
-        guesses = other;
+        choices = other;
     }
-    // Guesses that were not tried might explain it.
+    // Choices that were not tried might explain it.
     Verdict::default()
 }
 
@@ -181,9 +181,9 @@ fn walk<'t>(
     script: &'t Script,
     trace: &'t Trace,
     policies: &Policies,
-    guesses: Guesses,
-) -> (Verdict, Guesses) {
-    let mut walk = Walk::new(script, trace, *policies, guesses);
+    choices: Choices,
+) -> (Verdict, Choices) {
+    let mut walk = Walk::new(script, trace, *policies, choices);
     let mut stop = None;
     for (at, event) in trace.iter().enumerate() {
         if let Err(why) = walk.event(at, event) {
@@ -192,8 +192,8 @@ fn walk<'t>(
         }
     }
     let stop = stop.or_else(|| walk.end(trace.len()).err()).unwrap_or(Stop::End);
-    let guesses = std::mem::take(&mut walk.guesses);
-    (walk.finish(stop), guesses)
+    let choices = std::mem::take(&mut walk.choices);
+    (walk.finish(stop), choices)
 }
 
 /// Why a walk ends.
@@ -211,31 +211,31 @@ pub(crate) type Step = Result<(), Stop>;
 impl Walk<'_> {
     fn event(&mut self, at: usize, event: &Event) -> Step {
         self.now = at;
-        let lane = match event {
-            Event::Call { lane, .. }
-            | Event::Send { lane, .. }
-            | Event::Sent { lane, .. }
-            | Event::Close { lane, .. }
-            | Event::Closed { lane, .. } => Some(*lane),
-            Event::Ret { op, .. } | Event::Err { op, .. } => Some(self.lane_of(*op)?),
+        let thread = match event {
+            Event::Call { thread, .. }
+            | Event::Send { thread, .. }
+            | Event::Sent { thread, .. }
+            | Event::Close { thread, .. }
+            | Event::Closed { thread, .. } => Some(*thread),
+            Event::Ret { op, .. } | Event::Err { op, .. } => Some(self.thread_of(*op)?),
             Event::Stuck { .. } | Event::Fuel | Event::Unbuilt { .. } => None,
         };
         match event {
-            Event::Call { op, lane } => self.call(*op, *lane),
+            Event::Call { op, thread } => self.call(*op, *thread),
             Event::Ret { op, n, refused, report, taken } => {
                 self.ret(*op, *n, *refused, *report, taken.as_ref())
             }
             Event::Err { op, error } => self.err(*op, error),
-            Event::Send { sink, data, lane } => self.send(*sink, data, *lane),
-            Event::Sent { sink, threw, lane } => self.sent(*sink, *threw, *lane),
-            Event::Close { sink, reason, lane } => self.close(*sink, reason.as_deref(), *lane),
-            Event::Closed { sink, threw, lane } => self.closed(*sink, *threw, *lane),
+            Event::Send { sink, data, thread } => self.send(*sink, data, *thread),
+            Event::Sent { sink, threw, thread } => self.sent(*sink, *threw, *thread),
+            Event::Close { sink, reason, thread } => self.close(*sink, reason.as_deref(), *thread),
+            Event::Closed { sink, threw, thread } => self.closed(*sink, *threw, *thread),
             Event::Fuel => self.fuel(),
             Event::Stuck { .. } => self.stuck(),
             Event::Unbuilt { error } => self.unbuilt(error),
         }?;
-        if let Some(lane) = lane {
-            self.last_event.insert(lane, at);
+        if let Some(thread) = thread {
+            self.last_event.insert(thread, at);
         }
         if matches!(
             event,
@@ -259,10 +259,10 @@ impl Walk<'_> {
     fn end(&mut self, len: usize) -> Step {
         self.now = len;
         if self.was_stuck && self.stacks.values().any(|stack| !stack.is_empty()) {
-            self.breaks("CON-0", "a lane never came back".into())?;
+            self.breaks("CON-0", "a thread never came back".into())?;
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
-            let foreign = self.lanes.get(&op).is_some_and(|lane| *lane >= FOREIGN);
+            let foreign = self.threads.get(&op).is_some_and(|thread| *thread >= FOREIGN);
             let who = if foreign {
                 " (a thread of the registry was in it when the trace was sent)"
             } else {
@@ -282,7 +282,7 @@ impl Walk<'_> {
             // Every call came back and owed nothing: who waited, waited for what the script never
             // brought about, or was slow.
             return Err(Stop::Nonsense(
-                "a lane waited in vain, and nothing that the registry owes is missing".into(),
+                "a thread waited in vain, and nothing that the registry owes is missing".into(),
             ));
         }
         Ok(())

@@ -311,7 +311,7 @@ impl Walk<'_> {
             }
             Some(missing) => {
                 let op = self.casts[missing.cast].op;
-                (self.blame_lost(sub, missing.cast), format!("never got broadcast {op} on {}", short(missing.channel)))
+                (self.blame_missing(sub, missing.cast), format!("never got broadcast {op} on {}", short(missing.channel)))
             }
             None => ("QUE-1", format!("found {}, which nothing explains", shown(taken))),
         }

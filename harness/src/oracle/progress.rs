@@ -1,4 +1,4 @@
-//! What ends early, or not at all, or never began: fuel, lanes that wait in vain, registries that
+//! What ends early, or not at all, or never began: fuel, threads that wait in vain, registries that
 //! cannot be built.
 
 use super::{
@@ -9,13 +9,14 @@ use crate::script::{Act, Hook, Op, OpId};
 
 impl Walk<'_> {
     pub(crate) fn fuel(&mut self) -> Step {
-        let lane = self
+        let thread = self
             .stacks
             .iter()
             .find(|(_, stack)| !stack.is_empty())
-            .map(|(lane, _)| *lane)
+            .map(|(thread, _)| *thread)
             .unwrap_or_default();
-        let outermost = self.stacks.get(&lane).and_then(|stack| stack.first().and_then(Frame::op));
+        let outermost =
+            self.stacks.get(&thread).and_then(|stack| stack.first().and_then(Frame::op));
         let requirement = match outermost.map(|op| &self.ops[&op].act) {
             Some(Act::Cast { .. }) => "RE-4",
             Some(Act::Revoke { .. }) => "RE-6",
@@ -47,7 +48,7 @@ impl Walk<'_> {
                 })
             })
             .collect();
-        // A broadcast that is being delivered on another lane does not wait for it: that is where
+        // A broadcast that is being delivered on another thread does not wait for it: that is where
         // it is.
         let delivering = |op: &OpId| {
             let own = |frame: &Frame| matches!(frame, Frame::Send { cast, .. } if self.casts[*cast].op == *op);
@@ -130,13 +131,13 @@ impl Walk<'_> {
     }
 
     fn was_executed(&self, op: &Op) -> Step {
-        if let Act::Par { lanes } = &op.act {
-            for op in lanes.iter().flatten() {
+        if let Act::Par { threads } = &op.act {
+            for op in threads.iter().flatten() {
                 self.was_executed(op)?;
             }
         }
         let may_skip = match &op.act {
-            // In lanes and rules the label may have come into being later; that it exists is not
+            // In threads and rules the label may have come into being later; that it exists is not
             // enough to know.
             Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => true,
             _ => false,

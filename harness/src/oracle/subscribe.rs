@@ -1,8 +1,9 @@
 //! Subscribes and admissions: who may be taken, who must be refused, who makes room.
 
 use super::{
-    Step, Stop, alike,
+    Step, Stop,
     queue::Queue,
+    similar,
     state::{Revocation, Sub, Walk},
     why::Why,
 };
@@ -13,7 +14,7 @@ use crate::{
 };
 
 impl<'s> Walk<'s> {
-    pub(crate) fn call_sub(&mut self, op: &'s Op, lane: u32, ticket: Option<u32>) -> Step {
+    pub(crate) fn call_sub(&mut self, op: &'s Op, thread: u32, ticket: Option<u32>) -> Step {
         let (Act::Sub { sub: label, sink, with } | Act::Admit { sub: label, sink, with, .. }) =
             &op.act
         else {
@@ -32,7 +33,7 @@ impl<'s> Walk<'s> {
             }
         };
         let new = self.subs.len();
-        let (inside, now) = (self.casts_around(lane), self.now);
+        let (inside, now) = (self.casts_around(thread), self.now);
         if let Some(ticket) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
             ticket.uses.push((now, None));
         }
@@ -343,7 +344,7 @@ impl<'s> Walk<'s> {
             if names.len() > 1_000 || names.iter().any(|name| name.len() > 1_000) {
                 return "FLT-8";
             }
-            if let Some(odd) = names.iter().find_map(|name| alike::odd(name)) {
+            if let Some(odd) = names.iter().find_map(|name| similar::odd(name)) {
                 return odd;
             }
         }

@@ -18,7 +18,7 @@ use std::{
 use crate::{
     campaign::{Answer, Driver},
     clock::Started,
-    diet::{Diet, Spice},
+    features::{Feature, Features},
     protocol::{Hello, PROTOCOL, Reply, Request},
     script::Script,
     trace::Event,
@@ -31,7 +31,7 @@ pub struct Deadlines {
     pub first: Duration,
     /// For every other script.
     pub each: Duration,
-    /// How long a lane may wait.
+    /// How long a thread may wait.
     pub patience: Duration,
     /// Sink calls in one script.
     pub fuel: u32,
@@ -181,8 +181,12 @@ impl Adapter {
             Some(warming) if fresh => first.min(each + 2 * warming),
             _ => each,
         };
-        let diet = Diet::of(script);
-        if diet.has(Spice::Gated) || diet.has(Spice::Free) { usual + 3 * patience } else { usual }
+        let features = Features::of(script);
+        if features.has(Feature::Gated) || features.has(Feature::Free) {
+            usual + 3 * patience
+        } else {
+            usual
+        }
     }
 
     /// Starts it, if it is not running, and asks who it is.
@@ -367,12 +371,12 @@ impl Adapter {
         let began = Started::now();
         if let Err(why) = self.write(&request) {
             self.process = None;
-            return Answer::Lost(why);
+            return Answer::Missing(why);
         }
         let answer = match self.read(deadline) {
             Heard::Reply(reply) => self.reply(id, *reply),
-            Heard::Ended(how) => Answer::Lost(format!("the adapter died: {how}")),
-            Heard::Silent => Answer::Lost(format!(
+            Heard::Ended(how) => Answer::Missing(format!("the adapter died: {how}")),
+            Heard::Silent => Answer::Missing(format!(
                 "the adapter did not answer within {} s{}",
                 deadline.as_secs(),
                 self.last_words()

@@ -8,9 +8,9 @@ use super::{Act, Ending, Hook, Op, OpId, Registration, Rule, Script};
 impl Script {
     /// A gate that something may wait for in vain, however well the registry does.
     ///
-    /// Lanes get as far as they can, and sinks run what they would run once anything may have
+    /// Threads get as far as they can, and sinks run what they would run once anything may have
     /// called them. Which call it is that gets to a sink is the registry's affair, and open where
-    /// lanes race; so a sink that waits is tried inside each that could be first.
+    /// threads race; so a sink that waits is tried inside each that could be first.
     pub(super) fn shut_gate(&self) -> Option<u32> {
         let anywhere = Past::of(self, None).waits;
         let holds = |rule: &Rule| rule.ops.iter().any(|op| matches!(op.act, Act::Hold { .. }));
@@ -106,9 +106,9 @@ impl<'s> Past<'s> {
                 Act::Release { gate } => {
                     self.released.insert(*gate);
                 }
-                // Each lane gets as far as it can, whatever the others do.
-                Act::Par { lanes }
-                    if lanes.iter().filter(|lane| !self.run(lane, false)).count() > 0 =>
+                // Each thread gets as far as it can, whatever the others do.
+                Act::Par { threads }
+                    if threads.iter().filter(|thread| !self.run(thread, false)).count() > 0 =>
                 {
                     return false;
                 }
@@ -159,7 +159,7 @@ impl<'s> Past<'s> {
         let Some(heard) = self.heard.get(&sink) else { return false };
         let fails = |rule: &Rule| rule.on == Hook::Send && rule.then != Ending::Ok;
         match (rule.on, &op.act) {
-            // Where lanes race, any may be the one that makes up the number.
+            // Where threads race, any may be the one that makes up the number.
             (Hook::Send, Act::Cast { channel, .. }) => {
                 self.hears(sink, channel) && (!plain || *heard + 1 >= rule.nth)
             }
@@ -206,12 +206,12 @@ mod tests {
         Act::Release { gate }
     }
 
-    /// A lane broadcasts to a sink that parks; another does this meanwhile.
+    /// A thread broadcasts to a sink that parks; another does this meanwhile.
     fn parked(in_send: Vec<Act>, other: Vec<Act>, channel: &str) -> Script {
         let sub = Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) };
         let cast = Act::Cast { channel: channel.into(), data: "m".into() };
         let mut script =
-            Script::new(ops(vec![sub, Act::Par { lanes: vec![ops(vec![cast]), ops(other)] }]));
+            Script::new(ops(vec![sub, Act::Par { threads: vec![ops(vec![cast]), ops(other)] }]));
         let rule = Rule { on: Hook::Send, nth: 1, ops: ops(in_send), then: Ending::Ok };
         script.sinks.push(SinkScript { rules: vec![rule] });
         script.numbered()
@@ -232,7 +232,7 @@ mod tests {
         assert!(refused(parked(both(), vec![release(1), hold(2)], "a")), "another gate");
         let crossed = vec![ops(vec![hold(0), release(1)]), ops(vec![hold(1), release(0)])];
         assert!(
-            refused(Script::new(ops(vec![Act::Par { lanes: crossed }])).numbered()),
+            refused(Script::new(ops(vec![Act::Par { threads: crossed }])).numbered()),
             "each waits for the other"
         );
         let cast = || Act::Cast { channel: "a".into(), data: "n".into() };

@@ -193,10 +193,11 @@ pub enum Act {
         /// The gate.
         gate: u32,
     },
-    /// Run lanes at the same time, each on its own thread, and wait for all.
+    /// Run threads at the same time, each on its own thread, and wait for all.
     Par {
-        /// The lanes; lane *i* of the list is reported as lane *i* + 1.
-        lanes: Vec<Vec<Op>>,
+        /// The threads; thread *i* of the list is reported as thread *i* + 1.
+        #[serde(rename = "lanes")]
+        threads: Vec<Vec<Op>>,
     },
     /// End all subscribers, reason *shutdown*, and refuse new ones.
     Shutdown,
@@ -229,7 +230,7 @@ impl Script {
         count
     }
 
-    /// Calls `see` with every operation: steps, their lanes, and what sinks run.
+    /// Calls `see` with every operation: steps, their threads, and what sinks run.
     pub fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Op)) {
         visit_ops(&self.steps, see);
         for rule in self.sinks.iter().flat_map(|sink| &sink.rules) {
@@ -245,20 +246,20 @@ impl Script {
         }
     }
 
-    /// As [`Script::visit_mut`], a list of operations at a time: the steps, the lanes, what each
+    /// As [`Script::visit_mut`], a list of operations at a time: the steps, the threads, what each
     /// rule does.
     pub(crate) fn each_list(&mut self, change: &mut dyn FnMut(&mut Vec<Op>)) {
-        fn lanes(ops: &mut Vec<Op>, change: &mut dyn FnMut(&mut Vec<Op>)) {
+        fn threads(ops: &mut Vec<Op>, change: &mut dyn FnMut(&mut Vec<Op>)) {
             change(ops);
             for op in ops {
-                if let Act::Par { lanes: inner } = &mut op.act {
-                    inner.iter_mut().for_each(|lane| lanes(lane, change));
+                if let Act::Par { threads: inner } = &mut op.act {
+                    inner.iter_mut().for_each(|thread| threads(thread, change));
                 }
             }
         }
-        lanes(&mut self.steps, change);
+        threads(&mut self.steps, change);
         for rule in self.sinks.iter_mut().flat_map(|sink| &mut sink.rules) {
-            lanes(&mut rule.ops, change);
+            threads(&mut rule.ops, change);
         }
     }
 
@@ -336,7 +337,7 @@ impl Script {
     }
 
     /// Says why this cannot be judged, if so: an operation's number used twice; one payload for two
-    /// broadcasts of which either is made by a sink or in a lane, so that a delivery could not be
+    /// broadcasts of which either is made by a sink or in a thread, so that a delivery could not be
     /// attributed; a `take` from a sink; a gate that is waited for and cannot open.
     ///
     /// # Errors
@@ -409,9 +410,9 @@ fn count(list: &[&str], wanted: &str) -> usize {
 fn visit_ops<'a>(ops: &'a [Op], see: &mut dyn FnMut(&'a Op)) {
     for op in ops {
         see(op);
-        if let Act::Par { lanes } = &op.act {
-            for lane in lanes {
-                visit_ops(lane, see);
+        if let Act::Par { threads } = &op.act {
+            for thread in threads {
+                visit_ops(thread, see);
             }
         }
     }
@@ -420,9 +421,9 @@ fn visit_ops<'a>(ops: &'a [Op], see: &mut dyn FnMut(&'a Op)) {
 fn visit_ops_mut(ops: &mut [Op], see: &mut dyn FnMut(&mut Op)) {
     for op in ops {
         see(op);
-        if let Act::Par { lanes } = &mut op.act {
-            for lane in lanes {
-                visit_ops_mut(lane, see);
+        if let Act::Par { threads } = &mut op.act {
+            for thread in threads {
+                visit_ops_mut(thread, see);
             }
         }
     }

@@ -36,7 +36,7 @@ pub(super) enum Edit {
     },
     /// Nobody waits for these gates, and nobody opens them.
     NoGates(Vec<u32>),
-    /// Run lanes one after the other.
+    /// Run threads one after the other.
     Inline(u32),
     /// No cap, or a lower one.
     Cap(Option<u32>),
@@ -100,7 +100,7 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     });
     gates.sort_unstable();
     gates.dedup();
-    // Many at a time: one of a pair that lanes hand to and fro means little without the other.
+    // Many at a time: one of a pair that threads hand to and fro means little without the other.
     let mut some = gates.len() / 2;
     while some >= 1 {
         edits.extend(gates.chunks(some).map(|gates| Edit::NoGates(gates.to_vec())));
@@ -238,11 +238,11 @@ impl Edit {
             }),
             Edit::Inline(id) => script.each_list(&mut |ops| {
                 if let Some(at) = ops.iter().position(|op| op.id == *id)
-                    && let Act::Par { lanes } = ops[at].act.clone()
+                    && let Act::Par { threads } = ops[at].act.clone()
                 {
-                    ops.splice(at..=at, lanes.into_iter().flatten());
+                    ops.splice(at..=at, threads.into_iter().flatten());
                 }
-                // On one lane nobody could release what it holds.
+                // On one thread nobody could release what it holds.
                 ops.retain(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }));
             }),
             Edit::Cap(cap) => script.cap = *cap,

@@ -1,7 +1,7 @@
 //! Running a script in process, on anything that implements [`Subject`].
 //!
 //! [`execute`] is the Rust counterpart of an adapter: it drives the registry, hands it [`Probe`]s
-//! as sinks and writes the trace. One lock orders the events of all lanes; no lock is held while
+//! as sinks and writes the trace. One lock orders the events of all threads; no lock is held while
 //! foreign code runs.
 
 use std::{
@@ -108,7 +108,7 @@ pub type Factory = Arc<dyn Fn(Option<u32>) -> Option<Arc<dyn Subject>> + Send + 
 pub struct Limits {
     /// How many calls of sinks are allowed.
     pub fuel: u32,
-    /// How long a `hold` or a lane may wait.
+    /// How long a `hold` or a thread may wait.
     pub patience: Duration,
 }
 
@@ -137,7 +137,7 @@ pub fn execute_or(
     limits: Limits,
     out_of_fuel: Option<OutOfFuel>,
 ) -> Trace {
-    LANE.set(0);
+    THREAD.set(0);
     let world = Arc::new(World::new(script, factory, limits, out_of_fuel));
     match panic::catch_unwind(AssertUnwindSafe(|| world.registry(0))) {
         Ok(Some(_)) => world.run(&world.script.steps),
@@ -184,7 +184,7 @@ struct Log {
 #[derive(Default)]
 struct Gates {
     released: BTreeSet<u32>,
-    /// Lanes of a `par` that have ended.
+    /// Threads of a `par` that have ended.
     arrived: usize,
     /// Patience ran out: nothing waits any more.
     forced: bool,
@@ -281,7 +281,7 @@ impl World {
         if !known {
             return;
         }
-        self.log(Event::Call { op: id, lane: lane() });
+        self.log(Event::Call { op: id, thread: thread() });
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op)))
             .unwrap_or_else(|panic| Err(words(&*panic)));
         self.log(match ended {
@@ -347,7 +347,7 @@ impl World {
                 lock(&self.gates).released.insert(*gate);
                 self.gate_moved.notify_all();
             }
-            Act::Par { lanes } => self.par(op.id, lanes),
+            Act::Par { threads } => self.par(op.id, threads),
         }
         Ok(done)
     }
@@ -363,25 +363,25 @@ impl World {
         }
     }
 
-    fn par(self: &Arc<Self>, id: OpId, lanes: &[Vec<Op>]) {
+    fn par(self: &Arc<Self>, id: OpId, threads: &[Vec<Op>]) {
         lock(&self.gates).arrived = 0;
-        for (index, ops) in lanes.iter().enumerate() {
+        for (index, ops) in threads.iter().enumerate() {
             let (world, ops) = (Arc::clone(self), ops.clone());
-            // Not scoped: a lane that a broken registry never gives back must not hold the suite.
+            // Not scoped: a thread that a broken registry never gives back must not hold the suite.
             std::thread::spawn(move || {
-                LANE.set(index as u32 + 1);
+                THREAD.set(index as u32 + 1);
                 world.run(&ops);
                 lock(&world.gates).arrived += 1;
                 world.gate_moved.notify_all();
             });
         }
-        self.wait(id, |gates| gates.arrived == lanes.len());
+        self.wait(id, |gates| gates.arrived == threads.len());
         if lock(&self.gates).forced {
             let patience = self.limits.patience;
             let gates = lock(&self.gates);
             drop(
                 self.gate_moved
-                    .wait_timeout_while(gates, patience, |gates| gates.arrived < lanes.len()),
+                    .wait_timeout_while(gates, patience, |gates| gates.arrived < threads.len()),
             );
         }
     }
@@ -415,11 +415,11 @@ struct Done {
 static FOREIGN: AtomicU32 = AtomicU32::new(100);
 
 thread_local! {
-    static LANE: Cell<u32> = Cell::new(FOREIGN.fetch_add(1, Ordering::Relaxed));
+    static THREAD: Cell<u32> = Cell::new(FOREIGN.fetch_add(1, Ordering::Relaxed));
 }
 
-fn lane() -> u32 {
-    LANE.get()
+fn thread() -> u32 {
+    THREAD.get()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

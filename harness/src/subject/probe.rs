@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{Factory, Limits, World, lane, lock};
+use super::{Factory, Limits, World, lock, thread};
 use crate::{
     script::{Ending, Hook, Script},
     trace::Event,
@@ -58,10 +58,10 @@ impl Probe {
 
     /// Takes a message. Returns whether it was accepted; panics where the script says so.
     pub fn send(&self, data: &str) -> bool {
-        let lane = lane();
-        let event = Event::Send { sink: self.sink, data: data.to_owned(), lane };
+        let thread = thread();
+        let event = Event::Send { sink: self.sink, data: data.to_owned(), thread };
         let ending = self.world.sink_call(self.sink, Hook::Send, event);
-        self.world.log(Event::Sent { sink: self.sink, threw: ending != Ending::Ok, lane });
+        self.world.log(Event::Sent { sink: self.sink, threw: ending != Ending::Ok, thread });
         if ending == Ending::Throw {
             panic::resume_unwind(Box::new("the script says so"));
         }
@@ -70,10 +70,10 @@ impl Probe {
 
     /// Is told the end. Panics where the script says so.
     pub fn close(&self, reason: Option<&str>) {
-        let lane = lane();
-        let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), lane };
+        let thread = thread();
+        let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), thread };
         let ending = self.world.sink_call(self.sink, Hook::Close, event);
-        self.world.log(Event::Closed { sink: self.sink, threw: ending != Ending::Ok, lane });
+        self.world.log(Event::Closed { sink: self.sink, threw: ending != Ending::Ok, thread });
         if ending != Ending::Ok {
             panic::resume_unwind(Box::new("the script says so"));
         }

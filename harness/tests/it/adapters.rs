@@ -484,7 +484,7 @@ fn an_adapter_that_floods_its_output_is_blamed() {
     let mut adapter = Adapter::new(command, deadlines).transcript(Laborious);
     adapter.hello().unwrap();
     assert!(matches!(adapter.run(&Script::default()), Answer::Trace(_)));
-    let Answer::Lost(how) = adapter.run(&Script::default()) else {
+    let Answer::Missing(how) = adapter.run(&Script::default()) else {
         panic!("an answer in all that noise")
     };
     assert!(how.contains("did not answer"), "{how}");

@@ -396,7 +396,7 @@ fn the_gallery_shows_that_the_suite_sees() {
     let output = conform(&place.0, &["gallery", "--seed", "3", "--scripts", "10"]);
     let page = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{page}");
-    let (mutants, variants) = (harness::gallery::MUTANTS, harness::gallery::VARIANTS);
+    let (mutants, variants) = (harness::mutants::MUTANTS, harness::mutants::VARIANTS);
     let (mutant, variant) = (format!("{:?}", mutants[0].bug), format!("{:?}", variants[0].variety));
     let line = |start: &str| {
         page.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{page}"))

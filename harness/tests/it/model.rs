@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use harness::{
     core,
-    diet::{Diet, Spice},
+    features::{Feature, Features},
     script::{Act, Ending, Hook, Op, Registration, Script},
     strategy::arb_script,
     subject::{Limits, execute},
@@ -17,23 +17,23 @@ use harness::{
 use proptest::prelude::*;
 
 /// What the list understands.
-const PLAIN: [Spice; 16] = [
-    Spice::Unsub,
-    Spice::Revoke,
-    Spice::Count,
-    Spice::Lists,
-    Spice::EqualData,
-    Spice::Duplicates,
-    Spice::Hostile,
-    Spice::Overwrite,
-    Spice::Exact,
-    Spice::Groups,
-    Spice::Kinds,
-    Spice::RevokeAs,
-    Spice::Scope,
-    Spice::FailingSend,
-    Spice::FailingClose,
-    Spice::TwoRegistries,
+const PLAIN: [Feature; 16] = [
+    Feature::Unsub,
+    Feature::Revoke,
+    Feature::Count,
+    Feature::Lists,
+    Feature::EqualData,
+    Feature::Duplicates,
+    Feature::Hostile,
+    Feature::Overwrite,
+    Feature::Exact,
+    Feature::Groups,
+    Feature::Kinds,
+    Feature::RevokeAs,
+    Feature::Scope,
+    Feature::FailingSend,
+    Feature::FailingClose,
+    Feature::TwoRegistries,
 ];
 
 /// What one operation does: calls of sinks in no particular order, and what it returns.
@@ -183,7 +183,7 @@ fn seen(trace: Vec<Event>) -> BTreeMap<u32, Done> {
 
 proptest! {
     #[test]
-    fn the_registry_agrees_with_a_plain_list(script in arb_script(PLAIN.into_iter().fold(Diet::default(), Diet::with))) {
+    fn the_registry_agrees_with_a_plain_list(script in arb_script(PLAIN.into_iter().fold(Features::default(), Features::with))) {
         let mut seen = seen(execute(&script, &core::factory(), Limits::default()));
         let mut list = List::default();
         for op in &script.steps {

@@ -8,7 +8,7 @@ use harness::{
     cases::cases,
     catalogue::{catalogue, find, spec},
     core,
-    diet::{Diet, Spice},
+    features::{Feature, Features},
     generate::generate,
     oracle::{self, Verdict},
     pretty,
@@ -46,14 +46,14 @@ fn revoked(op: u32, n: i64) -> Event {
 }
 
 fn call(op: u32) -> Event {
-    Event::Call { op, lane: 0 }
+    Event::Call { op, thread: 0 }
 }
 
 /// What is said of a sink that is revoked so, and told this reason.
 fn told(named: Option<Reason>, reason: &str) -> Verdict {
     let script = Script::new(vec![sub(1, 0, false), revoke(2, named)]);
-    let close = Event::Close { sink: 0, reason: Some(reason.into()), lane: 0 };
-    let closed = Event::Closed { sink: 0, threw: false, lane: 0 };
+    let close = Event::Close { sink: 0, reason: Some(reason.into()), thread: 0 };
+    let closed = Event::Closed { sink: 0, threw: false, thread: 0 };
     let trace = vec![call(1), ret(1), call(2), close, closed, revoked(2, 1)];
     oracle::judge(&script, &trace, &Policies::default())
 }
@@ -127,8 +127,8 @@ fn clo_5_the_first_of_two_reasons_is_the_one_that_is_reported() {
 #[test]
 fn rev_13_is_judged_where_closes_carry_reasons() {
     let script = Script::new(vec![sub(1, 0, false), revoke(2, Some(Reason::LoggedOut))]);
-    let close = Event::Close { sink: 0, reason: None, lane: 0 };
-    let closed = Event::Closed { sink: 0, threw: false, lane: 0 };
+    let close = Event::Close { sink: 0, reason: None, thread: 0 };
+    let closed = Event::Closed { sink: 0, threw: false, thread: 0 };
     let trace = vec![call(1), ret(1), call(2), close, closed, revoked(2, 1)];
     let claims = |features: &[&str]| {
         oracle::judge_claims(&script, &trace, &Hello::new("any", &[], features))
@@ -185,12 +185,12 @@ fn a_reason_is_sent_to_those_alone_that_claim_the_feature() {
 
 #[test]
 fn a_script_without_reasons_is_written_as_it_always_was() {
-    let all = Diet::everything().without(Spice::RevokeAs);
-    assert!((0..200).all(|seed| !names_a_reason(&generate(seed, all, Diet::default()))));
-    let only = Diet::to_test("REV-13");
-    assert!((0..50).any(|seed| names_a_reason(&generate(seed, Diet::everything(), only))));
+    let all = Features::everything().without(Feature::RevokeAs);
+    assert!((0..200).all(|seed| !names_a_reason(&generate(seed, all, Features::default()))));
+    let only = Features::to_test("REV-13");
+    assert!((0..50).any(|seed| names_a_reason(&generate(seed, Features::everything(), only))));
     let named = Script::new(vec![sub(1, 0, false), revoke(2, Some(Reason::Revoked))]);
-    assert_eq!(Diet::of(&named).without(Spice::Lists), only);
+    assert_eq!(Features::of(&named).without(Feature::Lists), only);
     assert_eq!(named.needs(), ["revoke_as"].into());
     // As it was written down before there were reasons.
     let old = json!({"steps": [{"id": 2, "op": "revoke", "identity": "x"}]});
@@ -396,7 +396,7 @@ fn report(known: &str, outcome: &Outcome) -> Report {
 fn a_port_that_names_edition_1_is_understood_and_not_scored_by_what_came_later() {
     let plan = Plan { scripts: 30, ..Plan::default() };
     let run = |factory| campaign(&port(), &mut InProcess::new(factory), &plan, &mut |_, _| {});
-    let deaf = run(harness::gallery::mutant(harness::gallery::Bug::IgnoresTheReason));
+    let deaf = run(harness::mutants::mutant(harness::mutants::Bug::IgnoresTheReason));
     let failures: Vec<_> =
         deaf.failures.iter().map(|failure| failure.violation.requirement).collect();
     assert_eq!(failures, ["REV-13"]);
@@ -423,7 +423,7 @@ fn a_port_that_names_edition_1_is_understood_and_not_scored_by_what_came_later()
     assert_eq!(report(&entry("CLO-5"), &deaf).exit, Exit::StaleKnown);
 
     // Nor is it held against it that nothing put to the test what came later.
-    let mut right = run(harness::gallery::sound());
+    let mut right = run(harness::mutants::sound());
     assert_eq!(report("edition = 1", &right).exit, Exit::Conforming);
     assert!(right.kept.remove("REV-13").is_some());
     assert_eq!(report("edition = 1", &right).exit, Exit::Conforming);

@@ -4,7 +4,7 @@ use harness::{
     campaign::{InProcess, Plan, campaign, never_exercised},
     catalogue::catalogue,
     core,
-    diet::Diet,
+    features::Features,
     kit::registry::Rig,
     oracle,
     script::{Act, Hook, Op, Registration, Rule, Script, SinkScript},
@@ -45,7 +45,7 @@ fn random_scripts_agree_with_the_oracle() {
 fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
     let (hello, kit) = (core::hello(), include_str!("../../src/kit/registry.rs"));
     for own in catalogue().requirements.iter().filter(|own| own.by_oracle()) {
-        let needed = Diet::to_test(&own.id);
+        let needed = Features::to_test(&own.id);
         assert!(
             hello.offers(&own.profile),
             "{} is of {}, which is not claimed",
@@ -53,7 +53,7 @@ fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
             own.profile
         );
         assert!(
-            needed.and(Diet::offered_by(&hello)) == needed,
+            needed.and(Features::offered_by(&hello)) == needed,
             "what {} needs is not offered",
             own.id
         );

@@ -10,7 +10,7 @@ use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign},
     cases::cases,
     core,
-    diet::Diet,
+    features::Features,
     generate::generate,
     protocol::{Hello, Reply, Request},
     runner::{Adapter, Deadlines},
@@ -41,7 +41,7 @@ fn fits(schema: &Validator, message: &impl Serialize) -> Value {
 }
 
 fn scripts() -> impl Iterator<Item = Script> {
-    let random = (0..300).map(|seed| generate(seed, Diet::everything(), Diet::default()));
+    let random = (0..300).map(|seed| generate(seed, Features::everything(), Features::default()));
     cases().into_iter().map(|case| case.script).chain(random)
 }
 

@@ -108,7 +108,7 @@ pub(crate) struct Queue<'s> {
     /// Messages and bytes that were taken since the last push, and so waited together.
     together: (usize, usize),
     /// Too much overlaps to be followed.
-    lost_track: bool,
+    gave_up: bool,
 }
 
 /// So many states are followed at once. Random scripts need a few hundred at most.
@@ -131,15 +131,15 @@ impl<'s> Queue<'s> {
             cut_short: false,
             crowded: BTreeSet::new(),
             together: (0, 0),
-            lost_track: false,
+            gave_up: false,
         }
     }
 
     /// An operation begins that makes this change at some moment, unless it need not.
     pub(crate) fn begin(&mut self, op: OpId, change: Change<'s>, must: bool) {
         self.history.push(Past::Begin(op, change.clone(), must));
-        self.lost_track |= self.pending.len() == u64::BITS as usize;
-        if self.lost_track {
+        self.gave_up |= self.pending.len() == u64::BITS as usize;
+        if self.gave_up {
             return;
         }
         let mut after = 0;
@@ -201,7 +201,7 @@ impl<'s> Queue<'s> {
     /// Nothing is in progress, and what was pushed has arrived if it is due.
     pub(crate) fn rest(&mut self, due: bool) {
         let pushes = self.pending.iter().any(|pending| matches!(pending.change, Change::Push(..)));
-        if self.pending.is_empty() || self.lost_track || (pushes && !due) {
+        if self.pending.is_empty() || self.gave_up || (pushes && !due) {
             return;
         }
         self.history.push(Past::Rest(due));
@@ -213,7 +213,7 @@ impl<'s> Queue<'s> {
 
     /// Follows every order of what is pending until `due` is done.
     fn advance(&mut self, due: u64) -> bool {
-        if self.lost_track || due == 0 {
+        if self.gave_up || due == 0 {
             return true;
         }
         let mut crowded = std::mem::take(&mut self.crowded);
@@ -231,7 +231,7 @@ impl<'s> Queue<'s> {
                 }
             });
             if seen.len() > STATES {
-                self.lost_track = true;
+                self.gave_up = true;
                 return true;
             }
         }
@@ -278,7 +278,7 @@ impl<'s> Queue<'s> {
     }
 
     pub(crate) fn fate(&self) -> Fate {
-        if self.lost_track || !self.pending.is_empty() {
+        if self.gave_up || !self.pending.is_empty() {
             return Fate::Unknown;
         }
         let mut fates = self.states.iter().map(|state| state.ended);
@@ -374,7 +374,7 @@ impl<'s> Queue<'s> {
                 Past::Rest(due) => other.rest(*due),
             }
         }
-        !other.lost_track && !other.states.is_empty()
+        !other.gave_up && !other.states.is_empty()
     }
 
     pub(crate) fn bounds(&self) -> &Outbox {

@@ -45,16 +45,20 @@ const TEXTS: [(&str, &str, &str); 13] = [
         include_str!("../../../adapters/javascript/probe.mjs"),
     ),
     (
-        "lanes.mjs",
+        "threads.mjs",
         "JavaScript: what promises take",
-        include_str!("../../../adapters/javascript/lanes.mjs"),
+        include_str!("../../../adapters/javascript/threads.mjs"),
     ),
     (
         "adapter.py",
         "Python: an adapter to copy, with threads",
         include_str!("../../../adapters/python/adapter.py"),
     ),
-    ("lanes.py", "Python: what threads take", include_str!("../../../adapters/python/lanes.py")),
+    (
+        "threads.py",
+        "Python: what threads take",
+        include_str!("../../../adapters/python/threads.py"),
+    ),
     (
         "registry.py",
         "Python: the registry that it drives",

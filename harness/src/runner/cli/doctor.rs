@@ -24,7 +24,7 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
         let problem = match adapter.run(&script) {
             Answer::Trace(trace) => {
                 let verdict = oracle::judge_claims(&script, &trace, &hello);
-                // What only a special circumstance brings out is the registry's, and `run` will say
+                // What only a special context brings out is the registry's, and `run` will say
                 // so.
                 let plain = script.sinks.is_empty();
                 let wrong = verdict.first().filter(|_| plain);
@@ -35,7 +35,7 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
                 nonsense.or(wrong).or_else(|| skipped(&script, &trace))
             }
             Answer::Unsupported(need) => Some(format!("unsupported: {need}")),
-            Answer::Fault(why) | Answer::Lost(why) => Some(why),
+            Answer::Fault(why) | Answer::Missing(why) => Some(why),
         };
         match problem {
             None => say(&format!("{} {name}", paint.green("ok"))),

@@ -22,7 +22,7 @@ Options of run:
   --known FILE     requirements that are known to fail (TOML)
   --save DIR       where failing scripts are kept and found again (.registry-conform)
   --json FILE      write the report as JSON          --junit FILE   write it as JUnit XML
-  --patience S     how long a lane may wait (2)
+  --patience S     how long a thread may wait (2)
   --transcript FILE   every line to the adapter (>) and from it (<); also for replay and doctor";
 
 const END: &str = "\

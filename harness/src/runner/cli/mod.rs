@@ -2,8 +2,8 @@
 
 mod docs;
 mod doctor;
-mod gallery;
 mod help;
+mod mutants;
 mod options;
 mod replay;
 mod run;
@@ -79,7 +79,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
         "doctor" => doctor::doctor(options?),
         "explain" => explain(&options?),
         "list" => options.and_then(|_| list()),
-        "gallery" => gallery::show_gallery(&options?),
+        "gallery" => mutants::show_mutants(&options?),
         "docs" => docs::docs(&options?),
         "spec" => {
             let _ = write!(stdout(), "{}", catalogue::spec());

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Problem, adapter, colours, options::Options, saved::read_saved, say, say_error};
 use crate::{
-    campaign::{Answer, Driver, LOST},
+    campaign::{Answer, Driver, UNANSWERED},
     oracle, pretty,
     protocol::{PROTOCOL, Request},
     runner::{Deadlines, Exit, Paint},
@@ -69,12 +69,12 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
             Ok(if broken { Exit::Failures } else { Exit::Conforming })
         }
         Answer::Unsupported(need) => Err(Problem::Adapter(format!("the adapter lacks {need}"))),
-        Answer::Lost(how) if LOST.contains(&saved.requirement.as_str()) => {
+        Answer::Missing(how) if UNANSWERED.contains(&saved.requirement.as_str()) => {
             let paint = Paint { colours: colours(&stdout()) };
             say(&paint.red(&format!("{}: the script never ended: {how}", saved.requirement)));
             Ok(Exit::Failures)
         }
-        Answer::Fault(why) | Answer::Lost(why) => Err(Problem::Adapter(why)),
+        Answer::Fault(why) | Answer::Missing(why) => Err(Problem::Adapter(why)),
     }
 }
 

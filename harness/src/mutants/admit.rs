@@ -1,14 +1,14 @@
-//! How a [`Specimen`] takes subscribers.
+//! How a [`SampleRegistry`] takes subscribers.
 
 use std::{sync::Arc, thread};
 
-use super::{Bug, Variety, gate::Member, handles::Subscription, registry::Specimen};
+use super::{Bug, Variety, gate::Member, handles::Subscription, sample::SampleRegistry};
 use crate::{
     script::{Identity, Registration},
     subject::{Handle, Probe, Refused},
 };
 
-impl Specimen {
+impl SampleRegistry {
     pub(super) fn admit(
         &self,
         sink: Probe,

@@ -1,9 +1,9 @@
 //! Who hears a channel, and who holds an identity.
 
-use super::{Bug, registry::Specimen};
+use super::{Bug, sample::SampleRegistry};
 use crate::script::{Identity, Registration};
 
-impl Specimen {
+impl SampleRegistry {
     pub(super) fn hears(&self, with: &Registration, channel: &str) -> bool {
         let Some(names) = &with.channels else { return !self.has(Bug::NoListHearsNothing) };
         if names.is_empty() {

@@ -1,11 +1,11 @@
-//! How a [`Specimen`] revokes.
+//! How a [`SampleRegistry`] revokes.
 
 use std::sync::Arc;
 
-use super::{Bug, Variety, gate::Member, registry::Specimen};
+use super::{Bug, Variety, gate::Member, sample::SampleRegistry};
 use crate::script::{Identity, Reason};
 
-impl Specimen {
+impl SampleRegistry {
     fn claim(&self, identity: &Identity, named: Option<Reason>) -> Vec<Arc<Member>> {
         let mut table = self.table();
         table.clock += 1;

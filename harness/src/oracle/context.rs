@@ -39,20 +39,20 @@ impl Walk<'_> {
         self.silent_victims.iter().any(|(victim, _)| *victim == sub)
     }
 
-    /// Whether anything was going on in another lane than `op`'s while that was in progress, up to
+    /// Whether anything was going on in another thread than `op`'s while that was in progress, up to
     /// now.
     pub(crate) fn overlapped(&self, op: OpId) -> bool {
-        let (Some(lane), Some(began)) = (self.lanes.get(&op), self.called.get(&op)) else {
+        let (Some(thread), Some(began)) = (self.threads.get(&op), self.called.get(&op)) else {
             return false;
         };
         let ended = self.returned.get(&op).copied().unwrap_or(self.now);
         let beside = |other: &OpId| {
             let lasted = self.returned.get(other).is_none_or(|returned| returned > began);
-            // The main lane waits while others run.
-            let waits = self.lanes.get(other).is_none_or(|other| other == lane || *other == 0)
+            // The main thread waits while others run.
+            let waits = self.threads.get(other).is_none_or(|other| other == thread || *other == 0)
                 || matches!(self.ops[other].act, Act::Hold { .. } | Act::Release { .. });
             !waits && lasted && self.called[other] < ended
         };
-        *lane != 0 && self.called.keys().any(beside)
+        *thread != 0 && self.called.keys().any(beside)
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
     catalogue::{Level, catalogue},
-    diet::{Diet, Spice},
-    gallery::{self, Bug, MUTANTS, VARIANTS},
+    features::{Feature, Features},
     generate::generate,
+    mutants::{self, Bug, MUTANTS, VARIANTS},
     oracle,
     script::{Act, Op, Registration, Script},
     shrink::Bounds,
@@ -21,7 +21,7 @@ use crate::tamper::{Tampering, tamper};
 fn the_sound_registry_conforms() {
     let plan = Plan { scripts: 2_000, ..Plan::default() };
     let outcome =
-        campaign(&gallery::hello(), &mut InProcess::new(gallery::sound()), &plan, &mut |_, _| {});
+        campaign(&mutants::hello(), &mut InProcess::new(mutants::sound()), &plan, &mut |_, _| {});
     for failure in &outcome.failures {
         eprintln!(
             "{:?}\n{}\n{}",
@@ -45,8 +45,8 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
         let time = if waits { Duration::from_secs(1) } else { Bounds::default().time };
         let shrinking = Bounds { time, ..Bounds::default() };
         let plan = Plan { scripts: 2_000, first_only: true, shrinking, ..Plan::default() };
-        let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
-        let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});
+        let mut driver = InProcess::new(mutants::mutant(mutant.bug)).within(limits);
+        let outcome = campaign(&mutants::hello(), &mut driver, &plan, &mut |_, _| {});
         let found: Vec<_> =
             outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
         if !found.first().is_some_and(|first| mutant.breaks.contains(first)) {
@@ -63,10 +63,10 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
         }
         // What was made small is still a script that a right registry passes.
         for failure in &outcome.failures {
-            let Answer::Trace(trace) = InProcess::new(gallery::sound()).run(&failure.script) else {
+            let Answer::Trace(trace) = InProcess::new(mutants::sound()).run(&failure.script) else {
                 panic!("no trace")
             };
-            let verdict = oracle::judge(&failure.script, &trace, &gallery::hello().policies);
+            let verdict = oracle::judge(&failure.script, &trace, &mutants::hello().policies);
             if failure.script.check().is_err() || !verdict.clean() {
                 let script = serde_json::to_string(&failure.script).unwrap();
                 wrong.push(format!("{:?}: no registry passes {script}: {verdict:?}", mutant.bug));
@@ -211,15 +211,15 @@ fn what_is_broken_has_its_own_name() {
             let Answer::Trace(trace) = InProcess::new(factory).run(&script) else {
                 panic!("no trace")
             };
-            oracle::judge(&script, &trace, &gallery::hello().policies)
+            oracle::judge(&script, &trace, &mutants::hello().policies)
         };
-        let found = verdict(gallery::mutant(bug));
+        let found = verdict(mutants::mutant(bug));
         assert_eq!(
             found.violation.as_ref().map(|own| own.requirement),
             Some(requirement),
             "{bug:?} {found:?}"
         );
-        assert!(verdict(gallery::sound()).clean(), "{bug:?}");
+        assert!(verdict(mutants::sound()).clean(), "{bug:?}");
     }
 }
 
@@ -228,10 +228,10 @@ fn reports_that_are_claimed_and_never_made_are_not_kept() {
     let hear = Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() });
     let script =
         Script::new(vec![hear, Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() })]);
-    let Answer::Trace(trace) = InProcess::new(gallery::sound()).run(&script) else {
+    let Answer::Trace(trace) = InProcess::new(mutants::sound()).run(&script) else {
         panic!("no trace")
     };
-    let mut hello = gallery::hello();
+    let mut hello = mutants::hello();
     assert!(oracle::judge_claims(&script, &trace, &hello).clean());
     hello.features.insert("report".into());
     let verdict = oracle::judge_claims(&script, &trace, &hello);
@@ -242,7 +242,7 @@ fn reports_that_are_claimed_and_never_made_are_not_kept() {
 #[test]
 fn every_variant_is_accepted() {
     for variant in VARIANTS {
-        let (hello, factory) = gallery::variant(variant.variety);
+        let (hello, factory) = mutants::variant(variant.variety);
         // Whether calls of two threads overlap is the machine's to say, so what no script of one
         // seed put to the test may be put to the test by another's.
         let mut unexercised = None;
@@ -276,22 +276,26 @@ fn every_variant_is_accepted() {
 #[test]
 fn tampered_traces_are_rejected() {
     let plain = [
-        Spice::Unsub,
-        Spice::Revoke,
-        Spice::Count,
-        Spice::Lists,
-        Spice::Groups,
-        Spice::Kinds,
-        Spice::Hostile,
+        Feature::Unsub,
+        Feature::Revoke,
+        Feature::Count,
+        Feature::Lists,
+        Feature::Groups,
+        Feature::Kinds,
+        Feature::Hostile,
     ];
-    let diet = plain.into_iter().fold(Diet::default().with(Spice::RevokeAs), Diet::with);
-    let hello = gallery::hello();
-    let mut driver = InProcess::new(gallery::sound());
+    let features =
+        plain.into_iter().fold(Features::default().with(Feature::RevokeAs), Features::with);
+    let hello = mutants::hello();
+    let mut driver = InProcess::new(mutants::sound());
     let mut seen = [0; Tampering::ALL.len()];
     for seed in 0..400 {
-        let outboxes =
-            if seed % 2 == 0 { Diet::default() } else { Diet::default().with(Spice::Outboxes) };
-        let script = generate(seed, diet.with(Spice::Outboxes), outboxes);
+        let outboxes = if seed % 2 == 0 {
+            Features::default()
+        } else {
+            Features::default().with(Feature::Outboxes)
+        };
+        let script = generate(seed, features.with(Feature::Outboxes), outboxes);
         let Answer::Trace(trace) = driver.run(&script) else { panic!("no trace") };
         assert!(oracle::judge(&script, &trace, &hello.policies).clean());
         // Keeping the latest leaves open whether who is full has lagged; until it is taken from, it

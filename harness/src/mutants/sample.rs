@@ -20,9 +20,9 @@ use crate::script::Identity;
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
 const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// A registry of the gallery; clones share everything.
+/// A registry of the mutants; clones share everything.
 #[derive(Clone)]
-pub(super) struct Specimen {
+pub(super) struct SampleRegistry {
     shared: Arc<Shared>,
 }
 
@@ -31,7 +31,7 @@ struct Shared {
     bug: Option<Bug>,
     variety: Option<Variety>,
     /// Shared by registries that should share nothing.
-    hub: Option<Arc<Hub>>,
+    shared_queue: Option<Arc<SharedQueue>>,
     table: Mutex<Table>,
     quiet: Condvar,
 }
@@ -91,15 +91,21 @@ impl Shared {
     }
 }
 
-impl Specimen {
+impl SampleRegistry {
     pub(super) fn new(
         cap: Option<usize>,
         bug: Option<Bug>,
         variety: Option<Variety>,
-        hub: Option<Arc<Hub>>,
+        shared_queue: Option<Arc<SharedQueue>>,
     ) -> Self {
-        let shared =
-            Shared { cap, bug, variety, hub, table: Mutex::default(), quiet: Condvar::new() };
+        let shared = Shared {
+            cap,
+            bug,
+            variety,
+            shared_queue,
+            table: Mutex::default(),
+            quiet: Condvar::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -111,8 +117,8 @@ impl Specimen {
         self.shared.has(bug)
     }
 
-    pub(super) fn hub(&self) -> Option<&Hub> {
-        self.shared.hub.as_deref()
+    pub(super) fn shared_queue(&self) -> Option<&SharedQueue> {
+        self.shared.shared_queue.as_deref()
     }
 
     pub(super) fn cap(&self) -> Option<usize> {
@@ -311,11 +317,11 @@ impl Specimen {
 
 /// Broadcasts of several registries, and whether somebody delivers them.
 #[derive(Default)]
-pub(super) struct Hub(Mutex<(VecDeque<(Specimen, Cast)>, bool)>);
+pub(super) struct SharedQueue(Mutex<(VecDeque<(SampleRegistry, Cast)>, bool)>);
 
-impl Hub {
+impl SharedQueue {
     /// Delivers what waits, whosever it is, unless somebody does.
-    pub(super) fn deliver(&self, registry: &Specimen, cast: Cast) {
+    pub(super) fn deliver(&self, registry: &SampleRegistry, cast: Cast) {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut all = lock();

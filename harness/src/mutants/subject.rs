@@ -1,4 +1,4 @@
-//! What a [`Specimen`] does when it is called.
+//! What a [`SampleRegistry`] does when it is called.
 
 use std::{
     sync::{Arc, Mutex},
@@ -9,7 +9,7 @@ use super::{
     Bug, Variety,
     gate::Member,
     handles::Admission,
-    registry::{Cast, Specimen},
+    sample::{Cast, SampleRegistry},
 };
 use crate::{
     script::{Identity, Reason, Registration},
@@ -17,7 +17,7 @@ use crate::{
     trace::Report,
 };
 
-impl Subject for Specimen {
+impl Subject for SampleRegistry {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
         self.admit(sink, with, None)
     }
@@ -65,9 +65,9 @@ impl Subject for Specimen {
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
             }
-            if let Some(hub) = self.hub() {
+            if let Some(shared_queue) = self.shared_queue() {
                 drop(table);
-                hub.deliver(self, cast);
+                shared_queue.deliver(self, cast);
                 return Ok(None);
             }
             let beside = table.delivering && table.deliverer != Some(thread::current().id());
@@ -90,8 +90,8 @@ impl Subject for Specimen {
             alone
         };
         if alone && self.is(Variety::Asynchronous) {
-            let specimen = self.clone();
-            thread::spawn(move || specimen.drain());
+            let sample = self.clone();
+            thread::spawn(move || sample.drain());
             return Ok(None);
         }
         if alone {

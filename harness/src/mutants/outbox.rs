@@ -1,4 +1,4 @@
-//! The outbox of one subscriber of a [`Specimen`](super::registry::Specimen).
+//! The outbox of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry).
 
 use std::{
     collections::VecDeque,

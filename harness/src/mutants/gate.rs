@@ -1,4 +1,4 @@
-//! The gate of one subscriber of a [`Specimen`](super::registry::Specimen): decides, atomically,
+//! The gate of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry): decides, atomically,
 //! whether a send or a close may begin.
 
 use std::{

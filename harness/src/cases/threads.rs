@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// Lanes, gated: each waits for the other by name.
-pub(super) fn lanes() -> Vec<Case> {
+/// Threads, gated: each waits for the other by name.
+pub(super) fn threads() -> Vec<Case> {
     let release = |gate| op(Act::Release { gate });
     let hold = |gate| op(Act::Hold { gate });
-    let par = |lanes: Vec<Vec<Op>>| op(Act::Par { lanes });
+    let par = |threads: Vec<Vec<Op>>| op(Act::Par { threads });
     let parked = || vec![release(0), hold(1)];
     let x = || a().group("x");
-    // A close and a lane hand gates to and fro, so that the close takes its time; nobody waits for
+    // A close and a thread hand gates to and fro, so that the close takes its time; nobody waits for
     // the registry meanwhile.
     let rounds = (0..100).map(|round| (10 + 2 * round, 11 + 2 * round));
     let (to, fro): (Vec<_>, Vec<_>) = rounds
@@ -74,7 +74,7 @@ pub(super) fn lanes() -> Vec<Case> {
             sub(0, a()); sub(1, a());
             par(vec![vec![cast("a", "m1")], vec![hold(0), cast("a", "m2"), release(1)]]); settle();
         } .on_send(0, parked());
-        "broadcasts from three lanes" {
+        "broadcasts from three threads" {
             sub(0, a()); sub(1, Registration::all()); sub(2, on(&["a", "b"]));
             par(vec![
                 vec![cast("a", "m1"), cast("a", "m2")],
@@ -83,7 +83,7 @@ pub(super) fn lanes() -> Vec<Case> {
             ]);
             settle();
         };
-        "subscribe over the cap from two lanes" {
+        "subscribe over the cap from two threads" {
             sub(0, a().scope("s"));
             par(vec![vec![sub(1, a().scope("s"))], vec![sub(2, a().scope("s"))]]); cast("a", "m1");
             settle(); count(); revoke("s");

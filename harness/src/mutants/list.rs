@@ -31,7 +31,7 @@ pub struct Mutant {
 }
 
 impl Mutant {
-    /// How long its lanes may wait: some wait in vain, which need not last; the others are not to
+    /// How long its threads may wait: some wait in vain, which need not last; the others are not to
     /// be hurried, or a busy machine is taken for one of them.
     #[must_use]
     pub fn patience(&self) -> Duration {
