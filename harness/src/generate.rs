@@ -1,19 +1,23 @@
 //! Random scripts.
 //!
-//! Each script draws its own few ingredients (so that rare combinations come up undiluted), a small alphabet of names
-//! from a pool of names that careless code confuses, and ends with an epilogue (a count, one fresh broadcast per channel, a
-//! revocation per identity) that turns hidden divergence into deliveries and numbers.
+//! Each script draws its own few features (so that rare combinations come up undiluted), a small
+//! alphabet of names from a pool of names that careless code confuses, and ends with an epilogue (a
+//! count, one fresh broadcast per channel, a revocation per identity) that turns hidden divergence
+//! into deliveries and numbers.
 
 use crate::{
-    diet::{Diet, SPICES, Spice},
-    script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script, SinkScript},
+    features::{FEATURES, Feature, Features},
+    script::{
+        Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
+        SinkScript,
+    },
 };
 
 /// A small, fast, seedable source of numbers (SplitMix64).
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// Seeds it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -89,39 +93,46 @@ fn kinds(family: u32) -> Vec<Identity> {
     }
 }
 
-/// Generates the script of a seed, using no more than the diet allows and all that `wanted` names.
+/// Generates the script of a seed, using no more than the features allows and all that `wanted` names.
 #[must_use]
-pub fn generate(seed: u64, diet: Diet, wanted: Diet) -> Script {
-    let mut dice = Dice::new(seed);
-    let mut chosen = Diet::default();
-    for spice in SPICES {
-        let odds = match spice {
-            Spice::Revoke | Spice::Count => 6,
-            Spice::Unsub | Spice::InSend | Spice::InClose => 4,
-            Spice::Gated | Spice::Free | Spice::Shutdown | Spice::TwoRegistries => 1,
+pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
+    let mut dice = Rng::new(seed);
+    let mut chosen = Features::default();
+    for feature in FEATURES {
+        let odds = match feature {
+            Feature::Revoke | Feature::Count => 6,
+            Feature::Unsub | Feature::InSend | Feature::InClose => 4,
+            Feature::Gated | Feature::Free | Feature::Shutdown | Feature::TwoRegistries => 1,
             _ => 2,
         };
         // Asked only where there are any, so that other registries keep their scripts.
-        let asked = !matches!(spice, Spice::Outboxes | Spice::RevokeAs) || diet.has(spice);
+        let asked =
+            !matches!(feature, Feature::Outboxes | Feature::RevokeAs) || features.has(feature);
         let lucky = asked && dice.chance(odds, 10);
-        if diet.has(spice) && (lucky || wanted.has(spice)) {
-            chosen = chosen.with(spice);
+        if features.has(feature) && (lucky || wanted.has(feature)) {
+            chosen = chosen.with(feature);
         }
     }
-    if chosen.has(Spice::Gated) {
-        // The lane must be sure to park: nothing else may end that sink or reach it first.
-        let others =
-            [Spice::Free, Spice::InSend, Spice::InClose, Spice::Shutdown, Spice::FailingSend, Spice::FailingClose];
-        chosen = others.into_iter().fold(chosen, Diet::without);
+    if chosen.has(Feature::Gated) {
+        // The thread must be sure to park: nothing else may end that sink or reach it first.
+        let others = [
+            Feature::Free,
+            Feature::InSend,
+            Feature::InClose,
+            Feature::Shutdown,
+            Feature::FailingSend,
+            Feature::FailingClose,
+        ];
+        chosen = others.into_iter().fold(chosen, Features::without);
     }
-    let script = Cook::new(dice, chosen).cook().numbered();
+    let script = Generator::new(dice, chosen).script().numbered();
     debug_assert_eq!(script.check(), Ok(()));
     script
 }
 
-struct Cook {
-    dice: Dice,
-    diet: Diet,
+struct Generator {
+    dice: Rng,
+    features: Features,
     channels: Vec<String>,
     identities: Vec<Identity>,
     scopes: Vec<Identity>,
@@ -135,32 +146,38 @@ struct Cook {
     made: Vec<(u32, u32, Option<Identity>)>,
 }
 
-impl Cook {
-    fn new(mut dice: Dice, diet: Diet) -> Self {
-        let hostile = diet.has(Spice::Hostile);
+impl Generator {
+    fn new(mut dice: Rng, features: Features) -> Self {
+        let hostile = features.has(Feature::Hostile);
         let channels: Vec<String> = if hostile && dice.chance(3, 4) {
             dice.pick(&CONFUSABLE).iter().map(|name| (*name).to_owned()).collect()
         } else {
-            ["a", "b", "c"][..1 + dice.below(3) as usize].iter().map(|name| (*name).to_owned()).collect()
+            ["a", "b", "c"][..1 + dice.below(3) as usize]
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect()
         };
-        let identities: Vec<Identity> = if diet.has(Spice::Kinds) && dice.chance(3, 4) {
+        let identities: Vec<Identity> = if features.has(Feature::Kinds) && dice.chance(3, 4) {
             kinds(dice.below(5))
         } else if hostile && dice.chance(1, 2) {
             dice.pick(&CONFUSABLE).iter().map(|name| Identity::from(*name)).collect()
         } else if dice.chance(1, 5) {
             channels.iter().map(|name| Identity::from(name.as_str())).collect()
         } else {
-            ["x", "y"][..1 + dice.below(2) as usize].iter().map(|name| Identity::from(*name)).collect()
+            ["x", "y"][..1 + dice.below(2) as usize]
+                .iter()
+                .map(|name| Identity::from(*name))
+                .collect()
         };
         let mut scopes = vec![Identity::from("s"), Identity::from("t")];
         if dice.chance(1, 3) {
             // Scopes that may be confused with groups, and with each other.
-            let alike = identities.iter().take(2).cloned();
-            scopes.splice(2 - alike.len().., alike).for_each(drop);
+            let similar = identities.iter().take(2).cloned();
+            scopes.splice(2 - similar.len().., similar).for_each(drop);
         }
         Self {
             dice,
-            diet,
+            features,
             channels,
             identities,
             scopes,
@@ -173,9 +190,9 @@ impl Cook {
         }
     }
 
-    fn cook(mut self) -> Script {
+    fn script(mut self) -> Script {
         let mut script = Script::default();
-        if self.diet.has(Spice::Scope) {
+        if self.features.has(Feature::Scope) {
             script.cap = Some(1 + self.dice.below(3));
         }
         let most = if self.dice.chance(1, 8) { 24 } else { 9 };
@@ -185,19 +202,21 @@ impl Cook {
             script.steps.push(op);
         }
         let early = script.steps.len();
-        if self.diet.has(Spice::Free) {
-            self.free_lanes(&mut script);
-        } else if self.diet.has(Spice::Gated) {
-            self.gated_lanes(&mut script);
+        if self.features.has(Feature::Free) {
+            self.free_threads(&mut script);
+        } else if self.features.has(Feature::Gated) {
+            self.gated_threads(&mut script);
         }
         for sink in 0..self.sinks {
             let rules = self.rules(sink);
             if !rules.is_empty() {
-                script.sinks.resize_with((sink as usize + 1).max(script.sinks.len()), SinkScript::default);
+                script
+                    .sinks
+                    .resize_with((sink as usize + 1).max(script.sinks.len()), SinkScript::default);
                 script.sinks[sink as usize].rules.extend(rules);
             }
         }
-        if self.diet.has(Spice::Shutdown) {
+        if self.features.has(Feature::Shutdown) {
             for _ in 0..=self.dice.below(2) {
                 let at = self.dice.below(early as u32 + 1) as usize;
                 script.steps.insert(at, Op::new(0, Act::Shutdown));
@@ -210,7 +229,7 @@ impl Cook {
     fn epilogue(&mut self, script: &mut Script) {
         let mut push = |act| script.steps.push(Op::new(0, act));
         push(Act::Settle);
-        if self.diet.has(Spice::Count) {
+        if self.features.has(Feature::Count) {
             push(Act::Count);
         }
         for channel in self.channels.clone() {
@@ -222,13 +241,13 @@ impl Cook {
         if !self.outboxes.is_empty() && self.dice.chance(1, 2) {
             self.outboxes.iter().for_each(|sub| push(Act::Take { sub: *sub, bytes: None }));
         }
-        if self.diet.has(Spice::Revoke) {
+        if self.features.has(Feature::Revoke) {
             for identity in self.identities.clone() {
                 push(self.revoke(identity));
             }
             push(self.cast(self.channels[0].clone()));
             push(Act::Settle);
-            if self.diet.has(Spice::Count) {
+            if self.features.has(Feature::Count) {
                 push(Act::Count);
             }
         }
@@ -239,30 +258,37 @@ impl Cook {
         }
     }
 
-    /// One operation; from inside a sink or lane, not one that opens lanes.
+    /// One operation; from inside a sink or thread, not one that opens threads.
     fn op(&mut self, plain: bool) -> Op {
-        let registry = u32::from(self.diet.has(Spice::TwoRegistries) && self.dice.chance(1, 3));
+        let registry =
+            u32::from(self.features.has(Feature::TwoRegistries) && self.dice.chance(1, 3));
         if !self.outboxes.is_empty() && self.dice.chance(1, 5) {
             let bytes = self.dice.chance(1, 2).then(|| 1 + self.dice.below(8));
-            return Op { id: 0, registry, act: Act::Take { sub: *self.dice.pick(&self.outboxes), bytes } };
+            return Op {
+                id: 0,
+                registry,
+                act: Act::Take { sub: *self.dice.pick(&self.outboxes), bytes },
+            };
         }
         let act = match self.dice.below(20) {
             0..=5 => self.sub(plain),
-            6..=8 if self.diet.has(Spice::Unsub) => Act::Unsub { sub: self.dice.below(self.subs + 1) },
-            9..=11 if self.diet.has(Spice::Revoke) => {
+            6..=8 if self.features.has(Feature::Unsub) => {
+                Act::Unsub { sub: self.dice.below(self.subs + 1) }
+            }
+            9..=11 if self.features.has(Feature::Revoke) => {
                 let identity = self.dice.pick(&self.identities).clone();
                 self.revoke(identity)
             }
-            12 if self.diet.has(Spice::Count) => Act::Count,
-            13..=15 if self.diet.has(Spice::Admission) => self.admission(plain),
-            16 if self.diet.has(Spice::Revoke) && self.diet.has(Spice::Scope) => {
+            12 if self.features.has(Feature::Count) => Act::Count,
+            13..=15 if self.features.has(Feature::Admission) => self.admission(plain),
+            16 if self.features.has(Feature::Revoke) && self.features.has(Feature::Scope) => {
                 let identity = self.dice.pick(&self.scopes).clone();
                 self.revoke(identity)
             }
             _ if self.subs == 0 => self.sub(plain),
             _ => {
                 let channel = self.dice.pick(&self.channels).clone();
-                if plain && self.diet.has(Spice::EqualData) && self.dice.chance(2, 3) {
+                if plain && self.features.has(Feature::EqualData) && self.dice.chance(2, 3) {
                     Act::Cast { channel, data: "same".into() }
                 } else {
                     self.cast(channel)
@@ -273,7 +299,7 @@ impl Cook {
     }
 
     fn revoke(&mut self, identity: Identity) -> Act {
-        let named = self.diet.has(Spice::RevokeAs) && self.dice.chance(2, 3);
+        let named = self.features.has(Feature::RevokeAs) && self.dice.chance(2, 3);
         let reason = if named { Some(*self.dice.pick(&Reason::ALL)) } else { None };
         Act::Revoke { identity, reason }
     }
@@ -281,7 +307,7 @@ impl Cook {
     fn cast(&mut self, channel: String) -> Act {
         self.payloads += 1;
         let mut data = format!("m{}", self.payloads);
-        if self.diet.has(Spice::Outboxes) && self.dice.chance(1, 6) {
+        if self.features.has(Feature::Outboxes) && self.dice.chance(1, 6) {
             // Larger than many a bound, or larger than it looks.
             data.push_str(if self.dice.chance(1, 2) { ".........." } else { "\u{e9}" });
         }
@@ -296,7 +322,7 @@ impl Cook {
         if !plain {
             with.overwrite = None;
         }
-        if self.diet.has(Spice::Outboxes) && self.dice.chance(1, 2) {
+        if self.features.has(Feature::Outboxes) && self.dice.chance(1, 2) {
             with.outbox = Some(self.outbox());
             self.outboxes.push(sub);
         } else {
@@ -307,17 +333,21 @@ impl Cook {
 
     /// Small bounds, so that a few messages reach them.
     fn outbox(&mut self) -> Outbox {
-        let policies = [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+        let policies =
+            [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
         let overflow = *self.dice.pick(&policies);
         match self.dice.below(4) {
             0 | 1 => Outbox::of(1 + self.dice.below(4), overflow),
             2 => Outbox::of_bytes(2 + self.dice.below(9), overflow),
-            _ => Outbox { bytes: 4 + self.dice.below(9), ..Outbox::of(2 + self.dice.below(3), overflow) },
+            _ => Outbox {
+                bytes: 4 + self.dice.below(9),
+                ..Outbox::of(2 + self.dice.below(3), overflow)
+            },
         }
     }
 
     fn sink(&mut self) -> u32 {
-        if self.diet.has(Spice::SharedSinks) && self.sinks > 0 && self.dice.chance(1, 2) {
+        if self.features.has(Feature::SharedSinks) && self.sinks > 0 && self.dice.chance(1, 2) {
             return self.dice.below(self.sinks);
         }
         self.sinks += 1;
@@ -341,12 +371,13 @@ impl Cook {
 
     fn registration(&mut self) -> Registration {
         let mut with = Registration::default();
-        let several = self.diet.has(Spice::Lists);
+        let several = self.features.has(Feature::Lists);
         let names = if several { self.dice.below(5) } else { 1 };
-        with.exact = self.diet.has(Spice::Exact) && self.dice.chance(1, 2);
+        with.exact = self.features.has(Feature::Exact) && self.dice.chance(1, 2);
         if names < 4 {
-            let mut list: Vec<String> = (0..names).map(|_| self.dice.pick(&self.channels).clone()).collect();
-            if self.diet.has(Spice::Duplicates) && self.dice.chance(1, 2) {
+            let mut list: Vec<String> =
+                (0..names).map(|_| self.dice.pick(&self.channels).clone()).collect();
+            if self.features.has(Feature::Duplicates) && self.dice.chance(1, 2) {
                 list.extend(list.first().cloned());
             } else {
                 list.dedup();
@@ -355,20 +386,20 @@ impl Cook {
                 }
             }
             with.channels = Some(list);
-            if self.diet.has(Spice::Overwrite) && self.dice.chance(1, 2) {
+            if self.features.has(Feature::Overwrite) && self.dice.chance(1, 2) {
                 with.overwrite = Some(self.dice.pick(&self.channels).clone());
             }
         }
-        if self.diet.has(Spice::Revoke) && self.dice.chance(3, 4) {
+        if self.features.has(Feature::Revoke) && self.dice.chance(3, 4) {
             with.groups.push(self.dice.pick(&self.identities).clone());
         }
-        if self.diet.has(Spice::Scope) && self.dice.chance(3, 4) {
+        if self.features.has(Feature::Scope) && self.dice.chance(3, 4) {
             with.scope = Some(self.dice.pick(&self.scopes).clone());
-            if !self.diet.has(Spice::Groups) {
+            if !self.features.has(Feature::Groups) {
                 with.groups.clear();
             }
         }
-        if self.diet.has(Spice::Groups) && self.dice.chance(1, 2) {
+        if self.features.has(Feature::Groups) && self.dice.chance(1, 2) {
             with.groups.push(self.dice.pick(&self.identities).clone());
             if let Some(scope) = &with.scope
                 && self.dice.chance(1, 3)
@@ -379,14 +410,15 @@ impl Cook {
         with
     }
 
-    /// An operation that ends somebody on this sink: what a sink does about itself is what it most often does.
+    /// An operation that ends somebody on this sink: what a sink does about itself is what it most
+    /// often does.
     fn own_end(&mut self, sink: u32) -> Option<Op> {
         let own: Vec<_> = self.made.iter().filter(|(_, on, _)| *on == sink).cloned().collect();
         let (sub, _, held) = own.get(self.dice.below(own.len() as u32) as usize)?;
-        let act = if self.diet.has(Spice::Unsub) && self.dice.chance(1, 2) {
+        let act = if self.features.has(Feature::Unsub) && self.dice.chance(1, 2) {
             Act::Unsub { sub: *sub }
         } else {
-            let identity = held.clone().filter(|_| self.diet.has(Spice::Revoke))?;
+            let identity = held.clone().filter(|_| self.features.has(Feature::Revoke))?;
             self.revoke(identity)
         };
         Some(Op::new(0, act))
@@ -394,19 +426,20 @@ impl Cook {
 
     fn rules(&mut self, sink: u32) -> Vec<Rule> {
         let mut rules = Vec::new();
-        for (on, inside, failing) in
-            [(Hook::Send, Spice::InSend, Spice::FailingSend), (Hook::Close, Spice::InClose, Spice::FailingClose)]
-        {
+        for (on, inside, failing) in [
+            (Hook::Send, Feature::InSend, Feature::FailingSend),
+            (Hook::Close, Feature::InClose, Feature::FailingClose),
+        ] {
             let nth = 1 + self.dice.below(2) * u32::from(on == Hook::Send);
             let mut rule = Rule { on, nth, ops: Vec::new(), then: Ending::Ok };
-            if self.diet.has(inside) && self.dice.chance(1, 3) {
+            if self.features.has(inside) && self.dice.chance(1, 3) {
                 for _ in 0..=self.dice.below(2) {
                     let own = if self.dice.chance(1, 3) { self.own_end(sink) } else { None };
                     let op = own.unwrap_or_else(|| self.op(false));
                     rule.ops.push(op);
                 }
             }
-            if self.diet.has(failing) && self.dice.chance(1, 3) {
+            if self.features.has(failing) && self.dice.chance(1, 3) {
                 rule.then = if self.dice.chance(2, 3) { Ending::Throw } else { Ending::Fail };
             }
             if !rule.ops.is_empty() || rule.then != Ending::Ok {
@@ -416,16 +449,16 @@ impl Cook {
         rules
     }
 
-    /// Two or three lanes that race.
-    fn free_lanes(&mut self, script: &mut Script) {
-        let lanes = (0..2 + self.dice.below(2))
+    /// Two or three threads that race.
+    fn free_threads(&mut self, script: &mut Script) {
+        let threads = (0..2 + self.dice.below(2))
             .map(|_| (0..1 + self.dice.below(4)).map(|_| self.op(false)).collect())
             .collect();
-        script.steps.push(Op::new(0, Act::Par { lanes }));
+        script.steps.push(Op::new(0, Act::Par { threads }));
     }
 
-    /// One lane broadcasts and parks in a sink; another gets past it and lets it go on.
-    fn gated_lanes(&mut self, script: &mut Script) {
+    /// One thread broadcasts and parks in a sink; another gets past it and lets it go on.
+    fn gated_threads(&mut self, script: &mut Script) {
         let op = |act| Op::new(0, act);
         let channel = self.channels[0].clone();
         // One past what an earlier `unsub` may name.
@@ -433,7 +466,8 @@ impl Cook {
         let sink = self.sinks;
         self.subs += 2;
         self.sinks += 1;
-        let with = Registration { channels: Some(vec![channel.clone()]), ..Registration::default() };
+        let with =
+            Registration { channels: Some(vec![channel.clone()]), ..Registration::default() };
         let place = self.dice.below(script.steps.len() as u32 + 1) as usize;
         script.steps.insert(place, op(Act::Sub { sub, sink, with }));
         let park = Rule {
@@ -449,10 +483,10 @@ impl Cook {
             other.push(op(self.revoke(identity)));
         }
         other.push(op(Act::Release { gate: 1 }));
-        // The sink parks at its first send: nothing may be broadcast to it before the lanes run.
+        // The sink parks at its first send: nothing may be broadcast to it before the threads run.
         script.steps.retain(|step| !matches!(step.act, Act::Cast { .. }));
         script.sinks.resize_with(sink as usize + 1, SinkScript::default);
         script.sinks[sink as usize].rules.push(park);
-        script.steps.push(op(Act::Par { lanes: vec![vec![op(cast.clone())], other] }));
+        script.steps.push(op(Act::Par { threads: vec![vec![op(cast.clone())], other] }));
     }
 }

@@ -1,25 +1,51 @@
-//! The reference conformance suite for subscriber registries: catalogue, scripts, oracle, kits, runner.
+//! The conformance suite for subscriber registries.
 //!
-//! A [`script::Script`] is run by a driver over one fresh registry, which yields a [`trace::Trace`]; the
-//! [`oracle`] accepts it or names the requirement of the [`catalogue`] that it breaks. Scripts are fixed [`cases`] or come from
-//! [`generate`]; failing ones are made small by [`shrink`]. A [`campaign`] runs many. [`subject`] drives a registry in
-//! process, [`runner`] one in a foreign process. The [`gallery`] guards the suite itself.
+//! A driver runs a [`script::Script`] on a fresh registry and returns a [`trace::Trace`] of what it
+//! observed. The [`oracle`] accepts the trace, or names the requirement of the [`catalogue`] that
+//! it breaks. Scripts are fixed [`cases`] or come from [`generate`]; [`shrink`] makes failing ones
+//! small. A [`campaign`] runs many scripts. [`subject`] drives a registry in this process,
+//! [`runner`] one in another process. The [`mutants`] has wrong registries, by which the suite
+//! itself is tested.
+//!
+//! # Features
+//! - `kit`: only [`kit::sink`], the suite for sinks and transports.
+//! - `conformance` (default): all of it.
 
+#[cfg(feature = "conformance")]
 pub mod campaign;
+#[cfg(feature = "conformance")]
 pub mod cases;
+#[cfg(feature = "conformance")]
 pub mod catalogue;
+#[cfg(feature = "conformance")]
 mod clock;
+#[cfg(feature = "conformance")]
 pub mod core;
-pub mod diet;
-pub mod gallery;
+#[cfg(feature = "conformance")]
+pub mod features;
+#[cfg(feature = "conformance")]
 pub mod generate;
+#[cfg(feature = "kit")]
 pub mod kit;
+#[cfg(feature = "conformance")]
+pub mod mutants;
+#[cfg(feature = "conformance")]
 pub mod oracle;
+#[cfg(feature = "conformance")]
 pub mod pretty;
+#[cfg(feature = "conformance")]
 pub mod protocol;
+#[cfg(feature = "conformance")]
 pub mod runner;
+#[cfg(feature = "conformance")]
 pub mod script;
+#[cfg(feature = "conformance")]
 pub mod shrink;
+#[cfg(feature = "conformance")]
 pub mod strategy;
+#[cfg(feature = "conformance")]
 pub mod subject;
+#[cfg(feature = "kit")]
+mod text;
+#[cfg(feature = "conformance")]
 pub mod trace;

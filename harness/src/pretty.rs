@@ -4,11 +4,9 @@ use std::fmt::Write as _;
 
 use crate::{
     script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script},
+    text::short,
     trace::{Event, Trace},
 };
-
-/// How much of a long name or payload is shown.
-const SHOWN: usize = 40;
 
 /// A script as pseudo-code, one operation a line.
 ///
@@ -44,9 +42,9 @@ fn ops(ops_: &[Op], depth: usize, page: &mut String) {
     for op in ops_ {
         let indent = "  ".repeat(depth);
         let _ = writeln!(page, "{:>3}  {indent}{}", op.id, self::op(op));
-        if let Act::Par { lanes } = &op.act {
-            for (lane, inner) in lanes.iter().enumerate() {
-                let _ = writeln!(page, "     {indent}  lane {}:", lane + 1);
+        if let Act::Par { threads } = &op.act {
+            for (thread, inner) in threads.iter().enumerate() {
+                let _ = writeln!(page, "     {indent}  thread {}:", thread + 1);
                 ops(inner, depth + 2, page);
             }
         }
@@ -58,12 +56,16 @@ fn ops(ops_: &[Op], depth: usize, page: &mut String) {
 pub fn op(op: &Op) -> String {
     let of = if op.registry == 0 { String::new() } else { format!(" in registry {}", op.registry) };
     let done = match &op.act {
-        Act::Sub { sub, sink, with } => format!("s{sub} = subscribe({}, {})", hearer(*sink, with), registration(with)),
+        Act::Sub { sub, sink, with } => {
+            format!("s{sub} = subscribe({}, {})", hearer(*sink, with), registration(with))
+        }
         Act::Unsub { sub } => format!("s{sub}.unsubscribe()"),
         Act::Take { sub, bytes: None } => format!("s{sub}.take()"),
         Act::Take { sub, bytes: Some(bytes) } => format!("s{sub}.take(at most {bytes} bytes)"),
         Act::Cast { channel, data } => format!("broadcast({}, {})", short(channel), short(data)),
-        Act::Revoke { identity: named, reason: None } => format!("close_by_identity({})", identity(named)),
+        Act::Revoke { identity: named, reason: None } => {
+            format!("close_by_identity({})", identity(named))
+        }
         Act::Revoke { identity: named, reason: Some(reason) } => {
             format!("close_by_identity_as({}, {})", identity(named), reason.word())
         }
@@ -98,9 +100,16 @@ fn registration(with: &Registration) -> String {
     let mut text = match &with.channels {
         None => "every channel".to_owned(),
         Some(names) if names.len() > 8 => {
-            format!("{} names from {} to {}", names.len(), short(&names[0]), short(&names[names.len() - 1]))
+            format!(
+                "{} names from {} to {}",
+                names.len(),
+                short(&names[0]),
+                short(&names[names.len() - 1])
+            )
         }
-        Some(names) => format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")),
+        Some(names) => {
+            format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", "))
+        }
     };
     if with.exact {
         text.push_str(" exactly");
@@ -109,7 +118,11 @@ fn registration(with: &Registration) -> String {
         let _ = write!(text, ", scope {}", identity(scope));
     }
     if !with.groups.is_empty() {
-        let _ = write!(text, ", groups [{}]", with.groups.iter().map(identity).collect::<Vec<_>>().join(", "));
+        let _ = write!(
+            text,
+            ", groups [{}]",
+            with.groups.iter().map(identity).collect::<Vec<_>>().join(", ")
+        );
     }
     if let Some(name) = &with.overwrite {
         let _ = write!(text, "; the caller then writes {} over its list", short(name));
@@ -126,17 +139,6 @@ pub fn identity(identity: &Identity) -> String {
     }
 }
 
-/// A name or payload in quotes, cut short.
-pub(crate) fn short(text: &str) -> String {
-    if text.len() <= SHOWN {
-        return format!("{text:?}");
-    }
-    let head: String = text.chars().take(SHOWN / 2).collect();
-    let from = text.char_indices().rev().nth(3).map_or(0, |(from, _)| from);
-    let tail = &text[from..];
-    format!("{head:?}…{tail:?} ({} bytes)", text.len())
-}
-
 /// A trace, one event a line, indented by what it is inside of, with a mark at `wrong`.
 #[must_use]
 pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String {
@@ -144,12 +146,14 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
     script.visit(&mut |one| {
         names.insert(one.id, op(one));
     });
-    let lanes = trace.iter().any(|event| lane(event) != 0);
+    let threads = trace.iter().any(|event| thread(event) != 0);
     let mut depth = 0_usize;
     let mut page = String::new();
     for (at, event) in trace.iter().enumerate() {
         let (text, change) = match event {
-            Event::Call { op, .. } => (format!("{op} {} …", names.get(op).map_or("?", String::as_str)), 1),
+            Event::Call { op, .. } => {
+                (format!("{op} {} …", names.get(op).map_or("?", String::as_str)), 1)
+            }
             Event::Ret { op, n, refused, report, taken } => {
                 let mut text = format!("{op} returned");
                 if let Some(n) = n {
@@ -159,10 +163,12 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
                     text.push_str(" refused");
                 }
                 if let Some(report) = report {
-                    let _ = write!(text, " matched {}, accepted {}", report.matched, report.accepted);
+                    let _ =
+                        write!(text, " matched {}, accepted {}", report.matched, report.accepted);
                 }
                 if let Some(taken) = taken {
-                    let found: Vec<String> = taken.messages.iter().map(|data| short(data)).collect();
+                    let found: Vec<String> =
+                        taken.messages.iter().map(|data| short(data)).collect();
                     let _ = write!(text, " [{}], {} lost", found.join(", "), taken.lost);
                     if let Some(reason) = &taken.end {
                         let _ = write!(text, ", the end: {reason:?}");
@@ -172,7 +178,9 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             }
             Event::Err { op, error } => (format!("{op} threw {error:?}"), -1),
             Event::Send { sink, data, .. } => (format!("send to sink {sink}: {}", short(data)), 1),
-            Event::Sent { sink, threw, .. } => (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1),
+            Event::Sent { sink, threw, .. } => {
+                (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1)
+            }
             Event::Close { sink, reason, .. } => (
                 format!(
                     "close of sink {sink}{}",
@@ -185,20 +193,25 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             }
             Event::Fuel => ("out of fuel".into(), 0),
             Event::Stuck { op } => (format!("{op} waited in vain"), 0),
-            Event::Unbuilt { error } => (format!("the registry could not be constructed: {error}"), 0),
+            Event::Unbuilt { error } => {
+                (format!("the registry could not be constructed: {error}"), 0)
+            }
         };
-        // Inside an operation that is called and returns with nothing in between there is nothing to show.
-        let empty = matches!((event, trace.get(at + 1)), (Event::Sent { .. } | Event::Closed { .. }, _))
-            && at > 0
-            && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
-            && at != wrong;
+        // Inside an operation that is called and returns with nothing in between there is nothing
+        // to show.
+        let empty =
+            matches!((event, trace.get(at + 1)), (Event::Sent { .. } | Event::Closed { .. }, _))
+                && at > 0
+                && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
+                && at != wrong;
         if change < 0 {
             depth = depth.saturating_sub(1);
         }
         if !empty {
             let arrow = if at == wrong { mark } else { "  " };
-            let on = if lanes { format!("[{}] ", lane(event)) } else { String::new() };
-            let _ = writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if lanes { 0 } else { depth }));
+            let on = if threads { format!("[{}] ", thread(event)) } else { String::new() };
+            let _ =
+                writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if threads { 0 } else { depth }));
         }
         if change > 0 {
             depth += 1;
@@ -210,13 +223,13 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
     page
 }
 
-fn lane(event: &Event) -> u32 {
+fn thread(event: &Event) -> u32 {
     match event {
-        Event::Call { lane, .. }
-        | Event::Send { lane, .. }
-        | Event::Sent { lane, .. }
-        | Event::Close { lane, .. }
-        | Event::Closed { lane, .. } => *lane,
+        Event::Call { thread, .. }
+        | Event::Send { thread, .. }
+        | Event::Sent { thread, .. }
+        | Event::Close { thread, .. }
+        | Event::Closed { thread, .. } => *thread,
         _ => 0,
     }
 }

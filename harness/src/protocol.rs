@@ -1,4 +1,5 @@
-//! The messages between the runner and an adapter: JSON, one object a line. `PROTOCOL.md` is the text of it.
+//! The messages between the runner and an adapter: JSON, one object a line. `PROTOCOL.md` is the
+//! text of it.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,7 @@ pub enum Request {
         id: u64,
         /// How many calls of sinks are allowed before the adapter gives up with a `fuel` event.
         fuel: u32,
-        /// How long a `hold` or a lane may wait before it is `stuck`.
+        /// How long a `hold` or a thread may wait before it is `stuck`.
         patience_ms: u64,
         /// The script.
         script: Script,
@@ -80,7 +81,8 @@ pub struct Hello {
     /// The profiles it claims; `core` is implied.
     #[serde(default)]
     pub profiles: BTreeSet<String>,
-    /// Optional abilities: `count`, `groups`, `kinds`, `exact`, `reasons`, `report`, `revoke_as`, `shutdown`.
+    /// Optional abilities: `count`, `groups`, `kinds`, `exact`, `reasons`, `report`, `revoke_as`,
+    /// `shutdown`.
     #[serde(default)]
     pub features: BTreeSet<String>,
     /// Choices that the requirements leave open.
@@ -107,7 +109,8 @@ impl Hello {
     /// Name, version and language, as far as it gives them.
     #[must_use]
     pub fn title(&self) -> String {
-        let given = [&self.name, &self.version, &self.language].into_iter().filter(|word| !word.is_empty());
+        let given =
+            [&self.name, &self.version, &self.language].into_iter().filter(|word| !word.is_empty());
         given.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
@@ -140,8 +143,9 @@ pub struct Policies {
     pub order: Order,
     /// What happens when a scope is full.
     pub full_scope: FullScope,
-    /// What a lane is.
-    pub lanes: Lanes,
+    /// What a thread is.
+    #[serde(rename = "lanes")]
+    pub threads: Concurrency,
 }
 
 /// When a broadcast is delivered.
@@ -212,10 +216,10 @@ pub enum FullScope {
     RefuseNew,
 }
 
-/// What a lane is.
+/// What a thread is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lanes {
+pub enum Concurrency {
     /// A thread. What two of them log may be logged later than it happened.
     #[default]
     Threads,

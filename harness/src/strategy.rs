@@ -1,7 +1,7 @@
 //! Proptest strategies, for property tests in other crates.
 //!
-//! [`arb_script`] generates and shrinks with the suite's own [generator](crate::generate) and [shrinker](crate::shrink): what
-//! proptest finds is as small as what the runner finds.
+//! [`arb_script`] generates and shrinks with the suite's own [generator](crate::generate) and
+//! [shrinker](crate::shrink): what proptest finds is as small as what the runner finds.
 
 use proptest::{
     prelude::*,
@@ -11,22 +11,22 @@ use proptest::{
 };
 
 use crate::{
-    diet::Diet,
+    features::Features,
     generate::{CONFUSABLE, generate},
     script::{Identity, Outbox, Overflow, Registration, Script},
     shrink::candidates,
 };
 
-/// Scripts of at most these ingredients: of what a registry claims ([`Diet::offered_by`]), of some profiles
-/// ([`Diet::of_profiles`]), or of a few that are put together one by one.
+/// Scripts of at most these features: of what a registry claims ([`Features::offered_by`]), of some
+/// profiles ([`Features::of_profiles`]), or of a few that are put together one by one.
 ///
 /// ```
-/// use harness::{diet::{Diet, Spice}, strategy::arb_script};
+/// use harness::{features::{Features, Feature}, strategy::arb_script};
 /// use proptest::{strategy::{Strategy, ValueTree}, test_runner::TestRunner};
 ///
 /// let mut runner = TestRunner::deterministic();
-/// for diet in [Diet::of_profiles(&["core", "scope_cap"], &["groups"]), Diet::default().with(Spice::Unsub)] {
-///     let script = arb_script(diet).new_tree(&mut runner).unwrap().current();
+/// for features in [Features::of_profiles(&["core", "scope_cap"], &["groups"]), Features::default().with(Feature::Unsub)] {
+///     let script = arb_script(features).new_tree(&mut runner).unwrap().current();
 ///     assert!(!script.needs().contains("admission"));
 /// }
 /// ```
@@ -34,25 +34,25 @@ use crate::{
 /// A property of the registry of this workspace:
 ///
 /// ```
-/// use harness::{core, diet::Diet, oracle, strategy::arb_script, subject::{Limits, execute}};
+/// use harness::{core, features::Features, oracle, strategy::arb_script, subject::{Limits, execute}};
 /// use proptest::prelude::*;
 ///
 /// let hello = core::hello();
-/// proptest!(ProptestConfig::with_cases(20), |(script in arb_script(Diet::offered_by(&hello)))| {
+/// proptest!(ProptestConfig::with_cases(20), |(script in arb_script(Features::offered_by(&hello)))| {
 ///     let trace = execute(&script, &core::factory(), Limits::default());
 ///     let verdict = oracle::judge(&script, &trace, &hello.policies);
 ///     prop_assert!(verdict.violation.is_none(), "{:?}", verdict.violation);
 /// });
 /// ```
 #[must_use]
-pub fn arb_script(diet: Diet) -> ScriptStrategy {
-    ScriptStrategy { diet }
+pub fn arb_script(features: Features) -> ScriptStrategy {
+    ScriptStrategy { features }
 }
 
 /// See [`arb_script`].
 #[derive(Debug, Clone, Copy)]
 pub struct ScriptStrategy {
-    diet: Diet,
+    features: Features,
 }
 
 impl Strategy for ScriptStrategy {
@@ -60,7 +60,7 @@ impl Strategy for ScriptStrategy {
     type Value = Script;
 
     fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
-        let script = generate(runner.rng().next_u64(), self.diet, Diet::default());
+        let script = generate(runner.rng().next_u64(), self.features, Features::default());
         Ok(ScriptTree { best: script.clone(), current: script, left: None })
     }
 }
@@ -139,14 +139,25 @@ pub fn arb_identity() -> impl Strategy<Value = Identity> {
 
 /// Bounds of outboxes that a few short messages reach.
 pub fn arb_outbox() -> impl Strategy<Value = Outbox> {
-    let policies = vec![Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
-    (1_u32..5, 1_u32..20, select(policies)).prop_map(|(messages, bytes, overflow)| Outbox { messages, bytes, overflow })
+    let policies =
+        vec![Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+    (1_u32..5, 1_u32..20, select(policies)).prop_map(|(messages, bytes, overflow)| Outbox {
+        messages,
+        bytes,
+        overflow,
+    })
 }
 
 /// Whole registrations, of sinks.
 pub fn arb_registration() -> impl Strategy<Value = Registration> {
     let groups = proptest::collection::vec(arb_identity(), 0..3);
     (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups).prop_map(
-        |(channels, exact, scope, groups)| Registration { channels, exact, scope, groups, ..Registration::default() },
+        |(channels, exact, scope, groups)| Registration {
+            channels,
+            exact,
+            scope,
+            groups,
+            ..Registration::default()
+        },
     )
 }

@@ -1,7 +1,8 @@
 //! Traces: what was observed while a script ran.
 //!
-//! One list of events in one order, over all lanes: an adapter with threads appends under one lock. A send or close is
-//! logged *at entry*, before the sink does anything else, and nothing is left out, merged or put in order afterwards.
+//! One list of events in one order, over all threads: an adapter with threads appends under one lock.
+//! A send or close is logged *at entry*, before the sink does anything else, and nothing is left
+//! out, merged or put in order afterwards.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::script::OpId;
 /// What was observed, in order.
 pub type Trace = Vec<Event>;
 
-/// One observation. `lane` is the thread it was made on; the main one is 0.
+/// One observation. `thread` is the thread it was made on; the main one is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
 pub enum Event {
@@ -19,8 +20,8 @@ pub enum Event {
         /// The operation.
         op: OpId,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// An operation returned.
     Ret {
@@ -53,8 +54,8 @@ pub enum Event {
         /// The payload.
         data: String,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// A send ended.
     Sent {
@@ -64,8 +65,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "is_default")]
         threw: bool,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// A close begins.
     Close {
@@ -75,8 +76,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// A close ended.
     Closed {
@@ -86,12 +87,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "is_default")]
         threw: bool,
         /// The thread.
-        #[serde(default, skip_serializing_if = "is_default")]
-        lane: u32,
+        #[serde(rename = "lane", default, skip_serializing_if = "is_default")]
+        thread: u32,
     },
     /// The fuel ran out: the registry kept calling sinks. Nothing follows.
     Fuel,
-    /// A `hold` or a lane waited longer than the runner's patience. What follows was freed by force.
+    /// A `hold` or a thread waited longer than the runner's patience. What follows was freed by
+    /// force.
     Stuck {
         /// The `hold` or `par`.
         op: OpId,
@@ -133,7 +135,8 @@ pub struct Taken {
     /// How many messages overflow has cost and no earlier `take` reported.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lost: u64,
-    /// The subscriber has ended and nothing is left: the reason, empty where the registry gives none.
+    /// The subscriber has ended and nothing is left: the reason, empty where the registry gives
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
 }

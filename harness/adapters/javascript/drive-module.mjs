@@ -1,17 +1,17 @@
 // Drives any class of any module for `registry-conform`:  node drive-module.mjs MODULE [CLASS] [KEY=VALUE ...]
 //
 // `adapter.mjs` is the same for one registry that is known, and the one to read first. Here are added: how a class wants
-// to be called, in `port.mjs`, which finds out by trying; and what promises take, in `lanes.mjs`.
+// to be called, in `port.mjs`, which finds out by trying; and what promises take, in `threads.mjs`.
 import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
-import { Lanes, drive } from "./lanes.mjs";
+import { Threads, drive } from "./threads.mjs";
 import * as port from "./port.mjs";
 
 const OPERATIONS = ["sub", "unsub", "cast", "revoke", "count", "begin", "admit", "abandon", "shutdown", "settle", "par", "hold", "release"];
 
 /** One script on a fresh registry. Its routines are generators; read `yield` as `await`. */
-class Run extends Lanes {
+class Run extends Threads {
   calls = {}; registries = {}; streams = {}; subs = {}; tickets = {};
 
   constructor({ id, script, fuel, patience_ms }) {

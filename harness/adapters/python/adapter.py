@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter, defaultdict
 
-from lanes import Lanes
+from threads import Threads
 from registry import Refused, SubscriberRegistry
 
 HELLO = {
@@ -15,8 +15,8 @@ HELLO = {
 }
 
 
-class Run(Lanes):
-    """One script on a fresh registry. Without threads, the only lane is 0 and nothing here needs a lock."""
+class Run(Threads):
+    """One script on a fresh registry. Without threads, the only thread is 0 and nothing here needs a lock."""
 
     def __init__(self, request):
         super().__init__(request["patience_ms"] / 1000)
@@ -36,7 +36,7 @@ class Run(Lanes):
         if self.need:
             write({"type": "unsupported", "id": self.trace["id"], "need": self.need})
         else:
-            with self.shared:  # a lane that never came back may still log
+            with self.shared:  # a thread that never came back may still log
                 write(self.trace)
 
     def steps(self, ops):

@@ -27,7 +27,7 @@ pub enum Answer {
     /// The adapter broke the protocol or failed by itself.
     Fault(String),
     /// It died or did not answer; the next script gets a fresh one.
-    Lost(String),
+    Missing(String),
 }
 
 /// Drives a registry in this process.

@@ -1,8 +1,9 @@
 //! A campaign: many scripts against one implementation, and what came of them.
 //!
-//! Saved regressions first, then the fixed cases, then random scripts. The first failure does not end it: failures are
-//! bucketed by requirement, made small, run again; then the ingredient that triggers the failure is avoided, so that the rest is
-//! explored too, except in every eighth script, which confirms that what failed still fails.
+//! Saved regressions first, then the fixed cases, then random scripts. The first failure does not
+//! end it: failures are bucketed by requirement, made small, run again; then the feature that
+//! triggers the failure is avoided, so that the rest is explored too, except in every eighth
+//! script, which confirms that what failed still fails.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,8 +13,8 @@ use crate::{
     cases::cases,
     catalogue::{self, Level},
     clock::Started,
-    diet::{Diet, SPICES, Spice},
-    generate::{Dice, generate},
+    features::{FEATURES, Feature, Features},
+    generate::{Rng, generate},
     oracle::{self, Verdict, Violation},
     protocol::{Hello, Reentrancy},
     script::{Act, Script},
@@ -23,11 +24,11 @@ use crate::{
 
 mod driver;
 mod exercised;
-mod lost;
+mod unanswered;
 
 pub use driver::{Answer, Driver, InProcess};
 pub use exercised::never_exercised;
-pub use lost::LOST;
+pub use unanswered::UNANSWERED;
 
 /// How much, and of what.
 #[derive(Debug, Clone)]
@@ -42,7 +43,8 @@ pub struct Plan {
     pub first: Option<u64>,
     /// Failures of these count, and scripts are made to provoke them; empty means all.
     pub only: Vec<String>,
-    /// These are known to fail: what provokes them is avoided from the start, but for a few scripts that confirm it.
+    /// These are known to fail: what provokes them is avoided from the start, but for a few scripts
+    /// that confirm it.
     pub known: Vec<String>,
     /// Run before everything else: name and script.
     pub saved: Vec<(String, Script)>,
@@ -148,8 +150,9 @@ const DETOURS: u32 = 3;
 /// So long may scripts take in all that confirm what failed, before no more are made.
 const CONFIRMING: Duration = Duration::from_secs(10);
 
-/// So long may be waited in all for scripts that never end, before none is run that has what made others do so.
-const LOSING: Duration = Duration::from_secs(20);
+/// So long may be waited in all for scripts that never end, before none is run that has what made
+/// others do so.
+const UNANSWERED_TIME: Duration = Duration::from_secs(20);
 
 /// Runs a campaign. `progress` hears of every script.
 pub fn campaign(
@@ -164,11 +167,11 @@ pub fn campaign(
         plan,
         progress,
         outcome: Outcome::default(),
-        avoid: Diet::everything(),
+        avoid: Features::everything(),
         detours: BTreeMap::new(),
         confirming: Duration::ZERO,
-        hopeless: Diet::default(),
-        losing: Duration::ZERO,
+        hopeless: Features::default(),
+        unanswered_time: Duration::ZERO,
         asked: 0,
         started: Started::now(),
     };
@@ -178,7 +181,8 @@ pub fn campaign(
     let counts = hello.offers("count");
     let fixed = cases().into_iter().map(|case| {
         // Who cannot count can do the rest.
-        let script = if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };
+        let script =
+            if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };
         (format!("case {:?}", case.name), script)
     });
     for (name, script) in plan.saved.iter().cloned().chain(fixed) {
@@ -189,19 +193,19 @@ pub fn campaign(
         (run.progress)(&run.outcome, &name);
     }
     run.avoid_known();
-    let confirmed = plan.known.iter().map(|id| Diet::to_test(id)).collect::<Vec<_>>();
-    let mut seeds = Dice::new(plan.seed);
-    let wanted = plan.only.iter().map(|id| Diet::to_test(id)).collect::<Vec<_>>();
+    let confirmed = plan.known.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
+    let mut seeds = Rng::new(plan.seed);
+    let wanted = plan.only.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
     for index in 0..plan.scripts {
         if run.over() {
             break;
         }
         let seed = seeds.roll();
         let seed = plan.first.filter(|_| index == 0).unwrap_or(seed);
-        let mut diet = Diet::offered_by(hello);
-        // Who makes lanes wait in vain would cost the patience of every one of these.
+        let mut features = Features::offered_by(hello);
+        // Who makes threads wait in vain would cost the patience of every one of these.
         if index % 8 != 7 || run.confirming >= CONFIRMING {
-            diet = diet.and(run.avoid);
+            features = features.and(run.avoid);
         }
         let began = Started::now();
         let (wanted, turn) = match index % 8 {
@@ -209,7 +213,7 @@ pub fn campaign(
             _ => (&wanted, index),
         };
         let wanted = wanted.get(turn as usize % wanted.len().max(1)).copied().unwrap_or_default();
-        let script = generate(seed, diet, wanted);
+        let script = generate(seed, features, wanted);
         let name = format!("seed {seed:#018x}");
         run.script(&name, &script);
         if index % 8 == 7 {
@@ -228,13 +232,13 @@ struct Run<'a> {
     progress: &'a mut dyn FnMut(&Outcome, &str),
     outcome: Outcome,
     /// What is still allowed.
-    avoid: Diet,
+    avoid: Features,
     detours: BTreeMap<&'static str, u32>,
     /// How long the scripts have taken that avoid nothing.
     confirming: Duration,
     /// What made scripts never end, and how long that has taken.
-    hopeless: Diet,
-    losing: Duration,
+    hopeless: Features,
+    unanswered_time: Duration,
     /// How many scripts were begun, but for those that look into a failure.
     asked: u64,
     started: Started,
@@ -248,27 +252,32 @@ impl Run<'_> {
     }
 
     fn counts(&self, requirement: &str) -> bool {
-        self.plan.only.is_empty() || self.plan.only.iter().any(|only| only.eq_ignore_ascii_case(requirement))
+        self.plan.only.is_empty()
+            || self.plan.only.iter().any(|only| only.eq_ignore_ascii_case(requirement))
     }
 
     fn script(&mut self, name: &str, script: &Script) {
         if self.hello.lacks(script).is_some() {
             return;
         }
-        let diet = Diet::of(script);
+        let features = Features::of(script);
         if self.hello.policies.reentrancy == Reentrancy::Refused
-            && (diet.has(Spice::InSend) || diet.has(Spice::InClose))
+            && (features.has(Feature::InSend) || features.has(Feature::InClose))
         {
             return;
         }
-        if self.losing >= LOSING && SPICES.into_iter().any(|spice| diet.has(spice) && self.hopeless.has(spice)) {
+        if self.unanswered_time >= UNANSWERED_TIME
+            && FEATURES
+                .into_iter()
+                .any(|feature| features.has(feature) && self.hopeless.has(feature))
+        {
             return;
         }
         let began = Started::now();
         self.asked += 1;
         let answer = self.driver.run(script);
-        if let Answer::Lost(_) = answer {
-            self.losing += began.ago();
+        if let Answer::Missing(_) = answer {
+            self.unanswered_time += began.ago();
         }
         let trace = match answer {
             Answer::Trace(trace) => trace,
@@ -281,7 +290,7 @@ impl Run<'_> {
                 return;
             }
             Answer::Fault(message) => return self.fault(message, name, script),
-            Answer::Lost(how) => return self.lost(how, name, script),
+            Answer::Missing(how) => return self.unanswered(how, name, script),
         };
         let verdict = oracle::judge_claims(script, &trace, self.hello);
         if let Some(why) = &verdict.nonsense {
@@ -298,12 +307,18 @@ impl Run<'_> {
     }
 
     fn fault(&mut self, message: String, name: &str, script: &Script) {
-        self.outcome.faults.push(Fault { message, found_by: name.to_owned(), script: script.clone() });
+        self.outcome.faults.push(Fault {
+            message,
+            found_by: name.to_owned(),
+            script: script.clone(),
+        });
     }
 
     fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
         let id = violation.requirement;
-        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id) {
+        if let Some(known) =
+            self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id)
+        {
             known.times += 1;
             return;
         }
@@ -315,18 +330,23 @@ impl Run<'_> {
             return;
         }
         self.announce(&violation, name);
-        // Lanes that race do not fail every time.
-        let tries = if Diet::of(script).has(Spice::Free) { 10 } else { 1 };
+        // Threads that race do not fail every time.
+        let tries = if Features::of(script).has(Feature::Free) { 10 } else { 1 };
         let (small, blamed) = {
             let (driver, hello) = (&mut *self.driver, self.hello);
             shrink(script, id, self.plan.shrinking, |candidate| {
                 (0..tries).find_map(|_| {
                     let verdict = judged(driver, candidate, hello)?.1;
-                    verdict.all().map(|found| found.requirement).find(|found| same_or_more_general(id, found))
+                    verdict
+                        .all()
+                        .map(|found| found.requirement)
+                        .find(|found| same_or_more_general(id, found))
                 })
             })
         };
-        if blamed != id && self.outcome.failures.iter().any(|known| known.violation.requirement == blamed) {
+        if blamed != id
+            && self.outcome.failures.iter().any(|known| known.violation.requirement == blamed)
+        {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -347,13 +367,17 @@ impl Run<'_> {
         }
         let reproduced = shown.is_some();
         // What comes and goes with the scripts before it is the same, once that is known.
-        if again == 0 && tries == 1 && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED) {
+        if again == 0
+            && tries == 1
+            && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
+        {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
         let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);
         let leaks = alone && again == 3 && self.counts(SHARED);
-        if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED) {
+        if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
+        {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -363,15 +387,16 @@ impl Run<'_> {
         };
         if leaks {
             let Violation { requirement, at, cause } = violation;
-            let cause =
-                format!("{requirement} ({cause}), but only in a process that ran other scripts before this one");
+            let cause = format!(
+                "{requirement} ({cause}), but only in a process that ran other scripts before this one"
+            );
             violation = Violation { requirement: SHARED, at, cause };
         }
         if reproduced
             && !leaks
-            && let Some(spice) = special(Diet::of(&small))
+            && let Some(feature) = special(Features::of(&small))
         {
-            self.avoid = self.avoid.without(spice);
+            self.avoid = self.avoid.without(feature);
         }
         let level = catalogue::find(violation.requirement).map_or(Level::M, |found| found.level);
         self.outcome.failures.push(Failure {
@@ -395,14 +420,14 @@ impl Run<'_> {
         self.outcome.shrinking = None;
     }
 
-    /// Avoids what provokes those known failures that the fixed cases have not shown. Of those that they have, it is known
-    /// better what provokes them.
+    /// Avoids what provokes those known failures that the fixed cases have not shown. Of those that
+    /// they have, it is known better what provokes them.
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
             if self.outcome.failures.iter().all(|found| found.violation.requirement != id)
-                && let Some(spice) = special(Diet::to_test(id))
+                && let Some(feature) = special(Features::to_test(id))
             {
-                self.avoid = self.avoid.without(spice);
+                self.avoid = self.avoid.without(feature);
             }
         }
     }
@@ -411,16 +436,18 @@ impl Run<'_> {
     fn goes_well_alone(&mut self, script: &Script) -> bool {
         (0..2).all(|_| {
             self.driver.forget()
-                && judged(self.driver, script, self.hello).is_some_and(|(_, verdict)| verdict.first().is_none())
+                && judged(self.driver, script, self.hello)
+                    .is_some_and(|(_, verdict)| verdict.first().is_none())
         })
     }
 
     fn refuses_reentrancy(&mut self) {
-        self.avoid = self.avoid.without(Spice::InSend).without(Spice::InClose);
+        self.avoid = self.avoid.without(Feature::InSend).without(Feature::InClose);
         if !self.counts("RE-1") {
             return;
         }
-        let cause = "the implementation declares that it refuses calls from inside a sink".to_owned();
+        let cause =
+            "the implementation declares that it refuses calls from inside a sink".to_owned();
         self.outcome.failures.push(Failure {
             violation: Violation { requirement: "RE-1", at: 0, cause },
             level: Level::M,
@@ -436,9 +463,12 @@ impl Run<'_> {
     }
 }
 
-/// What can be avoided so that a failure is: most scripts would have nothing left without the plain ingredients.
-fn special(diet: Diet) -> Option<Spice> {
-    diet.most_special().filter(|spice| !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count))
+/// What can be avoided so that a failure is: most scripts would have nothing left without the plain
+/// features.
+fn special(features: Features) -> Option<Feature> {
+    features
+        .most_special()
+        .filter(|feature| !matches!(feature, Feature::Revoke | Feature::Unsub | Feature::Count))
 }
 
 fn judged(driver: &mut dyn Driver, script: &Script, hello: &Hello) -> Option<(Trace, Verdict)> {

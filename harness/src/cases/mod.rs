@@ -1,16 +1,31 @@
 //! The fixed cases: short scripts for what chance finds late, run before the random ones.
 //!
-//! Above all the sequentialised races: a race of two threads has a few interesting orders, and a sink that calls back, or a ticket
-//! held open, produces each of them on one thread, in any language.
+//! Above all the sequentialised races: a race of two threads has a few interesting orders, and a
+//! sink that calls back, or a ticket held open, produces each of them on one thread, in any
+//! language.
+
+/// A list of cases: `"name" { operation; … } .modifier(…);`, or `"name" (operations);`.
+macro_rules! cases {
+    ($($name:literal $steps:tt $(. $change:ident $arguments:tt)*;)*) => {
+        vec![$(case($name, steps!($steps)) $(. $change $arguments)*),*]
+    };
+}
+
+macro_rules! steps {
+    ({ $($step:expr;)* }) => { vec![$($step),*] };
+    (($steps:expr)) => { $steps };
+}
 
 mod admissions;
-mod lanes;
 mod lives;
 mod names;
 mod queued;
 mod reentrant;
+mod threads;
 
-use crate::script::{Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript};
+use crate::script::{
+    Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript,
+};
 
 /// A named script.
 #[derive(Debug, Clone)]
@@ -31,7 +46,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(reentrant::reentrant());
     cases.extend(admissions::caps());
     cases.extend(admissions::admissions());
-    cases.extend(lanes::lanes());
+    cases.extend(threads::threads());
     cases.extend(queued::queued());
     cases
 }

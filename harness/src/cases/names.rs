@@ -7,93 +7,57 @@ pub(super) fn filters() -> Vec<Case> {
     let many: Vec<String> = (0..5_000).map(|n| format!("n{n}")).collect();
     let long = "long".repeat(16 * 1024);
     let exact = |channels: &[&str]| Registration { exact: true, ..on(channels) };
-    vec![
-        case(
-            "one subscriber hears its channel and no other",
-            vec![sub(0, a()), cast("a", "m1"), cast("b", "m2"), settle()],
-        ),
-        case(
-            "absent and empty lists hear everything",
-            vec![sub(0, Registration::all()), sub(1, on(&[])), cast("a", "m1"), cast("", "m2"), settle()],
-        ),
-        case(
-            "a name twice in one list",
-            vec![sub(0, on(&["a", "b", "a"])), cast("a", "m1"), cast("b", "m2"), settle()],
-        ),
-        case(
-            "an exact empty list hears nothing",
-            vec![sub(0, exact(&[])), sub(1, exact(&["a"])), cast("a", "m1"), settle()],
-        ),
-        case(
-            "five thousand names",
-            vec![
-                sub(0, Registration { channels: Some(many), ..Registration::default() }),
-                cast("n0", "m1"),
-                cast("n4999", "m2"),
-                cast("n5000", "m3"),
-                settle(),
-            ],
-        ),
-        case("a name of 64 KiB", vec![sub(0, on(&[&long])), cast(&long, "m1"), cast(&long[1..], "m2"), settle()]),
-        case(
-            "long names that differ at the end",
-            vec![sub(0, on(&[&long, "a"])), cast(&format!("{long}a"), "m1"), cast(&format!("{long}b"), "m2"), settle()],
-        ),
-        case(
-            "long names of one length that differ at the end",
-            vec![sub(0, on(&[&format!("{long}a")])), cast(&format!("{long}b"), "m1"), settle()],
-        ),
-        case(
-            "long identities that differ at the end",
-            vec![
-                sub(0, a().group(format!("{long}a").as_str())),
-                sub(1, a().group(format!("{long}b").as_str())),
-                revoke(format!("{long}b").as_str()),
-                cast("a", "m1"),
-                settle(),
-                revoke(format!("{long}a").as_str()),
-            ],
-        ),
-        case(
-            "the caller changes its list afterwards",
-            vec![
-                sub(0, Registration { overwrite: Some("b".into()), ..a() }),
-                cast("b", "m1"),
-                cast("a", "m2"),
-                settle(),
-            ],
-        ),
-        case(
-            "equal payloads are two messages",
-            vec![sub(0, a()), cast("a", "same"), cast("a", "same"), cast("a", "same"), settle()],
-        ),
-        case(
-            "one after the other, in order",
-            vec![
-                sub(0, a()),
-                sub(1, Registration::all()),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                cast("b", "m3"),
-                cast("a", "m4"),
-                settle(),
-            ],
-        ),
-        case(
-            "odd payloads",
-            vec![
-                sub(0, a()),
-                cast("a", ""),
-                cast("a", " \u{0}\r\n\u{2028}\u{1F600}\""),
-                cast("a", "{\"a\":null}"),
-                settle(),
-            ],
-        ),
-        case(
-            "long payloads that differ at the end",
-            vec![sub(0, a()), cast("a", &format!("{long}a")), cast("a", &format!("{long}b")), settle()],
-        ),
-    ]
+    cases! {
+        "one subscriber hears its channel and no other" {
+            sub(0, a()); cast("a", "m1"); cast("b", "m2"); settle();
+        };
+        "absent and empty lists hear everything" {
+            sub(0, Registration::all()); sub(1, on(&[])); cast("a", "m1"); cast("", "m2"); settle();
+        };
+        "a name twice in one list" {
+            sub(0, on(&["a", "b", "a"])); cast("a", "m1"); cast("b", "m2"); settle();
+        };
+        "an exact empty list hears nothing" {
+            sub(0, exact(&[])); sub(1, exact(&["a"])); cast("a", "m1"); settle();
+        };
+        "five thousand names" {
+            sub(0, Registration { channels: Some(many), ..Registration::default() });
+            cast("n0", "m1"); cast("n4999", "m2"); cast("n5000", "m3"); settle();
+        };
+        "a name of 64 KiB" {
+            sub(0, on(&[&long])); cast(&long, "m1"); cast(&long[1..], "m2"); settle();
+        };
+        "long names that differ at the end" {
+            sub(0, on(&[&long, "a"])); cast(&format!("{long}a"), "m1");
+            cast(&format!("{long}b"), "m2"); settle();
+        };
+        "long names of one length that differ at the end" {
+            sub(0, on(&[&format!("{long}a")])); cast(&format!("{long}b"), "m1"); settle();
+        };
+        "long identities that differ at the end" {
+            sub(0, a().group(format!("{long}a").as_str()));
+            sub(1, a().group(format!("{long}b").as_str())); revoke(format!("{long}b").as_str());
+            cast("a", "m1"); settle(); revoke(format!("{long}a").as_str());
+        };
+        "the caller changes its list afterwards" {
+            sub(0, Registration { overwrite: Some("b".into()), ..a() }); cast("b", "m1");
+            cast("a", "m2"); settle();
+        };
+        "equal payloads are two messages" {
+            sub(0, a()); cast("a", "same"); cast("a", "same"); cast("a", "same"); settle();
+        };
+        "one after the other, in order" {
+            sub(0, a()); sub(1, Registration::all()); cast("a", "m1"); cast("a", "m2");
+            cast("b", "m3"); cast("a", "m4"); settle();
+        };
+        "odd payloads" {
+            sub(0, a()); cast("a", ""); cast("a", " \u{0}\r\n\u{2028}\u{1F600}\"");
+            cast("a", "{\"a\":null}"); settle();
+        };
+        "long payloads that differ at the end" {
+            sub(0, a()); cast("a", &format!("{long}a")); cast("a", &format!("{long}b")); settle();
+        };
+    }
 }
 
 /// Each family of names that careless code confuses: as channels, and as identities.
@@ -101,7 +65,8 @@ pub(super) fn confusable() -> Vec<Case> {
     let label = |at: usize| at as u32;
     let each = |family: &'static [&'static str]| family.iter().copied().enumerate();
     let channels = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| cast(name, &format!("n{at}"))).collect();
+        let mut steps: Vec<Op> =
+            each(family).map(|(at, name)| cast(name, &format!("n{at}"))).collect();
         steps.extend(each(family).map(|(at, name)| sub(label(at), on(&[name]))));
         steps.push(sub(9, on(family)));
         steps.extend(each(family).map(|(at, name)| cast(name, &format!("m{at}"))));
@@ -109,7 +74,8 @@ pub(super) fn confusable() -> Vec<Case> {
         steps
     };
     let identities = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), a().group(name))).collect();
+        let mut steps: Vec<Op> =
+            each(family).map(|(at, name)| sub(label(at), a().group(name))).collect();
         for (at, name) in each(family) {
             steps.extend([revoke(name), cast("a", &format!("m{at}")), settle()]);
         }
@@ -119,12 +85,17 @@ pub(super) fn confusable() -> Vec<Case> {
         let own = |name| a().group(Identity::kinded(name, "v"));
         let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), own(name))).collect();
         for (at, name) in each(family) {
-            steps.extend([revoke(Identity::kinded(name, "v")), cast("a", &format!("m{at}")), settle()]);
+            steps.extend([
+                revoke(Identity::kinded(name, "v")),
+                cast("a", &format!("m{at}")),
+                settle(),
+            ]);
         }
         steps
     };
     let scopes = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), a().scope(name))).collect();
+        let mut steps: Vec<Op> =
+            each(family).map(|(at, name)| sub(label(at), a().scope(name))).collect();
         steps.extend([cast("a", "m1"), settle()]);
         steps
     };

@@ -3,7 +3,8 @@
 use super::*;
 use crate::script::{Outbox, Overflow};
 
-const POLICIES: [Overflow; 4] = [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+const POLICIES: [Overflow; 4] =
+    [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
 const LARGE: &str = "larger than the bound";
 
 fn take(sub: u32) -> Op {
@@ -32,36 +33,42 @@ pub(super) fn queued() -> Vec<Case> {
     all
 }
 
-/// Ends in the middle of a broadcast, where no lanes race and nothing overflows: what shows here has one explanation.
+/// Ends in the middle of a broadcast, where no threads race and nothing overflows: what shows here
+/// has one explanation.
 fn nested() -> Vec<Case> {
     let x = || a().group("x").outbox(roomy());
-    vec![
-        case(
-            "broadcast from inside a send, beside outboxes",
-            vec![sub(0, a()), sub(1, a().outbox(roomy())), cast("a", "m1"), settle(), take(1), take(1)],
-        )
-        .on_send(0, vec![cast("a", "n1"), take(1)]),
-        case(
-            "revoke from inside a send, beside outboxes",
-            vec![sub(0, a()), sub(1, x()), cast("a", "m1"), settle(), take(1), take(1)],
-        )
-        .on_send(0, vec![revoke("x"), take(1), cast("a", "n1")]),
-        case(
-            "an outbox from inside a send",
-            vec![sub(0, a()), cast("a", "m1"), settle(), take(1), cast("a", "m2"), settle(), take(1)],
-        )
-        .on_send(0, vec![sub(1, x()), take(1)]),
-    ]
+    cases! {
+        "broadcast from inside a send, beside outboxes" {
+            sub(0, a()); sub(1, a().outbox(roomy())); cast("a", "m1"); settle(); take(1); take(1);
+        } .on_send(0, vec![cast("a", "n1"), take(1)]);
+        "revoke from inside a send, beside outboxes" {
+            sub(0, a()); sub(1, x()); cast("a", "m1"); settle(); take(1); take(1);
+        } .on_send(0, vec![revoke("x"), take(1), cast("a", "n1")]);
+        "an outbox from inside a send" {
+            sub(0, a()); cast("a", "m1"); settle(); take(1); cast("a", "m2"); settle(); take(1);
+        } .on_send(0, vec![sub(1, x()), take(1)]);
+    }
 }
 
-/// A reader that takes nothing holds nobody up. Early, because where it does, every overflow costs time.
+/// A reader that takes nothing holds nobody up. Early, because where it does, every overflow costs
+/// time.
 fn stalled() -> Vec<Case> {
     let each = |policy| {
         let full = Outbox::of(1, policy);
-        let par = op(Act::Par { lanes: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]] });
-        let lanes = case(
-            format!("broadcasts past a full outbox from two lanes: {policy:?}"),
-            vec![sub(0, a().outbox(full)), sub(1, a().outbox(roomy())), sub(2, a()), par, settle(), take(1), take(0)],
+        let par = op(Act::Par {
+            threads: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]],
+        });
+        let threads = case(
+            format!("broadcasts past a full outbox from two threads: {policy:?}"),
+            vec![
+                sub(0, a().outbox(full)),
+                sub(1, a().outbox(roomy())),
+                sub(2, a()),
+                par,
+                settle(),
+                take(1),
+                take(0),
+            ],
         );
         let one = case(
             format!("others get what a full outbox does not: {policy:?}"),
@@ -78,7 +85,7 @@ fn stalled() -> Vec<Case> {
                 take(2),
             ],
         );
-        [lanes, one]
+        [threads, one]
     };
     POLICIES.into_iter().flat_map(each).collect()
 }
@@ -104,7 +111,10 @@ fn overflow() -> Vec<Case> {
             ]
         };
         all.push(case(format!("more messages than fit: {policy:?}"), steps(Outbox::of(2, policy))));
-        all.push(case(format!("more bytes than fit: {policy:?}"), steps(Outbox::of_bytes(5, policy))));
+        all.push(case(
+            format!("more bytes than fit: {policy:?}"),
+            steps(Outbox::of_bytes(5, policy)),
+        ));
         all.push(case(
             format!("a message larger than the bound: {policy:?}"),
             vec![
@@ -142,7 +152,8 @@ fn overflow() -> Vec<Case> {
     all.push(case("as many bytes as fit by default", {
         let quarter = |n: u32| cast("a", &format!("{n}{}", "x".repeat(256 * 1024 - 1)));
         let takes = (0..5).map(|_| take(0));
-        [vec![sub(0, usual())], (1..=5).map(quarter).collect(), vec![settle()], takes.collect()].concat()
+        [vec![sub(0, usual())], (1..=5).map(quarter).collect(), vec![settle()], takes.collect()]
+            .concat()
     }));
     let latest = |messages| on(&["a", "b"]).outbox(Outbox::of(messages, Overflow::KeepLatest));
     all.push(case(
@@ -164,178 +175,82 @@ fn overflow() -> Vec<Case> {
 }
 
 fn taking() -> Vec<Case> {
-    vec![
-        case(
-            "no more at once than asked for",
-            vec![
-                sub(0, a().outbox(roomy())),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                cast("a", "m3"),
-                settle(),
-                take_few(0, 4),
-                take_few(0, 1),
-                take(0),
-                take(0),
-            ],
-        ),
-        case(
-            "a message that half fits is not taken",
-            vec![
-                sub(0, a().outbox(roomy())),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                cast("a", "m3"),
-                settle(),
-                take_few(0, 3),
-                take_few(0, 5),
-                take(0),
-                take(0),
-            ],
-        ),
-        case("64 KiB at once, if nothing is said", {
+    cases! {
+        "no more at once than asked for" {
+            sub(0, a().outbox(roomy())); cast("a", "m1"); cast("a", "m2"); cast("a", "m3");
+            settle(); take_few(0, 4); take_few(0, 1); take(0); take(0);
+        };
+        "a message that half fits is not taken" {
+            sub(0, a().outbox(roomy())); cast("a", "m1"); cast("a", "m2"); cast("a", "m3");
+            settle(); take_few(0, 3); take_few(0, 5); take(0); take(0);
+        };
+        "64 KiB at once, if nothing is said" ({
             let large = |n: u32| cast("a", &format!("{n}{}", "x".repeat(40 * 1024)));
-            vec![sub(0, a().outbox(roomy())), large(1), large(2), settle(), take(0), take(0), take(0)]
-        }),
-        case(
-            "the end is said again",
-            vec![
-                sub(0, a().group("x").outbox(roomy())),
-                cast("a", "m1"),
-                settle(),
-                revoke("x"),
-                take(0),
-                take(0),
-                take(0),
-            ],
-        ),
-        case(
-            "outboxes filter as sinks do",
-            vec![
-                sub(0, a().outbox(roomy())),
-                sub(1, Registration::all().outbox(roomy())),
-                sub(2, on(&["b"]).outbox(roomy())),
-                cast("b", "m1"),
-                cast("a", "m2"),
-                cast("b", "m3"),
-                settle(),
-                take(0),
-                take(1),
-                take(2),
-            ],
-        ),
-        case(
-            "an outbox by ticket",
-            vec![
-                begin(0),
-                begin(1),
-                admit(0, 0, a().group("x").outbox(roomy())),
-                revoke("y"),
-                admit(1, 1, a().group("y").outbox(roomy())),
-                cast("a", "m1"),
-                settle(),
-                take(0),
-                count(),
-            ],
-        ),
-    ]
+            steps!({
+                sub(0, a().outbox(roomy())); large(1); large(2); settle(); take(0); take(0);
+                take(0);
+            })
+        });
+        "the end is said again" {
+            sub(0, a().group("x").outbox(roomy())); cast("a", "m1"); settle(); revoke("x"); take(0);
+            take(0); take(0);
+        };
+        "outboxes filter as sinks do" {
+            sub(0, a().outbox(roomy())); sub(1, Registration::all().outbox(roomy()));
+            sub(2, on(&["b"]).outbox(roomy())); cast("b", "m1"); cast("a", "m2"); cast("b", "m3");
+            settle(); take(0); take(1); take(2);
+        };
+        "an outbox by ticket" {
+            begin(0); begin(1); admit(0, 0, a().group("x").outbox(roomy())); revoke("y");
+            admit(1, 1, a().group("y").outbox(roomy())); cast("a", "m1"); settle(); take(0);
+            count();
+        };
+    }
 }
 
 fn discards() -> Vec<Case> {
     let x = || a().group("x").outbox(roomy());
-    vec![
-        case(
-            "revoke discards what waits",
-            vec![
-                sub(0, x()),
-                sub(1, a().outbox(roomy())),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                settle(),
-                take_few(0, 1),
-                revoke("x"),
-                take(0),
-                cast("a", "m3"),
-                settle(),
-                take(0),
-                take(1),
-            ],
-        ),
-        case(
-            "logging out discards what waits",
-            vec![
-                sub(0, x()),
-                cast("a", "m1"),
-                settle(),
-                revoke_as("x", Reason::LoggedOut),
-                cast("a", "m2"),
-                settle(),
-                take(0),
-            ],
-        ),
-        case(
-            "the first of two reasons is reported",
-            vec![sub(0, x()), revoke_as("x", Reason::LoggedOut), revoke_as("x", Reason::Expired), take(0), take(0)],
-        ),
-        case(
-            "who is evicted loses what waits",
-            vec![
-                sub(0, a().scope("s").outbox(roomy())),
-                cast("a", "m1"),
-                settle(),
-                sub(1, a().scope("s").outbox(roomy())),
-                cast("a", "m2"),
-                settle(),
-                take(0),
-                take(1),
-                count(),
-            ],
-        )
-        .cap(1),
-        case(
-            "who lagged is gone",
-            vec![
-                sub(0, a().group("x").outbox(Outbox::of(1, Overflow::Close))),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                settle(),
-                count(),
-                revoke("x"),
-                take(0),
-                sub(1, x()),
-                cast("a", "m3"),
-                settle(),
-                take(1),
-                revoke("x"),
-            ],
-        ),
-        case(
-            "revoke during a shutdown discards what waits",
-            vec![sub(0, x()), cast("a", "m1"), settle(), shutdown(), revoke("x"), take(0), take(0), count()],
-        ),
-        case(
-            "log out during a shutdown discards what waits",
-            vec![
-                sub(0, x()),
-                cast("a", "m1"),
-                settle(),
-                shutdown(),
-                revoke_as("x", Reason::LoggedOut),
-                revoke_as("x", Reason::Expired),
-                take(0),
-                take(0),
-            ],
-        ),
-        case(
-            "unsubscribe, then take",
-            vec![sub(0, x()), cast("a", "m1"), settle(), unsub(0), cast("a", "m2"), settle(), take(0), revoke("x")],
-        ),
-    ]
+    cases! {
+        "revoke discards what waits" {
+            sub(0, x()); sub(1, a().outbox(roomy())); cast("a", "m1"); cast("a", "m2"); settle();
+            take_few(0, 1); revoke("x"); take(0); cast("a", "m3"); settle(); take(0); take(1);
+        };
+        "logging out discards what waits" {
+            sub(0, x()); cast("a", "m1"); settle(); revoke_as("x", Reason::LoggedOut);
+            cast("a", "m2"); settle(); take(0);
+        };
+        "the first of two reasons is reported" {
+            sub(0, x()); revoke_as("x", Reason::LoggedOut); revoke_as("x", Reason::Expired);
+            take(0); take(0);
+        };
+        "who is evicted loses what waits" {
+            sub(0, a().scope("s").outbox(roomy())); cast("a", "m1"); settle();
+            sub(1, a().scope("s").outbox(roomy())); cast("a", "m2"); settle(); take(0); take(1);
+            count();
+        } .cap(1);
+        "who lagged is gone" {
+            sub(0, a().group("x").outbox(Outbox::of(1, Overflow::Close))); cast("a", "m1");
+            cast("a", "m2"); settle(); count(); revoke("x"); take(0); sub(1, x()); cast("a", "m3");
+            settle(); take(1); revoke("x");
+        };
+        "revoke during a shutdown discards what waits" {
+            sub(0, x()); cast("a", "m1"); settle(); shutdown(); revoke("x"); take(0); take(0);
+            count();
+        };
+        "log out during a shutdown discards what waits" {
+            sub(0, x()); cast("a", "m1"); settle(); shutdown(); revoke_as("x", Reason::LoggedOut);
+            revoke_as("x", Reason::Expired); take(0); take(0);
+        };
+        "unsubscribe, then take" {
+            sub(0, x()); cast("a", "m1"); settle(); unsub(0); cast("a", "m2"); settle(); take(0);
+            revoke("x");
+        };
+    }
 }
 
 fn overlaps() -> Vec<Case> {
     let x = || a().group("x").outbox(roomy());
-    let par = |lanes: Vec<Vec<Op>>| op(Act::Par { lanes });
+    let par = |threads: Vec<Vec<Op>>| op(Act::Par { threads });
     vec![case(
         "take against broadcast and revoke",
         vec![

@@ -1,4 +1,5 @@
-//! The registry kit: one check per requirement that scripts can judge, and a few that only Rust can.
+//! The registry kit: one check per requirement that scripts can judge, and a few that only Rust
+//! can.
 
 use std::{
     sync::{
@@ -13,14 +14,12 @@ use std::{
 use super::Verdict;
 use crate::{
     campaign::{InProcess, Plan, campaign},
-    diet::Diet,
+    features::Features,
     pretty,
     protocol::Hello,
     script::Registration,
     subject::{Factory, Handle, Probe, Refused, Subject},
 };
-
-pub use super::sabotage::saboteurs_are_noticed;
 
 /// A registry under test: what it claims, and how to make one.
 #[derive(Clone)]
@@ -38,7 +37,7 @@ impl std::fmt::Debug for Rig {
 }
 
 /// How many random scripts each check runs, after the fixed cases.
-pub(super) const SCRIPTS: u64 = 100;
+const SCRIPTS: u64 = 100;
 
 /// How long a call that should not block may take before it is called blocked.
 const BOUND: Duration = Duration::from_secs(20);
@@ -56,13 +55,24 @@ impl Rig {
 
     /// Runs scripts that put one requirement to the test.
     fn check(&self, requirement: &str) -> Verdict {
-        let needed = Diet::to_test(requirement);
-        let claimed = crate::catalogue::find(requirement).is_some_and(|own| self.hello.offers(&own.profile));
-        if !claimed || needed.and(Diet::offered_by(&self.hello)) != needed {
+        let needed = Features::to_test(requirement);
+        let claimed =
+            crate::catalogue::find(requirement).is_some_and(|own| self.hello.offers(&own.profile));
+        if !claimed || needed.and(Features::offered_by(&self.hello)) != needed {
             return Ok(());
         }
-        let plan = Plan { scripts: SCRIPTS, only: vec![requirement.to_owned()], first_only: true, ..Plan::default() };
-        let outcome = campaign(&self.hello, &mut InProcess::new(Arc::clone(&self.factory)), &plan, &mut |_, _| {});
+        let plan = Plan {
+            scripts: SCRIPTS,
+            only: vec![requirement.to_owned()],
+            first_only: true,
+            ..Plan::default()
+        };
+        let outcome = campaign(
+            &self.hello,
+            &mut InProcess::new(Arc::clone(&self.factory)),
+            &plan,
+            &mut |_, _| {},
+        );
         if let Some(failure) = outcome.failures.first() {
             let trace = pretty::trace(&failure.script, &failure.trace, failure.violation.at, "> ");
             let script = pretty::script(&failure.script);
@@ -71,7 +81,8 @@ impl Rig {
         if let Some(fault) = outcome.faults.first() {
             return Err(format!("{requirement}: {}", fault.message));
         }
-        let idle = !outcome.kept.contains_key(requirement) && requirement_is_due(&self.hello, requirement);
+        let idle =
+            !outcome.kept.contains_key(requirement) && requirement_is_due(&self.hello, requirement);
         if idle { Err(format!("{requirement} was never put to the test")) } else { Ok(()) }
     }
 }
@@ -100,17 +111,21 @@ macro_rules! checks {
 }
 
 checks! {
-    /// A subscriber with a filter receives a broadcast exactly when the channel equals one of its names, byte for byte.
+    /// A subscriber with a filter receives a broadcast exactly when the channel equals one of its
+    /// names, byte for byte.
     flt_1 = "FLT-1";
-    /// At the compatible call `subscribe(sink, channels, identity)`, an absent and an empty list both mean every channel.
+    /// At the compatible call `subscribe(sink, channels, identity)`, an absent and an empty list
+    /// both mean every channel.
     flt_2 = "FLT-2";
     /// A name that is listed twice delivers once.
     flt_3 = "FLT-3";
     /// The empty string is an ordinary name.
     flt_4 = "FLT-4";
-    /// Names are not normalised, case-folded, trimmed, matched by prefix or wildcard, nor cut at a NUL.
+    /// Names are not normalised, case-folded, trimmed, matched by prefix or wildcard, nor cut at a
+    /// NUL.
     flt_5 = "FLT-5";
-    /// Names that are magic in some host language (`__proto__`, `constructor`, `toString`, `1` and `01`, `null`) are ordinary.
+    /// Names that are magic in some host language (`__proto__`, `constructor`, `toString`, `1` and
+    /// `01`, `null`) are ordinary.
     flt_6 = "FLT-6";
     /// The filter is copied at subscribe
     flt_7 = "FLT-7";
@@ -132,11 +147,13 @@ checks! {
     ord_1 = "ORD-1";
     /// A broadcast made from inside a delivery arrives after the outer one, at every subscriber.
     ord_2 = "ORD-2";
-    /// All subscribers see all broadcasts of one registry in one order, the order of their sequence ids.
+    /// All subscribers see all broadcasts of one registry in one order, the order of their sequence
+    /// ids.
     ord_3 = "ORD-3";
     /// A valid subscribe succeeds.
     sub_1 = "SUB-1";
-    /// Unsubscribe is idempotent, harmless after a revocation or eviction, and never touches another subscriber.
+    /// Unsubscribe is idempotent, harmless after a revocation or eviction, and never touches
+    /// another subscriber.
     sub_2 = "SUB-2";
     /// No send begins after unsubscribe returned, not even from a broadcast in progress.
     sub_3 = "SUB-3";
@@ -146,7 +163,8 @@ checks! {
     sub_5 = "SUB-5";
     /// Dropping the handle unsubscribes
     sub_6 = "SUB-6";
-    /// When `close_by_identity` returns, every subscriber that held the identity and was active at the call has ended and was told to close by it or before.
+    /// When `close_by_identity` returns, every subscriber that held the identity and was active at
+    /// the call has ended and was told to close by it or before.
     rev_1 = "REV-1";
     /// After it returned, no send begins on those, including from broadcasts that started earlier.
     rev_2 = "REV-2";
@@ -176,7 +194,8 @@ checks! {
     clo_4 = "CLO-4";
     /// Close carries a reason, and the first is reported.
     clo_5 = "CLO-5";
-    /// The numbers that revocations return add up to the subscribers that they ended, each counted once, also under concurrent calls.
+    /// The numbers that revocations return add up to the subscribers that they ended, each counted
+    /// once, also under concurrent calls.
     cnt_1 = "CNT-1";
     /// At rest `len` equals the number of active subscribers.
     cnt_2 = "CNT-2";
@@ -186,7 +205,8 @@ checks! {
     iso_1 = "ISO-1";
     /// Nor does it fail the broadcast.
     iso_2 = "ISO-2";
-    /// A failing or panicking close stops neither the other closes nor its own removal nor the count.
+    /// A failing or panicking close stops neither the other closes nor its own removal nor the
+    /// count.
     iso_3 = "ISO-3";
     /// After any failure of a sink the registry works
     iso_4 = "ISO-4";
@@ -196,7 +216,8 @@ checks! {
     iso_6 = "ISO-6";
     /// A failing close of an evicted sink does not fail the subscribe that evicted it.
     iso_7 = "ISO-7";
-    /// Every operation may be called from inside send, close and a sink's `Drop`, without deadlock or corruption.
+    /// Every operation may be called from inside send, close and a sink's `Drop`, without deadlock
+    /// or corruption.
     re_1 = "RE-1";
     /// A subscriber created inside a delivery does not receive that broadcast.
     re_3 = "RE-3";
@@ -222,7 +243,8 @@ checks! {
     cap_5 = "CAP-5";
     /// The evicted are closed once and are part of no revocation's count.
     cap_6 = "CAP-6";
-    /// Admit is refused if one of its identities was revoked by a call made after begin returned and finished before admit.
+    /// Admit is refused if one of its identities was revoked by a call made after begin returned
+    /// and finished before admit.
     adm_1 = "ADM-1";
     /// A refusal leaves nothing behind, sends nothing and evicts nobody.
     adm_2 = "ADM-2";
@@ -234,7 +256,8 @@ checks! {
     adm_5 = "ADM-5";
     /// A ticket admits once
     adm_6 = "ADM-6";
-    /// An outbox is bounded by messages and by bytes, overflow follows the policy, and every loss is counted.
+    /// An outbox is bounded by messages and by bytes, overflow follows the policy, and every loss
+    /// is counted.
     que_1 = "QUE-1";
     /// A slow subscriber never delays another or the broadcaster.
     que_2 = "QUE-2";
@@ -279,7 +302,8 @@ pub async fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
         }
         drop(handle);
         if end == 2 {
-            // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation ends it in any.
+            // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation
+            // ends it in any.
             registry.close_by_identity(&"x".into());
         }
         if dropped.load(Ordering::SeqCst) != 1 {
@@ -320,7 +344,9 @@ pub async fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
         };
         in_time(finish).map_err(|why| format!("RE-1: {why}"))?;
         if !called.load(Ordering::SeqCst) {
-            return Err("RE-1: the sink was not dropped, or not while there was a registry to call".into());
+            return Err(
+                "RE-1: the sink was not dropped, or not while there was a registry to call".into(),
+            );
         }
     }
     Ok(())
@@ -355,7 +381,11 @@ pub async fn iso_8_a_panicking_drop_is_contained(rig: &Rig) -> Verdict {
     if closed == 1 { Ok(()) } else { Err("ISO-8: the registry no longer works".into()) }
 }
 
-fn subscribe(registry: &Arc<dyn Subject>, probe: Probe, group: &str) -> Result<Arc<dyn Handle>, String> {
+fn subscribe(
+    registry: &Arc<dyn Subject>,
+    probe: Probe,
+    group: &str,
+) -> Result<Arc<dyn Handle>, String> {
     let with = Registration::to(&["a"]).group(group);
     registry.subscribe(probe, &with).map_err(|Refused| "a valid subscribe was refused".into())
 }
@@ -388,13 +418,16 @@ macro_rules! registry_suite {
             #[allow(unused_imports)]
             use super::*;
 
-            $crate::registry_suite!(@ $rig;
-                flt_1 flt_2 flt_3 flt_4 flt_5 flt_6 flt_7 flt_8 del_1 del_2 del_3 del_4 del_5 del_7 ord_1 ord_2
-                ord_3 sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 rev_1 rev_2 rev_4 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10
-                rev_13 clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3
-                re_4 re_5 re_6 re_7 re_8 cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
-                que_1 que_2 que_3 rev_3 prg_1 prg_2 prg_3 con_0 con_1 con_2 sub_7_nothing_is_kept re_1_a_drop_may_call_back
-                iso_8_a_panicking_drop_is_contained saboteurs_are_noticed);
+            $crate::kit::registry::registry_suite!(@ $rig;
+                flt_1 flt_2 flt_3 flt_4 flt_5 flt_6 flt_7 flt_8
+                del_1 del_2 del_3 del_4 del_5 del_7 ord_1 ord_2 ord_3
+                sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 sub_7_nothing_is_kept
+                rev_1 rev_2 rev_3 rev_4 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10 rev_13
+                clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1 cnt_2 cnt_3
+                iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 iso_8_a_panicking_drop_is_contained
+                re_1 re_1_a_drop_may_call_back re_3 re_4 re_5 re_6 re_7 re_8
+                cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
+                que_1 que_2 que_3 prg_1 prg_2 prg_3 con_0 con_1 con_2);
         }
     };
     (@ $rig:expr; $($check:ident)*) => {
@@ -406,3 +439,4 @@ macro_rules! registry_suite {
         })*
     };
 }
+pub use registry_suite;

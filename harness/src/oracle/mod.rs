@@ -1,35 +1,38 @@
 //! The oracle: walks a trace and says which requirement it breaks, if any.
 //!
-//! It is an acceptor, not an expected output. Per subscriber it knows *admitting / active / claimed / ended*; per open
-//! broadcast it knows who must, may and must not receive. What the requirements leave open stays open: any order between
-//! subscribers, closing one at a time, nested calls at once or later, one late send of a thread that took its turn
-//! before the end.
+//! It is an acceptor, not an expected output. Per subscriber it knows *admitting / active / claimed
+//! / ended*; per open broadcast it knows who must, may and must not receive. What the requirements
+//! leave open stays open: any order between subscribers, closing one at a time, nested calls at
+//! once or later, one late send of a thread that took its turn before the end.
 //!
-//! When it rejects, it names the requirement for the most special circumstance that it sees (a broadcast lost while another
-//! sink threw is ISO-1, not DEL-1). The shrinker then takes circumstances away, so that what remains is needed for the
-//! failure; see [`crate::shrink`].
+//! When it rejects, it names the requirement for the most special context that it sees (a
+//! broadcast lost while another sink threw is ISO-1, not DEL-1). The shrinker then takes
+//! contexts away, so that what remains is needed for the failure; see [`crate::shrink`].
 //!
-//! Invariants of the walk: events are looked at once, in order; nothing is decided from the future, except that
-//! obligations fall due when nothing is in progress any more.
+//! Invariants of the walk: events are looked at once, in order; nothing is decided from the future,
+//! except that obligations fall due when nothing is in progress any more.
 //!
-//! An outbox calls nobody: what it holds is judged by what its owner finds; the module `queue` holds what may be in it.
+//! An outbox calls nobody: what it holds is judged by what its owner finds; the module `queue`
+//! holds what may be in it.
 //!
-//! A sink does not say for which of its subscribers it is called. Where that matters (a close that several may be owed, a
-//! send that calls back or fails) the walk guesses, and is repeated with other guesses until one explains the
-//! whole trace: a trace is rejected only if no attribution makes it legal.
+//! A sink does not say for which of its subscribers it is called. Where that matters (a close that
+//! several may be owed, a send that calls back or fails) the walk chooses, and is repeated with
+//! other chooses until one explains the whole trace: a trace is rejected only if no attribution
+//! makes it legal.
 
-mod alike;
 mod blame;
 mod calls;
-mod circumstances;
+mod choices;
 mod close;
+mod context;
 mod deliver;
-mod guess;
 mod outbox;
 mod progress;
 mod queue;
+mod similar;
 mod state;
 mod subscribe;
+mod why;
 
 use std::collections::BTreeSet;
 
@@ -41,7 +44,7 @@ use crate::{
     trace::{Event, Trace},
 };
 
-use guess::Guesses;
+use choices::Choices;
 pub(crate) use state::Walk;
 
 /// Why a trace is rejected.
@@ -62,7 +65,8 @@ pub struct Verdict {
     pub violation: Option<Violation>,
     /// Violations of SHOULDs, in order.
     pub notes: Vec<Violation>,
-    /// The trace makes no sense for the script (an unknown operation, a return without a call): the adapter's fault.
+    /// The trace makes no sense for the script (an unknown operation, a return without a call): the
+    /// adapter's fault.
     pub nonsense: Option<String>,
     /// Requirements that this trace had occasion to break and kept.
     pub kept: BTreeSet<&'static str>,
@@ -96,7 +100,7 @@ impl Verdict {
 ///     Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
 ///     Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
 /// ]);
-/// let call = |op| Event::Call { op, lane: 0 };
+/// let call = |op| Event::Call { op, thread: 0 };
 /// let ret = |op| Event::Ret { op, n: None, refused: false, report: None, taken: None };
 /// let silent = vec![call(1), ret(1), call(2), ret(2)];
 /// let verdict = oracle::judge(&script, &silent, &Policies::default());
@@ -104,26 +108,31 @@ impl Verdict {
 /// ```
 #[must_use]
 pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
-    let mut guesses = Guesses::default();
+    let mut choices = Choices::default();
     let mut best: Option<(Verdict, usize)> = None;
     for _ in 0..WALKS {
-        let (verdict, made) = walk(script, trace, policies, guesses);
+        let (verdict, made) = walk(script, trace, policies, choices);
         if verdict.clean() || verdict.nonsense.is_some() {
             return verdict;
         }
         let reached = verdict.violation.as_ref().map_or(usize::MAX, |violation| violation.at);
-        let better = |(best, far): &(Verdict, usize)| (reached, best.notes.len()) > (*far, verdict.notes.len());
+        let better = |(best, far): &(Verdict, usize)| {
+            (reached, best.notes.len()) > (*far, verdict.notes.len())
+        };
         if best.as_ref().is_none_or(better) {
             best = Some((verdict, reached));
         }
-        let Some(other) = made.next() else { return best.map(|(verdict, _)| verdict).unwrap_or_default() };
-        guesses = other;
+        let Some(other) = made.next() else {
+            return best.map(|(verdict, _)| verdict).unwrap_or_default();
+        };
+        choices = other;
     }
-    // Guesses that were not tried might explain it.
+    // Choices that were not tried might explain it.
     Verdict::default()
 }
 
-/// Judges a trace as [`judge`] does, given all that the implementation claims: what it said it would say, it has to say.
+/// Judges a trace as [`judge`] does, given all that the implementation claims: what it said it
+/// would say, it has to say.
 #[must_use]
 pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
     let mut verdict = judge(script, trace, &hello.policies);
@@ -131,7 +140,9 @@ pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
         reports_missing(script, trace, &mut verdict);
     }
     let silent = |event: &Event| matches!(event, Event::Close { reason: None, .. });
-    let Some(at) = trace.iter().position(silent).filter(|_| hello.offers("reasons")) else { return verdict };
+    let Some(at) = trace.iter().position(silent).filter(|_| hello.offers("reasons")) else {
+        return verdict;
+    };
     if verdict.nonsense.is_none() && verdict.violation.as_ref().is_none_or(|first| first.at > at) {
         let cause = "a close came without a reason, though reasons are claimed".to_owned();
         verdict.kept.remove("CLO-5");
@@ -148,7 +159,8 @@ fn reports_missing(script: &Script, trace: &Trace, verdict: &mut Verdict) {
             casts.insert(op.id);
         }
     });
-    let silent = |event: &Event| matches!(event, Event::Ret { op, report: None, .. } if casts.contains(op));
+    let silent =
+        |event: &Event| matches!(event, Event::Ret { op, report: None, .. } if casts.contains(op));
     let Some(at) = trace.iter().position(silent) else { return };
     if verdict.violation.as_ref().is_none_or(|first| first.at > at) {
         verdict.kept.remove("DEL-7");
@@ -165,8 +177,13 @@ const FOREIGN: u32 = 100;
 /// So many attributions are tried. Random scripts need a few dozen at most.
 const WALKS: u32 = 4_096;
 
-fn walk<'t>(script: &'t Script, trace: &'t Trace, policies: &Policies, guesses: Guesses) -> (Verdict, Guesses) {
-    let mut walk = Walk::new(script, trace, *policies, guesses);
+fn walk<'t>(
+    script: &'t Script,
+    trace: &'t Trace,
+    policies: &Policies,
+    choices: Choices,
+) -> (Verdict, Choices) {
+    let mut walk = Walk::new(script, trace, *policies, choices);
     let mut stop = None;
     for (at, event) in trace.iter().enumerate() {
         if let Err(why) = walk.event(at, event) {
@@ -175,8 +192,8 @@ fn walk<'t>(script: &'t Script, trace: &'t Trace, policies: &Policies, guesses: 
         }
     }
     let stop = stop.or_else(|| walk.end(trace.len()).err()).unwrap_or(Stop::End);
-    let guesses = std::mem::take(&mut walk.guesses);
-    (walk.finish(stop), guesses)
+    let choices = std::mem::take(&mut walk.choices);
+    (walk.finish(stop), choices)
 }
 
 /// Why a walk ends.
@@ -194,31 +211,36 @@ pub(crate) type Step = Result<(), Stop>;
 impl Walk<'_> {
     fn event(&mut self, at: usize, event: &Event) -> Step {
         self.now = at;
-        let lane = match event {
-            Event::Call { lane, .. }
-            | Event::Send { lane, .. }
-            | Event::Sent { lane, .. }
-            | Event::Close { lane, .. }
-            | Event::Closed { lane, .. } => Some(*lane),
-            Event::Ret { op, .. } | Event::Err { op, .. } => Some(self.lane_of(*op)?),
+        let thread = match event {
+            Event::Call { thread, .. }
+            | Event::Send { thread, .. }
+            | Event::Sent { thread, .. }
+            | Event::Close { thread, .. }
+            | Event::Closed { thread, .. } => Some(*thread),
+            Event::Ret { op, .. } | Event::Err { op, .. } => Some(self.thread_of(*op)?),
             Event::Stuck { .. } | Event::Fuel | Event::Unbuilt { .. } => None,
         };
         match event {
-            Event::Call { op, lane } => self.call(*op, *lane),
-            Event::Ret { op, n, refused, report, taken } => self.ret(*op, *n, *refused, *report, taken.as_ref()),
+            Event::Call { op, thread } => self.call(*op, *thread),
+            Event::Ret { op, n, refused, report, taken } => {
+                self.ret(*op, *n, *refused, *report, taken.as_ref())
+            }
             Event::Err { op, error } => self.err(*op, error),
-            Event::Send { sink, data, lane } => self.send(*sink, data, *lane),
-            Event::Sent { sink, threw, lane } => self.sent(*sink, *threw, *lane),
-            Event::Close { sink, reason, lane } => self.close(*sink, reason.as_deref(), *lane),
-            Event::Closed { sink, threw, lane } => self.closed(*sink, *threw, *lane),
+            Event::Send { sink, data, thread } => self.send(*sink, data, *thread),
+            Event::Sent { sink, threw, thread } => self.sent(*sink, *threw, *thread),
+            Event::Close { sink, reason, thread } => self.close(*sink, reason.as_deref(), *thread),
+            Event::Closed { sink, threw, thread } => self.closed(*sink, *threw, *thread),
             Event::Fuel => self.fuel(),
             Event::Stuck { .. } => self.stuck(),
             Event::Unbuilt { error } => self.unbuilt(error),
         }?;
-        if let Some(lane) = lane {
-            self.last_event.insert(lane, at);
+        if let Some(thread) = thread {
+            self.last_event.insert(thread, at);
         }
-        if matches!(event, Event::Ret { .. } | Event::Err { .. } | Event::Sent { .. } | Event::Closed { .. }) {
+        if matches!(
+            event,
+            Event::Ret { .. } | Event::Err { .. } | Event::Sent { .. } | Event::Closed { .. }
+        ) {
             self.rest(at)?;
         }
         Ok(())
@@ -226,7 +248,9 @@ impl Walk<'_> {
 
     /// Tells whether a thread that delivers later has yet to close a subscriber after the send in which it was ended (RE-5).
     fn closes_after_a_send(&self) -> bool {
-        let due = |sub: &state::Sub<'_>| sub.close.is_none() && sub.claims.iter().any(|claim| claim.within > 0);
+        let due = |sub: &state::Sub<'_>| {
+            sub.close.is_none() && sub.claims.iter().any(|claim| claim.within > 0)
+        };
         self.policies.delivery == Delivery::Async && !self.settled && self.subs.iter().any(due)
     }
 
@@ -243,11 +267,15 @@ impl Walk<'_> {
     fn end(&mut self, len: usize) -> Step {
         self.now = len;
         if self.was_stuck && self.stacks.values().any(|stack| !stack.is_empty()) {
-            self.breaks("CON-0", "a lane never came back".into())?;
+            self.breaks("CON-0", "a thread never came back".into())?;
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
-            let foreign = self.lanes.get(&op).is_some_and(|lane| *lane >= FOREIGN);
-            let who = if foreign { " (a thread of the registry was in it when the trace was sent)" } else { "" };
+            let foreign = self.threads.get(&op).is_some_and(|thread| *thread >= FOREIGN);
+            let who = if foreign {
+                " (a thread of the registry was in it when the trace was sent)"
+            } else {
+                ""
+            };
             return Err(Stop::Nonsense(format!("operation {op} never returned{who}")));
         }
         self.unexecuted()?;
@@ -259,8 +287,11 @@ impl Walk<'_> {
         self.rest(len)?;
         self.told_victims()?;
         if self.in_vain && self.notes.is_empty() {
-            // Every call came back and owed nothing: who waited, waited for what the script never brought about, or was slow.
-            return Err(Stop::Nonsense("a lane waited in vain, and nothing that the registry owes is missing".into()));
+            // Every call came back and owed nothing: who waited, waited for what the script never
+            // brought about, or was slow.
+            return Err(Stop::Nonsense(
+                "a thread waited in vain, and nothing that the registry owes is missing".into(),
+            ));
         }
         Ok(())
     }

@@ -2,59 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Step, Stop, Violation, guess::Guesses, queue::Queue};
+use super::{Step, Stop, Violation, choices::Choices, queue::Queue, why::Why};
 use crate::{
     catalogue,
-    protocol::{Delivery as When, EmptyChannels, Lanes, Policies},
+    protocol::{Concurrency, Delivery as When, EmptyChannels, Policies},
     script::{Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script},
     trace::{Event, Taken, Trace},
 };
-
-/// What can end a subscriber.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Why {
-    Unsub,
-    /// With the reason that the call named.
-    Revoke(Option<Reason>),
-    Evict,
-    Fail,
-    Shutdown,
-    /// Its outbox was full.
-    Lag,
-}
-
-impl Why {
-    pub(crate) fn revokes(self) -> bool {
-        matches!(self, Why::Revoke(_))
-    }
-
-    /// Whether it is a revocation that named this reason.
-    pub(crate) fn names(self, reason: &str) -> bool {
-        matches!(self, Why::Revoke(Some(named)) if named.word() == reason)
-    }
-
-    /// Whether the sink is told.
-    pub(crate) fn forced(self) -> bool {
-        self != Why::Unsub
-    }
-
-    /// Whether it surely discards what is queued: after an end of one's own, and a shutdown, it may still be taken.
-    pub(crate) fn discards(self) -> bool {
-        !matches!(self, Why::Unsub | Why::Shutdown)
-    }
-
-    /// The reason that a close for it carries.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Why::Unsub => "unsubscribed",
-            Why::Revoke(named) => named.unwrap_or_default().word(),
-            Why::Evict => "evicted",
-            Why::Fail => "failed",
-            Why::Shutdown => "shutdown",
-            Why::Lag => "lagged",
-        }
-    }
-}
 
 /// An operation that ends a subscriber, or may.
 #[derive(Debug, Clone)]
@@ -113,7 +67,10 @@ impl Sub<'_> {
 
     /// What has ended it by force, for sure.
     pub(crate) fn surely_forced(&self) -> Option<(Why, OpId)> {
-        self.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op))
+        self.claims
+            .iter()
+            .find(|claim| claim.sure && claim.why.forced())
+            .map(|claim| (claim.why, claim.op))
     }
 
     pub(crate) fn claimed(&self, why: Why) -> bool {
@@ -208,11 +165,14 @@ impl Ticket {
 
     /// A use that began at `began` has ended.
     pub(crate) fn end_use(&mut self, began: usize, now: usize) {
-        self.uses.iter_mut().filter(|(begun, _)| *begun == began).for_each(|(_, end)| *end = Some(now));
+        self.uses
+            .iter_mut()
+            .filter(|(begun, _)| *begun == began)
+            .for_each(|(_, end)| *end = Some(now));
     }
 }
 
-/// Something in progress on a lane.
+/// Something in progress on a thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Frame {
     Call(OpId),
@@ -241,7 +201,7 @@ pub(crate) struct Failure {
 pub(crate) struct Walk<'s> {
     pub(crate) script: &'s Script,
     pub(crate) policies: Policies,
-    pub(crate) guesses: Guesses,
+    pub(crate) choices: Choices,
     pub(crate) now: usize,
     pub(crate) ops: HashMap<OpId, &'s Op>,
     /// What each `take` found, known before its moment.
@@ -249,9 +209,9 @@ pub(crate) struct Walk<'s> {
     /// What is going to be refused.
     pub(crate) refusals: BTreeSet<OpId>,
     pub(crate) open: HashMap<OpId, u32>,
-    /// When and on which lane each operation was called.
+    /// When and on which thread each operation was called.
     pub(crate) called: HashMap<OpId, usize>,
-    pub(crate) lanes: HashMap<OpId, u32>,
+    pub(crate) threads: HashMap<OpId, u32>,
     pub(crate) returned: HashMap<OpId, usize>,
     pub(crate) stacks: BTreeMap<u32, Vec<Frame>>,
     pub(crate) last_event: BTreeMap<u32, usize>,
@@ -277,7 +237,7 @@ pub(crate) struct Walk<'s> {
     pub(crate) shutdowns: Vec<Shutdown>,
     /// For each broadcast, whether some subscriber had it after the other of that index.
     pub(crate) seen_after: Vec<Vec<bool>>,
-    /// A lane waited until patience ran out.
+    /// A thread waited until patience ran out.
     pub(crate) was_stuck: bool,
     /// No requirement says yet what it waited for.
     pub(crate) in_vain: bool,
@@ -288,7 +248,12 @@ pub(crate) struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    pub(crate) fn new(script: &'s Script, trace: &'s Trace, policies: Policies, guesses: Guesses) -> Self {
+    pub(crate) fn new(
+        script: &'s Script,
+        trace: &'s Trace,
+        policies: Policies,
+        choices: Choices,
+    ) -> Self {
         let mut ops = HashMap::new();
         script.visit(&mut |op| {
             ops.insert(op.id, op);
@@ -306,14 +271,14 @@ impl<'s> Walk<'s> {
         Self {
             script,
             policies,
-            guesses,
+            choices,
             now: 0,
             ops,
             taken,
             refusals,
             open: HashMap::new(),
             called: HashMap::new(),
-            lanes: HashMap::new(),
+            threads: HashMap::new(),
             returned: HashMap::new(),
             stacks: BTreeMap::new(),
             last_event: BTreeMap::new(),
@@ -358,29 +323,38 @@ impl<'s> Walk<'s> {
         self.kept.extend(requirements);
     }
 
-    pub(crate) fn lane_of(&self, op: OpId) -> Result<u32, Stop> {
-        self.open.get(&op).copied().ok_or_else(|| Stop::Nonsense(format!("operation {op} ended without having begun")))
+    pub(crate) fn thread_of(&self, op: OpId) -> Result<u32, Stop> {
+        self.open
+            .get(&op)
+            .copied()
+            .ok_or_else(|| Stop::Nonsense(format!("operation {op} ended without having begun")))
     }
 
-    pub(crate) fn stack(&mut self, lane: u32) -> &mut Vec<Frame> {
-        self.stacks.entry(lane).or_default()
+    pub(crate) fn stack(&mut self, thread: u32) -> &mut Vec<Frame> {
+        self.stacks.entry(thread).or_default()
     }
 
-    /// What is in progress around the next call on this lane.
-    fn around(&self, lane: u32) -> &[Frame] {
-        let stack = |lane| self.stacks.get(&lane).map_or(&[][..], Vec::as_slice);
-        let own = stack(lane);
-        if self.policies.lanes == Lanes::Threads || !own.is_empty() {
+    /// What is in progress around the next call on this thread.
+    fn around(&self, thread: u32) -> &[Frame] {
+        let stack = |thread| self.stacks.get(&thread).map_or(&[][..], Vec::as_slice);
+        let own = stack(thread);
+        if self.policies.threads == Concurrency::Threads || !own.is_empty() {
             return own;
         }
-        // A sink that cannot wait for what it calls begins a task with it: the task's first call follows upon the sink's.
-        let last = self.last_event.iter().find(|(_, at)| **at + 1 == self.now).map(|(lane, _)| stack(*lane));
-        last.filter(|outer| matches!(outer.last(), Some(Frame::Send { .. } | Frame::Close { .. }))).unwrap_or(own)
+        // A sink that cannot wait for what it calls begins a task with it: the task's first call
+        // follows upon the sink's.
+        let last = self
+            .last_event
+            .iter()
+            .find(|(_, at)| **at + 1 == self.now)
+            .map(|(thread, _)| stack(*thread));
+        last.filter(|outer| matches!(outer.last(), Some(Frame::Send { .. } | Frame::Close { .. })))
+            .unwrap_or(own)
     }
 
-    /// The sink call from inside which the next call on this lane is made.
-    pub(crate) fn inside(&self, lane: u32) -> Option<Frame> {
-        let stack = self.around(lane);
+    /// The sink call from inside which the next call on this thread is made.
+    pub(crate) fn inside(&self, thread: u32) -> Option<Frame> {
+        let stack = self.around(thread);
         stack.iter().rev().copied().find(|frame| !matches!(frame, Frame::Call(_)))
     }
 
@@ -389,16 +363,20 @@ impl<'s> Walk<'s> {
         sink.rules.iter().find(|rule| rule.on == hook && rule.nth == nth)
     }
 
-    /// How many sends to this subscriber the lane is inside of.
-    pub(crate) fn own_sends(&self, sub: usize, lane: u32) -> usize {
-        let stack = self.stacks.get(&lane).into_iter().flatten();
+    /// How many sends to this subscriber the thread is inside of.
+    pub(crate) fn own_sends(&self, sub: usize, thread: u32) -> usize {
+        let stack = self.stacks.get(&thread).into_iter().flatten();
         stack.filter(|frame| matches!(frame, Frame::Send { sub: of, .. } if *of == sub)).count()
     }
 
-    /// The broadcasts that this lane is delivering.
-    pub(crate) fn casts_around(&self, lane: u32) -> Vec<usize> {
-        let stack = self.around(lane).iter();
-        stack.filter_map(|frame| if let Frame::Send { cast, .. } = frame { Some(*cast) } else { None }).collect()
+    /// The broadcasts that this thread is delivering.
+    pub(crate) fn casts_around(&self, thread: u32) -> Vec<usize> {
+        let stack = self.around(thread).iter();
+        stack
+            .filter_map(
+                |frame| if let Frame::Send { cast, .. } = frame { Some(*cast) } else { None },
+            )
+            .collect()
     }
 
     /// Whether a rule tells this call to throw or fail.
@@ -409,25 +387,28 @@ impl<'s> Walk<'s> {
     pub(crate) fn hears(&self, sub: &Sub<'_>, channel: &str) -> bool {
         match &sub.with.channels {
             None => true,
-            Some(names) if names.is_empty() && !sub.with.exact => self.policies.empty_channels == EmptyChannels::All,
+            Some(names) if names.is_empty() && !sub.with.exact => {
+                self.policies.empty_channels == EmptyChannels::All
+            }
             Some(names) => names.iter().any(|name| name == channel),
         }
     }
 
-    /// Whether a send logged now on this lane may have taken its turn before `end`: the lane did nothing since.
+    /// Whether a send logged now on this thread may have taken its turn before `end`: the thread did
+    /// nothing since.
     ///
-    /// A thread that logged nothing at all yet may have been on its way as well. Without a lane, or where lanes are tasks
-    /// that take turns, nothing may.
-    pub(crate) fn turn_before(&self, lane: Option<u32>, end: usize) -> bool {
-        let lane = lane.filter(|_| self.policies.lanes == Lanes::Threads);
-        lane.is_some_and(|lane| self.last_event.get(&lane).is_none_or(|last| *last < end))
+    /// A thread that logged nothing at all yet may have been on its way as well. Without a thread, or
+    /// where threads are tasks that take turns, nothing may.
+    pub(crate) fn turn_before(&self, thread: Option<u32>, end: usize) -> bool {
+        let thread = thread.filter(|_| self.policies.threads == Concurrency::Threads);
+        thread.is_some_and(|thread| self.last_event.get(&thread).is_none_or(|last| *last < end))
     }
 
     pub(crate) fn claim(&mut self, sub: usize, why: Why, op: OpId, sure: bool) {
         let now = self.now;
         // The send that failed has ended.
-        let lane = self.lanes.get(&op).filter(|_| why != Why::Fail);
-        let within = lane.map_or(0, |lane| self.own_sends(sub, *lane));
+        let thread = self.threads.get(&op).filter(|_| why != Why::Fail);
+        let within = thread.map_or(0, |thread| self.own_sends(sub, *thread));
         let index = sub;
         let sub = &mut self.subs[index];
         sub.last_claim = Some(now);
@@ -438,17 +419,21 @@ impl<'s> Walk<'s> {
         self.end_claimed_queue(index);
     }
 
-    /// An end on another lane may come before an eviction in progress and make it needless.
+    /// An end on another thread may come before an eviction in progress and make it needless.
     fn may_make_room(&mut self, leaving: usize, op: OpId) {
         let (registry, with) = (self.subs[leaving].registry, self.subs[leaving].with);
         let Some(scope) = &with.scope else { return };
-        let lane = self.lanes.get(&op).copied();
+        let thread = self.threads.get(&op).copied();
         for (index, sub) in self.subs.iter_mut().enumerate() {
-            if index == leaving || sub.registry != registry || sub.with.scope.as_ref() != Some(scope) {
+            if index == leaving
+                || sub.registry != registry
+                || sub.with.scope.as_ref() != Some(scope)
+            {
                 continue;
             }
-            for claim in sub.claims.iter_mut().filter(|claim| claim.open && claim.why == Why::Evict) {
-                claim.sure &= self.lanes.get(&claim.op).copied() == lane;
+            for claim in sub.claims.iter_mut().filter(|claim| claim.open && claim.why == Why::Evict)
+            {
+                claim.sure &= self.threads.get(&claim.op).copied() == thread;
                 if let Some(queue) = sub.queue.as_mut().filter(|_| !claim.sure) {
                     queue.spared(claim.op);
                 }

@@ -4,8 +4,10 @@ mod adapter;
 mod cli;
 mod known;
 mod report;
+mod terminal;
 
 pub use adapter::{Adapter, Deadlines};
 pub use cli::main;
 pub use known::{Entry, Known, today};
-pub use report::{Exit, Input, Line, Paint, Part, REPORT, Report, Status, quoted, wrap};
+pub use report::{Exit, Input, Line, Part, REPORT, Report, Status};
+pub use terminal::{Paint, quoted, wrap};

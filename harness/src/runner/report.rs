@@ -4,13 +4,18 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
-use super::known::Known;
+use super::{
+    known::{Entry, Known},
+    terminal::counted,
+};
 use crate::{
     campaign::{Failure, Fault, Outcome, never_exercised},
     catalogue::{self, Level},
-    pretty,
     protocol::Hello,
 };
+
+mod junit;
+mod page;
 
 /// The version of the JSON report's form.
 pub const REPORT: u32 = 1;
@@ -136,7 +141,8 @@ pub struct Input<'a> {
     pub today: &'a str,
     /// The seed.
     pub seed: u64,
-    /// The parts of the suite that were asked for, of which alone is spoken; all of it if there are none.
+    /// The parts of the suite that were asked for, of which alone is spoken; all of it if there are
+    /// none.
     pub parts: &'a [Part],
     /// Time ran out.
     pub cut_short: bool,
@@ -151,13 +157,16 @@ impl Report {
         let Input { hello, outcome, known, today, .. } = *input;
         let all = catalogue::catalogue();
         let parts = input.parts;
-        let selected = |id: &str| parts.is_empty() || parts.iter().any(|part| part.ids.iter().any(|own| own == id));
+        let selected = |id: &str| {
+            parts.is_empty() || parts.iter().any(|part| part.ids.iter().any(|own| own == id))
+        };
         let requirements: Vec<Line> = all
             .requirements
             .iter()
             .filter(|own| selected(&own.id))
             .map(|own| {
-                let failure = outcome.failures.iter().find(|failure| failure.violation.requirement == own.id);
+                let failure =
+                    outcome.failures.iter().find(|failure| failure.violation.requirement == own.id);
                 let excuse = known.excuse(&own.id, today);
                 let kept = outcome.kept.get(own.id.as_str()).copied().unwrap_or(0);
                 let status = match (failure, excuse) {
@@ -172,31 +181,54 @@ impl Report {
                 let reason = excuse
                     .map(|entry| format!("{} {}", entry.reason, entry.link).trim().to_owned())
                     .unwrap_or_default();
-                Line { id: own.id.clone(), level: own.level, profile: own.profile.clone(), status, kept, reason }
+                Line {
+                    id: own.id.clone(),
+                    level: own.level,
+                    profile: own.profile.clone(),
+                    status,
+                    kept,
+                    reason,
+                }
             })
             .collect();
         let stale: Vec<String> = if !parts.is_empty() || input.cut_short {
             Vec::new()
         } else {
-            let failing = |entry: &&super::known::Entry| {
+            let failing = |entry: &&Entry| {
                 outcome.failures.iter().any(|failure| entry.covers(failure.violation.requirement))
             };
-            known.entries.iter().filter(|entry| !failing(entry)).map(|entry| entry.requirement.clone()).collect()
+            known
+                .entries
+                .iter()
+                .filter(|entry| !failing(entry))
+                .map(|entry| entry.requirement.clone())
+                .collect()
         };
         let due = |id: &&str| selected(id) && known.scores(id);
-        let never: Vec<String> = never_exercised(hello, outcome).into_iter().filter(due).map(str::to_owned).collect();
-        let untested: Vec<String> = parts.iter().filter_map(|part| untested(part, &requirements)).collect();
-        let failures: Vec<Failure> =
-            outcome.failures.iter().filter(|failure| selected(failure.violation.requirement)).cloned().collect();
-        let must = |id: &str| failures.iter().any(|own| own.violation.requirement == id && own.level == Level::M);
-        let broken = requirements.iter().any(|line| line.status == Status::Broken && must(&line.id));
+        let never: Vec<String> =
+            never_exercised(hello, outcome).into_iter().filter(due).map(str::to_owned).collect();
+        let untested: Vec<String> =
+            parts.iter().filter_map(|part| untested(part, &requirements)).collect();
+        let failures: Vec<Failure> = outcome
+            .failures
+            .iter()
+            .filter(|failure| selected(failure.violation.requirement))
+            .cloned()
+            .collect();
+        let must = |id: &str| {
+            failures.iter().any(|own| own.violation.requirement == id && own.level == Level::M)
+        };
+        let broken =
+            requirements.iter().any(|line| line.status == Status::Broken && must(&line.id));
         let exit = if broken {
             Exit::Failures
         } else if !outcome.faults.is_empty() {
             Exit::Adapter
         } else if outcome.runs == 0 {
             Exit::NothingExercised
-        } else if !outcome.declined.is_empty() || input.cut_short && !(never.is_empty() && untested.is_empty()) {
+        } else if !outcome.declined.is_empty()
+            || input.cut_short && !(never.is_empty() && untested.is_empty())
+        {
             Exit::Undecided
         } else if !never.is_empty() || !untested.is_empty() {
             Exit::NothingExercised
@@ -228,7 +260,10 @@ impl Report {
     }
 
     fn with(&self, profile: &str, status: Status) -> Vec<&Line> {
-        self.requirements.iter().filter(|line| line.profile == profile && line.status == status).collect()
+        self.requirements
+            .iter()
+            .filter(|line| line.profile == profile && line.status == status)
+            .collect()
     }
 
     /// Whether a requirement is broken and decides.
@@ -244,21 +279,27 @@ impl Report {
         let mut profiles: Vec<&str> = Vec::new();
         let some = self.requirements.len() < catalogue::catalogue().requirements.len();
         for line in &self.requirements {
-            if (some || line.status != Status::NotClaimed) && !profiles.contains(&line.profile.as_str()) {
+            if (some || line.status != Status::NotClaimed)
+                && !profiles.contains(&line.profile.as_str())
+            {
                 profiles.push(&line.profile);
             }
         }
-        let names = |lines: &[&Line]| lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().join(" ");
+        let names = |lines: &[&Line]| {
+            lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().join(" ")
+        };
         let verdict = |profile: &str| {
             let broken = self.with(profile, Status::Broken);
-            let (must, should): (Vec<&Line>, Vec<&Line>) = broken.into_iter().partition(|line| self.failing(line));
+            let (must, should): (Vec<&Line>, Vec<&Line>) =
+                broken.into_iter().partition(|line| self.failing(line));
             let known = self.with(profile, Status::Known);
             let judged = self.with(profile, Status::Kept).len();
             // Of several parts that were asked for, one may be decided although another is not.
             let open = match self.exit {
                 Exit::Adapter | Exit::Undecided => true,
                 Exit::NothingExercised => {
-                    !self.never_exercised.is_empty() || !self.with(profile, Status::NotExercised).is_empty()
+                    !self.never_exercised.is_empty()
+                        || !self.with(profile, Status::NotExercised).is_empty()
                 }
                 _ => false,
             };
@@ -266,7 +307,10 @@ impl Report {
                 format!("not conforming: {}", names(&must))
             } else if !self.implementation.offers(profile) {
                 "not claimed".to_owned()
-            } else if judged == 0 && !self.with(profile, Status::NotExercised).is_empty() && known.is_empty() {
+            } else if judged == 0
+                && !self.with(profile, Status::NotExercised).is_empty()
+                && known.is_empty()
+            {
                 "not put to the test".to_owned()
             } else if judged == 0 && known.is_empty() && should.is_empty() {
                 "not judged by scripts".to_owned()
@@ -276,19 +320,34 @@ impl Report {
                 "conforming".to_owned()
             };
             if !known.is_empty() {
-                let _ = write!(text, ", {} ({})", counted(known.len() as u64, "known failure"), names(&known));
+                let _ = write!(
+                    text,
+                    ", {} ({})",
+                    counted(known.len() as u64, "known failure"),
+                    names(&known)
+                );
             }
             let later = self.with(profile, Status::NotScored);
             if !later.is_empty() {
-                let _ = write!(text, ", not scored, for it came after the port's edition: {}", names(&later));
+                let _ = write!(
+                    text,
+                    ", not scored, for it came after the port's edition: {}",
+                    names(&later)
+                );
             }
-            let all = catalogue::catalogue().requirements.iter().filter(|own| own.profile == profile).count();
-            let own: Vec<&Line> = self.requirements.iter().filter(|line| line.profile == profile).collect();
+            let all = catalogue::catalogue()
+                .requirements
+                .iter()
+                .filter(|own| own.profile == profile)
+                .count();
+            let own: Vec<&Line> =
+                self.requirements.iter().filter(|line| line.profile == profile).collect();
             if own.len() < all {
                 let _ = write!(text, " (asked for: {})", names(&own));
             }
             // What may be declared binds nobody who does not.
-            let (may, should): (Vec<&Line>, Vec<&Line>) = should.iter().partition(|line| line.level == Level::Y);
+            let (may, should): (Vec<&Line>, Vec<&Line>) =
+                should.iter().partition(|line| line.level == Level::Y);
             for (what, lines) in [("shoulds", should), ("mays", may)] {
                 if !lines.is_empty() {
                     let _ = write!(text, ", {what} not met: {}", names(&lines));
@@ -298,320 +357,26 @@ impl Report {
         };
         profiles.into_iter().map(|profile| (profile.to_owned(), verdict(profile))).collect()
     }
-
-    /// The report for a terminal, or for a log.
-    #[must_use]
-    pub fn text(&self, paint: &Paint, command: &str, saved: &dyn Fn(&str) -> Option<String>) -> String {
-        let mut page = String::new();
-        let own = &self.implementation;
-        let _ = writeln!(page, "{}", paint.bold(&own.title()));
-        for (profile, verdict) in self.verdicts() {
-            let colour = if verdict.starts_with("conforming") {
-                Paint::green
-            } else if verdict.starts_with("not conforming") {
-                Paint::red
-            } else {
-                Paint::yellow
-            };
-            let _ = writeln!(page, "  {profile:<11}{}", colour(paint, &verdict));
-        }
-        let scored_by = if self.scored_by == self.edition {
-            String::new()
-        } else {
-            format!(", scored by edition {}", self.scored_by)
-        };
-        let _ = writeln!(
-            page,
-            "  {} scripts in {:.1} s, seed {}, edition {}{scored_by}",
-            self.scripts, self.seconds, self.seed, self.edition
-        );
-        for failure in &self.failures {
-            self.failure(failure, paint, command, saved, &mut page);
-        }
-        for fault in &self.faults {
-            let _ = writeln!(
-                page,
-                "\n{}\n  {}\n  in {}",
-                paint.red("The adapter, not the registry"),
-                fault.message,
-                fault.found_by
-            );
-            let _ = write!(page, "{}", indent(&pretty::script(&fault.script), 2));
-        }
-        if !self.never_exercised.is_empty() {
-            let _ = writeln!(page, "\n{}: {}", paint.yellow("Never put to the test"), self.never_exercised.join(" "));
-        }
-        for untested in &self.untested {
-            let _ = writeln!(page, "\n{} {untested}", paint.yellow("Nothing was put to the test:"));
-        }
-        for stale in &self.stale {
-            let _ = writeln!(
-                page,
-                "\n{} {stale} is listed as known to fail and does not: remove it from the file",
-                paint.red("Stale:")
-            );
-        }
-        for (need, times) in &self.unsupported {
-            let named = self.declined.get(need).map(Vec::as_slice).unwrap_or_default();
-            let more = if (named.len() as u64) < *times { ", …" } else { "" };
-            let _ = writeln!(
-                page,
-                "\n{} {} answered with unsupported: {need}, though hello offers what they need: {}{more}",
-                paint.yellow("Undecided:"),
-                if *times == 1 { "1 script was".to_owned() } else { format!("{times} scripts were") },
-                named.join(", ")
-            );
-        }
-        for warning in &self.warnings {
-            let _ = writeln!(page, "\n{} {warning}", paint.yellow("Warning:"));
-        }
-        page
-    }
-
-    fn failure(
-        &self,
-        failure: &Failure,
-        paint: &Paint,
-        command: &str,
-        saved: &dyn Fn(&str) -> Option<String>,
-        page: &mut String,
-    ) {
-        let id = failure.violation.requirement;
-        let Some(requirement) = catalogue::find(id) else { return };
-        let line = self.requirements.iter().find(|line| line.id == id);
-        let title = format!("{id} {}", requirement.level.word());
-        let excused = match line.map(|line| line.status) {
-            Some(Status::Known) => " (known)",
-            Some(Status::NotScored) => " (not scored: later than the port's edition)",
-            _ => "",
-        };
-        let title =
-            if failure.level == Level::M && excused.is_empty() { paint.red(&title) } else { paint.yellow(&title) };
-        let _ = writeln!(page, "\n{title}{excused}");
-        let _ = writeln!(page, "{}", wrap(&requirement.text, 2));
-        let _ = writeln!(page, "  {} {}", paint.bold("cause:"), failure.violation.cause);
-        let mut steady = match failure.again {
-            3 => "fails every time".to_owned(),
-            0 => "did not fail again".to_owned(),
-            some => format!("flaky: failed in {some} of 3 more runs"),
-        };
-        if failure.needs_others {
-            steady.push_str(", not broken when run alone (look for state shared between registries)");
-        }
-        let _ =
-            writeln!(page, "  found by {}, {steady}, broken by {}", failure.found_by, counted(failure.times, "script"));
-        if let Some(line) = line.filter(|line| !line.reason.is_empty()) {
-            let _ = writeln!(page, "  known: {}", line.reason);
-        }
-        if failure.script.steps.is_empty() {
-            return;
-        }
-        let _ = write!(page, "  script:\n{}", indent(&pretty::script(&failure.script), 2));
-        if !failure.trace.is_empty() {
-            let mark = paint.red("► ");
-            let _ = write!(
-                page,
-                "  trace:\n{}",
-                indent(&pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark), 4)
-            );
-        }
-        if let Some(file) = saved(id) {
-            let file = quoted(&file);
-            let _ = writeln!(page, "  replay:   registry-conform replay {file} -- {command}");
-            let _ = writeln!(page, "  by hand:  registry-conform replay --lines {file} | {command}");
-        }
-    }
-
-    /// What stands in the way of a verdict and is of no one requirement: a class, a name, and why.
-    fn errors(&self) -> Vec<(&'static str, String, String)> {
-        let mut errors: Vec<_> =
-            self.faults.iter().map(|fault| ("adapter", fault.found_by.clone(), fault.message.clone())).collect();
-        for stale in &self.stale {
-            errors.push(("known-failing", stale.clone(), "listed as known to fail, and does not".to_owned()));
-        }
-        for (need, names) in &self.declined {
-            errors.push(("unsupported", need.clone(), format!("undecided: declined {}", names.join(", "))));
-        }
-        for untested in &self.untested {
-            errors.push(("suite", "selection".to_owned(), format!("nothing was put to the test: {untested}")));
-        }
-        let open = match self.exit {
-            Exit::NothingExercised if self.scripts == 0 => "no script was judged",
-            Exit::Undecided if !self.never_exercised.is_empty() => "undecided: not everything was put to the test",
-            _ => return errors,
-        };
-        errors.push(("suite", "verdict".to_owned(), open.to_owned()));
-        errors
-    }
-
-    /// The report as JUnit XML: one test case per requirement of the claimed profiles.
-    #[must_use]
-    pub fn junit(&self) -> String {
-        let claimed: Vec<&Line> = self
-            .requirements
-            .iter()
-            .filter(|line| !matches!(line.status, Status::NotClaimed | Status::Elsewhere))
-            .collect();
-        let never = |line: &Line| line.status == Status::NotExercised && self.never_exercised.contains(&line.id);
-        let failures = claimed.iter().filter(|line| self.failing(line)).count();
-        let unmet = |line: &&&Line| line.status != Status::Kept && !self.failing(line) && !never(line);
-        let skipped = claimed.iter().filter(unmet).count();
-        let errors = self.errors();
-        let missing = claimed.iter().filter(|line| never(line)).count();
-        let mut page = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        let _ = writeln!(
-            page,
-            "<testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{}\" skipped=\"{skipped}\" time=\"{:.3}\">",
-            escape(&self.implementation.name),
-            claimed.len() + errors.len(),
-            missing + errors.len(),
-            self.seconds
-        );
-        for line in &claimed {
-            let _ = write!(page, "  <testcase classname=\"{}\" name=\"{}\">", escape(&line.profile), escape(&line.id));
-            let failure = self.failures.iter().find(|failure| failure.violation.requirement == line.id);
-            let body =
-                failure.map(|failure| format!("{}\n{}", failure.violation.cause, pretty::script(&failure.script)));
-            match line.status {
-                Status::Kept => {}
-                _ if self.failing(line) => {
-                    let cause = failure.map(|failure| failure.violation.cause.as_str()).unwrap_or_default();
-                    let _ = write!(
-                        page,
-                        "<failure message=\"{}\">{}</failure>",
-                        escape(cause),
-                        escape(&body.unwrap_or_default())
-                    );
-                }
-                _ if never(line) => page.push_str("<error message=\"never put to the test\"/>"),
-                status => {
-                    let why = match status {
-                        Status::Known => format!("known: {}", line.reason),
-                        Status::NotExercised => "never put to the test".to_owned(),
-                        Status::NotScored => "later than the port's edition".to_owned(),
-                        _ => format!("{} not met", line.level.word()),
-                    };
-                    let _ = write!(page, "<skipped message=\"{}\"/>", escape(&why));
-                }
-            }
-            page.push_str("</testcase>\n");
-        }
-        for (class, name, why) in errors {
-            let _ = writeln!(
-                page,
-                "  <testcase classname=\"{class}\" name=\"{}\"><error message=\"{}\"/></testcase>",
-                escape(&name),
-                escape(&why)
-            );
-        }
-        page.push_str("</testsuite>\n");
-        page
-    }
 }
 
 /// Why nothing of a part was put to the test, if so.
 fn untested(part: &Part, lines: &[Line]) -> Option<String> {
     let own: Vec<&Line> = lines.iter().filter(|line| part.ids.contains(&line.id)).collect();
     let all = |status| own.iter().all(|line| line.status == status);
-    let open = |line: &&Line| matches!(line.status, Status::NotClaimed | Status::Elsewhere | Status::NotExercised);
+    let open = |line: &&Line| {
+        matches!(line.status, Status::NotClaimed | Status::Elsewhere | Status::NotExercised)
+    };
     let why = if !own.iter().all(open) {
         return None;
     } else if all(Status::NotClaimed) {
-        format!("the profile {} is not claimed", own.first().map_or("", |line| line.profile.as_str()))
+        format!(
+            "the profile {} is not claimed",
+            own.first().map_or("", |line| line.profile.as_str())
+        )
     } else if all(Status::Elsewhere) {
         "it is not judged by scripts".to_owned()
     } else {
         "no script had occasion to break it".to_owned()
     };
     Some(format!("{}: {why}", part.name))
-}
-
-/// A word as a shell takes it.
-#[must_use]
-pub fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-+=:,./@%".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// Colours, if they are wanted.
-#[derive(Debug, Clone, Copy)]
-pub struct Paint {
-    /// Whether to use them.
-    pub colours: bool,
-}
-
-impl Paint {
-    fn with(self, code: &str, text: &str) -> String {
-        if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    /// Good.
-    #[must_use]
-    pub fn green(&self, text: &str) -> String {
-        self.with("32", text)
-    }
-
-    /// Bad.
-    #[must_use]
-    pub fn red(&self, text: &str) -> String {
-        self.with("1;31", text)
-    }
-
-    /// Doubtful.
-    #[must_use]
-    pub fn yellow(&self, text: &str) -> String {
-        self.with("33", text)
-    }
-
-    /// Important.
-    #[must_use]
-    pub fn bold(&self, text: &str) -> String {
-        self.with("1", text)
-    }
-}
-
-fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn indent(text: &str, by: usize) -> String {
-    text.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
-}
-
-/// Breaks a text into lines of at most 100 characters.
-#[must_use]
-pub fn wrap(text: &str, by: usize) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.len() - 1;
-        if !lines[last].is_empty() && lines[last].chars().count() + word.chars().count() >= 100 - by {
-            lines.push(word.to_owned());
-        } else {
-            if !lines[last].is_empty() {
-                lines[last].push(' ');
-            }
-            lines[last].push_str(word);
-        }
-    }
-    lines.iter().map(|line| format!("{}{line}", " ".repeat(by))).collect::<Vec<_>>().join("\n")
-}
-
-/// Makes a text fit for XML, which has no way to say most control characters.
-fn escape(text: &str) -> String {
-    let mut page = String::new();
-    for letter in text.chars() {
-        match letter {
-            '&' => page.push_str("&amp;"),
-            '<' => page.push_str("&lt;"),
-            '>' => page.push_str("&gt;"),
-            '"' => page.push_str("&quot;"),
-            '\n' => page.push_str("&#10;"),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => page.push('\u{fffd}'),
-            letter => page.push(letter),
-        }
-    }
-    page
 }

@@ -36,7 +36,7 @@ pub(super) enum Edit {
     },
     /// Nobody waits for these gates, and nobody opens them.
     NoGates(Vec<u32>),
-    /// Run lanes one after the other.
+    /// Run threads one after the other.
     Inline(u32),
     /// No cap, or a lower one.
     Cap(Option<u32>),
@@ -100,7 +100,7 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     });
     gates.sort_unstable();
     gates.dedup();
-    // Many at a time: one of a pair that lanes hand to and fro means little without the other.
+    // Many at a time: one of a pair that threads hand to and fro means little without the other.
     let mut some = gates.len() / 2;
     while some >= 1 {
         edits.extend(gates.chunks(some).map(|gates| Edit::NoGates(gates.to_vec())));
@@ -109,7 +109,9 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     let steps = script.steps.len();
     let mut len = steps / 2;
     while len >= 2 {
-        edits.extend((0..steps.saturating_sub(len - 1)).step_by(len).map(|from| Edit::Cut { from, len }));
+        edits.extend(
+            (0..steps.saturating_sub(len - 1)).step_by(len).map(|from| Edit::Cut { from, len }),
+        );
         len /= 2;
     }
     if script.cap.is_some() {
@@ -133,8 +135,12 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
                 if with.outbox.is_some() {
                     edits.push(Edit::NoOutbox(op.id, *sub));
                 }
-                let mut plainer =
-                    vec![Plainer::NoOverwrite, Plainer::NotExact, Plainer::NoScope, Plainer::ScopeAsGroup];
+                let mut plainer = vec![
+                    Plainer::NoOverwrite,
+                    Plainer::NotExact,
+                    Plainer::NoScope,
+                    Plainer::ScopeAsGroup,
+                ];
                 plainer.extend((0..with.groups.len()).map(Plainer::NoGroup));
                 plainer.push(Plainer::NoKinds);
                 let listed = with.channels.as_ref().map_or(0, Vec::len);
@@ -232,11 +238,11 @@ impl Edit {
             }),
             Edit::Inline(id) => script.each_list(&mut |ops| {
                 if let Some(at) = ops.iter().position(|op| op.id == *id)
-                    && let Act::Par { lanes } = ops[at].act.clone()
+                    && let Act::Par { threads } = ops[at].act.clone()
                 {
-                    ops.splice(at..=at, lanes.into_iter().flatten());
+                    ops.splice(at..=at, threads.into_iter().flatten());
                 }
-                // On one lane nobody could release what it holds.
+                // On one thread nobody could release what it holds.
                 ops.retain(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }));
             }),
             Edit::Cap(cap) => script.cap = *cap,
@@ -359,7 +365,9 @@ fn simplify(op: &mut Op, change: Plainer) {
             match change {
                 Plainer::AnyMessages => outbox.messages = usual.messages,
                 Plainer::AnyBytes => outbox.bytes = usual.bytes,
-                Plainer::OneMessageLess => outbox.messages = outbox.messages.saturating_sub(1).max(1),
+                Plainer::OneMessageLess => {
+                    outbox.messages = outbox.messages.saturating_sub(1).max(1)
+                }
                 _ => outbox.overflow = usual.overflow,
             }
         }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{Factory, Limits, World, lane, lock};
+use super::{Factory, Limits, World, lock, thread};
 use crate::{
     script::{Ending, Hook, Script},
     trace::Event,
@@ -16,14 +16,9 @@ use crate::{
 pub struct Probe {
     world: Arc<World>,
     sink: u32,
-    /// How often each call is passed on: once, unless somebody sabotages.
-    times: Option<Arc<Times>>,
     /// Runs when the last clone is dropped.
     _on_drop: Option<Arc<OnDrop>>,
 }
-
-/// How often to pass a call on.
-pub(crate) type Times = dyn Fn(Hook) -> u32 + Send + Sync;
 
 struct OnDrop(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
@@ -43,7 +38,7 @@ impl std::fmt::Debug for Probe {
 
 impl Probe {
     pub(super) fn new(world: &Arc<World>, sink: u32) -> Self {
-        Self { world: Arc::clone(world), sink, times: None, _on_drop: None }
+        Self { world: Arc::clone(world), sink, _on_drop: None }
     }
 
     /// Which sink this is; two probes of one sink are the same sink.
@@ -58,26 +53,15 @@ impl Probe {
         let nothing: Factory = Arc::new(|_| None);
         let world = Arc::new(World::new(&Script::default(), &nothing, Limits::default(), None));
         let on_drop = Arc::new(OnDrop(Mutex::new(Some(Box::new(on_drop)))));
-        Self { world, sink: 0, times: None, _on_drop: Some(on_drop) }
-    }
-
-    /// The same sink, with calls swallowed or repeated.
-    pub(crate) fn passing(mut self, times: Arc<Times>) -> Self {
-        self.times = Some(times);
-        self
+        Self { world, sink: 0, _on_drop: Some(on_drop) }
     }
 
     /// Takes a message. Returns whether it was accepted; panics where the script says so.
     pub fn send(&self, data: &str) -> bool {
-        let times = self.times.as_ref().map_or(1, |times| times(Hook::Send));
-        (0..times).fold(true, |accepted, _| self.take(data) && accepted)
-    }
-
-    fn take(&self, data: &str) -> bool {
-        let lane = lane();
-        let event = Event::Send { sink: self.sink, data: data.to_owned(), lane };
+        let thread = thread();
+        let event = Event::Send { sink: self.sink, data: data.to_owned(), thread };
         let ending = self.world.sink_call(self.sink, Hook::Send, event);
-        self.world.log(Event::Sent { sink: self.sink, threw: ending != Ending::Ok, lane });
+        self.world.log(Event::Sent { sink: self.sink, threw: ending != Ending::Ok, thread });
         if ending == Ending::Throw {
             panic::resume_unwind(Box::new("the script says so"));
         }
@@ -86,15 +70,10 @@ impl Probe {
 
     /// Is told the end. Panics where the script says so.
     pub fn close(&self, reason: Option<&str>) {
-        let times = self.times.as_ref().map_or(1, |times| times(Hook::Close));
-        (0..times).for_each(|_| self.told(reason));
-    }
-
-    fn told(&self, reason: Option<&str>) {
-        let lane = lane();
-        let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), lane };
+        let thread = thread();
+        let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), thread };
         let ending = self.world.sink_call(self.sink, Hook::Close, event);
-        self.world.log(Event::Closed { sink: self.sink, threw: ending != Ending::Ok, lane });
+        self.world.log(Event::Closed { sink: self.sink, threw: ending != Ending::Ok, thread });
         if ending != Ending::Ok {
             panic::resume_unwind(Box::new("the script says so"));
         }

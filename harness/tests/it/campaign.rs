@@ -3,7 +3,7 @@
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign},
     core,
-    diet::{Diet, SPICES, Spice},
+    features::{FEATURES, Feature, Features},
     generate::generate,
     protocol::Reentrancy,
     script::{Act, Op, Registration, Script},
@@ -31,7 +31,8 @@ fn random(plan: &Plan) -> Vec<Script> {
 fn what_is_known_to_fail_is_avoided_from_the_start_but_for_every_eighth_script() {
     let capped = |plan: &Plan| {
         let scripts = random(plan);
-        let has: Vec<bool> = scripts.iter().map(|script| Diet::of(script).has(Spice::Scope)).collect();
+        let has: Vec<bool> =
+            scripts.iter().map(|script| Features::of(script).has(Feature::Scope)).collect();
         let confirming = has.iter().skip(7).step_by(8).filter(|has| **has).count();
         (has.iter().filter(|has| **has).count() - confirming, confirming)
     };
@@ -49,11 +50,12 @@ fn what_a_script_contains_is_seen() {
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
         Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
     ];
-    assert_eq!(Diet::of(&Script::new(plain)), Diet::default());
-    let scripts: Vec<Script> = (0..300).map(|seed| generate(seed, Diet::everything(), Diet::default())).collect();
-    for spice in SPICES {
-        let number = scripts.iter().filter(|script| Diet::of(script).has(spice)).count();
-        assert!(number > 10, "{spice:?} is in {number} of 300");
+    assert_eq!(Features::of(&Script::new(plain)), Features::default());
+    let scripts: Vec<Script> =
+        (0..300).map(|seed| generate(seed, Features::everything(), Features::default())).collect();
+    for feature in FEATURES {
+        let number = scripts.iter().filter(|script| Features::of(script).has(feature)).count();
+        assert!(number > 10, "{feature:?} is in {number} of 300");
     }
 }
 
@@ -72,6 +74,9 @@ fn a_part_does_not_fail_for_a_refusal_that_is_not_in_it() {
 fn the_script_of_a_seed_can_be_run_first() {
     let plan = Plan { scripts: 3, first: Some(0xfeed), ..Plan::default() };
     let scripts = random(&plan);
-    assert_eq!(scripts[0], generate(0xfeed, Diet::offered_by(&core::hello()), Diet::default()));
+    assert_eq!(
+        scripts[0],
+        generate(0xfeed, Features::offered_by(&core::hello()), Features::default())
+    );
     assert_eq!(scripts[1..], random(&Plan { first: None, ..plan })[1..]);
 }

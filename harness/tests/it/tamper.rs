@@ -1,10 +1,10 @@
 //! Traces of a right registry, made wrong by hand.
 
-use crate::trace::{Event, Taken, Trace};
+use harness::trace::{Event, Taken, Trace};
 
 /// What is done to a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tampering {
+pub(crate) enum Tampering {
     /// A send is left out.
     DropSend,
     /// A send is there twice.
@@ -43,7 +43,7 @@ pub enum Tampering {
 
 impl Tampering {
     /// All of them.
-    pub const ALL: [Tampering; 17] = [
+    pub(crate) const ALL: [Tampering; 17] = [
         Tampering::DropSend,
         Tampering::RepeatSend,
         Tampering::MoveSend,
@@ -64,9 +64,9 @@ impl Tampering {
     ];
 }
 
-/// Tampers with the `nth` event that it applies to, if there is one. The trace must be one whose sinks do not call back.
-#[must_use]
-pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
+/// Tampers with the `nth` event that it applies to, if there is one. The trace must be one whose
+/// sinks do not call back.
+pub(crate) fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
     let mut trace = trace.clone();
     let wanted = |event: &Event| match how {
         Tampering::DropSend
@@ -74,16 +74,18 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
         | Tampering::MoveSend
         | Tampering::ChangePayload
         | Tampering::SwapSends => matches!(event, Event::Send { .. }),
-        Tampering::DropClose | Tampering::RepeatClose | Tampering::MoveClose => matches!(event, Event::Close { .. }),
+        Tampering::DropClose | Tampering::RepeatClose | Tampering::MoveClose => {
+            matches!(event, Event::Close { .. })
+        }
         Tampering::ChangeReason => matches!(event, Event::Close { reason: Some(_), .. }),
         Tampering::DropTaken | Tampering::RepeatTaken | Tampering::OneMoreLost => {
             found(event).is_some_and(|taken| !taken.messages.is_empty())
         }
         Tampering::SwapTaken => found(event).is_some_and(|taken| taken.messages.len() > 1),
         // After an end of one's own, what a take says is open.
-        Tampering::HideEnd | Tampering::ChangeEnd => {
-            found(event).and_then(|taken| taken.end.as_deref()).is_some_and(|reason| reason != "unsubscribed")
-        }
+        Tampering::HideEnd | Tampering::ChangeEnd => found(event)
+            .and_then(|taken| taken.end.as_deref())
+            .is_some_and(|reason| reason != "unsubscribed"),
         Tampering::OneMore => matches!(event, Event::Ret { n: Some(_), .. }),
         Tampering::OneLess => matches!(event, Event::Ret { n: Some(1..), .. }),
     };

@@ -1,25 +1,30 @@
-//! `gallery`: shows that the suite sees.
+//! `mutants`: shows that the suite sees.
 
 use super::{Problem, options::Options, say};
 use crate::{
     campaign::{InProcess, Plan, campaign},
-    catalogue, gallery,
+    catalogue, mutants,
     runner::Exit,
     subject::Limits,
 };
 
 /// Hunts every wrong registry and prints the requirement that each was rejected for.
-pub(super) fn show_gallery(options: &Options) -> Result<Exit, Problem> {
+pub(super) fn show_mutants(options: &Options) -> Result<Exit, Problem> {
     let mut blind = 0;
     say(&format!(
         "{:<32} {:<14} {:<8} {:>7}  {}",
         "mutant", "breaks", "rejected", "scripts", "steps of the smallest script"
     ));
-    for mutant in gallery::MUTANTS {
+    for mutant in mutants::MUTANTS {
         let limits = Limits { patience: mutant.patience(), ..Limits::default() };
-        let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
-        let plan = Plan { scripts: options.scripts, seed: options.seed, first_only: true, ..Plan::default() };
-        let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});
+        let mut driver = InProcess::new(mutants::mutant(mutant.bug)).within(limits);
+        let plan = Plan {
+            scripts: options.scripts,
+            seed: options.seed,
+            first_only: true,
+            ..Plan::default()
+        };
+        let outcome = campaign(&mutants::hello(), &mut driver, &plan, &mut |_, _| {});
         let found = outcome.failures.first();
         let id = found.map_or("-", |failure| failure.violation.requirement);
         let seen = mutant.breaks.contains(&id);
@@ -34,8 +39,8 @@ pub(super) fn show_gallery(options: &Options) -> Result<Exit, Problem> {
             if seen { "" } else { "  ← not what it breaks" },
         ));
     }
-    for variant in gallery::VARIANTS {
-        let (hello, factory) = gallery::variant(variant.variety);
+    for variant in mutants::VARIANTS {
+        let (hello, factory) = mutants::variant(variant.variety);
         let plan = Plan { scripts: options.scripts, seed: options.seed, ..Plan::default() };
         let outcome = campaign(&hello, &mut InProcess::new(factory), &plan, &mut |_, _| {});
         let wrong = outcome.failures.iter().find(|failure| failure.level == catalogue::Level::M);
@@ -52,8 +57,8 @@ pub(super) fn show_gallery(options: &Options) -> Result<Exit, Problem> {
     say(&format!(
         "seed {}: {} mutants, {} legal variants, {blind} misjudged",
         options.seed,
-        gallery::MUTANTS.len(),
-        gallery::VARIANTS.len()
+        mutants::MUTANTS.len(),
+        mutants::VARIANTS.len()
     ));
     Ok(if blind == 0 { Exit::Conforming } else { Exit::Failures })
 }

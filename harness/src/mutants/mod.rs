@@ -1,34 +1,32 @@
-//! The gallery: registries that are wrong in one way each, registries that are right in unusual ways.
+//! The mutants: registries that are wrong in one way each, registries that are right in unusual
+//! ways.
 //!
-//! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the mutant breaks* is
-//! blind there; one that rejects a legal variant demands more than the text.
+//! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the
+//! mutant breaks* is blind there; one that rejects a legal variant demands more than the text.
 
 mod admit;
 mod gate;
 mod handles;
-mod hub;
+mod list;
 mod matching;
-mod mutants;
 mod outbox;
-mod registry;
 mod revoke;
-mod tamper;
+mod sample;
+mod subject;
 mod variants;
 
 use std::sync::Arc;
 
-pub use mutants::{Bug, MUTANTS, Mutant};
-pub use tamper::{Tampering, tamper};
+pub use list::{Bug, MUTANTS, Mutant};
 pub use variants::{VARIANTS, Variant, Variety};
 
 use crate::{
     protocol::{Hello, Order, SendFailure},
     subject::{Factory, Subject},
 };
-use hub::Hub;
-use registry::Specimen;
+use sample::{SampleRegistry, SharedQueue};
 
-/// What all specimens claim.
+/// What all samples claim.
 #[must_use]
 pub fn hello() -> Hello {
     let mut hello = Hello::new(
@@ -61,7 +59,9 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
         Variety::KeepsFailing => hello.policies.send_failure = SendFailure::Keep,
         Variety::DropsFailing => hello.policies.send_failure = SendFailure::Drop,
         Variety::DeliversInnerFirst => hello.policies.order = Order::PerSubscriber,
-        Variety::RefusesWhenFull => hello.policies.full_scope = crate::protocol::FullScope::RefuseNew,
+        Variety::RefusesWhenFull => {
+            hello.policies.full_scope = crate::protocol::FullScope::RefuseNew
+        }
         Variety::Asynchronous => hello.policies.delivery = crate::protocol::Delivery::Async,
         _ => {}
     }
@@ -69,18 +69,20 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
 }
 
 fn build(bug: Option<Bug>, variety: Option<Variety>) -> Factory {
-    let shared: std::sync::Mutex<Option<Specimen>> = std::sync::Mutex::new(None);
-    let hub = (bug == Some(Bug::OneQueueForAll)).then(Arc::<Hub>::default);
+    let shared: std::sync::Mutex<Option<SampleRegistry>> = std::sync::Mutex::new(None);
+    let shared_queue = (bug == Some(Bug::OneQueueForAll)).then(Arc::<SharedQueue>::default);
     Arc::new(move |cap| {
         if cap == Some(0) && bug != Some(Bug::CapOfZero) {
             return None;
         }
-        let fresh = Specimen::new(cap.map(|cap| cap as usize), bug, variety, hub.clone());
+        let fresh =
+            SampleRegistry::new(cap.map(|cap| cap as usize), bug, variety, shared_queue.clone());
         if bug == Some(Bug::OneTableForAll) {
-            // All registries of one script share a table; the next script is known by the table having been dropped.
+            // All registries of one script share a table; the next script is known by the table
+            // having been dropped.
             let mut shared = shared.lock().ok()?;
-            if let Some(specimen) = shared.as_ref().filter(|specimen| specimen.in_use()) {
-                return Some(Arc::new(specimen.clone()) as Arc<dyn Subject>);
+            if let Some(sample) = shared.as_ref().filter(|sample| sample.in_use()) {
+                return Some(Arc::new(sample.clone()) as Arc<dyn Subject>);
             }
             *shared = Some(fresh.clone());
         }

@@ -1,4 +1,4 @@
-"""What the profile `threads` takes: events in one order, lanes that run at the same time, gates to park at."""
+"""What the profile `threads` takes: events in one order, threads that run at the same time, gates to park at."""
 
 import threading
 
@@ -6,8 +6,8 @@ here = threading.local()
 here.lane = 0  # this thread reads the scripts; `par` begins others, and those of a registry count from 100
 
 
-class Lanes:
-    """What the lanes of a script share. Who waits longer than `patience` is stuck, and then nobody waits any more."""
+class Threads:
+    """What the threads of a script share. A thread that waits longer than `patience` is stuck; from then on none waits."""
 
     def __init__(self, patience):
         self.events, self.opened, self.stuck, self.patience = [], set(), False, patience
@@ -32,16 +32,16 @@ class Lanes:
     def par(self, op):
         together = threading.Barrier(len(op["lanes"]))  # otherwise the first may be done before the last begins
 
-        def run(lane, ops):
-            here.lane = lane
+        def run(number, ops):
+            here.lane = number
             together.wait()
             self.steps(ops)
-            self.open((op["id"], lane))  # a gate that says that the lane has ended
+            self.open((op["id"], number))  # a gate that says that the thread has ended
 
-        lanes = dict(enumerate(op["lanes"], 1))
-        for lane in lanes.items():  # daemons: one that the registry never gives back must not keep the adapter alive
-            threading.Thread(target=run, args=lane, daemon=True).start()
-        ends = {(op["id"], lane) for lane in lanes}
+        threads = dict(enumerate(op["lanes"], 1))
+        for thread in threads.items():  # daemons: one that the registry never gives back must not keep the adapter alive
+            threading.Thread(target=run, args=thread, daemon=True).start()
+        ends = {(op["id"], number) for number in threads}
         with self.shared:
             self.wait(op, ends)
             self.shared.wait_for(lambda: ends <= self.opened, self.patience)  # those that were stuck go on and end

@@ -1,16 +1,16 @@
-//! Guesses: which subscriber of a shared sink a call is for.
+//! Choices: which subscriber of a shared sink a call is for.
 
-/// The guesses of one walk, in the order in which they were needed: what was guessed, of how many.
+/// The chooses of one walk, in the order in which they were needed: what was chosen, of how many.
 ///
-/// A walk follows what it is given and guesses the first alternative from there on, so that [`Guesses::next`] visits every
-/// combination once, the latest guess changing fastest.
+/// A walk follows what it is given and chooses the first alternative from there on, so that
+/// [`Choices::next`] visits every combination once, the latest choice changing fastest.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Guesses {
+pub(crate) struct Choices {
     made: Vec<(usize, usize)>,
     used: usize,
 }
 
-impl Guesses {
+impl Choices {
     /// Picks one of so many alternatives.
     pub(crate) fn pick(&mut self, of: usize) -> usize {
         if of < 2 {
@@ -23,11 +23,11 @@ impl Guesses {
         self.made[self.used - 1].0
     }
 
-    /// The guesses for the next walk; none if all were tried.
+    /// The chooses for the next walk; none if all were tried.
     pub(crate) fn next(mut self) -> Option<Self> {
-        while let Some((guess, of)) = self.made.pop() {
-            if guess + 1 < of {
-                self.made.push((guess + 1, of));
+        while let Some((choice, of)) = self.made.pop() {
+            if choice + 1 < of {
+                self.made.push((choice + 1, of));
                 self.used = 0;
                 return Some(self);
             }
@@ -38,18 +38,18 @@ impl Guesses {
 
 #[cfg(test)]
 mod tests {
-    use super::Guesses;
+    use super::Choices;
 
     #[test]
     fn every_combination_is_visited_once() {
         let mut seen = Vec::new();
-        let mut guesses = Some(Guesses::default());
-        while let Some(mut now) = guesses {
+        let mut choices = Some(Choices::default());
+        while let Some(mut now) = choices {
             let first = now.pick(2);
-            // What is to be guessed may depend on what was.
+            // What is to be chosen may depend on what was.
             let second = if first == 0 { now.pick(3) } else { now.pick(1) };
             seen.push((first, second));
-            guesses = now.next();
+            choices = now.next();
         }
         assert_eq!(seen, [(0, 0), (0, 1), (0, 2), (1, 0)]);
     }

@@ -1,8 +1,9 @@
 //! A small registry, right unless told otherwise.
 //!
-//! Broadcasts are queued with the members that they found and delivered by whichever thread finds nobody delivering, so nested
-//! ones follow the outer one and all subscribers see one order. No lock is held while a sink runs. Each bug is one
-//! condition at the place where a careless implementation would go wrong.
+//! Broadcasts are queued with the members that they found and delivered by whichever thread finds
+//! nobody delivering, so nested ones follow the outer one and all subscribers see one order. No
+//! lock is held while a sink runs. Each bug is one condition at the place where a careless
+//! implementation would go wrong.
 
 use std::{
     collections::VecDeque,
@@ -13,21 +14,15 @@ use std::{
 use super::{
     Bug, Variety,
     gate::{Member, Sent},
-    handles::Admission,
-    hub::Hub,
 };
-use crate::{
-    script::{Identity, Reason, Registration},
-    subject::{Handle, Probe, Refused, Subject, Ticket},
-    trace::Report,
-};
+use crate::script::Identity;
 
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
 const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// A registry of the gallery; clones share everything.
+/// A registry of the mutants; clones share everything.
 #[derive(Clone)]
-pub(super) struct Specimen {
+pub(super) struct SampleRegistry {
     shared: Arc<Shared>,
 }
 
@@ -36,7 +31,7 @@ struct Shared {
     bug: Option<Bug>,
     variety: Option<Variety>,
     /// Shared by registries that should share nothing.
-    hub: Option<Arc<Hub>>,
+    shared_queue: Option<Arc<SharedQueue>>,
     table: Mutex<Table>,
     quiet: Condvar,
 }
@@ -46,7 +41,7 @@ struct Shared {
 pub(super) struct Table {
     pub(super) members: Vec<Arc<Member>>,
     pub(super) next: u64,
-    queue: VecDeque<Cast>,
+    pub(super) queue: VecDeque<Cast>,
     pub(super) delivering: bool,
     pub(super) deliverer: Option<ThreadId>,
     pub(super) down: bool,
@@ -77,9 +72,9 @@ pub(super) struct Table {
 
 /// A broadcast, and whom it found.
 pub(super) struct Cast {
-    channel: String,
-    data: String,
-    members: Vec<Arc<Member>>,
+    pub(super) channel: String,
+    pub(super) data: String,
+    pub(super) members: Vec<Arc<Member>>,
 }
 
 impl Shared {
@@ -96,9 +91,21 @@ impl Shared {
     }
 }
 
-impl Specimen {
-    pub(super) fn new(cap: Option<usize>, bug: Option<Bug>, variety: Option<Variety>, hub: Option<Arc<Hub>>) -> Self {
-        let shared = Shared { cap, bug, variety, hub, table: Mutex::default(), quiet: Condvar::new() };
+impl SampleRegistry {
+    pub(super) fn new(
+        cap: Option<usize>,
+        bug: Option<Bug>,
+        variety: Option<Variety>,
+        shared_queue: Option<Arc<SharedQueue>>,
+    ) -> Self {
+        let shared = Shared {
+            cap,
+            bug,
+            variety,
+            shared_queue,
+            table: Mutex::default(),
+            quiet: Condvar::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -108,6 +115,10 @@ impl Specimen {
 
     pub(super) fn has(&self, bug: Bug) -> bool {
         self.shared.has(bug)
+    }
+
+    pub(super) fn shared_queue(&self) -> Option<&SharedQueue> {
+        self.shared.shared_queue.as_deref()
     }
 
     pub(super) fn cap(&self) -> Option<usize> {
@@ -126,7 +137,23 @@ impl Specimen {
     pub(super) fn wait_for_deliveries(&self) {
         let me = thread::current().id();
         let table = self.shared.table();
-        drop(self.shared.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
+        drop(
+            self.shared
+                .quiet
+                .wait_while(table, |table| table.delivering && table.deliverer != Some(me)),
+        );
+    }
+
+    /// Waits until nothing is being delivered, or for a while.
+    pub(super) fn wait_for_rest(&self) {
+        let table = self.shared.table();
+        let patience = std::time::Duration::from_secs(5);
+        let wedged = self.has(Bug::WedgesAtAFailure);
+        drop(
+            self.shared
+                .quiet
+                .wait_timeout_while(table, patience, |table| table.delivering && !wedged),
+        );
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
@@ -149,11 +176,13 @@ impl Specimen {
         self.table().closing.contains(&thread::current().id())
     }
 
-    /// Waits, inside of one, until no other thread is inside of the other: a deadlock, but for its end.
+    /// Waits, inside of one, until no other thread is inside of the other: a deadlock, but for its
+    /// end.
     pub(super) fn wait_for_others(&self) {
         let me = thread::current().id();
         let table = self.table();
-        let (delivers, closes) = (table.deliverer == Some(me) && table.delivering, table.closing.contains(&me));
+        let (delivers, closes) =
+            (table.deliverer == Some(me) && table.delivering, table.closing.contains(&me));
         let others = |table: &mut Table| {
             (delivers && table.closing.iter().any(|thread| *thread != me))
                 || (closes && table.delivering && table.deliverer != Some(me))
@@ -171,11 +200,14 @@ impl Specimen {
         loop {
             let member = if self.has(Bug::IteratesTheLiveTable) {
                 let table = self.shared.table();
-                let fits = |member: &&Arc<Member>| member.id > last && self.hears(&member.with, &cast.channel);
+                let fits = |member: &&Arc<Member>| {
+                    member.id > last && self.hears(&member.with, &cast.channel)
+                };
                 table.members.iter().find(fits).cloned()
             } else if self.has(Bug::SkipsAfterARemoval) {
                 let table = self.shared.table();
-                let fits = |member: &&Arc<Member>| cast.members.iter().any(|old| old.id == member.id);
+                let fits =
+                    |member: &&Arc<Member>| cast.members.iter().any(|old| old.id == member.id);
                 table.members.iter().filter(fits).nth(index).cloned()
             } else {
                 cast.members.get(index).cloned()
@@ -183,12 +215,18 @@ impl Specimen {
             let Some(member) = member else { break };
             index += 1;
             last = member.id;
-            if self.has(Bug::LosesTheFourth) && index == 4 || self.has(Bug::DeliversToSixtyFour) && index > 64 {
+            if self.has(Bug::LosesTheFourth) && index == 4
+                || self.has(Bug::DeliversToSixtyFour) && index > 64
+            {
                 continue;
             }
             let whatever = match self.shared.bug {
-                Some(Bug::SendsToUnsubscribed) => self.shared.table().ended.iter().any(|ended| ended.id == member.id),
-                Some(Bug::SendsToRevoked) => !self.shared.table().ended.iter().any(|ended| ended.id == member.id),
+                Some(Bug::SendsToUnsubscribed) => {
+                    self.shared.table().ended.iter().any(|ended| ended.id == member.id)
+                }
+                Some(Bug::SendsToRevoked) => {
+                    !self.shared.table().ended.iter().any(|ended| ended.id == member.id)
+                }
                 Some(Bug::SendsToEvicted) => self.shared.table().evicted.contains(&member.id),
                 _ => false,
             };
@@ -220,7 +258,9 @@ impl Specimen {
                 break;
             }
         }
-        if failed && (self.has(Bug::FailsTheBroadcast) || self.is(Variety::ReportsFailuresAfterwards)) {
+        if failed
+            && (self.has(Bug::FailsTheBroadcast) || self.is(Variety::ReportsFailuresAfterwards))
+        {
             return Err("a sink failed".into());
         }
         Ok(())
@@ -249,12 +289,16 @@ impl Specimen {
         table.members.len() < before
     }
 
-    fn drain(&self) -> Result<(), String> {
+    pub(super) fn drain(&self) -> Result<(), String> {
         let mut outcome = Ok(());
         loop {
             let cast = {
                 let mut table = self.shared.table();
-                let next = if self.has(Bug::LastInFirstOut) { table.queue.pop_back() } else { table.queue.pop_front() };
+                let next = if self.has(Bug::LastInFirstOut) {
+                    table.queue.pop_back()
+                } else {
+                    table.queue.pop_front()
+                };
                 if next.is_none() {
                     table.delivering = false;
                     self.shared.quiet.notify_all();
@@ -271,136 +315,30 @@ impl Specimen {
     }
 }
 
-impl Subject for Specimen {
-    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        self.admit(sink, with, None)
-    }
+/// Broadcasts of several registries, and whether somebody delivers them.
+#[derive(Default)]
+pub(super) struct SharedQueue(Mutex<(VecDeque<(SampleRegistry, Cast)>, bool)>);
 
-    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        let start = data.get(..8 * 1024).filter(|_| self.has(Bug::CutsPayloads));
-        let data = start.unwrap_or(data);
-        if self.has(Bug::LocksInTwoOrders) {
-            self.wait_for_others();
+impl SharedQueue {
+    /// Delivers what waits, whosever it is, unless somebody does.
+    pub(super) fn deliver(&self, registry: &SampleRegistry, cast: Cast) {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut all = lock();
+            all.0.push_back((registry.clone(), cast));
+            if std::mem::replace(&mut all.1, true) {
+                return;
+            }
         }
-        let alone = {
-            let mut table = self.shared.table();
-            let mut members: Vec<_> =
-                table.members.iter().filter(|member| self.hears(&member.with, channel)).cloned().collect();
-            let odd = self.has(Bug::EventNamesThrow) && channel == "error";
-            if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
-                return Err("nobody listens".into());
-            }
-            if self.is(Variety::DeliversBackwards) {
-                members.reverse();
-            }
-            if self.has(Bug::ClosesWhoDoesNotHear) {
-                let deaf = |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
-                let (leave, stay) = std::mem::take(&mut table.members).into_iter().partition(deaf);
-                table.members = stay;
-                drop(table);
-                let leave: Vec<Arc<Member>> = leave;
-                for member in leave {
-                    let _ = member.close("heartbeat");
-                }
-                table = self.shared.table();
-            }
-            let repeat = table.last.as_ref().is_some_and(|last| last.0 == channel && last.1 == data);
-            table.last = Some((channel.to_owned(), data.to_owned()));
-            if repeat && self.has(Bug::MergesRepeats) {
-                return Ok(None);
-            }
-            let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members };
-            if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
-                return Ok(None);
-            }
-            if let Some(hub) = &self.shared.hub {
-                drop(table);
-                hub.deliver(self, cast);
-                return Ok(None);
-            }
-            let beside = table.delivering && table.deliverer != Some(thread::current().id());
-            if beside && self.has(Bug::LosesWhatOverlaps) {
-                return Ok(None);
-            }
-            if self.has(Bug::DeliversOnEachThread) && beside {
-                drop(table);
-                return self.deliver(&cast).map(|()| None);
-            }
-            if self.has(Bug::InnerFirst) || self.is(Variety::DeliversInnerFirst) {
-                drop(table);
-                return self.deliver(&cast).map(|()| None);
-            }
-            table.queue.push_back(cast);
-            let alone = !std::mem::replace(&mut table.delivering, true);
-            if alone {
-                table.deliverer = Some(thread::current().id());
-            }
-            alone
-        };
-        if alone && self.is(Variety::Asynchronous) {
-            let specimen = self.clone();
-            thread::spawn(move || specimen.drain());
-            return Ok(None);
-        }
-        if alone {
-            return match self.drain() {
-                Err(why) if why == "wedged" => Ok(None),
-                other => other.map(|()| None),
+        loop {
+            let next = {
+                let mut all = lock();
+                let next = all.0.pop_front();
+                all.1 = next.is_some();
+                next
             };
+            let Some((registry, cast)) = next else { return };
+            let _ = registry.deliver(&cast);
         }
-        Ok(None)
-    }
-
-    fn close_by_identity(&self, identity: &Identity) -> usize {
-        self.revoke(identity, None)
-    }
-
-    fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
-        self.revoke(identity, Some(reason))
-    }
-
-    fn count(&self) -> usize {
-        let table = self.shared.table();
-        let tickets = if self.has(Bug::CountsTickets) { table.tickets } else { 0 };
-        let ended = if self.has(Bug::CountsTheUnsubscribed) { table.ended.len() } else { 0 };
-        table.members.len() + tickets + ended
-    }
-
-    fn begin(&self) -> Option<Arc<dyn Ticket>> {
-        let mut table = self.shared.table();
-        table.tickets += 1;
-        table.clock += 1;
-        table.newest = table.clock;
-        Some(Arc::new(Admission { registry: self.clone(), since: table.clock, spent: Mutex::new(false) }))
-    }
-
-    fn shutdown(&self) {
-        let again = self.has(Bug::ShutsDownAgain);
-        let (members, told) = {
-            let mut table = self.shared.table();
-            table.clock += 1;
-            table.down |= !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
-            let members = std::mem::take(&mut table.members);
-            let told: Vec<_> = table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
-            table.draining.extend(members.iter().filter(|member| member.outbox.is_some() || again).cloned());
-            (members, told)
-        };
-        for member in told {
-            member.sink.close(Some("shutdown"));
-        }
-        if self.shared.bug.is_none() {
-            members.iter().for_each(|member| member.shut());
-        }
-        for member in members {
-            let _ = member.close("shutdown");
-        }
-        self.shared.table().down |= self.has(Bug::StaysOpenDuringShutdown);
-    }
-
-    fn settle(&self) {
-        let table = self.shared.table();
-        let patience = std::time::Duration::from_secs(5);
-        let wedged = self.has(Bug::WedgesAtAFailure);
-        drop(self.shared.quiet.wait_timeout_while(table, patience, |table| table.delivering && !wedged));
     }
 }

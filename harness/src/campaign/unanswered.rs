@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Answer, Failure, Run};
 use crate::{
     catalogue::Level,
-    diet::{Diet, Spice},
+    features::{Feature, Features},
     oracle::Violation,
     script::{Act, Ending, Outbox, Script},
     shrink::{Bounds, shrink},
@@ -13,66 +13,80 @@ use crate::{
 };
 
 /// How long a script that never ends may be made smaller.
-const LOST_SHRINKING: Duration = Duration::from_secs(30);
+const SHRINKING: Duration = Duration::from_secs(30);
 
 /// So often is a script run again that did not come back.
 const AGAIN: u32 = 3;
 
 /// What is blamed for scripts that never end.
-pub const LOST: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
+pub const UNANSWERED: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
 
 impl Run<'_> {
-    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if the script goes well once
-    /// its sinks no longer call back, its lanes run one after the other, or its
-    /// outboxes have room for everything, then it is the registry. What does not happen again is nobody's in particular.
-    pub(super) fn lost(&mut self, how: String, name: &str, script: &Script) {
-        let diet = Diet::of(script);
-        let (requirement, calm) = if diet.has(Spice::Gated) || diet.has(Spice::Free) {
-            ("CON-0", without_lanes(script))
-        } else if diet.has(Spice::InSend) || diet.has(Spice::InClose) {
+    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if
+    /// the script goes well once its sinks no longer call back, its threads run one after the other,
+    /// or its outboxes have room for everything, then it is the registry. What does not happen
+    /// again is nobody's in particular.
+    pub(super) fn unanswered(&mut self, how: String, name: &str, script: &Script) {
+        let features = Features::of(script);
+        let (requirement, calm) = if features.has(Feature::Gated) || features.has(Feature::Free) {
+            ("CON-0", without_threads(script))
+        } else if features.has(Feature::InSend) || features.has(Feature::InClose) {
             ("RE-1", without_calls_from_sinks(script))
-        } else if diet.has(Spice::FailingSend) || diet.has(Spice::FailingClose) {
+        } else if features.has(Feature::FailingSend) || features.has(Feature::FailingClose) {
             ("ISO-4", without_failures(script))
-        } else if diet.has(Spice::Outboxes) {
+        } else if features.has(Feature::Outboxes) {
             ("QUE-2", without_bounds(script))
         } else {
             ("", Script::default())
         };
-        let known = self.outcome.failures.iter().any(|known| known.violation.requirement == requirement);
-        let tries = if diet.has(Spice::Free) { 3 * AGAIN } else { AGAIN };
-        if !known && !(0..tries).any(|_| self.loses(script)) {
-            return self.lost_once(&how, tries, name, script);
+        let known =
+            self.outcome.failures.iter().any(|known| known.violation.requirement == requirement);
+        let tries = if features.has(Feature::Free) { 3 * AGAIN } else { AGAIN };
+        if !known && !(0..tries).any(|_| self.is_unanswered(script)) {
+            return self.unanswered_once(&how, tries, name, script);
         }
         if requirement.is_empty() || !matches!(self.driver.run(&calm), Answer::Trace(_)) {
             return self.fault(how, name, script);
         }
         self.outcome.runs += 1;
-        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == requirement) {
+        if let Some(known) = self
+            .outcome
+            .failures
+            .iter_mut()
+            .find(|known| known.violation.requirement == requirement)
+        {
             known.times += 1;
             return;
         }
         if !self.counts(requirement) {
             return;
         }
-        let cause = format!("the script never ended, though it does without what makes it special: {how}");
+        let cause =
+            format!("the script never ended, though it does without what makes it special: {how}");
         let violation = Violation { requirement, at: 0, cause };
         self.announce(&violation, name);
         // Every failing run costs a deadline.
-        let bounds = Bounds { time: LOST_SHRINKING, ..self.plan.shrinking };
+        let bounds = Bounds { time: SHRINKING, ..self.plan.shrinking };
         let driver = &mut *self.driver;
         let (small, _) = shrink(script, requirement, bounds, |candidate| {
-            matches!(driver.run(candidate), Answer::Lost(_)).then_some(requirement)
+            matches!(driver.run(candidate), Answer::Missing(_)).then_some(requirement)
         });
-        let again = (0..AGAIN).map(|_| u32::from(self.loses(&small))).sum();
+        let again = (0..AGAIN).map(|_| u32::from(self.is_unanswered(&small))).sum();
         if again == 0 {
-            return self.lost_once(&how, AGAIN, name, script);
+            return self.unanswered_once(&how, AGAIN, name, script);
         }
-        let guilty =
-            [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose];
-        for spice in guilty.into_iter().chain([Spice::Outboxes]) {
-            if Diet::of(&small).has(spice) {
-                self.avoid = self.avoid.without(spice);
-                self.hopeless = self.hopeless.with(spice);
+        let guilty = [
+            Feature::InSend,
+            Feature::InClose,
+            Feature::Gated,
+            Feature::Free,
+            Feature::FailingSend,
+            Feature::FailingClose,
+        ];
+        for feature in guilty.into_iter().chain([Feature::Outboxes]) {
+            if Features::of(&small).has(feature) {
+                self.avoid = self.avoid.without(feature);
+                self.hopeless = self.hopeless.with(feature);
             }
         }
         self.outcome.failures.push(Failure {
@@ -89,14 +103,15 @@ impl Run<'_> {
         });
     }
 
-    /// Whether a script does not come back now, in a process that ran nothing else if that can be had.
-    fn loses(&mut self, script: &Script) -> bool {
+    /// Whether a script does not come back now, in a process that ran nothing else if that can be
+    /// had.
+    fn is_unanswered(&mut self, script: &Script) -> bool {
         self.driver.forget();
-        matches!(self.driver.run(script), Answer::Lost(_))
+        matches!(self.driver.run(script), Answer::Missing(_))
     }
 
     /// What never happens again is not the doing of this script, and no verdict on the registry.
-    fn lost_once(&mut self, how: &str, tries: u32, name: &str, script: &Script) {
+    fn unanswered_once(&mut self, how: &str, tries: u32, name: &str, script: &Script) {
         let advice = "look for state that outlives a script, in the adapter or in the registry";
         let message = format!(
             "script {} of this run was not answered, but was each time when it was run again, {tries} times: {advice}; {how}",
@@ -118,13 +133,13 @@ fn without_failures(script: &Script) -> Script {
     calm
 }
 
-fn without_lanes(script: &Script) -> Script {
+fn without_threads(script: &Script) -> Script {
     let mut calm = without_calls_from_sinks(script);
     calm.steps = calm
         .steps
         .into_iter()
         .flat_map(|op| match op.act {
-            Act::Par { lanes } => lanes.into_iter().flatten().collect(),
+            Act::Par { threads } => threads.into_iter().flatten().collect(),
             _ => vec![op],
         })
         .filter(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }))

@@ -6,9 +6,9 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout } from "node:timers/promises";
 
-/** Which lane the running code belongs to; promises remember it. @type {AsyncLocalStorage<{ lane: number }>} */
+/** Which thread the running code belongs to; promises remember it. @type {AsyncLocalStorage<{ lane: number }>} */
 const here = new AsyncLocalStorage();
-const lane = () => here.getStore()?.lane ?? 0;
+const thread = () => here.getStore()?.lane ?? 0;
 
 /** Runs a routine to its end, or to its first promise: then it returns a promise of its end.
  *  @param {Generator<any, any, any>} routine @param {"next" | "throw"} how @returns {any} */
@@ -22,14 +22,14 @@ export function drive(routine, how = "next", what = undefined) {
 }
 
 /** The events, tasks and gates of one script. */
-export class Lanes {
+export class Threads {
   events = []; #tasks = new Set(); #gates = {}; #next = 100;
   constructor(patience) { this.patience = patience; }
-  log(e, what) { this.events.push({ e, lane: lane(), ...what }); }
+  log(e, what) { this.events.push({ e, lane: thread(), ...what }); }
 
-  /** Runs a routine of a sink. If it takes time, the registry goes on beside it: it is a task, with its own lane. */
+  /** Runs a routine of a sink. If it takes time, the registry goes on beside it: it is a task, with its own thread. */
   beside(routine) {
-    const outer = lane(), own = { lane: outer }, from = this.events.length;
+    const outer = thread(), own = { lane: outer }, from = this.events.length;
     const task = here.run(own, drive, routine);
     if (!task?.then) return task;
     own.lane = this.#next++;

@@ -1,8 +1,8 @@
-//! What a [`Specimen`](super::registry::Specimen) hands out: subscriptions and tickets.
+//! What a [`SampleRegistry`](super::sample::SampleRegistry) hands out: subscriptions and tickets.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Bug, gate::Member, registry::Specimen};
+use super::{Bug, gate::Member, sample::SampleRegistry};
 use crate::{
     script::Registration,
     subject::{Handle, Probe, Refused, Ticket},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) struct Subscription {
-    pub(super) registry: Specimen,
+    pub(super) registry: SampleRegistry,
     pub(super) member: Arc<Member>,
 }
 
@@ -49,7 +49,7 @@ impl Handle for Subscription {
 }
 
 pub(super) struct Admission {
-    pub(super) registry: Specimen,
+    pub(super) registry: SampleRegistry,
     pub(super) since: u64,
     pub(super) spent: Mutex<bool>,
 }
@@ -60,7 +60,8 @@ impl Admission {
         !std::mem::replace(&mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner), true)
     }
 
-    /// Without open tickets nobody need know what was revoked. One whose admission is in progress is open.
+    /// Without open tickets nobody need know what was revoked. One whose admission is in progress
+    /// is open.
     fn end(&self) {
         let mut table = self.registry.table();
         table.tickets -= 1;

@@ -1,0 +1,163 @@
+//! What a [`SampleRegistry`] does when it is called.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use super::{
+    Bug, Variety,
+    gate::Member,
+    handles::Admission,
+    sample::{Cast, SampleRegistry},
+};
+use crate::{
+    script::{Identity, Reason, Registration},
+    subject::{Handle, Probe, Refused, Subject, Ticket},
+    trace::Report,
+};
+
+impl Subject for SampleRegistry {
+    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
+        self.admit(sink, with, None)
+    }
+
+    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
+        let start = data.get(..8 * 1024).filter(|_| self.has(Bug::CutsPayloads));
+        let data = start.unwrap_or(data);
+        if self.has(Bug::LocksInTwoOrders) {
+            self.wait_for_others();
+        }
+        let alone = {
+            let mut table = self.table();
+            let mut members: Vec<_> = table
+                .members
+                .iter()
+                .filter(|member| self.hears(&member.with, channel))
+                .cloned()
+                .collect();
+            let odd = self.has(Bug::EventNamesThrow) && channel == "error";
+            if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
+                return Err("nobody listens".into());
+            }
+            if self.is(Variety::DeliversBackwards) {
+                members.reverse();
+            }
+            if self.has(Bug::ClosesWhoDoesNotHear) {
+                let deaf =
+                    |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
+                let (leave, stay) = std::mem::take(&mut table.members).into_iter().partition(deaf);
+                table.members = stay;
+                drop(table);
+                let leave: Vec<Arc<Member>> = leave;
+                for member in leave {
+                    let _ = member.close("heartbeat");
+                }
+                table = self.table();
+            }
+            let repeat =
+                table.last.as_ref().is_some_and(|last| last.0 == channel && last.1 == data);
+            table.last = Some((channel.to_owned(), data.to_owned()));
+            if repeat && self.has(Bug::MergesRepeats) {
+                return Ok(None);
+            }
+            let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members };
+            if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
+                return Ok(None);
+            }
+            if let Some(shared_queue) = self.shared_queue() {
+                drop(table);
+                shared_queue.deliver(self, cast);
+                return Ok(None);
+            }
+            let beside = table.delivering && table.deliverer != Some(thread::current().id());
+            if beside && self.has(Bug::LosesWhatOverlaps) {
+                return Ok(None);
+            }
+            if self.has(Bug::DeliversOnEachThread) && beside {
+                drop(table);
+                return self.deliver(&cast).map(|()| None);
+            }
+            if self.has(Bug::InnerFirst) || self.is(Variety::DeliversInnerFirst) {
+                drop(table);
+                return self.deliver(&cast).map(|()| None);
+            }
+            table.queue.push_back(cast);
+            let alone = !std::mem::replace(&mut table.delivering, true);
+            if alone {
+                table.deliverer = Some(thread::current().id());
+            }
+            alone
+        };
+        if alone && self.is(Variety::Asynchronous) {
+            let sample = self.clone();
+            thread::spawn(move || sample.drain());
+            return Ok(None);
+        }
+        if alone {
+            return match self.drain() {
+                Err(why) if why == "wedged" => Ok(None),
+                other => other.map(|()| None),
+            };
+        }
+        Ok(None)
+    }
+
+    fn close_by_identity(&self, identity: &Identity) -> usize {
+        self.revoke(identity, None)
+    }
+
+    fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
+        self.revoke(identity, Some(reason))
+    }
+
+    fn count(&self) -> usize {
+        let table = self.table();
+        let tickets = if self.has(Bug::CountsTickets) { table.tickets } else { 0 };
+        let ended = if self.has(Bug::CountsTheUnsubscribed) { table.ended.len() } else { 0 };
+        table.members.len() + tickets + ended
+    }
+
+    fn begin(&self) -> Option<Arc<dyn Ticket>> {
+        let mut table = self.table();
+        table.tickets += 1;
+        table.clock += 1;
+        table.newest = table.clock;
+        Some(Arc::new(Admission {
+            registry: self.clone(),
+            since: table.clock,
+            spent: Mutex::new(false),
+        }))
+    }
+
+    fn shutdown(&self) {
+        let again = self.has(Bug::ShutsDownAgain);
+        let (members, told) = {
+            let mut table = self.table();
+            table.clock += 1;
+            table.down |=
+                !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
+            let members = std::mem::take(&mut table.members);
+            let told: Vec<_> =
+                table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
+            table
+                .draining
+                .extend(members.iter().filter(|member| member.outbox.is_some() || again).cloned());
+            (members, told)
+        };
+        for member in told {
+            member.sink.close(Some("shutdown"));
+        }
+        if self.bug().is_none() {
+            members.iter().for_each(|member| member.shut());
+        }
+        for member in members {
+            let _ = member.close("shutdown");
+        }
+        self.table().down |= self.has(Bug::StaysOpenDuringShutdown);
+    }
+
+    fn settle(&self) {
+        self.wait_for_rest();
+    }
+}

@@ -1,0 +1,166 @@
+//! The report as a text for people.
+
+use std::fmt::Write as _;
+
+use super::{Report, Status};
+use crate::{
+    campaign::Failure,
+    catalogue::{self, Level},
+    pretty,
+    runner::terminal::{Paint, counted, quoted, wrap},
+};
+
+impl Report {
+    /// The report for a terminal, or for a log.
+    #[must_use]
+    pub fn text(
+        &self,
+        paint: &Paint,
+        command: &str,
+        saved: &dyn Fn(&str) -> Option<String>,
+    ) -> String {
+        let mut page = String::new();
+        let own = &self.implementation;
+        let _ = writeln!(page, "{}", paint.bold(&own.title()));
+        for (profile, verdict) in self.verdicts() {
+            let colour = if verdict.starts_with("conforming") {
+                Paint::green
+            } else if verdict.starts_with("not conforming") {
+                Paint::red
+            } else {
+                Paint::yellow
+            };
+            let _ = writeln!(page, "  {profile:<11}{}", colour(paint, &verdict));
+        }
+        let scored_by = if self.scored_by == self.edition {
+            String::new()
+        } else {
+            format!(", scored by edition {}", self.scored_by)
+        };
+        let _ = writeln!(
+            page,
+            "  {} scripts in {:.1} s, seed {}, edition {}{scored_by}",
+            self.scripts, self.seconds, self.seed, self.edition
+        );
+        for failure in &self.failures {
+            self.failure(failure, paint, command, saved, &mut page);
+        }
+        for fault in &self.faults {
+            let _ = writeln!(
+                page,
+                "\n{}\n  {}\n  in {}",
+                paint.red("The adapter, not the registry"),
+                fault.message,
+                fault.found_by
+            );
+            let _ = write!(page, "{}", indent(&pretty::script(&fault.script), 2));
+        }
+        if !self.never_exercised.is_empty() {
+            let _ = writeln!(
+                page,
+                "\n{}: {}",
+                paint.yellow("Never put to the test"),
+                self.never_exercised.join(" ")
+            );
+        }
+        for untested in &self.untested {
+            let _ = writeln!(page, "\n{} {untested}", paint.yellow("Nothing was put to the test:"));
+        }
+        for stale in &self.stale {
+            let _ = writeln!(
+                page,
+                "\n{} {stale} is listed as known to fail and does not: remove it from the file",
+                paint.red("Stale:")
+            );
+        }
+        for (need, times) in &self.unsupported {
+            let named = self.declined.get(need).map(Vec::as_slice).unwrap_or_default();
+            let more = if (named.len() as u64) < *times { ", …" } else { "" };
+            let _ = writeln!(
+                page,
+                "\n{} {} answered with unsupported: {need}, though hello offers what they need: {}{more}",
+                paint.yellow("Undecided:"),
+                if *times == 1 {
+                    "1 script was".to_owned()
+                } else {
+                    format!("{times} scripts were")
+                },
+                named.join(", ")
+            );
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(page, "\n{} {warning}", paint.yellow("Warning:"));
+        }
+        page
+    }
+
+    fn failure(
+        &self,
+        failure: &Failure,
+        paint: &Paint,
+        command: &str,
+        saved: &dyn Fn(&str) -> Option<String>,
+        page: &mut String,
+    ) {
+        let id = failure.violation.requirement;
+        let Some(requirement) = catalogue::find(id) else { return };
+        let line = self.requirements.iter().find(|line| line.id == id);
+        let title = format!("{id} {}", requirement.level.word());
+        let excused = match line.map(|line| line.status) {
+            Some(Status::Known) => " (known)",
+            Some(Status::NotScored) => " (not scored: later than the port's edition)",
+            _ => "",
+        };
+        let title = if failure.level == Level::M && excused.is_empty() {
+            paint.red(&title)
+        } else {
+            paint.yellow(&title)
+        };
+        let _ = writeln!(page, "\n{title}{excused}");
+        let _ = writeln!(page, "{}", wrap(&requirement.text, 2));
+        let _ = writeln!(page, "  {} {}", paint.bold("cause:"), failure.violation.cause);
+        let mut steady = match failure.again {
+            3 => "fails every time".to_owned(),
+            0 => "did not fail again".to_owned(),
+            some => format!("flaky: failed in {some} of 3 more runs"),
+        };
+        if failure.needs_others {
+            steady
+                .push_str(", not broken when run alone (look for state shared between registries)");
+        }
+        let _ = writeln!(
+            page,
+            "  found by {}, {steady}, broken by {}",
+            failure.found_by,
+            counted(failure.times, "script")
+        );
+        if let Some(line) = line.filter(|line| !line.reason.is_empty()) {
+            let _ = writeln!(page, "  known: {}", line.reason);
+        }
+        if failure.script.steps.is_empty() {
+            return;
+        }
+        let _ = write!(page, "  script:\n{}", indent(&pretty::script(&failure.script), 2));
+        if !failure.trace.is_empty() {
+            let mark = paint.red("► ");
+            let _ = write!(
+                page,
+                "  trace:\n{}",
+                indent(
+                    &pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark),
+                    4
+                )
+            );
+        }
+        if let Some(file) = saved(id) {
+            let file = quoted(&file);
+            let _ = writeln!(page, "  replay:   registry-conform replay {file} -- {command}");
+            let _ =
+                writeln!(page, "  by hand:  registry-conform replay --lines {file} | {command}");
+        }
+    }
+}
+
+fn indent(text: &str, by: usize) -> String {
+    text.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
+}
