@@ -1,7 +1,7 @@
 //! The response body: it serves one subscriber as long as HTTP has the socket.
 
-use crate::encode::{HELLO, HELLO_CHUNK, KEEP_ALIVE, SSE, farewell};
 use crate::direct::DirectStream;
+use crate::encode::{HELLO, HELLO_CHUNK, KEEP_ALIVE, SSE, farewell};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use registry_core::{Batch, CloseReason, Next, Outbox};
@@ -90,9 +90,13 @@ impl SseBody {
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(socket)) => {
                     if let Some((outbox, kind)) = self.subscriber.take() {
-                        let expires = self.lease.take().map(|lease| Box::pin(sleep_until(lease.expires)));
+                        let expires =
+                            self.lease.take().map(|lease| Box::pin(sleep_until(lease.expires)));
                         let connection = DirectConnection::new(outbox, socket, kind);
-                        tokio::spawn(DirectStream::new(connection, self.period, expires, self.deadlines).run());
+                        tokio::spawn(
+                            DirectStream::new(connection, self.period, expires, self.deadlines)
+                                .run(),
+                        );
                     }
                 }
             },
@@ -136,7 +140,8 @@ fn join(batch: Batch) -> Bytes {
         return frames.swap_remove(0);
     }
     let notice = SSE.notice(batch.lost).unwrap_or_default();
-    let mut out = BytesMut::with_capacity(notice.len() + frames.iter().map(Bytes::len).sum::<usize>());
+    let mut out =
+        BytesMut::with_capacity(notice.len() + frames.iter().map(Bytes::len).sum::<usize>());
     out.extend_from_slice(&notice);
     for frame in frames {
         out.extend_from_slice(&frame);
@@ -148,7 +153,10 @@ impl Body for SseBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.get_mut().poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 
@@ -164,7 +172,10 @@ impl Body for NoBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(None)
     }
 }
@@ -221,14 +232,18 @@ mod tests {
         let start = Instant::now();
         next(&mut body).await;
         let farewell = next(&mut body).await.unwrap();
-        assert!(farewell.starts_with(b"event: close\ndata: {\"reason\":\"expired\"}"), "{farewell:?}");
+        assert!(
+            farewell.starts_with(b"event: close\ndata: {\"reason\":\"expired\"}"),
+            "{farewell:?}"
+        );
         assert_eq!((start.elapsed(), registry.len(), next(&mut body).await), (left, 0, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn lse_1_a_stream_that_ends_before_its_authority_leaves_no_timer() {
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let body = body(&SubscriberRegistry::new(), Some(Instant::now() + Duration::from_secs(60 * 60)));
+        let body =
+            body(&SubscriberRegistry::new(), Some(Instant::now() + Duration::from_secs(60 * 60)));
         assert_eq!(tasks(), 1);
         drop(body);
         tokio::task::yield_now().await;
@@ -238,10 +253,16 @@ mod tests {
     /// Reads until all that was read ends in this; fails after ten seconds, or at the end of the stream.
     async fn read_to(tcp: &mut TcpStream, end: &str) -> String {
         let mut read = Vec::new();
-        let reading = async { while !read.ends_with(end.as_bytes()) && tcp.read_buf(&mut read).await.unwrap() > 0 {} };
+        let reading = async {
+            while !read.ends_with(end.as_bytes()) && tcp.read_buf(&mut read).await.unwrap() > 0 {}
+        };
         let late = timeout(Duration::from_secs(10), reading).await.is_err();
         let read = String::from_utf8(read).unwrap();
-        assert!(read.ends_with(end), "{end:?} is missing, {}: {read:?}", if late { "in 10 s" } else { "at the end" });
+        assert!(
+            read.ends_with(end),
+            "{end:?} is missing, {}: {read:?}",
+            if late { "in 10 s" } else { "at the end" }
+        );
         read
     }
 
@@ -251,18 +272,30 @@ mod tests {
             let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
             let body = body(&registry, None);
             let outbox = &body.subscriber.as_ref().unwrap().0;
-            let (close_handle, serial) = (outbox.close_handle(), outbox.subscription().id().serial());
+            let (close_handle, serial) =
+                (outbox.close_handle(), outbox.subscription().id().serial());
             let slot = Arc::new(Mutex::new(Some(body)));
-            let stream = get(async move || Response::new(axum::body::Body::new(slot.lock().unwrap().take().unwrap())));
+            let stream = get(async move || {
+                Response::new(axum::body::Body::new(slot.lock().unwrap().take().unwrap()))
+            });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let server = tokio::spawn(async { axum::serve(listener, Router::new().route("/", stream)).await });
-            tcp.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
+            let server = tokio::spawn(async {
+                axum::serve(listener, Router::new().route("/", stream)).await
+            });
+            tcp.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+                .await
+                .unwrap();
             read_to(&mut tcp, "\r\n6\r\n: ok\n\n\r\n").await;
             close_handle.close(reason);
-            let chunk = farewell(reason, serial)
-                .map(|farewell| format!("{:X}\r\n{}\r\n", farewell.len(), str::from_utf8(&farewell).unwrap()));
-            assert_eq!(read_to(&mut tcp, "0\r\n\r\n").await, chunk.unwrap_or_default() + "0\r\n\r\n", "{reason}");
+            let chunk = farewell(reason, serial).map(|farewell| {
+                format!("{:X}\r\n{}\r\n", farewell.len(), str::from_utf8(&farewell).unwrap())
+            });
+            assert_eq!(
+                read_to(&mut tcp, "0\r\n\r\n").await,
+                chunk.unwrap_or_default() + "0\r\n\r\n",
+                "{reason}"
+            );
             server.abort();
         }
     }

@@ -52,7 +52,9 @@ impl ConnectionTask for DirectStream {
     }
 
     async fn close(self, end: Self::End) {
-        let Some(reason) = end.filter(|reason| *reason != CloseReason::Unsubscribed) else { return };
+        let Some(reason) = end.filter(|reason| *reason != CloseReason::Unsubscribed) else {
+            return;
+        };
         let farewell = farewell(reason, self.connection.outbox().subscription().id().serial());
         self.connection.close(last_chunks(farewell), self.deadlines.after(reason)).await;
     }

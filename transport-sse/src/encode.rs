@@ -20,7 +20,8 @@ use std::time::Duration;
 /// let frame = SSE.frame(MessageId::new(1, 7), &Encoded::json("{}"));
 /// assert_eq!(frame, "id: 0000000000000001-7\ndata: {}\n\n");
 /// ```
-pub static SSE: WireFormat = WireFormat::new("sse", event).with_envelope(chunk, CHUNK_END).with_notice(lagged);
+pub static SSE: WireFormat =
+    WireFormat::new("sse", event).with_envelope(chunk, CHUNK_END).with_notice(lagged);
 
 /// The first bytes of a stream: a comment, so that the client's `onopen` fires before the first message, and so that a stream
 /// never begins with a payload's byte order mark.
@@ -105,13 +106,24 @@ pub(crate) fn farewell(reason: CloseReason, subscriber: u64) -> Option<Bytes> {
         CloseReason::LoggedOut | CloseReason::Evicted => A_DAY,
         CloseReason::Revoked => Duration::from_millis(500 + spread(subscriber) % 2001),
         CloseReason::Shutdown => Duration::from_millis(1000 + spread(subscriber) % 4000),
-        CloseReason::Expired | CloseReason::Lagged => Duration::from_millis(500 + spread(subscriber) % 1000),
-        CloseReason::Heartbeat | CloseReason::Failed | CloseReason::Protocol | CloseReason::Unsubscribed => {
+        CloseReason::Expired | CloseReason::Lagged => {
+            Duration::from_millis(500 + spread(subscriber) % 1000)
+        }
+        CloseReason::Heartbeat
+        | CloseReason::Failed
+        | CloseReason::Protocol
+        | CloseReason::Unsubscribed => {
             return None;
         }
         _ => return None,
     };
-    Some(format!("event: close\ndata: {{\"reason\":\"{reason}\"}}\nretry: {}\n\n", retry.as_millis()).into())
+    Some(
+        format!(
+            "event: close\ndata: {{\"reason\":\"{reason}\"}}\nretry: {}\n\n",
+            retry.as_millis()
+        )
+        .into(),
+    )
 }
 
 /// Spreads successive numbers, so that clients which are sent away together do not come back together (DRN-2).
@@ -126,7 +138,11 @@ mod tests {
 
     /// A strict parser of the format: the data of each event, and its id.
     fn parse(stream: &str) -> Vec<(Option<String>, String)> {
-        let text = stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let text = stream
+            .strip_prefix('\u{feff}')
+            .unwrap_or(stream)
+            .replace("\r\n", "\n")
+            .replace('\r', "\n");
         let (mut events, mut data, mut id) = (Vec::new(), String::new(), None);
         for line in text.split_terminator('\n') {
             if line.is_empty() {
@@ -160,9 +176,21 @@ mod tests {
     fn sse_2_hostile_payloads_come_back() {
         let big = "x".repeat(1 << 20);
         let many = "line\n".repeat(1000);
-        for body in
-            ["", " ", "  two", "\0", "\u{feff}bom", "a\u{2028}b", "data: x", ":", "\n", "\n\n", "a\n", &big, &many]
-        {
+        for body in [
+            "",
+            " ",
+            "  two",
+            "\0",
+            "\u{feff}bom",
+            "a\u{2028}b",
+            "data: x",
+            ":",
+            "\n",
+            "\n\n",
+            "a\n",
+            &big,
+            &many,
+        ] {
             let events = parse(&stream(&[body, "next"]));
             assert_eq!(events, [(None, body.to_owned()), (None, "next".to_owned())], "{body:.20?}");
         }
@@ -180,7 +208,10 @@ mod tests {
 
     #[test]
     fn sse_2_an_event_has_the_id_as_it_is_displayed() {
-        assert_eq!(SSE.frame(MessageId::new(0xa_0000_0000, 7), &Encoded::json("1")), "id: 0000000a00000000-7\ndata: 1\n\n");
+        assert_eq!(
+            SSE.frame(MessageId::new(0xa_0000_0000, 7), &Encoded::json("1")),
+            "id: 0000000a00000000-7\ndata: 1\n\n"
+        );
         // An epoch for each number of leading zeros.
         for epoch in (0..=64).map(|bits| u64::MAX.checked_shr(bits).unwrap_or(0)) {
             for seq in [1, 10, u64::MAX] {
@@ -200,17 +231,32 @@ mod tests {
 
     #[test]
     fn sse_4_farewells_tell_the_reason_and_when_to_come_back() {
-        let text = |reason| farewell(reason, 7).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        let text =
+            |reason| farewell(reason, 7).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
         let logged_out = text(CloseReason::LoggedOut).unwrap();
-        assert_eq!(logged_out, "event: close\ndata: {\"reason\":\"logged_out\"}\nretry: 86400000\n\n");
+        assert_eq!(
+            logged_out,
+            "event: close\ndata: {\"reason\":\"logged_out\"}\nretry: 86400000\n\n"
+        );
         for reason in CloseReason::ALL {
             if let Some(text) = text(reason) {
                 assert!(!text.contains("id:"), "a farewell is not a message to resume from");
                 assert_eq!(parse(&text), [(None, format!("{{\"reason\":\"{reason}\"}}"))]);
             }
         }
-        let unsaid = [CloseReason::Heartbeat, CloseReason::Failed, CloseReason::Protocol, CloseReason::Unsubscribed];
-        assert_eq!(CloseReason::ALL.into_iter().filter(|reason| text(*reason).is_none()).collect::<Vec<_>>(), unsaid);
+        let unsaid = [
+            CloseReason::Heartbeat,
+            CloseReason::Failed,
+            CloseReason::Protocol,
+            CloseReason::Unsubscribed,
+        ];
+        assert_eq!(
+            CloseReason::ALL
+                .into_iter()
+                .filter(|reason| text(*reason).is_none())
+                .collect::<Vec<_>>(),
+            unsaid
+        );
     }
 
     /// The times to come back, in milliseconds, that a hundred subscribers are told which one call ends.
@@ -228,7 +274,10 @@ mod tests {
         let revoked = told(CloseReason::Revoked);
         assert!(revoked.len() >= 50, "{} different times", revoked.len());
         assert!(revoked.iter().all(|retry| (500..=2500).contains(retry)), "{revoked:?}");
-        assert!(revoked.last().unwrap() - revoked.first().unwrap() > 1000, "they are spread: {revoked:?}");
+        assert!(
+            revoked.last().unwrap() - revoked.first().unwrap() > 1000,
+            "they are spread: {revoked:?}"
+        );
         for away in [CloseReason::LoggedOut, CloseReason::Evicted] {
             assert_eq!(told(away), [86_400_000].into(), "{away}");
         }
@@ -236,8 +285,11 @@ mod tests {
 
     #[test]
     fn drn_2_clients_that_are_to_come_back_are_told_different_times() {
-        let times =
-            [(CloseReason::Shutdown, 1000..5000), (CloseReason::Expired, 500..1500), (CloseReason::Lagged, 500..1500)];
+        let times = [
+            (CloseReason::Shutdown, 1000..5000),
+            (CloseReason::Expired, 500..1500),
+            (CloseReason::Lagged, 500..1500),
+        ];
         for (reason, range) in times {
             let told = told(reason);
             assert!(told.len() > 80, "{reason}: {} different times", told.len());

@@ -118,7 +118,11 @@ where
 }
 
 /// Makes a route like [`sse`], with options.
-pub fn sse_with<T, S>(live: &Live<T>, authoriser: impl Authorise, options: SseOptions) -> MethodRouter<S>
+pub fn sse_with<T, S>(
+    live: &Live<T>,
+    authoriser: impl Authorise,
+    options: SseOptions,
+) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
@@ -128,7 +132,9 @@ where
     get(async move |request: Request| {
         serve(&live, &authoriser, &options, request).await.unwrap_or_else(Refusal::into_response)
     })
-    .head(async move |request: Request| check(&checked, &checker, request).await.unwrap_or_else(Refusal::into_response))
+    .head(async move |request: Request| {
+        check(&checked, &checker, request).await.unwrap_or_else(Refusal::into_response)
+    })
 }
 
 async fn serve<T: Send + Sync + 'static>(
@@ -144,7 +150,8 @@ async fn serve<T: Send + Sync + 'static>(
         // The socket ends with the stream, by a reset if need be, so it must not carry another request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    *response.body_mut() = Body::new(SseBody::new(admitted, Handover::of(&parts), options.keep_alive));
+    *response.body_mut() =
+        Body::new(SseBody::new(admitted, Handover::of(&parts), options.keep_alive));
     Ok(response)
 }
 
@@ -184,6 +191,9 @@ mod tests {
     fn sse_3_a_period_is_one_that_a_timer_can_keep() {
         let kept = |period| SseOptions::new().with_keep_alive(period).keep_alive;
         let (least, most) = (Duration::from_millis(1), Duration::from_secs(24 * 60 * 60));
-        assert_eq!([Duration::ZERO, least, most, Duration::MAX].map(kept), [least, least, most, most]);
+        assert_eq!(
+            [Duration::ZERO, least, most, Duration::MAX].map(kept),
+            [least, least, most, most]
+        );
     }
 }

@@ -63,7 +63,11 @@ pub(crate) fn serve(upgraded: Upgraded, direct: bool, admitted: Admitted, option
 }
 
 /// A connection over a stream.
-pub(crate) fn piped<IO>(io: IO, admitted: Admitted, options: Arc<WsOptions>) -> Connection<impl Outgoing, impl Incoming>
+pub(crate) fn piped<IO>(
+    io: IO,
+    admitted: Admitted,
+    options: Arc<WsOptions>,
+) -> Connection<impl Outgoing, impl Incoming>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -104,14 +108,18 @@ impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
             if let Poll::Ready(end) = self.poll_inbound(cx) {
                 return Poll::Ready(end);
             }
-            let replies = if self.outgoing.has_room() { self.inbound.take_replies() } else { Bytes::new() };
+            let replies =
+                if self.outgoing.has_room() { self.inbound.take_replies() } else { Bytes::new() };
             let replied = !replies.is_empty();
             self.outgoing.send_control(replies);
             match self.outgoing.poll_flush(cx) {
-                Poll::Ready(Ok(reason)) => return Poll::Ready(End::Closing(Closing::Reason(reason))),
+                Poll::Ready(Ok(reason)) => {
+                    return Poll::Ready(End::Closing(Closing::Reason(reason)));
+                }
                 Poll::Ready(Err(_gone)) => return Poll::Ready(End::Gone),
                 // The peer is read again when its replies are on their way: it may not have been for their number.
-                Poll::Pending if replied || (self.inbound.reply_bytes() > 0 && self.outgoing.has_room()) => {}
+                Poll::Pending
+                    if replied || (self.inbound.reply_bytes() > 0 && self.outgoing.has_room()) => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -132,7 +140,9 @@ impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
             End::Closing(closing) => {
                 match closing {
                     // The outbox counts as draining until the farewell is written, so that a shutdown waits for it.
-                    Closing::Reason(reason @ CloseReason::Shutdown) => patience = patience.max(deadlines.after(reason)),
+                    Closing::Reason(reason @ CloseReason::Shutdown) => {
+                        patience = patience.max(deadlines.after(reason))
+                    }
                     Closing::Reason(reason) => outbox.close(reason),
                     _ => outbox.close(CloseReason::Protocol),
                 }
@@ -149,7 +159,11 @@ impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
 }
 
 impl<O: Outgoing, R: Incoming> Connection<O, R> {
-    fn new(admitted: Admitted, options: Arc<WsOptions>, ends: impl FnOnce(Outbox, KindGuard) -> (O, R)) -> Self {
+    fn new(
+        admitted: Admitted,
+        options: Arc<WsOptions>,
+        ends: impl FnOnce(Outbox, KindGuard) -> (O, R),
+    ) -> Self {
         let now = Instant::now();
         let (outgoing, reader) = ends(admitted.outbox, admitted.kind);
         Self {
@@ -198,7 +212,11 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
             }
             let read = self.inbound.poll_message(cx, &self.options);
             // The headers of tiny fragments count too, so that a message which never ends is cut. Twice the payload is ample.
-            let limit = self.options.max_message_bytes.saturating_mul(2).saturating_add(self.options.read_buffer_bytes);
+            let limit = self
+                .options
+                .max_message_bytes
+                .saturating_mul(2)
+                .saturating_add(self.options.read_buffer_bytes);
             match read {
                 Poll::Pending if self.inbound.unfinished() > limit => {
                     return Poll::Ready(End::Closing(Closing::TooBig));
@@ -231,7 +249,9 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
         }
         match message {
             Message::Text(text) => {
-                if let (Some(handler), Some(grant)) = (self.options.on_text.clone(), self.grant.clone()) {
+                if let (Some(handler), Some(grant)) =
+                    (self.options.on_text.clone(), self.grant.clone())
+                {
                     let text = text.as_str().to_owned();
                     let handling = async move { handler.on_text(&grant, text).await };
                     self.handling = Some(Box::pin(AssertUnwindSafe(handling).catch_unwind()));
@@ -248,7 +268,9 @@ fn broken(error: &Error) -> End {
     match error {
         Error::Capacity(_) => End::Closing(Closing::TooBig),
         Error::Utf8(_) => End::Closing(Closing::NotUtf8),
-        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            End::Gone
+        }
         Error::Protocol(_) => End::Closing(Closing::Violation("protocol: not a valid frame")),
         Error::ConnectionClosed => End::ByPeer,
         _ => End::Gone,
@@ -258,7 +280,9 @@ fn broken(error: &Error) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry_core::{ChannelFilter, Identity, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry};
+    use registry_core::{
+        ChannelFilter, Identity, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    };
     use std::num::NonZeroU32;
     use std::time::Duration;
     use tokio::io::{AsyncWriteExt, BufStream, DuplexStream, duplex};
@@ -266,13 +290,16 @@ mod tests {
     use tokio::time::timeout;
 
     async fn flood(pings: usize) {
-        let registry = SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
-        let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
+        let registry =
+            SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
+        let outbox =
+            registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let admitted = Admitted::new(outbox, grant);
         let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
         let (server_end, mut peer) = duplex(512);
-        let connection = tokio::spawn(async move { piped(server_end, admitted, Arc::new(options)).run().await });
+        let connection =
+            tokio::spawn(async move { piped(server_end, admitted, Arc::new(options)).run().await });
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         let mut sent = 0;
         while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
@@ -286,7 +313,11 @@ mod tests {
 
     #[test]
     fn ws_2_replies_to_a_flood_of_empty_pings_do_not_pile_up() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         let used = allocation_counter::measure(|| runtime.block_on(flood(20_000)));
         assert!(used.bytes_max < 64 * 1024, "{} bytes at once", used.bytes_max);
     }
@@ -312,7 +343,8 @@ mod tests {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let registry = SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
+        let registry =
+            SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
         let ada = Registration::new().with_group(Identity::new("account", "ada"));
         let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
@@ -326,7 +358,10 @@ mod tests {
     impl Subscriber {
         async fn reads(&mut self, frame: &[u8]) {
             let mut read = vec![0; frame.len()];
-            timeout(Duration::from_secs(60), self.peer.read_exact(&mut read)).await.unwrap().unwrap();
+            timeout(Duration::from_secs(60), self.peer.read_exact(&mut read))
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(read, frame);
         }
     }
@@ -436,7 +471,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ws_2_pings_come_a_period_after_the_pong_and_wait_as_long_as_they_may() {
         let (period, patience) = (Duration::from_secs(30), Duration::from_secs(7));
-        let mut ada = subscriber(WsOptions::new().with_ping_period(period).with_pong_timeout(patience), |io| io);
+        let mut ada = subscriber(
+            WsOptions::new().with_ping_period(period).with_pong_timeout(patience),
+            |io| io,
+        );
         let start = Instant::now();
         for number in 1..=3 {
             ada.reads(&PING).await;
@@ -461,10 +499,16 @@ mod tests {
 
     #[test]
     fn que_3_an_idle_connection_holds_no_read_buffer() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         let options = WsOptions::new().with_read_buffer_bytes(1 << 20);
-        let registry = SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
-        let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
+        let registry =
+            SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
+        let outbox =
+            registry.open_outbox(&crate::WS, OutboxOptions::new(), Registration::new()).unwrap();
         let grant = Arc::new(Grant::new(ChannelFilter::All));
         let admitted = Admitted::new(outbox, grant);
         let (server_end, mut peer) = duplex(512);

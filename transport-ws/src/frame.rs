@@ -107,18 +107,24 @@ mod tests {
     #[test]
     fn ws_1_close_codes_are_those_of_the_table() {
         // All but the last, which is looked at below.
-        let expected: [u16; CloseReason::ALL.len() - 1] = [4001, 4005, 4002, 4003, 4004, 1013, 1011, 1008, 1001];
+        let expected: [u16; CloseReason::ALL.len() - 1] =
+            [4001, 4005, 4002, 4003, 4004, 1013, 1011, 1008, 1001];
         for (reason, code) in CloseReason::ALL.into_iter().zip(expected) {
-            let Message::Close(Some(close)) = read(&Closing::Reason(reason).frame().unwrap()) else {
+            let Message::Close(Some(close)) = read(&Closing::Reason(reason).frame().unwrap())
+            else {
                 panic!("{reason}")
             };
             assert_eq!((u16::from(close.code), close.reason.as_str()), (code, reason.as_str()));
         }
         assert_eq!(Closing::Reason(CloseReason::Unsubscribed).frame(), None);
-        for (closing, code) in
-            [(Closing::TooBig, 1009), (Closing::NotUtf8, 1007), (Closing::Violation("protocol: x"), 1008)]
-        {
-            let Message::Close(Some(close)) = read(&closing.frame().unwrap()) else { panic!("{closing:?}") };
+        for (closing, code) in [
+            (Closing::TooBig, 1009),
+            (Closing::NotUtf8, 1007),
+            (Closing::Violation("protocol: x"), 1008),
+        ] {
+            let Message::Close(Some(close)) = read(&closing.frame().unwrap()) else {
+                panic!("{closing:?}")
+            };
             assert_eq!(u16::from(close.code), code);
             assert!(close.reason.starts_with("protocol: "), "the text names the reason");
         }

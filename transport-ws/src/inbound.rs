@@ -84,7 +84,11 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
     }
 
     /// Reads the next message. After an error there is none.
-    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>, options: &WsOptions) -> Poll<Result<Message, Error>> {
+    pub(crate) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        options: &WsOptions,
+    ) -> Poll<Result<Message, Error>> {
         let Self { reader, parser, replies } = self;
         match parser.read(&mut Wire { reader, cx, replies }, options) {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,

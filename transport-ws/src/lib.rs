@@ -83,7 +83,11 @@ where
 }
 
 /// Makes a route like [`ws`], with options.
-pub fn ws_with<T, S>(live: &Live<T>, authoriser: impl Authorise, options: WsOptions) -> MethodRouter<S>
+pub fn ws_with<T, S>(
+    live: &Live<T>,
+    authoriser: impl Authorise,
+    options: WsOptions,
+) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
@@ -101,7 +105,8 @@ async fn serve<T: Send + Sync + 'static>(
     request: Request,
 ) -> Result<Response, Refusal> {
     let request = request.map(drop);
-    let mut response = create_response(&request).map_err(|error| not_an_upgrade(&error.to_string()))?;
+    let mut response =
+        create_response(&request).map_err(|error| not_an_upgrade(&error.to_string()))?;
     let (mut parts, ()) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or_else(|| not_an_upgrade("this connection cannot be upgraded"))?;

@@ -15,9 +15,6 @@ const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// ```
 /// use std::num::NonZeroU32;
 /// use std::time::Duration;
-
-const MIN_PERIOD: Duration = Duration::from_millis(1);
-const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// use transport_ws::WsOptions;
 ///
 /// let per_second = NonZeroU32::new(5).unwrap();

@@ -56,7 +56,13 @@ impl Outgoing for DirectConnection {
         DirectConnection::poll_flush(self, cx)
     }
 
-    async fn close(self, farewell: Bytes, by_peer: bool, _: impl Future<Output = ()> + Send, patience: Duration) {
+    async fn close(
+        self,
+        farewell: Bytes,
+        by_peer: bool,
+        _: impl Future<Output = ()> + Send,
+        patience: Duration,
+    ) {
         // A peer that closed in the middle of a frame needs no farewell, and need not be reset.
         if !(by_peer && self.is_mid_frame()) {
             DirectConnection::close(self, farewell, patience).await;
@@ -104,7 +110,9 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
                     self.unflushed = false;
                 }
                 match ready!(self.outbox.poll_next(cx, Outbox::WRITE_BYTES)) {
-                    Next::Frames(batch) => batch.frames.into_iter().for_each(|frame| self.buffer.push(frame)),
+                    Next::Frames(batch) => {
+                        batch.frames.into_iter().for_each(|frame| self.buffer.push(frame))
+                    }
                     Next::Closed(reason) => return Poll::Ready(Ok(reason)),
                 }
             }
@@ -147,7 +155,11 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
 }
 
 /// Writes once, as much as the stream takes.
-fn poll_write<W: AsyncWrite>(writer: Pin<&mut W>, cx: &mut Context<'_>, buffer: &WriteBuffer) -> Poll<io::Result<usize>> {
+fn poll_write<W: AsyncWrite>(
+    writer: Pin<&mut W>,
+    cx: &mut Context<'_>,
+    buffer: &WriteBuffer,
+) -> Poll<io::Result<usize>> {
     if writer.is_write_vectored() {
         let mut slices = [io::IoSlice::new(&[]); 64];
         let filled = buffer.chunks_vectored(&mut slices);

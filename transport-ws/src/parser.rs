@@ -24,7 +24,11 @@ impl Parser {
     ///
     /// # Errors
     /// `WouldBlock` when the wire has no more now. Any other is the last result.
-    pub(crate) fn read(&mut self, wire: &mut (impl Read + Write), options: &WsOptions) -> Result<Message> {
+    pub(crate) fn read(
+        &mut self,
+        wire: &mut (impl Read + Write),
+        options: &WsOptions,
+    ) -> Result<Message> {
         let Self { context, borders, unfinished } = self;
         let mut wire = Tracked { wire, borders, unfinished };
         let parser = match context {
@@ -33,7 +37,11 @@ impl Parser {
                 let mut first = [0; FIRST_BYTES];
                 let read = wire.read(&mut first)?;
                 let first = first[..read].to_vec();
-                let parser = WebSocketContext::from_partially_read(first, Role::Server, Some(config(options)));
+                let parser = WebSocketContext::from_partially_read(
+                    first,
+                    Role::Server,
+                    Some(config(options)),
+                );
                 context.insert(Box::new(parser))
             }
         };
@@ -193,14 +201,18 @@ mod tests {
     }
 
     /// What a connection sees of its peer: each result, and the replies by then.
-    fn seen(mut script: Script, mut read: impl FnMut(&mut Script) -> Result<Message>) -> Vec<(String, Vec<u8>)> {
+    fn seen(
+        mut script: Script,
+        mut read: impl FnMut(&mut Script) -> Result<Message>,
+    ) -> Vec<(String, Vec<u8>)> {
         let mut seen = Vec::new();
         loop {
             let result = read(&mut script);
             seen.push((format!("{result:?}"), script.replies.clone()));
             match result {
                 Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock && !script.pieces.is_empty() => {}
+                Err(Error::Io(error))
+                    if error.kind() == io::ErrorKind::WouldBlock && !script.pieces.is_empty() => {}
                 Err(_) => return seen,
             }
         }
@@ -239,7 +251,8 @@ mod tests {
     fn sent() -> impl Strategy<Value = Vec<u8>> {
         let control = || prop::sample::select(vec![0x89, 0x8a]);
         let whole = (prop::sample::select(vec![0x81, 0x82, 0x89, 0x8a]), payload());
-        let fragmented = (0x01..=0x02_u8, vec((payload(), prop::option::of(control())), 1..4), payload());
+        let fragmented =
+            (0x01..=0x02_u8, vec((payload(), prop::option::of(control())), 1..4), payload());
         prop_oneof![
             8 => whole.prop_map(|(first, payload)| frame(first, true, &payload)),
             8 => fragmented.prop_map(|(first, parts, last)| {
@@ -258,21 +271,23 @@ mod tests {
     }
 
     fn pieces() -> impl Strategy<Value = VecDeque<Vec<u8>>> {
-        (vec(sent(), 1..8), any::<bool>(), vec(any::<Index>(), 0..12)).prop_map(|(sent, between, cuts)| {
-            let mut borders: Vec<usize> = Vec::new();
-            let bytes = sent.concat();
-            if between {
-                borders.extend(sent.iter().scan(0, |at, sent| {
-                    *at += sent.len();
-                    Some(*at)
-                }));
-            }
-            borders.extend(cuts.iter().map(|cut| cut.index(bytes.len() + 1)));
-            borders.extend([0, bytes.len()]);
-            borders.sort_unstable();
-            borders.dedup();
-            borders.windows(2).map(|piece| bytes[piece[0]..piece[1]].to_vec()).collect()
-        })
+        (vec(sent(), 1..8), any::<bool>(), vec(any::<Index>(), 0..12)).prop_map(
+            |(sent, between, cuts)| {
+                let mut borders: Vec<usize> = Vec::new();
+                let bytes = sent.concat();
+                if between {
+                    borders.extend(sent.iter().scan(0, |at, sent| {
+                        *at += sent.len();
+                        Some(*at)
+                    }));
+                }
+                borders.extend(cuts.iter().map(|cut| cut.index(bytes.len() + 1)));
+                borders.extend([0, bytes.len()]);
+                borders.sort_unstable();
+                borders.dedup();
+                borders.windows(2).map(|piece| bytes[piece[0]..piece[1]].to_vec()).collect()
+            },
+        )
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 //! what the peer got. The checks use witnesses, never silence: that something did *not* arrive is
 //! known because a later message or the end of the stream did.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, ops::Deref, time::Duration};
 
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 
@@ -16,15 +16,16 @@ pub trait Rig {
     /// The peer's end.
     type Peer: Peer;
 
-    /// A registry that is set up as the sink needs it, with an encoder for instance.
-    fn registry(&self) -> SubscriberRegistry<String> {
-        SubscriberRegistry::new()
-    }
+    /// What holds the registry: a transport's handle, or an `Arc` of the registry itself.
+    type Registry: Deref<Target = SubscriberRegistry<String>>;
+
+    /// Makes a registry as the sink needs it, with an encoder for instance.
+    fn registry(&self) -> Self::Registry;
 
     /// Connects a peer through the sink; once it returns, the subscriber is active.
     fn connect(
         &self,
-        registry: &SubscriberRegistry<String>,
+        registry: &Self::Registry,
         registration: Registration,
     ) -> impl Future<Output = Self::Peer>;
 

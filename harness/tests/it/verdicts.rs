@@ -303,11 +303,11 @@ fn where_delivery_is_later_a_close_after_its_send_is_due_when_all_has_settled() 
     script
         .sinks
         .push(SinkScript { rules: vec![Rule { on: Hook::Send, nth: 1, ops, then: Ending::Ok }] });
-    let lane = 7;
+    let thread = 7;
     let closing = |reason: &str| {
         [
-            Event::Close { sink: 0, reason: Some(reason.into()), lane },
-            Event::Closed { sink: 0, threw: false, lane },
+            Event::Close { sink: 0, reason: Some(reason.into()), thread },
+            Event::Closed { sink: 0, threw: false, thread },
         ]
     };
     let policies = Policies { delivery: Delivery::Async, ..Policies::default() };
@@ -317,11 +317,11 @@ fn where_delivery_is_later_a_close_after_its_send_is_due_when_all_has_settled() 
         (Some(closing("evicted")), Some("CLO-5")),
     ] {
         let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None)];
-        trace.push(Event::Send { sink: 0, data: "m".into(), lane });
+        trace.push(Event::Send { sink: 0, data: "m".into(), thread });
         trace.extend([
-            Event::Call { op: 3, lane },
+            Event::Call { op: 3, thread },
             ret(3, Some(1)),
-            Event::Sent { sink: 0, threw: false, lane },
+            Event::Sent { sink: 0, threw: false, thread },
         ]);
         trace.extend(close.into_iter().flatten());
         trace.extend([call(4), ret(4, None)]);

@@ -301,7 +301,7 @@ mod tests {
     /// What a client reads of a head: the names, and their number.
     fn told(ungranted: &Ungranted) -> (Vec<Channel>, usize) {
         let mut headers = HeaderMap::new();
-        ungranted.tell(&mut headers);
+        ungranted.insert_headers(&mut headers);
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap());
         let list = text("x-channels-refused");
         assert!(list.is_none_or(|list| {

@@ -187,6 +187,7 @@ mod tests {
     use crate::socket::io::ServerIo;
     use socket2::SockRef;
     use std::future::pending;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::mpsc;

@@ -43,10 +43,10 @@ pub enum Host {
 macro_rules! on_both_hosts {
     ($($test:ident),* $(,)?) => {
         mod on_server {
-            $(#[tokio::test] async fn $test() { super::$test($crate::test_util::host::Host::Server).await; })*
+            $(#[tokio::test] async fn $test() { super::$test($crate::test_util::Host::Server).await; })*
         }
         mod on_axum {
-            $(#[tokio::test] async fn $test() { super::$test($crate::test_util::host::Host::Axum).await; })*
+            $(#[tokio::test] async fn $test() { super::$test($crate::test_util::Host::Axum).await; })*
         }
     };
 }

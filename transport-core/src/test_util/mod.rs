@@ -6,10 +6,14 @@
     reason = "what cannot be unwrapped has failed the test"
 )]
 
-pub mod host;
-pub mod raw;
-pub mod tokens;
+mod host;
+mod raw;
+mod tokens;
 pub mod ungranted;
+
+pub use host::{Host, Running, Tenant, TestServer, serve};
+pub use raw::{Head, Raw};
+pub use tokens::{AsRegistered, Tokens, account, grant};
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -27,23 +27,29 @@ pub struct Asked {
     pub admitted: u16,
 }
 
+/// A running transport, and how it is asked.
 #[derive(Debug)]
-struct Asker {
+pub struct Asker {
     asked: Asked,
-    live: Live<String>,
-    tokens: Tokens,
-    running: Running,
+    /// The registry.
+    pub live: Live<String>,
+    /// Its login check.
+    pub tokens: Tokens,
+    /// Its server.
+    pub running: Running,
 }
 
 impl Asker {
-    async fn start(host: Host, asked: Asked) -> Self {
+    /// Starts the transport.
+    pub async fn start(host: Host, asked: Asked) -> Self {
         let (live, tokens) = (Live::new(), Tokens::default());
         let app = Router::new().route("/live", (asked.route)(&live, tokens.clone()));
         let running = Running::start(host, app, &live).await;
         Self { asked, live, tokens, running }
     }
 
-    async fn ask(&self, names: &[&str]) -> (Head, Raw) {
+    /// Asks for these channels, as `ada`.
+    pub async fn ask(&self, names: &[&str]) -> (Head, Raw) {
         let named: String = names.iter().map(|name| format!("&channel={}", encode(name))).collect();
         Raw::request(
             self.running.address,

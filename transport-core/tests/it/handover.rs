@@ -1,6 +1,5 @@
 //! Bodies that take the socket from hyper, and those that cannot.
 
-use crate::wire::{Owned, Raw, Tokens, account, serve, soon, until_is};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -8,10 +7,10 @@ use axum::http::{Version, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use hyper::body::{Body as _, Frame};
-use registry_core::{Outbox, SubscriberRegistry, WireFormat};
+use registry_core::{Outbox, WireFormat};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -21,15 +20,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use transport_core::{Handover, Live, OwnedSocket, ServerOptions};
+use transport_core::test_util::{Raw, TestServer, Tokens, account, serve, soon, until_is};
+use transport_core::{DirectSocket, Handover, Live, ServerOptions};
 
 static PLAIN: WireFormat =
-    WireFormat::new("plain", |_, body: &[u8], out: &mut BytesMut| out.extend_from_slice(body));
+    WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 /// What a body came to.
 enum Came {
     /// It has the socket, and the subscriber whose messages go there.
-    Detached(OwnedSocket, Option<Outbox>),
+    Detached(DirectSocket, Option<Outbox>),
     /// hyper keeps the connection.
     Unproven,
 }
@@ -74,8 +74,8 @@ type Coming = mpsc::UnboundedReceiver<Came>;
 type Requests = mpsc::UnboundedReceiver<(Version, bool)>;
 
 struct Site {
-    registry: SubscriberRegistry<String>,
-    server: Owned,
+    live: Live<String>,
+    server: TestServer,
     came: Coming,
     requests: Requests,
 }
@@ -83,6 +83,7 @@ struct Site {
 #[derive(Clone)]
 struct Handler {
     live: Live<String>,
+    tokens: Tokens,
     came: mpsc::UnboundedSender<Came>,
     requests: mpsc::UnboundedSender<(Version, bool)>,
 }
@@ -93,7 +94,7 @@ async fn greet(State(handler): State<Handler>, request: Request) -> Response {
     let handover = Handover::of(&parts);
     handler.requests.send((parts.version, handover.is_some())).unwrap();
     let subscriber = match parts.uri.query() {
-        Some(_) => Some(handler.live.admit(&parts, &PLAIN).await.unwrap().outbox),
+        Some(_) => Some(handler.live.admit(&handler.tokens, &parts, &PLAIN).await.unwrap().outbox),
         None => None,
     };
     let frames = vec![": ok\n\n", "one\n", "two\n"].into_iter();
@@ -157,18 +158,18 @@ fn app(handler: Handler) -> Router {
 }
 
 impl Site {
-    fn parts() -> (SubscriberRegistry<String>, Router, Coming, Requests) {
+    fn parts() -> (Live<String>, Router, Coming, Requests) {
         let (came, coming) = mpsc::unbounded_channel();
         let (requests, requested) = mpsc::unbounded_channel();
-        let registry = SubscriberRegistry::new();
-        let live = Live::new(registry.clone(), Tokens::of(&["ada"]));
-        (registry, app(Handler { live, came, requests }), coming, requested)
+        let (live, tokens) = (Live::new(), Tokens::of(&["ada"]));
+        let handler = Handler { live: live.clone(), tokens, came, requests };
+        (live, app(handler), coming, requested)
     }
 
     async fn start(options: ServerOptions) -> Self {
-        let (registry, app, came, requests) = Self::parts();
-        let server = Owned::start(app, &registry, options).await;
-        Self { registry, server, came, requests }
+        let (live, app, came, requests) = Self::parts();
+        let server = TestServer::start(app, &live, options).await;
+        Self { live, server, came, requests }
     }
 
     /// Sends bytes and reads the greeting, with its chunk's size.
@@ -181,7 +182,7 @@ impl Site {
         raw
     }
 
-    async fn detached(&mut self) -> (OwnedSocket, Option<Outbox>) {
+    async fn detached(&mut self) -> (DirectSocket, Option<Outbox>) {
         match soon("the body's turn", self.came.recv()).await.unwrap() {
             Came::Detached(socket, subscriber) => (socket, subscriber),
             Came::Unproven => panic!("not proven"),
@@ -228,9 +229,9 @@ async fn lets_go(request: &str, more: &str) {
     raw.tcp.write_all(more.as_bytes()).await.unwrap();
     assert_eq!(socket.try_send(b"!").unwrap(), 1);
     assert_eq!(raw.read_past("!").await, "!");
-    assert_eq!(site.server.metrics.open(), 1);
+    assert_eq!(site.server.metrics.stats().open, 1);
     drop(socket);
-    until_is("hyper's end", 0, || site.server.metrics.open()).await;
+    until_is("hyper's end", 0, || site.server.metrics.stats().open).await;
     assert_eq!(raw.read_to_end().await, "");
     assert_eq!(
         (site.requests.recv().await, site.requests.try_recv().ok()),
@@ -307,13 +308,13 @@ async fn sse_1_http_1_0_and_head_get_what_they_always_got() {
     let (head, raw) = Raw::request(site.server.address, "HEAD", "/", "").await;
     assert_eq!((head.status, raw.read_to_end().await.as_str()), (200, ""));
     assert!(site.came.try_recv().is_err());
-    until_is("the end of both", 0, || site.server.metrics.open()).await;
+    until_is("the end of both", 0, || site.server.metrics.stats().open).await;
 }
 
 #[tokio::test]
 async fn sse_1_other_servers_and_what_lies_over_the_socket_offer_no_handover() {
-    let (registry, app, mut came, mut requests) = Site::parts();
-    let (wrapped, _) = Owned::start_counted(app.clone(), &registry).await;
+    let (live, app, mut came, mut requests) = Site::parts();
+    let (wrapped, _) = TestServer::start_counted(app.clone(), &live).await;
     for address in [wrapped.address, serve(app).await] {
         let mut raw = Raw::connect(address).await;
         raw.tcp.write_all(GET.as_bytes()).await.unwrap();
@@ -330,7 +331,7 @@ async fn drn_3_the_server_counts_detached_sockets_waits_for_them_and_resets_them
     let raw = site.greeted(GET).await;
     let (socket, _) = site.detached().await;
     let (second, _) = Raw::get(site.server.address, "/").await;
-    assert_eq!((second.status, site.server.metrics.refused()), (503, 1));
+    assert_eq!((second.status, site.server.metrics.stats().refused), (503, 1));
     let ended = tokio::spawn(site.server.stop());
     // The server's end waits for the socket: dropped here, after which it can end at once, long before its deadline.
     socket.try_send(b"farewell").unwrap();
@@ -352,11 +353,11 @@ async fn rev_11_a_detached_socket_is_reset_at_the_deadline() {
         Site::start(ServerOptions::new().with_close_deadline(Duration::from_millis(50))).await;
     let raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
     let (socket, subscriber) = site.detached().await;
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until_is("the reset", 1, || site.server.metrics.resets()).await;
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     raw.read_to_reset().await;
     drop((socket, subscriber));
-    until_is("the end of the connection", 0, || site.server.metrics.open()).await;
+    until_is("the end of the connection", 0, || site.server.metrics.stats().open).await;
 }
 
 #[tokio::test]
@@ -365,16 +366,16 @@ async fn rev_11_a_revoked_peer_that_ends_its_side_is_reset_before_any_deadline()
         Site::start(ServerOptions::new().with_close_deadline(Duration::from_secs(3600))).await;
     let mut raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
     let held = site.detached().await;
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
     raw.tcp.shutdown().await.unwrap();
     raw.read_to_reset().await;
     drop(held);
-    assert_eq!(site.server.metrics.resets(), 0, "it went by itself");
+    assert_eq!(site.server.metrics.stats().resets, 0, "it went by itself");
 }
 
 /// Drops the body after its greeting, before hyper writes that or after it, and then ends.
 async fn forget(before: bool) -> String {
-    let (registry, app, _came, _requests) = Site::parts();
+    let (live, app, _came, _requests) = Site::parts();
     let app = app.layer(from_fn(move |request: Request, next: Next| async move {
         next.run(request).await.map(|body| {
             let (mut body, mut polls) = (Box::pin(body), 0);
@@ -397,12 +398,12 @@ async fn forget(before: bool) -> String {
             }))
         })
     }));
-    let server = Owned::start(app, &registry, ServerOptions::new()).await;
+    let server = TestServer::start(app, &live, ServerOptions::new()).await;
     let mut raw = Raw::connect(server.address).await;
     raw.tcp.write_all(GET.as_bytes()).await.unwrap();
     let mut read = String::new();
     soon("the end", raw.tcp.read_to_string(&mut read)).await.unwrap();
-    until_is("the end of the connection", 0, || server.metrics.open()).await;
+    until_is("the end of the connection", 0, || server.metrics.stats().open).await;
     read.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 

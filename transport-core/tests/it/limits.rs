@@ -1,10 +1,8 @@
 //! What a peer may cost a server: heads, idleness, connections over the limit, descriptors.
 
-use crate::wire::{BOUND, Owned, Raw, soon, until, until_is};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use registry_core::SubscriberRegistry;
 use std::convert::Infallible;
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -12,7 +10,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use transport_core::ServerOptions;
+use transport_core::test_util::{BOUND, Raw, TestServer, soon, until, until_is};
+use transport_core::{Live, ServerOptions};
 
 /// Short, so that tests need not wait, and long enough for a head that is sent at once.
 const SHORT: Duration = Duration::from_millis(500);
@@ -23,8 +22,8 @@ fn app() -> Router {
     Router::new().route("/hello", get(async || "hello")).route("/endless", get(endless))
 }
 
-async fn start(options: ServerOptions) -> Owned {
-    Owned::start(app(), &SubscriberRegistry::<()>::new(), options).await
+async fn start(options: ServerOptions) -> TestServer {
+    TestServer::start(app(), &Live::<()>::new(), options).await
 }
 
 fn at_most(connections: usize) -> ServerOptions {
@@ -39,7 +38,7 @@ fn limits_the_defaults_are_those_that_are_documented() {
 }
 
 /// Sends a head of so many bytes, and returns the status.
-async fn head_of(bytes: usize, server: &Owned) -> u16 {
+async fn head_of(bytes: usize, server: &TestServer) -> u16 {
     let head = |field: &str| format!("GET /hello HTTP/1.1\r\nhost: here\r\nx: {field}\r\n\r\n");
     let head = head(&"x".repeat(bytes - head("").len()));
     assert_eq!(head.len(), bytes);
@@ -50,7 +49,7 @@ async fn head_of(bytes: usize, server: &Owned) -> u16 {
 
 #[tokio::test]
 async fn limits_a_head_of_more_than_64_kib_is_refused() {
-    let (wrapped, _) = Owned::start_counted(app(), &SubscriberRegistry::<()>::new()).await;
+    let (wrapped, _) = TestServer::start_counted(app(), &Live::<()>::new()).await;
     for server in [start(ServerOptions::new()).await, wrapped] {
         assert_eq!(head_of(64 << 10, &server).await, 200);
         for bytes in [(64 << 10) + 1, 80 << 10, 100 << 10, 120 << 10] {
@@ -61,11 +60,10 @@ async fn limits_a_head_of_more_than_64_kib_is_refused() {
 
 #[tokio::test]
 async fn limits_idle_connections_are_closed_and_are_no_slow_heads() {
-    let (options, registry) =
-        (ServerOptions::new().with_head_timeout(SHORT), SubscriberRegistry::<()>::new());
+    let (options, live) = (ServerOptions::new().with_head_timeout(SHORT), Live::<()>::new());
     let server =
-        Owned::start(app().route("/body", get(async |_: String| "")), &registry, options).await;
-    let counts = || (server.metrics.slow_heads(), server.metrics.idle_closed());
+        TestServer::start(app().route("/body", get(async |_: String| "")), &live, options).await;
+    let counts = || (server.metrics.stats().slow_heads, server.metrics.stats().idle_closed);
     let body = "content-length: 6\r\n\r\nbody";
     let mut idle = Vec::new();
     for (target, more) in [("/hello", ""), ("/body", body), ("/hello", body)] {
@@ -87,30 +85,30 @@ async fn limits_idle_connections_are_closed_and_are_no_slow_heads() {
 }
 
 /// A connection that asked for nothing and was refused: it has its answer, and holds it.
-async fn refused(server: &Owned) -> Raw {
-    let before = server.metrics.refused();
+async fn refused(server: &TestServer) -> Raw {
+    let before = server.metrics.stats().refused;
     let mut raw = Raw::connect(server.address).await;
     assert!(raw.read_past("come back in a second").await.starts_with("HTTP/1.1 503 "));
-    assert_eq!(server.metrics.refused(), before + 1);
+    assert_eq!(server.metrics.stats().refused, before + 1);
     raw
 }
 
 #[tokio::test]
 async fn limits_those_who_are_refused_do_not_count() {
     let server = start(at_most(1)).await;
-    assert_eq!(server.metrics.limit(), NonZeroUsize::new(1));
+    assert_eq!(server.metrics.stats().limit, NonZeroUsize::new(1));
     let (_, mut first) = Raw::get(server.address, "/hello").await;
     first.read_past("hello").await;
     let mut held = Vec::new();
     for _ in 0..10 {
         held.push(refused(&server).await);
     }
-    assert_eq!(server.metrics.open(), 1);
+    assert_eq!(server.metrics.stats().open, 1);
     drop(first);
-    until_is("room", 0, || server.metrics.open()).await;
+    until_is("room", 0, || server.metrics.stats().open).await;
     assert_eq!(Raw::get(server.address, "/hello").await.0.status, 200);
-    assert_eq!((server.metrics.refused(), server.metrics.accepted()), (10, 12));
-    assert_eq!(start(ServerOptions::new()).await.metrics.limit(), None);
+    assert_eq!((server.metrics.stats().refused, server.metrics.stats().accepted), (10, 12));
+    assert_eq!(start(ServerOptions::new()).await.metrics.stats().limit, None);
 }
 
 /// Writes until nobody is there to read it.
@@ -149,13 +147,13 @@ async fn limits_so_many_are_refused_at_a_time_and_the_others_without_a_word() {
     }
     let next = Raw::connect(server.address).await;
     assert_eq!(next.read_to_end().await, "", "one too many");
-    assert_eq!(server.metrics.open(), 1);
+    assert_eq!(server.metrics.stats().open, 1);
     busy.abort();
 }
 
 #[tokio::test]
 async fn sse_5_a_peer_that_left_is_noticed_although_it_had_sent_too_much() {
-    let (wrapped, _) = Owned::start_counted(app(), &SubscriberRegistry::<()>::new()).await;
+    let (wrapped, _) = TestServer::start_counted(app(), &Live::<()>::new()).await;
     for server in [start(ServerOptions::new()).await, wrapped] {
         for early in [true, false] {
             let mut raw = Raw::connect(server.address).await;
@@ -170,9 +168,9 @@ async fn sse_5_a_peer_that_left_is_noticed_although_it_had_sent_too_much() {
             }
             // A request that is answered later than that byte came: by then it was read.
             Raw::get(server.address, "/hello").await.1.read_past("hello").await;
-            assert!(server.metrics.open() >= 1);
+            assert!(server.metrics.stats().open >= 1);
             drop(raw);
-            until_is("the end of the connection", 0, || server.metrics.open()).await;
+            until_is("the end of the connection", 0, || server.metrics.stats().open).await;
         }
     }
 }
@@ -209,8 +207,8 @@ async fn starved() {
     client.set_nonblocking(true).unwrap();
     let mut raw = Raw::of(TcpStream::from_std(client).unwrap());
     let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-    until("the count", || server.metrics.out_of_descriptors() > 0).await;
-    assert_eq!(server.metrics.accepted(), 0);
+    until("the count", || server.metrics.stats().out_of_descriptors > 0).await;
+    assert_eq!(server.metrics.stats().accepted, 0);
     drop(all);
     raw.tcp.write_all(b"GET /hello HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
     raw.read_past("hello").await;

@@ -1,9 +1,6 @@
 //! The sockets of the server on real connections, by requirement.
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped has failed the test")]
 
-#[path = "../wire/mod.rs"]
-mod wire;
-
 mod handover;
 mod lanes;
 mod limits;

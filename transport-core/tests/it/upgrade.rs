@@ -1,6 +1,5 @@
 //! Upgraded connections whose socket is taken from hyper, and those that cannot.
 
-use crate::wire::{Owned, Raw, serve, soon, until_is};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -10,22 +9,22 @@ use axum::routing::any;
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use registry_core::SubscriberRegistry;
 use std::future::{poll_fn, ready};
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
-use transport_core::{OwnedSocket, Server, ServerOptions, reclaim};
+use transport_core::test_util::{Raw, TestServer, serve, soon, until_is};
+use transport_core::{DirectSocket, Live, Server, ServerOptions, take_upgraded_socket};
 
-type Reclaimed = Result<(OwnedSocket, Bytes), Upgraded>;
+type Reclaimed = Result<(DirectSocket, Bytes), Upgraded>;
 
 fn app() -> (Router, mpsc::UnboundedReceiver<Reclaimed>) {
     let (reclaimed, receiver) = mpsc::unbounded_channel();
     let upgrade = async move |mut request: Request| {
         let upgrade = request.extensions_mut().remove::<OnUpgrade>().unwrap();
-        tokio::spawn(
-            async move { reclaimed.send(reclaim(upgrade.await.unwrap())).unwrap_or_default() },
-        );
+        tokio::spawn(async move {
+            reclaimed.send(take_upgraded_socket(upgrade.await.unwrap())).unwrap_or_default()
+        });
         Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
             .header(header::CONNECTION, "upgrade")
@@ -67,13 +66,12 @@ async fn echoes(mut raw: Raw, reclaimed: Reclaimed) {
 #[tokio::test]
 async fn rev_12_an_upgraded_connection_gives_its_socket_back() {
     let (app, mut reclaimed) = app();
-    let server =
-        Owned::start(app, &SubscriberRegistry::<String>::new(), ServerOptions::new()).await;
+    let server = TestServer::start(app, &Live::<String>::new(), ServerOptions::new()).await;
     let raw = upgraded(server.address).await;
     let socket = soon("the upgrade", reclaimed.recv()).await.unwrap();
-    assert_eq!(server.metrics.open(), 1);
+    assert_eq!(server.metrics.stats().open, 1);
     echoes(raw, socket).await;
-    until_is("the end of the connection", 0, || server.metrics.open()).await;
+    until_is("the end of the connection", 0, || server.metrics.stats().open).await;
     assert_eq!(server.stop().await.reset, 0);
 }
 
@@ -84,21 +82,18 @@ async fn rev_12_so_does_one_whose_protocol_hyper_had_to_find_out() {
     let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
     let (_stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(async move {
-        let registry = SubscriberRegistry::<String>::new();
-        server
-            .run_over(app, &registry, async { stopped.await.unwrap_or(()) }, |io| ready(Ok(io)))
-            .await
+        let live = Live::<String>::new();
+        server.run_over(app, &live, async { stopped.await.unwrap_or(()) }, |io| ready(Ok(io))).await
     });
     let raw = upgraded(address).await;
     echoes(raw, soon("the upgrade", reclaimed.recv()).await.unwrap()).await;
-    until_is("the end of the connection", 0, || metrics.open()).await;
+    until_is("the end of the connection", 0, || metrics.stats().open).await;
 }
 
 #[tokio::test]
 async fn ws_2_other_connections_come_back_as_they_were() {
     let (app, mut reclaimed) = app();
-    let (wrapped, _) =
-        Owned::start_counted(app.clone(), &SubscriberRegistry::<String>::new()).await;
+    let (wrapped, _) = TestServer::start_counted(app.clone(), &Live::<String>::new()).await;
     for address in [wrapped.address, serve(app).await] {
         let mut raw = upgraded(address).await;
         raw.tcp.write_all(b", late.").await.unwrap();

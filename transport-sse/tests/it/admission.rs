@@ -1,35 +1,35 @@
 //! What a request must bring, and the race that a ticket closes.
 
 use crate::Server;
-use crate::wire::{Raw, Running, Site, Tokens, account, grant, on_both_sites};
 use axum::Router;
 use axum::http::request::Parts;
-use registry_core::{ChannelFilter, RegistryOptions, ScopeCap, SubscriberRegistry, WhenFull};
+use registry_core::{ChannelFilter, RegistryOptions, ScopeCap, WhenFull};
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
-use transport_core::{Authorise, Denied, Grant, Live, LiveOptions};
+use transport_core::test_util::{Host, Raw, Running, Tokens, account, grant};
+use transport_core::{Authorise, Grant, Live, LiveOptions, Refusal};
 use transport_sse::sse;
 
-async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
-    let (registry, tokens) = (server.registry.clone(), server.tokens.clone());
+async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
+    let (live, tokens) = (server.live.clone(), server.tokens.clone());
     // The account is revoked just after its credential was found good.
     server.tokens.after_look(move |look| {
         if look == 1 {
-            tokens.forget("ada");
-            assert_eq!(registry.close_by_identity(&account("ada")), 0, "nobody to close yet");
+            tokens.remove("ada");
+            assert_eq!(live.close_by_identity(&account("ada")), 0, "nobody to close yet");
         }
     });
     let (status, _) = server.refused("token=ada").await;
-    assert_eq!((status, server.tokens.looks(), server.registry.len()), (401, 2, 0));
+    assert_eq!((status, server.tokens.looks(), server.live.len()), (401, 2, 0));
 }
 
-async fn adm_7_a_change_of_roles_does_not_turn_a_good_client_away(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
-    let registry = server.registry.clone();
+async fn adm_7_a_change_of_roles_does_not_turn_a_good_client_away(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
+    let live = server.live.clone();
     server.tokens.after_look(move |look| {
         if look < 3 {
-            registry.close_by_identity(&account("ada"));
+            live.close_by_identity(&account("ada"));
         }
     });
     let mut raw = server.open("token=ada").await;
@@ -38,23 +38,25 @@ async fn adm_7_a_change_of_roles_does_not_turn_a_good_client_away(site: Site) {
     raw.read_past("data: 1\n").await;
 }
 
-async fn adm_7_three_attempts_and_no_more(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
-    let registry = server.registry.clone();
+async fn adm_7_three_attempts_and_no_more(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
+    let live = server.live.clone();
     server.tokens.after_look(move |_| {
-        registry.close_by_identity(&account("ada"));
+        live.close_by_identity(&account("ada"));
     });
     let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
     assert_eq!((head.status, head.header("retry-after")), (503, Some("1")));
-    assert_eq!((server.tokens.looks(), server.registry.len(), server.registry.stats().tickets), (3, 0, 0));
+    assert_eq!((server.tokens.looks(), server.live.len(), server.live.stats().tickets), (3, 0, 0));
 }
 
-async fn adm_7_head_answers_the_head_and_takes_nobody(site: Site) {
+async fn adm_7_head_answers_the_head_and_takes_nobody(host: Host) {
     let cap = RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN));
-    let server = Server::with(site, Tokens::of(&["ada"]), cap, LiveOptions::new()).await;
+    let server = Server::with(host, Tokens::of(&["ada"]), cap, LiveOptions::new()).await;
     let mut stream = server.open("token=ada").await;
-    let registry = server.registry.clone();
-    server.tokens.after_look(move |_| assert_eq!(registry.stats().tickets, 0, "nothing to be admitted by"));
+    let live = server.live.clone();
+    server
+        .tokens
+        .after_look(move |_| assert_eq!(live.stats().tickets, 0, "nothing to be admitted by"));
     let mut raw = Raw::connect(server.address).await;
     for _ in 0..2 {
         let (head, kept) = raw.ask("HEAD", "/events?token=ada", "").await;
@@ -71,36 +73,41 @@ async fn adm_7_head_answers_the_head_and_takes_nobody(site: Site) {
         assert_eq!(head.status, status);
         raw = kept;
     }
-    assert_eq!(server.live.refusals(), [(400, 1), (401, 1)].into());
-    let stats = server.registry.stats();
+    assert_eq!(server.live.admission_stats().refusals, [(400, 1), (401, 1)].into());
+    let stats = server.live.stats();
     assert_eq!((stats.subscribers, stats.ended.len()), (1, 0), "nobody came and nobody went");
     server.broadcast("runs", "1");
     stream.read_past("data: 1\n").await;
 }
 
-async fn adm_7_the_subscriber_is_active_before_the_client_sees_the_head(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
+async fn adm_7_the_subscriber_is_active_before_the_client_sees_the_head(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
     let (head, mut raw) = Raw::get(server.address, "/events?token=ada").await;
-    assert_eq!((head.status, server.registry.len()), (200, 1));
+    assert_eq!((head.status, server.live.len()), (200, 1));
     assert_eq!(server.broadcast("runs", "1").accepted, 1);
     raw.read_past("data: 1\n").await;
 }
 
-async fn flt_2_the_query_asks_for_a_part_and_never_for_more(site: Site) {
+async fn flt_2_the_query_asks_for_a_part_and_never_for_more(host: Host) {
     let tokens = Tokens::default();
     tokens.grant("ada", grant("ada", ChannelFilter::only(["runs", "jobs", "a,b", ""])));
     tokens.grant("nothing", grant("nothing", ChannelFilter::only([""; 0])));
-    let server = Server::start(site, tokens).await;
+    let server = Server::start(host, tokens).await;
     for query in ["channels=", "channels=runs,", "channel=%ff", "channels=%zz"] {
         assert_eq!(server.refused(&format!("token=ada&{query}")).await.0, 400, "{query}");
     }
-    for query in ["channels=secrets", "channel=runs,jobs", "channels=Runs,RUNS", "channel=a%2Cb%00"] {
+    for query in ["channels=secrets", "channel=runs,jobs", "channels=Runs,RUNS", "channel=a%2Cb%00"]
+    {
         let (status, body) = server.refused(&format!("token=ada&{query}")).await;
         assert_eq!(status, 403, "{query}");
         assert!(body.contains("is not granted"), "{body}");
     }
     assert_eq!(server.refused("token=nothing&channels=runs").await.0, 403);
-    assert_eq!(server.live.refusals(), [(400, 4), (403, 5)].into(), "each is counted");
+    assert_eq!(
+        server.live.admission_stats().refusals,
+        [(400, 4), (403, 5)].into(),
+        "each is counted"
+    );
 
     let mut part = server.open("token=ada&channels=runs,secrets").await;
     let mut comma = server.open("token=ada&channel=a,b&channel=").await;
@@ -114,36 +121,43 @@ async fn flt_2_the_query_asks_for_a_part_and_never_for_more(site: Site) {
     assert!(!part.read_past("data: 4\n").await.contains("data: 1"));
     comma.read_past("data: 3\n").await;
     granted.read_past("data: 4\n").await;
-    assert_eq!(server.registry.close_by_identity(&account("nothing")), 1);
+    assert_eq!(server.live.close_by_identity(&account("nothing")), 1);
     assert!(!nothing.read_to_end().await.contains("id:"), "an empty grant is not everything");
 }
 
-async fn flt_8_the_wire_limits_names(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
-    let names = |count: usize| (0..count).map(|i| format!("channel=c{i}")).collect::<Vec<_>>().join("&");
+async fn flt_8_the_wire_limits_names(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
+    let names =
+        |count: usize| (0..count).map(|i| format!("channel=c{i}")).collect::<Vec<_>>().join("&");
     assert_eq!(server.refused(&format!("token=ada&{}", names(101))).await.0, 400);
     server.open(&format!("token=ada&{}", names(100))).await;
     assert_eq!(server.refused(&format!("token=ada&channel={}", "n".repeat(257))).await.0, 400);
     server.open(&format!("token=ada&channel={}", "n".repeat(256))).await;
 
-    let options = LiveOptions::new().with_max_channels(NonZeroUsize::new(2).unwrap()).with_max_channel_bytes(3);
-    let server = Server::with(site, Tokens::of(&["ada"]), RegistryOptions::new(), options).await;
+    let options = LiveOptions::new()
+        .with_max_channels(NonZeroUsize::new(2).unwrap())
+        .with_max_channel_bytes(3);
+    let server = Server::with(host, Tokens::of(&["ada"]), RegistryOptions::new(), options).await;
     server.open("token=ada&channels=abc,d").await;
     for query in ["channels=a,b,c", "channel=abcd"] {
         assert_eq!(server.refused(&format!("token=ada&{query}")).await.0, 400, "{query}");
     }
 }
 
-async fn lse_1_a_grant_that_is_over_is_refused(site: Site) {
+async fn lse_1_a_grant_that_is_over_is_refused(host: Host) {
     let tokens = Tokens::default();
-    tokens.grant("old", grant("old", ChannelFilter::All).expires_at(SystemTime::now() - Duration::from_secs(1)));
-    assert_eq!(Server::start(site, tokens).await.refused("token=old").await.0, 401);
+    tokens.grant(
+        "old",
+        grant("old", ChannelFilter::All)
+            .with_expires_at(SystemTime::now() - Duration::from_secs(1)),
+    );
+    assert_eq!(Server::start(host, tokens).await.refused("token=old").await.0, 401);
 }
 
-async fn cap_2_a_full_scope_may_refuse(site: Site) {
+async fn cap_2_a_full_scope_may_refuse(host: Host) {
     let cap = ScopeCap::new(NonZeroUsize::MIN).with_when_full(WhenFull::RefuseNew);
     let registry = RegistryOptions::new().with_scope_cap(cap);
-    let server = Server::with(site, Tokens::of(&["ada"]), registry, LiveOptions::new()).await;
+    let server = Server::with(host, Tokens::of(&["ada"]), registry, LiveOptions::new()).await;
     let mut first = server.open("token=ada").await;
     let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
     assert_eq!((head.status, head.header("retry-after")), (429, Some("1")));
@@ -151,37 +165,37 @@ async fn cap_2_a_full_scope_may_refuse(site: Site) {
     first.read_past("data: 1\n").await;
 }
 
-async fn drn_1_a_registry_that_shuts_down_takes_nobody(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
-    server.registry.begin_shutdown();
+async fn drn_1_a_registry_that_shuts_down_takes_nobody(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
+    server.live.begin_shutdown();
     let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
     assert_eq!((head.status, head.header("retry-after")), (503, Some("1")));
 }
 
-async fn iso_8_a_panicking_login_check_leaves_nothing_behind(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
+async fn iso_8_a_panicking_login_check_leaves_nothing_behind(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
     server.tokens.after_look(|look| assert!(look > 1, "a bug in the login check"));
     assert_eq!(server.refused("token=ada").await.0, 500);
-    assert_eq!(server.registry.stats().tickets, 0);
+    assert_eq!(server.live.stats().tickets, 0);
     server.open("token=ada").await;
 }
 
-async fn adm_7_a_denial_is_answered_in_the_words_of_the_login_check(site: Site) {
+async fn adm_7_a_denial_is_answered_in_the_words_of_the_login_check(host: Host) {
     struct Denies;
     #[transport_core::async_trait]
     impl Authorise for Denies {
-        async fn authorise(&self, request: &Parts) -> Result<Grant, Denied> {
+        async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
             Err(match request.uri.query() {
-                Some("forbidden") => Denied::forbidden("not for you"),
-                Some("unavailable") => Denied::unavailable("not now", 7),
-                Some("stop") => Denied::no_content(),
-                _ => Denied::unauthenticated("sign in first"),
+                Some("forbidden") => Refusal::forbidden("not for you"),
+                Some("unavailable") => Refusal::unavailable("not now", 7),
+                Some("stop") => Refusal::no_content(),
+                _ => Refusal::unauthenticated("sign in first"),
             })
         }
     }
-    let registry = SubscriberRegistry::<u8>::new();
-    let live = Live::new(registry.clone(), Denies);
-    let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+    let live = Live::<u8>::new();
+    let app = Router::new().route("/events", sse(&live, Denies));
+    let running = Running::start(host, app, &live).await;
     for (query, status, retry_after, reason) in [
         ("", 401, None, "sign in first"),
         ("forbidden", 403, None, "not for you"),
@@ -194,26 +208,29 @@ async fn adm_7_a_denial_is_answered_in_the_words_of_the_login_check(site: Site) 
             assert_eq!(raw.read_past("}").await, format!("{{\"error\":\"{reason}\"}}"));
         }
     }
-    assert_eq!(live.refusals(), [(204, 1), (401, 1), (403, 1), (503, 1)].into());
+    assert_eq!(live.admission_stats().refusals, [(204, 1), (401, 1), (403, 1), (503, 1)].into());
 }
 
-async fn adm_6_an_endless_login_check_is_given_up_on(site: Site) {
+async fn adm_6_an_endless_login_check_is_given_up_on(host: Host) {
     struct Endless;
     #[async_trait::async_trait]
     impl Authorise for Endless {
-        async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> {
+        async fn authorise(&self, _: &Parts) -> Result<Grant, Refusal> {
             std::future::pending().await
         }
     }
-    let registry = SubscriberRegistry::<u8>::new();
     let options = LiveOptions::new().with_authorise_timeout(Duration::from_millis(10));
-    let live = Live::with_options(registry.clone(), Endless, options);
-    let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+    let live = Live::<u8>::builder().with_options(options).build();
+    let app = Router::new().route("/events", sse(&live, Endless));
+    let running = Running::start(host, app, &live).await;
     let (head, _raw) = Raw::get(running.address, "/events").await;
-    assert_eq!((head.status, head.header("retry-after"), registry.stats().tickets), (503, Some("1"), 0));
+    assert_eq!(
+        (head.status, head.header("retry-after"), live.stats().tickets),
+        (503, Some("1"), 0)
+    );
 }
 
-on_both_sites!(
+transport_core::on_both_hosts!(
     adm_7_a_login_that_a_revocation_overtakes_is_refused,
     adm_7_a_change_of_roles_does_not_turn_a_good_client_away,
     adm_7_three_attempts_and_no_more,

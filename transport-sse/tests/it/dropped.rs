@@ -1,21 +1,22 @@
-//! A registry whose last handle goes while its streams are open.
+//! A live whose last handle goes while its streams are open.
 
 use crate::Payload;
-use crate::wire::{Owned, Raw, Running, Site, Tenant, Tokens, on_both_sites, soon, until_is};
 use axum::Router;
-use registry_core::{OutboxOptions, SubscriberRegistry};
+use registry_core::OutboxOptions;
 use serde_json::value::RawValue;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+use transport_core::test_util::{Host, Raw, Running, Tenant, TestServer, Tokens, soon, until_is};
 use transport_core::{Live, LiveOptions, Server, ServerOptions};
 use transport_sse::sse;
 
-/// The registry is held by the route alone, once the test has let go.
-fn tenant(registry: &SubscriberRegistry<Payload>) -> (Tenant, Router) {
+/// The live is held by the route alone, once the test has let go.
+fn tenant() -> (Live<Payload>, Tenant, Router) {
     let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
-    let options = LiveOptions::new().with_outbox(roomy);
-    Tenant::new("/events", sse(&Live::with_options(registry.clone(), Tokens::of(&["ada"]), options)))
+    let live = Live::builder().with_options(LiveOptions::new().with_outbox(roomy)).build();
+    let (tenant, app) = Tenant::new("/events", sse(&live, Tokens::of(&["ada"])));
+    (live, tenant, app)
 }
 
 async fn greeted(address: SocketAddr) -> Raw {
@@ -25,8 +26,8 @@ async fn greeted(address: SocketAddr) -> Raw {
     raw
 }
 
-fn broadcast(registry: &SubscriberRegistry<Payload>, json: &str) {
-    registry.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
+fn broadcast(live: &Live<Payload>, json: &str) {
+    live.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
 }
 
 async fn all_said(streams: Vec<Raw>) {
@@ -38,63 +39,69 @@ async fn all_said(streams: Vec<Raw>) {
     }
 }
 
-async fn sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server(site: Site) {
-    let registry = SubscriberRegistry::new();
-    let host = SubscriberRegistry::<Payload>::new();
-    let (tenant, app) = tenant(&registry);
-    let running = Running::start(site, app, &host).await;
+async fn sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server(host: Host) {
+    let other = Live::<Payload>::new();
+    let (live, tenant, app) = tenant();
+    let running = Running::start(host, app, &other).await;
     let mut streams = Vec::new();
     for _ in 0..3 {
         streams.push(greeted(running.address).await);
     }
-    if site == Site::Ours {
-        until_is("the sockets", 3, || registry.stats().wired).await;
+    if host == Host::Server {
+        until_is("the sockets", 3, || live.stats().wired).await;
     }
-    broadcast(&registry, "\"last\"");
-    let drained = registry.drained();
+    broadcast(&live, "\"last\"");
+    let drained = live.drained();
     tenant.leave();
-    drop(registry);
+    drop(live);
     all_said(streams).await;
     soon("the drain", drained).await;
-    assert_eq!(Raw::get(running.address, "/events?token=ada").await.0.status, 404, "the server goes on");
+    assert_eq!(
+        Raw::get(running.address, "/events?token=ada").await.0.status,
+        404,
+        "the server goes on"
+    );
 }
 
-on_both_sites!(sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server);
+transport_core::on_both_hosts!(
+    sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server
+);
 
 #[tokio::test]
 async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
     for lanes in [false, true] {
-        let registry = SubscriberRegistry::new();
-        let host = SubscriberRegistry::<Payload>::new();
-        let (tenant, app) = tenant(&registry);
-        let server = Owned::start(app, &host, ServerOptions::new()).await;
+        let other = Live::<Payload>::new();
+        let (live, tenant, app) = tenant();
+        let server = TestServer::start(app, &other, ServerOptions::new()).await;
         if lanes {
             // Another server's flushers, which outlive it.
             let other = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
-            let served = registry.clone();
-            let running = tokio::spawn(async move { other.run(Router::new(), &served, std::future::pending()).await });
+            let served = live.clone();
+            let running = tokio::spawn(async move {
+                other.run(Router::new(), &served, std::future::pending()).await
+            });
             tokio::task::yield_now().await;
             running.abort();
             assert!(running.await.unwrap_err().is_cancelled());
         }
         let streams = vec![greeted(server.address).await, greeted(server.address).await];
-        until_is("the sockets", 2, || registry.stats().wired).await;
-        assert_eq!(registry.stats().in_lanes, if lanes { 2 } else { 0 });
+        until_is("the sockets", 2, || live.stats().wired).await;
+        assert_eq!(live.stats().in_lanes, if lanes { 2 } else { 0 });
         // One that does not read, and so does not take its farewell.
         let stalled = {
             let raw = Raw::connect_narrow(server.address).await;
             raw.ask("GET", "/events?token=ada", "").await.1
         };
-        until_is("the socket", 3, || registry.stats().wired).await;
-        broadcast(&registry, "\"last\"");
+        until_is("the socket", 3, || live.stats().wired).await;
+        broadcast(&live, "\"last\"");
         tenant.leave();
-        drop(registry);
+        drop(live);
         all_said(streams).await;
         let metrics = server.metrics.clone();
         drop(stalled);
-        until_is("the end of every connection", 0, || metrics.open()).await;
+        until_is("the end of every connection", 0, || metrics.stats().open).await;
         let ended = server.stop().await;
-        assert_eq!((ended.told, ended.reset, metrics.panics()), (0, 0, 0));
+        assert_eq!((ended.notified, ended.reset, metrics.stats().panics), (0, 0, 0));
     }
 }
 
@@ -102,18 +109,19 @@ async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn sse_5_a_peer_that_does_not_read_outlives_its_registry_by_the_user_timeout() {
-    let (registry, host) = (SubscriberRegistry::new(), SubscriberRegistry::<Payload>::new());
-    let (tenant, app) = tenant(&registry);
+    let other = Live::<Payload>::new();
+    let (live, tenant, app) = tenant();
     let options = ServerOptions::new().with_user_timeout(Duration::from_secs(1));
-    let server = Owned::start(app, &host, options).await;
-    let (_, stalled) = Raw::connect_narrow(server.address).await.ask("GET", "/events?token=ada", "").await;
-    until_is("the socket", 1, || registry.stats().wired).await;
+    let server = TestServer::start(app, &other, options).await;
+    let (_, stalled) =
+        Raw::connect_narrow(server.address).await.ask("GET", "/events?token=ada", "").await;
+    until_is("the socket", 1, || live.stats().wired).await;
     for _ in 0..8 {
-        broadcast(&registry, &format!("\"{}\"", "x".repeat(1 << 20)));
+        broadcast(&live, &format!("\"{}\"", "x".repeat(1 << 20)));
     }
-    assert_eq!(registry.len(), 1, "it does not lag");
+    assert_eq!(live.len(), 1, "it does not lag");
     tenant.leave();
-    drop(registry);
-    until_is("the end of the connection", 0, || server.metrics.open()).await;
+    drop(live);
+    until_is("the end of the connection", 0, || server.metrics.stats().open).await;
     drop(stalled);
 }

@@ -1,14 +1,13 @@
 //! HTTP/2, in the clear and under TLS, and HTTP/1.1 under TLS: a stream is cut and the shared socket goes on.
 
 use crate::Payload;
-use crate::wire::{Raw, Tokens, account, soon, until_is};
 use axum::Router;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use registry_core::{OutboxOptions, SubscriberRegistry};
+use registry_core::OutboxOptions;
 use serde_json::value::RawValue;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -19,13 +18,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use transport_core::test_util::{Raw, Tokens, account, soon, until_is};
 use transport_core::{Live, LiveOptions, Server, ServerMetrics, ServerOptions};
 use transport_sse::sse;
 
 const DEADLINE: Duration = Duration::from_millis(50);
 
 struct Site {
-    registry: SubscriberRegistry<Payload>,
+    live: Live<Payload>,
     address: SocketAddr,
     metrics: ServerMetrics,
     tls: Option<TlsConnector>,
@@ -36,8 +36,10 @@ fn tls() -> (TlsAcceptor, TlsConnector) {
     let certified = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let certificate = certified.cert.der().clone();
-    let mut server =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+    let mut server = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
@@ -47,21 +49,22 @@ fn tls() -> (TlsAcceptor, TlsConnector) {
 
 impl Site {
     async fn start(secure: bool) -> Self {
-        let registry = SubscriberRegistry::new();
         let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
         let tokens = Tokens::of(&["ada", "grace"]);
-        let live = Live::with_options(registry.clone(), tokens, LiveOptions::new().with_outbox(roomy));
-        let app = Router::new().route("/events", sse(&live));
+        let live = Live::builder().with_options(LiveOptions::new().with_outbox(roomy)).build();
+        let app = Router::new().route("/events", sse(&live, tokens));
         let options = ServerOptions::new().with_close_deadline(DEADLINE);
         let server = Server::bind("127.0.0.1:0", options).await.unwrap();
         let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
-        let served = registry.clone();
+        let served = live.clone();
         let never = std::future::pending();
-        let mut site = Self { registry, address, metrics, tls: None };
+        let mut site = Self { live, address, metrics, tls: None };
         if secure {
             let (acceptor, connector) = tls();
             site.tls = Some(connector);
-            tokio::spawn(async move { server.run_over(app, &served, never, move |io| acceptor.accept(io)).await });
+            tokio::spawn(async move {
+                server.run_over(app, &served, never, move |io| acceptor.accept(io)).await
+            });
         } else {
             tokio::spawn(async move { server.run(app, &served, never).await });
         }
@@ -72,12 +75,14 @@ impl Site {
         let tcp = Raw::connect_narrow(self.address).await.tcp;
         match &self.tls {
             None => Box::new(tcp),
-            Some(tls) => Box::new(tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()),
+            Some(tls) => Box::new(
+                tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap(),
+            ),
         }
     }
 
     fn broadcast(&self, channel: &str, json: &str) {
-        self.registry.broadcast(channel, RawValue::from_string(json.to_owned()).unwrap()).unwrap();
+        self.live.broadcast(channel, RawValue::from_string(json.to_owned()).unwrap()).unwrap();
     }
 }
 
@@ -96,7 +101,8 @@ impl Client {
     }
 
     async fn open(&mut self, query: &str) -> Response<Incoming> {
-        let request = Request::get(format!("http://localhost/events?{query}")).body(Empty::new()).unwrap();
+        let request =
+            Request::get(format!("http://localhost/events?{query}")).body(Empty::new()).unwrap();
         let mut response = soon("an answer", self.0.send_request(request)).await.unwrap();
         assert_eq!(response.status(), 200);
         assert!(!response.headers().contains_key("connection"), "the socket is shared");
@@ -121,8 +127,8 @@ async fn a_stalled_stream_is_reset_and_the_connection_goes_on(secure: bool) {
     }
     site.broadcast("jobs", "1");
     assert!(read(&mut other).await.unwrap().ends_with("data: 1\n\n"));
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until_is("the reset", 1, || site.metrics.resets()).await;
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    until_is("the reset", 1, || site.metrics.stats().resets).await;
     let error = loop {
         match read(&mut stalled).await {
             Ok(text) => assert!(!text.contains("event: close"), "the farewell came through"),
@@ -133,7 +139,7 @@ async fn a_stalled_stream_is_reset_and_the_connection_goes_on(secure: bool) {
     site.broadcast("jobs", "2");
     assert!(read(&mut other).await.unwrap().ends_with("data: 2\n\n"), "the other stream goes on");
     client.open("token=grace").await;
-    assert_eq!(site.metrics.open(), 1, "over the same connection");
+    assert_eq!(site.metrics.stats().open, 1, "over the same connection");
 }
 
 #[tokio::test]
@@ -151,12 +157,12 @@ async fn rev_1_h2_a_stream_that_reads_gets_its_farewell() {
     let site = Site::start(false).await;
     let mut client = Client::new(&site).await;
     let mut ada = client.open("token=ada").await;
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
     assert!(read(&mut ada).await.unwrap().contains("{\"reason\":\"revoked\"}"));
     assert!(soon("the end", ada.body_mut().frame()).await.is_none());
     drop(ada);
     client.open("token=grace").await;
-    assert_eq!(site.metrics.resets(), 0);
+    assert_eq!(site.metrics.stats().resets, 0);
 }
 
 #[tokio::test]
@@ -172,16 +178,19 @@ async fn rev_3_h2_a_stream_stays_with_http() {
                 assert!(read(stream).await.unwrap().ends_with(&format!("data: {number}\n\n")));
             }
         }
-        let stats = site.registry.stats();
-        assert_eq!((stats.subscribers, stats.in_lanes, stats.wired, stats.lane_writes), (2, 0, 0, 0));
-        assert_eq!(site.metrics.open(), 1, "both over one socket");
-        assert_eq!(site.registry.begin_shutdown(), 2);
+        let stats = site.live.stats();
+        assert_eq!(
+            (stats.subscribers, stats.in_lanes, stats.wired, stats.lane_writes),
+            (2, 0, 0, 0)
+        );
+        assert_eq!(site.metrics.stats().open, 1, "both over one socket");
+        assert_eq!(site.live.begin_shutdown(), 2);
         for stream in [&mut ada, &mut grace] {
             assert!(read(stream).await.unwrap().contains("{\"reason\":\"shutdown\"}"));
             assert!(soon("the end", stream.body_mut().frame()).await.is_none());
         }
-        soon("the drain", site.registry.drained()).await;
-        assert_eq!(site.metrics.resets(), 0);
+        soon("the drain", site.live.drained()).await;
+        assert_eq!(site.metrics.stats().resets, 0);
     }
 }
 
@@ -192,7 +201,7 @@ async fn sse_5_h2_a_stream_that_the_client_drops_is_noticed() {
     let ada = client.open("token=ada").await;
     let mut grace = client.open("token=grace").await;
     drop(ada);
-    until_is("the removal", 1, || site.registry.len()).await;
+    until_is("the removal", 1, || site.live.len()).await;
     site.broadcast("runs", "1");
     read(&mut grace).await.unwrap();
 }
@@ -217,7 +226,8 @@ async fn sse_1_a_head_under_tls_is_that_of_the_clear() {
     }
     assert_eq!(heads[0], heads[1]);
     assert_eq!(heads[1][0], "HTTP/1.1 200 OK");
-    for field in ["content-type: text/event-stream", "cache-control: no-store", "connection: close"] {
+    for field in ["content-type: text/event-stream", "cache-control: no-store", "connection: close"]
+    {
         assert!(heads[1].contains(&field.to_owned()), "{field} is not in {:?}", heads[1]);
     }
 }
@@ -231,10 +241,10 @@ async fn sse_5_under_tls_a_client_that_leaves_is_noticed_although_it_had_sent_to
         ada.write_all(extra.as_bytes()).await.unwrap();
         ada.flush().await.unwrap();
         drop(ada);
-        until_is("the removal", 0, || site.registry.len()).await;
-        until_is("the end of the connection", 0, || site.metrics.open()).await;
+        until_is("the removal", 0, || site.live.len()).await;
+        until_is("the end of the connection", 0, || site.metrics.stats().open).await;
     }
-    assert_eq!(site.metrics.resets(), 0);
+    assert_eq!(site.metrics.stats().resets, 0);
 }
 
 #[tokio::test]
@@ -242,7 +252,8 @@ async fn limits_h2_a_head_of_more_than_64_kib_is_refused() {
     let site = Site::start(false).await;
     let mut client = Client::new(&site).await;
     for (bytes, status) in [(60 << 10, 200), (65 << 10, 431), (100 << 10, 431)] {
-        let request = Request::get("http://localhost/events?token=ada").header("x", "x".repeat(bytes));
+        let request =
+            Request::get("http://localhost/events?token=ada").header("x", "x".repeat(bytes));
         let answer = client.0.send_request(request.body(Empty::new()).unwrap());
         assert_eq!(soon("an answer", answer).await.unwrap().status(), status, "{bytes} bytes");
     }
@@ -260,8 +271,8 @@ async fn rev_11_http1_under_tls_a_stalled_peer_is_reset() {
     }
     site.broadcast("jobs", "1");
     read(&mut witness).await.unwrap();
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until_is("the reset", 1, || site.metrics.resets()).await;
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    until_is("the reset", 1, || site.metrics.stats().resets).await;
     let mut rest = Vec::new();
     let error = soon("the end", stalled.read_to_end(&mut rest)).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);

@@ -1,21 +1,25 @@
-//! The sink kit, on event streams: on sockets of ours, and where HTTP has them.
+//! The sink suite on event streams, direct and portable.
 
-use crate::wire::{AsRegistered, Raw, Running, Site, run};
 use axum::Router;
 use harness::kit::sink::{Peer, Rig};
-use registry_core::{Registration, SubscriberRegistry};
+use registry_core::Registration;
 use transport_core::Live;
+use transport_core::test_util::{AsRegistered, Host, Raw, Running, run};
 use transport_sse::sse;
 
-struct EventStreams(Site);
+struct EventStreams(Host);
 
 impl Rig for EventStreams {
     type Peer = Reader;
+    type Registry = Live<String>;
 
-    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
-        let live = Live::new(registry.clone(), AsRegistered(registration));
-        let app = Router::new().route("/events", sse(&live));
-        let server = Running::start(self.0, app, registry).await;
+    fn registry(&self) -> Live<String> {
+        Live::new()
+    }
+
+    async fn connect(&self, live: &Live<String>, registration: Registration) -> Reader {
+        let app = Router::new().route("/events", sse(live, AsRegistered(registration)));
+        let server = Running::start(self.0, app, live).await;
         let (head, mut raw) = Raw::get(server.address, "/events").await;
         assert_eq!(head.status, 200);
         raw.read_past(": ok\n\n").await;
@@ -33,7 +37,9 @@ impl Peer for Reader {
     async fn next(&mut self) -> Option<String> {
         while !self.over {
             let event = self.raw.read_past("\n\n").await;
-            let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) else { continue };
+            let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) else {
+                continue;
+            };
             self.over = event.contains("event: close");
             if !self.over {
                 return Some(serde_json::from_str(data).unwrap());
@@ -45,5 +51,5 @@ impl Peer for Reader {
     async fn leave(self) {}
 }
 
-harness::sink_suite!(ours, EventStreams(Site::Ours), run);
-harness::sink_suite!(foreign, EventStreams(Site::Foreign), run);
+harness::sink_suite!(on_server, EventStreams(Host::Server), run);
+harness::sink_suite!(on_axum, EventStreams(Host::Axum), run);

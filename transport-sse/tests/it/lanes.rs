@@ -1,10 +1,9 @@
 //! Streams on sockets of ours, byte by byte, and under the threads of a real server.
 
 use crate::Payload;
-use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until, until_is};
 use axum::Router;
 use axum::routing::get;
-use registry_core::{ChannelFilter, CloseReason, LaneOptions, OutboxOptions, Revocation, SubscriberRegistry};
+use registry_core::{ChannelFilter, CloseReason, LaneOptions, OutboxOptions, Revocation};
 use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
+use transport_core::test_util::{Raw, TestServer, Tokens, account, grant, soon, until, until_is};
 use transport_core::{Live, LiveOptions, Server, ServerOptions};
 use transport_sse::{SseOptions, sse, sse_with};
 
@@ -19,22 +19,22 @@ const DEADLINE: Duration = Duration::from_millis(50);
 const COMMENT: &str = ":\n\n";
 
 struct Site {
-    registry: SubscriberRegistry<Payload>,
+    live: Live<Payload>,
     tokens: Tokens,
-    server: Owned,
+    server: TestServer,
 }
 
 impl Site {
     async fn start(options: ServerOptions, sse: SseOptions) -> Self {
-        let registry = SubscriberRegistry::new();
+        let live = roomy();
         let tokens = Tokens::of(&["ada", "grace"]);
-        let app = router(&registry, &tokens, sse);
-        let server = Owned::start(app, &registry, options).await;
-        Self { registry, tokens, server }
+        let app = router(&live, &tokens, sse);
+        let server = TestServer::start(app, &live, options).await;
+        Self { live, tokens, server }
     }
 
     fn broadcast(&self, json: &str) {
-        self.registry.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
+        self.live.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
     }
 
     /// A client that has read the greeting, on a socket of ours; the bytes that follow are chunks.
@@ -43,11 +43,11 @@ impl Site {
     }
 
     async fn greeted(&self, raw: Raw, token: &str) -> Raw {
-        let wired = self.registry.stats().wired;
+        let wired = self.live.stats().wired;
         let (head, mut raw) = raw.ask("GET", &format!("/events?token={token}"), "").await;
         assert_eq!((head.status, head.header("transfer-encoding")), (200, Some("chunked")));
         assert_eq!(raw.read_past(": ok\n\n\r\n").await, "6\r\n: ok\n\n\r\n");
-        until("the socket", || self.registry.stats().wired > wired).await;
+        until("the socket", || self.live.stats().wired > wired).await;
         raw
     }
 
@@ -62,15 +62,21 @@ impl Site {
         self.broadcast("\"the witness has it\"");
         witness.read_past("the witness has it").await;
         drop(witness);
-        until_is("the witness's end", 1, || self.registry.len()).await;
+        until_is("the witness's end", 1, || self.live.len()).await;
         raw
     }
 }
 
-fn router(registry: &SubscriberRegistry<Payload>, tokens: &Tokens, options: SseOptions) -> Router {
-    let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
-    let live = Live::with_options(registry.clone(), tokens.clone(), LiveOptions::new().with_outbox(roomy));
-    Router::new().route("/events", sse_with(&live, options)).route("/hello", get(async || "hello"))
+/// A registry whose outboxes hold all that these tests broadcast.
+fn roomy() -> Live<Payload> {
+    let outbox = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
+    Live::builder().with_options(LiveOptions::new().with_outbox(outbox)).build()
+}
+
+fn router(live: &Live<Payload>, tokens: &Tokens, options: SseOptions) -> Router {
+    Router::new()
+        .route("/events", sse_with(live, tokens.clone(), options))
+        .route("/hello", get(async || "hello"))
 }
 
 /// What HTTP/1.1's chunks hold, read as strictly as can be; and whether the last one was there.
@@ -78,7 +84,10 @@ fn dechunk(mut bytes: &str) -> (String, bool) {
     let mut text = String::new();
     while !bytes.is_empty() {
         let (size, rest) = bytes.split_once("\r\n").expect("the line of a size");
-        assert!(!size.is_empty() && size.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{size:?}");
+        assert!(
+            !size.is_empty() && size.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+            "{size:?}"
+        );
         let size = usize::from_str_radix(size, 16).unwrap();
         let (chunk, rest) = rest.split_at(size);
         text.push_str(chunk);
@@ -100,11 +109,11 @@ async fn sse_4_a_stream_of_ours_is_valid_http_to_its_last_chunk() {
             site.broadcast(&format!("\"m{number}\""));
         }
         let (reason, retry) = if shutdown {
-            assert_eq!(site.registry.begin_shutdown(), 1);
+            assert_eq!(site.live.begin_shutdown(), 1);
             ("shutdown", "retry: ")
         } else {
-            until_is("the messages", 3, || site.registry.stats().lane_messages).await;
-            assert_eq!(site.registry.close_by_identity_as(&account("ada"), Revocation::LoggedOut), 1);
+            until_is("the messages", 3, || site.live.stats().lane_messages).await;
+            assert_eq!(site.live.close_by_identity_as(&account("ada"), Revocation::LoggedOut), 1);
             ("logged_out", "retry: 86400000\n\n")
         };
         let (text, over) = dechunk(&ada.read_to_end().await);
@@ -112,7 +121,8 @@ async fn sse_4_a_stream_of_ours_is_valid_http_to_its_last_chunk() {
         assert_eq!(text.matches("data: \"m").count(), 3, "{text}");
         let farewell = &text[text.find("event: close\n").expect("a farewell")..];
         assert!(
-            farewell.starts_with(&format!("event: close\ndata: {{\"reason\":\"{reason}\"}}\n{retry}")),
+            farewell
+                .starts_with(&format!("event: close\ndata: {{\"reason\":\"{reason}\"}}\n{retry}")),
             "{farewell}"
         );
         assert_eq!(farewell.matches("\n\n").count(), 1, "nothing follows it: {farewell}");
@@ -182,14 +192,17 @@ async fn lse_1_who_stalls_does_not_outlive_its_authority() {
     let options = ServerOptions::new().with_close_deadline(DEADLINE);
     let site = Site::start(options, SseOptions::new()).await;
     let until_then = SystemTime::now() + Duration::from_secs(5); // by when it stalls
-    site.tokens.grant("brief", grant("brief", ChannelFilter::All).expires_at(until_then));
+    site.tokens.grant("brief", grant("brief", ChannelFilter::All).with_expires_at(until_then));
     let stalled = site.stalled("brief").await;
-    until_is("the end", 0, || site.registry.len()).await;
+    until_is("the end", 0, || site.live.len()).await;
     assert!(SystemTime::now() >= until_then);
-    assert_eq!(site.registry.stats().ended[&CloseReason::Expired], 1);
+    assert_eq!(site.live.stats().ended[&CloseReason::Expired], 1);
     let text = stalled.read_to_reset().await;
-    assert!(!String::from_utf8_lossy(&text).contains("expired"), "no farewell in the middle of a frame");
-    until_is("the end of the connection", 0, || site.server.metrics.open()).await;
+    assert!(
+        !String::from_utf8_lossy(&text).contains("expired"),
+        "no farewell in the middle of a frame"
+    );
+    until_is("the end of the connection", 0, || site.server.metrics.stats().open).await;
 }
 
 #[tokio::test]
@@ -208,8 +221,8 @@ async fn sse_5_a_peer_that_floods_instead_of_listening_is_let_go() {
     let mut ada = site.open("ada").await;
     let flood = vec![b'x'; 64 * 1024];
     soon("the end", async { while ada.tcp.write_all(&flood).await.is_ok() {} }).await;
-    until_is("the removal", 0, || site.registry.len()).await;
-    assert_eq!(site.registry.stats().ended[&CloseReason::Protocol], 1);
+    until_is("the removal", 0, || site.live.len()).await;
+    assert_eq!(site.live.stats().ended[&CloseReason::Protocol], 1);
 }
 
 #[tokio::test]
@@ -221,13 +234,15 @@ async fn sse_4_a_stream_that_says_no_farewell_ends_in_its_last_chunk() {
     assert_eq!(dechunk(&ada.read_to_end().await), (String::new(), true), "protocol");
 
     // A lane that is lost ends those whom it serves.
-    let site = Site::start(ServerOptions::new().with_lanes(NonZeroUsize::MIN), SseOptions::new()).await;
+    let site =
+        Site::start(ServerOptions::new().with_lane_count(NonZeroUsize::MIN), SseOptions::new())
+            .await;
     let mut other = site.open("ada").await;
-    let lane = site.registry.open_lane(LaneOptions::new());
+    let lane = site.live.open_lane(LaneOptions::new());
     let lost = site.open("ada").await;
     drop(lane);
     assert_eq!(dechunk(&lost.read_to_end().await), (String::new(), true), "failed");
-    assert_eq!(site.registry.stats().ended, [(CloseReason::Failed, 1)].into());
+    assert_eq!(site.live.stats().ended, [(CloseReason::Failed, 1)].into());
     site.broadcast("1");
     other.read_past("data: 1\n").await;
 }
@@ -244,7 +259,7 @@ async fn sub_7_a_thousand_connections_leave_nothing_behind() {
         match round % 3 {
             0 => drop(streams),
             1 => {
-                assert_eq!(site.registry.close_by_identity(&account("ada")), 50);
+                assert_eq!(site.live.close_by_identity(&account("ada")), 50);
                 drop(streams);
             }
             _ => {
@@ -253,18 +268,19 @@ async fn sub_7_a_thousand_connections_leave_nothing_behind() {
                 }
             }
         }
-        until("the end of all", || site.registry.is_empty() && site.server.metrics.open() == 0).await;
+        until("the end of all", || site.live.is_empty() && site.server.metrics.stats().open == 0)
+            .await;
     }
-    assert_eq!((site.registry.stats().wired, site.server.metrics.resets()), (0, 0));
+    assert_eq!((site.live.stats().wired, site.server.metrics.stats().resets), (0, 0));
 }
 
 #[tokio::test]
 async fn drn_1_a_registry_beside_the_servers_own_drains_too() {
-    let (first, second) = (SubscriberRegistry::<Payload>::new(), SubscriberRegistry::<Payload>::new());
+    let (first, second) = (roomy(), roomy());
     let tokens = Tokens::of(&["ada"]);
-    let live = Live::new(second.clone(), tokens.clone());
-    let app = router(&first, &tokens, SseOptions::new()).route("/second", sse(&live));
-    let server = Owned::start(app, &first, ServerOptions::new()).await;
+    let app =
+        router(&first, &tokens, SseOptions::new()).route("/second", sse(&second, tokens.clone()));
+    let server = TestServer::start(app, &first, ServerOptions::new()).await;
     let (_, mut ada) = Raw::get(server.address, "/second?token=ada").await;
     until_is("the socket", 1, || second.stats().wired).await;
     second.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
@@ -277,15 +293,15 @@ async fn drn_1_a_registry_beside_the_servers_own_drains_too() {
 
 #[tokio::test]
 async fn del_1_one_registry_serves_the_sockets_of_two_servers() {
-    let registry = SubscriberRegistry::<Payload>::new();
+    let live = roomy();
     let tokens = Tokens::of(&["ada"]);
-    let app = router(&registry, &tokens, SseOptions::new());
-    let first = Owned::start(app.clone(), &registry, ServerOptions::new()).await;
-    let second = Owned::start(app, &registry, ServerOptions::new()).await;
+    let app = router(&live, &tokens, SseOptions::new());
+    let first = TestServer::start(app.clone(), &live, ServerOptions::new()).await;
+    let second = TestServer::start(app, &live, ServerOptions::new()).await;
     let (_, one) = Raw::get(first.address, "/events?token=ada").await;
     let (_, two) = Raw::get(second.address, "/events?token=ada").await;
-    until_is("the sockets", 2, || registry.stats().wired).await;
-    registry.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
+    until_is("the sockets", 2, || live.stats().wired).await;
+    live.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
     // It waits until its own have gone.
     let stopped = tokio::spawn(first.stop());
     for stream in [one, two] {
@@ -293,26 +309,27 @@ async fn del_1_one_registry_serves_the_sockets_of_two_servers() {
         assert!(text.contains("data: 1\n") && text.contains("shutdown"), "{text}");
     }
     let stopped = stopped.await.unwrap();
-    assert_eq!((stopped.told, stopped.reset), (2, 0));
+    assert_eq!((stopped.notified, stopped.reset), (2, 0));
     assert_eq!(second.stop().await.reset, 0);
 }
 
 #[tokio::test]
 async fn del_1_flushers_go_on_when_the_server_is_dropped() {
-    let registry = SubscriberRegistry::<Payload>::new();
+    let live = roomy();
     let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
-    let (address, app) = (server.local_addr().unwrap(), router(&registry, &Tokens::of(&["ada"]), SseOptions::new()));
+    let (address, app) =
+        (server.local_addr().unwrap(), router(&live, &Tokens::of(&["ada"]), SseOptions::new()));
     let running = tokio::spawn({
-        let registry = registry.clone();
-        async move { server.run(app, &registry, std::future::pending()).await }
+        let live = live.clone();
+        async move { server.run(app, &live, std::future::pending()).await }
     });
     let (_, mut ada) = Raw::get(address, "/events?token=ada").await;
-    until_is("the socket", 1, || registry.stats().wired).await;
+    until_is("the socket", 1, || live.stats().wired).await;
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
-    registry.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
+    live.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
     ada.read_past("data: 1\n").await;
-    assert_eq!(registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(live.close_by_identity(&account("ada")), 1);
     assert!(ada.read_to_end().await.contains("revoked"));
 }
 
@@ -324,34 +341,37 @@ async fn del_2_under_load_streams_have_no_gap_and_none_goes_on_after_its_revocat
     const STREAMS: usize = 4;
     let names: Vec<String> = (0..ACCOUNTS).map(|number| format!("a{number}")).collect();
     let site = {
-        let registry = SubscriberRegistry::new();
+        let live = roomy();
         let tokens = Tokens::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let app = router(&registry, &tokens, SseOptions::new());
-        let lanes = ServerOptions::new().with_lanes(NonZeroUsize::new(4).unwrap());
-        let server = Owned::start(app, &registry, lanes).await;
-        Site { registry, tokens, server }
+        let app = router(&live, &tokens, SseOptions::new());
+        let lanes = ServerOptions::new().with_lane_count(NonZeroUsize::new(4).unwrap());
+        let server = TestServer::start(app, &live, lanes).await;
+        Site { live, tokens, server }
     };
     let mut readers = Vec::new();
     for name in &names {
         for _ in 0..STREAMS {
             let stream = site.open(name).await;
-            readers.push((name.clone(), tokio::spawn(async move { dechunk(&stream.read_to_end().await) })));
+            readers.push((
+                name.clone(),
+                tokio::spawn(async move { dechunk(&stream.read_to_end().await) }),
+            ));
         }
     }
     let (begun, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let publisher = std::thread::spawn({
-        let (registry, begun, stop) = (site.registry.clone(), begun.clone(), stop.clone());
+        let (live, begun, stop) = (site.live.clone(), begun.clone(), stop.clone());
         move || {
             while !stop.load(Ordering::SeqCst) {
                 let number = begun.fetch_add(1, Ordering::SeqCst);
-                registry.broadcast("runs", RawValue::from_string(number.to_string()).unwrap()).unwrap();
+                live.broadcast("runs", RawValue::from_string(number.to_string()).unwrap()).unwrap();
             }
         }
     });
     let mut last = std::collections::HashMap::new();
     for (at, name) in names.iter().enumerate().skip(ACCOUNTS / 2) {
         until("some load", || begun.load(Ordering::SeqCst) > at * 300).await;
-        assert_eq!(site.registry.close_by_identity(&account(name)), STREAMS);
+        assert_eq!(site.live.close_by_identity(&account(name)), STREAMS);
         last.insert(name.clone(), begun.load(Ordering::SeqCst));
     }
     stop.store(true, Ordering::SeqCst);
@@ -360,11 +380,19 @@ async fn del_2_under_load_streams_have_no_gap_and_none_goes_on_after_its_revocat
     site.server.stop().await;
     for (name, reader) in readers {
         let (text, _) = soon("the end of a stream", reader).await.unwrap();
-        let numbers: Vec<usize> = text.lines().filter_map(|line| line.strip_prefix("data: ")?.parse().ok()).collect();
+        let numbers: Vec<usize> =
+            text.lines().filter_map(|line| line.strip_prefix("data: ")?.parse().ok()).collect();
         let first = numbers.first().copied().unwrap_or(0);
-        assert!(numbers.iter().enumerate().all(|(at, number)| *number == first + at), "gapless and in order");
+        assert!(
+            numbers.iter().enumerate().all(|(at, number)| *number == first + at),
+            "gapless and in order"
+        );
         match last.get(&name) {
-            Some(last) => assert!(numbers.iter().all(|number| number < last), "{name}: {:?} of {last}", numbers.last()),
+            Some(last) => assert!(
+                numbers.iter().all(|number| number < last),
+                "{name}: {:?} of {last}",
+                numbers.last()
+            ),
             None => assert_eq!((first, numbers.len()), (0, all), "{name}"),
         }
     }

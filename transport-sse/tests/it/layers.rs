@@ -1,7 +1,6 @@
 //! Event streams under the layers that applications put around a router.
 
 use crate::Payload;
-use crate::wire::{Raw, Running, Site, Tokens, account, on_both_sites, soon, until_is};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{Request, StatusCode};
@@ -10,7 +9,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use registry_core::SubscriberRegistry;
 use serde_json::value::RawValue;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -22,25 +20,25 @@ use tower_http::compression::predicate::SizeAbove;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use transport_core::Live;
+use transport_core::test_util::{Host, Raw, Running, Tokens, account, soon, until_is};
 use transport_sse::sse;
 
 struct Server {
-    registry: SubscriberRegistry<Payload>,
+    live: Live<Payload>,
     address: SocketAddr,
     _running: Running,
 }
 
 impl Server {
-    async fn start(site: Site, layered: impl FnOnce(Router) -> Router) -> Self {
-        let registry = SubscriberRegistry::new();
-        let live = Live::new(registry.clone(), Tokens::of(&["ada"]));
-        let app = layered(Router::new().route("/events", sse(&live)));
-        let running = Running::start(site, app, &registry).await;
-        Self { registry, address: running.address, _running: running }
+    async fn start(host: Host, layered: impl FnOnce(Router) -> Router) -> Self {
+        let live = Live::new();
+        let app = layered(Router::new().route("/events", sse(&live, Tokens::of(&["ada"]))));
+        let running = Running::start(host, app, &live).await;
+        Self { live, address: running.address, _running: running }
     }
 
     fn broadcast(&self, json: &str) {
-        self.registry.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
+        self.live.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
     }
 
     /// A client that takes gzip, and has read the greeting.
@@ -48,7 +46,9 @@ impl Server {
         let tcp = TcpStream::connect(self.address).await.unwrap();
         let (mut send, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::get("/events?token=ada").header("host", "here").header("accept-encoding", "gzip");
+        let request = Request::get("/events?token=ada")
+            .header("host", "here")
+            .header("accept-encoding", "gzip");
         let answer = send.send_request(request.body(Empty::<Bytes>::new()).unwrap());
         let response = soon("an answer", answer).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
@@ -107,60 +107,69 @@ async fn works(server: &Server, reader: &mut Reader) {
     for number in 0..3 {
         server.broadcast(&format!("\"m{number}\""));
         let read = reader.read_past("\n\n").await;
-        assert!(read.starts_with("id: ") && read.ends_with(&format!("data: \"m{number}\"\n\n")), "{read}");
+        assert!(
+            read.starts_with("id: ") && read.ends_with(&format!("data: \"m{number}\"\n\n")),
+            "{read}"
+        );
     }
 }
 
 async fn revoked(server: &Server, reader: Reader) {
-    assert_eq!(server.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
     server.broadcast("\"afterwards\"");
     let rest = reader.read_to_end().await;
-    let retry = rest.strip_prefix("event: close\ndata: {\"reason\":\"revoked\"}\nretry: ").expect("a farewell at once");
+    let retry = rest
+        .strip_prefix("event: close\ndata: {\"reason\":\"revoked\"}\nretry: ")
+        .expect("a farewell at once");
     assert_eq!(retry.trim_end_matches("\n\n").parse::<u32>().err(), None, "{rest}");
-    until_is("the end of the owner", 0, || server.registry.stats().wired).await;
+    until_is("the end of the owner", 0, || server.live.stats().wired).await;
 }
 
-async fn sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default(site: Site) {
-    let server = Server::start(site, |app| app.layer(CompressionLayer::new())).await;
+async fn sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default(host: Host) {
+    let server = Server::start(host, |app| app.layer(CompressionLayer::new())).await;
     let mut ada = server.open().await;
     assert!(ada.gzip.is_none());
     works(&server, &mut ada).await;
-    assert_eq!(server.registry.stats().wired, usize::from(site == Site::Ours), "its bytes are ours all the same");
+    assert_eq!(
+        server.live.stats().wired,
+        usize::from(host == Host::Server),
+        "the connection is direct all the same"
+    );
     revoked(&server, ada).await;
 }
 
-async fn sse_1_a_compressed_stream_comes_message_by_message(site: Site) {
+async fn sse_1_a_compressed_stream_comes_message_by_message(host: Host) {
     let all = CompressionLayer::new().compress_when(SizeAbove::new(0));
-    let server = Server::start(site, |app| app.layer(all)).await;
+    let server = Server::start(host, |app| app.layer(all)).await;
     let mut ada = server.open().await;
     assert!(ada.gzip.is_some());
     works(&server, &mut ada).await;
-    assert_eq!(server.registry.stats().wired, 0, "the proof fails: a layer has other bytes");
+    assert_eq!(server.live.stats().wired, 0, "the proof fails: a layer has other bytes");
     revoked(&server, ada).await;
 }
 
-async fn sse_5_a_client_that_leaves_a_compressed_stream_is_noticed(site: Site) {
+async fn sse_5_a_client_that_leaves_a_compressed_stream_is_noticed(host: Host) {
     let all = CompressionLayer::new().compress_when(SizeAbove::new(0));
-    let server = Server::start(site, |app| app.layer(all)).await;
+    let server = Server::start(host, |app| app.layer(all)).await;
     drop(server.open().await);
-    until_is("the removal", 0, || server.registry.len()).await;
+    until_is("the removal", 0, || server.live.len()).await;
 }
 
 #[tokio::test]
 async fn sse_5_a_client_that_leaves_a_compressed_stream_is_noticed_although_it_had_sent_too_much() {
     let all = CompressionLayer::new().compress_when(SizeAbove::new(0));
-    let server = Server::start(Site::Ours, |app| app.layer(all)).await;
+    let server = Server::start(Host::Server, |app| app.layer(all)).await;
     let gzip = "accept-encoding: gzip\r\n";
     let (head, mut raw) = Raw::request(server.address, "GET", "/events?token=ada", gzip).await;
     assert_eq!((head.status, head.header("content-encoding")), (200, Some("gzip")));
     raw.tcp.write_all(b"x").await.unwrap();
     drop(raw);
-    until_is("the removal", 0, || server.registry.len()).await;
+    until_is("the removal", 0, || server.live.len()).await;
 }
 
-async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(site: Site) {
+async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(host: Host) {
     let timeout = Duration::from_millis(100);
-    let server = Server::start(site, |app| {
+    let server = Server::start(host, |app| {
         app.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
             .layer(TraceLayer::new_for_http())
     })
@@ -168,11 +177,11 @@ async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(site: Sit
     let mut ada = server.open().await;
     tokio::time::sleep(timeout * 2).await;
     works(&server, &mut ada).await;
-    assert_eq!(server.registry.stats().wired, usize::from(site == Site::Ours));
+    assert_eq!(server.live.stats().wired, usize::from(host == Host::Server));
     revoked(&server, ada).await;
 }
 
-on_both_sites!(
+transport_core::on_both_hosts!(
     sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default,
     sse_1_a_compressed_stream_comes_message_by_message,
     sse_5_a_client_that_leaves_a_compressed_stream_is_noticed,

@@ -1,34 +1,27 @@
 //! The SSE transport on real sockets, by requirement.
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped has failed the test")]
 
-#[path = "../../../transport-core/tests/wire/mod.rs"]
-mod wire;
-
-#[path = "../../../transport-core/tests/wire/beyond.rs"]
-mod beyond;
-
 mod admission;
+mod direct;
 mod dropped;
 mod http2;
 mod kit;
 mod lanes;
 mod layers;
-mod owned;
 mod stream;
 mod ungranted;
 
 use axum::Router;
-use registry_core::{RegistryOptions, SubscriberRegistry};
+use registry_core::RegistryOptions;
 use serde_json::value::RawValue;
 use std::net::SocketAddr;
+use transport_core::test_util::{Host, Raw, Running, Tokens};
 use transport_core::{Live, LiveOptions};
 use transport_sse::sse;
-use wire::{Raw, Running, Site, Tokens};
 
 type Payload = Box<RawValue>;
 
 struct Server {
-    registry: SubscriberRegistry<Payload>,
     live: Live<Payload>,
     address: SocketAddr,
     tokens: Tokens,
@@ -36,15 +29,20 @@ struct Server {
 }
 
 impl Server {
-    async fn start(site: Site, tokens: Tokens) -> Self {
-        Self::with(site, tokens, RegistryOptions::new(), LiveOptions::new()).await
+    async fn start(host: Host, tokens: Tokens) -> Self {
+        Self::with(host, tokens, RegistryOptions::new(), LiveOptions::new()).await
     }
 
-    async fn with(site: Site, tokens: Tokens, registry: RegistryOptions, options: LiveOptions) -> Self {
-        let registry = SubscriberRegistry::with_options(registry);
-        let live = Live::with_options(registry.clone(), tokens.clone(), options);
-        let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
-        Self { registry, live, address: running.address, tokens, _running: running }
+    async fn with(
+        host: Host,
+        tokens: Tokens,
+        registry: RegistryOptions,
+        options: LiveOptions,
+    ) -> Self {
+        let live = Live::builder().with_registry_options(registry).with_options(options).build();
+        let app = Router::new().route("/events", sse(&live, tokens.clone()));
+        let running = Running::start(host, app, &live).await;
+        Self { live, address: running.address, tokens, _running: running }
     }
 
     /// Opens a stream and reads its greeting.
@@ -62,6 +60,6 @@ impl Server {
     }
 
     fn broadcast(&self, channel: &str, json: &str) -> registry_core::Report {
-        self.registry.broadcast(channel, RawValue::from_string(json.to_owned()).unwrap()).unwrap()
+        self.live.broadcast(channel, RawValue::from_string(json.to_owned()).unwrap()).unwrap()
     }
 }

@@ -1,34 +1,40 @@
 //! What a client reads.
 
 use crate::Server;
-use crate::wire::{Raw, Running, Site, Tokens, account, grant, on_both_sites, until};
 use axum::Router;
 use registry_core::{
-    ChannelFilter, Identity, OutboxOptions, Overflow, RegistryOptions, Revocation, ScopeCap, SubscriberRegistry,
+    ChannelFilter, Encoded, Identity, OutboxOptions, Overflow, RegistryOptions, Revocation,
+    ScopeCap,
 };
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
-use transport_core::{Grant, Live, LiveOptions};
+use transport_core::test_util::{Host, Raw, Running, Tokens, account, grant, until};
+use transport_core::{Grant, LiveBuilder, LiveOptions};
 use transport_sse::sse;
 
-async fn sse_1_the_head_and_the_greeting_come_before_any_message(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
+async fn sse_1_the_head_and_the_greeting_come_before_any_message(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
     let (head, mut raw) = Raw::get(server.address, "/events?token=ada").await;
     assert_eq!(head.status, 200);
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     assert_eq!(head.header("cache-control"), Some("no-store"));
     assert_eq!(head.header("x-accel-buffering"), Some("no"));
     assert_eq!(head.header("x-channels-refused-count"), None, "it asked for nothing in vain");
-    assert_eq!(head.header("connection"), (site == Site::Ours).then_some("close"));
-    assert!(raw.read_past(": ok\n\n").await.ends_with("\r\n: ok\n\n"), "the comment is the first thing");
+    assert_eq!(head.header("connection"), (host == Host::Server).then_some("close"));
+    assert!(
+        raw.read_past(": ok\n\n").await.ends_with("\r\n: ok\n\n"),
+        "the comment is the first thing"
+    );
 }
 
-async fn sse_2_posted_json_arrives_byte_for_byte_with_its_id(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
+async fn sse_2_posted_json_arrives_byte_for_byte_with_its_id(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
     let mut raw = server.open("token=ada").await;
     let long = format!("\"{}\"", "x".repeat(1 << 20));
-    for json in [r#"{"b": 1,  "a":"\u0000\u2028ä"}"#, "\" two\"", "\"\u{2028}\u{feff}\"", "[]", &long] {
+    for json in
+        [r#"{"b": 1,  "a":"\u0000\u2028ä"}"#, "\" two\"", "\"\u{2028}\u{feff}\"", "[]", &long]
+    {
         let report = server.broadcast("runs", json);
         assert_eq!((report.matched, report.accepted), (1, 1));
         let read = raw.read_past(&format!("data: {json}\n\n")).await;
@@ -39,19 +45,19 @@ async fn sse_2_posted_json_arrives_byte_for_byte_with_its_id(site: Site) {
     raw.read_past("data: { \ndata:  \"a\": 1\ndata: }\n\n").await;
 }
 
-async fn sse_2_a_payload_arrives_as_the_application_encodes_it(site: Site) {
-    let registry = SubscriberRegistry::<u8>::new();
-    let encode = |number: &u8| Ok(format!("{number} apples").into());
-    let live = Live::with_encoder(registry.clone(), Tokens::of(&["ada"]), encode, LiveOptions::new());
-    let running = Running::start(site, Router::new().route("/events", sse(&live)), &registry).await;
+async fn sse_2_a_payload_arrives_as_the_application_encodes_it(host: Host) {
+    let encode = |number: &u8| Ok(Encoded::text(format!("{number} apples")));
+    let live = LiveBuilder::new(encode).build();
+    let app = Router::new().route("/events", sse(&live, Tokens::of(&["ada"])));
+    let running = Running::start(host, app, &live).await;
     let (_, mut raw) = Raw::get(running.address, "/events?token=ada").await;
     raw.read_past(": ok\n\n").await;
-    let id = registry.broadcast("runs", 3).unwrap().id;
+    let id = live.broadcast("runs", 3).unwrap().id;
     raw.read_past(&format!("id: {id}\ndata: 3 apples\n\n")).await;
 }
 
-async fn flt_1_only_what_was_asked_for_arrives(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada", "grace"])).await;
+async fn flt_1_only_what_was_asked_for_arrives(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada", "grace"])).await;
     let mut some = server.open("token=ada&channels=runs,jobs").await;
     let mut all = server.open("token=grace").await;
     assert_eq!(server.broadcast("other", "1").matched, 1);
@@ -61,12 +67,12 @@ async fn flt_1_only_what_was_asked_for_arrives(site: Site) {
     assert!(all.read_past("data: 3\n").await.contains("data: 2"));
 }
 
-async fn rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada", "grace"])).await;
+async fn rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada", "grace"])).await;
     let ada = [server.open("token=ada").await, server.open("token=ada&channels=runs").await];
     let mut grace = server.open("token=grace").await;
-    server.tokens.forget("ada");
-    assert_eq!(server.registry.close_by_identity(&account("ada")), 2);
+    server.tokens.remove("ada");
+    assert_eq!(server.live.close_by_identity(&account("ada")), 2);
     server.broadcast("runs", "\"afterwards\"");
     grace.read_past("afterwards").await;
     for raw in ada {
@@ -79,16 +85,18 @@ async fn rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on(site: Site) {
 }
 
 /// When each of a hundred streams is told to come back, in milliseconds, that one call ends.
-async fn told_by_one_call(site: Site, revocation: Option<Revocation>) -> Vec<u64> {
+async fn told_by_one_call(host: Host, revocation: Option<Revocation>) -> Vec<u64> {
     const STREAMS: usize = 100;
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
     let mut streams = Vec::new();
     for _ in 0..STREAMS {
         streams.push(server.open("token=ada").await);
     }
     let (word, closed) = match revocation {
-        None => ("revoked", server.registry.close_by_identity(&account("ada"))),
-        Some(revocation) => ("logged_out", server.registry.close_by_identity_as(&account("ada"), revocation)),
+        None => ("revoked", server.live.close_by_identity(&account("ada"))),
+        Some(revocation) => {
+            ("logged_out", server.live.close_by_identity_as(&account("ada"), revocation))
+        }
     };
     assert_eq!(closed, STREAMS);
     let mut told = Vec::new();
@@ -101,22 +109,24 @@ async fn told_by_one_call(site: Site, revocation: Option<Revocation>) -> Vec<u64
     told
 }
 
-async fn sse_4_revoked_streams_are_told_to_come_back_soon_and_not_together(site: Site) {
-    let told = told_by_one_call(site, None).await;
+async fn sse_4_revoked_streams_are_told_to_come_back_soon_and_not_together(host: Host) {
+    let told = told_by_one_call(host, None).await;
     assert!(told.iter().all(|retry| (500..=2500).contains(retry)), "{told:?}");
     let different = told.iter().collect::<BTreeSet<_>>().len();
     assert!(different >= 50, "{different} different times");
 }
 
-async fn sse_4_logged_out_streams_are_told_to_stay_away(site: Site) {
-    let told = told_by_one_call(site, Some(Revocation::LoggedOut)).await;
+async fn sse_4_logged_out_streams_are_told_to_stay_away(host: Host) {
+    let told = told_by_one_call(host, Some(Revocation::LoggedOut)).await;
     assert!(told.iter().all(|retry| *retry == 86_400_000), "{told:?}");
 }
 
-async fn rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded(site: Site) {
+async fn rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded(host: Host) {
     let bounds = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
-    let options = LiveOptions::new().with_outbox(bounds.with_max_messages(NonZeroUsize::new(1 << 20).unwrap()));
-    let server = Server::with(site, Tokens::of(&["ada", "grace"]), RegistryOptions::new(), options).await;
+    let options = LiveOptions::new()
+        .with_outbox(bounds.with_max_messages(NonZeroUsize::new(1 << 20).unwrap()));
+    let server =
+        Server::with(host, Tokens::of(&["ada", "grace"]), RegistryOptions::new(), options).await;
     let stalled = server.open("token=ada").await;
     let filler = format!("\"{}\"", "x".repeat(1 << 20));
     for _ in 0..40 {
@@ -124,18 +134,19 @@ async fn rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded(site: Site) 
     }
     let report = server.broadcast("runs", "\"queued last\"");
     assert_eq!(report.accepted, 1);
-    assert_eq!(server.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
     assert!(!stalled.read_to_end().await.contains("queued last"));
 }
 
-async fn sse_4_every_forced_end_says_its_reason(site: Site) {
+async fn sse_4_every_forced_end_says_its_reason(host: Host) {
     let cap = ScopeCap::new(NonZeroUsize::MIN);
     let bound = OutboxOptions::new().with_max_messages(NonZeroUsize::MIN);
     let tokens = Tokens::of(&["ada", "grace", "linus"]);
     let soon = SystemTime::now() + Duration::from_millis(300);
-    tokens.grant("brief", grant("brief", ChannelFilter::All).expires_at(soon));
+    tokens.grant("brief", grant("brief", ChannelFilter::All).with_expires_at(soon));
     let options = LiveOptions::new().with_outbox(bound);
-    let server = Server::with(site, tokens, RegistryOptions::new().with_scope_cap(cap), options).await;
+    let server =
+        Server::with(host, tokens, RegistryOptions::new().with_scope_cap(cap), options).await;
 
     let evicted = server.open("token=ada").await;
     let newer = server.open("token=ada").await;
@@ -148,29 +159,35 @@ async fn sse_4_every_forced_end_says_its_reason(site: Site) {
     // The owner takes nothing between two broadcasts on one thread, so the second meets a full outbox. On a socket of ours
     // both are written at once, and who lags there has a full socket and gets no farewell.
     assert_eq!(server.broadcast("runs", "1").accepted, 1);
-    if site == Site::Foreign {
+    if host == Host::Axum {
         assert_eq!(server.broadcast("runs", "2").lagged, 1);
         let lagged = newer.read_to_end().await;
-        assert!(lagged.contains("{\"reason\":\"lagged\"}\nretry: ") && !lagged.contains("data: 2"), "{lagged}");
+        assert!(
+            lagged.contains("{\"reason\":\"lagged\"}\nretry: ") && !lagged.contains("data: 2"),
+            "{lagged}"
+        );
     } else {
         drop(newer);
-        until("the removal", || server.registry.is_empty()).await;
+        until("the removal", || server.live.is_empty()).await;
     }
 
     let shut = server.open("token=linus").await;
     server.broadcast("runs", "3");
-    assert_eq!(server.registry.begin_shutdown(), 1);
+    assert_eq!(server.live.begin_shutdown(), 1);
     let shut = shut.read_to_end().await;
     let message = shut.find("data: 3\n").expect("what was queued is flushed");
     assert!(shut.find("{\"reason\":\"shutdown\"}\nretry: ").unwrap() > message, "{shut}");
-    crate::wire::soon("the drain", server.registry.drained()).await;
+    transport_core::test_util::soon("the drain", server.live.drained()).await;
 }
 
 #[tokio::test]
 async fn que_1_a_loss_that_the_policy_allows_is_said() {
-    let bounds = OutboxOptions::new().with_max_messages(NonZeroUsize::MIN).with_overflow(Overflow::DropOldest);
+    let bounds = OutboxOptions::new()
+        .with_max_messages(NonZeroUsize::MIN)
+        .with_overflow(Overflow::DropOldest);
     let options = LiveOptions::new().with_outbox(bounds);
-    let server = Server::with(Site::Foreign, Tokens::of(&["ada"]), RegistryOptions::new(), options).await;
+    let server =
+        Server::with(Host::Axum, Tokens::of(&["ada"]), RegistryOptions::new(), options).await;
     let mut raw = server.open("token=ada").await;
     // On one thread, the owner takes nothing in between.
     for json in ["1", "2", "3"] {
@@ -178,41 +195,44 @@ async fn que_1_a_loss_that_the_policy_allows_is_said() {
     }
     let read = raw.read_past("data: 3\n\n").await;
     assert!(read.contains("event: lagged\ndata: {\"lost\":2}\n\nid: "), "{read}");
-    assert_eq!(server.registry.stats().dropped, 2);
+    assert_eq!(server.live.stats().dropped, 2);
 }
 
-async fn sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
+async fn sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
     let raw = server.open("token=ada").await;
-    assert_eq!(server.registry.len(), 1);
+    assert_eq!(server.live.len(), 1);
     drop(raw);
-    until("the removal", || server.registry.is_empty()).await;
-    assert_eq!(server.registry.stats().ended[&registry_core::CloseReason::Unsubscribed], 1);
+    until("the removal", || server.live.is_empty()).await;
+    assert_eq!(server.live.stats().ended[&registry_core::CloseReason::Unsubscribed], 1);
 }
 
-async fn rev_6_an_identity_is_not_a_channel_and_kinds_are_apart(site: Site) {
-    let server = Server::start(site, Tokens::of(&["ada"])).await;
+async fn rev_6_an_identity_is_not_a_channel_and_kinds_are_apart(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
     let mut raw = server.open("token=ada&channels=ada").await;
-    assert_eq!(server.registry.close_by_identity(&Identity::untyped("ada")), 0);
-    assert_eq!(server.registry.close_by_identity(&Identity::new("tenant", "ada")), 0);
+    assert_eq!(server.live.close_by_identity(&Identity::untyped("ada")), 0);
+    assert_eq!(server.live.close_by_identity(&Identity::new("tenant", "ada")), 0);
     server.broadcast("ada", "1");
     raw.read_past("data: 1\n").await;
 }
 
-async fn rev_1_each_identity_of_a_grant_revokes_it(site: Site) {
-    let server = Server::start(site, Tokens::default()).await;
-    let identities = ["session", "account", "tenant", "role"].map(|kind| Identity::new(kind, "ada"));
+async fn rev_1_each_identity_of_a_grant_revokes_it(host: Host) {
+    let server = Server::start(host, Tokens::default()).await;
+    let identities =
+        ["session", "account", "tenant", "role"].map(|kind| Identity::new(kind, "ada"));
     let [scope, groups @ ..] = identities.clone();
-    let all = groups.into_iter().fold(Grant::new(ChannelFilter::All).scope(scope), Grant::group);
+    let all = groups
+        .into_iter()
+        .fold(Grant::new(ChannelFilter::All).with_scope(scope), Grant::with_group);
     server.tokens.grant("ada", all);
     for identity in identities {
         let raw = server.open("token=ada").await;
-        assert_eq!(server.registry.close_by_identity(&identity), 1, "{identity:?}");
+        assert_eq!(server.live.close_by_identity(&identity), 1, "{identity:?}");
         assert!(raw.read_to_end().await.contains("revoked"), "{identity:?}");
     }
 }
 
-on_both_sites!(
+transport_core::on_both_hosts!(
     sse_1_the_head_and_the_greeting_come_before_any_message,
     sse_2_posted_json_arrives_byte_for_byte_with_its_id,
     sse_2_a_payload_arrives_as_the_application_encodes_it,

@@ -1,9 +1,8 @@
 //! The ways out.
 
-use crate::wire::{Running, Site, Tenant, Tokens, account, grant, on_both_sites, soon, until_is};
 use crate::{Server, TICK, open};
 use futures_util::{SinkExt, StreamExt};
-use registry_core::{ChannelFilter, CloseReason, OutboxOptions, RegistryOptions, ScopeCap, SubscriberRegistry};
+use registry_core::{ChannelFilter, CloseReason, OutboxOptions, RegistryOptions, ScopeCap};
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncReadExt;
@@ -13,16 +12,17 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use transport_core::test_util::{Host, Running, Tenant, Tokens, account, grant, soon, until_is};
 use transport_core::{Live, LiveOptions};
 use transport_ws::{WsOptions, ws};
 
-async fn rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on(site: Site) {
-    let server = Server::start(site, &["ada", "grace"]).await;
+async fn rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on(host: Host) {
+    let server = Server::start(host, &["ada", "grace"]).await;
     let ada = [server.open("token=ada").await, server.open("token=ada&channels=runs").await];
     let mut grace = server.open("token=grace").await;
     server.broadcast("before");
     assert_eq!(grace.text().await, "before");
-    assert_eq!(server.registry.close_by_identity(&account("ada")), 2);
+    assert_eq!(server.live.close_by_identity(&account("ada")), 2);
     server.broadcast("afterwards");
     assert_eq!(grace.text().await, "afterwards");
     for mut ada in ada {
@@ -39,13 +39,14 @@ async fn rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on(site: S
     }
 }
 
-async fn ws_1_every_forced_end_has_its_code(site: Site) {
+async fn ws_1_every_forced_end_has_its_code(host: Host) {
     let cap = ScopeCap::new(NonZeroUsize::MIN);
-    let live = LiveOptions::new().with_outbox(OutboxOptions::new().with_max_messages(NonZeroUsize::MIN));
-    let registry = RegistryOptions::new().with_scope_cap(cap);
-    let server = Server::with(site, &["ada", "linus"], registry, live, WsOptions::new()).await;
+    let live =
+        LiveOptions::new().with_outbox(OutboxOptions::new().with_max_messages(NonZeroUsize::MIN));
+    let options = RegistryOptions::new().with_scope_cap(cap);
+    let server = Server::with(host, &["ada", "linus"], live, live, WsOptions::new()).await;
     let soon = SystemTime::now() + Duration::from_millis(300);
-    server.tokens.grant("brief", grant("brief", ChannelFilter::All).expires_at(soon));
+    server.tokens.grant("brief", grant("brief", ChannelFilter::All).with_expires_at(soon));
 
     let evicted = server.open("token=ada").await;
     let newer = server.open("token=ada").await;
@@ -56,26 +57,28 @@ async fn ws_1_every_forced_end_has_its_code(site: Site) {
     // On one thread, the owner takes nothing between the two. On a socket of ours both are written at once, and who lags
     // there has a full socket and gets no farewell.
     assert_eq!(server.broadcast("1").accepted, 1);
-    if site == Site::Foreign {
+    if host == Host::Axum {
         assert_eq!(server.broadcast("2").lagged, 1);
         assert_eq!(newer.closed().await, (1013, "lagged".into()));
     } else {
         drop(newer);
-        until_is("the removal", 0, || server.registry.len()).await;
+        until_is("the removal", 0, || server.live.len()).await;
     }
 
     let mut shut = server.open("token=linus").await;
     server.broadcast("flushed");
-    assert_eq!(server.registry.begin_shutdown(), 1);
+    assert_eq!(server.live.begin_shutdown(), 1);
     assert_eq!(shut.text().await, "flushed");
     assert_eq!(shut.closed().await, (1001, "shutdown".into()));
-    crate::wire::soon("the drain", server.registry.drained()).await;
+    transport_core::test_util::soon("the drain", server.live.drained()).await;
 }
 
-async fn rev_3_a_reader_that_stalls_gets_nothing_more_and_no_farewell_in_the_middle_of_a_frame(site: Site) {
+async fn rev_3_a_reader_that_stalls_gets_nothing_more_and_no_farewell_in_the_middle_of_a_frame(
+    host: Host,
+) {
     let bounds = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
     let live = LiveOptions::new().with_outbox(bounds);
-    let server = Server::with(site, &["ada"], RegistryOptions::new(), live, WsOptions::new()).await;
+    let server = Server::with(host, &["ada"], RegistryOptions::new(), live, WsOptions::new()).await;
     let stalled = server.open("token=ada").await;
     let filler = "x".repeat(1 << 20);
     for _ in 0..40 {
@@ -86,31 +89,38 @@ async fn rev_3_a_reader_that_stalls_gets_nothing_more_and_no_farewell_in_the_mid
     let mut tcp = stalled.0.into_inner();
     let mut first = vec![0; 1 << 20];
     soon("the first message", tcp.read_exact(&mut first)).await.unwrap();
-    assert_eq!(server.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
     let mut rest = first;
-    soon("the end", async { while tcp.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {} }).await;
+    soon("the end", async { while tcp.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {} })
+        .await;
     assert!(rest.len() < 40 << 20, "{} bytes: what was queued was flushed", rest.len());
     assert!(!String::from_utf8_lossy(&rest).contains("queued last"));
     // Every byte belongs to a whole frame, or to the beginning of one that was never completed.
     let frame = (1 << 20) + 2 + 10;
     let partial = &rest[rest.len() / frame * frame..];
-    assert!(partial.iter().skip(10).all(|byte| matches!(byte, b'x' | b'"')) || partial.starts_with(&[0x88]));
+    assert!(
+        partial.iter().skip(10).all(|byte| matches!(byte, b'x' | b'"'))
+            || partial.starts_with(&[0x88])
+    );
 }
 
-async fn ws_2_a_peer_that_answers_no_ping_is_closed(site: Site) {
+async fn ws_2_a_peer_that_answers_no_ping_is_closed(host: Host) {
     let options = WsOptions::new().with_ping_period(TICK).with_pong_timeout(TICK);
-    let server = Server::with(site, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
+    let server =
+        Server::with(host, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
     // A client that reads bytes and understands nothing.
     let mut tcp = server.open("token=ada").await.0.into_inner();
     let mut read = Vec::new();
     soon("the end", tcp.read_to_end(&mut read)).await.unwrap();
     assert_eq!(read, b"\x89\x00\x88\x0b\x0f\xa3heartbeat");
-    assert_eq!(server.registry.stats().ended[&CloseReason::Heartbeat], 1);
+    assert_eq!(server.live.stats().ended[&CloseReason::Heartbeat], 1);
 }
 
-async fn ws_2_a_peer_that_answers_pings_stays(site: Site) {
-    let options = WsOptions::new().with_ping_period(TICK).with_pong_timeout(Duration::from_secs(20));
-    let server = Server::with(site, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
+async fn ws_2_a_peer_that_answers_pings_stays(host: Host) {
+    let options =
+        WsOptions::new().with_ping_period(TICK).with_pong_timeout(Duration::from_secs(20));
+    let server =
+        Server::with(host, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
     let mut ada = server.open("token=ada").await;
     for _ in 0..5 {
         let message = soon("a ping", ada.0.next()).await.unwrap().unwrap();
@@ -120,11 +130,12 @@ async fn ws_2_a_peer_that_answers_pings_stays(site: Site) {
     assert_eq!(ada.text().await, "still here");
 }
 
-async fn ws_4_a_peer_that_does_not_answer_the_close_is_dropped(site: Site) {
+async fn ws_4_a_peer_that_does_not_answer_the_close_is_dropped(host: Host) {
     let options = WsOptions::new().with_close_timeout(TICK);
-    let server = Server::with(site, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
+    let server =
+        Server::with(host, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
     let mut tcp = server.open("token=ada").await.0.into_inner();
-    server.registry.close_by_identity(&account("ada"));
+    server.live.close_by_identity(&account("ada"));
     let mut read = Vec::new();
     soon("the end", tcp.read_to_end(&mut read)).await.unwrap();
     assert_eq!(read, b"\x88\x09\x0f\xa1revoked");
@@ -138,29 +149,30 @@ async fn ws_4_a_peer_that_does_not_answer_the_close_is_dropped(site: Site) {
     .await;
 }
 
-async fn ws_4_the_peers_own_close_is_echoed(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn ws_4_the_peers_own_close_is_echoed(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let mut ada = server.open("token=ada").await;
     let close = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
     ada.0.send(Message::Close(Some(close))).await.unwrap();
     let Message::Close(Some(echo)) = ada.next().await else { panic!("no echo") };
     assert_eq!(u16::from(echo.code), 1001);
-    until_is("the removal", 0, || server.registry.len()).await;
-    assert_eq!(server.registry.stats().ended[&CloseReason::Unsubscribed], 1);
+    until_is("the removal", 0, || server.live.len()).await;
+    assert_eq!(server.live.stats().ended[&CloseReason::Unsubscribed], 1);
 }
 
-async fn sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_server(site: Site) {
-    let (registry, host) = (SubscriberRegistry::new(), SubscriberRegistry::<String>::new());
-    let (tenant, app) = Tenant::new("/ws", ws(&Live::new(registry.clone(), Tokens::of(&["ada"]))));
-    let running = Running::start(site, app, &host).await;
-    let clients = [open(running.address, "token=ada").await, open(running.address, "token=ada").await];
-    if site == Site::Ours {
-        until_is("the sockets", 2, || registry.stats().wired).await;
+async fn sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_server(host: Host) {
+    let (live, other) = (Live::new(), Live::<String>::new());
+    let (tenant, app) = Tenant::new("/ws", ws(&live, Tokens::of(&["ada"])));
+    let running = Running::start(host, app, &other).await;
+    let clients =
+        [open(running.address, "token=ada").await, open(running.address, "token=ada").await];
+    if host == Host::Server {
+        until_is("the sockets", 2, || live.stats().wired).await;
     }
-    registry.broadcast("runs", "last".to_owned()).unwrap();
-    let drained = registry.drained();
+    live.broadcast("runs", "last".to_owned()).unwrap();
+    let drained = live.drained();
     tenant.leave();
-    drop(registry);
+    drop(live);
     for mut client in clients {
         assert_eq!(client.text().await, "last");
         assert_eq!(client.closed().await, (1001, "shutdown".into()));
@@ -168,10 +180,13 @@ async fn sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_serve
     soon("the drain", drained).await;
     let gone = TcpStream::connect(running.address).await.unwrap();
     let answer = client_async(format!("ws://{}/ws", running.address), gone).await.unwrap_err();
-    assert!(matches!(&answer, Error::Http(answer) if answer.status() == 404), "the server goes on: {answer}");
+    assert!(
+        matches!(&answer, Error::Http(answer) if answer.status() == 404),
+        "the server goes on: {answer}"
+    );
 }
 
-on_both_sites!(
+transport_core::on_both_hosts!(
     sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_server,
     rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on,
     ws_1_every_forced_end_has_its_code,

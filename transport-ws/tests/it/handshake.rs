@@ -1,9 +1,9 @@
 //! The way in.
 
 use crate::Server;
-use crate::wire::{Raw, Site, account, on_both_sites, until};
 use registry_core::{CloseReason, RegistryOptions};
 use tokio::io::AsyncWriteExt;
+use transport_core::test_util::{Host, Raw, account, until};
 use transport_core::{LiveOptions, Origins};
 use transport_ws::WsOptions;
 
@@ -13,106 +13,122 @@ pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nS
 impl Server {
     async fn upgrade(&self, query: &str, headers: &str) -> (u16, Raw) {
         let target = format!("/ws?{query}");
-        let (head, raw) = Raw::request(self.address, "GET", &target, &format!("{UPGRADE}{headers}")).await;
+        let (head, raw) =
+            Raw::request(self.address, "GET", &target, &format!("{UPGRADE}{headers}")).await;
         (head.status, raw)
     }
 }
 
-async fn ws_3_foreign_pages_are_refused_before_the_upgrade(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn ws_3_foreign_pages_are_refused_before_the_upgrade(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let own = format!("Origin: http://{}\r\n", server.address);
     assert_eq!(server.upgrade("token=ada", &own).await.0, 101);
     assert_eq!(server.upgrade("token=ada", "").await.0, 101, "no browser, no origin");
     let suffixed = format!("http://1{}", server.address);
     for foreign in ["http://evil.example", "null", "http://127.0.0.1:1", &suffixed] {
-        let (status, mut raw) = server.upgrade("token=ada", &format!("Origin: {foreign}\r\n")).await;
+        let (status, mut raw) =
+            server.upgrade("token=ada", &format!("Origin: {foreign}\r\n")).await;
         assert_eq!(status, 403, "{foreign}");
         let told = raw.read_past("}").await;
         for part in ["may not connect here", foreign, &server.address.to_string(), "with_origins"] {
             assert!(told.contains(part), "{told}");
         }
     }
-    assert_eq!(server.live.refusals(), [(403, 4)].into(), "each is counted");
+    assert_eq!(server.live.admission_stats().refusals, [(403, 4)].into(), "each is counted");
     assert_eq!(server.tokens.looks(), 2, "the credential of a foreign page is not looked at");
 
-    let options = LiveOptions::new().with_origins(Origins::SameOr(vec!["https://app.example".into()]));
-    let server = Server::with(site, &["ada"], RegistryOptions::new(), options, WsOptions::new()).await;
+    let options =
+        LiveOptions::new().with_origins(Origins::SameOr(vec!["https://app.example".into()]));
+    let server =
+        Server::with(host, &["ada"], RegistryOptions::new(), options, WsOptions::new()).await;
     assert_eq!(server.upgrade("token=ada", "Origin: https://app.example\r\n").await.0, 101);
     assert_eq!(server.upgrade("token=ada", "Origin: https://app.example.evil\r\n").await.0, 403);
 }
 
-async fn ws_3_a_refusal_is_an_http_error_with_a_reason(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
-    for (query, status, reason) in
-        [("token=unknown", 401, "sign in first"), ("token=ada&channels=", 400, "leave the parameter out")]
-    {
+async fn ws_3_a_refusal_is_an_http_error_with_a_reason(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
+    for (query, status, reason) in [
+        ("token=unknown", 401, "sign in first"),
+        ("token=ada&channels=", 400, "leave the parameter out"),
+    ] {
         let (seen, mut raw) = server.upgrade(query, "").await;
         assert_eq!(seen, status);
         assert!(raw.read_past("}").await.contains(reason));
     }
-    assert!(server.registry.is_empty());
+    assert!(server.live.is_empty());
 }
 
-async fn ws_3_what_is_no_upgrade_is_told_what_to_ask_for(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn ws_3_what_is_no_upgrade_is_told_what_to_ask_for(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let older = UPGRADE.replace("Version: 13", "Version: 8");
     for (method, headers) in [("GET", ""), ("GET", &*older), ("HEAD", ""), ("HEAD", UPGRADE)] {
         let (head, mut raw) = Raw::request(server.address, method, "/ws?token=ada", headers).await;
         assert_eq!(head.status, 426, "{method} {headers}");
-        assert_eq!((head.header("upgrade"), head.header("connection")), (Some("websocket"), Some("upgrade")));
+        assert_eq!(
+            (head.header("upgrade"), head.header("connection")),
+            (Some("websocket"), Some("upgrade"))
+        );
         assert_eq!(head.header("sec-websocket-version"), Some("13"));
         if method == "GET" {
             raw.read_past("speaks WebSocket").await;
         }
     }
     assert_eq!(Raw::request(server.address, "POST", "/ws?token=ada", UPGRADE).await.0.status, 405);
-    assert_eq!((server.registry.len(), server.tokens.looks()), (0, 0), "nobody is asked for a credential in vain");
+    assert_eq!(
+        (server.live.len(), server.tokens.looks()),
+        (0, 0),
+        "nobody is asked for a credential in vain"
+    );
 }
 
 /// A client may say its first words without waiting for the answer to its request.
-async fn ws_2_what_came_with_the_request_is_not_lost(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn ws_2_what_came_with_the_request_is_not_lost(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let ping = [0x89, 0x85, 0, 0, 0, 0, b'e', b'a', b'r', b'l', b'y'];
     for early in [1, 2, 6, ping.len()] {
         let mut raw = Raw::connect(server.address).await;
-        let request = format!("GET /ws?token=ada HTTP/1.1\r\nHost: {}\r\n{UPGRADE}\r\n", server.address);
+        let request =
+            format!("GET /ws?token=ada HTTP/1.1\r\nHost: {}\r\n{UPGRADE}\r\n", server.address);
         raw.tcp.write_all(&[request.as_bytes(), &ping[..early]].concat()).await.unwrap();
         let head = raw.read_past("\r\n\r\n").await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         raw.tcp.write_all(&ping[early..]).await.unwrap();
-        assert_eq!(raw.read_past("early").await.trim_start_matches(|byte| byte != '\u{5}'), "\u{5}early");
+        assert_eq!(
+            raw.read_past("early").await.trim_start_matches(|byte| byte != '\u{5}'),
+            "\u{5}early"
+        );
     }
 }
 
-async fn adm_7_the_subscriber_is_active_before_the_client_sees_101(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn adm_7_the_subscriber_is_active_before_the_client_sees_101(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let (status, mut raw) = server.upgrade("token=ada", "").await;
-    assert_eq!((status, server.registry.len()), (101, 1));
+    assert_eq!((status, server.live.len()), (101, 1));
     assert_eq!(server.broadcast("at once").accepted, 1);
     raw.read_past("\"at once\"").await;
 }
 
-async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
-    let (registry, tokens) = (server.registry.clone(), server.tokens.clone());
+async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
+    let (live, tokens) = (server.live.clone(), server.tokens.clone());
     server.tokens.after_look(move |_| {
-        tokens.forget("ada");
-        registry.close_by_identity(&account("ada"));
+        tokens.remove("ada");
+        live.close_by_identity(&account("ada"));
     });
     assert_eq!(server.upgrade("token=ada", "").await.0, 401);
-    assert_eq!((server.tokens.looks(), server.registry.len()), (2, 0));
+    assert_eq!((server.tokens.looks(), server.live.len()), (2, 0));
 }
 
-async fn sse_5_ws_too_a_client_that_goes_away_is_noticed(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn sse_5_ws_too_a_client_that_goes_away_is_noticed(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let (_, raw) = server.upgrade("token=ada", "").await;
-    assert_eq!(server.registry.len(), 1);
+    assert_eq!(server.live.len(), 1);
     drop(raw);
-    until("the removal", || server.registry.is_empty()).await;
-    assert_eq!(server.registry.stats().ended[&CloseReason::Unsubscribed], 1);
+    until("the removal", || server.live.is_empty()).await;
+    assert_eq!(server.live.stats().ended[&CloseReason::Unsubscribed], 1);
 }
 
-on_both_sites!(
+transport_core::on_both_hosts!(
     ws_3_foreign_pages_are_refused_before_the_upgrade,
     ws_3_a_refusal_is_an_http_error_with_a_reason,
     ws_3_what_is_no_upgrade_is_told_what_to_ask_for,

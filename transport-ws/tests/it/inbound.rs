@@ -1,6 +1,5 @@
 //! What a peer sends.
 
-use crate::wire::{Site, account, on_both_sites, soon};
 use crate::{Client, Server};
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
@@ -10,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
+use transport_core::test_util::{Host, account, soon};
 use transport_core::{Grant, LiveOptions};
 use transport_ws::{OnText, WsOptions};
 
@@ -20,7 +20,11 @@ struct Forward(mpsc::UnboundedSender<(String, String)>);
 impl OnText for Forward {
     async fn on_text(&self, grant: &Grant, text: String) {
         assert_ne!(text, "panic");
-        let account = grant.identities().find(|identity| identity.kind() == Some("account")).unwrap();
+        let account = grant
+            .registration()
+            .identities()
+            .find(|identity| identity.kind() == Some("account"))
+            .unwrap();
         self.0.send((account.value().to_owned(), text.clone())).unwrap();
         if text == "stay" {
             std::future::pending::<()>().await;
@@ -28,10 +32,16 @@ impl OnText for Forward {
     }
 }
 
-async fn start(site: Site, options: WsOptions) -> (Server, mpsc::UnboundedReceiver<(String, String)>) {
+async fn start(
+    host: Host,
+    options: WsOptions,
+) -> (Server, mpsc::UnboundedReceiver<(String, String)>) {
     let (forward, received) = mpsc::unbounded_channel();
     let options = options.with_on_text(Forward(forward));
-    (Server::with(site, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await, received)
+    (
+        Server::with(host, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await,
+        received,
+    )
 }
 
 async fn sends(server: &Server, message: Message) -> (u16, String) {
@@ -53,8 +63,8 @@ async fn sends_raw(server: &Server, bytes: &[u8]) -> (u16, String) {
     client.closed().await
 }
 
-async fn ws_2_inbound_text_reaches_the_handler_with_its_grant(site: Site) {
-    let (server, mut received) = start(site, WsOptions::new()).await;
+async fn ws_2_inbound_text_reaches_the_handler_with_its_grant(host: Host) {
+    let (server, mut received) = start(host, WsOptions::new()).await;
     let mut ada = server.open("token=ada").await;
     for text in ["one", "two", ""] {
         ada.0.send(Message::text(text)).await.unwrap();
@@ -64,36 +74,40 @@ async fn ws_2_inbound_text_reaches_the_handler_with_its_grant(site: Site) {
     assert_eq!(ada.text().await, "and back");
 }
 
-async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nobody(site: Site) {
-    let (server, mut received) = start(site, WsOptions::new()).await;
+async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nobody(host: Host) {
+    let (server, mut received) = start(host, WsOptions::new()).await;
     let mut ada = server.open("token=ada").await;
     ada.0.send(Message::text("stay")).await.unwrap();
     soon("the text", received.recv()).await.unwrap();
     server.broadcast("meanwhile");
     assert_eq!(ada.text().await, "meanwhile");
     assert_eq!(sends(&server, Message::text("panic")).await, (1011, "failed".into()));
-    assert_eq!(server.registry.close_by_identity(&account("ada")), 1, "the panicking one is gone already");
+    assert_eq!(
+        server.live.close_by_identity(&account("ada")),
+        1,
+        "the panicking one is gone already"
+    );
     assert_eq!(ada.closed().await, (4001, "revoked".into()));
 }
 
-async fn ws_2_inbound_messages_are_bounded_in_size(site: Site) {
-    let (server, mut received) = start(site, WsOptions::new()).await;
+async fn ws_2_inbound_messages_are_bounded_in_size(host: Host) {
+    let (server, mut received) = start(host, WsOptions::new()).await;
     let mut ada = server.open("token=ada").await;
     ada.0.send(Message::text("x".repeat(64 * 1024))).await.unwrap();
     assert_eq!(soon("the text", received.recv()).await.unwrap().1.len(), 64 * 1024);
     let too_big = Message::text("x".repeat(64 * 1024 + 1));
     assert_eq!(sends(&server, too_big).await, (1009, "protocol: message too big".into()));
-    assert_eq!(server.registry.stats().ended[&CloseReason::Protocol], 1);
+    assert_eq!(server.live.stats().ended[&CloseReason::Protocol], 1);
 
-    let (server, mut received) = start(site, WsOptions::new().with_max_message_bytes(3)).await;
+    let (server, mut received) = start(host, WsOptions::new().with_max_message_bytes(3)).await;
     let mut ada = server.open("token=ada").await;
     ada.0.send(Message::text("abc")).await.unwrap();
     assert_eq!(soon("the text", received.recv()).await.unwrap().1, "abc");
     assert_eq!(sends(&server, Message::text("abcd")).await.0, 1009);
 }
 
-async fn ws_2_a_message_that_never_ends_is_cut(site: Site) {
-    let (server, _received) = start(site, WsOptions::new()).await;
+async fn ws_2_a_message_that_never_ends_is_cut(host: Host) {
+    let (server, _received) = start(host, WsOptions::new()).await;
     let mut endless = masked(0x01, b"begin");
     for _ in 0..40_000 {
         endless.extend(masked(0x00, b""));
@@ -101,9 +115,10 @@ async fn ws_2_a_message_that_never_ends_is_cut(site: Site) {
     assert_eq!(sends_raw(&server, &endless).await.0, 1009);
 }
 
-async fn ws_2_inbound_messages_are_bounded_in_rate(site: Site) {
+async fn ws_2_inbound_messages_are_bounded_in_rate(host: Host) {
     let number = |n| NonZeroU32::new(n).unwrap();
-    let (server, mut received) = start(site, WsOptions::new().with_rate(number(1), number(3))).await;
+    let (server, mut received) =
+        start(host, WsOptions::new().with_rate(number(1), number(3))).await;
     let began = Instant::now();
     // No ping of ours is open: nobody asked for the pongs.
     for flood in [Message::text("x"), Message::Ping("x".into()), Message::Pong("x".into())] {
@@ -121,11 +136,18 @@ async fn ws_2_inbound_messages_are_bounded_in_rate(site: Site) {
     assert!((3..=most).contains(&handled), "{handled}");
 }
 
-async fn ws_1_what_breaks_the_protocol_is_told_so(site: Site) {
-    let (server, _received) = start(site, WsOptions::new()).await;
-    assert_eq!(sends(&server, Message::binary(vec![1])).await, (1008, "protocol: text only".into()));
-    let invalid = |status: (u16, String)| assert_eq!(status, (1008, "protocol: not a valid frame".into()));
-    assert_eq!(sends_raw(&server, &masked(0x81, b"\xff")).await, (1007, "protocol: text is not UTF-8".into()));
+async fn ws_1_what_breaks_the_protocol_is_told_so(host: Host) {
+    let (server, _received) = start(host, WsOptions::new()).await;
+    assert_eq!(
+        sends(&server, Message::binary(vec![1])).await,
+        (1008, "protocol: text only".into())
+    );
+    let invalid =
+        |status: (u16, String)| assert_eq!(status, (1008, "protocol: not a valid frame".into()));
+    assert_eq!(
+        sends_raw(&server, &masked(0x81, b"\xff")).await,
+        (1007, "protocol: text is not UTF-8".into())
+    );
     invalid(sends_raw(&server, &[0x81, 1, b'x']).await); // not masked
     invalid(sends_raw(&server, &masked(0x80, b"x")).await); // continues nothing
     invalid(sends_raw(&server, &masked(0xc1, b"x")).await); // a reserved bit
@@ -134,11 +156,11 @@ async fn ws_1_what_breaks_the_protocol_is_told_so(site: Site) {
     let mut long_ping = vec![0x89, 0x80 | 126, 0, 126, 0, 0, 0, 0];
     long_ping.extend([0; 126]);
     invalid(sends_raw(&server, &long_ping).await);
-    assert!(server.registry.is_empty());
+    assert!(server.live.is_empty());
 }
 
-async fn ws_2_without_a_handler_text_is_ignored(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn ws_2_without_a_handler_text_is_ignored(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let mut ada: Client = server.open("token=ada").await;
     ada.0.send(Message::text("hello?")).await.unwrap();
     ada.0.send(Message::Ping("was it read?".into())).await.unwrap();
@@ -148,7 +170,7 @@ async fn ws_2_without_a_handler_text_is_ignored(site: Site) {
     assert_eq!(ada.text().await, "here");
 }
 
-on_both_sites!(
+transport_core::on_both_hosts!(
     ws_2_inbound_text_reaches_the_handler_with_its_grant,
     ws_2_a_handler_that_hangs_or_panics_holds_up_nobody,
     ws_2_inbound_messages_are_bounded_in_size,

@@ -1,23 +1,27 @@
-//! The sink kit, on WebSockets: on sockets of ours, and where HTTP has them.
+//! The sink suite on WebSockets, direct and portable.
 
-use crate::wire::{AsRegistered, Running, Site, run};
 use crate::{Client, open};
 use axum::Router;
 use harness::kit::sink::{Peer, Rig};
-use registry_core::{Registration, SubscriberRegistry};
+use registry_core::Registration;
 use tokio_tungstenite::tungstenite::Message;
 use transport_core::Live;
+use transport_core::test_util::{AsRegistered, Host, Running, run};
 use transport_ws::ws;
 
-struct WebSockets(Site);
+struct WebSockets(Host);
 
 impl Rig for WebSockets {
     type Peer = Reader;
+    type Registry = Live<String>;
 
-    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
-        let live = Live::new(registry.clone(), AsRegistered(registration));
-        let app = Router::new().route("/ws", ws(&live));
-        let server = Running::start(self.0, app, registry).await;
+    fn registry(&self) -> Live<String> {
+        Live::new()
+    }
+
+    async fn connect(&self, live: &Live<String>, registration: Registration) -> Reader {
+        let app = Router::new().route("/ws", ws(live, AsRegistered(registration)));
+        let server = Running::start(self.0, app, live).await;
         Reader { client: open(server.address, "").await, over: false, _server: server }
     }
 }
@@ -46,5 +50,5 @@ impl Peer for Reader {
     async fn leave(self) {}
 }
 
-harness::sink_suite!(ours, WebSockets(Site::Ours), run);
-harness::sink_suite!(foreign, WebSockets(Site::Foreign), run);
+harness::sink_suite!(on_server, WebSockets(Host::Server), run);
+harness::sink_suite!(on_axum, WebSockets(Host::Axum), run);

@@ -1,34 +1,27 @@
 //! The WebSocket transport on real sockets, by requirement.
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped has failed the test")]
 
-#[path = "../../../transport-core/tests/wire/mod.rs"]
-mod wire;
-
-#[path = "../../../transport-core/tests/wire/beyond.rs"]
-mod beyond;
-
 mod close;
+mod direct;
 mod handshake;
 mod inbound;
 mod kit;
-mod owned;
 mod revoked;
 mod ungranted;
 
 use axum::Router;
 use futures_util::StreamExt;
-use registry_core::{RegistryOptions, SubscriberRegistry};
+use registry_core::RegistryOptions;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
+use transport_core::test_util::{Host, Running, Tokens, soon};
 use transport_core::{Live, LiveOptions};
 use transport_ws::{WsOptions, ws_with};
-use wire::{Running, Site, Tokens, soon};
 
 struct Server {
-    registry: SubscriberRegistry<String>,
     live: Live<String>,
     address: SocketAddr,
     tokens: Tokens,
@@ -36,16 +29,22 @@ struct Server {
 }
 
 impl Server {
-    async fn start(site: Site, names: &[&str]) -> Self {
-        Self::with(site, names, RegistryOptions::new(), LiveOptions::new(), WsOptions::new()).await
+    async fn start(host: Host, names: &[&str]) -> Self {
+        Self::with(host, names, RegistryOptions::new(), LiveOptions::new(), WsOptions::new()).await
     }
 
-    async fn with(site: Site, names: &[&str], registry: RegistryOptions, live: LiveOptions, ws: WsOptions) -> Self {
-        let registry = SubscriberRegistry::with_options(registry);
+    async fn with(
+        host: Host,
+        names: &[&str],
+        registry: RegistryOptions,
+        options: LiveOptions,
+        ws: WsOptions,
+    ) -> Self {
         let tokens = Tokens::of(names);
-        let live = Live::with_options(registry.clone(), tokens.clone(), live);
-        let running = Running::start(site, Router::new().route("/ws", ws_with(&live, ws)), &registry).await;
-        Self { registry, live, address: running.address, tokens, _running: running }
+        let live = Live::builder().with_registry_options(registry).with_options(options).build();
+        let app = Router::new().route("/ws", ws_with(&live, tokens.clone(), ws));
+        let running = Running::start(host, app, &live).await;
+        Self { live, address: running.address, tokens, _running: running }
     }
 
     async fn open(&self, query: &str) -> Client {
@@ -53,7 +52,7 @@ impl Server {
     }
 
     fn broadcast(&self, text: &str) -> registry_core::Report {
-        self.registry.broadcast("runs", text.to_owned()).unwrap()
+        self.live.broadcast("runs", text.to_owned()).unwrap()
     }
 }
 

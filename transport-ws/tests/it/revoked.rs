@@ -1,13 +1,13 @@
 //! What a client is told whose authority was ended.
 
 use crate::Server;
-use crate::wire::{Site, account, on_both_sites};
 use registry_core::Revocation;
+use transport_core::test_util::{Host, account};
 
-async fn ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away(site: Site) {
-    let server = Server::start(site, &["ada"]).await;
+async fn ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
     let ada = server.open("token=ada").await;
-    assert_eq!(server.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
     assert_eq!(ada.closed().await, (4001, "revoked".into()));
 
     for (revocation, code, word) in [
@@ -16,9 +16,9 @@ async fn ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away(site: Sit
         (Revocation::Expired, 4002, "expired"),
     ] {
         let ada = server.open("token=ada").await;
-        assert_eq!(server.registry.close_by_identity_as(&account("ada"), revocation), 1);
+        assert_eq!(server.live.close_by_identity_as(&account("ada"), revocation), 1);
         assert_eq!(ada.closed().await, (code, word.into()));
     }
 }
 
-on_both_sites!(ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away);
+transport_core::on_both_hosts!(ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away);

@@ -1,22 +1,24 @@
-//! Channels beyond the grant: see the wire's `beyond`.
+//! Channels beyond the grant (ADM-8).
 
-use crate::beyond::any_request_hears_what_is_granted_of_it_and_is_told_the_rest;
-use crate::beyond::{Asked, a_head_tells_what_fits_and_counts_all};
 use crate::handshake::UPGRADE;
-use crate::wire::{Site, on_both_sites};
+use transport_core::test_util::Host;
+use transport_core::test_util::ungranted::{
+    Asked, a_head_lists_what_fits_and_counts_all,
+    any_request_hears_what_it_is_granted_and_the_head_lists_the_rest,
+};
 use transport_ws::ws;
 
 const SOCKET: Asked = Asked { route: ws, headers: UPGRADE, admitted: 101 };
 
-async fn adm_8_any_request_hears_what_is_granted_of_it_and_is_told_the_rest(site: Site) {
-    any_request_hears_what_is_granted_of_it_and_is_told_the_rest(site, SOCKET).await;
+async fn adm_8_any_request_hears_what_it_is_granted_and_the_head_lists_the_rest(host: Host) {
+    any_request_hears_what_it_is_granted_and_the_head_lists_the_rest(host, SOCKET).await;
 }
 
-async fn adm_8_a_head_tells_what_fits_and_counts_all(site: Site) {
-    a_head_tells_what_fits_and_counts_all(site, SOCKET).await;
+async fn adm_8_a_head_lists_what_fits_and_counts_all(host: Host) {
+    a_head_lists_what_fits_and_counts_all(host, SOCKET).await;
 }
 
-on_both_sites!(
-    adm_8_any_request_hears_what_is_granted_of_it_and_is_told_the_rest,
-    adm_8_a_head_tells_what_fits_and_counts_all,
+transport_core::on_both_hosts!(
+    adm_8_any_request_hears_what_it_is_granted_and_the_head_lists_the_rest,
+    adm_8_a_head_lists_what_fits_and_counts_all,
 );

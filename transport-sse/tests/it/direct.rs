@@ -1,15 +1,15 @@
 //! What only our own listener can promise: peers that do not read are cut, and the server ends.
 
 use crate::Payload;
-use crate::wire::{Owned, Raw, Tokens, account, grant, soon, until_is};
 use axum::Router;
 use axum::routing::get;
-use registry_core::{ChannelFilter, CloseReason, OutboxOptions, Overflow, SubscriberRegistry};
+use registry_core::{ChannelFilter, CloseReason, OutboxOptions, Overflow};
 use serde_json::value::RawValue;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
+use transport_core::test_util::{Raw, TestServer, Tokens, account, grant, soon, until_is};
 use transport_core::{Live, LiveOptions, ServerOptions};
 use transport_sse::sse;
 
@@ -17,33 +17,36 @@ use transport_sse::sse;
 const DEADLINE: Duration = Duration::from_millis(50);
 
 struct Site {
-    registry: SubscriberRegistry<Payload>,
+    live: Live<Payload>,
     tokens: Tokens,
-    server: Owned,
+    server: TestServer,
 }
 
 impl Site {
     async fn start(options: ServerOptions) -> Self {
-        Self::with(options, OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap())).await
+        Self::with(
+            options,
+            OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap()),
+        )
+        .await
     }
 
     async fn with(options: ServerOptions, roomy: OutboxOptions) -> Self {
-        let registry = SubscriberRegistry::new();
         let tokens = Tokens::of(&["ada", "grace"]);
-        let live = Live::with_options(registry.clone(), tokens.clone(), LiveOptions::new().with_outbox(roomy));
+        let live = Live::builder().with_options(LiveOptions::new().with_outbox(roomy)).build();
         let app = Router::new()
-            .route("/events", sse(&live))
+            .route("/events", sse(&live, tokens.clone()))
             .route("/panic", get(async || -> &str { panic!("a bug in a handler") }))
             .route("/hello", get(async || "hello"));
-        let server = Owned::start(app, &registry, options).await;
-        Self { registry, tokens, server }
+        let server = TestServer::start(app, &live, options).await;
+        Self { live, tokens, server }
     }
 
     fn broadcast(&self, json: String) {
-        self.registry.broadcast("runs", RawValue::from_string(json).unwrap()).unwrap();
+        self.live.broadcast("runs", RawValue::from_string(json).unwrap()).unwrap();
     }
 
-    /// Sends so many bytes that they fill what is between the registry and a reader that stalls, and waits until another
+    /// Sends so many bytes that they fill what is between the live and a reader that stalls, and waits until another
     /// reader has got them all: by then the stalled one's connection has written what it could.
     async fn fill(&self, bytes: usize) {
         let (_, mut witness) = Raw::get(self.server.address, "/events?token=grace").await;
@@ -53,7 +56,7 @@ impl Site {
         self.broadcast("\"that was it\"".into());
         witness.read_past("that was it").await;
         drop(witness);
-        until_is("the witness's end", 1, || self.registry.len()).await;
+        until_is("the witness's end", 1, || self.live.len()).await;
     }
 
     /// A client that reads the greeting and then no more.
@@ -71,8 +74,8 @@ async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
     site.fill(8 << 20).await;
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until_is("the reset", 1, || site.server.metrics.resets()).await;
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     let read = stalled.read_to_reset().await;
     assert!(read.len() < 1 << 20, "{} bytes: the kernel's buffer was flushed", read.len());
 }
@@ -85,10 +88,11 @@ async fn limits_no_deadline_is_too_far_away_to_be_kept() {
         .with_close_deadline(Duration::MAX)
         .with_drain_deadline(Duration::MAX);
     let site = Site::start(options).await;
-    let (head, hello) = Raw::request(site.server.address, "GET", "/hello", "connection: close\r\n").await;
+    let (head, hello) =
+        Raw::request(site.server.address, "GET", "/hello", "connection: close\r\n").await;
     assert_eq!((head.status, hello.read_to_end().await.as_str()), (200, "hello"));
     let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
     assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
     site.server.stop().await;
 }
@@ -97,14 +101,14 @@ async fn limits_no_deadline_is_too_far_away_to_be_kept() {
 async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_on_any_path() {
     for portable in [false, true] {
         let options = ServerOptions::new().with_close_deadline(DEADLINE);
-        let site = Site::start(if portable { options.portable() } else { options }).await;
+        let site = Site::start(if portable { options.with_portable() } else { options }).await;
         let soon = SystemTime::now() + Duration::from_secs(1);
-        site.tokens.grant("ada", grant("ada", ChannelFilter::All).expires_at(soon));
+        site.tokens.grant("ada", grant("ada", ChannelFilter::All).with_expires_at(soon));
         let stalled = site.stalled("ada").await;
         (0..8).for_each(|_| site.broadcast(format!("\"{}\"", "x".repeat(1 << 20))));
-        until_is("the end", 0, || site.registry.len()).await;
-        assert_eq!(site.registry.stats().ended[&CloseReason::Expired], 1);
-        until_is("the reset", 1, || site.server.metrics.resets()).await;
+        until_is("the end", 0, || site.live.len()).await;
+        assert_eq!(site.live.stats().ended[&CloseReason::Expired], 1);
+        until_is("the reset", 1, || site.server.metrics.stats().resets).await;
         stalled.read_to_reset().await;
     }
 }
@@ -115,8 +119,8 @@ async fn rev_11_a_peer_that_has_room_only_for_the_farewell_is_reset_too() {
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
     site.fill(256 << 10).await;
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
-    until_is("the reset", 1, || site.server.metrics.resets()).await;
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     assert!(stalled.read_to_reset().await.len() < 256 << 10);
 }
 
@@ -125,12 +129,12 @@ async fn rev_11_a_revoked_peer_that_ends_its_side_and_does_not_read_is_reset() {
     for portable in [false, true] {
         // No deadline comes: it is done, and what the kernel holds is not kept for it.
         let options = ServerOptions::new().with_close_deadline(Duration::from_secs(3600));
-        let site = Site::start(if portable { options.portable() } else { options }).await;
+        let site = Site::start(if portable { options.with_portable() } else { options }).await;
         let mut stalled = site.stalled("ada").await;
         site.fill(256 << 10).await;
-        assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+        assert_eq!(site.live.close_by_identity(&account("ada")), 1);
         stalled.tcp.shutdown().await.unwrap();
-        until_is("the end of the connection", 0, || site.server.metrics.open()).await;
+        until_is("the end of the connection", 0, || site.server.metrics.stats().open).await;
         assert!(stalled.read_to_reset().await.len() < 256 << 10);
     }
 }
@@ -139,10 +143,10 @@ async fn rev_11_a_revoked_peer_that_ends_its_side_and_does_not_read_is_reset() {
 async fn rev_11_a_peer_that_reads_gets_its_farewell_and_no_reset() {
     let site = Site::start(ServerOptions::new()).await;
     let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
-    assert_eq!(site.registry.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
     assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
-    until_is("the end of the connection", 0, || site.server.metrics.open()).await;
-    assert_eq!(site.server.metrics.resets(), 0);
+    until_is("the end of the connection", 0, || site.server.metrics.stats().open).await;
+    assert_eq!(site.server.metrics.stats().resets, 0);
 }
 
 #[tokio::test]
@@ -154,12 +158,12 @@ async fn drn_3_the_server_ends_whatever_its_clients_do() {
     let _silent = Raw::connect(site.server.address).await;
     let mut half = Raw::connect(site.server.address).await;
     half.tcp.write_all(b"GET /hello HT").await.unwrap();
-    until_is("every connection", 4, || site.server.metrics.open()).await;
+    until_is("every connection", 4, || site.server.metrics.stats().open).await;
     let ended = tokio::spawn(site.server.stop());
     let told = grace.read_to_end().await;
     assert!(told.contains("{\"reason\":\"shutdown\"}"));
     let ended = ended.await.unwrap();
-    assert_eq!(ended.told, 2);
+    assert_eq!(ended.notified, 2);
     assert!(ended.reset >= 1, "{ended:?}");
     stalled.read_to_reset().await;
 }
@@ -169,46 +173,55 @@ async fn drn_1_a_revocation_during_the_drain_discards() {
     // A peer whose socket is full is reset when its owner finds no place for the farewell. One whose socket had room for
     // all has its farewell, and nothing but the revocation's deadline resets it.
     for bytes in [8 << 20, 256 << 10] {
-        let options = ServerOptions::new().with_close_deadline(DEADLINE).with_drain_deadline(Duration::from_secs(20));
+        let options = ServerOptions::new()
+            .with_close_deadline(DEADLINE)
+            .with_drain_deadline(Duration::from_secs(20));
         let site = Site::start(options).await;
         let stalled = site.stalled("ada").await;
         site.fill(bytes).await;
-        let (registry, metrics) = (site.registry.clone(), site.server.metrics.clone());
+        let (live, metrics) = (site.live.clone(), site.server.metrics.clone());
         let ended = tokio::spawn(site.server.stop());
-        until_is("the drain", 1, || registry.stats().draining).await;
-        assert_eq!(registry.close_by_identity(&account("ada")), 0, "it was counted by the shutdown");
-        until_is("the reset", 1, || metrics.resets()).await;
+        until_is("the drain", 1, || live.stats().draining).await;
+        assert_eq!(live.close_by_identity(&account("ada")), 0, "it was counted by the shutdown");
+        until_is("the reset", 1, || metrics.stats().resets).await;
         assert!(stalled.read_to_reset().await.len() < bytes, "the kernel's buffer was flushed");
         let ended = soon("the end of the server", ended).await.unwrap();
-        assert_eq!((ended.told, ended.reset), (1, 0), "the revocation's deadline came first");
+        assert_eq!((ended.notified, ended.reset), (1, 0), "the revocation's deadline came first");
     }
 }
 
 #[tokio::test]
 async fn drn_1_a_peer_that_reads_late_has_as_long_as_the_drain() {
-    let options = ServerOptions::new().with_close_deadline(DEADLINE).with_drain_deadline(Duration::from_secs(20));
+    let options = ServerOptions::new()
+        .with_close_deadline(DEADLINE)
+        .with_drain_deadline(Duration::from_secs(20));
     let site = Site::start(options).await;
     let (mut late, stalled) = (site.stalled("ada").await, site.stalled("grace").await);
     site.broadcast(format!("\"{}\"", "x".repeat(256 << 10)));
-    let (registry, metrics) = (site.registry.clone(), site.server.metrics.clone());
+    let (live, metrics) = (site.live.clone(), site.server.metrics.clone());
     let ended = tokio::spawn(site.server.stop());
-    until_is("the drain", 2, || registry.stats().draining).await;
+    until_is("the drain", 2, || live.stats().draining).await;
     // The kernel has all of it. Another peer's deadline is the witness that a close deadline has passed.
-    registry.close_by_identity(&account("grace"));
-    until_is("the reset", 1, || metrics.resets()).await;
+    live.close_by_identity(&account("grace"));
+    until_is("the reset", 1, || metrics.stats().resets).await;
     stalled.read_to_reset().await;
     late.tcp.write_all(b"a closed socket would answer this with a reset").await.unwrap();
     let read = late.read_to_end().await;
-    assert!(read.len() > 256 << 10 && read.contains("{\"reason\":\"shutdown\"}"), "only {} bytes", read.len());
+    assert!(
+        read.len() > 256 << 10 && read.contains("{\"reason\":\"shutdown\"}"),
+        "only {} bytes",
+        read.len()
+    );
     assert_eq!(soon("the end of the server", ended).await.unwrap().reset, 0);
 }
 
 #[tokio::test]
 async fn drn_3_connections_that_have_asked_for_nothing_hold_up_no_shutdown() {
-    let options = ServerOptions::new().with_head_timeout(Duration::MAX).with_drain_deadline(Duration::MAX);
+    let options =
+        ServerOptions::new().with_head_timeout(Duration::MAX).with_drain_deadline(Duration::MAX);
     let site = Site::start(options).await;
     let _silent = Raw::connect(site.server.address).await;
-    until_is("the connection", 1, || site.server.metrics.open()).await;
+    until_is("the connection", 1, || site.server.metrics.stats().open).await;
     assert_eq!(site.server.stop().await.reset, 0);
 }
 
@@ -220,11 +233,11 @@ async fn drn_3_connections_go_on_when_the_servers_future_is_dropped() {
     kept.read_past("hello").await;
     let (_, mut stream) = Raw::get(address, "/events?token=ada").await;
     stream.read_past(": ok\n\n").await;
-    let Site { registry, server, .. } = site;
+    let Site { live, server, .. } = site;
     server.abandon().await;
     let (head, mut kept) = kept.ask("GET", "/hello", "").await;
     assert_eq!((head.status, kept.read_past("hello").await.len()), (200, 5));
-    registry.broadcast("runs", RawValue::from_string("\"still here\"".into()).unwrap()).unwrap();
+    live.broadcast("runs", RawValue::from_string("\"still here\"".into()).unwrap()).unwrap();
     stream.read_past("still here").await;
 }
 
@@ -237,12 +250,13 @@ async fn drn_1_without_stalled_clients_nothing_is_reset() {
     let read = ada.read_to_end().await;
     assert!(read.contains("flushed") && read.contains("shutdown"), "{read}");
     let ended = ended.await.unwrap();
-    assert_eq!((ended.told, ended.reset), (1, 0));
+    assert_eq!((ended.notified, ended.reset), (1, 0));
 }
 
 #[tokio::test]
 async fn limits_slow_heads_are_cut_and_counted() {
-    let site = Site::start(ServerOptions::new().with_head_timeout(Duration::from_millis(500))).await;
+    let site =
+        Site::start(ServerOptions::new().with_head_timeout(Duration::from_millis(500))).await;
     let (_, mut stream) = Raw::get(site.server.address, "/events?token=ada").await;
     stream.read_past(": ok\n\n").await;
     let mut slow = Vec::new();
@@ -254,23 +268,24 @@ async fn limits_slow_heads_are_cut_and_counted() {
     for raw in slow {
         raw.read_to_end().await;
     }
-    until_is("the count", 4, || site.server.metrics.slow_heads()).await;
+    until_is("the count", 4, || site.server.metrics.stats().slow_heads).await;
     site.broadcast("\"a stream is no slow head\"".into());
     stream.read_past("no slow head").await;
-    assert_eq!(site.server.metrics.idle_closed(), 0);
+    assert_eq!(site.server.metrics.stats().idle_closed, 0);
 }
 
 #[tokio::test]
 async fn limits_connections_over_the_limit_are_told_when_to_come_back() {
-    let site = Site::start(ServerOptions::new().with_max_connections(NonZeroUsize::new(2).unwrap())).await;
+    let site =
+        Site::start(ServerOptions::new().with_max_connections(NonZeroUsize::new(2).unwrap())).await;
     let (_, mut first) = Raw::get(site.server.address, "/events?token=ada").await;
     let (_, second) = Raw::get(site.server.address, "/events?token=grace").await;
     let (head, refused) = Raw::get(site.server.address, "/hello").await;
     assert_eq!((head.status, head.header("retry-after")), (503, Some("1")));
     assert!(refused.read_to_end().await.contains("too many connections"));
-    assert_eq!(site.server.metrics.refused(), 1);
+    assert_eq!(site.server.metrics.stats().refused, 1);
     drop(second);
-    until_is("room", 1, || site.server.metrics.open()).await;
+    until_is("room", 1, || site.server.metrics.stats().open).await;
     assert_eq!(Raw::get(site.server.address, "/hello").await.0.status, 200);
     site.broadcast("1".into());
     first.read_past("data: 1\n").await;
@@ -282,7 +297,7 @@ async fn limits_a_panic_in_a_handler_is_answered_and_counted() {
     let (head, mut raw) = Raw::get(site.server.address, "/panic").await;
     assert_eq!(head.status, 500);
     raw.read_past("the handler failed").await;
-    assert_eq!(site.server.metrics.panics(), 1);
+    assert_eq!(site.server.metrics.stats().panics, 1);
     let (head, _raw) = raw.ask("GET", "/hello", "").await;
     assert_eq!(head.status, 200, "the connection goes on");
 }
@@ -291,9 +306,12 @@ async fn limits_a_panic_in_a_handler_is_answered_and_counted() {
 async fn a_delivery_costs_one_write() {
     const READERS: usize = 20;
     const MESSAGES: usize = 20;
-    let registry = SubscriberRegistry::<Payload>::new();
-    let live = Live::new(registry.clone(), Tokens::of(&["ada"]));
-    let (server, writes) = Owned::start_counted(Router::new().route("/events", sse(&live)), &registry).await;
+    let live = Live::<Payload>::new();
+    let (server, writes) = TestServer::start_counted(
+        Router::new().route("/events", sse(&live, Tokens::of(&["ada"]))),
+        &live,
+    )
+    .await;
     let mut readers = Vec::new();
     for _ in 0..READERS {
         let (_, mut raw) = Raw::get(server.address, "/events?token=ada").await;
@@ -302,13 +320,17 @@ async fn a_delivery_costs_one_write() {
     }
     let before = writes.load(Ordering::SeqCst);
     for number in 0..MESSAGES {
-        registry.broadcast("runs", RawValue::from_string(format!("\"m{number}.\"")).unwrap()).unwrap();
+        live.broadcast("runs", RawValue::from_string(format!("\"m{number}.\"")).unwrap()).unwrap();
         for raw in &mut readers {
             raw.read_past(&format!("m{number}.")).await;
         }
     }
     let spent = writes.load(Ordering::SeqCst) - before;
-    assert!(spent * 100 <= READERS * MESSAGES * 103, "{spent} writes for {} deliveries", READERS * MESSAGES);
+    assert!(
+        spent * 100 <= READERS * MESSAGES * 103,
+        "{spent} writes for {} deliveries",
+        READERS * MESSAGES
+    );
 }
 
 /// Streams on sockets of ours, one for each reader.
@@ -319,7 +341,7 @@ async fn readers(site: &Site, readers: usize) -> Vec<Raw> {
         raw.read_past(": ok\n\n").await;
         streams.push(raw);
     }
-    until_is("the sockets", readers, || site.registry.stats().wired).await;
+    until_is("the sockets", readers, || site.live.stats().wired).await;
     streams
 }
 
@@ -333,17 +355,25 @@ async fn rev_12_a_flusher_makes_one_write_of_a_message_and_of_many() {
             raw.read_past(&format!("m{number}.")).await;
         }
     }
-    let alone = site.registry.stats();
-    assert_eq!((alone.lane_writes, alone.lane_messages), (400, 400), "P9: a write for each delivery");
+    let alone = site.live.stats();
+    assert_eq!(
+        (alone.lane_writes, alone.lane_messages),
+        (400, 400),
+        "P9: a write for each delivery"
+    );
     for number in 0..100 {
         site.broadcast(format!("\"burst {number}.\""));
     }
     for raw in &mut streams {
         raw.read_past("burst 99.").await;
     }
-    let burst = site.registry.stats();
+    let burst = site.live.stats();
     assert_eq!(burst.lane_messages - alone.lane_messages, 2000);
-    assert_eq!(burst.lane_writes - alone.lane_writes, 20, "P3: what comes at once goes out at once");
+    assert_eq!(
+        burst.lane_writes - alone.lane_writes,
+        20,
+        "P3: what comes at once goes out at once"
+    );
 }
 
 #[tokio::test]
@@ -351,12 +381,12 @@ async fn que_1_who_lags_on_a_socket_of_ours_is_reset() {
     let site = Site::with(ServerOptions::new(), OutboxOptions::new()).await;
     let stalled = site.stalled("ada").await;
     let filler = format!("\"{}\"", "x".repeat(1 << 18));
-    while !site.registry.is_empty() {
+    while !site.live.is_empty() {
         site.broadcast(filler.clone());
         tokio::task::yield_now().await;
     }
-    assert_eq!(site.registry.stats().ended.get(&CloseReason::Lagged), Some(&1));
-    until_is("the reset", 1, || site.server.metrics.resets()).await;
+    assert_eq!(site.live.stats().ended.get(&CloseReason::Lagged), Some(&1));
+    until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     stalled.read_to_reset().await;
 }
 
@@ -366,17 +396,20 @@ async fn que_1_a_loss_that_the_policy_allows_is_said_on_a_socket_of_ours() {
     let site = Site::with(ServerOptions::new(), outbox).await;
     let mut stalled = site.stalled("ada").await;
     let mut sent = 0;
-    while site.registry.stats().dropped < 10 {
+    while site.live.stats().dropped < 10 {
         site.broadcast(format!("\"message {sent} {}\"", "x".repeat(1 << 16)));
         sent += 1;
         tokio::task::yield_now().await;
     }
-    let lost = site.registry.stats().dropped;
+    let lost = site.live.stats().dropped;
     site.broadcast("\"that was it\"".into());
     let read = stalled.read_past("that was it").await;
-    let read_lost: u64 =
-        read.split("{\"lost\":").skip(1).map(|rest| rest[..rest.find('}').unwrap()].parse::<u64>().unwrap()).sum();
-    assert_eq!(read_lost, site.registry.stats().dropped, "every loss is told once");
+    let read_lost: u64 = read
+        .split("{\"lost\":")
+        .skip(1)
+        .map(|rest| rest[..rest.find('}').unwrap()].parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(read_lost, site.live.stats().dropped, "every loss is told once");
     assert!(lost >= 10);
     let received = read.matches("data: \"message ").count() as u64;
     assert_eq!(received + read_lost, sent, "each is either there or told to be lost");
