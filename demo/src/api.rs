@@ -1,6 +1,8 @@
 //! The calls of the server.
 
-use crate::authoriser::{COOKIE, ENDED, SessionAuthoriser, credential, group_identity, is_addressable, scope_identity};
+use crate::authoriser::{
+    COOKIE, ENDED, SessionAuthoriser, credential, group_identity, is_addressable, scope_identity,
+};
 use crate::body::{JsonBody, MAX_BYTES_TOGETHER};
 use crate::budget::Budget;
 use crate::channels::Channels;
@@ -9,7 +11,7 @@ use crate::problem::Problem;
 use crate::routes::{Call, Routes};
 use crate::sessions::{Full, Id, Sessions, account_identity, session_identity};
 use crate::stats::{channels, stats};
-use crate::{Options, Payload, Registry, page};
+use crate::{Live, Options, Payload, page};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -21,7 +23,7 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::time::Instant;
-use transport_core::{Live, Refusal, ServerMetrics};
+use transport_core::{Refusal, ServerMetrics};
 use transport_sse::sse;
 use transport_ws::ws;
 
@@ -37,8 +39,7 @@ const MAX_ACCOUNT_BYTES: usize = 128;
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
-    pub(crate) registry: Registry,
-    pub(crate) live: Live<Payload>,
+    pub(crate) live: Live,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) bodies: Arc<Budget>,
     pub(crate) guard: Arc<Guard>,
@@ -50,20 +51,26 @@ type Name = Result<Path<String>, PathRejection>;
 impl App {
     fn new(reach: Reach, options: &Options, server: ServerMetrics) -> (Self, Routes) {
         let cap = ScopeCap::new(STREAMS_PER_SESSION);
-        let registry = Registry::with_options(RegistryOptions::new().with_scope_cap(cap));
-        let sessions = Arc::new(Sessions::new(options.max_sessions.get(), options.session_lifetime));
-        let live = Live::new(registry.clone(), SessionAuthoriser::new(sessions.clone(), options.open));
-        let routes = routes(&live, options.open);
+        let live = Live::builder()
+            .with_registry_options(RegistryOptions::new().with_scope_cap(cap))
+            .build();
+        let sessions =
+            Arc::new(Sessions::new(options.max_sessions.get(), options.session_lifetime));
+        let authoriser = SessionAuthoriser::new(sessions.clone(), options.open);
+        let routes = routes(&live, Arc::new(authoriser), options.open);
         let guard = Arc::new(Guard::new(reach, options.admin_token.clone(), routes.readable()));
-        (Self { registry, live, sessions, bodies: Budget::new(MAX_BYTES_TOGETHER), guard, server }, routes)
+        (Self { live, sessions, bodies: Budget::new(MAX_BYTES_TOGETHER), guard, server }, routes)
     }
 }
 
-/// Makes the server's routes, the registry behind them, and the list of the calls. `server` is whose counts the statistics
-/// show.
-pub(crate) fn app(reach: Reach, options: &Options, server: ServerMetrics) -> (Router, Registry, Vec<Call>) {
+/// Makes the routes, the registry behind them, and the list of the calls. The statistics show the counts of `server`.
+pub(crate) fn app(
+    reach: Reach,
+    options: &Options,
+    server: ServerMetrics,
+) -> (Router, Live, Vec<Call>) {
     let (app, Routes { router, calls }) = App::new(reach, options, server);
-    let registry = app.registry.clone();
+    let live = app.live.clone();
     let router = router
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
@@ -72,13 +79,13 @@ pub(crate) fn app(reach: Reach, options: &Options, server: ServerMetrics) -> (Ro
         .layer(middleware::from_fn_with_state(app.guard.clone(), guard))
         .layer(middleware::map_response(page::protect))
         .with_state(app);
-    (router, registry, calls)
+    (router, live, calls)
 }
 
-fn routes(live: &Live<Payload>, open: bool) -> Routes {
+fn routes(live: &Live, authoriser: Arc<SessionAuthoriser>, open: bool) -> Routes {
     let routes = page::routes()
-        .stream("/events", sse(live))
-        .stream("/ws", ws(live))
+        .stream("/events", sse(live, authoriser.clone()))
+        .stream("/ws", ws(live, authoriser))
         .administer(Method::POST, "/api/sessions", sign_in)
         .administer(Method::DELETE, "/api/sessions/{id}", end_session)
         .administer(Method::DELETE, "/api/accounts/{account}", end_account)
@@ -121,8 +128,9 @@ async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Pro
         return Err(Refusal::bad_request(reason).into());
     }
     if !is_addressable(&account) {
-        let reason =
-            format!("an account cannot be called {account:?}: no address could name it, so no call could revoke it");
+        let reason = format!(
+            "an account cannot be called {account:?}: no address could name it, so no call could revoke it"
+        );
         return Err(Refusal::bad_request(reason).into());
     }
     let session = app.sessions.sign_in(Instant::now(), &account, channels).map_err(full)?;
@@ -135,25 +143,29 @@ async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Pro
 fn full(full: Full) -> Refusal {
     let reason = match full {
         Full::Sessions => "too many sessions: end some first",
-        Full::Lists => "the lists of channels of all sessions are too long: end some sessions first",
+        Full::Lists => {
+            "the lists of channels of all sessions are too long: end some sessions first"
+        }
         Full::NoRandomness => "no random bits for a token",
     };
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
-/// Tells the page, which cannot read its cookie, who it is signed in as: `204` when it presents nothing, `401` when what it
-/// presents is no longer good.
+/// Answers the page, which cannot read its cookie, which account is signed in: `204` without a credential, `401` with one that
+/// is no longer good.
 async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
-    let Some(token) = credential(&headers) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(token) = credential(&headers) else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
     let Some(session) = app.sessions.find(Instant::now(), token) else {
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, ENDED));
+        return Err(Refusal::unauthenticated(ENDED));
     };
     let id = session.id.to_string();
     Ok(Json(SignedIn { session: &id, token: None, account: &session.account }).into_response())
 }
 
-// The order in the next three is the whole point. First the store is changed, for every login check from now on; then the
-// streams are closed. A stream that passed its check before and has not been admitted yet is refused by its ticket.
+// The order in the next three calls matters. First the store is changed, for every login check from now on; then the streams
+// are closed. A stream that passed its check before and is not admitted yet is refused by its ticket.
 
 #[derive(Serialize)]
 struct Closed {
@@ -177,7 +189,11 @@ struct SetChannels {
     channels: Channels,
 }
 
-async fn set_channels(State(app): State<App>, account: Name, body: JsonBody) -> Result<Json<Closed>, Problem> {
+async fn set_channels(
+    State(app): State<App>,
+    account: Name,
+    body: JsonBody,
+) -> Result<Json<Closed>, Problem> {
     let account = name(account)?;
     let SetChannels { channels: Channels(channels) } = body.parse()?;
     app.sessions.set_channels(Instant::now(), &account, channels).map_err(full)?;
@@ -193,7 +209,7 @@ async fn end_group(State(app): State<App>, group: Name) -> Result<Json<Closed>, 
 }
 
 fn close(app: &App, identity: &Identity, revocation: Revocation) -> Json<Closed> {
-    Json(Closed { closed: app.registry.close_by_identity_as(identity, revocation) })
+    Json(Closed { closed: app.live.close_by_identity_as(identity, revocation) })
 }
 
 /// A [`Report`](registry_core::Report).
@@ -209,7 +225,11 @@ struct Sent {
     pending: usize,
 }
 
-async fn broadcast(State(app): State<App>, channel: Name, body: JsonBody) -> Result<Response, Problem> {
+async fn broadcast(
+    State(app): State<App>,
+    channel: Name,
+    body: JsonBody,
+) -> Result<Response, Problem> {
     broadcast_to(&app, &name(channel)?, &body).await
 }
 
@@ -219,10 +239,10 @@ async fn broadcast_unnamed(State(app): State<App>, body: JsonBody) -> Result<Res
 }
 
 async fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Response, Problem> {
-    // Whoever asks faster than the sockets take it waits here.
-    app.registry.caught_up().await;
+    // A client that broadcasts faster than the sockets take it waits here.
+    app.live.caught_up().await;
     let report = app
-        .registry
+        .live
         .broadcast(channel, body.parse::<Payload>()?)
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let body = Sent {
@@ -252,12 +272,18 @@ mod tests {
     use std::sync::Mutex;
 
     async fn app() -> App {
-        let server = transport_core::Server::bind("127.0.0.1:0", transport_core::ServerOptions::new()).await.unwrap();
+        let server =
+            transport_core::Server::bind("127.0.0.1:0", transport_core::ServerOptions::new())
+                .await
+                .unwrap();
         App::new(Reach::Loopback, &Options::new(), server.metrics()).0
     }
 
     fn request(json: &'static str) -> Request {
-        Request::builder().header(header::CONTENT_TYPE, "application/json").body(Body::from(json)).unwrap()
+        Request::builder()
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(json))
+            .unwrap()
     }
 
     /// A stream that logs in again the moment it is closed.
@@ -279,13 +305,17 @@ mod tests {
     }
 
     /// Signs in, opens such a stream, makes a call, and returns what the stream found.
-    async fn login_that_crosses<T>(call: impl AsyncFnOnce(App, Id) -> T) -> Vec<Option<ChannelFilter>> {
+    async fn login_that_crosses<T>(
+        call: impl AsyncFnOnce(App, Id) -> T,
+    ) -> Vec<Option<ChannelFilter>> {
         let app = app().await;
         let session = app.sessions.sign_in(Instant::now(), "ada", ChannelFilter::All).unwrap();
         let finds = Arc::new(Mutex::new(Vec::new()));
         let stream = Returning { app: app.clone(), token: session.token(), finds: finds.clone() };
-        let registration = Registration::new().with_scope(session.identity()).with_group(session.account_identity());
-        let _subscription = app.registry.subscribe_with(stream, registration).unwrap();
+        let registration = Registration::new()
+            .with_scope(session.identity())
+            .with_group(session.account_identity());
+        let _subscription = app.live.subscribe_with(stream, registration).unwrap();
         call(app, session.id).await;
         let finds = finds.lock().unwrap();
         finds.clone()
@@ -293,13 +323,21 @@ mod tests {
 
     #[tokio::test]
     async fn adm_1_the_store_is_changed_before_the_streams_are_closed() {
-        let found = login_that_crosses(async |app, id| end_session(State(app), Ok(Path(id.to_string()))).await);
-        assert_eq!(found.await, [None]);
-        let found = login_that_crosses(async |app, _| end_account(State(app), Ok(Path("ada".into()))).await);
+        let found = login_that_crosses(async |app, id| {
+            end_session(State(app), Ok(Path(id.to_string()))).await
+        });
         assert_eq!(found.await, [None]);
         let found = login_that_crosses(async |app, _| {
-            let body = JsonBody::from_request(request(r#"{"channels":["runs"]}"#), &app).await.unwrap();
-            set_channels(State(app), Ok(Path("ada".into())), body).await.map_err(IntoResponse::into_response).unwrap()
+            end_account(State(app), Ok(Path("ada".into()))).await
+        });
+        assert_eq!(found.await, [None]);
+        let found = login_that_crosses(async |app, _| {
+            let body =
+                JsonBody::from_request(request(r#"{"channels":["runs"]}"#), &app).await.unwrap();
+            set_channels(State(app), Ok(Path("ada".into())), body)
+                .await
+                .map_err(IntoResponse::into_response)
+                .unwrap()
         });
         assert_eq!(found.await, [Some(ChannelFilter::only(["runs"]))]);
     }

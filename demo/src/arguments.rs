@@ -76,7 +76,10 @@ pub(crate) enum Command {
 }
 
 /// Reads the arguments; `token` is the variable of the environment.
-pub(crate) fn parse(mut parser: lexopt::Parser, token: Option<OsString>) -> Result<Command, lexopt::Error> {
+pub(crate) fn parse(
+    mut parser: lexopt::Parser,
+    token: Option<OsString>,
+) -> Result<Command, lexopt::Error> {
     let mut arguments = Arguments {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
         admin_token: None,
@@ -96,15 +99,18 @@ pub(crate) fn parse(mut parser: lexopt::Parser, token: Option<OsString>) -> Resu
                     format!("--listen takes an IP address and a port, such as 127.0.0.1:3001 or [::1]:0, not {value:?}")
                 })?;
             }
-            Long("admin-token") => tokens.push(("--admin-token", checked("--admin-token", &parser.value()?)?)),
+            Long("admin-token") => {
+                tokens.push(("--admin-token", checked("--admin-token", &parser.value()?)?))
+            }
             Long("admin-token-file") => {
                 let path = parser.value()?;
                 tokens.push(("--admin-token-file", token_in(path.as_ref())?));
             }
             Long("max-connections") => {
                 let value = parser.value()?.string()?;
-                let connections =
-                    value.parse().map_err(|_| format!("--max-connections takes a number from 1 on, not {value:?}"))?;
+                let connections = value.parse().map_err(|_| {
+                    format!("--max-connections takes a number from 1 on, not {value:?}")
+                })?;
                 arguments.max_connections = Some(connections);
             }
             Long("open") => arguments.open = true,
@@ -115,7 +121,10 @@ pub(crate) fn parse(mut parser: lexopt::Parser, token: Option<OsString>) -> Resu
         }
     }
     if let [(one, _), (other, _), ..] = tokens[..] {
-        return Err(format!("the admin token is given twice, by {one} and by {other}: leave one of them out").into());
+        return Err(format!(
+            "the admin token is given twice, by {one} and by {other}: leave one of them out"
+        )
+        .into());
     }
     arguments.admin_token = tokens.pop().map(|(_, token)| token);
     if arguments.open && Reach::of(arguments.listen) == Reach::Network {
@@ -132,7 +141,8 @@ fn checked(source: &str, value: &OsStr) -> Result<String, String> {
     let text = value.to_str().filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     let text = text.filter(|text| !text.is_empty() && text.trim() == *text);
     // The message does not repeat what was given: it may be a secret all the same.
-    text.map(str::to_owned).ok_or_else(|| format!("{source} takes printable ASCII, without spaces around it"))
+    text.map(str::to_owned)
+        .ok_or_else(|| format!("{source} takes printable ASCII, without spaces around it"))
 }
 
 fn token_in(path: &Path) -> Result<String, String> {
@@ -141,7 +151,9 @@ fn token_in(path: &Path) -> Result<String, String> {
         format!("--admin-token-file cannot read {shown} ({error}): put the token into its first line, as text")
     })?;
     if line.is_empty() {
-        return Err(format!("--admin-token-file found no token in the first line of {shown}: put it there"));
+        return Err(format!(
+            "--admin-token-file found no token in the first line of {shown}: put it there"
+        ));
     }
     checked(&format!("the first line of {shown}, the --admin-token-file,"), line.as_ref())
 }

@@ -8,7 +8,7 @@ use registry_core::{ChannelFilter, Identity};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::time::Instant;
-use transport_core::{Authorise, Denied, Grant};
+use transport_core::{Authorise, Grant, Refusal};
 
 /// The name of the cookie.
 pub(crate) const COOKIE: &str = "session";
@@ -35,7 +35,8 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Returns the credential that a request presents. The header counts before the cookie: it was sent on purpose.
 pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     bearer(headers).or_else(|| {
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let cookies =
+            headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         cookies
             .flat_map(|line| line.split(';'))
             .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
@@ -56,15 +57,17 @@ impl SessionAuthoriser {
 
 #[async_trait::async_trait]
 impl Authorise for SessionAuthoriser {
-    async fn authorise(&self, request: &Parts) -> Result<Grant, Denied> {
+    async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
         match credential(&request.headers) {
             Some(token) => {
                 let now = Instant::now();
                 let session = self.sessions.find(now, token);
-                session.map(|session| grant_of(&session, now)).ok_or_else(|| Denied::unauthenticated(ENDED))
+                session
+                    .map(|session| grant_of(&session, now))
+                    .ok_or_else(|| Refusal::unauthenticated(ENDED))
             }
             None if self.open => as_it_says(request),
-            None => Err(Denied::unauthenticated(
+            None => Err(Refusal::unauthenticated(
                 "sign in with `POST /api/sessions`, then send the cookie or `Authorization: Bearer <token>`",
             )),
         }
@@ -74,8 +77,10 @@ impl Authorise for SessionAuthoriser {
 /// Its streams end when the session does.
 fn grant_of(session: &Session, now: Instant) -> Grant {
     let left = session.expires.saturating_duration_since(now);
-    let grant = Grant::new(session.channels()).scope(session.identity()).group(session.account_identity());
-    grant.expires_at(SystemTime::now() + left)
+    let grant = Grant::new(session.channels())
+        .with_scope(session.identity())
+        .with_group(session.account_identity());
+    grant.with_expires_at(SystemTime::now() + left)
 }
 
 /// Tells whether clients can write a name as one segment of an address, as the calls that revoke it need. Browsers and others
@@ -85,22 +90,26 @@ pub(crate) fn is_addressable(name: &str) -> bool {
 }
 
 /// Open mode: everything, under the identities of the query.
-fn as_it_says(request: &Parts) -> Result<Grant, Denied> {
+fn as_it_says(request: &Parts) -> Result<Grant, Refusal> {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&request.uri)
-        .map_err(|error| Denied::forbidden(format!("the query cannot be read: {error}")))?;
+        .map_err(|error| Refusal::forbidden(format!("the query cannot be read: {error}")))?;
     let mut grant = Grant::new(ChannelFilter::All);
     let mut scoped = false;
     for (key, value) in &pairs {
         if matches!(key.as_str(), "scope" | "group") && !is_addressable(value) {
-            return Err(Denied::forbidden(format!("a `{key}` cannot be called {value:?}: no address could name it")));
+            return Err(Refusal::forbidden(format!(
+                "a `{key}` cannot be called {value:?}: no address could name it"
+            )));
         }
         match key.as_str() {
-            "scope" if scoped => return Err(Denied::forbidden("a subscriber has one `scope` at most")),
+            "scope" if scoped => {
+                return Err(Refusal::forbidden("a subscriber has one `scope` at most"));
+            }
             "scope" => {
                 scoped = true;
-                grant = grant.scope(scope_identity(value));
+                grant = grant.with_scope(scope_identity(value));
             }
-            "group" => grant = grant.group(group_identity(value)),
+            "group" => grant = grant.with_group(group_identity(value)),
             _ => {}
         }
     }
@@ -124,7 +133,9 @@ mod tests {
         for name in ["", ".", "..", "%2e", "%2E.", ".%2e", "%2e%2E"] {
             assert!(!is_addressable(name), "{name}");
         }
-        for name in ["...", "a", ".a", "..a", "a.", " ", "/", "./", "%2f", "%252e", "%2", "\u{2024}"] {
+        for name in
+            ["...", "a", ".a", "..a", "a.", " ", "/", "./", "%2f", "%252e", "%2", "\u{2024}"]
+        {
             assert!(is_addressable(name), "{name}");
         }
     }
@@ -138,6 +149,9 @@ mod tests {
         assert_eq!(read(&[("cookie", "a=b; session=x.y;c=d")]).as_deref(), Some("x.y"));
         assert_eq!(read(&[("cookie", "a=b"), ("cookie", "session=x.y")]).as_deref(), Some("x.y"));
         assert_eq!(read(&[("cookie", "sessions=x.y; my-session=z")]), None);
-        assert_eq!(read(&[("cookie", "session=c"), ("authorization", "Bearer h")]).as_deref(), Some("h"));
+        assert_eq!(
+            read(&[("cookie", "session=c"), ("authorization", "Bearer h")]).as_deref(),
+            Some("h")
+        );
     }
 }

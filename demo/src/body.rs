@@ -49,23 +49,30 @@ impl FromRequest<App> for JsonBody {
             let reason = "the body must be JSON: send `Content-Type: application/json`";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
         }
-        let slow = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long: send it within 10 s");
+        let slow = |_| {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long: send it within 10 s")
+        };
         timeout(TIMEOUT, read(request.into_body(), &app.bodies)).await.map_err(slow)?
     }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 fn too_large() -> Refusal {
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is too large: {MAX_BYTES} bytes at most"))
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body is too large: {MAX_BYTES} bytes at most"),
+    )
 }
 
 fn too_many() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being sent: try again").retry_after(1)
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being sent: try again")
+        .with_retry_after(1)
 }
 
 async fn read(body: Body, budget: &Arc<Budget>) -> Result<JsonBody, Refusal> {
@@ -103,20 +110,26 @@ mod tests {
     use std::convert::Infallible;
 
     fn body(chunks: usize) -> Body {
-        Body::from_stream(stream::iter((0..chunks).map(|_| Ok::<_, Infallible>(Bytes::from_static(&[b'1'; 10])))))
+        Body::from_stream(stream::iter(
+            (0..chunks).map(|_| Ok::<_, Infallible>(Bytes::from_static(&[b'1'; 10]))),
+        ))
     }
 
     #[tokio::test]
     async fn que_3_bodies_have_a_bound_together_and_give_it_back() {
         let budget = Budget::new(30);
-        let (one, two) = (read(body(1), &budget).await.unwrap(), read(body(2), &budget).await.unwrap());
+        let (one, two) =
+            (read(body(1), &budget).await.unwrap(), read(body(2), &budget).await.unwrap());
         let refused = read(body(1), &budget).await.err().unwrap();
         assert_eq!((refused.status(), refused), (StatusCode::SERVICE_UNAVAILABLE, too_many()));
         assert_eq!(too_many().into_response().headers()[header::RETRY_AFTER], "1");
         drop(one);
         let again = read(body(1), &budget).await.unwrap();
         assert_eq!(again.bytes.len(), 10);
-        assert_eq!(read(body(2), &budget).await.err().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            read(body(2), &budget).await.err().unwrap().status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         drop((two, again));
         assert!(budget.hold().grow(30), "those that were refused hold nothing");
     }
@@ -125,10 +138,15 @@ mod tests {
     async fn a_body_that_is_too_large_is_heard_out_and_not_held() {
         let budget = Budget::new(2 * MAX_BYTES);
         assert!(read(body(MAX_BYTES / 10), &budget).await.is_ok());
-        let large = stream::iter((0..8).map(|_| Ok::<_, Infallible>(Bytes::from(vec![b'1'; MAX_BYTES / 4]))));
+        let large = stream::iter(
+            (0..8).map(|_| Ok::<_, Infallible>(Bytes::from(vec![b'1'; MAX_BYTES / 4]))),
+        );
         let probe = budget.clone();
         let watched = large.chain(stream::once(async move {
-            assert!(probe.hold().grow(2 * MAX_BYTES), "the budget is whole before its last byte came");
+            assert!(
+                probe.hold().grow(2 * MAX_BYTES),
+                "the budget is whole before its last byte came"
+            );
             Ok(Bytes::new())
         }));
         let refused = read(Body::from_stream(watched), &budget).await.err().unwrap();

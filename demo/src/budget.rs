@@ -32,7 +32,8 @@ impl Held {
     /// Holds more, or tells that the budget has no room for it.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.budget.most);
-        let fits = self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
+        let fits =
+            self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
         if fits {
             self.bytes += bytes;
         }

@@ -49,7 +49,9 @@ impl<'de> Visitor<'de> for Names {
         while let Some(name) = list.next_element::<String>()? {
             count += 1;
             if count > MAX_CHANNELS {
-                return Err(A::Error::custom(format_args!("too many channels: {MAX_CHANNELS} at most")));
+                return Err(A::Error::custom(format_args!(
+                    "too many channels: {MAX_CHANNELS} at most"
+                )));
             }
             if name.len() > MAX_NAME_BYTES {
                 let bytes = name.len();
@@ -84,10 +86,15 @@ mod tests {
     #[test]
     fn lists_and_names_have_an_end() {
         let list = |count: usize, bytes: usize| {
-            serde_json::to_string(&(0..count).map(|n| format!("{n:0bytes$}")).collect::<Vec<_>>()).unwrap()
+            serde_json::to_string(&(0..count).map(|n| format!("{n:0bytes$}")).collect::<Vec<_>>())
+                .unwrap()
         };
         assert!(read(&list(100, 256)).is_ok());
         assert!(read(&list(101, 3)).unwrap_err().starts_with("too many channels: 100 at most"));
-        assert!(read(&list(1, 257)).unwrap_err().starts_with("a channel's name has 257 bytes: 256 at most"));
+        assert!(
+            read(&list(1, 257))
+                .unwrap_err()
+                .starts_with("a channel's name has 257 bytes: 256 at most")
+        );
     }
 }

@@ -38,9 +38,17 @@ mod tests {
 
     #[test]
     fn connections_leave_a_reserve() {
-        for (descriptors, connections) in
-            [(0, 1), (1, 1), (2, 1), (100, 50), (255, 128), (256, 128), (300, 172), (1024, 896), (20_000, 19_872)]
-        {
+        for (descriptors, connections) in [
+            (0, 1),
+            (1, 1),
+            (2, 1),
+            (100, 50),
+            (255, 128),
+            (256, 128),
+            (300, 172),
+            (1024, 896),
+            (20_000, 19_872),
+        ] {
             assert_eq!(connections_within(descriptors).get(), connections, "{descriptors}");
         }
     }

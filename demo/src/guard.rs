@@ -47,7 +47,11 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(reach: Reach, admin_token: Option<Secret>, readable: HashSet<&'static str>) -> Self {
+    pub(crate) fn new(
+        reach: Reach,
+        admin_token: Option<Secret>,
+        readable: HashSet<&'static str>,
+    ) -> Self {
         Self { reach, admin_token, readable, guesses: Guesses::default() }
     }
 
@@ -59,7 +63,8 @@ impl Guard {
     fn check(&self, request: &Request) -> Result<(), Refusal> {
         let headers = request.headers();
         if self.reach == Reach::Loopback && !names_loopback(headers) {
-            let reason = "this server answers to localhost and loopback addresses only: mind the `Host`";
+            let reason =
+                "this server answers to localhost and loopback addresses only: mind the `Host`";
             return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
         }
         let path = request.extensions().get::<MatchedPath>();
@@ -84,25 +89,33 @@ impl Guard {
     fn check_token(&self, token: &Secret, request: &Request) -> Result<(), Refusal> {
         let unauthenticated = |reason: &str| Refusal::new(StatusCode::UNAUTHORIZED, reason);
         let Some(presented) = bearer(request.headers()) else {
-            let reason = "this call needs the admin token: send `Authorization: Bearer <admin token>`";
+            let reason =
+                "this call needs the admin token: send `Authorization: Bearer <admin token>`";
             return Err(unauthenticated(reason));
         };
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
         match self.guesses.judge(from, Instant::now(), || token.is(presented)) {
             Verdict::Right => Ok(()),
-            Verdict::Wrong => Err(unauthenticated("this is not the admin token, which this call needs")),
+            Verdict::Wrong => {
+                Err(unauthenticated("this is not the admin token, which this call needs"))
+            }
             Verdict::Later(wait) => {
                 let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
-                let reason = format!("too many wrong admin tokens from your address: wait {seconds} s");
-                Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(seconds))
+                let reason =
+                    format!("too many wrong admin tokens from your address: wait {seconds} s");
+                Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason).with_retry_after(seconds))
             }
         }
     }
 }
 
 /// Checks every request.
-pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Result<Response, Refusal> {
+pub(crate) async fn guard(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
     guard.check(&request)?;
     Ok(next.run(request).await)
 }
@@ -111,10 +124,13 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
 fn names_loopback(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
     let name = authority.host();
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -140,12 +156,20 @@ mod tests {
             }
             names_loopback(&headers)
         };
-        for host in ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:3000"] {
+        for host in
+            ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:3000"]
+        {
             assert!(check(&[host]), "{host}");
         }
-        for host in
-            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "192.0.2.1", "a b"]
-        {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "0.0.0.0",
+            "192.0.2.1",
+            "a b",
+        ] {
             assert!(!check(&[host]), "{host}");
         }
         assert!(!check(&[]) && !check(&["localhost", "evil.example"]));

@@ -35,12 +35,22 @@ pub(crate) struct Guesses {
 impl Guesses {
     /// Judges one guess. While an address has to wait, not even the right token is recognised: otherwise a client could go on
     /// guessing at full speed.
-    pub(crate) fn judge(&self, from: IpAddr, now: Instant, is_right: impl FnOnce() -> bool) -> Verdict {
+    pub(crate) fn judge(
+        &self,
+        from: IpAddr,
+        now: Instant,
+        is_right: impl FnOnce() -> bool,
+    ) -> Verdict {
         let from = subnet(from);
         // One lock over look and count: guesses made at once are counted one by one.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenth = latest.get(&from).filter(|times| times.len() == GUESSES).and_then(|times| times.front());
-        let wait = tenth.map_or(Duration::ZERO, |tenth| MINUTE.saturating_sub(now.saturating_duration_since(*tenth)));
+        let tenth = latest
+            .get(&from)
+            .filter(|times| times.len() == GUESSES)
+            .and_then(|times| times.front());
+        let wait = tenth.map_or(Duration::ZERO, |tenth| {
+            MINUTE.saturating_sub(now.saturating_duration_since(*tenth))
+        });
         if !wait.is_zero() {
             return Verdict::Later(wait);
         }
@@ -69,7 +79,9 @@ fn make_room(latest: &mut HashMap<IpAddr, VecDeque<Instant>>, now: Instant) {
     if latest.len() < MAX_ADDRESSES {
         return;
     }
-    latest.retain(|_, times| times.back().is_some_and(|last| now.saturating_duration_since(*last) < MINUTE));
+    latest.retain(|_, times| {
+        times.back().is_some_and(|last| now.saturating_duration_since(*last) < MINUTE)
+    });
     if latest.len() >= MAX_ADDRESSES {
         let quietest = latest.iter().min_by_key(|(_, times)| times.back()).map(|(from, _)| *from);
         quietest.map(|from| latest.remove(&from));
@@ -128,7 +140,11 @@ mod tests {
             for _ in 0..GUESSES {
                 assert_eq!(guesses.judge(address(guesser), now, || false), Verdict::Wrong);
             }
-            assert_eq!(guesses.judge(address(same), now, || true), Verdict::Later(MINUTE), "{same}");
+            assert_eq!(
+                guesses.judge(address(same), now, || true),
+                Verdict::Later(MINUTE),
+                "{same}"
+            );
             assert_eq!(guesses.judge(address(other), now, || true), Verdict::Right, "{other}");
         }
     }

@@ -27,7 +27,6 @@ pub use options::Options;
 pub use routes::{Access, Call};
 pub use server::Server;
 
-use registry_core::SubscriberRegistry;
 use serde_json::value::RawValue;
 
 /// What is broadcast: the posted JSON text as it stands, so that formatting, key order and long numbers reach the peer
@@ -35,7 +34,7 @@ use serde_json::value::RawValue;
 pub type Payload = Box<RawValue>;
 
 /// The registry of the demo.
-pub type Registry = SubscriberRegistry<Payload>;
+pub type Live = transport_core::Live<Payload>;
 
 /// The README's program, compiled and run.
 #[cfg(doctest)]

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-/// It keeps what is alike together, so that what a connection needs lies on few pages.
+/// jemalloc groups allocations by size, so a connection touches fewer pages.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -50,7 +50,7 @@ fn serve(arguments: Arguments) -> ExitCode {
             }
         }
     });
-    // Does not wait for what stalls.
+    // Does not wait for a task that stalls.
     runtime.shutdown_background();
     code
 }
@@ -74,7 +74,10 @@ async fn run(arguments: Arguments, max_connections: NonZeroUsize) -> ExitCode {
     if network && admin_token.is_none() {
         complain("no --admin-token-file: the calls of administrators will be refused");
     }
-    let mut options = Options::new().with_open(open).with_portable(portable).with_max_connections(max_connections);
+    let mut options = Options::new()
+        .with_open(open)
+        .with_portable(portable)
+        .with_max_connections(max_connections);
     if let Some(token) = admin_token {
         options = options.with_admin_token(token);
     }
@@ -91,20 +94,25 @@ async fn run(arguments: Arguments, max_connections: NonZeroUsize) -> ExitCode {
             return ExitCode::FAILURE;
         }
         Err(error) => {
-            complain(format_args!("cannot listen on {listen}: {error}. Choose another address with `--listen ADDR`"));
+            complain(format_args!(
+                "cannot listen on {listen}: {error}. Choose another address with `--listen ADDR`"
+            ));
             return ExitCode::FAILURE;
         }
     };
     let stop = signals(1);
     let metrics = server.metrics();
-    tokio::spawn(shortage::tell(move || metrics.out_of_descriptors(), |line| complain(line)));
+    tokio::spawn(shortage::tell(move || metrics.stats().out_of_descriptors, |line| complain(line)));
     say(format_args!("listening on http://{}", server.address()));
     let ended = server.run(stop).await;
-    say(format_args!("stopped: {} streams were told, {} connections had to be reset", ended.told, ended.reset));
+    say(format_args!(
+        "stopped: {} streams were notified, {} connections had to be reset",
+        ended.notified, ended.reset
+    ));
     ExitCode::SUCCESS
 }
 
-/// Prints a line. That nobody listens is no reason to stop.
+/// Prints a line. A closed output is no reason to stop.
 fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -1,10 +1,10 @@
-//! What the server can be told.
+//! What the server can be configured with.
 
 use crate::secret::Secret;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// What the server can be told.
+/// What the server can be configured with.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) admin_token: Option<Secret>,
@@ -58,7 +58,7 @@ impl Options {
         self
     }
 
-    /// Leaves the sockets to HTTP, as they are on any other server: see [`ServerOptions::portable`](transport_core::ServerOptions::portable).
+    /// Leaves the sockets to HTTP, as they are on any other server: see [`ServerOptions::with_portable`](transport_core::ServerOptions::with_portable).
     #[must_use]
     pub fn with_portable(mut self, portable: bool) -> Self {
         self.portable = portable;

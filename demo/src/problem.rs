@@ -43,7 +43,11 @@ impl IntoResponse for Problem {
             Category::Data => "unsuitable JSON",
             Category::Io | Category::Syntax | Category::Eof => "invalid JSON",
         };
-        let body = BadJson { error: format!("{what}: {error}"), line: error.line(), column: error.column() };
+        let body = BadJson {
+            error: format!("{what}: {error}"),
+            line: error.line(),
+            column: error.column(),
+        };
         (StatusCode::BAD_REQUEST, Json(body)).into_response()
     }
 }

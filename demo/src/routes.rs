@@ -38,7 +38,11 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// Adds a `GET` for anyone.
-    pub(crate) fn read<H: Handler<T, App>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+    pub(crate) fn read<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        handler: H,
+    ) -> Self {
         self.stream(path, get(handler))
     }
 
@@ -66,6 +70,10 @@ impl Routes {
 
     /// Returns the paths that anyone may read.
     pub(crate) fn readable(&self) -> HashSet<&'static str> {
-        self.calls.iter().filter(|call| call.access == Access::Anyone).map(|call| call.path).collect()
+        self.calls
+            .iter()
+            .filter(|call| call.access == Access::Anyone)
+            .map(|call| call.path)
+            .collect()
     }
 }

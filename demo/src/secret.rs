@@ -22,7 +22,8 @@ impl Secret {
     /// Compares in a time that depends on the lengths alone.
     pub(crate) fn is(&self, presented: &str) -> bool {
         let (kept, presented) = (self.0.as_bytes(), presented.as_bytes());
-        let differing = kept.iter().zip(presented).fold(0, |bits, (a, b)| black_box(bits | (a ^ b)));
+        let differing =
+            kept.iter().zip(presented).fold(0, |bits, (a, b)| black_box(bits | (a ^ b)));
         kept.len() == presented.len() && differing == 0
     }
 

@@ -1,7 +1,7 @@
 //! The demo behind a listener.
 
 use crate::api::app;
-use crate::{Call, Options, Reach, Registry};
+use crate::{Call, Live, Options, Reach};
 use axum::Router;
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ pub struct Server {
     server: transport_core::Server,
     address: SocketAddr,
     router: Router,
-    registry: Registry,
+    live: Live,
     calls: Vec<Call>,
 }
 
@@ -32,15 +32,19 @@ impl Server {
     ///
     /// # Errors
     /// When the listener has no address.
-    pub fn with_listener(listener: TcpListener, reach: Reach, options: &Options) -> io::Result<Self> {
+    pub fn with_listener(
+        listener: TcpListener,
+        reach: Reach,
+        options: &Options,
+    ) -> io::Result<Self> {
         let server = transport_core::Server::from_listener(listener, server_options(options));
         Self::new(server, reach, options)
     }
 
     fn new(server: transport_core::Server, reach: Reach, options: &Options) -> io::Result<Self> {
         let address = server.local_addr()?;
-        let (router, registry, calls) = app(reach, options, server.metrics());
-        Ok(Self { server, address, router, registry, calls })
+        let (router, live, calls) = app(reach, options, server.metrics());
+        Ok(Self { server, address, router, live, calls })
     }
 
     /// Returns the address it listens on.
@@ -64,12 +68,13 @@ impl Server {
     /// Serves until `stop` completes, then ends within the drain deadline: open streams are told, and what still stalls is
     /// reset.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
-        self.server.run(self.router, &self.registry, stop).await
+        self.server.run(self.router, &self.live, stop).await
     }
 }
 
 fn server_options(options: &Options) -> ServerOptions {
-    let server =
-        ServerOptions::new().with_drain_deadline(options.drain_deadline).with_max_connections(options.max_connections);
-    if options.portable { server.portable() } else { server }
+    let server = ServerOptions::new()
+        .with_drain_deadline(options.drain_deadline)
+        .with_max_connections(options.max_connections);
+    if options.portable { server.with_portable() } else { server }
 }

@@ -128,7 +128,12 @@ impl Sessions {
     }
 
     /// Begins a session, with a fresh token.
-    pub(crate) fn sign_in(&self, now: Instant, account: &str, channels: ChannelFilter) -> Result<Session, Full> {
+    pub(crate) fn sign_in(
+        &self,
+        now: Instant,
+        account: &str,
+        channels: ChannelFilter,
+    ) -> Result<Session, Full> {
         let secret = Secret::random().map_err(|_| Full::NoRandomness)?;
         let list = self.list(channels)?;
         let mut store = self.lock(now);
@@ -155,7 +160,12 @@ impl Sessions {
     }
 
     /// Sets what every session that the account now has may hear, from now on.
-    pub(crate) fn set_channels(&self, now: Instant, account: &str, channels: ChannelFilter) -> Result<(), Full> {
+    pub(crate) fn set_channels(
+        &self,
+        now: Instant,
+        account: &str,
+        channels: ChannelFilter,
+    ) -> Result<(), Full> {
         let mut store = self.lock(now);
         let ids = store.ids(account);
         if ids.is_empty() {
@@ -278,7 +288,14 @@ mod tests {
         assert_eq!(sessions.find(now, &one.token()).unwrap().id, one.id);
         assert_eq!(sessions.find(now, &two.token()).unwrap().id, two.id);
         let mixed = format!("{}.{}", one.id, two.secret.reveal());
-        for wrong in ["", ".", &one.id.to_string(), &format!("{}.", one.id), &mixed, &format!("{}0", one.token())] {
+        for wrong in [
+            "",
+            ".",
+            &one.id.to_string(),
+            &format!("{}.", one.id),
+            &mixed,
+            &format!("{}0", one.token()),
+        ] {
             assert!(sessions.find(now, wrong).is_none(), "{wrong}");
         }
     }
@@ -286,7 +303,15 @@ mod tests {
     #[test]
     fn an_id_has_one_spelling() {
         assert_eq!(Id::parse("00000000000000ab"), Some(Id(0xab)));
-        for other in ["", "ab", "00000000000000AB", "+0000000000000ab", "000000000000000ab", "00000000000000xy", " 0"] {
+        for other in [
+            "",
+            "ab",
+            "00000000000000AB",
+            "+0000000000000ab",
+            "000000000000000ab",
+            "00000000000000xy",
+            " 0",
+        ] {
             assert_eq!(Id::parse(other), None, "{other}");
         }
     }
@@ -294,20 +319,31 @@ mod tests {
     #[test]
     fn ending_takes_exactly_what_was_named() {
         let (sessions, now) = (sessions(), Instant::now());
-        let [ada, too, grace, longer] = ["ada", "ada", "grace", "ada "].map(|name| sign_in(&sessions, now, name));
+        let [ada, too, grace, longer] =
+            ["ada", "ada", "grace", "ada "].map(|name| sign_in(&sessions, now, name));
         assert_eq!(sessions.count(now), (4, 3));
         sessions.end(now, ada.id);
         sessions.end(now, ada.id);
         assert_eq!(sessions.count(now), (3, 3));
-        assert!(sessions.find(now, &ada.token()).is_none() && sessions.find(now, &too.token()).is_some());
+        assert!(
+            sessions.find(now, &ada.token()).is_none()
+                && sessions.find(now, &too.token()).is_some()
+        );
         sessions.end_account(now, "ada");
         sessions.end_account(now, "nobody");
         assert!(sessions.find(now, &too.token()).is_none());
-        assert!(sessions.find(now, &grace.token()).is_some() && sessions.find(now, &longer.token()).is_some());
+        assert!(
+            sessions.find(now, &grace.token()).is_some()
+                && sessions.find(now, &longer.token()).is_some()
+        );
         assert_eq!(sessions.count(now), (2, 2));
         sessions.end(now, grace.id);
         sessions.end_account(now, &longer.account);
-        assert_eq!((sessions.count(now), left(&sessions)), ((0, 0), [0; 3]), "long before they would have expired");
+        assert_eq!(
+            (sessions.count(now), left(&sessions)),
+            ((0, 0), [0; 3]),
+            "long before they would have expired"
+        );
     }
 
     #[test]
@@ -319,7 +355,10 @@ mod tests {
         assert_eq!((ada.expires, grace.expires), (begun + DAY, later + DAY));
 
         let just_before = begun + DAY - Duration::from_nanos(1);
-        assert!(sessions.find(just_before, &ada.token()).is_some(), "use does not matter, and does not shorten");
+        assert!(
+            sessions.find(just_before, &ada.token()).is_some(),
+            "use does not matter, and does not shorten"
+        );
         assert_eq!(sessions.count(just_before), (2, 2));
         assert!(sessions.find(begun + DAY, &ada.token()).is_none());
         assert_eq!(sessions.count(begun + DAY), (1, 1));
@@ -330,7 +369,8 @@ mod tests {
     #[test]
     fn one_session_too_many_is_refused_until_one_ends_or_expires() {
         let (sessions, now) = (Sessions::new(2, DAY), Instant::now());
-        let attempt = |now| sessions.sign_in(now, "ada", ChannelFilter::All).map(|session| session.id);
+        let attempt =
+            |now| sessions.sign_in(now, "ada", ChannelFilter::All).map(|session| session.id);
         let first = attempt(now).unwrap();
         attempt(now + DAY / 2).unwrap();
         assert_eq!(attempt(now + DAY / 2), Err(Full::Sessions));
@@ -339,7 +379,10 @@ mod tests {
         assert_eq!(attempt(now + DAY), Err(Full::Sessions));
         attempt(now + DAY / 2 + DAY).unwrap();
         assert_eq!(
-            Sessions::new(1, Duration::MAX).sign_in(now, "ada", ChannelFilter::All).unwrap().expires,
+            Sessions::new(1, Duration::MAX)
+                .sign_in(now, "ada", ChannelFilter::All)
+                .unwrap()
+                .expires,
             now + LONGEST
         );
     }
@@ -349,14 +392,22 @@ mod tests {
         let (sessions, now) = (sessions(), Instant::now());
         let hears = |session: &Session| sessions.find(now, &session.token()).unwrap().channels();
         let before = ChannelFilter::only(["jobs"]);
-        let (one, two) = (sessions.sign_in(now, "ada", before).unwrap(), sign_in(&sessions, now, "ada"));
+        let (one, two) =
+            (sessions.sign_in(now, "ada", before).unwrap(), sign_in(&sessions, now, "ada"));
         let other = sign_in(&sessions, now, "grace");
         let runs = ChannelFilter::only(["runs"]);
         for set in [runs.clone(), ChannelFilter::only::<&str>([]), ChannelFilter::All, runs] {
             sessions.set_channels(now, "ada", set.clone()).unwrap();
-            assert_eq!((hears(&one), hears(&two), hears(&other)), (set.clone(), set, ChannelFilter::All));
+            assert_eq!(
+                (hears(&one), hears(&two), hears(&other)),
+                (set.clone(), set, ChannelFilter::All)
+            );
         }
-        assert_eq!(hears(&sign_in(&sessions, now, "ada")), ChannelFilter::All, "a later sign-in has what it asks for");
+        assert_eq!(
+            hears(&sign_in(&sessions, now, "ada")),
+            ChannelFilter::All,
+            "a later sign-in has what it asks for"
+        );
         sessions.set_channels(now, "nobody", ChannelFilter::All).unwrap();
         assert_eq!(sessions.count(now), (4, 2));
     }
@@ -372,8 +423,16 @@ mod tests {
         sessions.sign_in(now, "ada", list("jobs")).unwrap();
         assert_eq!(sessions.sign_in(now, "ada", list("more")).unwrap_err(), Full::Lists);
         assert_eq!(sessions.set_channels(now, "ada", list("more")), Err(Full::Lists));
-        assert_eq!(sessions.find(now, &one.token()).unwrap().channels(), list("runs"), "nothing was changed");
-        assert_eq!(sessions.set_channels(now, "nobody", list("more")), Ok(()), "nothing is to be kept");
+        assert_eq!(
+            sessions.find(now, &one.token()).unwrap().channels(),
+            list("runs"),
+            "nothing was changed"
+        );
+        assert_eq!(
+            sessions.set_channels(now, "nobody", list("more")),
+            Ok(()),
+            "nothing is to be kept"
+        );
         sessions.sign_in(now, "ada", ChannelFilter::All).unwrap();
 
         // Hearing nothing takes no room, and makes some; however many sessions have a list, it is one.

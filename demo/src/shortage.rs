@@ -37,7 +37,10 @@ mod tests {
         let (begun, failed, told) = (Instant::now(), Cell::new(0), RefCell::new(Vec::new()));
         let telling = tell(
             || failed.get(),
-            |line| told.borrow_mut().push((begun.elapsed().as_secs(), line.to_string().contains("ulimit -n"))),
+            |line| {
+                told.borrow_mut()
+                    .push((begun.elapsed().as_secs(), line.to_string().contains("ulimit -n")))
+            },
         );
         let shortages = async {
             for (after, count) in [(600_500, 3), (10_000, 4), (10_000, 5), (280_000, 6)] {

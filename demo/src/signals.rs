@@ -14,7 +14,8 @@ pub(crate) fn signals(nth: usize) -> impl Future<Output = ()> + Send + 'static {
         }
     }
     let catch = |kind| signal(kind).ok();
-    let (mut interrupt, mut terminate) = (catch(SignalKind::interrupt()), catch(SignalKind::terminate()));
+    let (mut interrupt, mut terminate) =
+        (catch(SignalKind::interrupt()), catch(SignalKind::terminate()));
     let hangup = SignalKind::hangup();
     let mut hangup = if is_ignored(hangup.as_raw_value()) { None } else { catch(hangup) };
     async move {
@@ -33,7 +34,9 @@ pub(crate) fn signals(nth: usize) -> impl Future<Output = ()> + Send + 'static {
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let mask = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 

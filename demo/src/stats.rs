@@ -7,19 +7,18 @@ use axum::extract::{Query, State};
 use registry_core::CloseReason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use tokio::time::Instant;
-use transport_core::Refusal;
+use transport_core::{AdmissionStats, ConnectionKind, Refusal, ServerStats};
 use transport_sse::SSE;
 use transport_ws::WS;
 
-/// How many channels a page lists unless it is told.
+/// How many channels a page lists by default.
 const PAGE: usize = 100;
 
 /// The longest page. Names that streams ask for, or sessions may hear, have 256 bytes at most, so it has an end in bytes too.
 const LONGEST_PAGE: usize = 1000;
 
-/// [`Stats`](registry_core::Stats), with zeros where nothing was counted yet.
+/// The [statistics](registry_core::Stats), with zeros for what was not counted yet.
 #[derive(Serialize)]
 pub(crate) struct Counts {
     sessions: usize,
@@ -35,6 +34,8 @@ pub(crate) struct Counts {
     closed: BTreeMap<&'static str, u64>,
     /// Streams that were refused, by status.
     refused: BTreeMap<u16, u64>,
+    /// Streams by the way that their bytes go; all four kinds.
+    kinds: BTreeMap<ConnectionKind, usize>,
     broadcasts: u64,
     dropped: u64,
     tickets: usize,
@@ -43,7 +44,7 @@ pub(crate) struct Counts {
     connections: Connections,
 }
 
-/// The streams whose sockets are the library's, and what its flushers wrote to them.
+/// The streams that flushers serve, and what flushers wrote to them.
 #[derive(Serialize)]
 struct Lanes {
     subscribers: usize,
@@ -52,26 +53,21 @@ struct Lanes {
     messages: u64,
 }
 
-/// [`ServerMetrics`](transport_core::ServerMetrics), and what the guard counts.
+/// What the server counts, and what the guard does.
 #[derive(Serialize)]
 struct Connections {
-    open: usize,
-    limit: Option<NonZeroUsize>,
-    accepted: u64,
-    refused: u64,
-    out_of_descriptors: u64,
-    slow_heads: u64,
-    idle_closed: u64,
-    panics: u64,
-    resets: u64,
+    #[serde(flatten)]
+    server: ServerStats,
     wrong_tokens: u64,
 }
 
 pub(crate) async fn stats(State(app): State<App>) -> Json<Counts> {
-    let stats = app.registry.stats();
+    let stats = app.live.stats();
+    let AdmissionStats { refusals, kinds, .. } = app.live.admission_stats();
     let (sessions, accounts) = app.sessions.count(Instant::now());
     let of_format = |name| (name, stats.formats.get(name).copied().unwrap_or(0));
-    let of_reason = |reason: CloseReason| (reason.as_str(), stats.ended.get(&reason).copied().unwrap_or(0));
+    let of_reason =
+        |reason: CloseReason| (reason.as_str(), stats.ended.get(&reason).copied().unwrap_or(0));
     Json(Counts {
         sessions,
         accounts,
@@ -85,7 +81,8 @@ pub(crate) async fn stats(State(app): State<App>) -> Json<Counts> {
         dropped: stats.dropped,
         tickets: stats.tickets,
         remembered_revocations: stats.remembered_revocations,
-        refused: app.live.refusals(),
+        refused: refusals,
+        kinds,
         lanes: Lanes {
             subscribers: stats.in_lanes,
             wired: stats.wired,
@@ -93,15 +90,7 @@ pub(crate) async fn stats(State(app): State<App>) -> Json<Counts> {
             messages: stats.lane_messages,
         },
         connections: Connections {
-            open: app.server.open(),
-            limit: app.server.limit(),
-            accepted: app.server.accepted(),
-            refused: app.server.refused(),
-            out_of_descriptors: app.server.out_of_descriptors(),
-            slow_heads: app.server.slow_heads(),
-            idle_closed: app.server.idle_closed(),
-            panics: app.server.panics(),
-            resets: app.server.resets(),
+            server: app.server.stats(),
             wrong_tokens: app.guard.wrong_tokens(),
         },
     })
@@ -131,19 +120,25 @@ pub(crate) async fn channels(
     State(app): State<App>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Page>, Refusal> {
-    let Query(Asked { after, limit }) = asked.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    let limit = limit.map_or(Some(PAGE), |limit| limit.parse().ok()).filter(|limit| (1..=LONGEST_PAGE).contains(limit));
+    let Query(Asked { after, limit }) =
+        asked.map_err(|error| Refusal::bad_request(error.body_text()))?;
+    let limit = limit
+        .map_or(Some(PAGE), |limit| limit.parse().ok())
+        .filter(|limit| (1..=LONGEST_PAGE).contains(limit));
     let Some(limit) = limit else {
         return Err(Refusal::bad_request(format!("`limit` is a number from 1 to {LONGEST_PAGE}")));
     };
     // One more tells whether there is a next page.
-    let mut counts = app.registry.channels(after.as_deref(), limit + 1);
+    let mut counts = app.live.channels(after.as_deref(), limit + 1);
     let more = counts.len() > limit;
     counts.truncate(limit);
     let next = counts.last().filter(|_| more).map(|last| last.channel.as_str().to_owned());
     let channels = counts
         .iter()
-        .map(|count| Subscribers { name: count.channel.as_str().to_owned(), subscribers: count.subscribers })
+        .map(|count| Subscribers {
+            name: count.channel.as_str().to_owned(),
+            subscribers: count.subscribers,
+        })
         .collect();
     Ok(Json(Page { channels, next }))
 }

@@ -72,7 +72,10 @@ fn lock(board: &Shared) -> MutexGuard<'_, Board> {
 }
 
 pub(crate) fn run(plan: Plan) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     let board = Shared::default();
     let answering = board.clone();
     std::thread::spawn(move || runtime.block_on(hold(plan, board)));
@@ -139,12 +142,18 @@ async fn open(plan: &Plan, account: usize, stalls: bool) -> Result<Connection, S
             tcp.get_mut().write_all(request.as_bytes()).await.map_err(|e| words(&e))?;
             let mut status = String::new();
             tcp.read_line(&mut status).await.map_err(|e| words(&e))?;
-            if status.starts_with("HTTP/1.1 200") { Ok(Connection::Sse(tcp)) } else { Err(words(&status.trim())) }
+            if status.starts_with("HTTP/1.1 200") {
+                Ok(Connection::Sse(tcp))
+            } else {
+                Err(words(&status.trim()))
+            }
         }
         Transport::Ws => {
-            let config = WebSocketConfig::default().read_buffer_size(READ_BYTES).write_buffer_size(0);
+            let config =
+                WebSocketConfig::default().read_buffer_size(READ_BYTES).write_buffer_size(0);
             let address = format!("ws://{}/ws?{query}", plan.to);
-            let opened = tokio_tungstenite::client_async_with_config(address, tcp, Some(config)).await;
+            let opened =
+                tokio_tungstenite::client_async_with_config(address, tcp, Some(config)).await;
             opened.map(|(stream, _)| Connection::Ws(Box::new(stream))).map_err(|e| words(&e))
         }
     }
@@ -226,7 +235,8 @@ fn reason_of(data: &str) -> String {
     struct Farewell {
         reason: String,
     }
-    serde_json::from_str::<Farewell>(data).map_or_else(|_| data.to_owned(), |farewell| farewell.reason)
+    serde_json::from_str::<Farewell>(data)
+        .map_or_else(|_| data.to_owned(), |farewell| farewell.reason)
 }
 
 impl Client {

@@ -12,8 +12,11 @@ pub(crate) async fn call<T: DeserializeOwned>(
     path: &str,
     body: &str,
 ) -> Result<T, String> {
-    let answer = exchange(to, method, path, body).await.map_err(|error| format!("{method} {path}: {error}"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{method} {path}: no answer"))?;
+    let answer = exchange(to, method, path, body)
+        .await
+        .map_err(|error| format!("{method} {path}: {error}"))?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").ok_or_else(|| format!("{method} {path}: no answer"))?;
     if !head.starts_with("HTTP/1.1 2") {
         return Err(format!("{method} {path}: {answer}"));
     }

@@ -55,7 +55,8 @@ enum Command {
 fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
     let (mut connections, mut accounts, mut stalled, mut warm_ups) = (9000, 900, 0, 3);
-    let (mut clients, mut to, mut transport, mut demo) = (false, None, clients::Transport::Sse, None);
+    let (mut clients, mut to, mut transport, mut demo) =
+        (false, None, clients::Transport::Sse, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Value(word) if word == "clients" => clients = true,

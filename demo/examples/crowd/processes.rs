@@ -40,13 +40,19 @@ impl Demo {
         let (mut lines, pid) = (lines(&mut child)?, child.id().ok_or("the demo is gone")?);
         let line = lines.next_line().await.map_err(words)?.unwrap_or_default();
         let address = line.rsplit('/').next().and_then(|text| text.parse().ok());
-        Ok(Self { child, lines, pid, address: address.ok_or("the demo does not say where it listens")? })
+        Ok(Self {
+            child,
+            lines,
+            pid,
+            address: address.ok_or("the demo does not say where it listens")?,
+        })
     }
 
     pub(crate) fn usage(&self) -> Result<Usage, String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).map_err(words)?;
-        let resident =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid)).map_err(words)?.count();
         Ok(Usage { resident_kib: resident.ok_or("no VmRSS")?, descriptors })
     }
@@ -70,7 +76,11 @@ impl Demo {
 
     /// Sends SIGTERM and waits; what it said last, and how it exited.
     pub(crate) async fn terminate(mut self) -> Result<(String, ExitStatus), String> {
-        let killed = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().await.map_err(words)?;
+        let killed = Command::new("kill")
+            .args(["-TERM", &self.pid.to_string()])
+            .status()
+            .await
+            .map_err(words)?;
         if !killed.success() {
             return Err("no such process".into());
         }
@@ -90,7 +100,12 @@ impl Clients {
     pub(crate) fn start(transport: &str, plan: &Plan) -> Result<Self, String> {
         let mut child = Command::new(std::env::current_exe().map_err(words)?)
             .args(["clients", "--to", &plan.to.to_string(), "--transport", transport])
-            .args(["--connections", &plan.connections.to_string(), "--accounts", &plan.accounts.to_string()])
+            .args([
+                "--connections",
+                &plan.connections.to_string(),
+                "--accounts",
+                &plan.accounts.to_string(),
+            ])
             .args(["--stalled", &plan.stalled.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -104,7 +119,8 @@ impl Clients {
     /// Asks how things are.
     pub(crate) async fn board(&mut self) -> Result<Board, String> {
         self.input.write_all(b"\n").await.map_err(words)?;
-        let line = self.lines.next_line().await.map_err(words)?.ok_or("a process of clients is gone")?;
+        let line =
+            self.lines.next_line().await.map_err(words)?.ok_or("a process of clients is gone")?;
         serde_json::from_str(&line).map_err(words)
     }
 

@@ -75,14 +75,18 @@ impl Figures {
 }
 
 pub(crate) fn run(plan: &Plan) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     runtime.block_on(show(plan))
 }
 
 async fn show(plan: &Plan) -> Result<(), String> {
-    expect(plan.accounts >= STALLED && plan.connections >= plan.accounts * 2 * STALLED_OF_FIRST, || {
-        format!("{STALLED} accounts at least, of {} connections each", 2 * STALLED_OF_FIRST)
-    })?;
+    expect(
+        plan.accounts >= STALLED && plan.connections >= plan.accounts * 2 * STALLED_OF_FIRST,
+        || format!("{STALLED} accounts at least, of {} connections each", 2 * STALLED_OF_FIRST),
+    )?;
     let figures = Figures { shown: true };
     println!("| what | figure |\n|---|---|");
     let program = match &plan.demo {
@@ -99,7 +103,9 @@ async fn show(plan: &Plan) -> Result<(), String> {
     let mut warm = idle;
     for n in 1..=plan.warm_ups {
         let quietly = Figures { shown: false };
-        warm = round(plan, &demo, idle, quietly).await.map_err(|error| format!("in warm-up {n}: {error}"))?;
+        warm = round(plan, &demo, idle, quietly)
+            .await
+            .map_err(|error| format!("in warm-up {n}: {error}"))?;
         figures.note(format_args!("… after {n} equal rounds"), usage(warm));
     }
     if plan.warm_ups > 0 {
@@ -107,13 +113,17 @@ async fn show(plan: &Plan) -> Result<(), String> {
     }
     let after = round(plan, &demo, idle, figures).await?;
     figures.note("… when all had gone", usage(after));
-    expect(after.descriptors == warm.descriptors, || format!("descriptors are left: {}", usage(after)))?;
+    expect(after.descriptors == warm.descriptors, || {
+        format!("descriptors are left: {}", usage(after))
+    })?;
     let after = given_back(&demo, figures).await?;
     expect(after.resident_kib <= idle.resident_kib + LEFT_KIB, || {
         format!("memory is not given back: {}", usage(after))
     })?;
     if plan.warm_ups > 0 {
-        expect(after.resident_kib <= warm.resident_kib + GROWTH_KIB, || format!("memory is left: {}", usage(after)))?;
+        expect(after.resident_kib <= warm.resident_kib + GROWTH_KIB, || {
+            format!("memory is left: {}", usage(after))
+        })?;
     }
     drain(plan, demo, figures).await
 }
@@ -144,7 +154,10 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
     let mut crowd = [Clients::start("sse", &of_process)?, Clients::start("ws", &of_process)?];
     until(&mut crowd, "all are open", PATIENCE, |board| board.open == plan.connections).await?;
     figures.note(
-        format_args!("{} SSE and {0} WebSocket connections of {} accounts opened in", plan.connections, plan.accounts),
+        format_args!(
+            "{} SSE and {0} WebSocket connections of {} accounts opened in",
+            plan.connections, plan.accounts
+        ),
         seconds(begun),
     );
     figures.note("the server, all connected", usage(demo.usage()?));
@@ -152,9 +165,14 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
     let begun = Instant::now();
     let sent = broadcast(demo, "news", r#"{"round":1}"#).await?;
     figures.note("a broadcast to all returned after", seconds(begun));
-    expect(sent.matched == all && sent.accepted == all, || format!("{} of {all} were matched", sent.matched))?;
+    expect(sent.matched == all && sent.accepted == all, || {
+        format!("{} of {all} were matched", sent.matched)
+    })?;
     let reading = plan.connections - STALLED;
-    until(&mut crowd, "all who read hear it", PATIENCE, |board| board.heard.get(&1) == Some(&reading)).await?;
+    until(&mut crowd, "all who read hear it", PATIENCE, |board| {
+        board.heard.get(&1) == Some(&reading)
+    })
+    .await?;
     figures.note(format_args!("… and the {} who read had it after", 2 * reading), seconds(begun));
 
     let mut ports = Vec::new();
@@ -169,9 +187,15 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
     let Closed { closed } = call(demo.address, "DELETE", "/api/groups/account-0", "").await?;
     figures.note("revoking an account returned after", seconds(begun));
     expect(closed == 2 * first, || format!("{closed} were closed, not {}", 2 * first))?;
-    until(&mut crowd, "its connections end, those which never read by a reset", CLOSE_DEADLINE + SLACK, |board| {
-        board.ended_as(0, "revoked") == first_reading && board.ended_as(0, "reset") == STALLED_OF_FIRST
-    })
+    until(
+        &mut crowd,
+        "its connections end, those which never read by a reset",
+        CLOSE_DEADLINE + SLACK,
+        |board| {
+            board.ended_as(0, "revoked") == first_reading
+                && board.ended_as(0, "reset") == STALLED_OF_FIRST
+        },
+    )
     .await?;
     figures.note(
         format_args!("… it counted {closed}; the last of them, which never read, was reset after"),
@@ -180,10 +204,14 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
 
     // The witness: who is not of the account still hears, and nobody else was ended.
     let sent = broadcast(demo, "news", r#"{"round":2}"#).await?;
-    expect(sent.matched == all - closed, || format!("{} of {} were matched", sent.matched, all - closed))?;
+    expect(sent.matched == all - closed, || {
+        format!("{} of {} were matched", sent.matched, all - closed)
+    })?;
     let witnesses = plan.connections - STALLED - first_reading;
-    until(&mut crowd, "all others hear what comes next", PATIENCE, |board| board.heard.get(&2) == Some(&witnesses))
-        .await?;
+    until(&mut crowd, "all others hear what comes next", PATIENCE, |board| {
+        board.heard.get(&2) == Some(&witnesses)
+    })
+    .await?;
     for clients in &mut crowd {
         let board = clients.board().await?;
         expect(board.endings() == first, || format!("others were ended: {:?}", board.ended))?;
@@ -204,7 +232,9 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
             figures.note("all clients gone; the server had let go of them after", seconds(begun));
             return Ok(now);
         }
-        expect(begun.elapsed() < PATIENCE, || format!("{subscribers} subscribers stay, {}", usage(now)))?;
+        expect(begun.elapsed() < PATIENCE, || {
+            format!("{subscribers} subscribers stay, {}", usage(now))
+        })?;
         sleep(PERIOD).await;
     }
 }
@@ -225,14 +255,19 @@ async fn drain(plan: &Plan, demo: Demo, figures: Figures) -> Result<(), String> 
     let begun = Instant::now();
     let (said, status) = demo.terminate().await?;
     let took = begun.elapsed();
-    let what =
-        format!("SIGTERM with {} SSE connections, {} of which never read: exit after", plan.connections, ports.len());
+    let what = format!(
+        "SIGTERM with {} SSE connections, {} of which never read: exit after",
+        plan.connections,
+        ports.len()
+    );
     figures.note(what, format!("{:.2} s", took.as_secs_f64()));
     figures.note("… its last words", said);
     expect(status.success(), || format!("the server exited with {status}"))?;
     expect(took <= EXIT_DEADLINE, || format!("the server took {took:?} to exit"))?;
     let told = plan.connections - STALLED;
-    let ends = |board: &Board, how| board.ended.keys().map(|account| board.ended_as(*account, how)).sum::<usize>();
+    let ends = |board: &Board, how| {
+        board.ended.keys().map(|account| board.ended_as(*account, how)).sum::<usize>()
+    };
     until(&mut crowd, "all who read were told, the others were reset", PATIENCE, |board| {
         ends(board, "shutdown") == told && ends(board, "reset") == STALLED
     })
@@ -262,7 +297,9 @@ async fn until(
             }
             expect(begun.elapsed() < within, || {
                 let Board { open, heard, ended, .. } = board;
-                format!("waited {within:?} until {what}: {open} are open, heard {heard:?}, ended {ended:?}")
+                format!(
+                    "waited {within:?} until {what}: {open} are open, heard {heard:?}, ended {ended:?}"
+                )
             })?;
             sleep(PERIOD).await;
         }

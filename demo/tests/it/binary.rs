@@ -68,19 +68,34 @@ async fn help_and_version_are_no_errors() {
         assert!(out.contains(option), "{option}: {out}");
     }
     assert!(out.contains(&format!("[default: {},", Options::DEFAULT_MAX_CONNECTIONS)), "{out}");
-    assert!(out.contains(&format!("lasts {} hours", Options::DEFAULT_SESSION_LIFETIME.as_secs() / 3600)), "{out}");
+    assert!(
+        out.contains(&format!(
+            "lasts {} hours",
+            Options::DEFAULT_SESSION_LIFETIME.as_secs() / 3600
+        )),
+        "{out}"
+    );
     let server = TestServer::with(Reach::Loopback, Options::new().with_open(true)).await;
     let parts_of_the_page = ["/app.css", "/app.js", "/icon.svg"];
     for call in server.calls.iter().filter(|call| !parts_of_the_page.contains(&call.path)) {
         let mut parts = call.path.split(['{', '}']);
         let (before, after) = (parts.next().unwrap(), parts.nth(1).unwrap_or_default());
         let tells = |told: &str| {
-            let told = told.trim_start().split(|c: char| c.is_whitespace() || c == '`' || c == '?').next().unwrap();
+            let told = told
+                .trim_start()
+                .split(|c: char| c.is_whitespace() || c == '`' || c == '?')
+                .next()
+                .unwrap();
             let name = told.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            name.is_some_and(|name| name.is_empty() != call.path.contains('{') && !name.contains('/'))
+            name.is_some_and(|name| {
+                name.is_empty() != call.path.contains('{') && !name.contains('/')
+            })
         };
         // To a reader, the call for the empty name of a channel is the call for a channel.
-        assert!(out.split(call.method.as_str()).skip(1).any(tells) || call.path == "/api/channels/", "{call:?}: {out}");
+        assert!(
+            out.split(call.method.as_str()).skip(1).any(tells) || call.path == "/api/channels/",
+            "{call:?}: {out}"
+        );
     }
     let (code, out, _) = run(&["--version"]).await;
     assert_eq!((code, out.as_str()), (0, concat!("demo ", env!("CARGO_PKG_VERSION"), "\n")));
@@ -96,7 +111,10 @@ async fn wrong_arguments_are_explained() {
         (&["--admin-token", ""], "--admin-token takes printable ASCII"),
         (&["--admin-token", " x"], "--admin-token takes printable ASCII"),
         (&["--admin-token", "ä"], "--admin-token takes printable ASCII"),
-        (&["--admin-token", "x", "--admin-token", "y"], "given twice, by --admin-token and by --admin-token"),
+        (
+            &["--admin-token", "x", "--admin-token", "y"],
+            "given twice, by --admin-token and by --admin-token",
+        ),
         (&["--max-connections", "0"], "--max-connections takes a number from 1 on"),
         (&["--max-connections", "many"], "--max-connections takes a number from 1 on"),
         (&["--open", "--listen", "0.0.0.0:0"], "refused off loopback"),
@@ -126,10 +144,14 @@ async fn drn_3_a_signal_tells_open_streams_and_ends_the_process() {
         let taken = address.to_string();
         let (code, _, error) = run(&["--listen", &taken]).await;
         assert_eq!(code, 1);
-        assert!(error.contains("address in use") && error.contains("--listen 127.0.0.1:0"), "{error}");
+        assert!(
+            error.contains("address in use") && error.contains("--listen 127.0.0.1:0"),
+            "{error}"
+        );
 
         let json = [("content-type", "application/json")];
-        let login = call(address, "POST", "/api/sessions", &json, br#"{"account":"ada"}"#).await.json();
+        let login =
+            call(address, "POST", "/api/sessions", &json, br#"{"account":"ada"}"#).await.json();
         let Value::String(token) = &login["token"] else { panic!("{login}") };
         let bearer = format!("Bearer {token}");
         let mut sse = Sse::open(address, "/events", &[("authorization", &bearer)]).await.unwrap();
@@ -142,7 +164,10 @@ async fn drn_3_a_signal_tells_open_streams_and_ends_the_process() {
         drop((sse, ws));
         assert_eq!(within(child.wait()).await.unwrap().code(), Some(0), "{signal}");
         let line = within(lines.next_line()).await.unwrap();
-        assert_eq!(line.as_deref(), Some("stopped: 2 streams were told, 0 connections had to be reset"));
+        assert_eq!(
+            line.as_deref(),
+            Some("stopped: 2 streams were notified, 0 connections had to be reset")
+        );
         let mut error = String::new();
         within(child.stderr.take().unwrap().read_to_string(&mut error)).await.unwrap();
         assert_eq!(error, "");
@@ -164,7 +189,9 @@ async fn open_mode_is_an_argument() {
 async fn a_hang_up_that_is_ignored_from_the_start_stays_so() {
     let (mut child, address, _lines) = started(demo_after("trap '' HUP", &FREE_PORT)).await;
     let pid = child.id().unwrap().to_string();
-    let kill = async |signal: &str| Command::new("kill").args([signal, &pid]).status().await.unwrap().success();
+    let kill = async |signal: &str| {
+        Command::new("kill").args([signal, &pid]).status().await.unwrap().success()
+    };
     assert!(kill("-HUP").await);
     // Without streams, a server that was told to end would be gone at once.
     for _ in 0..50 {
@@ -179,7 +206,8 @@ struct TokenFile(PathBuf);
 
 impl TokenFile {
     fn new(name: &str, text: &[u8]) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         std::fs::write(&path, text).unwrap();
         Self(path)
     }
@@ -208,9 +236,17 @@ async fn the_admin_token_comes_from_a_file_or_the_environment() {
     ] {
         let (mut child, address, _lines) = started(command).await;
         let bearer = format!("Bearer {token}");
-        assert_eq!(call(address, "DELETE", "/api/accounts/ada", &[], b"").await.status, 401, "{token}");
+        assert_eq!(
+            call(address, "DELETE", "/api/accounts/ada", &[], b"").await.status,
+            401,
+            "{token}"
+        );
         let right = [("authorization", bearer.as_str())];
-        assert_eq!(call(address, "DELETE", "/api/accounts/ada", &right, b"").await.status, 200, "{token}");
+        assert_eq!(
+            call(address, "DELETE", "/api/accounts/ada", &right, b"").await.status,
+            200,
+            "{token}"
+        );
         child.kill().await.unwrap();
     }
 }
@@ -228,14 +264,26 @@ async fn one_source_of_the_admin_token_and_one_that_has_it() {
             "by --admin-token and by --admin-token-file",
         ),
         (Some("x"), &["--admin-token", "x"], "by DEMO_ADMIN_TOKEN and by --admin-token"),
-        (Some("x"), &["--admin-token-file", file.path()], "by DEMO_ADMIN_TOKEN and by --admin-token-file"),
+        (
+            Some("x"),
+            &["--admin-token-file", file.path()],
+            "by DEMO_ADMIN_TOKEN and by --admin-token-file",
+        ),
         (Some(""), &[], "DEMO_ADMIN_TOKEN takes printable ASCII"),
         (None, &["--admin-token-file", &missing], "put the token into its first line"),
-        (None, &["--admin-token-file", env!("CARGO_TARGET_TMPDIR")], "put the token into its first line"),
+        (
+            None,
+            &["--admin-token-file", env!("CARGO_TARGET_TMPDIR")],
+            "put the token into its first line",
+        ),
         (None, &["--admin-token-file", empty.path()], "no token in the first line"),
         (None, &["--admin-token-file", blank.path()], "no token in the first line"),
         (None, &["--admin-token-file", binary.path()], "put the token into its first line"),
-        (None, &["--admin-token-file", padded.path()], "takes printable ASCII, without spaces around it"),
+        (
+            None,
+            &["--admin-token-file", padded.path()],
+            "takes printable ASCII, without spaces around it",
+        ),
     ] {
         let mut command = demo(arguments);
         if let Some(token) = environment {
@@ -274,7 +322,10 @@ async fn where_descriptors_are_few_the_503_is_ours() {
         }
     };
     let connections = &stats["connections"];
-    assert_eq!((&connections["limit"], &connections["out_of_descriptors"]), (&172.into(), &0.into()));
+    assert_eq!(
+        (&connections["limit"], &connections["out_of_descriptors"]),
+        (&172.into(), &0.into())
+    );
     assert!(connections["refused"].as_u64().unwrap() >= 228, "{connections}");
     child.kill().await.unwrap();
 }
@@ -283,14 +334,17 @@ async fn where_descriptors_are_few_the_503_is_ours() {
 #[tokio::test]
 async fn a_limit_that_does_not_fit_is_lowered_and_told() {
     for (asked, limit) in [("1000", 172), ("173", 172), ("172", 172), ("7", 7)] {
-        let few = demo_after("ulimit -n 300", &[&FREE_PORT[..], &["--max-connections", asked]].concat());
+        let few =
+            demo_after("ulimit -n 300", &[&FREE_PORT[..], &["--max-connections", asked]].concat());
         let (mut child, address, _lines) = started(few).await;
         let stats = call(address, "GET", "/api/stats", &[], b"").await.json();
         assert_eq!(stats["connections"]["limit"], limit, "{asked}");
         child.kill().await.unwrap();
         let mut error = String::new();
         within(child.stderr.take().unwrap().read_to_string(&mut error)).await.unwrap();
-        let told = format!("172 connections at most, not {asked}: the process has 300 descriptors. Raise `ulimit -n`");
+        let told = format!(
+            "172 connections at most, not {asked}: the process has 300 descriptors. Raise `ulimit -n`"
+        );
         assert_eq!(error.contains(&told), !matches!(asked, "172" | "7"), "{asked}: {error}");
     }
 }
@@ -308,7 +362,11 @@ async fn connections_that_wait_for_descriptors_are_counted_and_told() {
         waiting.push(TcpStream::connect(address).await.unwrap());
     }
     let line = within(error.next_line()).await.unwrap().unwrap();
-    assert!(line.contains("connections wait, because no descriptor is left") && line.contains("ulimit -n"), "{line}");
+    assert!(
+        line.contains("connections wait, because no descriptor is left")
+            && line.contains("ulimit -n"),
+        "{line}"
+    );
     drop((served, waiting));
     let stats = loop {
         let response = call(address, "GET", "/api/stats", &[], b"").await;
@@ -327,7 +385,8 @@ async fn que_3_the_allocator_has_a_thread_of_its_own() {
     let (mut child, _address, _lines) = start(&[]).await;
     let tasks = format!("/proc/{}/task", child.id().unwrap());
     let names = || {
-        let names = std::fs::read_dir(&tasks).unwrap().flatten().map(|task| task.path().join("comm"));
+        let names =
+            std::fs::read_dir(&tasks).unwrap().flatten().map(|task| task.path().join("comm"));
         names.filter_map(|name| std::fs::read_to_string(name).ok()).collect::<Vec<_>>()
     };
     within(async {

@@ -21,7 +21,10 @@ async fn del_7_the_report_is_exact_and_its_id_is_the_one_on_the_wire() {
         assert_eq!(report, expected);
         ids.push(id);
     }
-    assert_eq!([sse.next().await.unwrap().id, sse.next().await.unwrap().id], [ids[0].clone(), ids[3].clone()]);
+    assert_eq!(
+        [sse.next().await.unwrap().id, sse.next().await.unwrap().id],
+        [ids[0].clone(), ids[3].clone()]
+    );
     for _ in 0..3 {
         assert_eq!(ws.data().await, "{}");
     }
@@ -57,10 +60,22 @@ async fn sse_2_a_payload_arrives_byte_for_byte() {
 async fn flt_4_any_name_is_a_channel() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
-    for (number, encoded) in
-        ["", "a%2Fb", "%2F", "%20", "%00", "%C3%A4", "__proto__", "constructor", "a+b", "%25", "a;b", "%3F%23"]
-            .into_iter()
-            .enumerate()
+    for (number, encoded) in [
+        "",
+        "a%2Fb",
+        "%2F",
+        "%20",
+        "%00",
+        "%C3%A4",
+        "__proto__",
+        "constructor",
+        "a+b",
+        "%25",
+        "a;b",
+        "%3F%23",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let query = encoded.replace('+', "%2B");
         let mut stream = ada.sse(&server, &format!("/events?channel={query}")).await;
@@ -112,7 +127,9 @@ async fn what_is_not_called_json_is_refused() {
         assert!(response.error().contains("Content-Type: application/json"));
     }
     for kind in ["application/json; charset=utf-8", "Application/JSON", "application/json ;x=y"] {
-        let response = call(server.address, "POST", "/api/channels/runs", &[("content-type", kind)], b"{}").await;
+        let response =
+            call(server.address, "POST", "/api/channels/runs", &[("content-type", kind)], b"{}")
+                .await;
         assert_eq!(response.status, 202, "{kind}");
     }
 }
@@ -129,11 +146,21 @@ async fn a_body_over_the_limit_is_refused() {
     }
 
     let json = ("content-type", "application/json");
-    let mut chunked = head(server.address, "POST", "/api/channels/runs", &[json, ("transfer-encoding", "chunked")]);
+    let mut chunked = head(
+        server.address,
+        "POST",
+        "/api/channels/runs",
+        &[json, ("transfer-encoding", "chunked")],
+    );
     chunked += &format!("{:x}\r\n{}\r\n0\r\n\r\n", LIMIT + 1, of_length(LIMIT + 1));
     assert_eq!(exchange(server.address, chunked.as_bytes()).await.status, 413);
 
     // Refused by its announcement, before a byte of it was sent.
-    let huge = head(server.address, "POST", "/api/channels/runs", &[json, ("content-length", "10000000000")]);
+    let huge = head(
+        server.address,
+        "POST",
+        "/api/channels/runs",
+        &[json, ("content-length", "10000000000")],
+    );
     assert_eq!(exchange(server.address, huge.as_bytes()).await.status, 413);
 }

@@ -70,7 +70,8 @@ impl TestServer {
     }
 
     pub(crate) async fn put(&self, path: &str, json: &str) -> Response {
-        call(self.address, "PUT", path, &[("content-type", "application/json")], json.as_bytes()).await
+        call(self.address, "PUT", path, &[("content-type", "application/json")], json.as_bytes())
+            .await
     }
 
     /// Sets what an account may hear, and returns how many streams were closed.
@@ -80,7 +81,8 @@ impl TestServer {
     }
 
     pub(crate) async fn post(&self, path: &str, json: impl AsRef<[u8]>) -> Response {
-        call(self.address, "POST", path, &[("content-type", "application/json")], json.as_ref()).await
+        call(self.address, "POST", path, &[("content-type", "application/json")], json.as_ref())
+            .await
     }
 
     /// Broadcasts to a channel whose name needs no encoding, and returns the report.
@@ -155,7 +157,10 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -180,7 +185,13 @@ pub(crate) fn head(address: SocketAddr, method: &str, path: &str, headers: Heade
 }
 
 /// One call on a connection of its own.
-pub(crate) async fn call(address: SocketAddr, method: &str, path: &str, headers: Headers<'_>, body: &[u8]) -> Response {
+pub(crate) async fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: Headers<'_>,
+    body: &[u8],
+) -> Response {
     let length = body.len().to_string();
     let mut headers = headers.to_vec();
     if !body.is_empty() || method == "POST" {
@@ -206,7 +217,12 @@ pub(crate) async fn exchange_on(mut socket: TcpStream, request: &[u8]) -> Respon
     finish(socket, status, headers, rest).await
 }
 
-async fn finish(mut socket: TcpStream, status: u16, headers: Vec<(String, String)>, mut body: Vec<u8>) -> Response {
+async fn finish(
+    mut socket: TcpStream,
+    status: u16,
+    headers: Vec<(String, String)>,
+    mut body: Vec<u8>,
+) -> Response {
     let mut response = Response { status, headers, body: String::new() };
     let length = response.header("content-length").map_or(0, |length| length.parse().unwrap());
     while body.len() < length {
@@ -228,7 +244,10 @@ async fn read_head(socket: &mut TcpStream) -> (u16, Vec<(String, String)>, Vec<u
     let head = String::from_utf8(bytes).unwrap();
     let mut lines = head.trim_end().split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines.map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.into(), v.into())).collect();
+    let headers = lines
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(n, v)| (n.into(), v.into()))
+        .collect();
     (status, headers, rest)
 }
 
@@ -251,14 +270,21 @@ pub(crate) struct Sse {
 }
 
 impl Sse {
-    pub(crate) async fn open(address: SocketAddr, path: &str, headers: Headers<'_>) -> Result<Self, Response> {
+    pub(crate) async fn open(
+        address: SocketAddr,
+        path: &str,
+        headers: Headers<'_>,
+    ) -> Result<Self, Response> {
         let mut socket = TcpStream::connect(address).await.unwrap();
         socket.write_all(head(address, "GET", path, headers).as_bytes()).await.unwrap();
         let (status, headers, raw) = read_head(&mut socket).await;
         if status != 200 {
             return Err(finish(socket, status, headers, raw).await);
         }
-        assert!(headers.contains(&("content-type".into(), "text/event-stream".into())), "{headers:?}");
+        assert!(
+            headers.contains(&("content-type".into(), "text/event-stream".into())),
+            "{headers:?}"
+        );
         Ok(Self { socket, raw, text: String::new(), events: VecDeque::new(), over: false })
     }
 
@@ -300,7 +326,8 @@ impl Sse {
 
     fn dechunk(&mut self) {
         while let Some(line) = self.raw.windows(2).position(|two| two == b"\r\n") {
-            let size = usize::from_str_radix(std::str::from_utf8(&self.raw[..line]).unwrap(), 16).unwrap();
+            let size =
+                usize::from_str_radix(std::str::from_utf8(&self.raw[..line]).unwrap(), 16).unwrap();
             let end = line + 2 + size;
             if self.raw.len() < end + 2 {
                 return;
@@ -339,7 +366,11 @@ impl Sse {
 pub(crate) struct Ws(WebSocketStream<TcpStream>);
 
 impl Ws {
-    pub(crate) async fn open(address: SocketAddr, path: &str, headers: Headers<'_>) -> Result<Self, Response> {
+    pub(crate) async fn open(
+        address: SocketAddr,
+        path: &str,
+        headers: Headers<'_>,
+    ) -> Result<Self, Response> {
         let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
         for (name, value) in headers {
             let name = HeaderName::try_from(*name).unwrap();
@@ -350,7 +381,10 @@ impl Ws {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(Error::Http(response)) => {
                 let (parts, body) = response.into_parts();
-                let headers = parts.headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()));
+                let headers = parts
+                    .headers
+                    .iter()
+                    .map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()));
                 let body = String::from_utf8(body.unwrap_or_default()).unwrap();
                 Err(Response { status: parts.status.as_u16(), headers: headers.collect(), body })
             }
@@ -368,7 +402,9 @@ impl Ws {
     /// Expects the close frame, and returns its code and text.
     pub(crate) async fn farewell(&mut self) -> (u16, String) {
         match within(self.0.next()).await {
-            Some(Ok(Message::Close(Some(frame)))) => (frame.code.into(), frame.reason.as_str().to_owned()),
+            Some(Ok(Message::Close(Some(frame)))) => {
+                (frame.code.into(), frame.reason.as_str().to_owned())
+            }
             other => panic!("a close frame, not {other:?}"),
         }
     }

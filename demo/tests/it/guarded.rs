@@ -19,7 +19,11 @@ const CHANGES: [(&str, &str, &str); 5] = [
 /// What they answer then.
 const DONE: [u16; 5] = [201, 200, 200, 200, 202];
 
-async fn change(server: &TestServer, (method, path, body): (&str, &str, &str), headers: Headers<'_>) -> Response {
+async fn change(
+    server: &TestServer,
+    (method, path, body): (&str, &str, &str),
+    headers: Headers<'_>,
+) -> Response {
     let headers = [headers, &[JSON]].concat();
     call(server.address, method, path, &headers, body.as_bytes()).await
 }
@@ -36,10 +40,17 @@ async fn a_foreign_origin_changes_nothing() {
             assert_eq!(response.status, 403, "{call:?} from {origin}");
             assert!(response.error().contains("origin"), "{response:?}");
         }
-        let refused = server.ws("/ws", &[("origin", origin), ("authorization", &ada.bearer())]).await.unwrap_err();
+        let refused = server
+            .ws("/ws", &[("origin", origin), ("authorization", &ada.bearer())])
+            .await
+            .unwrap_err();
         assert_eq!(refused.status, 403, "{origin}");
     }
-    assert_eq!(server.broadcast("runs", "1").await["accepted"], 2, "nothing was forged, nobody was closed");
+    assert_eq!(
+        server.broadcast("runs", "1").await["accepted"],
+        2,
+        "nothing was forged, nobody was closed"
+    );
     assert_eq!((sse.data().await, ws.data().await), ("1".into(), "1".into()));
     assert_eq!(server.stats().await["sessions"], 1);
 
@@ -57,7 +68,13 @@ async fn a_foreign_host_is_refused_on_loopback() {
     let rebound = format!("evil.example:{port}");
     // After DNS rebinding, the page's own origin matches the host that it asks.
     let origin = format!("http://{rebound}");
-    for host in [rebound.as_str(), "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1"] {
+    for host in [
+        rebound.as_str(),
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "192.0.2.1",
+    ] {
         for call in CHANGES {
             let response = change(&server, call, &[("host", host), ("origin", &origin)]).await;
             assert_eq!(response.status, 403, "{call:?} at {host}");
@@ -69,7 +86,11 @@ async fn a_foreign_host_is_refused_on_loopback() {
     }
     for host in ["localhost", "127.0.0.1", "[::1]", "localhost:1", &format!("[::1]:{port}")] {
         for (call, status) in CHANGES.into_iter().zip(DONE) {
-            assert_eq!(change(&server, call, &[("host", host)]).await.status, status, "{call:?} at {host}");
+            assert_eq!(
+                change(&server, call, &[("host", host)]).await.status,
+                status,
+                "{call:?} at {host}"
+            );
         }
     }
 }
@@ -80,11 +101,23 @@ async fn a_host_in_the_address_counts_when_there_is_no_other() {
     let server = TestServer::start().await;
     let own = server.address.to_string();
     let evil = "evil.example";
-    for (host, origin, status) in [(own.as_str(), own.as_str(), 200), (&own, evil, 403), (evil, evil, 403)] {
-        let request = format!("DELETE http://{host}/api/accounts/ada HTTP/1.1\r\norigin: http://{origin}\r\n\r\n");
-        assert_eq!(exchange(server.address, request.as_bytes()).await.status, status, "{origin} at {host}");
+    for (host, origin, status) in
+        [(own.as_str(), own.as_str(), 200), (&own, evil, 403), (evil, evil, 403)]
+    {
+        let request = format!(
+            "DELETE http://{host}/api/accounts/ada HTTP/1.1\r\norigin: http://{origin}\r\n\r\n"
+        );
+        assert_eq!(
+            exchange(server.address, request.as_bytes()).await.status,
+            status,
+            "{origin} at {host}"
+        );
     }
-    assert_eq!(exchange(server.address, b"GET / HTTP/1.1\r\n\r\n").await.status, 403, "no name at all");
+    assert_eq!(
+        exchange(server.address, b"GET / HTTP/1.1\r\n\r\n").await.status,
+        403,
+        "no name at all"
+    );
 }
 
 #[tokio::test]
@@ -109,7 +142,10 @@ async fn off_loopback_a_change_needs_the_admin_token() {
     for (call, status) in CHANGES.into_iter().zip(DONE) {
         let response = change(&server, call, &[right, ("host", "live.example")]).await;
         assert_eq!(response.status, status, "{call:?}: {response:?}");
-        assert_eq!(change(&server, call, &[right, ("origin", "http://evil.example")]).await.status, 403);
+        assert_eq!(
+            change(&server, call, &[right, ("origin", "http://evil.example")]).await.status,
+            403
+        );
     }
     // Reading needs none; a stream needs a session, and the admin token is none.
     for path in ["/", "/healthz", "/api/stats"] {
@@ -121,14 +157,19 @@ async fn off_loopback_a_change_needs_the_admin_token() {
     let mut stream = server.sse("/events", &[("authorization", &bearer)]).await.unwrap();
     assert_eq!(change(&server, CHANGES[4], &[right]).await.status, 202);
     assert_eq!(stream.data().await, r#""forged""#);
-    assert_eq!(change(&server, CHANGES[1], &[("authorization", &bearer)]).await.status, 401, "a session is no admin");
+    assert_eq!(
+        change(&server, CHANGES[1], &[("authorization", &bearer)]).await.status,
+        401,
+        "a session is no admin"
+    );
 }
 
 #[tokio::test]
 async fn off_loopback_and_without_an_admin_token_nothing_changes() {
     let server = TestServer::with(Reach::Network, Options::new()).await;
     for call in CHANGES {
-        for headers in [&[][..], &[("authorization", "Bearer ")], &[("authorization", "Bearer x")]] {
+        for headers in [&[][..], &[("authorization", "Bearer ")], &[("authorization", "Bearer x")]]
+        {
             let response = change(&server, call, headers).await;
             assert_eq!(response.status, 403, "{call:?}");
             assert!(response.error().contains("--admin-token-file"), "{response:?}");
@@ -167,7 +208,10 @@ async fn every_call_of_the_router_is_guarded_unless_anyone_may_read_it() {
         assert!(call.access == Access::Administrator || call.method == "GET", "{call:?}");
     }
     let addresses = addresses(&server);
-    assert!(addresses.iter().any(|address| address == "/api/channels/"), "the empty name: {addresses:?}");
+    assert!(
+        addresses.iter().any(|address| address == "/api/channels/"),
+        "the empty name: {addresses:?}"
+    );
     for address in &addresses {
         for method in ["POST", "PUT", "PATCH", "DELETE", "BREW"] {
             let response = change(&server, (method, address, "{}"), &[]).await;
@@ -182,7 +226,11 @@ async fn every_call_of_the_router_is_guarded_unless_anyone_may_read_it() {
         let address = address(call.path, "x");
         let request = (call.method.as_str(), address.as_str(), "{}");
         assert_eq!(change(&server, request, &[]).await.status, 401, "{call:?}");
-        assert_eq!(change(&server, request, &[right, ("origin", "http://evil.example")]).await.status, 403, "{call:?}");
+        assert_eq!(
+            change(&server, request, &[right, ("origin", "http://evil.example")]).await.status,
+            403,
+            "{call:?}"
+        );
         let status = change(&server, request, &[right]).await.status;
         assert!(matches!(status, 200..=202 | 400), "{call:?}: {status}");
     }
@@ -198,7 +246,10 @@ async fn what_others_hear_is_for_administrators() {
         assert!(response.error().contains("admin token"), "{response:?}");
     }
     assert_eq!(call(server.address, "HEAD", "/api/channels", &[], b"").await.status, 401);
-    assert_eq!(server.get("/api/channels", &right).await.json(), json!({ "channels": [], "next": null }));
+    assert_eq!(
+        server.get("/api/channels", &right).await.json(),
+        json!({ "channels": [], "next": null })
+    );
     let on_loopback = TestServer::with(Reach::Loopback, Options::new().with_admin_token("x")).await;
     assert_eq!(on_loopback.get("/api/channels", &[]).await.status, 401);
     assert_eq!(on_loopback.get("/api/channels", &right).await.status, 200);
@@ -213,7 +264,9 @@ async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
     let server = TestServer::with(Reach::Network, Options::new().with_admin_token("x")).await;
     let with = |token: &'static str| {
         let server = &server;
-        async move { change(server, ("DELETE", "/api/accounts/ada", ""), &[("authorization", token)]).await }
+        async move {
+            change(server, ("DELETE", "/api/accounts/ada", ""), &[("authorization", token)]).await
+        }
     };
     // A call without a token is no guess.
     for _ in 0..12 {
@@ -238,7 +291,11 @@ async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
     assert_eq!(with("Bearer x").await.status, 429, "the right one is not looked at");
     assert_eq!(server.get("/api/channels", &[("authorization", "Bearer x")]).await.status, 429);
     assert_eq!(server.stats().await["connections"]["wrong_tokens"], 10);
-    assert_eq!(change(&server, CHANGES[3], &[]).await.status, 401, "a call without a token is told what is missing");
+    assert_eq!(
+        change(&server, CHANGES[3], &[]).await.status,
+        401,
+        "a call without a token is told what is missing"
+    );
     assert_eq!(
         server.sse("/events", &[("authorization", "Bearer y")]).await.unwrap_err().status,
         401,
@@ -250,8 +307,13 @@ async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
         let other = tokio::net::TcpSocket::new_v4().unwrap();
         other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         let socket = other.connect(server.address).await.unwrap();
-        let request = b"DELETE /api/accounts/ada HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n\r\n";
-        assert_eq!(crate::client::exchange_on(socket, request).await.status, 200, "another address does not wait");
+        let request =
+            b"DELETE /api/accounts/ada HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n\r\n";
+        assert_eq!(
+            crate::client::exchange_on(socket, request).await.status,
+            200,
+            "another address does not wait"
+        );
     }
 }
 
@@ -270,9 +332,12 @@ async fn what_is_not_there_says_so() {
         assert_eq!(response.status, 404, "{path}");
         assert!(!response.error().is_empty());
     }
-    for (method, path) in
-        [("PUT", "/api/channels/runs"), ("GET", "/api/sessions"), ("POST", "/events"), ("DELETE", "/")]
-    {
+    for (method, path) in [
+        ("PUT", "/api/channels/runs"),
+        ("GET", "/api/sessions"),
+        ("POST", "/events"),
+        ("DELETE", "/"),
+    ] {
         let response = call(server.address, method, path, &[], b"").await;
         assert_eq!(response.status, 405, "{method} {path}");
         assert!(!response.error().is_empty());

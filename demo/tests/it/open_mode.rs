@@ -15,7 +15,13 @@ async fn open_mode_takes_identities_from_the_query() {
     assert_eq!(server.close("/api/groups/red").await, 2);
     assert_eq!(red.farewell().await, "revoked");
     assert_eq!(both.farewell().await, (4001, "revoked".into()));
-    for path in ["/api/groups/a%2Fb", "/api/groups/s1", "/api/scopes/red", "/api/accounts/red", "/api/sessions/s1"] {
+    for path in [
+        "/api/groups/a%2Fb",
+        "/api/groups/s1",
+        "/api/scopes/red",
+        "/api/accounts/red",
+        "/api/sessions/s1",
+    ] {
         assert_eq!(server.close(path).await, 0, "{path}");
     }
     assert_eq!(server.close("/api/scopes/s1").await, 1);
@@ -54,7 +60,10 @@ async fn open_mode_still_checks_a_credential_that_is_presented() {
     assert_eq!(server.close("/api/groups/red").await, 0);
     assert_eq!(server.close("/api/accounts/ada").await, 1);
     assert_eq!(stream.farewell().await, "revoked");
-    assert_eq!(server.sse("/events", &[("authorization", &login.bearer())]).await.unwrap_err().status, 401);
+    assert_eq!(
+        server.sse("/events", &[("authorization", &login.bearer())]).await.unwrap_err().status,
+        401
+    );
 }
 
 #[tokio::test]

@@ -15,17 +15,28 @@ async fn the_page_and_its_parts_are_served_under_a_strict_policy() {
         let response = server.get(path, &[]).await;
         assert_eq!((response.status, response.header("content-type")), (200, Some(kind)), "{path}");
         let policy = response.header("content-security-policy").unwrap();
-        for rule in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
+        for rule in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "connect-src 'self'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(policy.contains(rule), "{policy}");
         }
-        assert!(!policy.contains("unsafe") && !policy.contains("http") && !policy.contains('*'), "{policy}");
+        assert!(
+            !policy.contains("unsafe") && !policy.contains("http") && !policy.contains('*'),
+            "{policy}"
+        );
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
         page = response.body;
     }
     // What it refers to is there, and is its own.
-    let parts: Vec<&str> =
-        page.split("src=\"").chain(page.split("href=\"")).filter(|part| part.starts_with('/')).collect();
+    let parts: Vec<&str> = page
+        .split("src=\"")
+        .chain(page.split("href=\""))
+        .filter(|part| part.starts_with('/'))
+        .collect();
     assert!(parts.len() >= 4, "{parts:?}");
     for part in parts {
         let path = part.split('"').next().unwrap();
@@ -55,7 +66,11 @@ async fn every_answer_of_the_api_is_kept_by_no_cache_and_shown_on_no_other_site(
     ] {
         let response = server.get(path, headers).await;
         assert_eq!(response.status, status, "{path}");
-        assert_eq!(response.header("cross-origin-resource-policy"), Some("same-origin"), "{path} {status}");
+        assert_eq!(
+            response.header("cross-origin-resource-policy"),
+            Some("same-origin"),
+            "{path} {status}"
+        );
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{path} {status}");
         if path != "/" {
             assert_eq!(response.header("cache-control"), Some("no-store"), "{path} {status}");

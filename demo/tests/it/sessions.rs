@@ -13,9 +13,15 @@ async fn signing_in_gives_a_public_id_a_secret_token_and_a_cookie() {
     let answer = response.json();
     let (session, token) = (answer["session"].as_str().unwrap(), answer["token"].as_str().unwrap());
     assert_eq!(answer, json!({ "session": session, "token": token, "account": "ada" }));
-    assert_eq!(response.header("set-cookie").unwrap(), format!("session={token}; Path=/; HttpOnly; SameSite=Lax"));
+    assert_eq!(
+        response.header("set-cookie").unwrap(),
+        format!("session={token}; Path=/; HttpOnly; SameSite=Lax")
+    );
     let secret = token.strip_prefix(session).and_then(|rest| rest.strip_prefix('.')).unwrap();
-    assert!(secret.len() >= 32 && secret.bytes().all(|digit| digit.is_ascii_hexdigit()), "128 bits at least");
+    assert!(
+        secret.len() >= 32 && secret.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        "128 bits at least"
+    );
 
     let again = server.post("/api/sessions", r#"{"account":"ada"}"#).await.json();
     assert_ne!(again["token"], answer["token"]);
@@ -61,7 +67,10 @@ async fn the_page_can_ask_who_it_is() {
     let server = TestServer::start().await;
     assert_eq!(server.get("/api/session", &[]).await.status, 204);
     let dead = server.get("/api/session", &[("cookie", "session=nonsense")]).await;
-    assert_eq!((dead.status, dead.error().as_str()), (401, "this session has ended: sign in again"));
+    assert_eq!(
+        (dead.status, dead.error().as_str()),
+        (401, "this session has ended: sign in again")
+    );
     let ada = server.sign_in("ada").await;
     let cookie = format!("theme=dark; session={}", ada.token);
     let response = server.get("/api/session", &[("cookie", &cookie)]).await;
@@ -76,7 +85,8 @@ async fn rev_1_ending_a_session_closes_its_streams_and_no_other() {
     let server = TestServer::start().await;
     let (one, two) = (server.sign_in("ada").await, server.sign_in("ada").await);
     let (mut sse, mut ws) = (one.sse(&server, "/events").await, one.ws(&server, "/ws").await);
-    let (mut other_sse, mut other_ws) = (two.sse(&server, "/events").await, two.ws(&server, "/ws").await);
+    let (mut other_sse, mut other_ws) =
+        (two.sse(&server, "/events").await, two.ws(&server, "/ws").await);
 
     assert_eq!(server.close(&format!("/api/sessions/{}", one.session)).await, 2);
     assert_eq!(server.broadcast("runs", "1").await["accepted"], 2);
@@ -91,7 +101,10 @@ async fn rev_1_ending_a_session_closes_its_streams_and_no_other() {
     let refused = server.sse("/events", &[("authorization", &one.bearer())]).await.unwrap_err();
     assert_eq!(refused.status, 401);
     assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
-    assert_eq!(server.ws("/ws", &[("authorization", &one.bearer())]).await.unwrap_err().status, 401);
+    assert_eq!(
+        server.ws("/ws", &[("authorization", &one.bearer())]).await.unwrap_err().status,
+        401
+    );
     assert_eq!(server.broadcast("runs", "2").await["matched"], 2);
     assert_eq!(other_sse.data().await, "2");
     assert_eq!(other_ws.data().await, "2");
@@ -100,10 +113,13 @@ async fn rev_1_ending_a_session_closes_its_streams_and_no_other() {
 #[tokio::test]
 async fn rev_1_revoking_an_account_closes_all_its_streams_on_both_transports() {
     let server = TestServer::start().await;
-    let (one, two, grace) = (server.sign_in("ada").await, server.sign_in("ada").await, server.sign_in("grace").await);
-    let mut sse = [one.sse(&server, "/events").await, two.sse(&server, "/events?channels=runs").await];
+    let (one, two, grace) =
+        (server.sign_in("ada").await, server.sign_in("ada").await, server.sign_in("grace").await);
+    let mut sse =
+        [one.sse(&server, "/events").await, two.sse(&server, "/events?channels=runs").await];
     let mut ws = [one.ws(&server, "/ws?channels=jobs").await, two.ws(&server, "/ws").await];
-    let (mut witness, mut other) = (grace.sse(&server, "/events").await, grace.ws(&server, "/ws").await);
+    let (mut witness, mut other) =
+        (grace.sse(&server, "/events").await, grace.ws(&server, "/ws").await);
 
     assert_eq!(server.close("/api/accounts/ada").await, 4);
     assert_eq!(server.broadcast("runs", r#""after""#).await["matched"], 2);
@@ -119,7 +135,10 @@ async fn rev_1_revoking_an_account_closes_all_its_streams_on_both_transports() {
     assert_eq!(server.close("/api/accounts/ada").await, 0);
     assert_eq!(server.close("/api/accounts/nobody").await, 0);
     for login in [&one, &two] {
-        assert_eq!(server.sse("/events", &[("authorization", &login.bearer())]).await.unwrap_err().status, 401);
+        assert_eq!(
+            server.sse("/events", &[("authorization", &login.bearer())]).await.unwrap_err().status,
+            401
+        );
     }
     // A revocation is an event and not a ban (REV-9).
     let mut back = server.sign_in("ada").await.sse(&server, "/events").await;
@@ -160,7 +179,11 @@ async fn a_session_id_has_one_spelling() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
     let mut stream = ada.sse(&server, "/events").await;
-    for other in [format!("0{}", ada.session), format!("{}%20", ada.session), format!("%2B{}", &ada.session[1..])] {
+    for other in [
+        format!("0{}", ada.session),
+        format!("{}%20", ada.session),
+        format!("%2B{}", &ada.session[1..]),
+    ] {
         assert_eq!(server.close(&format!("/api/sessions/{other}")).await, 0, "{other}");
     }
     assert_eq!(server.stats().await["sessions"], 1);
@@ -171,8 +194,10 @@ async fn a_session_id_has_one_spelling() {
 #[tokio::test]
 async fn rev_1_setting_what_an_account_may_hear_revokes_and_holds_from_then_on() {
     let server = TestServer::start().await;
-    let (one, two, grace) = (server.sign_in("ada").await, server.sign_in("ada").await, server.sign_in("grace").await);
-    let (mut sse, mut ws) = (one.sse(&server, "/events").await, two.ws(&server, "/ws?channels=jobs").await);
+    let (one, two, grace) =
+        (server.sign_in("ada").await, server.sign_in("ada").await, server.sign_in("grace").await);
+    let (mut sse, mut ws) =
+        (one.sse(&server, "/events").await, two.ws(&server, "/ws?channels=jobs").await);
     let mut witness = grace.sse(&server, "/events").await;
 
     assert_eq!(server.set_channels("ada", json!(["runs"])).await, 2);
@@ -182,7 +207,8 @@ async fn rev_1_setting_what_an_account_may_hear_revokes_and_holds_from_then_on()
     assert_eq!(witness.data().await, "1", "nobody else is touched");
 
     // Both sessions are alive, and hear what they now may: also a client that repeats its request, as browsers do.
-    let mut back = [one.sse(&server, "/events").await, two.sse(&server, "/events?channels=jobs,runs").await];
+    let mut back =
+        [one.sse(&server, "/events").await, two.sse(&server, "/events?channels=jobs,runs").await];
     assert_eq!(server.broadcast("jobs", "2").await["matched"], 1);
     assert_eq!(server.broadcast("runs", "3").await["matched"], 3);
     for stream in &mut back {
@@ -227,7 +253,10 @@ async fn setting_channels_says_what_is_wrong_and_then_changes_nothing() {
         assert_eq!(response.status, 400, "{body}");
         assert!(response.error().contains(expected), "{response:?}");
     }
-    assert_eq!(call(server.address, "PUT", "/api/accounts/ada/channels", &[], b"{}").await.status, 415);
+    assert_eq!(
+        call(server.address, "PUT", "/api/accounts/ada/channels", &[], b"{}").await.status,
+        415
+    );
     assert_eq!(server.put("/api/accounts/%ff/channels", r#"{"channels":[]}"#).await.status, 400);
     assert_eq!(server.set_channels("nobody", json!([])).await, 0);
     assert_eq!(server.broadcast("runs", "1").await["matched"], 1);
@@ -244,7 +273,10 @@ async fn a_session_ends_by_itself_and_its_streams_with_it() {
     assert_eq!((sse.data().await, ws.data().await), ("1".into(), "1".into()));
     assert_eq!(sse.farewell().await, "expired");
     assert_eq!(ws.farewell().await, (4002, "expired".into()));
-    assert_eq!(server.sse("/events", &[("authorization", &ada.bearer())]).await.unwrap_err().status, 401);
+    assert_eq!(
+        server.sse("/events", &[("authorization", &ada.bearer())]).await.unwrap_err().status,
+        401
+    );
     assert_eq!(server.get("/api/session", &[("authorization", &ada.bearer())]).await.status, 401);
     let stats = server.stats().await;
     assert_eq!((&stats["sessions"], &stats["accounts"]), (&json!(0), &json!(0)));
@@ -256,7 +288,10 @@ async fn one_session_too_many_is_told_what_to_do() {
     let server = TestServer::with(Reach::Loopback, options).await;
     let (ada, _grace) = (server.sign_in("ada").await, server.sign_in("grace").await);
     let response = server.post("/api/sessions", r#"{"account":"eve"}"#).await;
-    assert_eq!((response.status, response.error().as_str()), (503, "too many sessions: end some first"));
+    assert_eq!(
+        (response.status, response.error().as_str()),
+        (503, "too many sessions: end some first")
+    );
     server.close(&format!("/api/sessions/{}", ada.session)).await;
     server.sign_in("eve").await;
     assert_eq!(server.stats().await["sessions"], 2);

@@ -21,13 +21,13 @@ async fn drn_1_open_streams_are_told_and_get_what_is_queued() {
         drop((sse, ws));
     };
     let ((), ended) = tokio::join!(told, server.stop());
-    assert_eq!((ended.told, ended.reset), (2, 0));
+    assert_eq!((ended.notified, ended.reset), (2, 0));
 }
 
 #[tokio::test]
 async fn drn_1_a_server_with_nobody_ends_at_once() {
     let ended = TestServer::start().await.stop().await;
-    assert_eq!((ended.told, ended.reset), (0, 0));
+    assert_eq!((ended.notified, ended.reset), (0, 0));
 }
 
 /// The drain deadline of the tests below, and a bound below every default that could stand in for it.
@@ -52,8 +52,10 @@ async fn drn_3_a_client_that_does_not_read_cannot_hold_the_server() {
         rounds += 1;
         assert!(rounds < 1000, "the buffers on the way have no end");
     }
-    let ended = timeout(AT_ONCE, server.stop()).await.expect("it does not wait for a client that does not read");
-    assert_eq!(ended.told, 0, "it lagged before");
+    let ended = timeout(AT_ONCE, server.stop())
+        .await
+        .expect("it does not wait for a client that does not read");
+    assert_eq!(ended.notified, 0, "it lagged before");
     // The connection was reset, at the deadline of the lag or of the drain; it did not end as if all had been sent.
     let error = within(stalled.read_to_end(&mut Vec::new())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -63,12 +65,22 @@ async fn drn_3_a_client_that_does_not_read_cannot_hold_the_server() {
 async fn drn_3_a_request_that_never_ends_is_given_up_at_the_deadline_of_the_demo() {
     let server = TestServer::with(Reach::Loopback, Options::new().with_drain_deadline(DRAIN)).await;
     let mut slow = TcpStream::connect(server.address).await.unwrap();
-    let headers = [("content-type", "application/json"), ("content-length", "10"), ("expect", "100-continue")];
-    slow.write_all(head(server.address, "POST", "/api/channels/runs", &headers).as_bytes()).await.unwrap();
+    let headers = [
+        ("content-type", "application/json"),
+        ("content-length", "10"),
+        ("expect", "100-continue"),
+    ];
+    slow.write_all(head(server.address, "POST", "/api/channels/runs", &headers).as_bytes())
+        .await
+        .unwrap();
     let mut continues = [0; 25];
     within(slow.read_exact(&mut continues)).await.unwrap();
     assert_eq!(&continues, b"HTTP/1.1 100 Continue\r\n\r\n", "the call waits for its body");
-    let ended = timeout(AT_ONCE, server.stop()).await.expect("the body has 10 s, the server has not");
-    assert_eq!((ended.told, ended.reset), (0, 1));
-    assert!(Options::DEFAULT_DRAIN_DEADLINE <= Duration::from_secs(8), "2 of the 10 s are for what surrounds it");
+    let ended =
+        timeout(AT_ONCE, server.stop()).await.expect("the body has 10 s, the server has not");
+    assert_eq!((ended.notified, ended.reset), (0, 1));
+    assert!(
+        Options::DEFAULT_DRAIN_DEADLINE <= Duration::from_secs(8),
+        "2 of the 10 s are for what surrounds it"
+    );
 }

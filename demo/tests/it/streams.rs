@@ -13,8 +13,10 @@ async fn a_stream_needs_a_credential() {
         &[("cookie", "session=")],
         &[("authorization", "Basic YWRhOmFkYQ==")],
     ] {
-        for refused in [server.sse("/events", headers).await.unwrap_err(), server.ws("/ws", headers).await.unwrap_err()]
-        {
+        for refused in [
+            server.sse("/events", headers).await.unwrap_err(),
+            server.ws("/ws", headers).await.unwrap_err(),
+        ] {
             assert_eq!(refused.status, 401, "{headers:?}");
             assert!(refused.error().contains("sign in"), "{refused:?}");
         }
@@ -37,9 +39,14 @@ async fn flt_1_a_stream_hears_the_channels_it_asked_for() {
     let mut sse = ada.sse(&server, "/events?channels=runs,a%2Fb").await;
     let mut ws = ada.ws(&server, "/ws?channel=a,b&channel=runs").await;
     let mut all = ada.ws(&server, "/ws").await;
-    for (channel, json, matched) in
-        [("other", "0", 1), ("a%2Fb", "1", 2), ("a%2Cb", "2", 2), ("a", "3", 1), ("Runs", "4", 1), ("runs", "5", 3)]
-    {
+    for (channel, json, matched) in [
+        ("other", "0", 1),
+        ("a%2Fb", "1", 2),
+        ("a%2Cb", "2", 2),
+        ("a", "3", 1),
+        ("Runs", "4", 1),
+        ("runs", "5", 3),
+    ] {
         assert_eq!(server.broadcast(channel, json).await["matched"], matched, "{channel}");
     }
     assert_eq!([sse.data().await, sse.data().await], ["1", "5"]);
@@ -52,7 +59,8 @@ async fn flt_1_a_stream_hears_the_channels_it_asked_for() {
 #[tokio::test]
 async fn flt_2_asking_for_nothing_or_too_much_is_an_error() {
     let server = TestServer::start().await;
-    let login = server.sign_in_with(json!({ "account": "ada", "channels": ["runs", "jobs"] })).await;
+    let login =
+        server.sign_in_with(json!({ "account": "ada", "channels": ["runs", "jobs"] })).await;
     let bearer = login.bearer();
     let headers = [("authorization", bearer.as_str())];
     let long = format!("channel={}", "x".repeat(257));
@@ -129,11 +137,26 @@ async fn stats_count_by_transport_and_reason() {
     let mut stats = server.stats().await;
     let connections = stats.as_object_mut().unwrap().remove("connections").unwrap();
     let lanes = stats.as_object_mut().unwrap().remove("lanes").unwrap();
-    assert_eq!((&lanes["subscribers"], &lanes["wired"]), (&json!(4), &json!(4)), "the sockets are ours: {lanes}");
+    assert_eq!(
+        (&lanes["subscribers"], &lanes["wired"]),
+        (&json!(4), &json!(4)),
+        "the sockets are ours: {lanes}"
+    );
     assert_eq!(stats, expected);
-    assert!(connections["open"].as_u64().unwrap() >= 5, "four streams, and who asks: {connections}");
+    assert!(
+        connections["open"].as_u64().unwrap() >= 5,
+        "four streams, and who asks: {connections}"
+    );
     assert_eq!(connections["limit"], 20_000);
-    for never in ["refused", "out_of_descriptors", "slow_heads", "idle_closed", "panics", "resets", "wrong_tokens"] {
+    for never in [
+        "refused",
+        "out_of_descriptors",
+        "slow_heads",
+        "idle_closed",
+        "panics",
+        "resets",
+        "wrong_tokens",
+    ] {
         assert_eq!(connections[never], 0, "{never}");
     }
     server.close("/api/accounts/ada").await;
@@ -164,7 +187,8 @@ async fn one_connection_too_many_is_told_when_to_come_back() {
         }
     };
     let connections = &stats["connections"];
-    let [refused, accepted] = ["refused", "accepted"].map(|count| connections[count].as_u64().unwrap());
+    let [refused, accepted] =
+        ["refused", "accepted"].map(|count| connections[count].as_u64().unwrap());
     assert!(refused >= 1 && accepted == refused + 4, "a sign-in, two streams, this: {connections}");
     assert_eq!((&connections["limit"], &connections["out_of_descriptors"]), (&json!(2), &json!(0)));
 }
@@ -181,8 +205,10 @@ async fn channels_are_listed_in_pages_by_the_order_of_their_names() {
         ada.sse(&server, "/events?channels=b").await,
         ada.sse(&server, "/events").await,
     ];
-    let (unnamed, slashed) = (json!({ "name": "", "subscribers": 1 }), json!({ "name": "a/b", "subscribers": 1 }));
-    let (b, c) = (json!({ "name": "b", "subscribers": 2 }), json!({ "name": "c", "subscribers": 1 }));
+    let (unnamed, slashed) =
+        (json!({ "name": "", "subscribers": 1 }), json!({ "name": "a/b", "subscribers": 1 }));
+    let (b, c) =
+        (json!({ "name": "b", "subscribers": 2 }), json!({ "name": "c", "subscribers": 1 }));
     for (query, channels, next) in [
         ("", json!([unnamed, slashed, b, c]), json!(null)),
         ("?limit=4", json!([unnamed, slashed, b, c]), json!(null)),
@@ -195,9 +221,21 @@ async fn channels_are_listed_in_pages_by_the_order_of_their_names() {
         ("?after=c", json!([]), json!(null)),
     ] {
         let page = server.get(&format!("/api/channels{query}"), &[]).await;
-        assert_eq!((page.status, page.json()), (200, json!({ "channels": channels, "next": next })), "{query}");
+        assert_eq!(
+            (page.status, page.json()),
+            (200, json!({ "channels": channels, "next": next })),
+            "{query}"
+        );
     }
-    for query in ["limit=0", "limit=1001", "limit=", "limit=x", "limit=-1", "limit=1.5", "limit=99999999999999999999"] {
+    for query in [
+        "limit=0",
+        "limit=1001",
+        "limit=",
+        "limit=x",
+        "limit=-1",
+        "limit=1.5",
+        "limit=99999999999999999999",
+    ] {
         let response = server.get(&format!("/api/channels?{query}"), &[]).await;
         assert_eq!(response.status, 400, "{query}");
         assert!(response.error().contains("a number from 1 to 1000"), "{response:?}");
@@ -209,7 +247,8 @@ async fn channels_are_listed_in_pages_by_the_order_of_their_names() {
 async fn a_page_has_100_channels_unless_it_is_told() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
-    let query = |from: usize| (from..from + 100).map(|n| format!("{n:04}")).collect::<Vec<_>>().join(",");
+    let query =
+        |from: usize| (from..from + 100).map(|n| format!("{n:04}")).collect::<Vec<_>>().join(",");
     let mut streams = Vec::new();
     for from in [0, 100, 200] {
         streams.push(ada.sse(&server, &format!("/events?channels={}", query(from))).await);
@@ -218,7 +257,13 @@ async fn a_page_has_100_channels_unless_it_is_told() {
     let mut names = Vec::new();
     for next in [json!("0099"), json!("0199"), json!(null)] {
         let page = server.get(&path, &[]).await.json();
-        names.extend(page["channels"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()));
+        names.extend(
+            page["channels"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["name"].as_str().unwrap().to_owned()),
+        );
         assert_eq!((&page["next"], names.len() % 100), (&next, 0));
         path = format!("/api/channels?after={}", next.as_str().unwrap_or_default());
     }

@@ -41,10 +41,10 @@ async fn rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on(host: H
 
 async fn ws_1_every_forced_end_has_its_code(host: Host) {
     let cap = ScopeCap::new(NonZeroUsize::MIN);
-    let live =
-        LiveOptions::new().with_outbox(OutboxOptions::new().with_max_messages(NonZeroUsize::MIN));
-    let options = RegistryOptions::new().with_scope_cap(cap);
-    let server = Server::with(host, &["ada", "linus"], live, live, WsOptions::new()).await;
+    let bound = OutboxOptions::new().with_max_messages(NonZeroUsize::MIN);
+    let options = LiveOptions::new().with_outbox(bound);
+    let registry = RegistryOptions::new().with_scope_cap(cap);
+    let server = Server::with(host, &["ada", "linus"], registry, options, WsOptions::new()).await;
     let soon = SystemTime::now() + Duration::from_millis(300);
     server.tokens.grant("brief", grant("brief", ChannelFilter::All).with_expires_at(soon));
 
