@@ -1,7 +1,7 @@
 //! A crowd of clients: shows the promise at 18,000 connections, of which 50 never read.
 //!
-//! By itself it is the show: it starts the demo and two processes of clients, and prints a table of figures or the first
-//! expectation that was not met. `crowd clients …` is one process of clients.
+//! Without a command it starts the demo and two processes of clients, and prints a table of figures, or the first expectation
+//! that was not met. `crowd clients …` is one process of clients.
 
 mod board;
 mod clients;
@@ -15,10 +15,10 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Shows the subscriber registry with a crowd of connections.
 
-Usage: crowd [--connections N] [--accounts N] [--warm-ups N] [--demo PATH]
+Usage: crowd [--connections N] [--accounts N] [--warm-ups N] --demo PATH
        crowd clients --to ADDRESS --transport sse|ws [--connections N] [--accounts N] [--stalled N]
 
-Without a word it starts the demo and two processes of clients, N connections each [default: 9000] of as many accounts
+Without a command it starts the demo and two processes of clients, N connections each [default: 9000] of as many accounts
 [default: 900], 25 of which never read in each process, and prints a table of figures. The first rounds [default: 3]
 only bring the allocator to its level.
 
@@ -27,7 +27,7 @@ of JSON: how many are open, what they heard, how they ended.
 ";
 
 fn main() -> ExitCode {
-    demo::take_all_descriptors();
+    take_all_descriptors();
     let outcome = match parse(lexopt::Parser::from_env()) {
         Ok(Command::Help) => {
             print!("{HELP}");
@@ -44,6 +44,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes as many descriptors as the system grants: each connection needs one.
+fn take_all_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If this is refused, connections fail later, which is reported.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 enum Command {
