@@ -5,8 +5,8 @@
 //! twice as often, in two processes; the difference is what it costs, without the beginning and the end. A hash map's seed
 //! is another one in each process, so the median of some pairs is taken.
 
-use micro::{BODY, Crowd, identity, open};
-use registry_core::{MessageId, SubscriberRegistry};
+use micro::{Crowd, CrowdInLane, body, identity, open};
+use registry_core::{SubscriberRegistry, WireFormat};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
@@ -32,8 +32,8 @@ const CASES: [Case; 9] = [
     ("lane-1000", 50, |times| lane(times, 1000)),
     ("close-1", 3_000, close),
     ("subscribe-unsubscribe", 1_000, subscribe),
-    ("frame-sse", 5_000, |times| frame(times, |id| drop(black_box(SSE.frame(id, black_box(BODY)))))),
-    ("frame-ws", 5_000, |times| frame(times, |id| drop(black_box(WS.frame(id, black_box(BODY)))))),
+    ("frame-sse", 5_000, |times| frame(times, &SSE)),
+    ("frame-ws", 5_000, |times| frame(times, &WS)),
 ];
 
 /// Each message is taken, too, or the outboxes would be full.
@@ -47,7 +47,7 @@ fn broadcast(times: usize, hearing: usize) {
 
 /// What a message costs in a lane, but for the system calls.
 fn lane(times: usize, hearing: usize) {
-    let mut crowd = Crowd::in_lane(SUBSCRIBERS, hearing);
+    let mut crowd = CrowdInLane::new(SUBSCRIBERS, hearing);
     for _ in 0..times {
         crowd.broadcast();
         crowd.serve();
@@ -68,9 +68,10 @@ fn subscribe(times: usize) {
     }
 }
 
-fn frame(times: usize, frame: fn(MessageId)) {
+fn frame(times: usize, format: &WireFormat) {
     let id = SubscriberRegistry::<()>::new().broadcast("", ()).expect("nothing is encoded").id;
-    (0..times).for_each(|_| frame(id));
+    let body = body();
+    (0..times).for_each(|_| drop(black_box(format.frame(id, black_box(&body)))));
 }
 
 fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use micro::{Crowd, group, identity, open};
+use micro::{Crowd, CrowdInLane, group, identity, open};
 use registry_core::Outbox;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -42,12 +42,12 @@ fn broadcast(criterion: &mut Criterion) {
 fn lane(criterion: &mut Criterion) {
     let mut bench = criterion.benchmark_group("in a lane, 10,000 subscribers");
     for hearing in [10_usize, 1000] {
-        let mut crowd = Crowd::in_lane(10_000, hearing);
+        let mut crowd = CrowdInLane::new(10_000, hearing);
         bench.throughput(Throughput::Elements(hearing as u64));
         bench.bench_function(BenchmarkId::new("broadcast, matches", hearing), |bencher| {
-            bencher.iter_custom(|times| rounds(times, &mut crowd, |crowd, _| crowd.broadcast(), Crowd::serve));
+            bencher.iter_custom(|times| rounds(times, &mut crowd, |crowd, _| crowd.broadcast(), CrowdInLane::serve));
         });
-        let broadcast_and_serve = |crowd: &mut Crowd, _| {
+        let broadcast_and_serve = |crowd: &mut CrowdInLane, _| {
             crowd.broadcast();
             crowd.serve();
         };
