@@ -1,6 +1,7 @@
-//! Any payloads, through the SSE route: a strict parser of the event stream format gives back the same data under the
-//! same ids, and finds no field that a payload brought along (SSE-2). The input is a list of payloads: 0xFF, which UTF-8
-//! does not know, ends one; 0xFE lets the peer read before the next.
+//! Any payloads, through the SSE route: a strict parser of the event stream format gives back the
+//! same data under the same ids, and finds no field that a payload brought along (SSE-2). The input
+//! is a list of payloads: 0xFF, which UTF-8 does not know, ends one; 0xFE lets the peer read before
+//! the next.
 
 #![no_main]
 
@@ -42,8 +43,9 @@ struct Event {
     data: Vec<u8>,
 }
 
-/// The algorithm of the event stream format on bytes, which line ends and fields allow; and stricter: lines end with LF, a
-/// field is known, written in one way and not repeated, and the stream ends with its last event.
+/// The algorithm of the event stream format on bytes, which line ends and fields allow; and
+/// stricter: lines end with LF, a field is known, written in one way and not repeated, and the
+/// stream ends with its last event.
 fn parse(stream: &[u8]) -> Vec<Event> {
     assert!(!stream.contains(&b'\r'), "a line end that is not LF");
     assert!(!stream.starts_with("\u{feff}".as_bytes()), "a parser drops this mark");
@@ -64,13 +66,19 @@ fn parse(stream: &[u8]) -> Vec<Event> {
             data.extend_from_slice(value);
             data.push(b'\n');
         } else if let Some(value) = line.strip_prefix(b"id: ") {
-            assert!(data.is_empty() && name.is_empty() && !value.contains(&0), "an id out of place");
+            assert!(
+                data.is_empty() && name.is_empty() && !value.contains(&0),
+                "an id out of place"
+            );
             last_id = value.to_vec();
         } else if let Some(value) = line.strip_prefix(b"event: ") {
             assert!(data.is_empty() && name.is_empty(), "a name out of place");
             name = value.to_vec();
         } else if let Some(value) = line.strip_prefix(b"retry: ") {
-            assert!(!retry && !value.is_empty() && value.iter().all(u8::is_ascii_digit), "a bad retry");
+            assert!(
+                !retry && !value.is_empty() && value.iter().all(u8::is_ascii_digit),
+                "a bad retry"
+            );
             retry = true;
         } else {
             assert_eq!(line[0], b':', "an unknown field");
@@ -105,7 +113,8 @@ fn run(data: &[u8]) {
     let live = Live::with_encoder(registry.clone(), Everybody, as_it_is, LiveOptions::new());
     let mut route = sse::<_, ()>(&live);
     let asking = route.call(Request::get("/").body(Body::empty()).expect("a request"));
-    let response = asking.now_or_never().expect("nothing to wait for").unwrap_or_else(|never| match never {});
+    let response =
+        asking.now_or_never().expect("nothing to wait for").unwrap_or_else(|never| match never {});
     assert_eq!(response.status(), 200);
     let (mut body, mut stream, mut expected) = (response.into_body(), Vec::new(), Vec::new());
 
@@ -113,11 +122,15 @@ fn run(data: &[u8]) {
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| *byte >= 0xFE).unwrap_or(rest.len());
         let payload = &rest[..end];
-        let report = registry.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
+        let report =
+            registry.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
         if report.lagged > 0 {
             // More than an outbox holds: what was queued is gone, and the farewell says why.
             read(&mut body, &mut stream);
-            return assert_eq!(parse(&stream).last().map(|event| &event.name[..]), Some(&b"close"[..]));
+            return assert_eq!(
+                parse(&stream).last().map(|event| &event.name[..]),
+                Some(&b"close"[..])
+            );
         }
         let id = report.id.to_string().into_bytes();
         expected.push(Event { name: Vec::new(), id, data: with_line_feeds(payload) });

@@ -86,7 +86,9 @@ impl Server {
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        while let Ok(socket) =
+            accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
             sockopt::set_tcp_nodelay(&socket, true)?;
             let token = self.free.pop().unwrap_or(self.sockets.len());
             epoll::add(&self.epoll, &socket, EventData::new_u64(token as u64), EventFlags::IN)?;

@@ -145,7 +145,9 @@ fn mode(text: &str) -> Result<Mode> {
         "burst" => Ok(Mode::Burst),
         _ => {
             let rate = text.strip_prefix("rate=").and_then(|rate| rate.parse().ok());
-            rate.filter(|rate| *rate > 0.0).map(Mode::Rate).ok_or("--mode is closed, burst or rate=R".into())
+            rate.filter(|rate| *rate > 0.0)
+                .map(Mode::Rate)
+                .ok_or("--mode is closed, burst or rate=R".into())
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Runs the servers against each other, interleaved, and reports what each delivery costs on the server's core.
+//! Runs the servers against each other, interleaved, and reports what each delivery costs on the
+//! server's core.
 //!
-//! `matrix --quick` takes minutes, `matrix` longer; see `matrix --help`. `picture FILE.json` draws a former run again.
+//! `matrix --quick` takes minutes, `matrix` longer; see `matrix --help`. `picture FILE.json` draws
+//! a former run again.
 
 mod build;
 mod cases;
@@ -85,7 +87,8 @@ fn help() -> Result<ExitCode> {
 /// What is asked for; `None` when it is help.
 fn read(mut parser: lexopt::Parser) -> Result<Option<Args>> {
     let out = build::directory().join("target/matrix");
-    let mut args = Args { size: Size::Full, repeats: 3, cases: None, servers: None, demo: None, out };
+    let mut args =
+        Args { size: Size::Full, repeats: 3, cases: None, servers: None, demo: None, out };
     let list = |value: std::ffi::OsString| -> Result<Vec<String>> {
         Ok(value.string()?.split(',').map(str::to_owned).collect())
     };
@@ -105,10 +108,16 @@ fn read(mut parser: lexopt::Parser) -> Result<Option<Args>> {
 }
 
 /// Refuses a name that is none.
-fn known<'a>(kind: &str, asked: &Option<Vec<String>>, names: impl Iterator<Item = &'a str>) -> Result<()> {
+fn known<'a>(
+    kind: &str,
+    asked: &Option<Vec<String>>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<()> {
     let names: Vec<&str> = names.collect();
     match asked.iter().flatten().find(|name| !names.contains(&name.as_str())) {
-        Some(name) => Err(format!("there is no {kind} {name:?}; there are {}", names.join(", ")).into()),
+        Some(name) => {
+            Err(format!("there is no {kind} {name:?}; there are {}", names.join(", ")).into())
+        }
         None => Ok(()),
     }
 }
@@ -122,7 +131,10 @@ fn matrix(args: &Args) -> Result<ExitCode> {
     known("server", &args.servers, servers.iter().map(|server| server.name.as_str()))?;
     let servers: Vec<Server> = servers
         .into_iter()
-        .filter(|server| server.is_floor() || args.servers.as_ref().is_none_or(|only| only.contains(&server.name)))
+        .filter(|server| {
+            server.is_floor()
+                || args.servers.as_ref().is_none_or(|only| only.contains(&server.name))
+        })
         .filter(|server| match &server.missing {
             Some(what) => {
                 eprintln!("{} is left out: {what}", server.label);
@@ -131,7 +143,9 @@ fn matrix(args: &Args) -> Result<ExitCode> {
             None => true,
         })
         .collect();
-    cases.retain(|case| args.cases.as_ref().is_none_or(|only| only.iter().any(|name| name == case.name)));
+    cases.retain(|case| {
+        args.cases.as_ref().is_none_or(|only| only.iter().any(|name| name == case.name))
+    });
     std::fs::create_dir_all(&args.out)?;
     let save = |results: &Results| -> Result<()> {
         std::fs::write(args.out.join("matrix.json"), serde_json::to_string_pretty(results)?)?;

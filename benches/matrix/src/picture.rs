@@ -1,4 +1,5 @@
-//! The figures as bars: one panel for each measure, one bar for each server, a line from the least to the greatest.
+//! The figures as bars: one panel for each measure, one bar for each server, a line from the least
+//! to the greatest.
 
 use crate::results::{Measured, Results, Row};
 use crate::servers::{DEMO, FLOOR, PORTABLE};
@@ -29,13 +30,20 @@ pub(crate) fn draw(results: &Results) -> String {
         // Where there is most room left.
         let column = if bottoms[0] <= bottoms[1] { 0 } else { 1 };
         let left = GAP + column as f64 * (PANEL + GAP);
-        let _ = write!(body, "<g transform=\"translate({left},{})\">{}</g>", bottoms[column], panel(measured));
+        let _ = write!(
+            body,
+            "<g transform=\"translate({left},{})\">{}</g>",
+            bottoms[column],
+            panel(measured)
+        );
         bottoms[column] += TITLE + BAR * measured.rows.len() as f64 + GAP;
     }
     let height = bottoms.iter().copied().fold(0.0, f64::max) + 20.0;
     let width = GAP + COLUMNS as f64 * (PANEL + GAP);
     let repeats = results.repeats;
-    let note = format!("Medians of {repeats} interleaved repeats; the line goes from the least to the greatest.");
+    let note = format!(
+        "Medians of {repeats} interleaved repeats; the line goes from the least to the greatest."
+    );
     let y = height - 14.0;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\
@@ -65,7 +73,8 @@ fn panel(measured: &Measured) -> String {
 
 fn bar(row: &Row, greatest: f64) -> String {
     let name = escape(&row.label);
-    let mut text = format!("<text x=\"{}\" y=\"15\" text-anchor=\"end\">{name}</text>", NAMES - 8.0);
+    let mut text =
+        format!("<text x=\"{}\" y=\"15\" text-anchor=\"end\">{name}</text>", NAMES - 8.0);
     let Some(figure) = &row.figure else {
         let reason = escape(row.void.as_deref().unwrap_or("not run"));
         let reason: String = reason.chars().take(60).collect();

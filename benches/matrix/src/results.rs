@@ -81,10 +81,15 @@ pub(crate) struct Row {
 impl Results {
     /// The faults that leave nothing to compare.
     pub(crate) fn void(&self) -> Vec<String> {
-        let rows = self.measures.iter().flat_map(|measured| measured.rows.iter().map(move |row| (measured, row)));
+        let rows = self
+            .measures
+            .iter()
+            .flat_map(|measured| measured.rows.iter().map(move |row| (measured, row)));
         let faults = rows.filter(|(_, row)| is_essential(&row.server));
         let mut faults: Vec<String> = faults
-            .filter_map(|(measured, row)| Some(format!("{} in {}: {}", row.label, measured.case, row.void.as_ref()?)))
+            .filter_map(|(measured, row)| {
+                Some(format!("{} in {}: {}", row.label, measured.case, row.void.as_ref()?))
+            })
             .collect();
         faults.dedup();
         faults

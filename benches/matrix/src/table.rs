@@ -10,7 +10,8 @@ pub(crate) fn markdown(results: &Results) -> String {
     for (name, value) in &results.machine {
         let _ = writeln!(text, "- {name}: {value}");
     }
-    let _ = writeln!(text, "- medians of {} interleaved repeats (least – greatest)", results.repeats);
+    let _ =
+        writeln!(text, "- medians of {} interleaved repeats (least – greatest)", results.repeats);
     for measured in &results.measures {
         let _ = write!(text, "\n{}", table(measured));
     }
@@ -18,8 +19,10 @@ pub(crate) fn markdown(results: &Results) -> String {
 }
 
 fn table(measured: &Measured) -> String {
-    let mut text =
-        format!("`{}` {}\n\n| server | {} | ratio |\n|---|---|---|\n", measured.case, measured.title, measured.unit);
+    let mut text = format!(
+        "`{}` {}\n\n| server | {} | ratio |\n|---|---|---|\n",
+        measured.case, measured.title, measured.unit
+    );
     for row in &measured.rows {
         let (figure, ratio) = cells(row);
         let _ = writeln!(text, "| {} | {figure} | {ratio} |", row.label);
@@ -29,7 +32,9 @@ fn table(measured: &Measured) -> String {
 
 fn cells(row: &Row) -> (String, String) {
     match (&row.void, &row.figure) {
-        (None, Some(figure)) => (spread(figure), row.ratio.as_ref().map(spread).unwrap_or_default()),
+        (None, Some(figure)) => {
+            (spread(figure), row.ratio.as_ref().map(spread).unwrap_or_default())
+        }
         (void, _) => (format!("void: {}", void.as_deref().unwrap_or("not run")), String::new()),
     }
 }
