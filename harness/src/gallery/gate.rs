@@ -27,6 +27,8 @@ pub(super) struct Member {
 #[derive(Default)]
 struct Gate {
     over: bool,
+    /// Its owner unsubscribed it.
+    left: bool,
     told: bool,
     sending: Vec<ThreadId>,
     /// A close that waits for the send on its own thread to end.
@@ -56,6 +58,21 @@ impl Member {
 
     pub(super) fn is_over(&self) -> bool {
         self.gate().over
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.gate().left
+    }
+
+    /// Ends it for its owner, who knows.
+    pub(super) fn leave(&self) {
+        self.gate().left = true;
+        self.silence();
+    }
+
+    /// Lets no send begin any more: several are ended at once, and told one after the other.
+    pub(super) fn shut(&self) {
+        self.gate().over = true;
     }
 
     /// Ends it without telling the sink.

@@ -378,6 +378,7 @@ impl Subject for Specimen {
         let again = self.has(Bug::ShutsDownAgain);
         let (members, told) = {
             let mut table = self.shared.table();
+            table.clock += 1;
             table.down |= !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
             let told: Vec<_> = table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
@@ -386,6 +387,9 @@ impl Subject for Specimen {
         };
         for member in told {
             member.sink.close(Some("shutdown"));
+        }
+        if self.shared.bug.is_none() {
+            members.iter().for_each(|member| member.shut());
         }
         for member in members {
             let _ = member.close("shutdown");

@@ -71,6 +71,10 @@ impl Specimen {
         let mut count = 0;
         loop {
             let matching = self.claim(identity, named);
+            let alone = self.table().clock;
+            if self.bug().is_none() {
+                matching.iter().for_each(|member| member.shut());
+            }
             let found = matching.len();
             let mut escaped = 0;
             for (index, member) in matching.iter().enumerate() {
@@ -81,7 +85,8 @@ impl Specimen {
                 if self.has(Bug::CountsWhoEscaped) && member.is_over() {
                     continue;
                 }
-                if self.is(Variety::SparesWhoLeft) && member.is_over() {
+                // A revocation that returned meanwhile promised that this one closes what it found (REV-1).
+                if self.is(Variety::SparesWhoLeft) && member.has_left() && self.table().clock == alone {
                     escaped += 1;
                     continue;
                 }

@@ -6,10 +6,10 @@ use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
     catalogue::{Level, catalogue},
     diet::{Diet, Spice},
-    gallery::{self, Bug, MUTANTS, Tampering, VARIANTS, tamper},
+    gallery::{self, Bug, MUTANTS, Tampering, VARIANTS, Variety, tamper},
     generate::generate,
     oracle,
-    script::{Act, Op, Registration, Script},
+    script::{Act, Ending, Hook, Op, Registration, Rule, Script, SinkScript},
     shrink::Bounds,
     subject::Limits,
 };
@@ -248,6 +248,22 @@ fn every_variant_is_accepted() {
             assert!(seed < 10, "{:?}: {still:?}", variant.variety);
             unexercised = Some(still);
         }
+    }
+}
+
+/// A revocation inside a close returns, and the second subscriber of the outer one unsubscribes after it.
+#[test]
+fn a_variant_spares_nobody_whom_a_revocation_that_returned_had_found() {
+    let hear = |id, at| Op::new(id, Act::Sub { sub: at, sink: at, with: Registration::to(&["a"]).group("x") });
+    let revoke = |id| Op::new(id, Act::Revoke { identity: "x".into(), reason: None });
+    for inner in [revoke(4), Op::new(4, Act::Shutdown)] {
+        let mut script = Script::new(vec![hear(1, 0), hear(2, 1), revoke(3)]);
+        let ops = vec![inner, Op::new(5, Act::Unsub { sub: 1 })];
+        script.sinks.push(SinkScript { rules: vec![Rule { on: Hook::Close, nth: 1, ops, then: Ending::Ok }] });
+        let (hello, factory) = gallery::variant(Variety::SparesWhoLeft);
+        let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
+        let verdict = oracle::judge(&script, &trace, &hello.policies);
+        assert!(verdict.clean(), "{verdict:?} {trace:?}");
     }
 }
 
