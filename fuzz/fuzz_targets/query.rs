@@ -19,7 +19,8 @@ use transport_sse::SSE;
 const POOL: [&str; 7] = ["a", "b", "a,b", "", "ä", " ", "%"];
 
 thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_time().build().expect("a runtime");
 }
 
 struct Granted(ChannelFilter);

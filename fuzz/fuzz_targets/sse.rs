@@ -1,7 +1,7 @@
 //! Any payloads, through the SSE route: a strict parser of the event stream format gives back the
 //! same data under the same ids, and finds no field that a payload brought along (SSE-2). The input
 //! is a list of payloads: 0xFF, which UTF-8 does not know, ends one; 0xFE lets the peer read before
-//! the next.
+//! the next. A payload that is no UTF-8 comes back in base64.
 
 #![no_main]
 
@@ -12,14 +12,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
-use registry_core::{ChannelFilter, EncodeError, Identity, SubscriberRegistry};
+use registry_core::{ChannelFilter, EncodeError, Encoded, Identity, SubscriberRegistry};
 use tokio::runtime::{Builder, Runtime};
 use tower_service::Service;
 use transport_core::{Authorise, Denied, Grant, Live, LiveOptions};
 use transport_sse::sse;
 
 thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_time().build().expect("a runtime");
 }
 
 struct Everybody;
@@ -31,8 +32,12 @@ impl Authorise for Everybody {
     }
 }
 
-fn as_it_is(data: &Bytes) -> Result<Bytes, EncodeError> {
-    Ok(data.clone())
+/// Text where it is text, else bytes.
+fn encode(data: &Bytes) -> Result<Encoded, EncodeError> {
+    Ok(match std::str::from_utf8(data) {
+        Ok(text) => Encoded::text(text),
+        Err(_) => Encoded::binary(data.clone()),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -101,6 +106,24 @@ fn with_line_feeds(body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What the format makes of a payload: text with its line ends, bytes in base64.
+fn carried(payload: &[u8]) -> Vec<u8> {
+    if std::str::from_utf8(payload).is_ok() { with_line_feeds(payload) } else { base64(payload) }
+}
+
+fn base64(payload: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> =
+        payload.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    let digit = |six: &[u8]| {
+        let value = (0..6).fold(0, |value, at| 2 * value + six.get(at).copied().unwrap_or(0));
+        DIGITS[usize::from(value)]
+    };
+    let mut out: Vec<u8> = bits.chunks(6).map(digit).collect();
+    out.resize(out.len().next_multiple_of(4), b'=');
+    out
+}
+
 /// Reads what is there.
 fn read(body: &mut Body, into: &mut Vec<u8>) {
     while let Some(Some(frame)) = body.frame().now_or_never() {
@@ -110,7 +133,7 @@ fn read(body: &mut Body, into: &mut Vec<u8>) {
 
 fn run(data: &[u8]) {
     let registry = SubscriberRegistry::<Bytes>::new();
-    let live = Live::with_encoder(registry.clone(), Everybody, as_it_is, LiveOptions::new());
+    let live = Live::with_encoder(registry.clone(), Everybody, encode, LiveOptions::new());
     let mut route = sse::<_, ()>(&live);
     let asking = route.call(Request::get("/").body(Body::empty()).expect("a request"));
     let response =
@@ -133,7 +156,7 @@ fn run(data: &[u8]) {
             );
         }
         let id = report.id.to_string().into_bytes();
-        expected.push(Event { name: Vec::new(), id, data: with_line_feeds(payload) });
+        expected.push(Event { name: Vec::new(), id, data: carried(payload) });
         if rest.get(end) == Some(&0xFE) {
             read(&mut body, &mut stream);
         }

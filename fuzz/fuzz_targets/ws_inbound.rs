@@ -5,10 +5,10 @@
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use registry_core::{
-    ChannelFilter, EncodeError, Identity, OutboxOptions, Registration, SubscriberRegistry,
+    ChannelFilter, Encoded, Identity, OutboxOptions, Registration, RegistryOptions,
+    SubscriberRegistry,
 };
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -188,7 +188,7 @@ struct Peer<'a> {
 }
 
 impl<'a> Peer<'a> {
-    /// Who is not read gives up; what was written stands.
+    /// It gives up when it is not read; what was written stands.
     async fn write(&mut self, bytes: &[u8]) -> bool {
         timeout(Duration::from_millis(1), self.io.write_all(bytes))
             .await
@@ -212,7 +212,7 @@ impl<'a> Peer<'a> {
         }
     }
 
-    async fn lives(mut self, life: &Life<'a>, registry: &SubscriberRegistry<Bytes>) {
+    async fn lives(mut self, life: &Life<'a>, registry: &SubscriberRegistry<String>) {
         let ada = Identity::new("account", "ada");
         for step in &life.steps {
             match step {
@@ -225,7 +225,7 @@ impl<'a> Peer<'a> {
                     }
                 }
                 Step::Broadcast(text) => {
-                    let report = registry.broadcast("any", Bytes::copy_from_slice(text.as_bytes()));
+                    let report = registry.broadcast("any", (*text).to_owned());
                     if report.is_ok_and(|report| report.accepted == 1) {
                         self.sent.push(text);
                     }
@@ -257,8 +257,8 @@ impl<'a> Peer<'a> {
 }
 
 async fn run(life: &Life<'_>) {
-    let registry = SubscriberRegistry::<Bytes>::new();
-    registry.encode_with(|data: &Bytes| Ok::<_, EncodeError>(data.clone()));
+    let encoder = |text: &String| Ok(Encoded::text(text.as_str()));
+    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
     let ada = Registration::new().with_group(Identity::new("account", "ada"));
     let bounds = OutboxOptions::new().with_max_bytes(OUTBOX_BYTES);
     let outbox = registry.open_outbox(&WS, bounds, ada).expect("a subscriber");
