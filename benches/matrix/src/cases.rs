@@ -143,18 +143,16 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
                 per_publish,
             )],
         ));
+        let cost = "CPU per publish";
+        let title = format!("{name}, 10 of 10,000 connections match");
+        let grown = format!("{title} (ratio: to 10 of 20): {cost}");
         cases.push(Case::new(
             of[4],
             wire,
             &format!("--conns 10000 --channels 1000 --messages {sparse} {limit}"),
             vec![
-                measure(&format!("{name}, 10 of 10,000 connections match: CPU per publish"), "µs", floor, per_publish),
-                measure(
-                    &format!("{name}, 10 of 10,000 connections match (ratio: to 10 of 20): CPU per publish"),
-                    "µs",
-                    Baseline::Case(of[3]),
-                    per_publish,
-                ),
+                measure(&format!("{title}: {cost}"), "µs", floor, per_publish),
+                measure(&grown, "µs", Baseline::Case(of[3]), per_publish),
             ],
         ));
     }
@@ -179,7 +177,8 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
                 p99,
             ),
             measure(
-                "SSE, 50 readers beside 5 that never read: growth of the server's memory at its peak",
+                "SSE, 50 readers beside 5 that never read: growth of the server's memory at its \
+                 peak",
                 "MiB",
                 Baseline::Nothing,
                 |report| report.memory_grown / f64::from(1 << 20),

@@ -1,8 +1,8 @@
 //! Runs the servers against each other, interleaved, and reports what each delivery costs on the
 //! server's core.
 //!
-//! `matrix --quick` takes minutes, `matrix` longer; see `matrix --help`. `picture FILE.json` draws
-//! a former run again.
+//! `matrix --quick` takes minutes, `matrix` longer; see `matrix --help`. `report FILE.json` writes
+//! the tables and the picture of a former run again.
 
 mod build;
 mod cases;
@@ -19,7 +19,7 @@ use cases::Size;
 use lexopt::prelude::*;
 use results::Results;
 use servers::Server;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Any error: it ends the program, and its text is all that matters.
@@ -29,7 +29,7 @@ const HELP: &str = "\
 Measures the demo server beside the bare floor and other servers, interleaved, on this machine.
 
 Usage: cargo run --release -- matrix [OPTIONS]
-       cargo run --release -- picture FILE.json
+       cargo run --release -- report FILE.json
 
   --quick          fewer messages: some minutes instead of half an hour
   --repeats N      how often everything is run [3]
@@ -38,7 +38,8 @@ Usage: cargo run --release -- matrix [OPTIONS]
   --demo PATH      measure this binary instead of the one that is built from the sources
   --out DIR        where to write matrix.json, matrix.md and matrix.svg [target/matrix]
 
-nginx with libnginx-mod-nchan, and node, are used if they are installed (or NGINX_PROGRAM and NCHAN_MODULE say where they are).
+nginx with libnginx-mod-nchan, and node, are used if they are installed (or NGINX_PROGRAM and
+NCHAN_MODULE say where they are).
 Exit code 3: a run of the floor or of the demo lost deliveries, so there is nothing to compare.
 ";
 
@@ -68,10 +69,10 @@ fn run() -> Result<ExitCode> {
             Some(args) => matrix(&args),
             None => help(),
         },
-        Some(Value(command)) if command == "picture" => {
+        Some(Value(command)) if command == "report" => {
             let file = PathBuf::from(parser.value()?);
-            let results: Results = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
-            std::fs::write(file.with_extension("svg"), picture::draw(&results))?;
+            let results = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+            report(&results, &file)?;
             Ok(ExitCode::SUCCESS)
         }
         None | Some(Long("help")) => help(),
@@ -82,6 +83,12 @@ fn run() -> Result<ExitCode> {
 fn help() -> Result<ExitCode> {
     print!("{HELP}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the tables and the picture beside the file of the figures.
+fn report(results: &Results, file: &Path) -> Result<()> {
+    std::fs::write(file.with_extension("md"), table::markdown(results))?;
+    Ok(std::fs::write(file.with_extension("svg"), picture::draw(results))?)
 }
 
 /// What is asked for; `None` when it is help.
@@ -148,9 +155,9 @@ fn matrix(args: &Args) -> Result<ExitCode> {
     });
     std::fs::create_dir_all(&args.out)?;
     let save = |results: &Results| -> Result<()> {
-        std::fs::write(args.out.join("matrix.json"), serde_json::to_string_pretty(results)?)?;
-        std::fs::write(args.out.join("matrix.md"), table::markdown(results))?;
-        Ok(std::fs::write(args.out.join("matrix.svg"), picture::draw(results))?)
+        let file = args.out.join("matrix.json");
+        std::fs::write(&file, serde_json::to_string_pretty(results)?)?;
+        report(results, &file)
     };
     let results = runner::run(&cases, &servers, args.repeats, &binaries, &cores, save)?;
     println!("{}", table::markdown(&results));

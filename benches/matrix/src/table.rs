@@ -6,12 +6,15 @@ use std::fmt::Write;
 
 /// All measures as tables in Markdown.
 pub(crate) fn markdown(results: &Results) -> String {
-    let mut text = String::new();
+    let mut text = String::from("# All servers side by side\n\n");
     for (name, value) in &results.machine {
         let _ = writeln!(text, "- {name}: {value}");
     }
     let _ =
         writeln!(text, "- medians of {} interleaved repeats (least – greatest)", results.repeats);
+    text.push_str(
+        "\nRatios are to the bare floor of the same round; in bursts, to the batching floor.\n",
+    );
     for measured in &results.measures {
         let _ = write!(text, "\n{}", table(measured));
     }
