@@ -96,7 +96,8 @@ pub fn find(id: &str) -> Option<&'static Requirement> {
 /// Whether breaking it is a failure rather than a note.
 #[must_use]
 pub fn is_must(id: &str) -> bool {
-    // Order is declared policy; a registry that declares it is held to it, and only then is it judged.
+    // Order is declared policy; a registry that declares it is held to it, and only then is it
+    // judged.
     find(id).is_none_or(|requirement| requirement.level == Level::M) || id == "ORD-3"
 }
 
@@ -119,10 +120,14 @@ pub fn spec() -> String {
             heading = &requirement.group;
             let _ = write!(page, "\n## {heading} (`{}`)\n\n", requirement.profile);
         }
-        let _ = write!(page, "- **{} {:?}** {}", requirement.id, requirement.level, requirement.text);
+        let _ =
+            write!(page, "- **{} {:?}** {}", requirement.id, requirement.level, requirement.text);
         let _ = write!(page, " *{}*", requirement.rationale);
-        let since =
-            if requirement.since > 1 { format!("; since edition {}", requirement.since) } else { String::new() };
+        let since = if requirement.since > 1 {
+            format!("; since edition {}", requirement.since)
+        } else {
+            String::new()
+        };
         let _ = writeln!(page, " (checked: {}{since})", requirement.checked.join(", "));
     }
     page

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, Encoded, Message, OutboxOptions, RegistryOptions, Revocation, ScopeCap,
-    SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
+    ChannelFilter, CloseReason, Encoded, Message, OutboxOptions, RegistryOptions, Revocation,
+    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
 use crate::{
@@ -22,8 +22,13 @@ use crate::{
 /// What `registry-core` claims.
 #[must_use]
 pub fn hello() -> Hello {
-    let features = ["count", "groups", "kinds", "exact", "reasons", "report", "revoke_as", "shutdown"];
-    let mut hello = Hello::new("registry-core", &["core", "scope_cap", "admission", "queued", "threads"], &features);
+    let features =
+        ["count", "groups", "kinds", "exact", "reasons", "report", "revoke_as", "shutdown"];
+    let mut hello = Hello::new(
+        "registry-core",
+        &["core", "scope_cap", "admission", "queued", "threads"],
+        &features,
+    );
     hello.policies.order = Order::Total;
     hello.version = env!("CARGO_PKG_VERSION").into();
     hello.language = "rust".into();
@@ -96,11 +101,17 @@ impl Subject for SubscriberRegistry<String> {
         // The compatible call wherever it can say what is asked for, so that it is tested too.
         let made = match (with.exact, &with.scope, with.groups.as_slice()) {
             (false, None, []) => {
-                let names = with.channels.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+                let names = with
+                    .channels
+                    .as_ref()
+                    .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
                 SubscriberRegistry::subscribe(self, sink, names.as_deref(), None)
             }
             (false, None, [Identity::Plain(identity)]) => {
-                let names = with.channels.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+                let names = with
+                    .channels
+                    .as_ref()
+                    .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
                 SubscriberRegistry::subscribe(self, sink, names.as_deref(), Some(identity))
             }
             _ => self.subscribe_with(sink, registration(with)),
@@ -109,8 +120,8 @@ impl Subject for SubscriberRegistry<String> {
     }
 
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        let report =
-            SubscriberRegistry::broadcast(self, channel, data.to_owned()).map_err(|error| error.to_string())?;
+        let report = SubscriberRegistry::broadcast(self, channel, data.to_owned())
+            .map_err(|error| error.to_string())?;
         Ok(Some(Report {
             matched: report.matched as u64,
             accepted: report.accepted as u64,
@@ -148,7 +159,8 @@ impl Handle for Subscription {
 }
 
 /// A frame is the payload and nothing else, so that a message has as many bytes as the script says.
-static RAW: WireFormat = WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+static RAW: WireFormat =
+    WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 fn bounds(wanted: &script::Outbox) -> OutboxOptions {
     let at_least_one = |count: u32| NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN);
@@ -185,14 +197,17 @@ impl Handle for Outbox {
             Poll::Ready(registry_core::Next::Closed(reason)) => {
                 Taken { end: Some(reason.as_str().to_owned()), ..Taken::default() }
             }
-            Poll::Ready(registry_core::Next::Frames(batch)) => {
-                Taken { messages: batch.frames.iter().map(text).collect(), lost: batch.lost, end: None }
-            }
+            Poll::Ready(registry_core::Next::Frames(batch)) => Taken {
+                messages: batch.frames.iter().map(text).collect(),
+                lost: batch.lost,
+                end: None,
+            },
         })
     }
 }
 
-/// A ticket is used up by value; what is asked of it afterwards is refused here, as the compiler would.
+/// A ticket is used up by value; what is asked of it afterwards is refused here, as the compiler
+/// would.
 struct Admission(Mutex<Option<registry_core::Ticket<String>>>);
 
 impl Admission {
@@ -208,7 +223,10 @@ impl Ticket for Admission {
             let opened = ticket.admit_outbox(&RAW, bounds(wanted), registration(with));
             return opened.map(Outbox::boxed).map_err(|_| Refused);
         }
-        ticket.admit(sink, registration(with)).map(|made| Arc::new(made) as Arc<dyn Handle>).map_err(|_| Refused)
+        ticket
+            .admit(sink, registration(with))
+            .map(|made| Arc::new(made) as Arc<dyn Handle>)
+            .map_err(|_| Refused)
     }
 
     fn abandon(&self) {

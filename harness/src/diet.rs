@@ -61,7 +61,8 @@ pub enum Spice {
     Outboxes,
 }
 
-/// All ingredients, the plain ones first: of several that a failing script needs, the last says most about it.
+/// All ingredients, the plain ones first: of several that a failing script needs, the last says
+/// most about it.
 pub const SPICES: [Spice; 24] = [
     Spice::Unsub,
     Spice::Revoke,
@@ -130,7 +131,8 @@ impl Diet {
         SPICES.into_iter().rev().find(|spice| self.has(*spice))
     }
 
-    /// What an implementation with these profiles and features offers, its policies being the default ones.
+    /// What an implementation with these profiles and features offers, its policies being the
+    /// default ones.
     ///
     /// ```
     /// use harness::diet::{Diet, Spice};
@@ -148,8 +150,9 @@ impl Diet {
     pub fn offered_by(hello: &Hello) -> Self {
         let mut diet = Self::everything();
         if hello.policies.delivery == Delivery::Async {
-            // Equal payloads in flight at once could not be told apart, and deliveries that hop between two registries
-            // have no moment at which they have settled. The fixed cases have both, one at a time.
+            // Equal payloads in flight at once could not be told apart, and deliveries that hop
+            // between two registries have no moment at which they have settled. The fixed cases
+            // have both, one at a time.
             diet = diet.without(Spice::EqualData).without(Spice::TwoRegistries);
         }
         for (need, spices) in [
@@ -279,7 +282,9 @@ impl Diet {
             "SUB-5" => &[Spice::SharedSinks, Spice::Unsub, Spice::Revoke],
             "SUB-6" => &[Spice::Shutdown],
             "REV-2" | "RE-5" => &[Spice::Revoke, Spice::InSend],
-            "REV-1" | "REV-4" | "REV-9" | "REV-10" | "CLO-2" | "CLO-5" | "CNT-1" => &[Spice::Revoke],
+            "REV-1" | "REV-4" | "REV-9" | "REV-10" | "CLO-2" | "CLO-5" | "CNT-1" => {
+                &[Spice::Revoke]
+            }
             "REV-5" => &[Spice::Revoke, Spice::Hostile],
             "REV-6" => &[Spice::Revoke, Spice::Kinds, Spice::Hostile],
             "REV-7" => &[Spice::Revoke, Spice::Groups],

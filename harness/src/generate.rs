@@ -1,12 +1,16 @@
 //! Random scripts.
 //!
-//! Each script draws its own few ingredients (so that rare combinations come up undiluted), a small alphabet of names
-//! from a pool of names that careless code confuses, and ends with an epilogue (a count, one fresh broadcast per channel, a
-//! revocation per identity) that turns hidden divergence into deliveries and numbers.
+//! Each script draws its own few ingredients (so that rare combinations come up undiluted), a small
+//! alphabet of names from a pool of names that careless code confuses, and ends with an epilogue (a
+//! count, one fresh broadcast per channel, a revocation per identity) that turns hidden divergence
+//! into deliveries and numbers.
 
 use crate::{
     diet::{Diet, SPICES, Spice},
-    script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script, SinkScript},
+    script::{
+        Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
+        SinkScript,
+    },
 };
 
 /// A small, fast, seedable source of numbers (SplitMix64).
@@ -110,8 +114,14 @@ pub fn generate(seed: u64, diet: Diet, wanted: Diet) -> Script {
     }
     if chosen.has(Spice::Gated) {
         // The lane must be sure to park: nothing else may end that sink or reach it first.
-        let others =
-            [Spice::Free, Spice::InSend, Spice::InClose, Spice::Shutdown, Spice::FailingSend, Spice::FailingClose];
+        let others = [
+            Spice::Free,
+            Spice::InSend,
+            Spice::InClose,
+            Spice::Shutdown,
+            Spice::FailingSend,
+            Spice::FailingClose,
+        ];
         chosen = others.into_iter().fold(chosen, Diet::without);
     }
     let script = Cook::new(dice, chosen).cook().numbered();
@@ -141,7 +151,10 @@ impl Cook {
         let channels: Vec<String> = if hostile && dice.chance(3, 4) {
             dice.pick(&CONFUSABLE).iter().map(|name| (*name).to_owned()).collect()
         } else {
-            ["a", "b", "c"][..1 + dice.below(3) as usize].iter().map(|name| (*name).to_owned()).collect()
+            ["a", "b", "c"][..1 + dice.below(3) as usize]
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect()
         };
         let identities: Vec<Identity> = if diet.has(Spice::Kinds) && dice.chance(3, 4) {
             kinds(dice.below(5))
@@ -150,7 +163,10 @@ impl Cook {
         } else if dice.chance(1, 5) {
             channels.iter().map(|name| Identity::from(name.as_str())).collect()
         } else {
-            ["x", "y"][..1 + dice.below(2) as usize].iter().map(|name| Identity::from(*name)).collect()
+            ["x", "y"][..1 + dice.below(2) as usize]
+                .iter()
+                .map(|name| Identity::from(*name))
+                .collect()
         };
         let mut scopes = vec![Identity::from("s"), Identity::from("t")];
         if dice.chance(1, 3) {
@@ -193,7 +209,9 @@ impl Cook {
         for sink in 0..self.sinks {
             let rules = self.rules(sink);
             if !rules.is_empty() {
-                script.sinks.resize_with((sink as usize + 1).max(script.sinks.len()), SinkScript::default);
+                script
+                    .sinks
+                    .resize_with((sink as usize + 1).max(script.sinks.len()), SinkScript::default);
                 script.sinks[sink as usize].rules.extend(rules);
             }
         }
@@ -244,11 +262,17 @@ impl Cook {
         let registry = u32::from(self.diet.has(Spice::TwoRegistries) && self.dice.chance(1, 3));
         if !self.outboxes.is_empty() && self.dice.chance(1, 5) {
             let bytes = self.dice.chance(1, 2).then(|| 1 + self.dice.below(8));
-            return Op { id: 0, registry, act: Act::Take { sub: *self.dice.pick(&self.outboxes), bytes } };
+            return Op {
+                id: 0,
+                registry,
+                act: Act::Take { sub: *self.dice.pick(&self.outboxes), bytes },
+            };
         }
         let act = match self.dice.below(20) {
             0..=5 => self.sub(plain),
-            6..=8 if self.diet.has(Spice::Unsub) => Act::Unsub { sub: self.dice.below(self.subs + 1) },
+            6..=8 if self.diet.has(Spice::Unsub) => {
+                Act::Unsub { sub: self.dice.below(self.subs + 1) }
+            }
             9..=11 if self.diet.has(Spice::Revoke) => {
                 let identity = self.dice.pick(&self.identities).clone();
                 self.revoke(identity)
@@ -307,12 +331,16 @@ impl Cook {
 
     /// Small bounds, so that a few messages reach them.
     fn outbox(&mut self) -> Outbox {
-        let policies = [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+        let policies =
+            [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
         let overflow = *self.dice.pick(&policies);
         match self.dice.below(4) {
             0 | 1 => Outbox::of(1 + self.dice.below(4), overflow),
             2 => Outbox::of_bytes(2 + self.dice.below(9), overflow),
-            _ => Outbox { bytes: 4 + self.dice.below(9), ..Outbox::of(2 + self.dice.below(3), overflow) },
+            _ => Outbox {
+                bytes: 4 + self.dice.below(9),
+                ..Outbox::of(2 + self.dice.below(3), overflow)
+            },
         }
     }
 
@@ -345,7 +373,8 @@ impl Cook {
         let names = if several { self.dice.below(5) } else { 1 };
         with.exact = self.diet.has(Spice::Exact) && self.dice.chance(1, 2);
         if names < 4 {
-            let mut list: Vec<String> = (0..names).map(|_| self.dice.pick(&self.channels).clone()).collect();
+            let mut list: Vec<String> =
+                (0..names).map(|_| self.dice.pick(&self.channels).clone()).collect();
             if self.diet.has(Spice::Duplicates) && self.dice.chance(1, 2) {
                 list.extend(list.first().cloned());
             } else {
@@ -379,7 +408,8 @@ impl Cook {
         with
     }
 
-    /// An operation that ends somebody on this sink: what a sink does about itself is what it most often does.
+    /// An operation that ends somebody on this sink: what a sink does about itself is what it most
+    /// often does.
     fn own_end(&mut self, sink: u32) -> Option<Op> {
         let own: Vec<_> = self.made.iter().filter(|(_, on, _)| *on == sink).cloned().collect();
         let (sub, _, held) = own.get(self.dice.below(own.len() as u32) as usize)?;
@@ -394,9 +424,10 @@ impl Cook {
 
     fn rules(&mut self, sink: u32) -> Vec<Rule> {
         let mut rules = Vec::new();
-        for (on, inside, failing) in
-            [(Hook::Send, Spice::InSend, Spice::FailingSend), (Hook::Close, Spice::InClose, Spice::FailingClose)]
-        {
+        for (on, inside, failing) in [
+            (Hook::Send, Spice::InSend, Spice::FailingSend),
+            (Hook::Close, Spice::InClose, Spice::FailingClose),
+        ] {
             let nth = 1 + self.dice.below(2) * u32::from(on == Hook::Send);
             let mut rule = Rule { on, nth, ops: Vec::new(), then: Ending::Ok };
             if self.diet.has(inside) && self.dice.chance(1, 3) {
@@ -433,7 +464,8 @@ impl Cook {
         let sink = self.sinks;
         self.subs += 2;
         self.sinks += 1;
-        let with = Registration { channels: Some(vec![channel.clone()]), ..Registration::default() };
+        let with =
+            Registration { channels: Some(vec![channel.clone()]), ..Registration::default() };
         let place = self.dice.below(script.steps.len() as u32 + 1) as usize;
         script.steps.insert(place, op(Act::Sub { sub, sink, with }));
         let park = Rule {

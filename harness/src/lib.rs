@@ -1,9 +1,11 @@
-//! The reference conformance suite for subscriber registries: catalogue, scripts, oracle, kits, runner.
+//! The reference conformance suite for subscriber registries: catalogue, scripts, oracle, kits,
+//! runner.
 //!
-//! A [`script::Script`] is run by a driver over one fresh registry, which yields a [`trace::Trace`]; the
-//! [`oracle`] accepts it or names the requirement of the [`catalogue`] that it breaks. Scripts are fixed [`cases`] or come from
-//! [`generate`]; failing ones are made small by [`shrink`]. A [`campaign`] runs many. [`subject`] drives a registry in
-//! process, [`runner`] one in a foreign process. The [`gallery`] guards the suite itself.
+//! A [`script::Script`] is run by a driver over one fresh registry, which yields a
+//! [`trace::Trace`]; the [`oracle`] accepts it or names the requirement of the [`catalogue`] that
+//! it breaks. Scripts are fixed [`cases`] or come from [`generate`]; failing ones are made small by
+//! [`shrink`]. A [`campaign`] runs many. [`subject`] drives a registry in process, [`runner`] one
+//! in a foreign process. The [`gallery`] guards the suite itself.
 
 pub mod campaign;
 pub mod cases;

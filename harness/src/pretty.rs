@@ -58,12 +58,16 @@ fn ops(ops_: &[Op], depth: usize, page: &mut String) {
 pub fn op(op: &Op) -> String {
     let of = if op.registry == 0 { String::new() } else { format!(" in registry {}", op.registry) };
     let done = match &op.act {
-        Act::Sub { sub, sink, with } => format!("s{sub} = subscribe({}, {})", hearer(*sink, with), registration(with)),
+        Act::Sub { sub, sink, with } => {
+            format!("s{sub} = subscribe({}, {})", hearer(*sink, with), registration(with))
+        }
         Act::Unsub { sub } => format!("s{sub}.unsubscribe()"),
         Act::Take { sub, bytes: None } => format!("s{sub}.take()"),
         Act::Take { sub, bytes: Some(bytes) } => format!("s{sub}.take(at most {bytes} bytes)"),
         Act::Cast { channel, data } => format!("broadcast({}, {})", short(channel), short(data)),
-        Act::Revoke { identity: named, reason: None } => format!("close_by_identity({})", identity(named)),
+        Act::Revoke { identity: named, reason: None } => {
+            format!("close_by_identity({})", identity(named))
+        }
         Act::Revoke { identity: named, reason: Some(reason) } => {
             format!("close_by_identity_as({}, {})", identity(named), reason.word())
         }
@@ -98,9 +102,16 @@ fn registration(with: &Registration) -> String {
     let mut text = match &with.channels {
         None => "every channel".to_owned(),
         Some(names) if names.len() > 8 => {
-            format!("{} names from {} to {}", names.len(), short(&names[0]), short(&names[names.len() - 1]))
+            format!(
+                "{} names from {} to {}",
+                names.len(),
+                short(&names[0]),
+                short(&names[names.len() - 1])
+            )
         }
-        Some(names) => format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")),
+        Some(names) => {
+            format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", "))
+        }
     };
     if with.exact {
         text.push_str(" exactly");
@@ -109,7 +120,11 @@ fn registration(with: &Registration) -> String {
         let _ = write!(text, ", scope {}", identity(scope));
     }
     if !with.groups.is_empty() {
-        let _ = write!(text, ", groups [{}]", with.groups.iter().map(identity).collect::<Vec<_>>().join(", "));
+        let _ = write!(
+            text,
+            ", groups [{}]",
+            with.groups.iter().map(identity).collect::<Vec<_>>().join(", ")
+        );
     }
     if let Some(name) = &with.overwrite {
         let _ = write!(text, "; the caller then writes {} over its list", short(name));
@@ -149,7 +164,9 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
     let mut page = String::new();
     for (at, event) in trace.iter().enumerate() {
         let (text, change) = match event {
-            Event::Call { op, .. } => (format!("{op} {} …", names.get(op).map_or("?", String::as_str)), 1),
+            Event::Call { op, .. } => {
+                (format!("{op} {} …", names.get(op).map_or("?", String::as_str)), 1)
+            }
             Event::Ret { op, n, refused, report, taken } => {
                 let mut text = format!("{op} returned");
                 if let Some(n) = n {
@@ -159,10 +176,12 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
                     text.push_str(" refused");
                 }
                 if let Some(report) = report {
-                    let _ = write!(text, " matched {}, accepted {}", report.matched, report.accepted);
+                    let _ =
+                        write!(text, " matched {}, accepted {}", report.matched, report.accepted);
                 }
                 if let Some(taken) = taken {
-                    let found: Vec<String> = taken.messages.iter().map(|data| short(data)).collect();
+                    let found: Vec<String> =
+                        taken.messages.iter().map(|data| short(data)).collect();
                     let _ = write!(text, " [{}], {} lost", found.join(", "), taken.lost);
                     if let Some(reason) = &taken.end {
                         let _ = write!(text, ", the end: {reason:?}");
@@ -172,7 +191,9 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             }
             Event::Err { op, error } => (format!("{op} threw {error:?}"), -1),
             Event::Send { sink, data, .. } => (format!("send to sink {sink}: {}", short(data)), 1),
-            Event::Sent { sink, threw, .. } => (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1),
+            Event::Sent { sink, threw, .. } => {
+                (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1)
+            }
             Event::Close { sink, reason, .. } => (
                 format!(
                     "close of sink {sink}{}",
@@ -185,20 +206,25 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             }
             Event::Fuel => ("out of fuel".into(), 0),
             Event::Stuck { op } => (format!("{op} waited in vain"), 0),
-            Event::Unbuilt { error } => (format!("the registry could not be constructed: {error}"), 0),
+            Event::Unbuilt { error } => {
+                (format!("the registry could not be constructed: {error}"), 0)
+            }
         };
-        // Inside an operation that is called and returns with nothing in between there is nothing to show.
-        let empty = matches!((event, trace.get(at + 1)), (Event::Sent { .. } | Event::Closed { .. }, _))
-            && at > 0
-            && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
-            && at != wrong;
+        // Inside an operation that is called and returns with nothing in between there is nothing
+        // to show.
+        let empty =
+            matches!((event, trace.get(at + 1)), (Event::Sent { .. } | Event::Closed { .. }, _))
+                && at > 0
+                && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
+                && at != wrong;
         if change < 0 {
             depth = depth.saturating_sub(1);
         }
         if !empty {
             let arrow = if at == wrong { mark } else { "  " };
             let on = if lanes { format!("[{}] ", lane(event)) } else { String::new() };
-            let _ = writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if lanes { 0 } else { depth }));
+            let _ =
+                writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if lanes { 0 } else { depth }));
         }
         if change > 0 {
             depth += 1;

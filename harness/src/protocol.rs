@@ -1,4 +1,5 @@
-//! The messages between the runner and an adapter: JSON, one object a line. `PROTOCOL.md` is the text of it.
+//! The messages between the runner and an adapter: JSON, one object a line. `PROTOCOL.md` is the
+//! text of it.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +81,8 @@ pub struct Hello {
     /// The profiles it claims; `core` is implied.
     #[serde(default)]
     pub profiles: BTreeSet<String>,
-    /// Optional abilities: `count`, `groups`, `kinds`, `exact`, `reasons`, `report`, `revoke_as`, `shutdown`.
+    /// Optional abilities: `count`, `groups`, `kinds`, `exact`, `reasons`, `report`, `revoke_as`,
+    /// `shutdown`.
     #[serde(default)]
     pub features: BTreeSet<String>,
     /// Choices that the requirements leave open.
@@ -107,7 +109,8 @@ impl Hello {
     /// Name, version and language, as far as it gives them.
     #[must_use]
     pub fn title(&self) -> String {
-        let given = [&self.name, &self.version, &self.language].into_iter().filter(|word| !word.is_empty());
+        let given =
+            [&self.name, &self.version, &self.language].into_iter().filter(|word| !word.is_empty());
         given.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 

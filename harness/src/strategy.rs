@@ -1,7 +1,7 @@
 //! Proptest strategies, for property tests in other crates.
 //!
-//! [`arb_script`] generates and shrinks with the suite's own [generator](crate::generate) and [shrinker](crate::shrink): what
-//! proptest finds is as small as what the runner finds.
+//! [`arb_script`] generates and shrinks with the suite's own [generator](crate::generate) and
+//! [shrinker](crate::shrink): what proptest finds is as small as what the runner finds.
 
 use proptest::{
     prelude::*,
@@ -17,8 +17,8 @@ use crate::{
     shrink::candidates,
 };
 
-/// Scripts of at most these ingredients: of what a registry claims ([`Diet::offered_by`]), of some profiles
-/// ([`Diet::of_profiles`]), or of a few that are put together one by one.
+/// Scripts of at most these ingredients: of what a registry claims ([`Diet::offered_by`]), of some
+/// profiles ([`Diet::of_profiles`]), or of a few that are put together one by one.
 ///
 /// ```
 /// use harness::{diet::{Diet, Spice}, strategy::arb_script};
@@ -139,14 +139,25 @@ pub fn arb_identity() -> impl Strategy<Value = Identity> {
 
 /// Bounds of outboxes that a few short messages reach.
 pub fn arb_outbox() -> impl Strategy<Value = Outbox> {
-    let policies = vec![Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
-    (1_u32..5, 1_u32..20, select(policies)).prop_map(|(messages, bytes, overflow)| Outbox { messages, bytes, overflow })
+    let policies =
+        vec![Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+    (1_u32..5, 1_u32..20, select(policies)).prop_map(|(messages, bytes, overflow)| Outbox {
+        messages,
+        bytes,
+        overflow,
+    })
 }
 
 /// Whole registrations, of sinks.
 pub fn arb_registration() -> impl Strategy<Value = Registration> {
     let groups = proptest::collection::vec(arb_identity(), 0..3);
     (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups).prop_map(
-        |(channels, exact, scope, groups)| Registration { channels, exact, scope, groups, ..Registration::default() },
+        |(channels, exact, scope, groups)| Registration {
+            channels,
+            exact,
+            scope,
+            groups,
+            ..Registration::default()
+        },
     )
 }

@@ -1,7 +1,8 @@
 //! Traces: what was observed while a script ran.
 //!
-//! One list of events in one order, over all lanes: an adapter with threads appends under one lock. A send or close is
-//! logged *at entry*, before the sink does anything else, and nothing is left out, merged or put in order afterwards.
+//! One list of events in one order, over all lanes: an adapter with threads appends under one lock.
+//! A send or close is logged *at entry*, before the sink does anything else, and nothing is left
+//! out, merged or put in order afterwards.
 
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +92,8 @@ pub enum Event {
     },
     /// The fuel ran out: the registry kept calling sinks. Nothing follows.
     Fuel,
-    /// A `hold` or a lane waited longer than the runner's patience. What follows was freed by force.
+    /// A `hold` or a lane waited longer than the runner's patience. What follows was freed by
+    /// force.
     Stuck {
         /// The `hold` or `par`.
         op: OpId,
@@ -133,7 +135,8 @@ pub struct Taken {
     /// How many messages overflow has cost and no earlier `take` reported.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lost: u64,
-    /// The subscriber has ended and nothing is left: the reason, empty where the registry gives none.
+    /// The subscriber has ended and nothing is left: the reason, empty where the registry gives
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! The adapter of `registry-core`: the protocol on standard input and output, all profiles that it has.
+//! The adapter of `registry-core`: the protocol on standard input and output, all profiles that it
+//! has.
 
 use std::{
     io::{BufRead, Write, stdin, stdout},

@@ -1,4 +1,5 @@
-//! The conformance suite for subscriber registries in any language. `registry-conform help` says what it does.
+//! The conformance suite for subscriber registries in any language. `registry-conform help` says
+//! what it does.
 
 use std::process::ExitCode;
 

@@ -9,8 +9,8 @@ use crate::{
     protocol::{FullScope, Hello, Reentrancy},
 };
 
-/// MUSTs of the claimed profiles that the oracle judges and that no script put to the test, though the implementation offers
-/// what they need.
+/// MUSTs of the claimed profiles that the oracle judges and that no script put to the test, though
+/// the implementation offers what they need.
 #[must_use]
 pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static str> {
     let offered = Diet::offered_by(hello);
@@ -21,7 +21,8 @@ pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static st
         .map(|own| own.id.as_str())
         .filter(|id| Diet::to_test(id).and(offered) == Diet::to_test(id) && optional(hello, id))
         .filter(|id| {
-            !outcome.kept.contains_key(id) && outcome.failures.iter().all(|own| own.violation.requirement != *id)
+            !outcome.kept.contains_key(id)
+                && outcome.failures.iter().all(|own| own.violation.requirement != *id)
         })
         .collect()
 }
@@ -30,10 +31,15 @@ pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static st
 fn optional(hello: &Hello, id: &str) -> bool {
     match id {
         "CLO-5" | "REV-13" => hello.offers("reasons"),
-        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" => hello.policies.reentrancy == Reentrancy::Allowed,
-        "CAP-2" | "CAP-3" | "CAP-6" | "ISO-7" => hello.policies.full_scope == FullScope::EvictOldest,
+        "RE-1" | "RE-3" | "RE-4" | "RE-5" | "RE-6" | "RE-7" => {
+            hello.policies.reentrancy == Reentrancy::Allowed
+        }
+        "CAP-2" | "CAP-3" | "CAP-6" | "ISO-7" => {
+            hello.policies.full_scope == FullScope::EvictOldest
+        }
         "RE-8" => {
-            hello.policies.full_scope == FullScope::EvictOldest && hello.policies.reentrancy == Reentrancy::Allowed
+            hello.policies.full_scope == FullScope::EvictOldest
+                && hello.policies.reentrancy == Reentrancy::Allowed
         }
         _ => true,
     }

@@ -22,9 +22,10 @@ const AGAIN: u32 = 3;
 pub const LOST: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
 
 impl Run<'_> {
-    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if the script goes well once
-    /// its sinks no longer call back, its lanes run one after the other, or its
-    /// outboxes have room for everything, then it is the registry. What does not happen again is nobody's in particular.
+    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if
+    /// the script goes well once its sinks no longer call back, its lanes run one after the other,
+    /// or its outboxes have room for everything, then it is the registry. What does not happen
+    /// again is nobody's in particular.
     pub(super) fn lost(&mut self, how: String, name: &str, script: &Script) {
         let diet = Diet::of(script);
         let (requirement, calm) = if diet.has(Spice::Gated) || diet.has(Spice::Free) {
@@ -38,7 +39,8 @@ impl Run<'_> {
         } else {
             ("", Script::default())
         };
-        let known = self.outcome.failures.iter().any(|known| known.violation.requirement == requirement);
+        let known =
+            self.outcome.failures.iter().any(|known| known.violation.requirement == requirement);
         let tries = if diet.has(Spice::Free) { 3 * AGAIN } else { AGAIN };
         if !known && !(0..tries).any(|_| self.loses(script)) {
             return self.lost_once(&how, tries, name, script);
@@ -47,14 +49,20 @@ impl Run<'_> {
             return self.fault(how, name, script);
         }
         self.outcome.runs += 1;
-        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == requirement) {
+        if let Some(known) = self
+            .outcome
+            .failures
+            .iter_mut()
+            .find(|known| known.violation.requirement == requirement)
+        {
             known.times += 1;
             return;
         }
         if !self.counts(requirement) {
             return;
         }
-        let cause = format!("the script never ended, though it does without what makes it special: {how}");
+        let cause =
+            format!("the script never ended, though it does without what makes it special: {how}");
         let violation = Violation { requirement, at: 0, cause };
         self.announce(&violation, name);
         // Every failing run costs a deadline.
@@ -67,8 +75,14 @@ impl Run<'_> {
         if again == 0 {
             return self.lost_once(&how, AGAIN, name, script);
         }
-        let guilty =
-            [Spice::InSend, Spice::InClose, Spice::Gated, Spice::Free, Spice::FailingSend, Spice::FailingClose];
+        let guilty = [
+            Spice::InSend,
+            Spice::InClose,
+            Spice::Gated,
+            Spice::Free,
+            Spice::FailingSend,
+            Spice::FailingClose,
+        ];
         for spice in guilty.into_iter().chain([Spice::Outboxes]) {
             if Diet::of(&small).has(spice) {
                 self.avoid = self.avoid.without(spice);
@@ -89,7 +103,8 @@ impl Run<'_> {
         });
     }
 
-    /// Whether a script does not come back now, in a process that ran nothing else if that can be had.
+    /// Whether a script does not come back now, in a process that ran nothing else if that can be
+    /// had.
     fn loses(&mut self, script: &Script) -> bool {
         self.driver.forget();
         matches!(self.driver.run(script), Answer::Lost(_))

@@ -1,8 +1,9 @@
 //! A campaign: many scripts against one implementation, and what came of them.
 //!
-//! Saved regressions first, then the fixed cases, then random scripts. The first failure does not end it: failures are
-//! bucketed by requirement, made small, run again; then the ingredient that triggers the failure is avoided, so that the rest is
-//! explored too, except in every eighth script, which confirms that what failed still fails.
+//! Saved regressions first, then the fixed cases, then random scripts. The first failure does not
+//! end it: failures are bucketed by requirement, made small, run again; then the ingredient that
+//! triggers the failure is avoided, so that the rest is explored too, except in every eighth
+//! script, which confirms that what failed still fails.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -42,7 +43,8 @@ pub struct Plan {
     pub first: Option<u64>,
     /// Failures of these count, and scripts are made to provoke them; empty means all.
     pub only: Vec<String>,
-    /// These are known to fail: what provokes them is avoided from the start, but for a few scripts that confirm it.
+    /// These are known to fail: what provokes them is avoided from the start, but for a few scripts
+    /// that confirm it.
     pub known: Vec<String>,
     /// Run before everything else: name and script.
     pub saved: Vec<(String, Script)>,
@@ -148,7 +150,8 @@ const DETOURS: u32 = 3;
 /// So long may scripts take in all that confirm what failed, before no more are made.
 const CONFIRMING: Duration = Duration::from_secs(10);
 
-/// So long may be waited in all for scripts that never end, before none is run that has what made others do so.
+/// So long may be waited in all for scripts that never end, before none is run that has what made
+/// others do so.
 const LOSING: Duration = Duration::from_secs(20);
 
 /// Runs a campaign. `progress` hears of every script.
@@ -178,7 +181,8 @@ pub fn campaign(
     let counts = hello.offers("count");
     let fixed = cases().into_iter().map(|case| {
         // Who cannot count can do the rest.
-        let script = if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };
+        let script =
+            if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };
         (format!("case {:?}", case.name), script)
     });
     for (name, script) in plan.saved.iter().cloned().chain(fixed) {
@@ -248,7 +252,8 @@ impl Run<'_> {
     }
 
     fn counts(&self, requirement: &str) -> bool {
-        self.plan.only.is_empty() || self.plan.only.iter().any(|only| only.eq_ignore_ascii_case(requirement))
+        self.plan.only.is_empty()
+            || self.plan.only.iter().any(|only| only.eq_ignore_ascii_case(requirement))
     }
 
     fn script(&mut self, name: &str, script: &Script) {
@@ -261,7 +266,9 @@ impl Run<'_> {
         {
             return;
         }
-        if self.losing >= LOSING && SPICES.into_iter().any(|spice| diet.has(spice) && self.hopeless.has(spice)) {
+        if self.losing >= LOSING
+            && SPICES.into_iter().any(|spice| diet.has(spice) && self.hopeless.has(spice))
+        {
             return;
         }
         let began = Started::now();
@@ -298,12 +305,18 @@ impl Run<'_> {
     }
 
     fn fault(&mut self, message: String, name: &str, script: &Script) {
-        self.outcome.faults.push(Fault { message, found_by: name.to_owned(), script: script.clone() });
+        self.outcome.faults.push(Fault {
+            message,
+            found_by: name.to_owned(),
+            script: script.clone(),
+        });
     }
 
     fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
         let id = violation.requirement;
-        if let Some(known) = self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id) {
+        if let Some(known) =
+            self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id)
+        {
             known.times += 1;
             return;
         }
@@ -322,11 +335,16 @@ impl Run<'_> {
             shrink(script, id, self.plan.shrinking, |candidate| {
                 (0..tries).find_map(|_| {
                     let verdict = judged(driver, candidate, hello)?.1;
-                    verdict.all().map(|found| found.requirement).find(|found| same_or_more_general(id, found))
+                    verdict
+                        .all()
+                        .map(|found| found.requirement)
+                        .find(|found| same_or_more_general(id, found))
                 })
             })
         };
-        if blamed != id && self.outcome.failures.iter().any(|known| known.violation.requirement == blamed) {
+        if blamed != id
+            && self.outcome.failures.iter().any(|known| known.violation.requirement == blamed)
+        {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -347,13 +365,17 @@ impl Run<'_> {
         }
         let reproduced = shown.is_some();
         // What comes and goes with the scripts before it is the same, once that is known.
-        if again == 0 && tries == 1 && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED) {
+        if again == 0
+            && tries == 1
+            && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
+        {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
         let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);
         let leaks = alone && again == 3 && self.counts(SHARED);
-        if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED) {
+        if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
+        {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -363,8 +385,9 @@ impl Run<'_> {
         };
         if leaks {
             let Violation { requirement, at, cause } = violation;
-            let cause =
-                format!("{requirement} ({cause}), but only in a process that ran other scripts before this one");
+            let cause = format!(
+                "{requirement} ({cause}), but only in a process that ran other scripts before this one"
+            );
             violation = Violation { requirement: SHARED, at, cause };
         }
         if reproduced
@@ -395,8 +418,8 @@ impl Run<'_> {
         self.outcome.shrinking = None;
     }
 
-    /// Avoids what provokes those known failures that the fixed cases have not shown. Of those that they have, it is known
-    /// better what provokes them.
+    /// Avoids what provokes those known failures that the fixed cases have not shown. Of those that
+    /// they have, it is known better what provokes them.
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
             if self.outcome.failures.iter().all(|found| found.violation.requirement != id)
@@ -411,7 +434,8 @@ impl Run<'_> {
     fn goes_well_alone(&mut self, script: &Script) -> bool {
         (0..2).all(|_| {
             self.driver.forget()
-                && judged(self.driver, script, self.hello).is_some_and(|(_, verdict)| verdict.first().is_none())
+                && judged(self.driver, script, self.hello)
+                    .is_some_and(|(_, verdict)| verdict.first().is_none())
         })
     }
 
@@ -420,7 +444,8 @@ impl Run<'_> {
         if !self.counts("RE-1") {
             return;
         }
-        let cause = "the implementation declares that it refuses calls from inside a sink".to_owned();
+        let cause =
+            "the implementation declares that it refuses calls from inside a sink".to_owned();
         self.outcome.failures.push(Failure {
             violation: Violation { requirement: "RE-1", at: 0, cause },
             level: Level::M,
@@ -436,9 +461,11 @@ impl Run<'_> {
     }
 }
 
-/// What can be avoided so that a failure is: most scripts would have nothing left without the plain ingredients.
+/// What can be avoided so that a failure is: most scripts would have nothing left without the plain
+/// ingredients.
 fn special(diet: Diet) -> Option<Spice> {
-    diet.most_special().filter(|spice| !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count))
+    diet.most_special()
+        .filter(|spice| !matches!(spice, Spice::Revoke | Spice::Unsub | Spice::Count))
 }
 
 fn judged(driver: &mut dyn Driver, script: &Script, hello: &Hello) -> Option<(Trace, Verdict)> {

@@ -22,10 +22,22 @@ pub(super) fn caps() -> Vec<Case> {
             ],
         )
         .cap(2),
-        case("a cap of 1", vec![sub(0, s()), sub(1, s()), sub(2, s()), cast("a", "m1"), settle(), revoke("s")]).cap(1),
+        case(
+            "a cap of 1",
+            vec![sub(0, s()), sub(1, s()), sub(2, s()), cast("a", "m1"), settle(), revoke("s")],
+        )
+        .cap(1),
         case(
             "scopes apart",
-            vec![sub(0, s()), sub(1, a().scope("t")), sub(2, a()), sub(3, a()), cast("a", "m1"), settle(), count()],
+            vec![
+                sub(0, s()),
+                sub(1, a().scope("t")),
+                sub(2, a()),
+                sub(3, a()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
         )
         .cap(1),
         case(
@@ -42,32 +54,79 @@ pub(super) fn caps() -> Vec<Case> {
         .cap(1),
         case(
             "groups are not capped",
-            vec![sub(0, a().group("s")), sub(1, a().group("s")), sub(2, s()), cast("a", "m1"), settle(), revoke("s")],
+            vec![
+                sub(0, a().group("s")),
+                sub(1, a().group("s")),
+                sub(2, s()),
+                cast("a", "m1"),
+                settle(),
+                revoke("s"),
+            ],
         )
         .cap(1),
         case(
             "groups are not capped, once more",
-            vec![sub(0, s()), sub(1, a().scope("t").group("s")), sub(2, s()), cast("a", "m1"), settle(), revoke("s")],
+            vec![
+                sub(0, s()),
+                sub(1, a().scope("t").group("s")),
+                sub(2, s()),
+                cast("a", "m1"),
+                settle(),
+                revoke("s"),
+            ],
         )
         .cap(1),
         case(
             "who left makes room",
-            vec![sub(0, s()), sub(1, s()), unsub(0), sub(2, s()), cast("a", "m1"), settle(), count()],
+            vec![
+                sub(0, s()),
+                sub(1, s()),
+                unsub(0),
+                sub(2, s()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
         )
         .cap(2),
         case(
             "the newest leaves, and makes room",
-            vec![sub(0, s()), sub(1, s()), unsub(1), sub(2, s()), cast("a", "m1"), settle(), count()],
+            vec![
+                sub(0, s()),
+                sub(1, s()),
+                unsub(1),
+                sub(2, s()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
         )
         .cap(2),
         case(
             "the newest is revoked, and makes room",
-            vec![sub(0, s()), sub(1, s().group("x")), revoke("x"), sub(2, s()), cast("a", "m1"), settle(), count()],
+            vec![
+                sub(0, s()),
+                sub(1, s().group("x")),
+                revoke("x"),
+                sub(2, s()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
         )
         .cap(2),
         case(
             "the newest fails, and makes room",
-            vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle(), sub(2, s()), cast("a", "m2"), settle(), count()],
+            vec![
+                sub(0, s()),
+                sub(1, s()),
+                cast("a", "m1"),
+                settle(),
+                sub(2, s()),
+                cast("a", "m2"),
+                settle(),
+                count(),
+            ],
         )
         .cap(2)
         .throws(1, Hook::Send),
@@ -86,9 +145,12 @@ pub(super) fn caps() -> Vec<Case> {
             ],
         )
         .cap(2),
-        case("an evicted sink fails", vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle(), count(), revoke("s")])
-            .cap(1)
-            .throws(0, Hook::Close),
+        case(
+            "an evicted sink fails",
+            vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle(), count(), revoke("s")],
+        )
+        .cap(1)
+        .throws(0, Hook::Close),
         case(
             "a victim subscribes again",
             vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle(), count(), revoke("s")],
@@ -97,18 +159,37 @@ pub(super) fn caps() -> Vec<Case> {
         .on_close(0, vec![sub(5, s())]),
         case(
             "victims subscribe again and again",
-            vec![sub(0, s()), sub(1, s()), sub(2, s()), cast("a", "m1"), settle(), count(), revoke("s")],
+            vec![
+                sub(0, s()),
+                sub(1, s()),
+                sub(2, s()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("s"),
+            ],
         )
         .cap(2)
         .on_close(0, vec![sub(5, s())])
         .on_close(1, vec![sub(6, s())])
         .on_close(5, vec![sub(7, s())]),
-        case("a victim is sent nothing more", vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle()])
-            .cap(1)
-            .on_close(0, vec![cast("a", "n1")]),
+        case(
+            "a victim is sent nothing more",
+            vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle()],
+        )
+        .cap(1)
+        .on_close(0, vec![cast("a", "n1")]),
         case(
             "subscribe over the cap from inside a send",
-            vec![sub(0, s()), sub(1, s()), cast("a", "m1"), settle(), cast("a", "m2"), settle(), count()],
+            vec![
+                sub(0, s()),
+                sub(1, s()),
+                cast("a", "m1"),
+                settle(),
+                cast("a", "m2"),
+                settle(),
+                count(),
+            ],
         )
         .cap(2)
         .on_send(1, vec![sub(5, s())]),
@@ -129,7 +210,13 @@ pub(super) fn caps() -> Vec<Case> {
         .on_send(1, vec![sub(5, on(&["b"]).scope("s")), sub(6, on(&["b"]).scope("t"))]),
         case(
             "an empty scope is a scope",
-            vec![sub(0, a().scope("")), sub(1, a().scope("")), cast("a", "m1"), settle(), revoke("")],
+            vec![
+                sub(0, a().scope("")),
+                sub(1, a().scope("")),
+                cast("a", "m1"),
+                settle(),
+                revoke(""),
+            ],
         )
         .cap(1),
     ]
@@ -155,7 +242,15 @@ pub(super) fn admissions() -> Vec<Case> {
         ),
         case(
             "begin, revoke, admit",
-            vec![begin(0), revoke("x"), admit(0, 0, x()), count(), cast("a", "m1"), settle(), revoke("x")],
+            vec![
+                begin(0),
+                revoke("x"),
+                admit(0, 0, x()),
+                count(),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
         ),
         case(
             "begin, log out, admit",
@@ -171,7 +266,15 @@ pub(super) fn admissions() -> Vec<Case> {
         ),
         case(
             "revoke, begin, admit",
-            vec![sub(1, x()), revoke("x"), begin(0), admit(0, 0, x()), cast("a", "m1"), settle(), revoke("x")],
+            vec![
+                sub(1, x()),
+                revoke("x"),
+                begin(0),
+                admit(0, 0, x()),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
         ),
         case(
             "begin, revoke another, admit",
@@ -179,7 +282,14 @@ pub(super) fn admissions() -> Vec<Case> {
         ),
         case(
             "begin, revoke one of several, admit",
-            vec![begin(0), revoke("y"), admit(0, 0, x().group("y")), cast("a", "m1"), settle(), count()],
+            vec![
+                begin(0),
+                revoke("y"),
+                admit(0, 0, x().group("y")),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
         ),
         case(
             "begin twice, revoke between",
@@ -215,7 +325,14 @@ pub(super) fn admissions() -> Vec<Case> {
         ),
         case(
             "begin, revoke the scope, admit",
-            vec![begin(0), revoke("s"), admit(0, 0, a().scope("s").group("x")), cast("a", "m1"), settle(), revoke("x")],
+            vec![
+                begin(0),
+                revoke("s"),
+                admit(0, 0, a().scope("s").group("x")),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
         )
         .cap(2),
         case(
@@ -231,7 +348,14 @@ pub(super) fn admissions() -> Vec<Case> {
         ),
         case(
             "revocations in another registry",
-            vec![begin(0), elsewhere(sub(1, x())), elsewhere(revoke("x")), admit(0, 0, x()), cast("a", "m1"), settle()],
+            vec![
+                begin(0),
+                elsewhere(sub(1, x())),
+                elsewhere(revoke("x")),
+                admit(0, 0, x()),
+                cast("a", "m1"),
+                settle(),
+            ],
         ),
         case(
             "a refused ticket, then another",
@@ -252,11 +376,26 @@ pub(super) fn admissions() -> Vec<Case> {
         ),
         case(
             "a ticket that was given up",
-            vec![begin(0), op(Act::Abandon { ticket: 0 }), admit(0, 0, x()), cast("a", "m1"), settle(), count()],
+            vec![
+                begin(0),
+                op(Act::Abandon { ticket: 0 }),
+                admit(0, 0, x()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
         ),
         case(
             "a ticket that was refused",
-            vec![begin(0), revoke("x"), admit(0, 0, x()), admit(0, 1, y()), cast("a", "m1"), settle(), count()],
+            vec![
+                begin(0),
+                revoke("x"),
+                admit(0, 0, x()),
+                admit(0, 1, y()),
+                cast("a", "m1"),
+                settle(),
+                count(),
+            ],
         ),
         case(
             "a refusal evicts nobody",
@@ -289,7 +428,15 @@ pub(super) fn admissions() -> Vec<Case> {
         .cap(2),
         case(
             "admit from inside the close",
-            vec![sub(1, x()), begin(0), revoke("x"), cast("a", "m1"), settle(), count(), revoke("x")],
+            vec![
+                sub(1, x()),
+                begin(0),
+                revoke("x"),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("x"),
+            ],
         )
         .on_close(1, vec![admit(0, 0, x())]),
         case(
@@ -313,7 +460,15 @@ pub(super) fn admissions() -> Vec<Case> {
         .on_close(1, vec![begin(0), admit(0, 0, x())]),
         case(
             "revoke from inside a send, between begin and admit",
-            vec![sub(1, y()), begin(0), cast("a", "m1"), settle(), admit(0, 0, x()), cast("a", "m2"), settle()],
+            vec![
+                sub(1, y()),
+                begin(0),
+                cast("a", "m1"),
+                settle(),
+                admit(0, 0, x()),
+                cast("a", "m2"),
+                settle(),
+            ],
         )
         .on_send(1, vec![revoke("x")]),
     ]

@@ -9,10 +9,12 @@ pub(super) fn lanes() -> Vec<Case> {
     let par = |lanes: Vec<Vec<Op>>| op(Act::Par { lanes });
     let parked = || vec![release(0), hold(1)];
     let x = || a().group("x");
-    // A close and a lane hand gates to and fro, so that the close takes its time; nobody waits for the registry meanwhile.
+    // A close and a lane hand gates to and fro, so that the close takes its time; nobody waits for
+    // the registry meanwhile.
     let rounds = (0..100).map(|round| (10 + 2 * round, 11 + 2 * round));
-    let (to, fro): (Vec<_>, Vec<_>) =
-        rounds.map(|(there, back)| ([release(there), hold(back)], [hold(there), release(back)])).unzip();
+    let (to, fro): (Vec<_>, Vec<_>) = rounds
+        .map(|(there, back)| ([release(there), hold(back)], [hold(there), release(back)]))
+        .unzip();
     vec![
         case(
             "revoke while another sink is stuck",
@@ -71,7 +73,10 @@ pub(super) fn lanes() -> Vec<Case> {
                 sub(0, x()),
                 sub(1, x()),
                 sub(2, x()),
-                par(vec![vec![revoke_as("x", Reason::LoggedOut)], vec![revoke_as("x", Reason::Expired)]]),
+                par(vec![
+                    vec![revoke_as("x", Reason::LoggedOut)],
+                    vec![revoke_as("x", Reason::Expired)],
+                ]),
                 count(),
             ],
         ),
@@ -104,7 +109,11 @@ pub(super) fn lanes() -> Vec<Case> {
                 begin(0),
                 begin(1),
                 begin(2),
-                par(vec![vec![revoke("x")], vec![admit(0, 0, x())], vec![admit(1, 1, x()), admit(2, 2, x())]]),
+                par(vec![
+                    vec![revoke("x")],
+                    vec![admit(0, 0, x())],
+                    vec![admit(1, 1, x()), admit(2, 2, x())],
+                ]),
                 cast("a", "m1"),
                 settle(),
                 count(),
@@ -116,7 +125,10 @@ pub(super) fn lanes() -> Vec<Case> {
             vec![
                 begin(0),
                 begin(1),
-                par(vec![vec![admit(0, 0, x()), admit(1, 2, x())], vec![admit(0, 1, x()), admit(1, 3, x())]]),
+                par(vec![
+                    vec![admit(0, 0, x()), admit(1, 2, x())],
+                    vec![admit(0, 1, x()), admit(1, 3, x())],
+                ]),
                 count(),
                 revoke("x"),
             ],
@@ -175,7 +187,11 @@ pub(super) fn lanes() -> Vec<Case> {
             vec![
                 sub(0, a()),
                 sub(1, x()),
-                par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)], fro.concat()]),
+                par(vec![
+                    vec![cast("a", "m1")],
+                    vec![hold(0), revoke("x"), release(1)],
+                    fro.concat(),
+                ]),
                 settle(),
             ],
         )

@@ -77,7 +77,14 @@ pub(super) fn lives() -> Vec<Case> {
         case(
             "broadcast on another registry from inside a send",
             // One way only: where deliveries settle later, they settle registry by registry.
-            vec![sub(0, a()), elsewhere(sub(1, a())), cast("a", "m1"), settle(), elsewhere(cast("a", "m2")), settle()],
+            vec![
+                sub(0, a()),
+                elsewhere(sub(1, a())),
+                cast("a", "m1"),
+                settle(),
+                elsewhere(cast("a", "m2")),
+                settle(),
+            ],
         )
         .on_send(0, vec![elsewhere(cast("a", "n1"))]),
         case("two registries are counted apart", vec![sub(0, a()), elsewhere(count()), count()]),
@@ -144,8 +151,11 @@ pub(super) fn lives() -> Vec<Case> {
                 count(),
             ],
         ),
-        case("a close fails at shutdown", vec![sub(0, a()), sub(1, a()), op(Act::Shutdown), cast("a", "m1"), settle()])
-            .throws(0, Hook::Close),
+        case(
+            "a close fails at shutdown",
+            vec![sub(0, a()), sub(1, a()), op(Act::Shutdown), cast("a", "m1"), settle()],
+        )
+        .throws(0, Hook::Close),
         case(
             "subscribe from inside a close at shutdown",
             vec![
@@ -196,14 +206,31 @@ pub(super) fn revocations() -> Vec<Case> {
                 count(),
             ],
         ),
-        case("an unknown identity", vec![revoke("x"), sub(0, a().group("y")), revoke("x"), revoke("a")]),
+        case(
+            "an unknown identity",
+            vec![revoke("x"), sub(0, a().group("y")), revoke("x"), revoke("a")],
+        ),
         case(
             "an identity is not a channel",
-            vec![sub(0, on(&["x"]).group("a")), revoke("x"), cast("a", "m1"), cast("x", "m2"), settle(), revoke("a")],
+            vec![
+                sub(0, on(&["x"]).group("a")),
+                revoke("x"),
+                cast("a", "m1"),
+                cast("x", "m2"),
+                settle(),
+                revoke("a"),
+            ],
         ),
         case(
             "revoked and back",
-            vec![sub(0, a().group("x")), revoke("x"), sub(1, a().group("x")), cast("a", "m1"), settle(), revoke("x")],
+            vec![
+                sub(0, a().group("x")),
+                revoke("x"),
+                sub(1, a().group("x")),
+                cast("a", "m1"),
+                settle(),
+                revoke("x"),
+            ],
         ),
         case(
             "unsubscribed, then revoked",
@@ -222,7 +249,12 @@ pub(super) fn revocations() -> Vec<Case> {
         ),
         case(
             "scope and group alike",
-            vec![sub(0, a().scope("x").group("x")), sub(1, a().scope("y").group("x")), revoke("x"), revoke("y")],
+            vec![
+                sub(0, a().scope("x").group("x")),
+                sub(1, a().scope("y").group("x")),
+                revoke("x"),
+                revoke("y"),
+            ],
         )
         .cap(5),
         case(

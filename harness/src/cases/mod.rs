@@ -1,7 +1,8 @@
 //! The fixed cases: short scripts for what chance finds late, run before the random ones.
 //!
-//! Above all the sequentialised races: a race of two threads has a few interesting orders, and a sink that calls back, or a ticket
-//! held open, produces each of them on one thread, in any language.
+//! Above all the sequentialised races: a race of two threads has a few interesting orders, and a
+//! sink that calls back, or a ticket held open, produces each of them on one thread, in any
+//! language.
 
 mod admissions;
 mod lanes;
@@ -10,7 +11,9 @@ mod names;
 mod queued;
 mod reentrant;
 
-use crate::script::{Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript};
+use crate::script::{
+    Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript,
+};
 
 /// A named script.
 #[derive(Debug, Clone)]

@@ -14,7 +14,13 @@ pub(super) fn filters() -> Vec<Case> {
         ),
         case(
             "absent and empty lists hear everything",
-            vec![sub(0, Registration::all()), sub(1, on(&[])), cast("a", "m1"), cast("", "m2"), settle()],
+            vec![
+                sub(0, Registration::all()),
+                sub(1, on(&[])),
+                cast("a", "m1"),
+                cast("", "m2"),
+                settle(),
+            ],
         ),
         case(
             "a name twice in one list",
@@ -34,10 +40,18 @@ pub(super) fn filters() -> Vec<Case> {
                 settle(),
             ],
         ),
-        case("a name of 64 KiB", vec![sub(0, on(&[&long])), cast(&long, "m1"), cast(&long[1..], "m2"), settle()]),
+        case(
+            "a name of 64 KiB",
+            vec![sub(0, on(&[&long])), cast(&long, "m1"), cast(&long[1..], "m2"), settle()],
+        ),
         case(
             "long names that differ at the end",
-            vec![sub(0, on(&[&long, "a"])), cast(&format!("{long}a"), "m1"), cast(&format!("{long}b"), "m2"), settle()],
+            vec![
+                sub(0, on(&[&long, "a"])),
+                cast(&format!("{long}a"), "m1"),
+                cast(&format!("{long}b"), "m2"),
+                settle(),
+            ],
         ),
         case(
             "long names of one length that differ at the end",
@@ -91,7 +105,12 @@ pub(super) fn filters() -> Vec<Case> {
         ),
         case(
             "long payloads that differ at the end",
-            vec![sub(0, a()), cast("a", &format!("{long}a")), cast("a", &format!("{long}b")), settle()],
+            vec![
+                sub(0, a()),
+                cast("a", &format!("{long}a")),
+                cast("a", &format!("{long}b")),
+                settle(),
+            ],
         ),
     ]
 }
@@ -101,7 +120,8 @@ pub(super) fn confusable() -> Vec<Case> {
     let label = |at: usize| at as u32;
     let each = |family: &'static [&'static str]| family.iter().copied().enumerate();
     let channels = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| cast(name, &format!("n{at}"))).collect();
+        let mut steps: Vec<Op> =
+            each(family).map(|(at, name)| cast(name, &format!("n{at}"))).collect();
         steps.extend(each(family).map(|(at, name)| sub(label(at), on(&[name]))));
         steps.push(sub(9, on(family)));
         steps.extend(each(family).map(|(at, name)| cast(name, &format!("m{at}"))));
@@ -109,7 +129,8 @@ pub(super) fn confusable() -> Vec<Case> {
         steps
     };
     let identities = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), a().group(name))).collect();
+        let mut steps: Vec<Op> =
+            each(family).map(|(at, name)| sub(label(at), a().group(name))).collect();
         for (at, name) in each(family) {
             steps.extend([revoke(name), cast("a", &format!("m{at}")), settle()]);
         }
@@ -119,12 +140,17 @@ pub(super) fn confusable() -> Vec<Case> {
         let own = |name| a().group(Identity::kinded(name, "v"));
         let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), own(name))).collect();
         for (at, name) in each(family) {
-            steps.extend([revoke(Identity::kinded(name, "v")), cast("a", &format!("m{at}")), settle()]);
+            steps.extend([
+                revoke(Identity::kinded(name, "v")),
+                cast("a", &format!("m{at}")),
+                settle(),
+            ]);
         }
         steps
     };
     let scopes = |family| {
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), a().scope(name))).collect();
+        let mut steps: Vec<Op> =
+            each(family).map(|(at, name)| sub(label(at), a().scope(name))).collect();
         steps.extend([cast("a", "m1"), settle()]);
         steps
     };

@@ -3,7 +3,8 @@
 use super::*;
 use crate::script::{Outbox, Overflow};
 
-const POLICIES: [Overflow; 4] = [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
+const POLICIES: [Overflow; 4] =
+    [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
 const LARGE: &str = "larger than the bound";
 
 fn take(sub: u32) -> Op {
@@ -32,13 +33,21 @@ pub(super) fn queued() -> Vec<Case> {
     all
 }
 
-/// Ends in the middle of a broadcast, where no lanes race and nothing overflows: what shows here has one explanation.
+/// Ends in the middle of a broadcast, where no lanes race and nothing overflows: what shows here
+/// has one explanation.
 fn nested() -> Vec<Case> {
     let x = || a().group("x").outbox(roomy());
     vec![
         case(
             "broadcast from inside a send, beside outboxes",
-            vec![sub(0, a()), sub(1, a().outbox(roomy())), cast("a", "m1"), settle(), take(1), take(1)],
+            vec![
+                sub(0, a()),
+                sub(1, a().outbox(roomy())),
+                cast("a", "m1"),
+                settle(),
+                take(1),
+                take(1),
+            ],
         )
         .on_send(0, vec![cast("a", "n1"), take(1)]),
         case(
@@ -48,20 +57,39 @@ fn nested() -> Vec<Case> {
         .on_send(0, vec![revoke("x"), take(1), cast("a", "n1")]),
         case(
             "an outbox from inside a send",
-            vec![sub(0, a()), cast("a", "m1"), settle(), take(1), cast("a", "m2"), settle(), take(1)],
+            vec![
+                sub(0, a()),
+                cast("a", "m1"),
+                settle(),
+                take(1),
+                cast("a", "m2"),
+                settle(),
+                take(1),
+            ],
         )
         .on_send(0, vec![sub(1, x()), take(1)]),
     ]
 }
 
-/// A reader that takes nothing holds nobody up. Early, because where it does, every overflow costs time.
+/// A reader that takes nothing holds nobody up. Early, because where it does, every overflow costs
+/// time.
 fn stalled() -> Vec<Case> {
     let each = |policy| {
         let full = Outbox::of(1, policy);
-        let par = op(Act::Par { lanes: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]] });
+        let par = op(Act::Par {
+            lanes: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]],
+        });
         let lanes = case(
             format!("broadcasts past a full outbox from two lanes: {policy:?}"),
-            vec![sub(0, a().outbox(full)), sub(1, a().outbox(roomy())), sub(2, a()), par, settle(), take(1), take(0)],
+            vec![
+                sub(0, a().outbox(full)),
+                sub(1, a().outbox(roomy())),
+                sub(2, a()),
+                par,
+                settle(),
+                take(1),
+                take(0),
+            ],
         );
         let one = case(
             format!("others get what a full outbox does not: {policy:?}"),
@@ -104,7 +132,10 @@ fn overflow() -> Vec<Case> {
             ]
         };
         all.push(case(format!("more messages than fit: {policy:?}"), steps(Outbox::of(2, policy))));
-        all.push(case(format!("more bytes than fit: {policy:?}"), steps(Outbox::of_bytes(5, policy))));
+        all.push(case(
+            format!("more bytes than fit: {policy:?}"),
+            steps(Outbox::of_bytes(5, policy)),
+        ));
         all.push(case(
             format!("a message larger than the bound: {policy:?}"),
             vec![
@@ -142,7 +173,8 @@ fn overflow() -> Vec<Case> {
     all.push(case("as many bytes as fit by default", {
         let quarter = |n: u32| cast("a", &format!("{n}{}", "x".repeat(256 * 1024 - 1)));
         let takes = (0..5).map(|_| take(0));
-        [vec![sub(0, usual())], (1..=5).map(quarter).collect(), vec![settle()], takes.collect()].concat()
+        [vec![sub(0, usual())], (1..=5).map(quarter).collect(), vec![settle()], takes.collect()]
+            .concat()
     }));
     let latest = |messages| on(&["a", "b"]).outbox(Outbox::of(messages, Overflow::KeepLatest));
     all.push(case(
@@ -195,7 +227,15 @@ fn taking() -> Vec<Case> {
         ),
         case("64 KiB at once, if nothing is said", {
             let large = |n: u32| cast("a", &format!("{n}{}", "x".repeat(40 * 1024)));
-            vec![sub(0, a().outbox(roomy())), large(1), large(2), settle(), take(0), take(0), take(0)]
+            vec![
+                sub(0, a().outbox(roomy())),
+                large(1),
+                large(2),
+                settle(),
+                take(0),
+                take(0),
+                take(0),
+            ]
         }),
         case(
             "the end is said again",
@@ -275,7 +315,13 @@ fn discards() -> Vec<Case> {
         ),
         case(
             "the first of two reasons is reported",
-            vec![sub(0, x()), revoke_as("x", Reason::LoggedOut), revoke_as("x", Reason::Expired), take(0), take(0)],
+            vec![
+                sub(0, x()),
+                revoke_as("x", Reason::LoggedOut),
+                revoke_as("x", Reason::Expired),
+                take(0),
+                take(0),
+            ],
         ),
         case(
             "who is evicted loses what waits",
@@ -311,7 +357,16 @@ fn discards() -> Vec<Case> {
         ),
         case(
             "revoke during a shutdown discards what waits",
-            vec![sub(0, x()), cast("a", "m1"), settle(), shutdown(), revoke("x"), take(0), take(0), count()],
+            vec![
+                sub(0, x()),
+                cast("a", "m1"),
+                settle(),
+                shutdown(),
+                revoke("x"),
+                take(0),
+                take(0),
+                count(),
+            ],
         ),
         case(
             "log out during a shutdown discards what waits",
@@ -328,7 +383,16 @@ fn discards() -> Vec<Case> {
         ),
         case(
             "unsubscribe, then take",
-            vec![sub(0, x()), cast("a", "m1"), settle(), unsub(0), cast("a", "m2"), settle(), take(0), revoke("x")],
+            vec![
+                sub(0, x()),
+                cast("a", "m1"),
+                settle(),
+                unsub(0),
+                cast("a", "m2"),
+                settle(),
+                take(0),
+                revoke("x"),
+            ],
         ),
     ]
 }

@@ -11,7 +11,8 @@ pub(super) fn reentrant() -> Vec<Case> {
     let trio = || vec![sub(0, a().group("x")), sub(1, a().group("y")), sub(2, a().group("z"))];
     let tail = || vec![cast("a", "m1"), settle(), cast("a", "m2"), settle(), count()];
     vec![
-        case("broadcast from inside a send", then(trio(), tail())).on_send(1, vec![cast("a", "n1")]),
+        case("broadcast from inside a send", then(trio(), tail()))
+            .on_send(1, vec![cast("a", "n1")]),
         case("two broadcasts from inside a send", then(trio(), tail()))
             .on_send(1, vec![cast("a", "n1"), cast("a", "n2")]),
         case("a broadcast from inside each send", then(trio(), tail()))
@@ -29,12 +30,15 @@ pub(super) fn reentrant() -> Vec<Case> {
         case("unsubscribe the others from inside a send", then(trio(), tail()))
             .on_send(0, vec![unsub(1), unsub(2)])
             .on_send(2, vec![unsub(0), unsub(1)]),
-        case("unsubscribe the next from inside a send", then(trio(), tail())).on_send(0, vec![unsub(1)]),
-        case("unsubscribe the one before from inside a send", then(trio(), tail())).on_send(1, vec![unsub(0)]),
+        case("unsubscribe the next from inside a send", then(trio(), tail()))
+            .on_send(0, vec![unsub(1)]),
+        case("unsubscribe the one before from inside a send", then(trio(), tail()))
+            .on_send(1, vec![unsub(0)]),
         case("revoke the others from inside a send", then(trio(), tail()))
             .on_send(0, vec![revoke("y"), revoke("z")])
             .on_send(2, vec![revoke("x"), revoke("y")]),
-        case("revoke oneself from inside a send", then(trio(), tail())).on_send(1, vec![revoke("y"), count()]),
+        case("revoke oneself from inside a send", then(trio(), tail()))
+            .on_send(1, vec![revoke("y"), count()]),
         case("log oneself out from inside a send, and revoke", then(trio(), tail()))
             .on_send(1, vec![revoke_as("y", Reason::LoggedOut), revoke_as("y", Reason::Expired)]),
         case(
@@ -42,10 +46,20 @@ pub(super) fn reentrant() -> Vec<Case> {
             then(two(), vec![revoke_as("x", Reason::LoggedOut), count(), revoke("y")]),
         )
         .on_close(0, vec![revoke_as("y", Reason::Expired)]),
-        case("revoke oneself and fail", then(trio(), tail())).rule(1, Hook::Send, vec![revoke("y")], Ending::Throw),
+        case("revoke oneself and fail", then(trio(), tail())).rule(
+            1,
+            Hook::Send,
+            vec![revoke("y")],
+            Ending::Throw,
+        ),
         case("revoke oneself and unsubscribe from inside a send", then(trio(), tail()))
             .on_send(1, vec![revoke("y"), unsub(1)]),
-        case("unsubscribe oneself and fail", then(trio(), tail())).rule(1, Hook::Send, vec![unsub(1)], Ending::Throw),
+        case("unsubscribe oneself and fail", then(trio(), tail())).rule(
+            1,
+            Hook::Send,
+            vec![unsub(1)],
+            Ending::Throw,
+        ),
         case("subscribe again and fail", then(trio(), tail())).rule(
             1,
             Hook::Send,
@@ -56,7 +70,15 @@ pub(super) fn reentrant() -> Vec<Case> {
             "revoke the other on one's sink from inside a send",
             then(
                 vec![sub_on(0, 0, a().group("x")), sub_on(1, 0, a().group("y"))],
-                vec![cast("a", "m1"), settle(), cast("a", "m2"), settle(), count(), revoke("x"), revoke("y")],
+                vec![
+                    cast("a", "m1"),
+                    settle(),
+                    cast("a", "m2"),
+                    settle(),
+                    count(),
+                    revoke("x"),
+                    revoke("y"),
+                ],
             ),
         )
         .on_send(0, vec![revoke("y")]),
@@ -82,11 +104,21 @@ pub(super) fn reentrant() -> Vec<Case> {
             ],
         )
         .on_send(1, vec![revoke("x"), cast("a", "n1")]),
-        case("broadcast from inside a close", then(trio(), vec![revoke("x"), cast("a", "m1"), settle()]))
-            .on_close(0, vec![cast("a", "n1")]),
+        case(
+            "broadcast from inside a close",
+            then(trio(), vec![revoke("x"), cast("a", "m1"), settle()]),
+        )
+        .on_close(0, vec![cast("a", "n1")]),
         case(
             "broadcast from inside each close",
-            vec![sub(0, a().group("x")), sub(1, a().group("x")), sub(2, a()), revoke("x"), settle(), count()],
+            vec![
+                sub(0, a().group("x")),
+                sub(1, a().group("x")),
+                sub(2, a()),
+                revoke("x"),
+                settle(),
+                count(),
+            ],
         )
         .on_close(0, vec![cast("a", "n1")])
         .on_close(1, vec![cast("a", "n2")]),
@@ -102,12 +134,18 @@ pub(super) fn reentrant() -> Vec<Case> {
         )
         .on_close(0, vec![revoke("x")])
         .on_close(1, vec![revoke("x")]),
-        case("revoke the next from inside each close", then(trio(), vec![revoke("x"), count(), revoke("x")]))
-            .on_close(0, vec![revoke("y"), cast("a", "n1")])
-            .on_close(1, vec![revoke("z"), cast("a", "n2")]),
-        case("revoke another from inside a close", then(trio(), vec![revoke("x"), count(), revoke("y"), revoke("z")]))
-            .on_close(0, vec![revoke("y")])
-            .on_close(1, vec![revoke("z")]),
+        case(
+            "revoke the next from inside each close",
+            then(trio(), vec![revoke("x"), count(), revoke("x")]),
+        )
+        .on_close(0, vec![revoke("y"), cast("a", "n1")])
+        .on_close(1, vec![revoke("z"), cast("a", "n2")]),
+        case(
+            "revoke another from inside a close",
+            then(trio(), vec![revoke("x"), count(), revoke("y"), revoke("z")]),
+        )
+        .on_close(0, vec![revoke("y")])
+        .on_close(1, vec![revoke("z")]),
         case(
             "unsubscribe from inside a close",
             vec![
@@ -123,7 +161,14 @@ pub(super) fn reentrant() -> Vec<Case> {
         .on_close(0, vec![unsub(0), unsub(1), unsub(2)]),
         case(
             "subscribe from inside a close",
-            vec![sub(0, a().group("x")), revoke("x"), cast("a", "m1"), settle(), count(), revoke("x")],
+            vec![
+                sub(0, a().group("x")),
+                revoke("x"),
+                cast("a", "m1"),
+                settle(),
+                count(),
+                revoke("x"),
+            ],
         )
         .on_close(0, vec![sub(5, a().group("x"))]),
         case(

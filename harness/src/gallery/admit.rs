@@ -24,17 +24,19 @@ impl Specimen {
                 && with.identities().any(|own| !table.seen.contains(own))
                 && since.is_some();
             table.seen.extend(with.identities().cloned());
-            if table.down || crowded || unseen || with.identities().any(|own| table.banned.contains(own)) {
+            if table.down
+                || crowded
+                || unseen
+                || with.identities().any(|own| table.banned.contains(own))
+            {
                 return Err(Refused);
             }
             if let Some(since) = since {
                 let any = self.is(Variety::CautiousTickets) || self.has(Bug::AnyRevocationRefuses);
                 let deaf = self.has(Bug::NewestTicketOnly) && since != table.newest;
-                let revoked = table
-                    .past
-                    .iter()
-                    .filter(|_| !deaf)
-                    .any(|(at, past)| *at > since && (any || with.identities().any(|own| own == past)));
+                let revoked = table.past.iter().filter(|_| !deaf).any(|(at, past)| {
+                    *at > since && (any || with.identities().any(|own| own == past))
+                });
                 if revoked && !self.has(Bug::TicketsForget) {
                     refused = true;
                     if self.has(Bug::ClosesTheRefused) {
@@ -63,7 +65,8 @@ impl Specimen {
                     Some(Bug::CapsGroups) => member.with.identities().any(|own| own == scope),
                     _ => member.with.scope.as_ref() == Some(scope),
                 };
-                let mut own: Vec<Arc<Member>> = table.members.iter().filter(in_scope).cloned().collect();
+                let mut own: Vec<Arc<Member>> =
+                    table.members.iter().filter(in_scope).cloned().collect();
                 if self.is(Variety::RefusesWhenFull) && own.len() >= cap {
                     return Err(Refused);
                 }
@@ -76,14 +79,18 @@ impl Specimen {
                     Some(Bug::CapOffByOne) => all.saturating_sub(cap),
                     Some(Bug::EvictsAll) if all >= cap => all,
                     Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
-                    Some(Bug::LeaversKeepTheirPlace) => (all + left + 1).saturating_sub(cap).min(all),
+                    Some(Bug::LeaversKeepTheirPlace) => {
+                        (all + left + 1).saturating_sub(cap).min(all)
+                    }
                     Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
                     Some(Bug::ForgetsTheCapInCloses) if !table.closing.is_empty() => 0,
                     _ => (all + 1).saturating_sub(cap.max(1)),
                 };
                 victims = own.drain(..excess).collect();
                 if !self.has(Bug::EvictedStay) {
-                    table.members.retain(|member| !victims.iter().any(|victim| victim.id == member.id));
+                    table
+                        .members
+                        .retain(|member| !victims.iter().any(|victim| victim.id == member.id));
                 }
             }
             if refused && self.has(Bug::RefusalsEvict) {
@@ -94,8 +101,10 @@ impl Specimen {
                 return Err(Refused);
             }
             table.next += 1;
-            let member = Arc::new(Member::new(table.next, sink, with.clone(), self.bug(), self.variety()));
-            let lost = self.has(Bug::LosesSubscribesInCloses) && table.closing.contains(&thread::current().id());
+            let member =
+                Arc::new(Member::new(table.next, sink, with.clone(), self.bug(), self.variety()));
+            let lost = self.has(Bug::LosesSubscribesInCloses)
+                && table.closing.contains(&thread::current().id());
             if !lost {
                 table.members.push(Arc::clone(&member));
             }

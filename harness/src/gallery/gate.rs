@@ -1,5 +1,5 @@
-//! The gate of one subscriber of a [`Specimen`](super::registry::Specimen): decides, atomically, whether a send or a close
-//! may begin.
+//! The gate of one subscriber of a [`Specimen`](super::registry::Specimen): decides, atomically,
+//! whether a send or a close may begin.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -47,7 +47,13 @@ pub(super) enum Sent {
 }
 
 impl Member {
-    pub(super) fn new(id: u64, sink: Probe, with: Registration, bug: Option<Bug>, variety: Option<Variety>) -> Self {
+    pub(super) fn new(
+        id: u64,
+        sink: Probe,
+        with: Registration,
+        bug: Option<Bug>,
+        variety: Option<Variety>,
+    ) -> Self {
         let outbox = with.outbox.map(|bounds| Outbox::new(bounds, bug, variety));
         Self { id, sink, with, bug, outbox, gate: Mutex::new(Gate::default()) }
     }
@@ -138,11 +144,18 @@ impl Member {
             }
             gate.told = true;
             if let Some(outbox) = &self.outbox {
-                outbox.end(if self.bug == Some(Bug::SaysTheWrongReason) { "shutdown" } else { reason });
+                outbox.end(if self.bug == Some(Bug::SaysTheWrongReason) {
+                    "shutdown"
+                } else {
+                    reason
+                });
                 return Ok(true);
             }
-            if gate.sending.contains(&thread::current().id()) && self.bug != Some(Bug::ClosesInsideTheSend) {
-                let forgets = self.bug == Some(Bug::ForgetsTheReasonOfADelayedClose) && reason == "logged_out";
+            if gate.sending.contains(&thread::current().id())
+                && self.bug != Some(Bug::ClosesInsideTheSend)
+            {
+                let forgets = self.bug == Some(Bug::ForgetsTheReasonOfADelayedClose)
+                    && reason == "logged_out";
                 gate.pending = Some(if forgets { "revoked" } else { reason });
                 return Ok(true);
             }
@@ -154,7 +167,8 @@ impl Member {
 
     fn tell(&self, reason: &'static str) -> Result<(), ()> {
         let reason = if self.bug == Some(Bug::SaysTheWrongReason) { "shutdown" } else { reason };
-        let said = Some(reason).filter(|reason| self.bug != Some(Bug::EvictsWithoutAReason) || *reason != "evicted");
+        let said = Some(reason)
+            .filter(|reason| self.bug != Some(Bug::EvictsWithoutAReason) || *reason != "evicted");
         let told = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(said))).map_err(drop);
         if self.bug == Some(Bug::ClosesTwice) {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason))));

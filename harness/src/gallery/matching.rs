@@ -10,11 +10,15 @@ impl Specimen {
             let exact = with.exact && !self.has(Bug::ExactEmptyHearsAll);
             return !exact && !self.has(Bug::EmptyListHearsNothing);
         }
-        if let (Bug::KeepsTheCallersList, Some(name)) = (self.bug().unwrap_or(Bug::CapOfZero), &with.overwrite) {
+        if let (Bug::KeepsTheCallersList, Some(name)) =
+            (self.bug().unwrap_or(Bug::CapOfZero), &with.overwrite)
+        {
             return name == channel;
         }
         let same = |name: &String| match self.bug() {
-            Some(Bug::MatchesPrefixes) => channel.starts_with(name.as_str()) && !name.is_empty() || name == channel,
+            Some(Bug::MatchesPrefixes) => {
+                channel.starts_with(name.as_str()) && !name.is_empty() || name == channel
+            }
             Some(Bug::FoldsCase) => name.eq_ignore_ascii_case(channel),
             Some(Bug::TrimsNames) => name.trim() == channel.trim(),
             Some(Bug::MatchesWildcards) => name == channel || name == "*",
@@ -23,7 +27,8 @@ impl Specimen {
             Some(Bug::EmptyNameHearsNothing) => name == channel && !name.is_empty(),
             Some(Bug::MagicNamesHearNothing) => name == channel && !name.starts_with("__"),
             Some(Bug::ComparesNumbers) => {
-                name == channel || matches!((name.parse::<f64>(), channel.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+                name == channel
+                    || matches!((name.parse::<f64>(), channel.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
             }
             Some(Bug::EncodesLatin1) => latin_1(name) == latin_1(channel),
             Some(Bug::CastsLettersToBytes) => low_bytes(name) == low_bytes(channel),
@@ -43,25 +48,29 @@ impl Specimen {
 
     pub(super) fn holds(&self, with: &Registration, identity: &Identity) -> bool {
         match self.bug() {
-            Some(Bug::ConcatenatesKinds) => with.identities().any(|own| joined(own) == joined(identity)),
+            Some(Bug::ConcatenatesKinds) => {
+                with.identities().any(|own| joined(own) == joined(identity))
+            }
             Some(Bug::IgnoresKinds) => with.identities().any(|own| own.value() == identity.value()),
-            Some(Bug::FoldsIdentities) => with
-                .identities()
-                .any(|own| own.kind() == identity.kind() && own.value().eq_ignore_ascii_case(identity.value())),
+            Some(Bug::FoldsIdentities) => with.identities().any(|own| {
+                own.kind() == identity.kind() && own.value().eq_ignore_ascii_case(identity.value())
+            }),
             Some(Bug::ComparesNumericIdentities) => with.identities().any(|own| {
                 let numbers = (own.value().parse::<f64>(), identity.value().parse::<f64>());
-                own == identity || (own.kind() == identity.kind() && matches!(numbers, (Ok(a), Ok(b)) if a == b))
+                own == identity
+                    || (own.kind() == identity.kind()
+                        && matches!(numbers, (Ok(a), Ok(b)) if a == b))
             }),
             Some(Bug::FoldsKinds) => with.identities().any(|own| {
                 own.kind().map(str::to_lowercase) == identity.kind().map(str::to_lowercase)
                     && own.value() == identity.value()
             }),
-            Some(Bug::EncodesIdentities) => with
-                .identities()
-                .any(|own| own.kind() == identity.kind() && latin_1(own.value()) == latin_1(identity.value())),
-            Some(Bug::MatchesIdentityPrefixes) => {
-                with.identities().any(|own| own.kind() == identity.kind() && own.value().starts_with(identity.value()))
-            }
+            Some(Bug::EncodesIdentities) => with.identities().any(|own| {
+                own.kind() == identity.kind() && latin_1(own.value()) == latin_1(identity.value())
+            }),
+            Some(Bug::MatchesIdentityPrefixes) => with.identities().any(|own| {
+                own.kind() == identity.kind() && own.value().starts_with(identity.value())
+            }),
             Some(Bug::RevokesChannels) => {
                 with.identities().any(|own| own == identity)
                     || with.channels.iter().flatten().any(|name| name == identity.value())
@@ -89,5 +98,7 @@ fn hash(name: &str) -> u32 {
 }
 
 fn joined(identity: &Identity) -> String {
-    identity.kind().map_or_else(|| identity.value().to_owned(), |kind| format!("{kind}:{}", identity.value()))
+    identity
+        .kind()
+        .map_or_else(|| identity.value().to_owned(), |kind| format!("{kind}:{}", identity.value()))
 }

@@ -1,7 +1,8 @@
-//! The gallery: registries that are wrong in one way each, registries that are right in unusual ways.
+//! The gallery: registries that are wrong in one way each, registries that are right in unusual
+//! ways.
 //!
-//! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the mutant breaks* is
-//! blind there; one that rejects a legal variant demands more than the text.
+//! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the
+//! mutant breaks* is blind there; one that rejects a legal variant demands more than the text.
 
 mod admit;
 mod gate;
@@ -61,7 +62,9 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
         Variety::KeepsFailing => hello.policies.send_failure = SendFailure::Keep,
         Variety::DropsFailing => hello.policies.send_failure = SendFailure::Drop,
         Variety::DeliversInnerFirst => hello.policies.order = Order::PerSubscriber,
-        Variety::RefusesWhenFull => hello.policies.full_scope = crate::protocol::FullScope::RefuseNew,
+        Variety::RefusesWhenFull => {
+            hello.policies.full_scope = crate::protocol::FullScope::RefuseNew
+        }
         Variety::Asynchronous => hello.policies.delivery = crate::protocol::Delivery::Async,
         _ => {}
     }
@@ -77,7 +80,8 @@ fn build(bug: Option<Bug>, variety: Option<Variety>) -> Factory {
         }
         let fresh = Specimen::new(cap.map(|cap| cap as usize), bug, variety, hub.clone());
         if bug == Some(Bug::OneTableForAll) {
-            // All registries of one script share a table; the next script is known by the table having been dropped.
+            // All registries of one script share a table; the next script is known by the table
+            // having been dropped.
             let mut shared = shared.lock().ok()?;
             if let Some(specimen) = shared.as_ref().filter(|specimen| specimen.in_use()) {
                 return Some(Arc::new(specimen.clone()) as Arc<dyn Subject>);

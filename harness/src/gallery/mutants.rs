@@ -305,11 +305,14 @@ pub struct Mutant {
 }
 
 impl Mutant {
-    /// How long its lanes may wait: some wait in vain, which need not last; the others are not to be hurried, or a busy machine
-    /// is taken for one of them.
+    /// How long its lanes may wait: some wait in vain, which need not last; the others are not to
+    /// be hurried, or a busy machine is taken for one of them.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        let waits = matches!(self.bug, Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom | Bug::LocksInTwoOrders);
+        let waits = matches!(
+            self.bug,
+            Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom | Bug::LocksInTwoOrders
+        );
         Duration::from_millis(if waits { 100 } else { 2_000 })
     }
 }
@@ -321,7 +324,11 @@ const fn wrong(bug: Bug, breaks: &'static [&'static str], does: &'static str) ->
 /// All wrong registries, by requirement.
 pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::NoListHearsNothing, &["FLT-2"], "hears nothing when no list is given"),
-    wrong(Bug::EmptyListHearsNothing, &["FLT-2"], "hears nothing when the compatible call's list is empty"),
+    wrong(
+        Bug::EmptyListHearsNothing,
+        &["FLT-2"],
+        "hears nothing when the compatible call's list is empty",
+    ),
     wrong(Bug::ExactEmptyHearsAll, &["FLT-2"], "hears everything when an explicit filter is empty"),
     wrong(Bug::FirstNameOnly, &["FLT-1"], "looks at the first name of a list only"),
     wrong(Bug::DuplicatesDeliverTwice, &["FLT-3"], "delivers once per listing of a name"),
@@ -333,12 +340,20 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::MatchesWildcards, &["FLT-5"], "takes `*` for every channel"),
     wrong(Bug::SplitsAtColons, &["FLT-5"], "takes a name for all that follow it after a colon"),
     wrong(Bug::CutsAtNul, &["FLT-5"], "compares up to the first NUL"),
-    wrong(Bug::EncodesLatin1, &["FLT-5"], "keeps names in an encoding that does not have every letter"),
+    wrong(
+        Bug::EncodesLatin1,
+        &["FLT-5"],
+        "keeps names in an encoding that does not have every letter",
+    ),
     wrong(Bug::CastsLettersToBytes, &["FLT-5"], "keeps the low byte of each letter"),
     wrong(Bug::KeysByHash, &["FLT-5"], "takes names for equal whose hashes are"),
     wrong(Bug::MagicNamesHearNothing, &["FLT-6"], "loses names that start with two underscores"),
     wrong(Bug::ComparesNumbers, &["FLT-6"], "compares numeric names as numbers"),
-    wrong(Bug::EventNamesThrow, &["FLT-6"], "fails a broadcast that nobody hears on a name with a meaning of its own"),
+    wrong(
+        Bug::EventNamesThrow,
+        &["FLT-6"],
+        "fails a broadcast that nobody hears on a name with a meaning of its own",
+    ),
     wrong(Bug::KeepsTheCallersList, &["FLT-7"], "keeps the caller's list"),
     wrong(Bug::CutsLongLists, &["FLT-8"], "keeps a thousand names only"),
     wrong(Bug::CutsLongNames, &["FLT-8"], "loses names over 4 KiB"),
@@ -352,8 +367,16 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::MergesRepeats, &["DEL-5"], "drops a payload that equals the one before"),
     wrong(Bug::LastInFirstOut, &["ORD-1"], "delivers waiting broadcasts newest first"),
     wrong(Bug::InnerFirst, &["ORD-2", "ORD-3"], "delivers a nested broadcast before the outer one"),
-    wrong(Bug::DeliversOnEachThread, &["ORD-3"], "delivers beside a broadcast that is in progress on another thread"),
-    wrong(Bug::UnsubscribesAnother, &["SUB-2"], "removes another subscriber at the second unsubscribe"),
+    wrong(
+        Bug::DeliversOnEachThread,
+        &["ORD-3"],
+        "delivers beside a broadcast that is in progress on another thread",
+    ),
+    wrong(
+        Bug::UnsubscribesAnother,
+        &["SUB-2"],
+        "removes another subscriber at the second unsubscribe",
+    ),
     wrong(
         Bug::SkipsAfterARemoval,
         &["SUB-2", "REV-4", "ISO-1"],
@@ -374,15 +397,27 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::RevokesTheFirstOnly, &["REV-1"], "revokes the first match only"),
     wrong(Bug::RevokesWithoutTelling, &["REV-1"], "revokes without closing"),
     wrong(Bug::QueuesCloses, &["REV-1"], "keeps closes for the outermost revocation"),
-    wrong(Bug::SendsToRevoked, &["REV-2", "CLO-4"], "goes on sending to who was revoked during the broadcast"),
+    wrong(
+        Bug::SendsToRevoked,
+        &["REV-2", "CLO-4"],
+        "goes on sending to who was revoked during the broadcast",
+    ),
     wrong(Bug::RevokedStay, &["REV-2", "CLO-4"], "closes the revoked and leaves them subscribed"),
     wrong(Bug::RevokesTheNameless, &["REV-4"], "revokes subscribers without identities too"),
-    wrong(Bug::RevocationTakesABystander, &["REV-4"], "removes the newest subscriber with the revoked"),
+    wrong(
+        Bug::RevocationTakesABystander,
+        &["REV-4"],
+        "removes the newest subscriber with the revoked",
+    ),
     wrong(Bug::FoldsIdentities, &["REV-5"], "ignores the case of identities"),
     wrong(Bug::MatchesIdentityPrefixes, &["REV-5"], "matches identities by prefix"),
     wrong(Bug::ComparesNumericIdentities, &["REV-5"], "compares numeric identities as numbers"),
     wrong(Bug::FoldsKinds, &["REV-5"], "ignores the case of kinds"),
-    wrong(Bug::EncodesIdentities, &["REV-5"], "keeps identities in an encoding that does not have every letter"),
+    wrong(
+        Bug::EncodesIdentities,
+        &["REV-5"],
+        "keeps identities in an encoding that does not have every letter",
+    ),
     wrong(Bug::ConcatenatesKinds, &["REV-6"], "compares kind and value as one string"),
     wrong(Bug::IgnoresKinds, &["REV-6"], "ignores the kind"),
     wrong(Bug::RevokesChannels, &["REV-6"], "revokes subscribers of a channel of that name"),
@@ -395,16 +430,48 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::ShutsDownAgain, &["CLO-1"], "closes again at every shutdown"),
     wrong(Bug::ClosesWhoDoesNotHear, &["CLO-2"], "closes who does not listen to what is broadcast"),
     wrong(Bug::ClosesTheUnsubscribed, &["CLO-3"], "closes who has left, at the next revocation"),
-    wrong(Bug::ClosesWhoFailsAfterLeaving, &["CLO-3"], "closes who unsubscribes inside its send and fails"),
-    wrong(Bug::ClosesBeforeTheGate, &["CLO-4", "REV-2", "CAP-1"], "stops sending only after the close has ended"),
-    wrong(Bug::SendsToEvicted, &["CLO-4"], "goes on sending to who was evicted during the broadcast"),
+    wrong(
+        Bug::ClosesWhoFailsAfterLeaving,
+        &["CLO-3"],
+        "closes who unsubscribes inside its send and fails",
+    ),
+    wrong(
+        Bug::ClosesBeforeTheGate,
+        &["CLO-4", "REV-2", "CAP-1"],
+        "stops sending only after the close has ended",
+    ),
+    wrong(
+        Bug::SendsToEvicted,
+        &["CLO-4"],
+        "goes on sending to who was evicted during the broadcast",
+    ),
     wrong(Bug::SaysTheWrongReason, &["CLO-5"], "gives the wrong reason"),
     wrong(Bug::EvictsWithoutAReason, &["CLO-5"], "gives no reason to the evicted"),
-    wrong(Bug::RevokesAsLoggedOut, &["CLO-5"], "ends as logged out when the revocation names no reason"),
-    wrong(Bug::ReportsTheLastReason, &["CLO-5"], "reports the reason of the last revocation and not of the first"),
-    wrong(Bug::IgnoresTheReason, &["REV-13"], "ends as revoked, whatever reason the revocation names"),
-    wrong(Bug::ForgetsTheReasonOfADelayedClose, &["REV-13"], "ends as revoked who is logged out inside its own send"),
-    wrong(Bug::LoggedOutDrain, &["REV-3", "CLO-5"], "leaves to the owner what waited for who was logged out"),
+    wrong(
+        Bug::RevokesAsLoggedOut,
+        &["CLO-5"],
+        "ends as logged out when the revocation names no reason",
+    ),
+    wrong(
+        Bug::ReportsTheLastReason,
+        &["CLO-5"],
+        "reports the reason of the last revocation and not of the first",
+    ),
+    wrong(
+        Bug::IgnoresTheReason,
+        &["REV-13"],
+        "ends as revoked, whatever reason the revocation names",
+    ),
+    wrong(
+        Bug::ForgetsTheReasonOfADelayedClose,
+        &["REV-13"],
+        "ends as revoked who is logged out inside its own send",
+    ),
+    wrong(
+        Bug::LoggedOutDrain,
+        &["REV-3", "CLO-5"],
+        "leaves to the owner what waited for who was logged out",
+    ),
     wrong(Bug::CountsTheLiving, &["CNT-1"], "returns the survivors as well"),
     wrong(Bug::CountsTheUnsubscribed, &["CNT-2"], "counts who has left"),
     wrong(Bug::RemovesAfterClosing, &["CNT-3", "REV-8"], "removes each only after its close"),
@@ -414,18 +481,34 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::FailingClosesDoNotCount, &["ISO-3"], "does not count a failing close"),
     wrong(Bug::WedgesAtAFailure, &["ISO-4", "ISO-1"], "stays wedged after a failing send"),
     wrong(Bug::KeepsFailingSinks, &["ISO-5"], "keeps failing sinks, against its declaration"),
-    wrong(Bug::DropsFailingSinks, &["ISO-5"], "removes failing sinks without closing them, against its declaration"),
+    wrong(
+        Bug::DropsFailingSinks,
+        &["ISO-5"],
+        "removes failing sinks without closing them, against its declaration",
+    ),
     wrong(Bug::OneTableForAll, &["ISO-6"], "shares one table between registries"),
     wrong(Bug::OneQueueForAll, &["ISO-6"], "delivers for all registries in whichever broadcasts"),
-    wrong(Bug::EvictionFailuresFailSubscribe, &["ISO-7"], "fails the subscribe when an evicted sink fails"),
+    wrong(
+        Bug::EvictionFailuresFailSubscribe,
+        &["ISO-7"],
+        "fails the subscribe when an evicted sink fails",
+    ),
     wrong(Bug::LosesNestedBroadcasts, &["RE-1"], "loses broadcasts made from inside a send"),
     wrong(Bug::IteratesTheLiveTable, &["RE-3"], "delivers to who subscribed inside the delivery"),
-    wrong(Bug::CountsNestedTwice, &["RE-6"], "counts once more what a revocation inside one of its closes has ended"),
+    wrong(
+        Bug::CountsNestedTwice,
+        &["RE-6"],
+        "counts once more what a revocation inside one of its closes has ended",
+    ),
     wrong(Bug::LosesSubscribesInCloses, &["RE-7"], "loses who subscribes inside a close"),
     wrong(Bug::ForgetsTheCapInCloses, &["RE-8"], "forgets the cap during an eviction"),
     wrong(Bug::NestedSubscribesSkipTheCap, &["CAP-1"], "forgets the cap during a delivery"),
     wrong(Bug::CapOffByOne, &["CAP-1"], "allows one more than the cap"),
-    wrong(Bug::EvictedStay, &["CAP-1", "CNT-2", "CLO-4"], "closes the evicted and leaves them subscribed"),
+    wrong(
+        Bug::EvictedStay,
+        &["CAP-1", "CNT-2", "CLO-4"],
+        "closes the evicted and leaves them subscribed",
+    ),
     wrong(Bug::EvictsTheNewest, &["CAP-2"], "evicts the newest"),
     wrong(Bug::EvictsAll, &["CAP-3"], "evicts the whole scope"),
     wrong(Bug::EvictsOneTooMany, &["CAP-3"], "evicts one too many"),
@@ -437,21 +520,45 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::EvictedNotTold, &["CAP-6"], "evicts without closing"),
     wrong(Bug::TicketsForget, &["ADM-1"], "admits what was revoked since begin"),
     wrong(Bug::NewestTicketOnly, &["ADM-1"], "tells the newest ticket only of a revocation"),
-    wrong(Bug::LooksBeforeItEvicts, &["ADM-1"], "looks for revocations before it evicts, and not afterwards"),
+    wrong(
+        Bug::LooksBeforeItEvicts,
+        &["ADM-1"],
+        "looks for revocations before it evicts, and not afterwards",
+    ),
     wrong(Bug::TicketsLearnLate, &["ADM-1"], "tells tickets of a revocation after the closes"),
-    wrong(Bug::NamedReasonsSpareTickets, &["ADM-1"], "does not tell tickets of a revocation that names its reason"),
+    wrong(
+        Bug::NamedReasonsSpareTickets,
+        &["ADM-1"],
+        "does not tell tickets of a revocation that names its reason",
+    ),
     wrong(Bug::RefusedStay, &["ADM-2", "ADM-1"], "subscribes who was refused"),
     wrong(Bug::RefusalsEvict, &["ADM-2"], "evicts for an admission that it refuses"),
     wrong(Bug::ClosesTheRefused, &["ADM-2"], "closes a sink whose admission it refuses"),
     wrong(Bug::CountsTickets, &["ADM-3"], "counts open tickets"),
-    wrong(Bug::AdmitsTheKnown, &["ADM-4"], "refuses to admit identities that it has not seen before"),
+    wrong(
+        Bug::AdmitsTheKnown,
+        &["ADM-4"],
+        "refuses to admit identities that it has not seen before",
+    ),
     wrong(Bug::AnyRevocationRefuses, &["ADM-5"], "refuses for any revocation"),
     wrong(Bug::TicketsAdmitTwice, &["ADM-6"], "lets a ticket admit twice"),
     wrong(Bug::ClosesInsideTheSend, &["RE-5"], "closes the sending subscriber inside its own send"),
     wrong(Bug::LocksInTwoOrders, &["CON-0"], "takes two locks in either order"),
-    wrong(Bug::LosesWhatOverlaps, &["CON-1"], "loses a broadcast while another thread delivers one"),
-    wrong(Bug::CountsWhoEscaped, &["CON-2"], "counts who unsubscribed during the revocation and was not closed"),
-    wrong(Bug::RevocationsWaitForDeliveries, &["PRG-1"], "waits for a delivery in progress before it revokes"),
+    wrong(
+        Bug::LosesWhatOverlaps,
+        &["CON-1"],
+        "loses a broadcast while another thread delivers one",
+    ),
+    wrong(
+        Bug::CountsWhoEscaped,
+        &["CON-2"],
+        "counts who unsubscribed during the revocation and was not closed",
+    ),
+    wrong(
+        Bug::RevocationsWaitForDeliveries,
+        &["PRG-1"],
+        "waits for a delivery in progress before it revokes",
+    ),
     wrong(Bug::WaitsForRoom, &["QUE-2"], "waits for a reader when its outbox is full"),
     wrong(Bug::StopsAtAFullOutbox, &["QUE-2"], "stops the broadcast at a full outbox"),
     wrong(Bug::ForgetsLosses, &["QUE-1"], "does not count what overflow loses"),
@@ -465,10 +572,18 @@ pub const MUTANTS: &[Mutant] = &[
     wrong(Bug::CountsLetters, &["QUE-3"], "counts letters for bytes"),
     wrong(Bug::HoldsOneTooMany, &["QUE-3"], "holds one message more than its bound"),
     wrong(Bug::HoldsEverything, &["QUE-3"], "has no bound"),
-    wrong(Bug::FlushesAfterTheEnd, &["REV-3"], "lets the owner take what waited when the subscriber was ended"),
+    wrong(
+        Bug::FlushesAfterTheEnd,
+        &["REV-3"],
+        "lets the owner take what waited when the subscriber was ended",
+    ),
     wrong(Bug::TakesEverything, &["REV-3"], "hands out all that waits at once"),
     wrong(Bug::TakesPastTheLimit, &["REV-3"], "hands out one message more than was asked for"),
     wrong(Bug::PushesAfterTheEnd, &["REV-2", "REV-3"], "accepts messages after the end"),
-    wrong(Bug::SparesTheDraining, &["CLO-5"], "does not discard what waits after a shutdown when it revokes"),
+    wrong(
+        Bug::SparesTheDraining,
+        &["CLO-5"],
+        "does not discard what waits after a shutdown when it revokes",
+    ),
     wrong(Bug::SaysTheEndOnce, &["CLO-5"], "says the reason of an end once"),
 ];

@@ -64,7 +64,8 @@ impl Outbox {
         if waiting.is_empty() {
             return fits || !self.has(Bug::RefusesTheLarge);
         }
-        self.has(Bug::HoldsEverything) || (waiting.len() < most && (fits || self.has(Bug::IgnoresTheBytes)))
+        self.has(Bug::HoldsEverything)
+            || (waiting.len() < most && (fits || self.has(Bug::IgnoresTheBytes)))
     }
 
     pub(super) fn push(&self, channel: &str, data: &str) -> Pushed {
@@ -74,7 +75,11 @@ impl Outbox {
         }
         if self.has(Bug::WaitsForRoom) && !self.has_room(&queue, data) {
             let full = |queue: &mut Queue| !self.has_room(queue, data);
-            queue = self.moved.wait_timeout_while(queue, WAIT, full).unwrap_or_else(PoisonError::into_inner).0;
+            queue = self
+                .moved
+                .wait_timeout_while(queue, WAIT, full)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         let before = queue.lost;
         let room = self.has_room(&queue, data);
@@ -125,7 +130,8 @@ impl Outbox {
         let mut messages = Vec::new();
         let past = self.has(Bug::TakesPastTheLimit);
         let fits = |next: &str, room: usize| next.len() <= room || (past && room > 0);
-        while queue.waiting.front().is_some_and(|(_, next)| messages.is_empty() || fits(next, room)) {
+        while queue.waiting.front().is_some_and(|(_, next)| messages.is_empty() || fits(next, room))
+        {
             let Some((_, data)) = queue.waiting.pop_front() else { break };
             room = room.saturating_sub(data.len());
             messages.push(data);
@@ -145,7 +151,8 @@ impl Outbox {
         if queue.ended.is_none() || drains {
             let waiting = std::mem::take(&mut queue.waiting);
             queue.end(reason);
-            let drains = reason == "shutdown" || (reason == "logged_out" && self.has(Bug::LoggedOutDrain));
+            let drains =
+                reason == "shutdown" || (reason == "logged_out" && self.has(Bug::LoggedOutDrain));
             if drains || self.has(Bug::FlushesAfterTheEnd) {
                 queue.waiting = waiting;
             }

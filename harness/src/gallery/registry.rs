@@ -1,8 +1,9 @@
 //! A small registry, right unless told otherwise.
 //!
-//! Broadcasts are queued with the members that they found and delivered by whichever thread finds nobody delivering, so nested
-//! ones follow the outer one and all subscribers see one order. No lock is held while a sink runs. Each bug is one
-//! condition at the place where a careless implementation would go wrong.
+//! Broadcasts are queued with the members that they found and delivered by whichever thread finds
+//! nobody delivering, so nested ones follow the outer one and all subscribers see one order. No
+//! lock is held while a sink runs. Each bug is one condition at the place where a careless
+//! implementation would go wrong.
 
 use std::{
     collections::VecDeque,
@@ -97,8 +98,14 @@ impl Shared {
 }
 
 impl Specimen {
-    pub(super) fn new(cap: Option<usize>, bug: Option<Bug>, variety: Option<Variety>, hub: Option<Arc<Hub>>) -> Self {
-        let shared = Shared { cap, bug, variety, hub, table: Mutex::default(), quiet: Condvar::new() };
+    pub(super) fn new(
+        cap: Option<usize>,
+        bug: Option<Bug>,
+        variety: Option<Variety>,
+        hub: Option<Arc<Hub>>,
+    ) -> Self {
+        let shared =
+            Shared { cap, bug, variety, hub, table: Mutex::default(), quiet: Condvar::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -126,7 +133,11 @@ impl Specimen {
     pub(super) fn wait_for_deliveries(&self) {
         let me = thread::current().id();
         let table = self.shared.table();
-        drop(self.shared.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
+        drop(
+            self.shared
+                .quiet
+                .wait_while(table, |table| table.delivering && table.deliverer != Some(me)),
+        );
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
@@ -149,11 +160,13 @@ impl Specimen {
         self.table().closing.contains(&thread::current().id())
     }
 
-    /// Waits, inside of one, until no other thread is inside of the other: a deadlock, but for its end.
+    /// Waits, inside of one, until no other thread is inside of the other: a deadlock, but for its
+    /// end.
     pub(super) fn wait_for_others(&self) {
         let me = thread::current().id();
         let table = self.table();
-        let (delivers, closes) = (table.deliverer == Some(me) && table.delivering, table.closing.contains(&me));
+        let (delivers, closes) =
+            (table.deliverer == Some(me) && table.delivering, table.closing.contains(&me));
         let others = |table: &mut Table| {
             (delivers && table.closing.iter().any(|thread| *thread != me))
                 || (closes && table.delivering && table.deliverer != Some(me))
@@ -171,11 +184,14 @@ impl Specimen {
         loop {
             let member = if self.has(Bug::IteratesTheLiveTable) {
                 let table = self.shared.table();
-                let fits = |member: &&Arc<Member>| member.id > last && self.hears(&member.with, &cast.channel);
+                let fits = |member: &&Arc<Member>| {
+                    member.id > last && self.hears(&member.with, &cast.channel)
+                };
                 table.members.iter().find(fits).cloned()
             } else if self.has(Bug::SkipsAfterARemoval) {
                 let table = self.shared.table();
-                let fits = |member: &&Arc<Member>| cast.members.iter().any(|old| old.id == member.id);
+                let fits =
+                    |member: &&Arc<Member>| cast.members.iter().any(|old| old.id == member.id);
                 table.members.iter().filter(fits).nth(index).cloned()
             } else {
                 cast.members.get(index).cloned()
@@ -183,12 +199,18 @@ impl Specimen {
             let Some(member) = member else { break };
             index += 1;
             last = member.id;
-            if self.has(Bug::LosesTheFourth) && index == 4 || self.has(Bug::DeliversToSixtyFour) && index > 64 {
+            if self.has(Bug::LosesTheFourth) && index == 4
+                || self.has(Bug::DeliversToSixtyFour) && index > 64
+            {
                 continue;
             }
             let whatever = match self.shared.bug {
-                Some(Bug::SendsToUnsubscribed) => self.shared.table().ended.iter().any(|ended| ended.id == member.id),
-                Some(Bug::SendsToRevoked) => !self.shared.table().ended.iter().any(|ended| ended.id == member.id),
+                Some(Bug::SendsToUnsubscribed) => {
+                    self.shared.table().ended.iter().any(|ended| ended.id == member.id)
+                }
+                Some(Bug::SendsToRevoked) => {
+                    !self.shared.table().ended.iter().any(|ended| ended.id == member.id)
+                }
                 Some(Bug::SendsToEvicted) => self.shared.table().evicted.contains(&member.id),
                 _ => false,
             };
@@ -220,7 +242,9 @@ impl Specimen {
                 break;
             }
         }
-        if failed && (self.has(Bug::FailsTheBroadcast) || self.is(Variety::ReportsFailuresAfterwards)) {
+        if failed
+            && (self.has(Bug::FailsTheBroadcast) || self.is(Variety::ReportsFailuresAfterwards))
+        {
             return Err("a sink failed".into());
         }
         Ok(())
@@ -254,7 +278,11 @@ impl Specimen {
         loop {
             let cast = {
                 let mut table = self.shared.table();
-                let next = if self.has(Bug::LastInFirstOut) { table.queue.pop_back() } else { table.queue.pop_front() };
+                let next = if self.has(Bug::LastInFirstOut) {
+                    table.queue.pop_back()
+                } else {
+                    table.queue.pop_front()
+                };
                 if next.is_none() {
                     table.delivering = false;
                     self.shared.quiet.notify_all();
@@ -284,8 +312,12 @@ impl Subject for Specimen {
         }
         let alone = {
             let mut table = self.shared.table();
-            let mut members: Vec<_> =
-                table.members.iter().filter(|member| self.hears(&member.with, channel)).cloned().collect();
+            let mut members: Vec<_> = table
+                .members
+                .iter()
+                .filter(|member| self.hears(&member.with, channel))
+                .cloned()
+                .collect();
             let odd = self.has(Bug::EventNamesThrow) && channel == "error";
             if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
                 return Err("nobody listens".into());
@@ -294,7 +326,8 @@ impl Subject for Specimen {
                 members.reverse();
             }
             if self.has(Bug::ClosesWhoDoesNotHear) {
-                let deaf = |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
+                let deaf =
+                    |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
                 let (leave, stay) = std::mem::take(&mut table.members).into_iter().partition(deaf);
                 table.members = stay;
                 drop(table);
@@ -304,7 +337,8 @@ impl Subject for Specimen {
                 }
                 table = self.shared.table();
             }
-            let repeat = table.last.as_ref().is_some_and(|last| last.0 == channel && last.1 == data);
+            let repeat =
+                table.last.as_ref().is_some_and(|last| last.0 == channel && last.1 == data);
             table.last = Some((channel.to_owned(), data.to_owned()));
             if repeat && self.has(Bug::MergesRepeats) {
                 return Ok(None);
@@ -371,7 +405,11 @@ impl Subject for Specimen {
         table.tickets += 1;
         table.clock += 1;
         table.newest = table.clock;
-        Some(Arc::new(Admission { registry: self.clone(), since: table.clock, spent: Mutex::new(false) }))
+        Some(Arc::new(Admission {
+            registry: self.clone(),
+            since: table.clock,
+            spent: Mutex::new(false),
+        }))
     }
 
     fn shutdown(&self) {
@@ -379,10 +417,14 @@ impl Subject for Specimen {
         let (members, told) = {
             let mut table = self.shared.table();
             table.clock += 1;
-            table.down |= !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
+            table.down |=
+                !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
-            let told: Vec<_> = table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
-            table.draining.extend(members.iter().filter(|member| member.outbox.is_some() || again).cloned());
+            let told: Vec<_> =
+                table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
+            table
+                .draining
+                .extend(members.iter().filter(|member| member.outbox.is_some() || again).cloned());
             (members, told)
         };
         for member in told {
@@ -401,6 +443,10 @@ impl Subject for Specimen {
         let table = self.shared.table();
         let patience = std::time::Duration::from_secs(5);
         let wedged = self.has(Bug::WedgesAtAFailure);
-        drop(self.shared.quiet.wait_timeout_while(table, patience, |table| table.delivering && !wedged));
+        drop(
+            self.shared
+                .quiet
+                .wait_timeout_while(table, patience, |table| table.delivering && !wedged),
+        );
     }
 }

@@ -17,13 +17,19 @@ impl Specimen {
         if self.has(Bug::BansTheRevoked) {
             table.banned.push(identity.clone());
         }
-        let mut matching: Vec<_> =
-            table.members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+        let mut matching: Vec<_> = table
+            .members
+            .iter()
+            .filter(|member| self.holds(&member.with, identity))
+            .cloned()
+            .collect();
         matching.retain(|member| !table.entering.contains(&member.id));
         if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
             matching.truncate(1);
         }
-        let stays = self.has(Bug::RevokedStay) || self.has(Bug::RemovesAfterClosing) || self.has(Bug::SendsToRevoked);
+        let stays = self.has(Bug::RevokedStay)
+            || self.has(Bug::RemovesAfterClosing)
+            || self.has(Bug::SendsToRevoked);
         if !stays {
             table.members.retain(|member| !matching.iter().any(|gone| gone.id == member.id));
         }
@@ -34,8 +40,12 @@ impl Specimen {
             table.members.pop();
         }
         if self.has(Bug::ClosesTheUnsubscribed) {
-            let late: Vec<_> =
-                table.ended.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect();
+            let late: Vec<_> = table
+                .ended
+                .iter()
+                .filter(|member| self.holds(&member.with, identity))
+                .cloned()
+                .collect();
             table.ended.clear();
             drop(table);
             for member in late {
@@ -60,7 +70,9 @@ impl Specimen {
         }
         let inside = self.is_closing();
         for member in &self.table().draining {
-            if let Some(outbox) = member.outbox.as_ref().filter(|_| self.holds(&member.with, identity)) {
+            if let Some(outbox) =
+                member.outbox.as_ref().filter(|_| self.holds(&member.with, identity))
+            {
                 outbox.end(reason);
             }
         }
@@ -86,7 +98,10 @@ impl Specimen {
                     continue;
                 }
                 // A revocation that returned meanwhile promised that this one closes what it found (REV-1).
-                if self.is(Variety::SparesWhoLeft) && member.has_left() && self.table().clock == alone {
+                if self.is(Variety::SparesWhoLeft)
+                    && member.has_left()
+                    && self.table().clock == alone
+                {
                     escaped += 1;
                     continue;
                 }
@@ -119,7 +134,9 @@ impl Specimen {
             if self.has(Bug::CountsIdentities) {
                 count += matching
                     .iter()
-                    .map(|member| member.with.identities().filter(|own| *own == identity).count() - 1)
+                    .map(|member| {
+                        member.with.identities().filter(|own| *own == identity).count() - 1
+                    })
                     .sum::<usize>();
             }
             if !self.is(Variety::ClosesOneByOne) || found == 0 {

@@ -64,7 +64,8 @@ impl Tampering {
     ];
 }
 
-/// Tampers with the `nth` event that it applies to, if there is one. The trace must be one whose sinks do not call back.
+/// Tampers with the `nth` event that it applies to, if there is one. The trace must be one whose
+/// sinks do not call back.
 #[must_use]
 pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
     let mut trace = trace.clone();
@@ -74,16 +75,18 @@ pub fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace> {
         | Tampering::MoveSend
         | Tampering::ChangePayload
         | Tampering::SwapSends => matches!(event, Event::Send { .. }),
-        Tampering::DropClose | Tampering::RepeatClose | Tampering::MoveClose => matches!(event, Event::Close { .. }),
+        Tampering::DropClose | Tampering::RepeatClose | Tampering::MoveClose => {
+            matches!(event, Event::Close { .. })
+        }
         Tampering::ChangeReason => matches!(event, Event::Close { reason: Some(_), .. }),
         Tampering::DropTaken | Tampering::RepeatTaken | Tampering::OneMoreLost => {
             found(event).is_some_and(|taken| !taken.messages.is_empty())
         }
         Tampering::SwapTaken => found(event).is_some_and(|taken| taken.messages.len() > 1),
         // After an end of one's own, what a take says is open.
-        Tampering::HideEnd | Tampering::ChangeEnd => {
-            found(event).and_then(|taken| taken.end.as_deref()).is_some_and(|reason| reason != "unsubscribed")
-        }
+        Tampering::HideEnd | Tampering::ChangeEnd => found(event)
+            .and_then(|taken| taken.end.as_deref())
+            .is_some_and(|reason| reason != "unsubscribed"),
         Tampering::OneMore => matches!(event, Event::Ret { n: Some(_), .. }),
         Tampering::OneLess => matches!(event, Event::Ret { n: Some(1..), .. }),
     };

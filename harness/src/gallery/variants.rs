@@ -49,11 +49,20 @@ pub const VARIANTS: &[Variant] = &[
     legal(Variety::ReportsFailuresAfterwards, "reports a sink's failure after delivering to all"),
     legal(Variety::KeepsFailing, "keeps a sink that failed, as declared"),
     legal(Variety::DropsFailing, "removes a sink that failed without closing it, as declared"),
-    legal(Variety::DeliversInnerFirst, "delivers nested broadcasts at once, promising no total order"),
+    legal(
+        Variety::DeliversInnerFirst,
+        "delivers nested broadcasts at once, promising no total order",
+    ),
     legal(Variety::CautiousTickets, "refuses a ticket for any revocation"),
     legal(Variety::RefusesWhenFull, "refuses the newcomer when a scope is full, as declared"),
     legal(Variety::Asynchronous, "delivers on a thread of its own, as declared"),
-    legal(Variety::DisplacesEarly, "displaces older messages of a channel although there is room, to keep the latest"),
+    legal(
+        Variety::DisplacesEarly,
+        "displaces older messages of a channel although there is room, to keep the latest",
+    ),
     legal(Variety::TakesOneByOne, "hands out one message at a time"),
-    legal(Variety::SparesWhoLeft, "neither closes nor counts who unsubscribes before its turn in a revocation"),
+    legal(
+        Variety::SparesWhoLeft,
+        "neither closes nor counts who unsubscribes before its turn in a revocation",
+    ),
 ];

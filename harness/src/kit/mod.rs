@@ -1,7 +1,9 @@
-//! The Rust kits: [`registry_suite!`](crate::registry_suite) for registries, [`sink_suite!`](crate::sink_suite) for sinks and
-//! transports. Each expands to one `#[test]` per requirement over the plain public functions in here.
+//! The Rust kits: [`registry_suite!`](crate::registry_suite) for registries,
+//! [`sink_suite!`](crate::sink_suite) for sinks and transports. Each expands to one `#[test]` per
+//! requirement over the plain public functions in here.
 //!
-//! Every kit is tested on the spot as well: it wraps what it was given in saboteurs, and fails if they go unnoticed.
+//! Every kit is tested on the spot as well: it wraps what it was given in saboteurs, and fails if
+//! they go unnoticed.
 
 pub mod registry;
 mod sabotage;
@@ -42,8 +44,8 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits for an event under a generous bound, on any runtime. The bound is never a verdict on speed: what it cuts off would not
-/// have come.
+/// Waits for an event under a generous bound, on any runtime. The bound is never a verdict on
+/// speed: what it cuts off would not have come.
 async fn bounded<T>(bound: Duration, future: impl Future<Output = T>) -> Option<T> {
     let (done, waiting) = mpsc::channel::<()>();
     let over = Arc::new(AtomicBool::new(false));

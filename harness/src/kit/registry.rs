@@ -1,4 +1,5 @@
-//! The registry kit: one check per requirement that scripts can judge, and a few that only Rust can.
+//! The registry kit: one check per requirement that scripts can judge, and a few that only Rust
+//! can.
 
 use std::{
     sync::{
@@ -57,12 +58,23 @@ impl Rig {
     /// Runs scripts that put one requirement to the test.
     fn check(&self, requirement: &str) -> Verdict {
         let needed = Diet::to_test(requirement);
-        let claimed = crate::catalogue::find(requirement).is_some_and(|own| self.hello.offers(&own.profile));
+        let claimed =
+            crate::catalogue::find(requirement).is_some_and(|own| self.hello.offers(&own.profile));
         if !claimed || needed.and(Diet::offered_by(&self.hello)) != needed {
             return Ok(());
         }
-        let plan = Plan { scripts: SCRIPTS, only: vec![requirement.to_owned()], first_only: true, ..Plan::default() };
-        let outcome = campaign(&self.hello, &mut InProcess::new(Arc::clone(&self.factory)), &plan, &mut |_, _| {});
+        let plan = Plan {
+            scripts: SCRIPTS,
+            only: vec![requirement.to_owned()],
+            first_only: true,
+            ..Plan::default()
+        };
+        let outcome = campaign(
+            &self.hello,
+            &mut InProcess::new(Arc::clone(&self.factory)),
+            &plan,
+            &mut |_, _| {},
+        );
         if let Some(failure) = outcome.failures.first() {
             let trace = pretty::trace(&failure.script, &failure.trace, failure.violation.at, "> ");
             let script = pretty::script(&failure.script);
@@ -71,7 +83,8 @@ impl Rig {
         if let Some(fault) = outcome.faults.first() {
             return Err(format!("{requirement}: {}", fault.message));
         }
-        let idle = !outcome.kept.contains_key(requirement) && requirement_is_due(&self.hello, requirement);
+        let idle =
+            !outcome.kept.contains_key(requirement) && requirement_is_due(&self.hello, requirement);
         if idle { Err(format!("{requirement} was never put to the test")) } else { Ok(()) }
     }
 }
@@ -100,17 +113,21 @@ macro_rules! checks {
 }
 
 checks! {
-    /// A subscriber with a filter receives a broadcast exactly when the channel equals one of its names, byte for byte.
+    /// A subscriber with a filter receives a broadcast exactly when the channel equals one of its
+    /// names, byte for byte.
     flt_1 = "FLT-1";
-    /// At the compatible call `subscribe(sink, channels, identity)`, an absent and an empty list both mean every channel.
+    /// At the compatible call `subscribe(sink, channels, identity)`, an absent and an empty list
+    /// both mean every channel.
     flt_2 = "FLT-2";
     /// A name that is listed twice delivers once.
     flt_3 = "FLT-3";
     /// The empty string is an ordinary name.
     flt_4 = "FLT-4";
-    /// Names are not normalised, case-folded, trimmed, matched by prefix or wildcard, nor cut at a NUL.
+    /// Names are not normalised, case-folded, trimmed, matched by prefix or wildcard, nor cut at a
+    /// NUL.
     flt_5 = "FLT-5";
-    /// Names that are magic in some host language (`__proto__`, `constructor`, `toString`, `1` and `01`, `null`) are ordinary.
+    /// Names that are magic in some host language (`__proto__`, `constructor`, `toString`, `1` and
+    /// `01`, `null`) are ordinary.
     flt_6 = "FLT-6";
     /// The filter is copied at subscribe
     flt_7 = "FLT-7";
@@ -132,11 +149,13 @@ checks! {
     ord_1 = "ORD-1";
     /// A broadcast made from inside a delivery arrives after the outer one, at every subscriber.
     ord_2 = "ORD-2";
-    /// All subscribers see all broadcasts of one registry in one order, the order of their sequence ids.
+    /// All subscribers see all broadcasts of one registry in one order, the order of their sequence
+    /// ids.
     ord_3 = "ORD-3";
     /// A valid subscribe succeeds.
     sub_1 = "SUB-1";
-    /// Unsubscribe is idempotent, harmless after a revocation or eviction, and never touches another subscriber.
+    /// Unsubscribe is idempotent, harmless after a revocation or eviction, and never touches
+    /// another subscriber.
     sub_2 = "SUB-2";
     /// No send begins after unsubscribe returned, not even from a broadcast in progress.
     sub_3 = "SUB-3";
@@ -146,7 +165,8 @@ checks! {
     sub_5 = "SUB-5";
     /// Dropping the handle unsubscribes
     sub_6 = "SUB-6";
-    /// When `close_by_identity` returns, every subscriber that held the identity and was active at the call has ended and was told to close by it or before.
+    /// When `close_by_identity` returns, every subscriber that held the identity and was active at
+    /// the call has ended and was told to close by it or before.
     rev_1 = "REV-1";
     /// After it returned, no send begins on those, including from broadcasts that started earlier.
     rev_2 = "REV-2";
@@ -176,7 +196,8 @@ checks! {
     clo_4 = "CLO-4";
     /// Close carries a reason, and the first is reported.
     clo_5 = "CLO-5";
-    /// The numbers that revocations return add up to the subscribers that they ended, each counted once, also under concurrent calls.
+    /// The numbers that revocations return add up to the subscribers that they ended, each counted
+    /// once, also under concurrent calls.
     cnt_1 = "CNT-1";
     /// At rest `len` equals the number of active subscribers.
     cnt_2 = "CNT-2";
@@ -186,7 +207,8 @@ checks! {
     iso_1 = "ISO-1";
     /// Nor does it fail the broadcast.
     iso_2 = "ISO-2";
-    /// A failing or panicking close stops neither the other closes nor its own removal nor the count.
+    /// A failing or panicking close stops neither the other closes nor its own removal nor the
+    /// count.
     iso_3 = "ISO-3";
     /// After any failure of a sink the registry works
     iso_4 = "ISO-4";
@@ -196,7 +218,8 @@ checks! {
     iso_6 = "ISO-6";
     /// A failing close of an evicted sink does not fail the subscribe that evicted it.
     iso_7 = "ISO-7";
-    /// Every operation may be called from inside send, close and a sink's `Drop`, without deadlock or corruption.
+    /// Every operation may be called from inside send, close and a sink's `Drop`, without deadlock
+    /// or corruption.
     re_1 = "RE-1";
     /// A subscriber created inside a delivery does not receive that broadcast.
     re_3 = "RE-3";
@@ -222,7 +245,8 @@ checks! {
     cap_5 = "CAP-5";
     /// The evicted are closed once and are part of no revocation's count.
     cap_6 = "CAP-6";
-    /// Admit is refused if one of its identities was revoked by a call made after begin returned and finished before admit.
+    /// Admit is refused if one of its identities was revoked by a call made after begin returned
+    /// and finished before admit.
     adm_1 = "ADM-1";
     /// A refusal leaves nothing behind, sends nothing and evicts nobody.
     adm_2 = "ADM-2";
@@ -234,7 +258,8 @@ checks! {
     adm_5 = "ADM-5";
     /// A ticket admits once
     adm_6 = "ADM-6";
-    /// An outbox is bounded by messages and by bytes, overflow follows the policy, and every loss is counted.
+    /// An outbox is bounded by messages and by bytes, overflow follows the policy, and every loss
+    /// is counted.
     que_1 = "QUE-1";
     /// A slow subscriber never delays another or the broadcaster.
     que_2 = "QUE-2";
@@ -279,7 +304,8 @@ pub async fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
         }
         drop(handle);
         if end == 2 {
-            // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation ends it in any.
+            // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation
+            // ends it in any.
             registry.close_by_identity(&"x".into());
         }
         if dropped.load(Ordering::SeqCst) != 1 {
@@ -320,7 +346,9 @@ pub async fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
         };
         in_time(finish).map_err(|why| format!("RE-1: {why}"))?;
         if !called.load(Ordering::SeqCst) {
-            return Err("RE-1: the sink was not dropped, or not while there was a registry to call".into());
+            return Err(
+                "RE-1: the sink was not dropped, or not while there was a registry to call".into(),
+            );
         }
     }
     Ok(())
@@ -355,7 +383,11 @@ pub async fn iso_8_a_panicking_drop_is_contained(rig: &Rig) -> Verdict {
     if closed == 1 { Ok(()) } else { Err("ISO-8: the registry no longer works".into()) }
 }
 
-fn subscribe(registry: &Arc<dyn Subject>, probe: Probe, group: &str) -> Result<Arc<dyn Handle>, String> {
+fn subscribe(
+    registry: &Arc<dyn Subject>,
+    probe: Probe,
+    group: &str,
+) -> Result<Arc<dyn Handle>, String> {
     let with = Registration::to(&["a"]).group(group);
     registry.subscribe(probe, &with).map_err(|Refused| "a valid subscribe was refused".into())
 }

@@ -47,17 +47,22 @@ enum Sabotage {
 /// Which spoilt registry went unnoticed.
 pub async fn saboteurs_are_noticed(rig: &Rig) -> Verdict {
     let says = rig.hello.offers("revoke_as") && rig.hello.offers("reasons");
-    for (how, breaks) in SABOTAGE.into_iter().filter(|(how, _)| says || *how != Sabotage::ForgetReasons) {
+    for (how, breaks) in
+        SABOTAGE.into_iter().filter(|(how, _)| says || *how != Sabotage::ForgetReasons)
+    {
         let inner = Arc::clone(&rig.factory);
         let factory: Factory = Arc::new(move |cap| {
             let inner = inner(cap)?;
-            Some(Arc::new(Saboteur { inner, how, subscribed: AtomicU32::new(0) }) as Arc<dyn Subject>)
+            Some(Arc::new(Saboteur { inner, how, subscribed: AtomicU32::new(0) })
+                as Arc<dyn Subject>)
         });
         let plan = Plan { scripts: SCRIPTS, first_only: true, ..Plan::default() };
         let outcome = campaign(&rig.hello, &mut InProcess::new(factory), &plan, &mut |_, _| {});
         let found = outcome.failures.first().map(|failure| failure.violation.requirement);
         if !found.is_some_and(|found| breaks.contains(&found)) {
-            return Err(format!("a registry that is made to {how:?} breaks {breaks:?}; the suite found {found:?}"));
+            return Err(format!(
+                "a registry that is made to {how:?} breaks {breaks:?}; the suite found {found:?}"
+            ));
         }
     }
     Ok(())
@@ -94,7 +99,9 @@ impl Handle for Ignored {
 
 impl Subject for Saboteur {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        if self.how == Sabotage::RefuseTheSecond && self.subscribed.fetch_add(1, Ordering::SeqCst) == 1 {
+        if self.how == Sabotage::RefuseTheSecond
+            && self.subscribed.fetch_add(1, Ordering::SeqCst) == 1
+        {
             return Err(Refused);
         }
         let handle = self.inner.subscribe(self.spoil(sink), with)?;
@@ -118,7 +125,8 @@ impl Subject for Saboteur {
         if self.how == Sabotage::ForgetReasons {
             return self.inner.close_by_identity(identity);
         }
-        self.inner.close_by_identity_as(identity, reason) + usize::from(self.how == Sabotage::CountOneMore)
+        self.inner.close_by_identity_as(identity, reason)
+            + usize::from(self.how == Sabotage::CountOneMore)
     }
 
     fn count(&self) -> usize {

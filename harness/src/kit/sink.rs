@@ -1,8 +1,8 @@
 //! The sink kit: for authors of other sinks and of transports.
 //!
-//! The author says how to connect a peer to a registry through the sink under test, and how to read what the peer got. The
-//! checks use witnesses, never silence: that something did *not* arrive is known because a later message or the end of the
-//! stream did.
+//! The author says how to connect a peer to a registry through the sink under test, and how to read
+//! what the peer got. The checks use witnesses, never silence: that something did *not* arrive is
+//! known because a later message or the end of the stream did.
 
 use std::{future::Future, time::Duration};
 
@@ -28,7 +28,8 @@ pub trait Rig {
         registration: Registration,
     ) -> impl Future<Output = Self::Peer>;
 
-    /// How long to wait for something that must come. It is a bound on patience, not a promise of speed.
+    /// How long to wait for something that must come. It is a bound on patience, not a promise of
+    /// speed.
     fn patience(&self) -> Duration {
         Duration::from_secs(20)
     }
@@ -36,8 +37,8 @@ pub trait Rig {
 
 /// What a peer sees.
 pub trait Peer {
-    /// The next payload, or none at the end of the stream; after that the kit does not ask again. Farewells and keep-alives are
-    /// not payloads.
+    /// The next payload, or none at the end of the stream; after that the kit does not ask again.
+    /// Farewells and keep-alives are not payloads.
     fn next(&mut self) -> impl Future<Output = Option<String>>;
 
     /// Goes away, as a peer does.
@@ -57,13 +58,21 @@ fn cast(registry: &SubscriberRegistry<String>, channel: &str, data: &str) -> Ver
 }
 
 async fn next<R: Rig>(rig: &R, peer: &mut R::Peer) -> Result<Option<String>, String> {
-    bounded(rig.patience(), peer.next()).await.ok_or_else(|| "nothing came, not even the end of the stream".to_owned())
+    bounded(rig.patience(), peer.next())
+        .await
+        .ok_or_else(|| "nothing came, not even the end of the stream".to_owned())
 }
 
-async fn expect<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str, wanted: &[&str]) -> Verdict {
+async fn expect<R: Rig>(
+    rig: &R,
+    peer: &mut R::Peer,
+    requirement: &str,
+    wanted: &[&str],
+) -> Verdict {
     for wanted in wanted {
-        let came =
-            next(rig, peer).await.map_err(|why| format!("{requirement}: waiting for {}: {why}", short(wanted)))?;
+        let came = next(rig, peer)
+            .await
+            .map_err(|why| format!("{requirement}: waiting for {}: {why}", short(wanted)))?;
         if came.as_deref() != Some(*wanted) {
             let came = came.map_or_else(|| "the end".to_owned(), |came| short(&came));
             return Err(format!("{requirement}: {came} came instead of {}", short(wanted)));
@@ -73,7 +82,11 @@ async fn expect<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str, wanted: 
 }
 
 /// What comes up to the end of the stream.
-async fn rest<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str) -> Result<Vec<String>, String> {
+async fn rest<R: Rig>(
+    rig: &R,
+    peer: &mut R::Peer,
+    requirement: &str,
+) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     while let Some(came) = next(rig, peer).await.map_err(|why| format!("{requirement}: {why}"))? {
         all.push(came);
@@ -128,7 +141,16 @@ pub async fn del_5<R: Rig>(rig: &R) -> Verdict {
 pub async fn del_4<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
     let mut peer = rig.connect(&registry, on("a")).await;
-    let odd = ["", " ", "\u{0}", "\u{feff}x", "a\u{2028}b", "data: x\\n\\nevent: y", "{\"a\":[null]}", "\u{1F600}"];
+    let odd = [
+        "",
+        " ",
+        "\u{0}",
+        "\u{feff}x",
+        "a\u{2028}b",
+        "data: x\\n\\nevent: y",
+        "{\"a\":[null]}",
+        "\u{1F600}",
+    ];
     let large = "large".repeat(16 * 1024);
     let all = [&odd[..], &[&large, "witness"]].concat();
     for data in &all {
@@ -208,7 +230,11 @@ pub async fn rev_1<R: Rig>(rig: &R) -> Verdict {
         return Err(format!("REV-1: it ended {closed} instead of 1"));
     }
     let late = rest(rig, &mut peer, "REV-1").await?;
-    if late.is_empty() { Ok(()) } else { Err(format!("REV-1: {late:?} came before the end of the stream")) }
+    if late.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("REV-1: {late:?} came before the end of the stream"))
+    }
 }
 
 /// Nothing that is broadcast after the revocation reaches the revoked; another peer is the witness.
@@ -261,7 +287,11 @@ pub async fn clo_1<R: Rig>(rig: &R) -> Verdict {
         return Err(format!("CLO-1: two revocations ended {counts:?}"));
     }
     let late = rest(rig, &mut peer, "CLO-1").await?;
-    if late.is_empty() { Ok(()) } else { Err(format!("CLO-1: {late:?} came before the end of the stream")) }
+    if late.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("CLO-1: {late:?} came before the end of the stream"))
+    }
 }
 
 /// A peer that goes away costs nobody else a message.
@@ -312,9 +342,14 @@ enum Sabotage {
 /// What went unnoticed.
 pub async fn saboteurs_are_noticed<R: Rig>(rig: &R) -> Verdict {
     let spoil = |how| Sabotaged { inner: rig, how };
-    for how in
-        [Sabotage::Lose, Sabotage::Repeat, Sabotage::Merge, Sabotage::Garble, Sabotage::Swap, Sabotage::DelayTheEnd]
-    {
+    for how in [
+        Sabotage::Lose,
+        Sabotage::Repeat,
+        Sabotage::Merge,
+        Sabotage::Garble,
+        Sabotage::Swap,
+        Sabotage::DelayTheEnd,
+    ] {
         let rig = spoil(how);
         let (breaks, verdict) = match how {
             Sabotage::Lose | Sabotage::Repeat => ("DEL-2", del_2(&rig).await),
@@ -325,7 +360,9 @@ pub async fn saboteurs_are_noticed<R: Rig>(rig: &R) -> Verdict {
         };
         // Anything else that goes wrong is not the sabotage.
         if !verdict.as_ref().is_err_and(|why| why.starts_with(breaks)) {
-            return Err(format!("a sink that is made to {how:?} breaks {breaks}; the kit found {verdict:?}"));
+            return Err(format!(
+                "a sink that is made to {how:?} breaks {breaks}; the kit found {verdict:?}"
+            ));
         }
     }
     Ok(())
@@ -343,7 +380,11 @@ impl<R: Rig> Rig for Sabotaged<'_, R> {
         self.inner.registry()
     }
 
-    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Self::Peer {
+    async fn connect(
+        &self,
+        registry: &SubscriberRegistry<String>,
+        registration: Registration,
+    ) -> Self::Peer {
         let inner = self.inner.connect(registry, registration).await;
         SpoiltPeer { inner, over: false, how: self.how, last: None, held: None, count: 0 }
     }
@@ -406,7 +447,8 @@ impl<P: Peer> Peer for SpoiltPeer<P> {
 }
 
 /// Expands to one `#[test]` per requirement for the sink that an expression of a type which is a
-/// [`Rig`](crate::kit::sink::Rig) connects peers to. A third argument runs the futures, for sinks that need a runtime.
+/// [`Rig`](crate::kit::sink::Rig) connects peers to. A third argument runs the futures, for sinks
+/// that need a runtime.
 ///
 /// ```
 /// # mod example {

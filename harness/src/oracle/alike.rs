@@ -37,7 +37,8 @@ pub(super) fn plain(name: &str) -> bool {
 
 /// Different names that a normalising comparison could take for one.
 pub(super) fn near(a: &str, b: &str) -> bool {
-    let begin_alike = a.len().min(b.len()) > 32 && a.bytes().zip(b.bytes()).take(32).all(|(a, b)| a == b);
+    let begin_alike =
+        a.len().min(b.len()) > 32 && a.bytes().zip(b.bytes()).take(32).all(|(a, b)| a == b);
     let one_number = matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b);
     let alike = a.starts_with(b) || b.starts_with(a) || begin_alike || one_number;
     a != b && (alike || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
@@ -54,7 +55,10 @@ pub(super) fn alike(a: &Identity, b: &Identity) -> bool {
 pub(super) fn kinds_alike(a: &Identity, b: &Identity) -> bool {
     let (Some(a), Some(b)) = (a.kind(), b.kind()) else { return false };
     let folded = |kind: &str| kind.trim().to_lowercase();
-    a != b && !a.is_empty() && !b.is_empty() && (folded(a) == folded(b) || (!a.is_ascii() && !b.is_ascii()))
+    a != b
+        && !a.is_empty()
+        && !b.is_empty()
+        && (folded(a) == folded(b) || (!a.is_ascii() && !b.is_ascii()))
 }
 
 /// An identity as a careless implementation would write it into one string.

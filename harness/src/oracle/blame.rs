@@ -31,7 +31,9 @@ impl Walk<'_> {
                 list.push(requirement);
             }
         };
-        let is_full = |other: usize| self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded_at(cast));
+        let is_full = |other: usize| {
+            self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded_at(cast))
+        };
         when((0..self.subs.len()).any(|other| other != sub && is_full(other)), "QUE-2");
         when(self.overlapped(message.op), "CON-1");
         when(self.is_overwritten(sub), "FLT-7");
@@ -39,32 +41,42 @@ impl Walk<'_> {
         when(self.several_registries(), "ISO-6");
         when(self.nested_at(subject.op, Hook::Close), "RE-7");
         when(subject.by_ticket, "ADM-4");
-        let failed = |hook| self.failures.iter().any(|failure| failure.at > began && failure.hook == hook);
+        let failed =
+            |hook| self.failures.iter().any(|failure| failure.at > began && failure.hook == hook);
         when(failed(Hook::Send), "ISO-1");
         when(failed(Hook::Close), "ISO-3");
         let unsubbed = |after: usize, before: usize| {
             self.unsubs.iter().any(|(at, other)| *other != sub && (after..before).contains(at))
         };
         let revoked = |after: usize, before: usize| {
-            self.revocations.iter().any(|past| (after..before).contains(&past.called) && !subject.holds(past.identity))
+            self.revocations
+                .iter()
+                .any(|past| (after..before).contains(&past.called) && !subject.holds(past.identity))
         };
         when(unsubbed(began, usize::MAX), "SUB-2");
         when(revoked(began, usize::MAX), "REV-4");
-        let kept = self
-            .failures
-            .iter()
-            .any(|failure| failure.hook == Hook::Send && failure.sink == subject.sink && failure.at < began);
+        let kept = self.failures.iter().any(|failure| {
+            failure.hook == Hook::Send && failure.sink == subject.sink && failure.at < began
+        });
         when(kept && self.policies.send_failure == SendFailure::Keep, "ISO-5");
-        when(message.nested || self.called.values().any(|at| *at > began && Some(*at) < message.returned), "RE-1");
+        when(
+            message.nested
+                || self.called.values().any(|at| *at > began && Some(*at) < message.returned),
+            "RE-1",
+        );
         when(self.failures.iter().any(|failure| failure.at < began), "ISO-4");
-        let again = self.revocations.iter().any(|past| past.called < subject.called && subject.holds(past.identity));
+        let again = self
+            .revocations
+            .iter()
+            .any(|past| past.called < subject.called && subject.holds(past.identity));
         when(again, "REV-9");
         let alike = |past: &&super::state::Revocation<'_>| {
             past.called < began && subject.with.identities().any(|own| alike(own, past.identity))
         };
         when(self.revocations.iter().any(|past| alike(&past)), "REV-5");
         when(revoked(0, began), "REV-4");
-        let other_scope = self.evictions.iter().any(|victim| self.subs[*victim].with.scope != subject.with.scope);
+        let other_scope =
+            self.evictions.iter().any(|victim| self.subs[*victim].with.scope != subject.with.scope);
         when(other_scope, "CAP-4");
         when(self.script.cap.is_some() && subject.with.scope.is_some(), "CAP-3");
         when(unsubbed(subject.called, began), "SUB-2");
@@ -110,7 +122,9 @@ impl Walk<'_> {
             Refusal::Ended(Ended::Unsub) => "SUB-3",
             Refusal::Ended(Ended::Revoke) => "REV-2",
             // Who was told and still gets what was in progress has left its scope all the same.
-            Refusal::Ended(Ended::Evict) if self.subs[sub].close.is_some_and(|at| self.casts[cast].called < at) => {
+            Refusal::Ended(Ended::Evict)
+                if self.subs[sub].close.is_some_and(|at| self.casts[cast].called < at) =>
+            {
                 "CLO-4"
             }
             Refusal::Ended(Ended::Evict) => "CAP-1",
@@ -119,7 +133,8 @@ impl Walk<'_> {
             Refusal::Ended(Ended::Lag) => "QUE-1",
             Refusal::Ended(Ended::Closing) => "CLO-4",
             Refusal::Again => {
-                let doubled = with.channels.iter().flatten().filter(|name| *name == channel).count() > 1;
+                let doubled =
+                    with.channels.iter().flatten().filter(|name| *name == channel).count() > 1;
                 if doubled { "FLT-3" } else { "DEL-2" }
             }
             Refusal::Filtered => {
@@ -134,9 +149,13 @@ impl Walk<'_> {
                     "REV-6"
                 } else if channel.is_empty() || names.iter().any(String::is_empty) {
                     "FLT-4"
-                } else if MAGIC.contains(&channel) || names.iter().any(|name| MAGIC.contains(&name.as_str())) {
+                } else if MAGIC.contains(&channel)
+                    || names.iter().any(|name| MAGIC.contains(&name.as_str()))
+                {
                     "FLT-6"
-                } else if !plain(channel) || names.iter().any(|name| !plain(name) || near(name, channel)) {
+                } else if !plain(channel)
+                    || names.iter().any(|name| !plain(name) || near(name, channel))
+                {
                     "FLT-5"
                 } else {
                     "FLT-1"
@@ -146,8 +165,14 @@ impl Walk<'_> {
     }
 
     /// A close that nothing called for.
-    pub(crate) fn blame_close(&self, sink: u32, subs: &[usize], lane: u32) -> (&'static str, String) {
-        let live = subs.iter().copied().find(|sub| !self.subs[*sub].over() && !self.subs[*sub].doomed);
+    pub(crate) fn blame_close(
+        &self,
+        sink: u32,
+        subs: &[usize],
+        lane: u32,
+    ) -> (&'static str, String) {
+        let live =
+            subs.iter().copied().find(|sub| !self.subs[*sub].over() && !self.subs[*sub].doomed);
         let Some(sub) = live else {
             // One that was subscribed, if any was.
             let was = |sub: &&usize| !self.subs[**sub].refused && !self.subs[**sub].doomed;
@@ -160,7 +185,12 @@ impl Walk<'_> {
                 ("CLO-1", format!("{who} was closed twice"))
             } else if let Some(late) = subs.iter().find(|sub| self.is_silent_victim(**sub)) {
                 let who = self.name(*late);
-                ("CAP-1", format!("{who} is closed only now, and had to make room for an earlier subscribe"))
+                (
+                    "CAP-1",
+                    format!(
+                        "{who} is closed only now, and had to make room for an earlier subscribe"
+                    ),
+                )
             } else if subject.gone.is_some_and(|(_, why)| why == Why::Fail) {
                 ("ISO-5", format!("{who} failed, which by policy is not answered by a close"))
             } else {
@@ -170,7 +200,10 @@ impl Walk<'_> {
         let who = self.name(sub);
         let subject = &self.subs[sub];
         let failing = matches!(self.inside(lane), Some(Frame::Send { sink: of, .. }) if of == sink)
-            || self.failures.iter().any(|failure| failure.sink == sink && failure.hook == Hook::Send);
+            || self
+                .failures
+                .iter()
+                .any(|failure| failure.sink == sink && failure.hook == Hook::Send);
         if subject.claimed(Why::Unsub) {
             return ("SUB-4", format!("unsubscribing {who} called its close"));
         }
@@ -179,16 +212,29 @@ impl Walk<'_> {
         for op in open {
             match &op.act {
                 Act::Revoke { identity, .. } => {
-                    let cause = format!("revoking {} closed {who}, which does not hold it", pretty::identity(identity));
+                    let cause = format!(
+                        "revoking {} closed {who}, which does not hold it",
+                        pretty::identity(identity)
+                    );
                     return (self.blame_stranger(sub, op.registry, identity), cause);
                 }
                 Act::Sub { with, .. } | Act::Admit { with, .. } if self.script.cap.is_some() => {
-                    if with.scope.is_none() || with.scope != subject.with.scope || op.registry != subject.registry {
-                        return ("CAP-4", format!("a subscribe closed {who}, which is not in its scope"));
+                    if with.scope.is_none()
+                        || with.scope != subject.with.scope
+                        || op.registry != subject.registry
+                    {
+                        return (
+                            "CAP-4",
+                            format!("a subscribe closed {who}, which is not in its scope"),
+                        );
                     }
                     return match self.victim(|claim| claim.op == op.id) {
-                        Some(older) => ("CAP-2", format!("a subscribe closed {who}, and {older} is older")),
-                        None => ("CAP-3", format!("a subscribe closed {who}, for which there was room")),
+                        Some(older) => {
+                            ("CAP-2", format!("a subscribe closed {who}, and {older} is older"))
+                        }
+                        None => {
+                            ("CAP-3", format!("a subscribe closed {who}, for which there was room"))
+                        }
                     };
                 }
                 _ => {}
@@ -196,7 +242,9 @@ impl Walk<'_> {
         }
         // The victim's own send may have delayed it.
         let scope = subject.with.scope.as_ref();
-        let rival = |claim: &Claim| self.subs.iter().any(|new| new.op == claim.op && new.with.scope.as_ref() == scope);
+        let rival = |claim: &Claim| {
+            self.subs.iter().any(|new| new.op == claim.op && new.with.scope.as_ref() == scope)
+        };
         if let Some(older) = self.victim(|claim| scope.is_some() && rival(claim)) {
             return ("CAP-2", format!("{who} was evicted, and {older} is older"));
         }
@@ -213,12 +261,18 @@ impl Walk<'_> {
     fn victim(&self, by: impl Fn(&Claim) -> bool) -> Option<String> {
         let due = |sub: &usize| {
             let sub = &self.subs[*sub];
-            sub.close.is_none() && sub.claims.iter().any(|claim| claim.why == Why::Evict && by(claim))
+            sub.close.is_none()
+                && sub.claims.iter().any(|claim| claim.why == Why::Evict && by(claim))
         };
         (0..self.subs.len()).find(due).map(|sub| self.name(sub))
     }
 
-    pub(crate) fn blame_stranger(&self, sub: usize, registry: u32, identity: &Identity) -> &'static str {
+    pub(crate) fn blame_stranger(
+        &self,
+        sub: usize,
+        registry: u32,
+        identity: &Identity,
+    ) -> &'static str {
         let subject = &self.subs[sub];
         let mut names = subject.with.channels.iter().flatten();
         if subject.registry != registry {
@@ -229,7 +283,8 @@ impl Walk<'_> {
             let joint = joined(own) == joined(identity);
             let (kind, other) = (own.kind(), identity.kind());
             !kinds_alike(own, identity)
-                && ((kind != other && (joint || own.value() == identity.value())) || (kind.is_some() && joint))
+                && ((kind != other && (joint || own.value() == identity.value()))
+                    || (kind.is_some() && joint))
         }) {
             "REV-6"
         } else if subject.with.identities().any(|own| alike(own, identity)) {
@@ -247,7 +302,8 @@ impl Walk<'_> {
         if !why.revokes() || !matches!(inside, Some(Frame::Close { .. })) {
             return self.blame_silence(sub, why, op);
         }
-        // Inside a close it may be told by the outer call yet, which keeps CLO-1 and CNT-1 and comes too late.
+        // Inside a close it may be told by the outer call yet, which keeps CLO-1 and CNT-1 and
+        // comes too late.
         let list = self.occasions_of_close(sub, why);
         list.into_iter().find(|own| !["RE-6", "ISO-3", "ISO-4"].contains(own)).unwrap_or("REV-1")
     }
@@ -255,7 +311,8 @@ impl Walk<'_> {
     pub(crate) fn blame_silence(&self, sub: usize, why: Why, op: OpId) -> &'static str {
         let order = self.occasions_of_close(sub, why);
         let began = self.called.get(&op).copied().unwrap_or_default();
-        let failing = self.failures.iter().any(|failure| failure.hook == Hook::Close && failure.at > began);
+        let failing =
+            self.failures.iter().any(|failure| failure.hook == Hook::Close && failure.at > began);
         if failing && why != Why::Fail {
             return "ISO-3";
         }
@@ -294,16 +351,26 @@ impl Walk<'_> {
         when(subject.with.identities().count() > 1, "REV-7");
         when(subject.with.identities().any(|own| own.kind().is_some()), "REV-6");
         let at = subject.last_claim.unwrap_or_default();
-        let inside = |hook| self.revocations.iter().any(|past| past.called == at && self.nested_at(past.op, hook));
+        let inside = |hook| {
+            self.revocations.iter().any(|past| past.called == at && self.nested_at(past.op, hook))
+        };
         when(inside(Hook::Send), "RE-5");
         when(inside(Hook::Close), "RE-6");
-        let again = self.revocations.iter().any(|past| past.called < subject.called && subject.holds(past.identity));
+        let again = self
+            .revocations
+            .iter()
+            .any(|past| past.called < subject.called && subject.holds(past.identity));
         when(again, "REV-9");
         when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
         when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
         // One that goes on around it is another circumstance.
-        let over = |past: &super::state::Revocation<'_>| past.returned.is_some_and(|returned| returned < at);
-        when(self.revocations.iter().any(|past| over(past) && !subject.holds(past.identity)), "REV-4");
+        let over = |past: &super::state::Revocation<'_>| {
+            past.returned.is_some_and(|returned| returned < at)
+        };
+        when(
+            self.revocations.iter().any(|past| over(past) && !subject.holds(past.identity)),
+            "REV-4",
+        );
         list.push("REV-1");
         list
     }
@@ -312,7 +379,9 @@ impl Walk<'_> {
     pub(crate) fn blame_reason(&self, sub: usize, reason: &str, due: &[Why]) -> &'static str {
         let subject = &self.subs[sub];
         let own = self.revocations.iter().filter(|past| {
-            past.registry == subject.registry && past.called > subject.called && subject.holds(past.identity)
+            past.registry == subject.registry
+                && past.called > subject.called
+                && subject.holds(past.identity)
         });
         // *Revoked* is also what a registry says that does not listen to the reason.
         let later = own.skip(1).filter_map(|past| past.named).any(|named| named.word() == reason);
@@ -337,7 +406,8 @@ impl Walk<'_> {
     /// What the number that a revocation returned proves, most special first; never empty.
     pub(crate) fn occasions_of_number(&self, revocation: usize) -> Vec<&'static str> {
         let past = &self.revocations[revocation];
-        let known = self.subs.iter().any(|sub| sub.registry == past.registry && sub.holds(past.identity));
+        let known =
+            self.subs.iter().any(|sub| sub.registry == past.registry && sub.holds(past.identity));
         if !known {
             return vec!["REV-10"];
         }
@@ -347,18 +417,31 @@ impl Walk<'_> {
                 list.push(requirement);
             }
         };
-        let failed = |hook| self.failures.iter().any(|failure| failure.at > past.called && failure.hook == hook);
+        let failed = |hook| {
+            self.failures.iter().any(|failure| failure.at > past.called && failure.hook == hook)
+        };
         let mine = || self.subs.iter().enumerate().filter(|(_, sub)| sub.holds(past.identity));
         when(mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.revoked()), "CON-2");
         when(failed(Hook::Close), "ISO-3");
-        when(mine().any(|(_, sub)| sub.with.identities().filter(|own| *own == past.identity).count() > 1), "REV-7");
+        when(
+            mine().any(|(_, sub)| {
+                sub.with.identities().filter(|own| *own == past.identity).count() > 1
+            }),
+            "REV-7",
+        );
         when(mine().any(|(index, _)| self.shares_sink(index)), "SUB-5");
         when(self.failures.iter().any(|failure| failure.at < past.called), "ISO-4");
         when(self.nested_at(past.op, Hook::Send), "RE-5");
         // It, or one from inside its closes, which both of them may count.
-        let within =
-            |inner: &super::state::Revocation<'_>| inner.called >= past.called && inner.begins_before_the_end_of(past);
-        when(self.revocations.iter().any(|inner| within(inner) && self.nested_at(inner.op, Hook::Close)), "RE-6");
+        let within = |inner: &super::state::Revocation<'_>| {
+            inner.called >= past.called && inner.begins_before_the_end_of(past)
+        };
+        when(
+            self.revocations
+                .iter()
+                .any(|inner| within(inner) && self.nested_at(inner.op, Hook::Close)),
+            "RE-6",
+        );
         when(self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity)), "CAP-6");
         list.push("CNT-1");
         list

@@ -11,7 +11,9 @@ use crate::{
 };
 
 fn no_number(id: OpId) -> Stop {
-    Stop::Nonsense(format!("operation {id} returned no number (does the registry's own call return one?)"))
+    Stop::Nonsense(format!(
+        "operation {id} returned no number (does the registry's own call return one?)"
+    ))
 }
 
 impl<'s> Walk<'s> {
@@ -44,7 +46,12 @@ impl<'s> Walk<'s> {
                 self.tickets.insert(*ticket, fresh);
             }
             Act::Shutdown => {
-                self.shutdowns.push(Shutdown { op: id, registry: op.registry, called: self.now, returned: None });
+                self.shutdowns.push(Shutdown {
+                    op: id,
+                    registry: op.registry,
+                    called: self.now,
+                    returned: None,
+                });
                 for sub in 0..self.subs.len() {
                     if self.subs[sub].registry == op.registry && !self.subs[sub].over() {
                         let sure = self.subs[sub].active();
@@ -58,7 +65,8 @@ impl<'s> Walk<'s> {
                     ticket.uses.push((now, None));
                 }
             }
-            Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {}
+            Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {
+            }
         }
         self.open.insert(id, lane);
         self.stack(lane).push(Frame::Call(id));
@@ -78,7 +86,9 @@ impl<'s> Walk<'s> {
             Act::Sub { .. } | Act::Admit { .. } => self.ret_sub(op, refused),
             Act::Unsub { sub } => self.ret_unsub(id, *sub),
             Act::Take { sub, bytes } => {
-                let taken = taken.ok_or_else(|| Stop::Nonsense(format!("operation {id} does not say what it took")))?;
+                let taken = taken.ok_or_else(|| {
+                    Stop::Nonsense(format!("operation {id} does not say what it took"))
+                })?;
                 self.ret_take(id, *sub, bytes.unwrap_or(TAKEN_AT_ONCE), taken)
             }
             Act::Cast { .. } => self.ret_cast(id, report),
@@ -134,21 +144,34 @@ impl<'s> Walk<'s> {
         let began = self.called[&id];
         let failed_inside = self.failures.iter().any(|failure| failure.at > began);
         // An admission belongs to the registry of its ticket.
-        let registry = self.subs.iter().find(|sub| sub.op == id).map_or(op.registry, |sub| sub.registry);
+        let registry =
+            self.subs.iter().find(|sub| sub.op == id).map_or(op.registry, |sub| sub.registry);
         let down = self.shutdowns.iter().any(|past| past.registry == registry);
         let nested_blame = if nested { "RE-1" } else { "" };
         let (requirement, what) = match &op.act {
-            Act::Sub { .. } if failed_inside => ("ISO-7", "subscribe failed because the evicted sink's close did"),
+            Act::Sub { .. } if failed_inside => {
+                ("ISO-7", "subscribe failed because the evicted sink's close did")
+            }
             Act::Sub { .. } => (self.sub_blame(id), "subscribe failed"),
             Act::Admit { .. } => ("ADM-4", "admit failed"),
-            Act::Begin { .. } | Act::Abandon { .. } => ("ADM-6", "a ticket could not be opened or given up"),
+            Act::Begin { .. } | Act::Abandon { .. } => {
+                ("ADM-6", "a ticket could not be opened or given up")
+            }
             Act::Unsub { .. } => ("SUB-2", "unsubscribe failed"),
             Act::Take { .. } => ("QUE-1", "taking from an outbox failed"),
             Act::Cast { .. } if failed_inside => ("ISO-2", "a failing sink failed the broadcast"),
-            Act::Cast { .. } if !self.failures.is_empty() => ("ISO-4", "broadcast failed after an earlier failure"),
-            Act::Cast { channel, .. } => (self.cast_blame(op.registry, channel), "broadcast failed"),
-            Act::Revoke { .. } if failed_inside => ("ISO-3", "a failing close failed the revocation"),
-            Act::Revoke { .. } if !self.failures.is_empty() => ("ISO-4", "revocation failed after an earlier failure"),
+            Act::Cast { .. } if !self.failures.is_empty() => {
+                ("ISO-4", "broadcast failed after an earlier failure")
+            }
+            Act::Cast { channel, .. } => {
+                (self.cast_blame(op.registry, channel), "broadcast failed")
+            }
+            Act::Revoke { .. } if failed_inside => {
+                ("ISO-3", "a failing close failed the revocation")
+            }
+            Act::Revoke { .. } if !self.failures.is_empty() => {
+                ("ISO-4", "revocation failed after an earlier failure")
+            }
             Act::Revoke { identity, .. } if !self.subs.iter().any(|sub| sub.holds(identity)) => {
                 ("REV-10", "revoking an unknown identity failed")
             }
@@ -178,7 +201,10 @@ impl<'s> Walk<'s> {
     }
 
     fn cast_blame(&self, registry: u32, channel: &str) -> &'static str {
-        let heard = self.subs.iter().any(|sub| sub.registry == registry && !sub.over() && self.hears(sub, channel));
+        let heard = self
+            .subs
+            .iter()
+            .any(|sub| sub.registry == registry && !sub.over() && self.hears(sub, channel));
         let general = if heard { "DEL-1" } else { "DEL-3" };
         alike::odd(channel).unwrap_or(general)
     }
@@ -187,7 +213,11 @@ impl<'s> Walk<'s> {
         let lane = self.lane_of(id)?;
         match self.stack(lane).pop() {
             Some(Frame::Call(top)) if top == id => {}
-            _ => return Err(Stop::Nonsense(format!("operation {id} ended while something that it contains had not"))),
+            _ => {
+                return Err(Stop::Nonsense(format!(
+                    "operation {id} ended while something that it contains had not"
+                )));
+            }
         }
         self.open.remove(&id);
         self.returned.insert(id, self.now);
@@ -196,7 +226,9 @@ impl<'s> Walk<'s> {
 
     fn call_unsub(&mut self, id: OpId, label: u32) -> Step {
         let Some(sub) = self.by_label.get(&label).copied() else {
-            return Err(Stop::Nonsense(format!("operation {id} names a subscriber that does not exist")));
+            return Err(Stop::Nonsense(format!(
+                "operation {id} names a subscriber that does not exist"
+            )));
         };
         self.unsubs.push((self.now, sub));
         if self.subs[sub].gone.is_none() {
@@ -256,20 +288,27 @@ impl<'s> Walk<'s> {
         self.casts[index].returned = Some(now);
         if let Some(report) = report {
             let cast = &self.casts[index];
-            let sure =
-                cast.must.iter().filter(|sub| self.subs[**sub].last_claim.is_none_or(|at| at < cast.called)).count();
+            let sure = cast
+                .must
+                .iter()
+                .filter(|sub| self.subs[**sub].last_claim.is_none_or(|at| at < cast.called))
+                .count();
             let most = self
                 .subs
                 .iter()
                 .filter(|sub| {
-                    sub.registry == cast.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > cast.called)
+                    sub.registry == cast.registry
+                        && !sub.refused
+                        && sub.gone.is_none_or(|(at, _)| at > cast.called)
                 })
                 .filter(|sub| self.hears(sub, cast.channel))
                 .count();
             let parts = report.accepted + report.dropped + report.lagged + report.failed;
-            let fits = (sure as u64..=most as u64).contains(&report.matched) && parts <= report.matched;
+            let fits =
+                (sure as u64..=most as u64).contains(&report.matched) && parts <= report.matched;
             if !fits {
-                let cause = format!("it matched {sure} to {most} subscribers and reported {report:?}");
+                let cause =
+                    format!("it matched {sure} to {most} subscribers and reported {report:?}");
                 self.breaks("DEL-7", cause)?;
             } else {
                 self.keeps(&["DEL-7"]);
@@ -291,7 +330,10 @@ impl<'s> Walk<'s> {
             summed: false,
         });
         for sub in 0..self.subs.len() {
-            if self.subs[sub].registry == op.registry && self.subs[sub].holds(identity) && !self.subs[sub].over() {
+            if self.subs[sub].registry == op.registry
+                && self.subs[sub].holds(identity)
+                && !self.subs[sub].over()
+            {
                 let sure = self.subs[sub].active();
                 self.claim(sub, Why::Revoke(named), op.id, sure);
             } else if self.subs[sub].registry == op.registry && self.subs[sub].holds(identity) {
@@ -315,10 +357,14 @@ impl<'s> Walk<'s> {
         let now = self.now;
         for sub in &mut self.subs {
             let surely = sub.claims.iter().any(|claim| claim.sure);
-            for claim in sub.claims.iter_mut().filter(|claim| claim.op == op && claim.why != Why::Fail) {
+            for claim in
+                sub.claims.iter_mut().filter(|claim| claim.op == op && claim.why != Why::Fail)
+            {
                 claim.open = false;
-                // Of an eviction that may have been needless, what others are sure to end later says nothing.
-                let ended = if matches!(claim.why, Why::Evict | Why::Lag) { claim.sure } else { surely };
+                // Of an eviction that may have been needless, what others are sure to end later
+                // says nothing.
+                let ended =
+                    if matches!(claim.why, Why::Evict | Why::Lag) { claim.sure } else { surely };
                 if sub.gone.is_none() && (ended || sub.close.is_some()) {
                     sub.gone = Some((now, claim.why));
                 }

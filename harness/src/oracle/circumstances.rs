@@ -5,19 +5,27 @@ use crate::script::{Act, Hook, OpId};
 
 impl Walk<'_> {
     pub(crate) fn shares_sink(&self, sub: usize) -> bool {
-        self.subs[sub].queue.is_none() && self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
+        self.subs[sub].queue.is_none()
+            && self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
     }
 
-    /// Whether what it hears may be what its caller wrote into its list later; whose call of a shared sink it was shows nobody.
+    /// Whether what it hears may be what its caller wrote into its list later; whose call of a
+    /// shared sink it was shows nobody.
     pub(crate) fn is_overwritten(&self, sub: usize) -> bool {
         let own = &self.subs[sub];
-        let beside = |other: &Sub<'_>| other.queue.is_none() && own.queue.is_none() && other.sink == own.sink;
-        own.with.overwrite.is_some() || self.subs.iter().any(|other| beside(other) && other.with.overwrite.is_some())
+        let beside = |other: &Sub<'_>| {
+            other.queue.is_none() && own.queue.is_none() && other.sink == own.sink
+        };
+        own.with.overwrite.is_some()
+            || self.subs.iter().any(|other| beside(other) && other.with.overwrite.is_some())
     }
 
     pub(crate) fn several_registries(&self) -> bool {
         self.subs.iter().any(|sub| sub.registry != self.subs[0].registry)
-            || self.casts.iter().any(|cast| Some(cast.registry) != self.subs.first().map(|sub| sub.registry))
+            || self
+                .casts
+                .iter()
+                .any(|cast| Some(cast.registry) != self.subs.first().map(|sub| sub.registry))
     }
 
     /// Whether the script has the operation inside a sink's rule on this hook.
@@ -31,9 +39,12 @@ impl Walk<'_> {
         self.silent_victims.iter().any(|(victim, _)| *victim == sub)
     }
 
-    /// Whether anything was going on in another lane than `op`'s while that was in progress, up to now.
+    /// Whether anything was going on in another lane than `op`'s while that was in progress, up to
+    /// now.
     pub(crate) fn overlapped(&self, op: OpId) -> bool {
-        let (Some(lane), Some(began)) = (self.lanes.get(&op), self.called.get(&op)) else { return false };
+        let (Some(lane), Some(began)) = (self.lanes.get(&op), self.called.get(&op)) else {
+            return false;
+        };
         let ended = self.returned.get(&op).copied().unwrap_or(self.now);
         let beside = |other: &OpId| {
             let lasted = self.returned.get(other).is_none_or(|returned| returned > began);

@@ -20,14 +20,21 @@ impl Walk<'_> {
         let silent = self.policies.send_failure == SendFailure::Drop;
         let owed = |sub: &&usize| {
             let sub = &self.subs[**sub];
-            let forced = sub.claims.iter().filter(|claim| claim.why.forced() && !(silent && claim.why == Why::Fail));
+            let forced = sub
+                .claims
+                .iter()
+                .filter(|claim| claim.why.forced() && !(silent && claim.why == Why::Fail));
             sub.close.is_none() && !sub.doomed && forced.clone().next().is_some()
         };
         let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
         // The likeliest first: what it explains, it explains in one walk.
         owing.sort_by_key(|sub| {
             let sub = &self.subs[*sub];
-            std::cmp::Reverse((sub.claims.iter().any(|claim| claim.sure), sub.gone.is_none(), sub.called))
+            std::cmp::Reverse((
+                sub.claims.iter().any(|claim| claim.sure),
+                sub.gone.is_none(),
+                sub.called,
+            ))
         });
         let guess = self.guesses.pick(owing.len());
         let chosen = owing.get(guess).copied();
@@ -42,16 +49,19 @@ impl Walk<'_> {
             if !due.iter().any(|why| why.reason() == reason) {
                 let (requirement, who) = (self.blame_reason(sub, reason, &due), self.name(sub));
                 let due: Vec<&str> = due.into_iter().map(Why::reason).collect();
-                return self
-                    .breaks(requirement, format!("{who} was closed as {reason:?}, but was {}", due.join(" or ")));
+                return self.breaks(
+                    requirement,
+                    format!("{who} was closed as {reason:?}, but was {}", due.join(" or ")),
+                );
             }
             self.keeps(&["CLO-5"]);
             if due.iter().any(|why| why.names(reason)) {
                 self.keeps(&["REV-13"]);
             }
         }
-        // The send from inside of which it was ended is still running, and close has to wait for it, whatever ended it
-        // (CLO-4, RE-5). An end that anybody else called for as well may be told at once.
+        // The send from inside of which it was ended is still running, and close has to wait for
+        // it, whatever ended it (CLO-4, RE-5). An end that anybody else called for as well may be
+        // told at once.
         let sends = self.own_sends(sub, lane);
         let own = self.subs[sub]
             .claims
@@ -61,8 +71,10 @@ impl Walk<'_> {
         if own {
             let who = self.name(sub);
             let requirement = if self.subs[sub].revoked() { "RE-5" } else { "CLO-4" };
-            return self
-                .breaks(requirement, format!("{who} was closed inside its own send, which close has to wait for"));
+            return self.breaks(
+                requirement,
+                format!("{who} was closed inside its own send, which close has to wait for"),
+            );
         }
         self.subs[sub].close = Some(self.now);
         let rule = self.throws(sink, Hook::Close, nth);
@@ -74,10 +86,16 @@ impl Walk<'_> {
         match self.stack(lane).pop() {
             Some(Frame::Close { sink: of, rule }) if of == sink => {
                 if threw != rule {
-                    return Err(Stop::Nonsense(format!("whether sink {sink} threw is not what its rules say")));
+                    return Err(Stop::Nonsense(format!(
+                        "whether sink {sink} threw is not what its rules say"
+                    )));
                 }
             }
-            _ => return Err(Stop::Nonsense(format!("a close of sink {sink} ended that had not begun"))),
+            _ => {
+                return Err(Stop::Nonsense(format!(
+                    "a close of sink {sink} ended that had not begun"
+                )));
+            }
         }
         if threw {
             self.failures.push(Failure { at: self.now, sink, hook: Hook::Close });
@@ -93,19 +111,29 @@ impl Walk<'_> {
                 // Its owner learns of it by taking.
                 continue;
             }
-            let Some(own) = subject.claims.iter().find(|claim| claim.op == op && claim.why == why) else { continue };
+            let Some(own) = subject.claims.iter().find(|claim| claim.op == op && claim.why == why)
+            else {
+                continue;
+            };
             if subject.close.is_some() {
                 let occasions = self.occasions_of_close(sub, why);
                 self.keeps(&occasions);
                 continue;
             }
-            let others = subject.claims.iter().any(|claim| claim.op != op && (claim.open || claim.why == Why::Unsub));
+            let others = subject
+                .claims
+                .iter()
+                .any(|claim| claim.op != op && (claim.open || claim.why == Why::Unsub));
             let sending = self.busy.get(&subject.sink).is_some_and(|busy| *busy > 0);
-            // A victim that was not told may still be subscribed, which what follows will show (CAP-1).
+            // A victim that was not told may still be subscribed, which what follows will show
+            // (CAP-1).
             if own.sure && !others && !sending && why != Why::Evict {
                 let requirement = self.blame_late(sub, why, op);
                 let who = self.name(sub);
-                return self.breaks(requirement, format!("{who} was {} and was not told to close", why.reason()));
+                return self.breaks(
+                    requirement,
+                    format!("{who} was {} and was not told to close", why.reason()),
+                );
             }
         }
         Ok(())
@@ -113,7 +141,9 @@ impl Walk<'_> {
 
     pub(crate) fn ret_revoke(&mut self, id: OpId, n: i64) -> Step {
         let now = self.now;
-        let Some(index) = self.revocations.iter().position(|past| past.op == id) else { return Ok(()) };
+        let Some(index) = self.revocations.iter().position(|past| past.op == id) else {
+            return Ok(());
+        };
         self.revocations[index].returned = Some(now);
         self.revocations[index].n = n;
         let why = Why::Revoke(self.revocations[index].named);
@@ -128,14 +158,18 @@ impl Walk<'_> {
         }
         if !(least..=most).contains(&n) {
             let requirement = self.blame_number(index, n > most);
-            let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            return self.breaks(requirement, format!("the revocation ended {range} and returned {n}"));
+            let range =
+                if least == most { least.to_string() } else { format!("{least} to {most}") };
+            return self
+                .breaks(requirement, format!("the revocation ended {range} and returned {n}"));
         }
         let occasions = self.occasions_of_number(index);
         self.keeps(&occasions);
         let stuck = self.stacks.values().any(|stack| {
-            let holding =
-                stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
+            let holding = stack
+                .last()
+                .and_then(Frame::op)
+                .is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
             holding && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
         });
         if stuck {
@@ -156,20 +190,22 @@ impl Walk<'_> {
     pub(crate) fn ret_count(&mut self, op: &Op, n: i64) -> Step {
         let began = self.called[&op.id];
         // Others may come and go while it counts: surely counted is who was active all the while.
-        let here =
-            |sub: &&Sub<'_>| sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began);
-        let steady = |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
+        let here = |sub: &&Sub<'_>| {
+            sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began)
+        };
+        let steady =
+            |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
         let sure = self.subs.iter().filter(here).filter(steady).count() as i64;
         let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !steady(sub)).collect();
-        // A SHOULD says that who was surely claimed no longer counts once a close of the same operation has begun.
+        // A SHOULD says that who was surely claimed no longer counts once a close of the same
+        // operation has begun.
         let closed_before = |sub: &Sub<'_>| sub.close.is_some_and(|close| close < began);
         let begun = |claim: &Claim| {
             claim.sure
                 && matches!(claim.why, Why::Revoke(_) | Why::Evict | Why::Shutdown)
-                && self
-                    .subs
-                    .iter()
-                    .any(|other| closed_before(other) && other.claims.iter().any(|own| own.op == claim.op))
+                && self.subs.iter().any(|other| {
+                    closed_before(other) && other.claims.iter().any(|own| own.op == claim.op)
+                })
         };
         let leaving = doubtful.iter().copied().filter(|sub| sub.claims.iter().any(begun));
         let (closing, waiting): (Vec<_>, Vec<_>) = leaving.partition(|sub| closed_before(sub));
@@ -183,7 +219,8 @@ impl Walk<'_> {
         let strict = most - closing - waiting;
         if n > strict {
             let requirement = if n <= strict + waiting { "REV-8" } else { "CNT-3" };
-            let cause = format!("{strict} are active without those being closed, and count returned {n}");
+            let cause =
+                format!("{strict} are active without those being closed, and count returned {n}");
             self.breaks(requirement, cause)?;
         } else if closing + waiting > 0 {
             self.keeps(&["REV-8", "CNT-3"]);
@@ -224,9 +261,14 @@ impl Walk<'_> {
             let sub = &mut self.subs[index];
             let ended = silent_victim
                 || told
-                || (silent_failure && sub.claims.iter().any(|claim| claim.sure && claim.why == Why::Fail));
+                || (silent_failure
+                    && sub.claims.iter().any(|claim| claim.sure && claim.why == Why::Fail));
             if ended && sub.gone.is_none() {
-                let why = sub.claims.iter().find(|claim| claim.why.forced()).map_or(Why::Unsub, |claim| claim.why);
+                let why = sub
+                    .claims
+                    .iter()
+                    .find(|claim| claim.why.forced())
+                    .map_or(Why::Unsub, |claim| claim.why);
                 sub.gone = Some((at, why));
             }
             let by = sub.claims.iter().map(|claim| claim.why).find(|why| why.forced());
@@ -245,9 +287,13 @@ impl Walk<'_> {
         if let Some(cap) = self.script.cap {
             for (registry, scope) in contended {
                 // Whether an outbox has ended may not have shown yet.
-                let active = self.members(registry, scope).filter(|own| self.subs[*own].claims.is_empty()).count();
+                let active = self
+                    .members(registry, scope)
+                    .filter(|own| self.subs[*own].claims.is_empty())
+                    .count();
                 if active > cap as usize {
-                    return self.breaks("RE-8", format!("{active} are active in a scope capped at {cap}"));
+                    return self
+                        .breaks("RE-8", format!("{active} are active in a scope capped at {cap}"));
                 }
                 self.keeps(&["RE-8"]);
             }
@@ -259,13 +305,20 @@ impl Walk<'_> {
     fn told(&mut self) -> Step {
         for index in 0..self.subs.len() {
             let sub = &self.subs[index];
-            if sub.queue.is_some() || sub.close.is_some() || self.resolves_later(index) || self.need_not_tell(index) {
+            if sub.queue.is_some()
+                || sub.close.is_some()
+                || self.resolves_later(index)
+                || self.need_not_tell(index)
+            {
                 continue;
             }
             if let Some((why, op)) = sub.surely_forced().filter(|(why, _)| *why != Why::Evict) {
                 let requirement = self.blame_silence(index, why, op);
                 let who = self.name(index);
-                return self.breaks(requirement, format!("{who} was {} and was never told to close", why.reason()));
+                return self.breaks(
+                    requirement,
+                    format!("{who} was {} and was never told to close", why.reason()),
+                );
             }
         }
         Ok(())
@@ -274,14 +327,16 @@ impl Walk<'_> {
     /// Whether nothing is ending it, or who delivers later has not removed it for its failure yet.
     fn resolves_later(&self, sub: usize) -> bool {
         let sub = &self.subs[sub];
-        let later = self.policies.delivery == Delivery::Async && !self.settled && sub.claimed(Why::Fail);
+        let later =
+            self.policies.delivery == Delivery::Async && !self.settled && sub.claimed(Why::Fail);
         sub.claims.is_empty() || later
     }
 
     /// Whether it may have ended without a close.
     fn need_not_tell(&self, sub: usize) -> bool {
         let sub = &self.subs[sub];
-        sub.claimed(Why::Unsub) || (self.policies.send_failure == SendFailure::Drop && sub.claimed(Why::Fail))
+        sub.claimed(Why::Unsub)
+            || (self.policies.send_failure == SendFailure::Drop && sub.claimed(Why::Fail))
     }
 
     /// Adds up what the revocations since the last rest returned, against what they ended.
@@ -299,12 +354,14 @@ impl Walk<'_> {
         let (mut least, mut most) = (0, 0);
         for sub in self.subs.iter().filter(|sub| sub.close.is_some() && sub.revoked()) {
             most += 1;
-            let only = sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke(_) | Why::Unsub));
+            let only =
+                sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke(_) | Why::Unsub));
             least += i64::from(only);
         }
         for sub in self.subs.iter().filter(|sub| sub.queue.is_some() && sub.revoked()) {
             most += 1;
-            least += i64::from(sub.claims.iter().all(|claim| claim.why.revokes()) && sub.claims[0].sure);
+            least +=
+                i64::from(sub.claims.iter().all(|claim| claim.why.revokes()) && sub.claims[0].sure);
         }
         if (least..=most).contains(&total) {
             self.keeps(&["CNT-1"]);
@@ -312,7 +369,10 @@ impl Walk<'_> {
         }
         let requirement = self.blame_number(last, total > most);
         let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
-        self.breaks(requirement, format!("revocations that overlap ended {range} and returned {total} in all"))
+        self.breaks(
+            requirement,
+            format!("revocations that overlap ended {range} and returned {total} in all"),
+        )
     }
 
     /// Victims that nothing else gave away were evicted without being told.
@@ -330,7 +390,12 @@ impl Walk<'_> {
         self.open
             .keys()
             .map(|op| self.ops[op])
-            .filter(|op| matches!(op.act, Act::Revoke { .. } | Act::Sub { .. } | Act::Admit { .. } | Act::Shutdown))
+            .filter(|op| {
+                matches!(
+                    op.act,
+                    Act::Revoke { .. } | Act::Sub { .. } | Act::Admit { .. } | Act::Shutdown
+                )
+            })
             .collect()
     }
 }

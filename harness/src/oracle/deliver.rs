@@ -65,9 +65,13 @@ impl Walk<'_> {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
                 continue;
             }
-            let mut eligible: Vec<usize> =
-                subs.iter().copied().filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok()).collect();
-            // What the sink does from inside the call depends on whose call it is; otherwise it may stay open.
+            let mut eligible: Vec<usize> = subs
+                .iter()
+                .copied()
+                .filter(|sub| self.may_receive(*sub, cast, Some(lane)).is_ok())
+                .collect();
+            // What the sink does from inside the call depends on whose call it is; otherwise it may
+            // stay open.
             if eligible.len() > 1 && self.rule(sink, Hook::Send, nth).is_some() {
                 eligible.retain(|sub| self.casts[cast].has_room(sink, *sub));
                 if !eligible.is_empty() {
@@ -84,7 +88,12 @@ impl Walk<'_> {
     }
 
     /// Whether this subscriber may be sent this broadcast now, leaving aside whether it has had it.
-    pub(crate) fn may_receive(&self, sub: usize, cast: usize, lane: Option<u32>) -> Result<(), Refusal> {
+    pub(crate) fn may_receive(
+        &self,
+        sub: usize,
+        cast: usize,
+        lane: Option<u32>,
+    ) -> Result<(), Refusal> {
         let cast_index = cast;
         let (sub, cast) = (&self.subs[sub], &self.casts[cast]);
         if sub.registry != cast.registry {
@@ -97,7 +106,8 @@ impl Walk<'_> {
             return Err(Refusal::Filtered);
         }
         if sub.called > cast.called
-            && (sub.inside.contains(&cast_index) || cast.returned.is_some_and(|returned| returned < sub.called))
+            && (sub.inside.contains(&cast_index)
+                || cast.returned.is_some_and(|returned| returned < sub.called))
         {
             return Err(Refusal::Later { inside: !sub.inside.is_empty() });
         }
@@ -115,15 +125,20 @@ impl Walk<'_> {
     }
 
     fn delivered(&mut self, sink: u32, cast: usize, lane: u32, rule: bool) -> Step {
-        let sub = self.casts[cast].deliveries.last().map(|delivery| delivery.taken).unwrap_or_default();
+        let sub =
+            self.casts[cast].deliveries.last().map(|delivery| delivery.taken).unwrap_or_default();
         self.keeps(&["DEL-4"]);
         if let Some(other) = self.call_elsewhere(cast, lane) {
             let (op, who) = (self.casts[cast].op, self.name(sub));
-            return self.breaks("ISO-6", format!("broadcast {op} was sent to {who} by a call on registry {other}"));
+            return self.breaks(
+                "ISO-6",
+                format!("broadcast {op} was sent to {who} by a call on registry {other}"),
+            );
         }
         if !self.shares_sink(sub) {
-            let had = (0..self.casts.len())
-                .filter(|other| self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink));
+            let had = (0..self.casts.len()).filter(|other| {
+                self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink)
+            });
             self.order(sub, had.collect(), cast)?;
         }
         *self.busy.entry(sink).or_default() += 1;
@@ -131,15 +146,24 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The registry whose call makes this send, if it is not the broadcast's: what one has waiting is not another's to do.
+    /// The registry whose call makes this send, if it is not the broadcast's: what one has waiting
+    /// is not another's to do.
     fn call_elsewhere(&self, cast: usize, lane: u32) -> Option<u32> {
-        let calls = self.stacks.get(&lane).into_iter().flatten().filter_map(Frame::op).map(|op| self.ops[&op]);
+        let calls = self
+            .stacks
+            .get(&lane)
+            .into_iter()
+            .flatten()
+            .filter_map(Frame::op)
+            .map(|op| self.ops[&op]);
         let mut at_work = None;
         for op in calls.filter(|_| self.policies.delivery == When::Sync) {
             match &op.act {
                 Act::Par { .. } | Act::Settle | Act::Hold { .. } | Act::Release { .. } => {}
                 // Handles and tickets belong to the registry that gave them.
-                Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => return None,
+                Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => {
+                    return None;
+                }
                 _ if op.registry == self.casts[cast].registry => return None,
                 _ => at_work = Some(op.registry),
             }
@@ -168,10 +192,14 @@ impl Walk<'_> {
                 let who = self.name(sub);
                 self.breaks(
                     "ORD-2",
-                    format!("{who} got the inner broadcast {inner} before the outer broadcast {outer}"),
+                    format!(
+                        "{who} got the inner broadcast {inner} before the outer broadcast {outer}"
+                    ),
                 )?;
             }
-            if self.policies.order == Order::Total && self.seen_after[other].get(cast) == Some(&true) {
+            if self.policies.order == Order::Total
+                && self.seen_after[other].get(cast) == Some(&true)
+            {
                 let (first, second) = (self.casts[other].op, self.casts[cast].op);
                 let who = self.name(sub);
                 return self.breaks(
@@ -205,7 +233,12 @@ impl Walk<'_> {
     }
 
     /// No broadcast in progress accounts for this message: finds the nearest explanation.
-    pub(crate) fn explain_unwanted(&self, lane: Option<u32>, data: &str, subs: &[usize]) -> (&'static str, String) {
+    pub(crate) fn explain_unwanted(
+        &self,
+        lane: Option<u32>,
+        data: &str,
+        subs: &[usize],
+    ) -> (&'static str, String) {
         let mut nearest: Option<(Refusal, usize, usize)> = None;
         for cast in 0..self.casts.len() {
             if self.casts[cast].data != data {
@@ -228,14 +261,18 @@ impl Walk<'_> {
         // Of several on one sink it may be the one whose list was overwritten.
         let aliased = |sub: &&usize| {
             let own = &self.subs[**sub];
-            let alike = own.registry == self.casts[cast].registry && !own.over() && !self.hears(own, channel);
+            let alike = own.registry == self.casts[cast].registry
+                && !own.over()
+                && !self.hears(own, channel);
             alike && own.with.overwrite.as_deref() == Some(channel)
         };
         if let Some(sub) = subs.iter().find(aliased) {
             let (channel, who) = (short(channel), self.name(*sub));
             return (
                 "FLT-7",
-                format!("broadcast {op} on {channel} was sent to {who}, whose list was changed to it later"),
+                format!(
+                    "broadcast {op} on {channel} was sent to {who}, whose list was changed to it later"
+                ),
             );
         }
         let requirement = self.blame_unwanted(sub, cast, refusal);
@@ -254,7 +291,10 @@ impl Walk<'_> {
             Refusal::Ended(Ended::Lag) => "had lagged before",
             Refusal::Ended(Ended::Closing) => "had its close begun before",
         };
-        (requirement, format!("broadcast {op} on {} was sent to {who}, which {why}", short(channel)))
+        (
+            requirement,
+            format!("broadcast {op} on {} was sent to {who}, which {why}", short(channel)),
+        )
     }
 
     pub(crate) fn sent(&mut self, sink: u32, threw: bool, lane: u32) -> Step {
@@ -263,10 +303,14 @@ impl Walk<'_> {
             return Err(Stop::Nonsense(format!("a send on sink {sink} ended that had not begun")));
         };
         if of != sink {
-            return Err(Stop::Nonsense(format!("a send on sink {sink} ended inside one on sink {of}")));
+            return Err(Stop::Nonsense(format!(
+                "a send on sink {sink} ended inside one on sink {of}"
+            )));
         }
         if threw != rule {
-            return Err(Stop::Nonsense(format!("whether sink {sink} threw is not what its rules say")));
+            return Err(Stop::Nonsense(format!(
+                "whether sink {sink} threw is not what its rules say"
+            )));
         }
         if let Some(busy) = self.busy.get_mut(&sink) {
             *busy -= 1;
@@ -297,7 +341,9 @@ impl Walk<'_> {
                 .iter()
                 .copied()
                 .filter(|sub| self.subs[*sub].queue.is_none())
-                .filter(|sub| self.subs[*sub].last_claim.is_none_or(|claim| claim < self.casts[cast].called))
+                .filter(|sub| {
+                    self.subs[*sub].last_claim.is_none_or(|claim| claim < self.casts[cast].called)
+                })
                 .collect();
             if let Some(lost) = self.casts[cast].lost(&must, |sub| self.subs[sub].sink) {
                 let requirement = self.blame_lost(lost, cast);
@@ -349,10 +395,14 @@ impl Walk<'_> {
 }
 
 impl super::state::Cast<'_> {
-    /// Counts a send for one of `eligible`, moving others over if need be. False if all have had it.
+    /// Counts a send for one of `eligible`, moving others over if need be. False if all have had
+    /// it.
     fn attribute(&mut self, sink: u32, eligible: Vec<usize>) -> bool {
         let mut visited = Vec::new();
-        let Some(taken) = Self::make_room(&mut self.deliveries, sink, &eligible, &mut visited) else { return false };
+        let Some(taken) = Self::make_room(&mut self.deliveries, sink, &eligible, &mut visited)
+        else {
+            return false;
+        };
         self.deliveries.push(Delivery { sink, eligible, taken });
         true
     }
@@ -375,7 +425,9 @@ impl super::state::Cast<'_> {
                 continue;
             }
             visited.push(*sub);
-            let holder = deliveries.iter().position(|delivery| delivery.sink == sink && delivery.taken == *sub);
+            let holder = deliveries
+                .iter()
+                .position(|delivery| delivery.sink == sink && delivery.taken == *sub);
             let Some(holder) = holder else { return Some(*sub) };
             let others = deliveries[holder].eligible.clone();
             if let Some(moved) = Self::make_room(deliveries, sink, &others, visited) {
@@ -386,16 +438,28 @@ impl super::state::Cast<'_> {
         None
     }
 
-    /// One of `must` that the deliveries cannot account for. If all sends and all of `must` can be matched apart, both can be
-    /// matched at once (Mendelsohn and Dulmage), so looking at `must` alone is enough.
+    /// One of `must` that the deliveries cannot account for. If all sends and all of `must` can be
+    /// matched apart, both can be matched at once (Mendelsohn and Dulmage), so looking at `must`
+    /// alone is enough.
     fn lost(&self, must: &[usize], sink_of: impl Fn(usize) -> u32) -> Option<usize> {
         let mut given: Vec<Option<usize>> = vec![None; self.deliveries.len()];
-        must.iter().copied().find(|sub| !self.give(*sub, sink_of(*sub), &mut given, &mut Vec::new()))
+        must.iter()
+            .copied()
+            .find(|sub| !self.give(*sub, sink_of(*sub), &mut given, &mut Vec::new()))
     }
 
-    fn give(&self, sub: usize, sink: u32, given: &mut Vec<Option<usize>>, visited: &mut Vec<usize>) -> bool {
+    fn give(
+        &self,
+        sub: usize,
+        sink: u32,
+        given: &mut Vec<Option<usize>>,
+        visited: &mut Vec<usize>,
+    ) -> bool {
         for (index, delivery) in self.deliveries.iter().enumerate() {
-            if delivery.sink != sink || visited.contains(&index) || !delivery.eligible.contains(&sub) {
+            if delivery.sink != sink
+                || visited.contains(&index)
+                || !delivery.eligible.contains(&sub)
+            {
                 continue;
             }
             visited.push(index);

@@ -2,8 +2,8 @@
 
 /// The guesses of one walk, in the order in which they were needed: what was guessed, of how many.
 ///
-/// A walk follows what it is given and guesses the first alternative from there on, so that [`Guesses::next`] visits every
-/// combination once, the latest guess changing fastest.
+/// A walk follows what it is given and guesses the first alternative from there on, so that
+/// [`Guesses::next`] visits every combination once, the latest guess changing fastest.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Guesses {
     made: Vec<(usize, usize)>,

@@ -1,22 +1,24 @@
 //! The oracle: walks a trace and says which requirement it breaks, if any.
 //!
-//! It is an acceptor, not an expected output. Per subscriber it knows *admitting / active / claimed / ended*; per open
-//! broadcast it knows who must, may and must not receive. What the requirements leave open stays open: any order between
-//! subscribers, closing one at a time, nested calls at once or later, one late send of a thread that took its turn
-//! before the end.
+//! It is an acceptor, not an expected output. Per subscriber it knows *admitting / active / claimed
+//! / ended*; per open broadcast it knows who must, may and must not receive. What the requirements
+//! leave open stays open: any order between subscribers, closing one at a time, nested calls at
+//! once or later, one late send of a thread that took its turn before the end.
 //!
-//! When it rejects, it names the requirement for the most special circumstance that it sees (a broadcast lost while another
-//! sink threw is ISO-1, not DEL-1). The shrinker then takes circumstances away, so that what remains is needed for the
-//! failure; see [`crate::shrink`].
+//! When it rejects, it names the requirement for the most special circumstance that it sees (a
+//! broadcast lost while another sink threw is ISO-1, not DEL-1). The shrinker then takes
+//! circumstances away, so that what remains is needed for the failure; see [`crate::shrink`].
 //!
-//! Invariants of the walk: events are looked at once, in order; nothing is decided from the future, except that
-//! obligations fall due when nothing is in progress any more.
+//! Invariants of the walk: events are looked at once, in order; nothing is decided from the future,
+//! except that obligations fall due when nothing is in progress any more.
 //!
-//! An outbox calls nobody: what it holds is judged by what its owner finds; the module `queue` holds what may be in it.
+//! An outbox calls nobody: what it holds is judged by what its owner finds; the module `queue`
+//! holds what may be in it.
 //!
-//! A sink does not say for which of its subscribers it is called. Where that matters (a close that several may be owed, a
-//! send that calls back or fails) the walk guesses, and is repeated with other guesses until one explains the
-//! whole trace: a trace is rejected only if no attribution makes it legal.
+//! A sink does not say for which of its subscribers it is called. Where that matters (a close that
+//! several may be owed, a send that calls back or fails) the walk guesses, and is repeated with
+//! other guesses until one explains the whole trace: a trace is rejected only if no attribution
+//! makes it legal.
 
 mod alike;
 mod blame;
@@ -62,7 +64,8 @@ pub struct Verdict {
     pub violation: Option<Violation>,
     /// Violations of SHOULDs, in order.
     pub notes: Vec<Violation>,
-    /// The trace makes no sense for the script (an unknown operation, a return without a call): the adapter's fault.
+    /// The trace makes no sense for the script (an unknown operation, a return without a call): the
+    /// adapter's fault.
     pub nonsense: Option<String>,
     /// Requirements that this trace had occasion to break and kept.
     pub kept: BTreeSet<&'static str>,
@@ -112,18 +115,23 @@ pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
             return verdict;
         }
         let reached = verdict.violation.as_ref().map_or(usize::MAX, |violation| violation.at);
-        let better = |(best, far): &(Verdict, usize)| (reached, best.notes.len()) > (*far, verdict.notes.len());
+        let better = |(best, far): &(Verdict, usize)| {
+            (reached, best.notes.len()) > (*far, verdict.notes.len())
+        };
         if best.as_ref().is_none_or(better) {
             best = Some((verdict, reached));
         }
-        let Some(other) = made.next() else { return best.map(|(verdict, _)| verdict).unwrap_or_default() };
+        let Some(other) = made.next() else {
+            return best.map(|(verdict, _)| verdict).unwrap_or_default();
+        };
         guesses = other;
     }
     // Guesses that were not tried might explain it.
     Verdict::default()
 }
 
-/// Judges a trace as [`judge`] does, given all that the implementation claims: what it said it would say, it has to say.
+/// Judges a trace as [`judge`] does, given all that the implementation claims: what it said it
+/// would say, it has to say.
 #[must_use]
 pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
     let mut verdict = judge(script, trace, &hello.policies);
@@ -131,7 +139,9 @@ pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
         reports_missing(script, trace, &mut verdict);
     }
     let silent = |event: &Event| matches!(event, Event::Close { reason: None, .. });
-    let Some(at) = trace.iter().position(silent).filter(|_| hello.offers("reasons")) else { return verdict };
+    let Some(at) = trace.iter().position(silent).filter(|_| hello.offers("reasons")) else {
+        return verdict;
+    };
     if verdict.nonsense.is_none() && verdict.violation.as_ref().is_none_or(|first| first.at > at) {
         let cause = "a close came without a reason, though reasons are claimed".to_owned();
         verdict.kept.remove("CLO-5");
@@ -148,7 +158,8 @@ fn reports_missing(script: &Script, trace: &Trace, verdict: &mut Verdict) {
             casts.insert(op.id);
         }
     });
-    let silent = |event: &Event| matches!(event, Event::Ret { op, report: None, .. } if casts.contains(op));
+    let silent =
+        |event: &Event| matches!(event, Event::Ret { op, report: None, .. } if casts.contains(op));
     let Some(at) = trace.iter().position(silent) else { return };
     if verdict.violation.as_ref().is_none_or(|first| first.at > at) {
         verdict.kept.remove("DEL-7");
@@ -165,7 +176,12 @@ const FOREIGN: u32 = 100;
 /// So many attributions are tried. Random scripts need a few dozen at most.
 const WALKS: u32 = 4_096;
 
-fn walk<'t>(script: &'t Script, trace: &'t Trace, policies: &Policies, guesses: Guesses) -> (Verdict, Guesses) {
+fn walk<'t>(
+    script: &'t Script,
+    trace: &'t Trace,
+    policies: &Policies,
+    guesses: Guesses,
+) -> (Verdict, Guesses) {
     let mut walk = Walk::new(script, trace, *policies, guesses);
     let mut stop = None;
     for (at, event) in trace.iter().enumerate() {
@@ -205,7 +221,9 @@ impl Walk<'_> {
         };
         match event {
             Event::Call { op, lane } => self.call(*op, *lane),
-            Event::Ret { op, n, refused, report, taken } => self.ret(*op, *n, *refused, *report, taken.as_ref()),
+            Event::Ret { op, n, refused, report, taken } => {
+                self.ret(*op, *n, *refused, *report, taken.as_ref())
+            }
             Event::Err { op, error } => self.err(*op, error),
             Event::Send { sink, data, lane } => self.send(*sink, data, *lane),
             Event::Sent { sink, threw, lane } => self.sent(*sink, *threw, *lane),
@@ -218,7 +236,10 @@ impl Walk<'_> {
         if let Some(lane) = lane {
             self.last_event.insert(lane, at);
         }
-        if matches!(event, Event::Ret { .. } | Event::Err { .. } | Event::Sent { .. } | Event::Closed { .. }) {
+        if matches!(
+            event,
+            Event::Ret { .. } | Event::Err { .. } | Event::Sent { .. } | Event::Closed { .. }
+        ) {
             self.rest(at)?;
         }
         Ok(())
@@ -226,7 +247,9 @@ impl Walk<'_> {
 
     /// Tells whether a thread that delivers later has yet to close a subscriber after the send in which it was ended (RE-5).
     fn closes_after_a_send(&self) -> bool {
-        let due = |sub: &state::Sub<'_>| sub.close.is_none() && sub.claims.iter().any(|claim| claim.within > 0);
+        let due = |sub: &state::Sub<'_>| {
+            sub.close.is_none() && sub.claims.iter().any(|claim| claim.within > 0)
+        };
         self.policies.delivery == Delivery::Async && !self.settled && self.subs.iter().any(due)
     }
 
@@ -247,7 +270,11 @@ impl Walk<'_> {
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
             let foreign = self.lanes.get(&op).is_some_and(|lane| *lane >= FOREIGN);
-            let who = if foreign { " (a thread of the registry was in it when the trace was sent)" } else { "" };
+            let who = if foreign {
+                " (a thread of the registry was in it when the trace was sent)"
+            } else {
+                ""
+            };
             return Err(Stop::Nonsense(format!("operation {op} never returned{who}")));
         }
         self.unexecuted()?;
@@ -259,8 +286,11 @@ impl Walk<'_> {
         self.rest(len)?;
         self.told_victims()?;
         if self.in_vain && self.notes.is_empty() {
-            // Every call came back and owed nothing: who waited, waited for what the script never brought about, or was slow.
-            return Err(Stop::Nonsense("a lane waited in vain, and nothing that the registry owes is missing".into()));
+            // Every call came back and owed nothing: who waited, waited for what the script never
+            // brought about, or was slow.
+            return Err(Stop::Nonsense(
+                "a lane waited in vain, and nothing that the registry owes is missing".into(),
+            ));
         }
         Ok(())
     }

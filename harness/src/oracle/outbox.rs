@@ -22,7 +22,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A subscriber comes while broadcasts are in progress: it may get them, unless it comes from inside of them.
+    /// A subscriber comes while broadcasts are in progress: it may get them, unless it comes from
+    /// inside of them.
     pub(crate) fn late_for_casts(&mut self, new: usize) {
         for cast in 0..self.casts.len() {
             if self.casts[cast].returned.is_none() && !self.subs[new].inside.contains(&cast) {
@@ -33,7 +34,8 @@ impl Walk<'_> {
 
     fn offer(&mut self, sub: usize, cast: usize, must: bool) {
         let (subject, own) = (&self.subs[sub], &self.casts[cast]);
-        if subject.refused || subject.registry != own.registry || !self.hears(subject, own.channel) {
+        if subject.refused || subject.registry != own.registry || !self.hears(subject, own.channel)
+        {
             return;
         }
         let (op, message) = (own.op, Message { cast, channel: own.channel, data: own.data });
@@ -48,7 +50,11 @@ impl Walk<'_> {
     /// Something claims this subscriber: its outbox ends at some moment, if it is sure to.
     pub(crate) fn end_claimed_queue(&mut self, sub: usize) {
         let subject = &mut self.subs[sub];
-        let (Some(queue), Some((claim, before))) = (&mut subject.queue, subject.claims.split_last()) else { return };
+        let (Some(queue), Some((claim, before))) =
+            (&mut subject.queue, subject.claims.split_last())
+        else {
+            return;
+        };
         // What others have claimed and not yet ended may be theirs to end.
         let alone = before.iter().all(|other| !other.open || other.why == Why::Lag);
         let must = match claim.why {
@@ -60,7 +66,8 @@ impl Walk<'_> {
         queue.begin(claim.op, Change::End(claim.why), must);
     }
 
-    /// An end for a subscriber that has ended, perhaps by a shutdown: then it discards what was left to be taken.
+    /// An end for a subscriber that has ended, perhaps by a shutdown: then it discards what was
+    /// left to be taken.
     pub(crate) fn end_queue(&mut self, sub: usize, why: Why, op: OpId) {
         if let Some(queue) = &mut self.subs[sub].queue {
             let must = matches!(queue.fate(), Fate::Over(_));
@@ -101,9 +108,15 @@ impl Walk<'_> {
     }
 
     pub(crate) fn call_take(&mut self, op: OpId, label: u32, limit: u32) -> Step {
-        let found = self.by_label.get(&label).map(|sub| &mut self.subs[*sub]).and_then(|sub| sub.queue.as_mut());
+        let found = self
+            .by_label
+            .get(&label)
+            .map(|sub| &mut self.subs[*sub])
+            .and_then(|sub| sub.queue.as_mut());
         let Some(queue) = found else {
-            return Err(Stop::Nonsense(format!("operation {op} takes from a subscriber that has no outbox")));
+            return Err(Stop::Nonsense(format!(
+                "operation {op} takes from a subscriber that has no outbox"
+            )));
         };
         if let Some(taken) = self.taken.get(&op) {
             queue.take_begins();
@@ -114,7 +127,9 @@ impl Walk<'_> {
 
     pub(crate) fn ret_take(&mut self, op: OpId, label: u32, limit: u32, taken: &Taken) -> Step {
         if taken.end.is_some() && !taken.messages.is_empty() {
-            return Err(Stop::Nonsense(format!("operation {op} found messages and the end at once")));
+            return Err(Stop::Nonsense(format!(
+                "operation {op} found messages and the end at once"
+            )));
         }
         let Some(sub) = self.by_label.get(&label).copied() else { return Ok(()) };
         let Some(queue) = &mut self.subs[sub].queue else { return Ok(()) };
@@ -165,21 +180,33 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// An end is said again by every later take. Only a shutdown, and an end of one's own, may become something else.
+    /// An end is said again by every later take. Only a shutdown, and an end of one's own, may
+    /// become something else.
     fn said_again(&mut self, sub: usize, taken: &Taken) -> Step {
-        let (Some(queue), Some(reason)) = (&mut self.subs[sub].queue, &taken.end) else { return Ok(()) };
+        let (Some(queue), Some(reason)) = (&mut self.subs[sub].queue, &taken.end) else {
+            return Ok(());
+        };
         let before = queue.said.replace(reason.clone()).filter(|before| before != reason);
         match before {
             Some(before) if !["", "unsubscribed", "shutdown"].contains(&before.as_str()) => {
                 let who = self.name(sub);
-                self.breaks("CLO-5", format!("{who} was told that it ended as {before:?}, and later as {reason:?}"))
+                self.breaks(
+                    "CLO-5",
+                    format!("{who} was told that it ended as {before:?}, and later as {reason:?}"),
+                )
             }
             _ => Ok(()),
         }
     }
 
     /// Nothing explains what a take found: finds the nearest explanation.
-    fn blame_take(&self, sub: usize, limit: u32, taken: &Taken, exceeds: bool) -> (&'static str, String) {
+    fn blame_take(
+        &self,
+        sub: usize,
+        limit: u32,
+        taken: &Taken,
+        exceeds: bool,
+    ) -> (&'static str, String) {
         let subject = &self.subs[sub];
         let Some(queue) = &subject.queue else { return ("QUE-1", "has no outbox".into()) };
         let bytes = queue::bytes(taken);
@@ -187,7 +214,8 @@ impl Walk<'_> {
             return ("REV-3", format!("took {bytes} bytes at once, of {limit} at most"));
         }
         for data in &taken.messages {
-            let begun_before = |cast: &usize| subject.gone.is_none_or(|(at, _)| self.casts[*cast].called < at);
+            let begun_before =
+                |cast: &usize| subject.gone.is_none_or(|(at, _)| self.casts[*cast].called < at);
             if !queue.offered(data).any(|cast| begun_before(&cast)) {
                 return self.explain_unwanted(None, data, &[sub]);
             }
@@ -199,16 +227,25 @@ impl Walk<'_> {
         }
         if exceeds {
             let bounds = queue.bounds();
-            let cause = format!("held more at once than {} messages of {} bytes in all", bounds.messages, bounds.bytes);
+            let cause = format!(
+                "held more at once than {} messages of {} bytes in all",
+                bounds.messages, bounds.bytes
+            );
             return ("QUE-3", cause);
         }
         if queue.explained_without(Rule::Discards) {
             let drained = self.shutdowns.iter().any(|past| past.registry == subject.registry);
             let requirement = if drained { "CLO-5" } else { "REV-3" };
-            return (requirement, "was ended, which discards its queue, and took from it afterwards".into());
+            return (
+                requirement,
+                "was ended, which discards its queue, and took from it afterwards".into(),
+            );
         }
         if queue.explained_without(Rule::Counts) {
-            return ("QUE-1", format!("was told of {} lost messages, which is not their number", taken.lost));
+            return (
+                "QUE-1",
+                format!("was told of {} lost messages, which is not their number", taken.lost),
+            );
         }
         if queue.explained_without(Rule::Bounds) {
             return ("QUE-3", "found what there was no room for".into());
@@ -219,14 +256,22 @@ impl Walk<'_> {
                     let requirement = self.blame_reason(sub, reason, &[why]);
                     (requirement, format!("was closed as {reason:?}, but was {}", why.reason()))
                 }
-                None => (self.blame_end(sub, reason), format!("was ended as {reason:?}, and nothing called for it")),
+                None => (
+                    self.blame_end(sub, reason),
+                    format!("was ended as {reason:?}, and nothing called for it"),
+                ),
             },
             None => self.blame_contents(sub, queue, taken),
         }
     }
 
     /// The messages are the wrong ones.
-    fn blame_contents(&self, sub: usize, queue: &Queue<'_>, taken: &Taken) -> (&'static str, String) {
+    fn blame_contents(
+        &self,
+        sub: usize,
+        queue: &Queue<'_>,
+        taken: &Taken,
+    ) -> (&'static str, String) {
         if let Some(why) = queue.ended_before().filter(|_| taken.messages.is_empty()) {
             let requirement = self.occasions_of_close(sub, why).first().copied().unwrap_or("REV-1");
             return (requirement, format!("was {} and does not learn of it", why.reason()));
@@ -236,13 +281,22 @@ impl Walk<'_> {
         {
             let cast = queue.offered(data).next().unwrap_or_default();
             let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why.into()));
-            return (requirement, format!("was {} and got {} afterwards", why.reason(), short(data)));
+            return (
+                requirement,
+                format!("was {} and got {} afterwards", why.reason(), short(data)),
+            );
         }
         if queue.was_crowded() {
-            return ("QUE-1", format!("found {}, which its policy does not leave there", shown(taken)));
+            return (
+                "QUE-1",
+                format!("found {}, which its policy does not leave there", shown(taken)),
+            );
         }
         if taken.lost > 0 {
-            return ("QUE-1", format!("was told of {} lost messages, and nothing was lost", taken.lost));
+            return (
+                "QUE-1",
+                format!("was told of {} lost messages, and nothing was lost", taken.lost),
+            );
         }
         match queue.first_wrong(taken) {
             Some(missing) if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) => {

@@ -1,4 +1,5 @@
-//! What ends early, or not at all, or never began: fuel, lanes that wait in vain, registries that cannot be built.
+//! What ends early, or not at all, or never began: fuel, lanes that wait in vain, registries that
+//! cannot be built.
 
 use super::{
     Step, Stop,
@@ -8,7 +9,12 @@ use crate::script::{Act, Hook, Op, OpId};
 
 impl Walk<'_> {
     pub(crate) fn fuel(&mut self) -> Step {
-        let lane = self.stacks.iter().find(|(_, stack)| !stack.is_empty()).map(|(lane, _)| *lane).unwrap_or_default();
+        let lane = self
+            .stacks
+            .iter()
+            .find(|(_, stack)| !stack.is_empty())
+            .map(|(lane, _)| *lane)
+            .unwrap_or_default();
         let outermost = self.stacks.get(&lane).and_then(|stack| stack.first().and_then(Frame::op));
         let requirement = match outermost.map(|op| &self.ops[&op].act) {
             Some(Act::Cast { .. }) => "RE-4",
@@ -30,13 +36,19 @@ impl Walk<'_> {
             .stacks
             .values()
             .filter(|stack| {
-                stack.last().and_then(Frame::op).is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }))
+                stack
+                    .last()
+                    .and_then(Frame::op)
+                    .is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }))
             })
             .flat_map(|stack| {
-                stack.iter().filter_map(|frame| if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None })
+                stack.iter().filter_map(|frame| {
+                    if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None }
+                })
             })
             .collect();
-        // A broadcast that is being delivered on another lane does not wait for it: that is where it is.
+        // A broadcast that is being delivered on another lane does not wait for it: that is where
+        // it is.
         let delivering = |op: &OpId| {
             let own = |frame: &Frame| matches!(frame, Frame::Send { cast, .. } if self.casts[*cast].op == *op);
             self.stacks.values().flatten().any(own)
@@ -45,7 +57,9 @@ impl Walk<'_> {
             .stacks
             .values()
             .filter_map(|stack| stack.last().and_then(Frame::op))
-            .filter(|op| !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle))
+            .filter(|op| {
+                !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle)
+            })
             .find(|op| !delivering(op));
         let Some(blocked) = blocked else {
             // A delivery that should have come did not: its own requirement will say so.
@@ -57,14 +71,23 @@ impl Walk<'_> {
             matches!(top, Some(Act::Hold { .. })) && stack.iter().any(in_sink)
         };
         if !self.stacks.values().any(|stack| waits(&stack)) && !self.waits_for_a_reader() {
-            return self.breaks("CON-0", format!("no sink is stuck, and operation {blocked} does not come back"));
+            return self.breaks(
+                "CON-0",
+                format!("no sink is stuck, and operation {blocked} does not come back"),
+            );
         }
         let own = |op: OpId| {
-            self.subs.iter().any(|sub| parked.contains(&sub.sink) && sub.claims.iter().any(|claim| claim.op == op))
+            self.subs.iter().any(|sub| {
+                parked.contains(&sub.sink) && sub.claims.iter().any(|claim| claim.op == op)
+            })
         };
         let (requirement, what) = match &self.ops[&blocked].act {
-            Act::Revoke { .. } if own(blocked) => ("PRG-2", "the revocation waited for the sink that it revoked"),
-            Act::Revoke { .. } => ("PRG-1", "the revocation waited for a sink that is stuck in send"),
+            Act::Revoke { .. } if own(blocked) => {
+                ("PRG-2", "the revocation waited for the sink that it revoked")
+            }
+            Act::Revoke { .. } => {
+                ("PRG-1", "the revocation waited for a sink that is stuck in send")
+            }
             Act::Cast { .. } if parked.is_empty() && self.waits_for_a_reader() => {
                 ("QUE-2", "the broadcast waited for a reader that takes nothing")
             }
@@ -113,7 +136,8 @@ impl Walk<'_> {
             }
         }
         let may_skip = match &op.act {
-            // In lanes and rules the label may have come into being later; that it exists is not enough to know.
+            // In lanes and rules the label may have come into being later; that it exists is not
+            // enough to know.
             Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => true,
             _ => false,
         };

@@ -38,7 +38,8 @@ impl Why {
         self != Why::Unsub
     }
 
-    /// Whether it surely discards what is queued: after an end of one's own, and a shutdown, it may still be taken.
+    /// Whether it surely discards what is queued: after an end of one's own, and a shutdown, it may
+    /// still be taken.
     pub(crate) fn discards(self) -> bool {
         !matches!(self, Why::Unsub | Why::Shutdown)
     }
@@ -113,7 +114,10 @@ impl Sub<'_> {
 
     /// What has ended it by force, for sure.
     pub(crate) fn surely_forced(&self) -> Option<(Why, OpId)> {
-        self.claims.iter().find(|claim| claim.sure && claim.why.forced()).map(|claim| (claim.why, claim.op))
+        self.claims
+            .iter()
+            .find(|claim| claim.sure && claim.why.forced())
+            .map(|claim| (claim.why, claim.op))
     }
 
     pub(crate) fn claimed(&self, why: Why) -> bool {
@@ -208,7 +212,10 @@ impl Ticket {
 
     /// A use that began at `began` has ended.
     pub(crate) fn end_use(&mut self, began: usize, now: usize) {
-        self.uses.iter_mut().filter(|(begun, _)| *begun == began).for_each(|(_, end)| *end = Some(now));
+        self.uses
+            .iter_mut()
+            .filter(|(begun, _)| *begun == began)
+            .for_each(|(_, end)| *end = Some(now));
     }
 }
 
@@ -288,7 +295,12 @@ pub(crate) struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    pub(crate) fn new(script: &'s Script, trace: &'s Trace, policies: Policies, guesses: Guesses) -> Self {
+    pub(crate) fn new(
+        script: &'s Script,
+        trace: &'s Trace,
+        policies: Policies,
+        guesses: Guesses,
+    ) -> Self {
         let mut ops = HashMap::new();
         script.visit(&mut |op| {
             ops.insert(op.id, op);
@@ -359,7 +371,10 @@ impl<'s> Walk<'s> {
     }
 
     pub(crate) fn lane_of(&self, op: OpId) -> Result<u32, Stop> {
-        self.open.get(&op).copied().ok_or_else(|| Stop::Nonsense(format!("operation {op} ended without having begun")))
+        self.open
+            .get(&op)
+            .copied()
+            .ok_or_else(|| Stop::Nonsense(format!("operation {op} ended without having begun")))
     }
 
     pub(crate) fn stack(&mut self, lane: u32) -> &mut Vec<Frame> {
@@ -373,9 +388,15 @@ impl<'s> Walk<'s> {
         if self.policies.lanes == Lanes::Threads || !own.is_empty() {
             return own;
         }
-        // A sink that cannot wait for what it calls begins a task with it: the task's first call follows upon the sink's.
-        let last = self.last_event.iter().find(|(_, at)| **at + 1 == self.now).map(|(lane, _)| stack(*lane));
-        last.filter(|outer| matches!(outer.last(), Some(Frame::Send { .. } | Frame::Close { .. }))).unwrap_or(own)
+        // A sink that cannot wait for what it calls begins a task with it: the task's first call
+        // follows upon the sink's.
+        let last = self
+            .last_event
+            .iter()
+            .find(|(_, at)| **at + 1 == self.now)
+            .map(|(lane, _)| stack(*lane));
+        last.filter(|outer| matches!(outer.last(), Some(Frame::Send { .. } | Frame::Close { .. })))
+            .unwrap_or(own)
     }
 
     /// The sink call from inside which the next call on this lane is made.
@@ -398,7 +419,11 @@ impl<'s> Walk<'s> {
     /// The broadcasts that this lane is delivering.
     pub(crate) fn casts_around(&self, lane: u32) -> Vec<usize> {
         let stack = self.around(lane).iter();
-        stack.filter_map(|frame| if let Frame::Send { cast, .. } = frame { Some(*cast) } else { None }).collect()
+        stack
+            .filter_map(
+                |frame| if let Frame::Send { cast, .. } = frame { Some(*cast) } else { None },
+            )
+            .collect()
     }
 
     /// Whether a rule tells this call to throw or fail.
@@ -409,15 +434,18 @@ impl<'s> Walk<'s> {
     pub(crate) fn hears(&self, sub: &Sub<'_>, channel: &str) -> bool {
         match &sub.with.channels {
             None => true,
-            Some(names) if names.is_empty() && !sub.with.exact => self.policies.empty_channels == EmptyChannels::All,
+            Some(names) if names.is_empty() && !sub.with.exact => {
+                self.policies.empty_channels == EmptyChannels::All
+            }
             Some(names) => names.iter().any(|name| name == channel),
         }
     }
 
-    /// Whether a send logged now on this lane may have taken its turn before `end`: the lane did nothing since.
+    /// Whether a send logged now on this lane may have taken its turn before `end`: the lane did
+    /// nothing since.
     ///
-    /// A thread that logged nothing at all yet may have been on its way as well. Without a lane, or where lanes are tasks
-    /// that take turns, nothing may.
+    /// A thread that logged nothing at all yet may have been on its way as well. Without a lane, or
+    /// where lanes are tasks that take turns, nothing may.
     pub(crate) fn turn_before(&self, lane: Option<u32>, end: usize) -> bool {
         let lane = lane.filter(|_| self.policies.lanes == Lanes::Threads);
         lane.is_some_and(|lane| self.last_event.get(&lane).is_none_or(|last| *last < end))
@@ -444,10 +472,14 @@ impl<'s> Walk<'s> {
         let Some(scope) = &with.scope else { return };
         let lane = self.lanes.get(&op).copied();
         for (index, sub) in self.subs.iter_mut().enumerate() {
-            if index == leaving || sub.registry != registry || sub.with.scope.as_ref() != Some(scope) {
+            if index == leaving
+                || sub.registry != registry
+                || sub.with.scope.as_ref() != Some(scope)
+            {
                 continue;
             }
-            for claim in sub.claims.iter_mut().filter(|claim| claim.open && claim.why == Why::Evict) {
+            for claim in sub.claims.iter_mut().filter(|claim| claim.open && claim.why == Why::Evict)
+            {
                 claim.sure &= self.lanes.get(&claim.op).copied() == lane;
                 if let Some(queue) = sub.queue.as_mut().filter(|_| !claim.sure) {
                     queue.spared(claim.op);

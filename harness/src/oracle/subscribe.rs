@@ -13,7 +13,9 @@ use crate::{
 
 impl<'s> Walk<'s> {
     pub(crate) fn call_sub(&mut self, op: &'s Op, lane: u32, ticket: Option<u32>) -> Step {
-        let (Act::Sub { sub: label, sink, with } | Act::Admit { sub: label, sink, with, .. }) = &op.act else {
+        let (Act::Sub { sub: label, sink, with } | Act::Admit { sub: label, sink, with, .. }) =
+            &op.act
+        else {
             return Ok(());
         };
         let (label, sink) = (*label, *sink);
@@ -22,7 +24,10 @@ impl<'s> Walk<'s> {
             None => op.registry,
             Some(Some(ticket)) => ticket.registry,
             Some(None) => {
-                return Err(Stop::Nonsense(format!("operation {} names a ticket that does not exist", op.id)));
+                return Err(Stop::Nonsense(format!(
+                    "operation {} names a ticket that does not exist",
+                    op.id
+                )));
             }
         };
         let new = self.subs.len();
@@ -56,13 +61,20 @@ impl<'s> Walk<'s> {
         let open: Vec<_> = self
             .revocations
             .iter()
-            .filter(|past| past.returned.is_none() && past.registry == registry && self.subs[new].holds(past.identity))
+            .filter(|past| {
+                past.returned.is_none()
+                    && past.registry == registry
+                    && self.subs[new].holds(past.identity)
+            })
             .map(|past| (past.op, past.named))
             .collect();
         for (revoke, named) in open {
             self.claim(new, Why::Revoke(named), revoke, false);
         }
-        let open = self.shutdowns.iter().filter(|past| past.registry == registry && past.returned.is_none());
+        let open = self
+            .shutdowns
+            .iter()
+            .filter(|past| past.registry == registry && past.returned.is_none());
         for shutdown in open.map(|past| past.op).collect::<Vec<_>>() {
             self.claim(new, Why::Shutdown, shutdown, false);
         }
@@ -76,15 +88,17 @@ impl<'s> Walk<'s> {
 
     /// Claims those that make room for `new`; when calls overlap in the scope, any of it may go.
     fn claim_victims(&mut self, new: usize, cap: usize, registry: u32, scope: &'s Identity) {
-        let members: Vec<usize> = self.members(registry, scope).filter(|member| *member != new).collect();
+        let members: Vec<usize> =
+            self.members(registry, scope).filter(|member| *member != new).collect();
         let op = self.subs[new].op;
-        let calm =
-            members.iter().all(|member| self.subs[*member].active()) && !self.contended.contains(&(registry, scope));
+        let calm = members.iter().all(|member| self.subs[*member].active())
+            && !self.contended.contains(&(registry, scope));
         let excess = (members.len() + 1).saturating_sub(cap);
         if calm {
             let ambiguous = excess > 0
                 && excess < members.len()
-                && self.subs[members[excess]].called < self.subs[members[excess - 1]].returned.unwrap_or(usize::MAX);
+                && self.subs[members[excess]].called
+                    < self.subs[members[excess - 1]].returned.unwrap_or(usize::MAX);
             if !ambiguous {
                 for victim in &members[..excess] {
                     self.evictions.push(*victim);
@@ -103,11 +117,17 @@ impl<'s> Walk<'s> {
     }
 
     /// Those of a scope that have not surely ended, oldest call first.
-    pub(crate) fn members(&self, registry: u32, scope: &'s Identity) -> impl Iterator<Item = usize> {
+    pub(crate) fn members(
+        &self,
+        registry: u32,
+        scope: &'s Identity,
+    ) -> impl Iterator<Item = usize> {
         self.subs
             .iter()
             .enumerate()
-            .filter(move |(_, sub)| sub.registry == registry && sub.with.scope.as_ref() == Some(scope) && !sub.over())
+            .filter(move |(_, sub)| {
+                sub.registry == registry && sub.with.scope.as_ref() == Some(scope) && !sub.over()
+            })
             .map(|(index, _)| index)
     }
 
@@ -130,7 +150,11 @@ impl<'s> Walk<'s> {
         }
         self.subs[new].returned = Some(now);
         self.keeps(&["SUB-1"]);
-        if self.failures.iter().any(|failure| failure.at > self.subs[new].called && failure.hook == Hook::Close) {
+        if self
+            .failures
+            .iter()
+            .any(|failure| failure.at > self.subs[new].called && failure.hook == Hook::Close)
+        {
             self.keeps(&["ISO-7"]);
         }
         self.owed_closes(op.id, Why::Evict)?;
@@ -144,22 +168,32 @@ impl<'s> Walk<'s> {
         let down = self.shutdowns.iter().find(|past| past.registry == registry).copied();
         if let Some(down) = down {
             if down.returned.is_some_and(|returned| returned < began) && !refused {
-                return self.breaks("SUB-6", "a registry that was shut down accepted a subscriber".into());
+                return self
+                    .breaks("SUB-6", "a registry that was shut down accepted a subscriber".into());
             }
             if down.called < self.now {
                 // A shutdown that overlaps and did not refuse it ends it.
-                let ending = self.subs[new].claims.iter_mut().filter(|claim| claim.why == Why::Shutdown && !refused);
+                let ending = self.subs[new]
+                    .claims
+                    .iter_mut()
+                    .filter(|claim| claim.why == Why::Shutdown && !refused);
                 ending.for_each(|claim| claim.sure = true);
                 return Ok(());
             }
         }
         let refuses = self.policies.full_scope == FullScope::RefuseNew;
         let full_elsewhere = refuses && self.full_elsewhere(new);
-        if let (Some(cap), Some(scope), true) = (self.script.cap, &self.subs[new].with.scope, refuses) {
-            let others: Vec<usize> = self.members(registry, scope).filter(|member| *member != new).collect();
+        if let (Some(cap), Some(scope), true) =
+            (self.script.cap, &self.subs[new].with.scope, refuses)
+        {
+            let others: Vec<usize> =
+                self.members(registry, scope).filter(|member| *member != new).collect();
             let sure = others.iter().filter(|other| self.subs[**other].active()).count();
             if sure >= cap as usize && !refused {
-                return self.breaks("CAP-1", format!("the scope already had {sure} and one more was accepted"));
+                return self.breaks(
+                    "CAP-1",
+                    format!("the scope already had {sure} and one more was accepted"),
+                );
             }
             if others.len() >= cap as usize {
                 if refused {
@@ -179,7 +213,8 @@ impl<'s> Walk<'s> {
             }
             _ => {
                 let past = self.revocations.iter().any(|past| {
-                    past.returned.is_some_and(|returned| returned < began) && self.subs[new].holds(past.identity)
+                    past.returned.is_some_and(|returned| returned < began)
+                        && self.subs[new].holds(past.identity)
                 });
                 if past {
                     self.keeps(&["REV-9"]);
@@ -193,7 +228,10 @@ impl<'s> Walk<'s> {
     fn full_elsewhere(&self, new: usize) -> bool {
         let Some(cap) = self.script.cap else { return false };
         let registry = self.subs[new].registry;
-        let full = |scope| self.members(registry, scope).filter(|own| self.subs[*own].active()).count() >= cap as usize;
+        let full = |scope| {
+            self.members(registry, scope).filter(|own| self.subs[*own].active()).count()
+                >= cap as usize
+        };
         let others = self.subs.iter().filter_map(|sub| sub.with.scope.as_ref());
         others.filter(|scope| self.subs[new].with.scope.as_ref() != Some(*scope)).any(full)
     }
@@ -206,7 +244,8 @@ impl<'s> Walk<'s> {
         if others.peek().is_some() {
             let before = others.any(|(_, ended)| ended.is_some_and(|ended| ended < began));
             if before && !refused {
-                return self.breaks("ADM-6", "a ticket that was used or given up admitted again".into());
+                return self
+                    .breaks("ADM-6", "a ticket that was used or given up admitted again".into());
             }
             // Of uses that overlap, whichever was called first, any may have it.
             if before || refused {
@@ -214,13 +253,12 @@ impl<'s> Walk<'s> {
                 return Ok(());
             }
         }
-        let own =
-            |past: &&Revocation<'_>| past.registry == self.subs[new].registry && self.subs[new].holds(past.identity);
-        let within = self
-            .revocations
-            .iter()
-            .filter(own)
-            .find(|past| past.called > ready && past.returned.is_some_and(|returned| returned < began));
+        let own = |past: &&Revocation<'_>| {
+            past.registry == self.subs[new].registry && self.subs[new].holds(past.identity)
+        };
+        let within = self.revocations.iter().filter(own).find(|past| {
+            past.called > ready && past.returned.is_some_and(|returned| returned < began)
+        });
         if let Some(past) = within {
             if !refused {
                 let cause = format!(
@@ -232,11 +270,15 @@ impl<'s> Walk<'s> {
             self.keeps(&["ADM-1"]);
             return Ok(());
         }
-        let overlaps =
-            self.revocations.iter().filter(own).any(|past| past.returned.is_none_or(|returned| returned > opened));
+        let overlaps = self
+            .revocations
+            .iter()
+            .filter(own)
+            .any(|past| past.returned.is_none_or(|returned| returned > opened));
         if overlaps || !refused {
             if !refused {
-                // A revocation that began after begin had returned and overlaps with admit did not refuse it: so it ends it.
+                // A revocation that began after begin had returned and overlaps with admit did not
+                // refuse it: so it ends it.
                 let late: Vec<OpId> = self
                     .revocations
                     .iter()
@@ -244,17 +286,21 @@ impl<'s> Walk<'s> {
                     .filter(|past| past.called > ready)
                     .map(|past| past.op)
                     .collect();
-                for claim in self.subs[new].claims.iter_mut().filter(|claim| late.contains(&claim.op)) {
+                for claim in
+                    self.subs[new].claims.iter_mut().filter(|claim| late.contains(&claim.op))
+                {
                     claim.sure = true;
                 }
                 self.keeps(&["ADM-4", "ADM-5"]);
             }
             return Ok(());
         }
-        let meanwhile = |past: &&Revocation<'_>| past.returned.is_none_or(|returned| returned > opened);
+        let meanwhile =
+            |past: &&Revocation<'_>| past.returned.is_none_or(|returned| returned > opened);
         let registry = self.subs[new].registry;
         if self.revocations.iter().filter(meanwhile).any(|past| past.registry == registry) {
-            return self.breaks("ADM-5", "refused, though only other identities were revoked".into());
+            return self
+                .breaks("ADM-5", "refused, though only other identities were revoked".into());
         }
         if self.revocations.iter().any(|past| meanwhile(&past)) {
             return self.breaks("ISO-6", "refused for a revocation in another registry".into());
@@ -301,13 +347,16 @@ impl<'s> Walk<'s> {
             }
         }
         let elsewhere = |past: &Revocation<'_>| past.registry != sub.registry;
-        if self.revocations.iter().any(elsewhere) || self.shutdowns.iter().any(|past| past.registry != sub.registry) {
+        if self.revocations.iter().any(elsewhere)
+            || self.shutdowns.iter().any(|past| past.registry != sub.registry)
+        {
             return "ISO-6";
         }
         if !self.failures.is_empty() {
             return "ISO-4";
         }
-        if sub.with.identities().any(|own| self.revocations.iter().any(|past| past.identity == own)) {
+        if sub.with.identities().any(|own| self.revocations.iter().any(|past| past.identity == own))
+        {
             return "REV-9";
         }
         if self.by_sink.get(&sub.sink).is_some_and(|all| all.len() > 1) {

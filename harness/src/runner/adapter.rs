@@ -1,7 +1,8 @@
 //! A foreign process that speaks the protocol.
 //!
-//! Deadlines are the runner's: an adapter that dies or does not answer is started again, and the one script is to blame.
-//! What it writes to standard output that is not a JSON object is a warning.
+//! Deadlines are the runner's: an adapter that dies or does not answer is started again, and the
+//! one script is to blame. What it writes to standard output that is not a JSON object is a
+//! warning.
 
 use std::{
     collections::VecDeque,
@@ -47,8 +48,9 @@ impl Default for Deadlines {
     }
 }
 
-/// The longest line that is read in one piece: 800 bytes for each sink call that the fuel of a script allows. Of a longer
-/// one the rest counts as the next, so that an output without end takes no memory without end.
+/// The longest line that is read in one piece: 800 bytes for each sink call that the fuel of a
+/// script allows. Of a longer one the rest counts as the next, so that an output without end takes
+/// no memory without end.
 const LINE_BYTES: u64 = 16 << 20;
 
 /// So many lines of standard output wait to be looked at.
@@ -102,7 +104,8 @@ enum Heard {
     Garbled(String),
 }
 
-/// Hands on what comes line by line, whatever its bytes are, until it ends or is not wanted any more.
+/// Hands on what comes line by line, whatever its bytes are, until it ends or is not wanted any
+/// more.
 fn read_lines(from: impl Read, mut wanted: impl FnMut(String) -> bool) {
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
@@ -158,14 +161,17 @@ impl Adapter {
         let strays = match count {
             0 => None,
             1 => Some(format!("a line on standard output is no message: {first:?}")),
-            _ => Some(format!("{count} lines on standard output are no messages, the first of them {first:?}")),
+            _ => Some(format!(
+                "{count} lines on standard output are no messages, the first of them {first:?}"
+            )),
         };
         let advice = "standard output is for messages; write everything else to standard error";
         let strays = strays.map(|strays| format!("{strays} ({advice})"));
         strays.into_iter().chain(self.warnings.iter().cloned()).collect()
     }
 
-    /// How long the answer to a script may take at most, in a process that is just started or in any other.
+    /// How long the answer to a script may take at most, in a process that is just started or in
+    /// any other.
     #[must_use]
     pub fn longest(&self, script: &Script, fresh: bool) -> Duration {
         let Deadlines { first, each, patience, .. } = self.deadlines;
@@ -191,9 +197,10 @@ impl Adapter {
         match self.read(self.deadlines.first) {
             Heard::Reply(reply) => match *reply {
                 Reply::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
-                Reply::Hello(hello) => {
-                    Err(format!("it speaks protocol {}, this suite speaks {PROTOCOL}", hello.protocol))
-                }
+                Reply::Hello(hello) => Err(format!(
+                    "it speaks protocol {}, this suite speaks {PROTOCOL}",
+                    hello.protocol
+                )),
                 other => Err(format!("it answered hello with {other:?}")),
             },
             Heard::Ended(how) => Err(format!("it ended instead of answering hello: {how}")),
@@ -261,9 +268,12 @@ impl Adapter {
     fn read(&mut self, deadline: Duration) -> Heard {
         let started = Started::now();
         loop {
-            let Some(process) = &self.process else { return Heard::Ended("it is not running".into()) };
+            let Some(process) = &self.process else {
+                return Heard::Ended("it is not running".into());
+            };
             let left = deadline.saturating_sub(started.ago());
-            // What is queued would be handed out even then, for ever if it writes faster than it is read.
+            // What is queued would be handed out even then, for ever if it writes faster than it is
+            // read.
             if left.is_zero() {
                 return Heard::Silent;
             }
@@ -283,7 +293,9 @@ impl Adapter {
                         Ok(reply) => Heard::Reply(Box::new(reply)),
                         Err(error) => {
                             let start: String = line.chars().take(200).collect();
-                            Heard::Garbled(format!("it wrote what the protocol does not have: {error}: {start}"))
+                            Heard::Garbled(format!(
+                                "it wrote what the protocol does not have: {error}: {start}"
+                            ))
                         }
                     };
                 }
@@ -317,8 +329,10 @@ impl Adapter {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        let how = status
-            .map_or_else(|| "it closed its standard output and did not exit".to_owned(), |status| status.to_string());
+        let how = status.map_or_else(
+            || "it closed its standard output and did not exit".to_owned(),
+            |status| status.to_string(),
+        );
         format!("{how}{}", self.last_words())
     }
 
@@ -328,7 +342,10 @@ impl Adapter {
         if said.is_empty() {
             return String::new();
         }
-        format!("; on standard error:\n    {}", said.iter().cloned().collect::<Vec<_>>().join("\n    "))
+        format!(
+            "; on standard error:\n    {}",
+            said.iter().cloned().collect::<Vec<_>>().join("\n    ")
+        )
     }
 
     fn ask(&mut self, script: &Script) -> Answer {
@@ -340,8 +357,12 @@ impl Adapter {
         let id = self.next;
         self.next += 1;
         let patience_ms = self.deadlines.patience.as_millis() as u64;
-        let request = Request::Run { id, fuel: self.deadlines.fuel, patience_ms, script: script.clone() };
-        let fresh = self.process.as_mut().is_some_and(|process| std::mem::replace(&mut process.fresh, false));
+        let request =
+            Request::Run { id, fuel: self.deadlines.fuel, patience_ms, script: script.clone() };
+        let fresh = self
+            .process
+            .as_mut()
+            .is_some_and(|process| std::mem::replace(&mut process.fresh, false));
         let deadline = self.longest(script, fresh);
         let began = Started::now();
         if let Err(why) = self.write(&request) {
@@ -351,9 +372,11 @@ impl Adapter {
         let answer = match self.read(deadline) {
             Heard::Reply(reply) => self.reply(id, *reply),
             Heard::Ended(how) => Answer::Lost(format!("the adapter died: {how}")),
-            Heard::Silent => {
-                Answer::Lost(format!("the adapter did not answer within {} s{}", deadline.as_secs(), self.last_words()))
-            }
+            Heard::Silent => Answer::Lost(format!(
+                "the adapter did not answer within {} s{}",
+                deadline.as_secs(),
+                self.last_words()
+            )),
             Heard::Garbled(what) => Answer::Fault(what),
         };
         if fresh && matches!(answer, Answer::Trace(_)) {
@@ -373,7 +396,9 @@ impl Adapter {
         let of = match &reply {
             Reply::Trace { id, .. } | Reply::Unsupported { id, .. } => Some(*id),
             Reply::AdapterError { id, .. } => *id,
-            Reply::Hello(_) => return Answer::Fault("the adapter said hello again, unasked".into()),
+            Reply::Hello(_) => {
+                return Answer::Fault("the adapter said hello again, unasked".into());
+            }
         };
         if let Some(of) = of
             && of != id
@@ -438,7 +463,10 @@ mod tests {
         (0..3).for_each(|_| sender.send("noise".to_owned()).unwrap());
         adapter.process.as_mut().unwrap().lines = lines;
         assert!(matches!(adapter.read(Duration::ZERO), Heard::Silent));
-        assert_eq!(adapter.strays.count, 0, "noise that is there already is read for as long as there is any");
+        assert_eq!(
+            adapter.strays.count, 0,
+            "noise that is there already is read for as long as there is any"
+        );
     }
 
     #[test]

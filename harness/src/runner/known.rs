@@ -13,8 +13,8 @@ use crate::catalogue;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
-    /// The edition of the catalogue that the port is scored by, the suite's own if absent; what came or changed later runs and
-    /// does not count.
+    /// The edition of the catalogue that the port is scored by, the suite's own if absent; what
+    /// came or changed later runs and does not count.
     #[serde(default)]
     pub edition: Option<u32>,
     /// What fails.
@@ -60,9 +60,11 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, does not parse, names no requirement or edition of the catalogue, or a day that there is not.
+    /// If it cannot be read, does not parse, names no requirement or edition of the catalogue, or a
+    /// day that there is not.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         Self::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
     }
 
@@ -86,7 +88,9 @@ impl Known {
             }
             if !entry.expires.is_empty() && !is_day(&entry.expires) {
                 let Entry { requirement, expires, .. } = entry;
-                return Err(format!("{requirement} expires on {expires:?}, which is no day: write it as 2030-01-31"));
+                return Err(format!(
+                    "{requirement} expires on {expires:?}, which is no day: write it as 2030-01-31"
+                ));
             }
         }
         Ok(known)
@@ -102,7 +106,10 @@ impl Known {
     #[must_use]
     pub fn excused(&self, today: &str) -> Vec<String> {
         let entries = self.entries.iter().filter(|entry| !entry.expired(today));
-        entries.filter_map(|entry| catalogue::find(&entry.requirement)).map(|own| own.id.clone()).collect()
+        entries
+            .filter_map(|entry| catalogue::find(&entry.requirement))
+            .map(|own| own.id.clone())
+            .collect()
     }
 
     /// Whether a failure of this requirement is scored at the port's edition.
@@ -120,7 +127,8 @@ pub fn today() -> String {
     day((seconds / 86_400) as i64)
 }
 
-/// The civil date of a number of days since 1970 (proleptic Gregorian; years of 400-year eras that begin in March).
+/// The civil date of a number of days since 1970 (proleptic Gregorian; years of 400-year eras that
+/// begin in March).
 fn day(days: i64) -> String {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -145,7 +153,9 @@ fn is_day(text: &str) -> bool {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     };
-    (1..=12).contains(month) && (1..=days).contains(day) && text == format!("{year:04}-{month:02}-{day:02}")
+    (1..=12).contains(month)
+        && (1..=days).contains(day)
+        && text == format!("{year:04}-{month:02}-{day:02}")
 }
 
 #[cfg(test)]
@@ -163,19 +173,32 @@ mod tests {
     #[test]
     fn what_is_no_day_and_no_edition_is_refused() {
         let entry = |expires: &str| {
-            Known::parse(&format!("[[known]]\nrequirement = \"REV-1\"\nreason = \"slow\"\nexpires = \"{expires}\""))
+            Known::parse(&format!(
+                "[[known]]\nrequirement = \"REV-1\"\nreason = \"slow\"\nexpires = \"{expires}\""
+            ))
         };
         for day in ["2030-01-31", "2028-02-29", "2000-02-29", "9999-12-31"] {
             assert!(entry(day).is_ok(), "{day}");
         }
-        for day in
-            ["soon", "31-12-2020", "2030-1-31", "2030-02-29", "2100-02-29", "2030-13-01", "2030-04-31", "2030-00-10"]
-        {
+        for day in [
+            "soon",
+            "31-12-2020",
+            "2030-1-31",
+            "2030-02-29",
+            "2100-02-29",
+            "2030-13-01",
+            "2030-04-31",
+            "2030-00-10",
+        ] {
             assert!(entry(day).unwrap_err().contains("write it as 2030-01-31"), "{day}");
         }
         assert!(Known::parse("edition = 1").is_ok());
         for edition in [0, catalogue::catalogue().edition + 1] {
-            assert!(Known::parse(&format!("edition = {edition}")).unwrap_err().contains("there is no edition"));
+            assert!(
+                Known::parse(&format!("edition = {edition}"))
+                    .unwrap_err()
+                    .contains("there is no edition")
+            );
         }
     }
 

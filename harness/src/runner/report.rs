@@ -136,7 +136,8 @@ pub struct Input<'a> {
     pub today: &'a str,
     /// The seed.
     pub seed: u64,
-    /// The parts of the suite that were asked for, of which alone is spoken; all of it if there are none.
+    /// The parts of the suite that were asked for, of which alone is spoken; all of it if there are
+    /// none.
     pub parts: &'a [Part],
     /// Time ran out.
     pub cut_short: bool,
@@ -151,13 +152,16 @@ impl Report {
         let Input { hello, outcome, known, today, .. } = *input;
         let all = catalogue::catalogue();
         let parts = input.parts;
-        let selected = |id: &str| parts.is_empty() || parts.iter().any(|part| part.ids.iter().any(|own| own == id));
+        let selected = |id: &str| {
+            parts.is_empty() || parts.iter().any(|part| part.ids.iter().any(|own| own == id))
+        };
         let requirements: Vec<Line> = all
             .requirements
             .iter()
             .filter(|own| selected(&own.id))
             .map(|own| {
-                let failure = outcome.failures.iter().find(|failure| failure.violation.requirement == own.id);
+                let failure =
+                    outcome.failures.iter().find(|failure| failure.violation.requirement == own.id);
                 let excuse = known.excuse(&own.id, today);
                 let kept = outcome.kept.get(own.id.as_str()).copied().unwrap_or(0);
                 let status = match (failure, excuse) {
@@ -172,7 +176,14 @@ impl Report {
                 let reason = excuse
                     .map(|entry| format!("{} {}", entry.reason, entry.link).trim().to_owned())
                     .unwrap_or_default();
-                Line { id: own.id.clone(), level: own.level, profile: own.profile.clone(), status, kept, reason }
+                Line {
+                    id: own.id.clone(),
+                    level: own.level,
+                    profile: own.profile.clone(),
+                    status,
+                    kept,
+                    reason,
+                }
             })
             .collect();
         let stale: Vec<String> = if !parts.is_empty() || input.cut_short {
@@ -181,22 +192,38 @@ impl Report {
             let failing = |entry: &&super::known::Entry| {
                 outcome.failures.iter().any(|failure| entry.covers(failure.violation.requirement))
             };
-            known.entries.iter().filter(|entry| !failing(entry)).map(|entry| entry.requirement.clone()).collect()
+            known
+                .entries
+                .iter()
+                .filter(|entry| !failing(entry))
+                .map(|entry| entry.requirement.clone())
+                .collect()
         };
         let due = |id: &&str| selected(id) && known.scores(id);
-        let never: Vec<String> = never_exercised(hello, outcome).into_iter().filter(due).map(str::to_owned).collect();
-        let untested: Vec<String> = parts.iter().filter_map(|part| untested(part, &requirements)).collect();
-        let failures: Vec<Failure> =
-            outcome.failures.iter().filter(|failure| selected(failure.violation.requirement)).cloned().collect();
-        let must = |id: &str| failures.iter().any(|own| own.violation.requirement == id && own.level == Level::M);
-        let broken = requirements.iter().any(|line| line.status == Status::Broken && must(&line.id));
+        let never: Vec<String> =
+            never_exercised(hello, outcome).into_iter().filter(due).map(str::to_owned).collect();
+        let untested: Vec<String> =
+            parts.iter().filter_map(|part| untested(part, &requirements)).collect();
+        let failures: Vec<Failure> = outcome
+            .failures
+            .iter()
+            .filter(|failure| selected(failure.violation.requirement))
+            .cloned()
+            .collect();
+        let must = |id: &str| {
+            failures.iter().any(|own| own.violation.requirement == id && own.level == Level::M)
+        };
+        let broken =
+            requirements.iter().any(|line| line.status == Status::Broken && must(&line.id));
         let exit = if broken {
             Exit::Failures
         } else if !outcome.faults.is_empty() {
             Exit::Adapter
         } else if outcome.runs == 0 {
             Exit::NothingExercised
-        } else if !outcome.declined.is_empty() || input.cut_short && !(never.is_empty() && untested.is_empty()) {
+        } else if !outcome.declined.is_empty()
+            || input.cut_short && !(never.is_empty() && untested.is_empty())
+        {
             Exit::Undecided
         } else if !never.is_empty() || !untested.is_empty() {
             Exit::NothingExercised
@@ -228,7 +255,10 @@ impl Report {
     }
 
     fn with(&self, profile: &str, status: Status) -> Vec<&Line> {
-        self.requirements.iter().filter(|line| line.profile == profile && line.status == status).collect()
+        self.requirements
+            .iter()
+            .filter(|line| line.profile == profile && line.status == status)
+            .collect()
     }
 
     /// Whether a requirement is broken and decides.
@@ -244,21 +274,27 @@ impl Report {
         let mut profiles: Vec<&str> = Vec::new();
         let some = self.requirements.len() < catalogue::catalogue().requirements.len();
         for line in &self.requirements {
-            if (some || line.status != Status::NotClaimed) && !profiles.contains(&line.profile.as_str()) {
+            if (some || line.status != Status::NotClaimed)
+                && !profiles.contains(&line.profile.as_str())
+            {
                 profiles.push(&line.profile);
             }
         }
-        let names = |lines: &[&Line]| lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().join(" ");
+        let names = |lines: &[&Line]| {
+            lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().join(" ")
+        };
         let verdict = |profile: &str| {
             let broken = self.with(profile, Status::Broken);
-            let (must, should): (Vec<&Line>, Vec<&Line>) = broken.into_iter().partition(|line| self.failing(line));
+            let (must, should): (Vec<&Line>, Vec<&Line>) =
+                broken.into_iter().partition(|line| self.failing(line));
             let known = self.with(profile, Status::Known);
             let judged = self.with(profile, Status::Kept).len();
             // Of several parts that were asked for, one may be decided although another is not.
             let open = match self.exit {
                 Exit::Adapter | Exit::Undecided => true,
                 Exit::NothingExercised => {
-                    !self.never_exercised.is_empty() || !self.with(profile, Status::NotExercised).is_empty()
+                    !self.never_exercised.is_empty()
+                        || !self.with(profile, Status::NotExercised).is_empty()
                 }
                 _ => false,
             };
@@ -266,7 +302,10 @@ impl Report {
                 format!("not conforming: {}", names(&must))
             } else if !self.implementation.offers(profile) {
                 "not claimed".to_owned()
-            } else if judged == 0 && !self.with(profile, Status::NotExercised).is_empty() && known.is_empty() {
+            } else if judged == 0
+                && !self.with(profile, Status::NotExercised).is_empty()
+                && known.is_empty()
+            {
                 "not put to the test".to_owned()
             } else if judged == 0 && known.is_empty() && should.is_empty() {
                 "not judged by scripts".to_owned()
@@ -276,19 +315,34 @@ impl Report {
                 "conforming".to_owned()
             };
             if !known.is_empty() {
-                let _ = write!(text, ", {} ({})", counted(known.len() as u64, "known failure"), names(&known));
+                let _ = write!(
+                    text,
+                    ", {} ({})",
+                    counted(known.len() as u64, "known failure"),
+                    names(&known)
+                );
             }
             let later = self.with(profile, Status::NotScored);
             if !later.is_empty() {
-                let _ = write!(text, ", not scored, for it came after the port's edition: {}", names(&later));
+                let _ = write!(
+                    text,
+                    ", not scored, for it came after the port's edition: {}",
+                    names(&later)
+                );
             }
-            let all = catalogue::catalogue().requirements.iter().filter(|own| own.profile == profile).count();
-            let own: Vec<&Line> = self.requirements.iter().filter(|line| line.profile == profile).collect();
+            let all = catalogue::catalogue()
+                .requirements
+                .iter()
+                .filter(|own| own.profile == profile)
+                .count();
+            let own: Vec<&Line> =
+                self.requirements.iter().filter(|line| line.profile == profile).collect();
             if own.len() < all {
                 let _ = write!(text, " (asked for: {})", names(&own));
             }
             // What may be declared binds nobody who does not.
-            let (may, should): (Vec<&Line>, Vec<&Line>) = should.iter().partition(|line| line.level == Level::Y);
+            let (may, should): (Vec<&Line>, Vec<&Line>) =
+                should.iter().partition(|line| line.level == Level::Y);
             for (what, lines) in [("shoulds", should), ("mays", may)] {
                 if !lines.is_empty() {
                     let _ = write!(text, ", {what} not met: {}", names(&lines));
@@ -301,7 +355,12 @@ impl Report {
 
     /// The report for a terminal, or for a log.
     #[must_use]
-    pub fn text(&self, paint: &Paint, command: &str, saved: &dyn Fn(&str) -> Option<String>) -> String {
+    pub fn text(
+        &self,
+        paint: &Paint,
+        command: &str,
+        saved: &dyn Fn(&str) -> Option<String>,
+    ) -> String {
         let mut page = String::new();
         let own = &self.implementation;
         let _ = writeln!(page, "{}", paint.bold(&own.title()));
@@ -339,7 +398,12 @@ impl Report {
             let _ = write!(page, "{}", indent(&pretty::script(&fault.script), 2));
         }
         if !self.never_exercised.is_empty() {
-            let _ = writeln!(page, "\n{}: {}", paint.yellow("Never put to the test"), self.never_exercised.join(" "));
+            let _ = writeln!(
+                page,
+                "\n{}: {}",
+                paint.yellow("Never put to the test"),
+                self.never_exercised.join(" ")
+            );
         }
         for untested in &self.untested {
             let _ = writeln!(page, "\n{} {untested}", paint.yellow("Nothing was put to the test:"));
@@ -358,7 +422,11 @@ impl Report {
                 page,
                 "\n{} {} answered with unsupported: {need}, though hello offers what they need: {}{more}",
                 paint.yellow("Undecided:"),
-                if *times == 1 { "1 script was".to_owned() } else { format!("{times} scripts were") },
+                if *times == 1 {
+                    "1 script was".to_owned()
+                } else {
+                    format!("{times} scripts were")
+                },
                 named.join(", ")
             );
         }
@@ -385,8 +453,11 @@ impl Report {
             Some(Status::NotScored) => " (not scored: later than the port's edition)",
             _ => "",
         };
-        let title =
-            if failure.level == Level::M && excused.is_empty() { paint.red(&title) } else { paint.yellow(&title) };
+        let title = if failure.level == Level::M && excused.is_empty() {
+            paint.red(&title)
+        } else {
+            paint.yellow(&title)
+        };
         let _ = writeln!(page, "\n{title}{excused}");
         let _ = writeln!(page, "{}", wrap(&requirement.text, 2));
         let _ = writeln!(page, "  {} {}", paint.bold("cause:"), failure.violation.cause);
@@ -396,10 +467,15 @@ impl Report {
             some => format!("flaky: failed in {some} of 3 more runs"),
         };
         if failure.needs_others {
-            steady.push_str(", not broken when run alone (look for state shared between registries)");
+            steady
+                .push_str(", not broken when run alone (look for state shared between registries)");
         }
-        let _ =
-            writeln!(page, "  found by {}, {steady}, broken by {}", failure.found_by, counted(failure.times, "script"));
+        let _ = writeln!(
+            page,
+            "  found by {}, {steady}, broken by {}",
+            failure.found_by,
+            counted(failure.times, "script")
+        );
         if let Some(line) = line.filter(|line| !line.reason.is_empty()) {
             let _ = writeln!(page, "  known: {}", line.reason);
         }
@@ -412,32 +488,53 @@ impl Report {
             let _ = write!(
                 page,
                 "  trace:\n{}",
-                indent(&pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark), 4)
+                indent(
+                    &pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark),
+                    4
+                )
             );
         }
         if let Some(file) = saved(id) {
             let file = quoted(&file);
             let _ = writeln!(page, "  replay:   registry-conform replay {file} -- {command}");
-            let _ = writeln!(page, "  by hand:  registry-conform replay --lines {file} | {command}");
+            let _ =
+                writeln!(page, "  by hand:  registry-conform replay --lines {file} | {command}");
         }
     }
 
     /// What stands in the way of a verdict and is of no one requirement: a class, a name, and why.
     fn errors(&self) -> Vec<(&'static str, String, String)> {
-        let mut errors: Vec<_> =
-            self.faults.iter().map(|fault| ("adapter", fault.found_by.clone(), fault.message.clone())).collect();
+        let mut errors: Vec<_> = self
+            .faults
+            .iter()
+            .map(|fault| ("adapter", fault.found_by.clone(), fault.message.clone()))
+            .collect();
         for stale in &self.stale {
-            errors.push(("known-failing", stale.clone(), "listed as known to fail, and does not".to_owned()));
+            errors.push((
+                "known-failing",
+                stale.clone(),
+                "listed as known to fail, and does not".to_owned(),
+            ));
         }
         for (need, names) in &self.declined {
-            errors.push(("unsupported", need.clone(), format!("undecided: declined {}", names.join(", "))));
+            errors.push((
+                "unsupported",
+                need.clone(),
+                format!("undecided: declined {}", names.join(", ")),
+            ));
         }
         for untested in &self.untested {
-            errors.push(("suite", "selection".to_owned(), format!("nothing was put to the test: {untested}")));
+            errors.push((
+                "suite",
+                "selection".to_owned(),
+                format!("nothing was put to the test: {untested}"),
+            ));
         }
         let open = match self.exit {
             Exit::NothingExercised if self.scripts == 0 => "no script was judged",
-            Exit::Undecided if !self.never_exercised.is_empty() => "undecided: not everything was put to the test",
+            Exit::Undecided if !self.never_exercised.is_empty() => {
+                "undecided: not everything was put to the test"
+            }
             _ => return errors,
         };
         errors.push(("suite", "verdict".to_owned(), open.to_owned()));
@@ -452,9 +549,12 @@ impl Report {
             .iter()
             .filter(|line| !matches!(line.status, Status::NotClaimed | Status::Elsewhere))
             .collect();
-        let never = |line: &Line| line.status == Status::NotExercised && self.never_exercised.contains(&line.id);
+        let never = |line: &Line| {
+            line.status == Status::NotExercised && self.never_exercised.contains(&line.id)
+        };
         let failures = claimed.iter().filter(|line| self.failing(line)).count();
-        let unmet = |line: &&&Line| line.status != Status::Kept && !self.failing(line) && !never(line);
+        let unmet =
+            |line: &&&Line| line.status != Status::Kept && !self.failing(line) && !never(line);
         let skipped = claimed.iter().filter(unmet).count();
         let errors = self.errors();
         let missing = claimed.iter().filter(|line| never(line)).count();
@@ -468,14 +568,22 @@ impl Report {
             self.seconds
         );
         for line in &claimed {
-            let _ = write!(page, "  <testcase classname=\"{}\" name=\"{}\">", escape(&line.profile), escape(&line.id));
-            let failure = self.failures.iter().find(|failure| failure.violation.requirement == line.id);
-            let body =
-                failure.map(|failure| format!("{}\n{}", failure.violation.cause, pretty::script(&failure.script)));
+            let _ = write!(
+                page,
+                "  <testcase classname=\"{}\" name=\"{}\">",
+                escape(&line.profile),
+                escape(&line.id)
+            );
+            let failure =
+                self.failures.iter().find(|failure| failure.violation.requirement == line.id);
+            let body = failure.map(|failure| {
+                format!("{}\n{}", failure.violation.cause, pretty::script(&failure.script))
+            });
             match line.status {
                 Status::Kept => {}
                 _ if self.failing(line) => {
-                    let cause = failure.map(|failure| failure.violation.cause.as_str()).unwrap_or_default();
+                    let cause =
+                        failure.map(|failure| failure.violation.cause.as_str()).unwrap_or_default();
                     let _ = write!(
                         page,
                         "<failure message=\"{}\">{}</failure>",
@@ -513,11 +621,16 @@ impl Report {
 fn untested(part: &Part, lines: &[Line]) -> Option<String> {
     let own: Vec<&Line> = lines.iter().filter(|line| part.ids.contains(&line.id)).collect();
     let all = |status| own.iter().all(|line| line.status == status);
-    let open = |line: &&Line| matches!(line.status, Status::NotClaimed | Status::Elsewhere | Status::NotExercised);
+    let open = |line: &&Line| {
+        matches!(line.status, Status::NotClaimed | Status::Elsewhere | Status::NotExercised)
+    };
     let why = if !own.iter().all(open) {
         return None;
     } else if all(Status::NotClaimed) {
-        format!("the profile {} is not claimed", own.first().map_or("", |line| line.profile.as_str()))
+        format!(
+            "the profile {} is not claimed",
+            own.first().map_or("", |line| line.profile.as_str())
+        )
     } else if all(Status::Elsewhere) {
         "it is not judged by scripts".to_owned()
     } else {
@@ -587,7 +700,8 @@ pub fn wrap(text: &str, by: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.len() - 1;
-        if !lines[last].is_empty() && lines[last].chars().count() + word.chars().count() >= 100 - by {
+        if !lines[last].is_empty() && lines[last].chars().count() + word.chars().count() >= 100 - by
+        {
             lines.push(word.to_owned());
         } else {
             if !lines[last].is_empty() {
@@ -609,7 +723,9 @@ fn escape(text: &str) -> String {
             '>' => page.push_str("&gt;"),
             '"' => page.push_str("&quot;"),
             '\n' => page.push_str("&#10;"),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => page.push('\u{fffd}'),
+            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
+                page.push('\u{fffd}')
+            }
             letter => page.push(letter),
         }
     }

@@ -1,4 +1,5 @@
-//! Whether the gates of a script can open at all: a script that waits for itself condemns every registry alike.
+//! Whether the gates of a script can open at all: a script that waits for itself condemns every
+//! registry alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +8,17 @@ use super::{Act, Ending, Hook, Op, OpId, Registration, Rule, Script};
 impl Script {
     /// A gate that something may wait for in vain, however well the registry does.
     ///
-    /// Lanes get as far as they can, and sinks run what they would run once anything may have called them. Which call it is that
-    /// gets to a sink is the registry's affair, and open where lanes race; so a sink that waits is tried
-    /// inside each that could be first.
+    /// Lanes get as far as they can, and sinks run what they would run once anything may have
+    /// called them. Which call it is that gets to a sink is the registry's affair, and open where
+    /// lanes race; so a sink that waits is tried inside each that could be first.
     pub(super) fn shut_gate(&self) -> Option<u32> {
         let anywhere = Past::of(self, None).waits;
         let holds = |rule: &Rule| rule.ops.iter().any(|op| matches!(op.act, Act::Hold { .. }));
-        let waiting =
-            self.sinks.iter().enumerate().flat_map(|(sink, own)| own.rules.iter().map(move |rule| (sink, rule)));
+        let waiting = self
+            .sinks
+            .iter()
+            .enumerate()
+            .flat_map(|(sink, own)| own.rules.iter().map(move |rule| (sink, rule)));
         anywhere.or_else(|| {
             waiting.filter(|(_, rule)| holds(rule)).find_map(|(sink, rule)| {
                 let within = |by| Past::of(self, Some(Studied { sink, rule, by })).waits;
@@ -25,7 +29,8 @@ impl Script {
     }
 }
 
-/// A rule that is looked at alone: inside which operation it runs; inside none, to learn which could be.
+/// A rule that is looked at alone: inside which operation it runs; inside none, to learn which
+/// could be.
 struct Studied<'s> {
     sink: usize,
     rule: &'s Rule,
@@ -56,14 +61,26 @@ impl<'s> Past<'s> {
             }
         });
         let (done, released, heard) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        let mut past = Self { script, registered, studied, done, released, heard, callers: Vec::new(), waits: None };
+        let mut past = Self {
+            script,
+            registered,
+            studied,
+            done,
+            released,
+            heard,
+            callers: Vec::new(),
+            waits: None,
+        };
         loop {
             let before = past.done.len();
             past.waits = None;
             past.run(&script.steps, true);
             for (sink, own) in script.sinks.iter().enumerate() {
                 for rule in &own.rules {
-                    let alone = past.studied.as_ref().is_some_and(|studied| std::ptr::eq(studied.rule, rule));
+                    let alone = past
+                        .studied
+                        .as_ref()
+                        .is_some_and(|studied| std::ptr::eq(studied.rule, rule));
                     if !alone && past.may_have_fired(sink, rule) {
                         past.run(&rule.ops, false);
                     }
@@ -90,7 +107,11 @@ impl<'s> Past<'s> {
                     self.released.insert(*gate);
                 }
                 // Each lane gets as far as it can, whatever the others do.
-                Act::Par { lanes } if lanes.iter().filter(|lane| !self.run(lane, false)).count() > 0 => return false,
+                Act::Par { lanes }
+                    if lanes.iter().filter(|lane| !self.run(lane, false)).count() > 0 =>
+                {
+                    return false;
+                }
                 _ => {}
             }
             if let Some(Studied { sink, rule, by }) = self.studied
@@ -114,7 +135,8 @@ impl<'s> Past<'s> {
                 self.heard.entry(*sink as usize).or_default();
             }
             Act::Cast { channel, .. } => {
-                let heard: Vec<usize> = self.heard.keys().copied().filter(|sink| self.hears(*sink, channel)).collect();
+                let heard: Vec<usize> =
+                    self.heard.keys().copied().filter(|sink| self.hears(*sink, channel)).collect();
                 heard.iter().for_each(|sink| *self.heard.entry(*sink).or_default() += 1);
             }
             _ => {}
@@ -138,7 +160,9 @@ impl<'s> Past<'s> {
         let fails = |rule: &Rule| rule.on == Hook::Send && rule.then != Ending::Ok;
         match (rule.on, &op.act) {
             // Where lanes race, any may be the one that makes up the number.
-            (Hook::Send, Act::Cast { channel, .. }) => self.hears(sink, channel) && (!plain || *heard + 1 >= rule.nth),
+            (Hook::Send, Act::Cast { channel, .. }) => {
+                self.hears(sink, channel) && (!plain || *heard + 1 >= rule.nth)
+            }
             (Hook::Close, Act::Cast { channel, .. }) => {
                 self.hears(sink, channel) && self.script.sinks[sink].rules.iter().any(fails)
             }
@@ -146,7 +170,9 @@ impl<'s> Past<'s> {
                 self.own(sink).any(|with| with.identities().any(|own| own == identity))
             }
             (Hook::Close, Act::Sub { with, .. } | Act::Admit { with, .. }) => {
-                self.script.cap.is_some() && with.scope.is_some() && self.own(sink).any(|own| own.scope == with.scope)
+                self.script.cap.is_some()
+                    && with.scope.is_some()
+                    && self.own(sink).any(|own| own.scope == with.scope)
             }
             (Hook::Close, Act::Shutdown) => true,
             _ => false,
@@ -155,7 +181,9 @@ impl<'s> Past<'s> {
 
     fn may_have_fired(&self, sink: usize, rule: &Rule) -> bool {
         let mut fired = false;
-        self.script.visit(&mut |op| fired |= self.done.contains(&op.id) && self.may_fire(sink, rule, op, false));
+        self.script.visit(&mut |op| {
+            fired |= self.done.contains(&op.id) && self.may_fire(sink, rule, op, false)
+        });
         // An operation that waits inside a sink has called others before.
         fired || (self.studied.is_some() && self.heard.contains_key(&sink) && self.waits.is_some())
     }
@@ -182,7 +210,8 @@ mod tests {
     fn parked(in_send: Vec<Act>, other: Vec<Act>, channel: &str) -> Script {
         let sub = Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) };
         let cast = Act::Cast { channel: channel.into(), data: "m".into() };
-        let mut script = Script::new(ops(vec![sub, Act::Par { lanes: vec![ops(vec![cast]), ops(other)] }]));
+        let mut script =
+            Script::new(ops(vec![sub, Act::Par { lanes: vec![ops(vec![cast]), ops(other)] }]));
         let rule = Rule { on: Hook::Send, nth: 1, ops: ops(in_send), then: Ending::Ok };
         script.sinks.push(SinkScript { rules: vec![rule] });
         script.numbered()
@@ -196,12 +225,21 @@ mod tests {
         assert!(refused(Script::new(ops(vec![hold(3)])).numbered()), "nothing releases it");
         assert!(refused(Script::new(ops(vec![hold(3), release(3)])).numbered()), "too late");
         assert!(refused(parked(both(), vec![hold(0)], "a")), "a sink waits for ever");
-        assert!(refused(parked(both(), vec![hold(0), release(1)], "b")), "the sink is never called");
+        assert!(
+            refused(parked(both(), vec![hold(0), release(1)], "b")),
+            "the sink is never called"
+        );
         assert!(refused(parked(both(), vec![release(1), hold(2)], "a")), "another gate");
         let crossed = vec![ops(vec![hold(0), release(1)]), ops(vec![hold(1), release(0)])];
-        assert!(refused(Script::new(ops(vec![Act::Par { lanes: crossed }])).numbered()), "each waits for the other");
+        assert!(
+            refused(Script::new(ops(vec![Act::Par { lanes: crossed }])).numbered()),
+            "each waits for the other"
+        );
         let cast = || Act::Cast { channel: "a".into(), data: "n".into() };
         assert_eq!(parked(both(), vec![hold(0), cast(), release(1)], "a").check(), Ok(()));
-        assert!(refused(parked(vec![hold(1)], vec![cast(), release(1)], "a")), "who releases it may be in the sink");
+        assert!(
+            refused(parked(vec![hold(1)], vec![cast(), release(1)], "a")),
+            "who releases it may be in the sink"
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! Scripts: finite programs over one fresh registry, with sinks that call back.
 //!
-//! A script is data. It names subscribers, sinks, tickets and gates by small numbers ("labels"); an operation
-//! on a label that names nothing (yet) is skipped without a trace. So every part of a script is a script again,
-//! which is what makes shrinking simple. Every operation carries an `id` that is unique within its script and runs
-//! at most once; the trace refers to it.
+//! A script is data. It names subscribers, sinks, tickets and gates by small numbers ("labels"); an
+//! operation on a label that names nothing (yet) is skipped without a trace. So every part of a
+//! script is a script again, which is what makes shrinking simple. Every operation carries an `id`
+//! that is unique within its script and runs at most once; the trace refers to it.
 
 use std::collections::BTreeSet;
 
@@ -135,7 +135,8 @@ pub enum Act {
     Take {
         /// The label of a subscriber with an outbox.
         sub: u32,
-        /// The most bytes that are taken at once, unless a single message has more; absent means 64 KiB.
+        /// The most bytes that are taken at once, unless a single message has more; absent means 64
+        /// KiB.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<u32>,
     },
@@ -150,7 +151,8 @@ pub enum Act {
     Revoke {
         /// The identity.
         identity: Identity,
-        /// The reason that the call names; absent is the call that names none, and ends as [`Reason::Revoked`].
+        /// The reason that the call names; absent is the call that names none, and ends as
+        /// [`Reason::Revoked`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
@@ -178,7 +180,8 @@ pub enum Act {
         /// The ticket's label.
         ticket: u32,
     },
-    /// Wait until deliveries in progress have settled; nothing to do where `broadcast` delivers before it returns.
+    /// Wait until deliveries in progress have settled; nothing to do where `broadcast` delivers
+    /// before it returns.
     Settle,
     /// Park until the gate is released.
     Hold {
@@ -242,7 +245,8 @@ impl Script {
         }
     }
 
-    /// As [`Script::visit_mut`], a list of operations at a time: the steps, the lanes, what each rule does.
+    /// As [`Script::visit_mut`], a list of operations at a time: the steps, the lanes, what each
+    /// rule does.
     pub(crate) fn each_list(&mut self, change: &mut dyn FnMut(&mut Vec<Op>)) {
         fn lanes(ops: &mut Vec<Op>, change: &mut dyn FnMut(&mut Vec<Op>)) {
             change(ops);
@@ -331,9 +335,9 @@ impl Script {
         needs
     }
 
-    /// Says why this cannot be judged, if so: an operation's number used twice; one payload for two broadcasts of which
-    /// either is made by a sink or in a lane, so that a delivery could not be attributed; a `take` from a sink; a gate that
-    /// is waited for and cannot open.
+    /// Says why this cannot be judged, if so: an operation's number used twice; one payload for two
+    /// broadcasts of which either is made by a sink or in a lane, so that a delivery could not be
+    /// attributed; a `take` from a sink; a gate that is waited for and cannot open.
     ///
     /// # Errors
     ///
@@ -355,13 +359,17 @@ impl Script {
         }
         self.check_takes()?;
         if let Some(gate) = self.shut_gate() {
-            return Err(format!("gate {gate} is waited for, and nothing that can come to pass releases it"));
+            return Err(format!(
+                "gate {gate} is waited for, and nothing that can come to pass releases it"
+            ));
         }
         let plain: Vec<&str> = self.steps.iter().filter_map(|op| op.payload()).collect();
         for data in &all {
             let (total, simple) = (count(&all, data), count(&plain, data));
             if total > 1 && total != simple {
-                return Err(format!("the payload {data:?} is used by two broadcasts that may overlap"));
+                return Err(format!(
+                    "the payload {data:?} is used by two broadcasts that may overlap"
+                ));
             }
         }
         Ok(())

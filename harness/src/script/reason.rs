@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why an authority ended: what a revocation tells clients. An end of any other kind is no reason of a revocation.
+/// Why an authority ended: what a revocation tells clients. An end of any other kind is no reason
+/// of a revocation.
 ///
 /// ```
 /// use harness::script::Reason;
@@ -10,7 +11,9 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(Reason::default(), Reason::Revoked);
 /// assert_eq!(Reason::LoggedOut.word(), "logged_out");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// A permission changed: the client comes back and authenticates again.

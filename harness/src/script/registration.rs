@@ -17,8 +17,8 @@ pub struct Registration {
     /// Identities without a cap.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Identity>,
-    /// After the call has returned, the caller overwrites every element of the list it passed with this name, and
-    /// appends it once more.
+    /// After the call has returned, the caller overwrites every element of the list it passed with
+    /// this name, and appends it once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwrite: Option<String>,
     /// Subscribes an outbox with these bounds in place of the sink, which is then never called.
@@ -36,7 +36,10 @@ impl Registration {
     /// Hears these channels.
     #[must_use]
     pub fn to(channels: &[&str]) -> Self {
-        Self { channels: Some(channels.iter().map(|name| (*name).to_owned()).collect()), ..Self::default() }
+        Self {
+            channels: Some(channels.iter().map(|name| (*name).to_owned()).collect()),
+            ..Self::default()
+        }
     }
 
     /// Adds an identity without a cap.
@@ -112,14 +115,16 @@ impl From<&str> for Identity {
     }
 }
 
-/// The bounds of an outbox, and what happens at them. A message has as many bytes as its payload has in UTF-8.
+/// The bounds of an outbox, and what happens at them. A message has as many bytes as its payload
+/// has in UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outbox {
     /// The most messages that wait, at least 1.
     #[serde(default = "Outbox::default_messages")]
     pub messages: u32,
-    /// The most bytes that wait, at least 1; a single larger message still fits into an empty outbox.
+    /// The most bytes that wait, at least 1; a single larger message still fits into an empty
+    /// outbox.
     #[serde(default = "Outbox::default_bytes")]
     pub bytes: u32,
     /// What happens when a message does not fit.

@@ -109,7 +109,9 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     let steps = script.steps.len();
     let mut len = steps / 2;
     while len >= 2 {
-        edits.extend((0..steps.saturating_sub(len - 1)).step_by(len).map(|from| Edit::Cut { from, len }));
+        edits.extend(
+            (0..steps.saturating_sub(len - 1)).step_by(len).map(|from| Edit::Cut { from, len }),
+        );
         len /= 2;
     }
     if script.cap.is_some() {
@@ -133,8 +135,12 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
                 if with.outbox.is_some() {
                     edits.push(Edit::NoOutbox(op.id, *sub));
                 }
-                let mut plainer =
-                    vec![Plainer::NoOverwrite, Plainer::NotExact, Plainer::NoScope, Plainer::ScopeAsGroup];
+                let mut plainer = vec![
+                    Plainer::NoOverwrite,
+                    Plainer::NotExact,
+                    Plainer::NoScope,
+                    Plainer::ScopeAsGroup,
+                ];
                 plainer.extend((0..with.groups.len()).map(Plainer::NoGroup));
                 plainer.push(Plainer::NoKinds);
                 let listed = with.channels.as_ref().map_or(0, Vec::len);
@@ -359,7 +365,9 @@ fn simplify(op: &mut Op, change: Plainer) {
             match change {
                 Plainer::AnyMessages => outbox.messages = usual.messages,
                 Plainer::AnyBytes => outbox.bytes = usual.bytes,
-                Plainer::OneMessageLess => outbox.messages = outbox.messages.saturating_sub(1).max(1),
+                Plainer::OneMessageLess => {
+                    outbox.messages = outbox.messages.saturating_sub(1).max(1)
+                }
                 _ => outbox.overflow = usual.overflow,
             }
         }

@@ -1,8 +1,9 @@
 //! Making a failing script small, without changing what it fails for.
 //!
-//! Every candidate has a smaller weight than what it came from, so shrinking ends; executions and time bound it as well. A
-//! candidate counts only if it is rejected for the same requirement, or for a more general one that the first is a
-//! special case of: if a broadcast is still lost when no sink throws any more, then it was DEL-1 and not ISO-1.
+//! Every candidate has a smaller weight than what it came from, so shrinking ends; executions and
+//! time bound it as well. A candidate counts only if it is rejected for the same requirement, or
+//! for a more general one that the first is a special case of: if a broadcast is still lost when no
+//! sink throws any more, then it was DEL-1 and not ISO-1.
 
 use std::time::Duration;
 
@@ -16,15 +17,15 @@ use edits::edits;
 /// Chains of requirements, from the special case to the general rule.
 const CHAINS: [&[&str]; 11] = [
     &[
-        "QUE-2", "CON-1", "FLT-7", "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-1", "ISO-3", "ISO-5", "ISO-4", "REV-9",
-        "SUB-2", "REV-5", "REV-4", "CAP-4", "CAP-3", "RE-1", "DEL-5", "FLT-8", "FLT-3", "FLT-4", "FLT-6", "FLT-5",
-        "FLT-2", "FLT-1", "DEL-1",
+        "QUE-2", "CON-1", "FLT-7", "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-1", "ISO-3", "ISO-5",
+        "ISO-4", "REV-9", "SUB-2", "REV-5", "REV-4", "CAP-4", "CAP-3", "RE-1", "DEL-5", "FLT-8",
+        "FLT-3", "FLT-4", "FLT-6", "FLT-5", "FLT-2", "FLT-1", "DEL-1",
     ],
     &["FLT-7", "FLT-8", "REV-6", "FLT-4", "FLT-6", "FLT-5", "FLT-1"],
     &["FLT-7", "SUB-3", "REV-2", "CLO-4", "CAP-1", "ISO-5", "FLT-3", "DEL-2"],
     &[
-        "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6", "REV-9", "REV-5",
-        "SUB-2", "REV-4", "REV-1",
+        "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6",
+        "REV-9", "REV-5", "SUB-2", "REV-4", "REV-1",
     ],
     &["ISO-6", "SUB-5", "REV-5", "REV-6", "REV-4", "CLO-1"],
     &["CON-2", "ISO-3", "REV-7", "SUB-5", "ISO-4", "RE-5", "RE-6", "CAP-6", "CNT-1", "REV-10"],
@@ -38,11 +39,10 @@ const CHAINS: [&[&str]; 11] = [
 /// Whether `now` is `before` or a more general rule that `before` is a special case of.
 #[must_use]
 pub fn same_or_more_general(before: &str, now: &str) -> bool {
-    before == now
-        || CHAINS.iter().any(|chain| {
-            let place = |id| chain.iter().position(|own| *own == id);
-            matches!((place(before), place(now)), (Some(special), Some(general)) if special < general)
-        })
+    before == now || CHAINS.iter().any(|chain| {
+        let place = |id| chain.iter().position(|own| *own == id);
+        matches!((place(before), place(now)), (Some(special), Some(general)) if special < general)
+    })
 }
 
 /// Bounds on shrinking.
@@ -124,17 +124,20 @@ fn weigh(script: &Script) -> usize {
                 sinks.push(*sink);
                 weight += 10 * usize::from(with.exact) + 20 * usize::from(with.overwrite.is_some());
                 weight += with.outbox.as_ref().map_or(0, bulk);
-                weight +=
-                    30 * usize::from(matches!(op.act, Act::Admit { .. })) + 15 * usize::from(with.scope.is_some());
+                weight += 30 * usize::from(matches!(op.act, Act::Admit { .. }))
+                    + 15 * usize::from(with.scope.is_some());
                 weight += with.channels.as_ref().map_or(25, |names| {
-                    names.iter().map(|name| 10 + burden(name)).sum::<usize>() + 20 * usize::from(names.is_empty())
+                    names.iter().map(|name| 10 + burden(name)).sum::<usize>()
+                        + 20 * usize::from(names.is_empty())
                 });
                 weight += with
                     .identities()
                     .map(|own| 10 + burden(own.value()) + 10 * usize::from(own.kind().is_some()))
                     .sum::<usize>();
             }
-            Act::Cast { channel, data } => weight += burden(channel) + length(data).saturating_sub(4),
+            Act::Cast { channel, data } => {
+                weight += burden(channel) + length(data).saturating_sub(4)
+            }
             Act::Take { bytes, .. } => weight += 5 * usize::from(bytes.is_some()),
             Act::Revoke { identity, reason } => {
                 weight += burden(identity.value()) + 10 * usize::from(identity.kind().is_some());
@@ -161,7 +164,10 @@ fn burden(name: &str) -> usize {
         "a" | "x" => 1,
         "b" | "y" => 2,
         "c" | "z" => 3,
-        _ => 6 + length(name) + 4 * name.chars().filter(|letter| !letter.is_ascii_lowercase()).count(),
+        _ => {
+            6 + length(name)
+                + 4 * name.chars().filter(|letter| !letter.is_ascii_lowercase()).count()
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Running a script in process, on anything that implements [`Subject`].
 //!
-//! [`execute`] is the Rust counterpart of an adapter: it drives the registry, hands it [`Probe`]s as sinks and writes the trace.
-//! One lock orders the events of all lanes; no lock is held while foreign code runs.
+//! [`execute`] is the Rust counterpart of an adapter: it drives the registry, hands it [`Probe`]s
+//! as sinks and writes the trace. One lock orders the events of all lanes; no lock is held while
+//! foreign code runs.
 
 use std::{
     any::Any,
@@ -33,7 +34,8 @@ pub struct Refused;
 /// What an implementation does not have it leaves at the default, and does not claim in its
 /// [`Hello`](crate::protocol::Hello): scripts that need it are then not run.
 pub trait Subject: Send + Sync {
-    /// Subscribes a sink; or, if the registration asks for one, an outbox (profile `queued`), and the sink is dropped.
+    /// Subscribes a sink; or, if the registration asks for one, an outbox (profile `queued`), and
+    /// the sink is dropped.
     ///
     /// # Errors
     ///
@@ -50,7 +52,8 @@ pub trait Subject: Send + Sync {
     /// Closes all that hold the identity and returns their number.
     fn close_by_identity(&self, identity: &Identity) -> usize;
 
-    /// As [`close_by_identity`](Self::close_by_identity), and names the reason that clients are told (feature `revoke_as`).
+    /// As [`close_by_identity`](Self::close_by_identity), and names the reason that clients are
+    /// told (feature `revoke_as`).
     fn close_by_identity_as(&self, identity: &Identity, _reason: Reason) -> usize {
         self.close_by_identity(identity)
     }
@@ -77,8 +80,8 @@ pub trait Handle: Send + Sync {
     /// Ends the subscriber; called again, it does nothing.
     fn unsubscribe(&self);
 
-    /// Takes what is in its outbox, `max_bytes` at most unless a single message has more, or learns of the end (profile
-    /// `queued`).
+    /// Takes what is in its outbox, `max_bytes` at most unless a single message has more, or learns
+    /// of the end (profile `queued`).
     fn take(&self, _max_bytes: u32) -> Option<Taken> {
         None
     }
@@ -110,7 +113,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20,000 calls, far above what any script can cause, and two seconds, far above what a thread needs to start.
+    /// 20,000 calls, far above what any script can cause, and two seconds, far above what a thread
+    /// needs to start.
     fn default() -> Self {
         Self { fuel: 20_000, patience: Duration::from_secs(2) }
     }
@@ -127,7 +131,12 @@ pub type OutOfFuel = Box<dyn Fn(Trace) + Send + Sync>;
 
 /// As [`execute`]; a process that serves one script at a time can exit when the fuel runs out.
 #[must_use]
-pub fn execute_or(script: &Script, factory: &Factory, limits: Limits, out_of_fuel: Option<OutOfFuel>) -> Trace {
+pub fn execute_or(
+    script: &Script,
+    factory: &Factory,
+    limits: Limits,
+    out_of_fuel: Option<OutOfFuel>,
+) -> Trace {
     LANE.set(0);
     let world = Arc::new(World::new(script, factory, limits, out_of_fuel));
     match panic::catch_unwind(AssertUnwindSafe(|| world.registry(0))) {
@@ -140,7 +149,8 @@ pub fn execute_or(script: &Script, factory: &Factory, limits: Limits, out_of_fue
         log.over = true;
         std::mem::take(&mut log.events)
     };
-    // The registries hold the probes and the probes hold the world: cut the circle, outside the locks.
+    // The registries hold the probes and the probes hold the world: cut the circle, outside the
+    // locks.
     let registries = std::mem::take(&mut *lock(&world.registries));
     let subs = std::mem::take(&mut *lock(&world.subs));
     let tickets = std::mem::take(&mut *lock(&world.tickets));
@@ -181,7 +191,12 @@ struct Gates {
 }
 
 impl World {
-    fn new(script: &Script, factory: &Factory, limits: Limits, out_of_fuel: Option<OutOfFuel>) -> Self {
+    fn new(
+        script: &Script,
+        factory: &Factory,
+        limits: Limits,
+        out_of_fuel: Option<OutOfFuel>,
+    ) -> Self {
         Self {
             script: script.clone(),
             factory: Arc::clone(factory),
@@ -258,16 +273,25 @@ impl World {
         let id = op.id;
         let known = match &op.act {
             Act::Unsub { sub } | Act::Take { sub, .. } => lock(&self.subs).contains_key(sub),
-            Act::Admit { ticket, .. } | Act::Abandon { ticket } => lock(&self.tickets).contains_key(ticket),
+            Act::Admit { ticket, .. } | Act::Abandon { ticket } => {
+                lock(&self.tickets).contains_key(ticket)
+            }
             _ => true,
         };
         if !known {
             return;
         }
         self.log(Event::Call { op: id, lane: lane() });
-        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op))).unwrap_or_else(|panic| Err(words(&*panic)));
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op)))
+            .unwrap_or_else(|panic| Err(words(&*panic)));
         self.log(match ended {
-            Ok(done) => Event::Ret { op: id, n: done.n, refused: done.refused, report: done.report, taken: done.taken },
+            Ok(done) => Event::Ret {
+                op: id,
+                n: done.n,
+                refused: done.refused,
+                report: done.report,
+                taken: done.taken,
+            },
             Err(error) => Event::Err { op: id, error },
         });
     }
@@ -293,7 +317,8 @@ impl World {
             }
             Act::Take { sub, bytes } => {
                 let handle = lock(&self.subs).get(sub).cloned().ok_or("no such subscriber")?;
-                done.taken = Some(handle.take(bytes.unwrap_or(TAKEN_AT_ONCE)).ok_or("no outboxes here")?);
+                done.taken =
+                    Some(handle.take(bytes.unwrap_or(TAKEN_AT_ONCE)).ok_or("no outboxes here")?);
             }
             Act::Cast { channel, data } => done.report = registry()?.broadcast(channel, data)?,
             Act::Revoke { identity, reason } => {
@@ -354,7 +379,10 @@ impl World {
         if lock(&self.gates).forced {
             let patience = self.limits.patience;
             let gates = lock(&self.gates);
-            drop(self.gate_moved.wait_timeout_while(gates, patience, |gates| gates.arrived < lanes.len()));
+            drop(
+                self.gate_moved
+                    .wait_timeout_while(gates, patience, |gates| gates.arrived < lanes.len()),
+            );
         }
     }
 
@@ -363,7 +391,9 @@ impl World {
         let gates = lock(&self.gates);
         let (mut gates, timeout) = self
             .gate_moved
-            .wait_timeout_while(gates, self.limits.patience, |gates| !gates.forced && !reached(gates))
+            .wait_timeout_while(gates, self.limits.patience, |gates| {
+                !gates.forced && !reached(gates)
+            })
             .unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() && !reached(&gates) {
             self.log(Event::Stuck { op: id });

@@ -1,4 +1,5 @@
-//! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its own.
+//! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its
+//! own.
 
 use std::{
     fs,
@@ -29,7 +30,9 @@ struct First(u32, Adapter);
 
 impl Driver for First {
     fn run(&mut self, script: &Script) -> Answer {
-        let Some(left) = self.0.checked_sub(1) else { return Answer::Unsupported("more scripts".into()) };
+        let Some(left) = self.0.checked_sub(1) else {
+            return Answer::Unsupported("more scripts".into());
+        };
         self.0 = left;
         self.1.run(script)
     }
@@ -39,7 +42,12 @@ impl Driver for First {
     }
 }
 
-fn judge_by_the_first(scripts: u32, command: &[&str], plan: &Plan, deadlines: Deadlines) -> (Hello, Outcome, Report) {
+fn judge_by_the_first(
+    scripts: u32,
+    command: &[&str],
+    plan: &Plan,
+    deadlines: Deadlines,
+) -> (Hello, Outcome, Report) {
     let adapter = Adapter::new(command.iter().map(|word| (*word).to_owned()).collect(), deadlines);
     let mut first = First(scripts, adapter);
     let hello = first.1.hello().unwrap();
@@ -63,8 +71,15 @@ fn conforms(command: &[&str]) {
     let paint = harness::runner::Paint { colours: false };
     assert_eq!(report.exit, Exit::Conforming, "{}", report.text(&paint, "adapter", &|_| None));
     assert_eq!(format!("{:?}", never_exercised(&hello, &outcome)), "{}");
-    let queued = ["QUE-1", "QUE-2", "QUE-3", "REV-3"].iter().filter(|id| outcome.kept.contains_key(**id)).count();
-    assert_eq!(queued, if hello.offers("queued") { 4 } else { 0 }, "what is not claimed is not judged");
+    let queued = ["QUE-1", "QUE-2", "QUE-3", "REV-3"]
+        .iter()
+        .filter(|id| outcome.kept.contains_key(**id))
+        .count();
+    assert_eq!(
+        queued,
+        if hello.offers("queued") { 4 } else { 0 },
+        "what is not claimed is not judged"
+    );
     assert!(outcome.failures.is_empty(), "not even a SHOULD: {:?}", outcome.failures[0].violation);
 }
 
@@ -86,7 +101,8 @@ fn the_rust_registry_conforms_from_outside() {
 /// From a later suite, or from inside a sink: it is neither run nor held against the registry.
 #[test]
 fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
-    let (javascript, registry) = (here("adapters/javascript/adapter.mjs"), here("adapters/javascript/registry.mjs"));
+    let (javascript, registry) =
+        (here("adapters/javascript/adapter.mjs"), here("adapters/javascript/registry.mjs"));
     let python = here("adapters/python/adapter.py");
     let adapters: [&[&str]; 4] = [
         &["node", &javascript],
@@ -103,18 +119,29 @@ fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
         (format!(r#"{{"sinks":[{inside}],"steps":[{sub},{cast}]}}"#), "whole"),
     ];
     for adapter in adapters {
-        let mut process =
-            Command::new(adapter[0]).args(&adapter[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = Command::new(adapter[0])
+            .args(&adapter[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdin = process.stdin.take().unwrap();
         for (script, _) in &scripts {
-            writeln!(stdin, r#"{{"type":"run","id":7,"fuel":9,"patience_ms":9,"script":{script}}}"#).unwrap();
+            writeln!(
+                stdin,
+                r#"{{"type":"run","id":7,"fuel":9,"patience_ms":9,"script":{script}}}"#
+            )
+            .unwrap();
         }
         drop(stdin);
         let said = String::from_utf8(process.wait_with_output().unwrap().stdout).unwrap();
-        let replies: Vec<Reply> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let replies: Vec<Reply> =
+            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(replies.len(), scripts.len(), "{said}");
         for (reply, (_, word)) in replies.iter().zip(&scripts) {
-            let Reply::Unsupported { id: 7, need } = reply else { panic!("{adapter:?}: {reply:?}") };
+            let Reply::Unsupported { id: 7, need } = reply else {
+                panic!("{adapter:?}: {reply:?}")
+            };
             assert!(need.contains(word), "{need}");
         }
     }
@@ -122,17 +149,40 @@ fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
 
 /// A registry of `promises.mjs`, whose calls return promises.
 fn promising(class: &str, plan: &Plan, patience: u64) -> (Hello, Outcome, Report) {
-    let command = ["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/promises.mjs"), class];
-    judge(&command, plan, Deadlines { patience: Duration::from_millis(patience), ..Deadlines::default() })
+    let command = [
+        "node",
+        &here("adapters/javascript/adapter.mjs"),
+        &here("tests/adapters/promises.mjs"),
+        class,
+    ];
+    judge(
+        &command,
+        plan,
+        Deadlines { patience: Duration::from_millis(patience), ..Deadlines::default() },
+    )
 }
 
 #[test]
 fn registries_that_return_promises_are_judged_in_full() {
     for class in ["OneByOne", "AllAtOnce", "PlainSinks"] {
-        let (hello, outcome, report) = promising(class, &Plan { scripts: 400, seed: 3, ..Plan::default() }, 2_000);
-        assert_eq!(report.exit, Exit::Conforming, "{class}: {:?} {:?}", outcome.failures, report.never_exercised);
-        assert!(outcome.failures.is_empty() && outcome.unsupported.is_empty(), "{class}: {:?}", outcome.failures);
-        assert!(outcome.kept["RE-3"] > 0 && outcome.kept["RE-5"] > 0 && outcome.kept["REV-2"] > 0, "{class}");
+        let (hello, outcome, report) =
+            promising(class, &Plan { scripts: 400, seed: 3, ..Plan::default() }, 2_000);
+        assert_eq!(
+            report.exit,
+            Exit::Conforming,
+            "{class}: {:?} {:?}",
+            outcome.failures,
+            report.never_exercised
+        );
+        assert!(
+            outcome.failures.is_empty() && outcome.unsupported.is_empty(),
+            "{class}: {:?}",
+            outcome.failures
+        );
+        assert!(
+            outcome.kept["RE-3"] > 0 && outcome.kept["RE-5"] > 0 && outcome.kept["REV-2"] > 0,
+            "{class}"
+        );
         // Where a sink can be waited for, it can be stuck.
         assert_eq!(hello.offers("threads"), class != "PlainSinks", "{class}");
         assert_eq!(outcome.kept.contains_key("PRG-1"), class != "PlainSinks", "{class}");
@@ -141,9 +191,11 @@ fn registries_that_return_promises_are_judged_in_full() {
 
 #[test]
 fn a_revocation_that_waits_for_the_sends_to_whom_it_ends_breaks_a_should() {
-    let (_, outcome, report) = promising("WaitsForSends", &Plan { scripts: 400, seed: 3, ..Plan::default() }, 500);
+    let (_, outcome, report) =
+        promising("WaitsForSends", &Plan { scripts: 400, seed: 3, ..Plan::default() }, 500);
     assert_eq!(report.exit, Exit::Conforming, "{:?}", outcome.failures);
-    let broken: Vec<_> = outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
+    let broken: Vec<_> =
+        outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
     assert_eq!(broken, ["PRG-2"]);
 }
 
@@ -168,7 +220,8 @@ fn what_promises_invite_is_found() {
 
 /// A copy of an adapter's folder in which one file reads otherwise.
 fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
-    let place = std::env::temp_dir().join(format!("registry-conform-{}-{folder}", std::process::id()));
+    let place =
+        std::env::temp_dir().join(format!("registry-conform-{}-{folder}", std::process::id()));
     fs::create_dir_all(&place).unwrap();
     for entry in fs::read_dir(here(&format!("adapters/{folder}"))).unwrap() {
         let entry = entry.unwrap();
@@ -183,7 +236,8 @@ fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
     place
 }
 
-/// Each promise is broken in both languages; the last two show that the adapter does what the doctor cannot see.
+/// Each promise is broken in both languages; the last two show that the adapter does what the
+/// doctor cannot see.
 #[test]
 fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_replayed() {
     for (language, file, from, to, requirement) in [
@@ -240,8 +294,10 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
 
 /// A class of `styles.mjs`, behind the adapter that finds out how a class wants to be called.
 fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
-    let (adapter, styles) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
-    let command: Vec<&str> = ["node", &adapter, &styles].into_iter().chain(words.iter().copied()).collect();
+    let (adapter, styles) =
+        (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
+    let command: Vec<&str> =
+        ["node", &adapter, &styles].into_iter().chain(words.iter().copied()).collect();
     judge(&command, &Plan { scripts: 200, seed: 4, ..Plan::default() }, Deadlines::default())
 }
 
@@ -260,8 +316,18 @@ fn right_classes_conform_however_they_are_called() {
         &["Strict"],
     ] {
         let (hello, outcome, report) = styled(words);
-        assert_eq!(report.exit, Exit::Conforming, "{words:?}: {:?} {:?}", outcome.failures, outcome.faults);
-        assert!(outcome.failures.is_empty() && outcome.unsupported.is_empty(), "{words:?}: {:?}", outcome.failures);
+        assert_eq!(
+            report.exit,
+            Exit::Conforming,
+            "{words:?}: {:?} {:?}",
+            outcome.failures,
+            outcome.faults
+        );
+        assert!(
+            outcome.failures.is_empty() && outcome.unsupported.is_empty(),
+            "{words:?}: {:?}",
+            outcome.failures
+        );
         assert_eq!(hello.offers("groups"), ["Listed", "Grouped"].contains(&words[0]), "{words:?}");
         assert_eq!(hello.version, "", "it is sure: {words:?}");
     }
@@ -272,15 +338,21 @@ fn a_revocation_that_says_no_number_is_the_fault_of_the_registry() {
     for class in ["Mute", "Names"] {
         let (hello, outcome, report) = styled(&[class]);
         assert_eq!(report.exit, Exit::Failures, "{class}: {:?}", outcome.faults);
-        let told = |id| outcome.failures.iter().find(|failure| failure.violation.requirement == id).unwrap();
-        assert!(told("REV-1").violation.cause.contains("and not the number of subscribers"), "{class}");
+        let told = |id| {
+            outcome.failures.iter().find(|failure| failure.violation.requirement == id).unwrap()
+        };
+        assert!(
+            told("REV-1").violation.cause.contains("and not the number of subscribers"),
+            "{class}"
+        );
         assert!(hello.version.contains("no way to subscribe did all that it should"), "{class}");
     }
 }
 
 /// What `registry-conform` says with these arguments.
 fn conform(arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_registry-conform")).args(arguments).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_registry-conform")).args(arguments).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
@@ -288,14 +360,25 @@ fn conform(arguments: &[&str]) -> (i32, String) {
 /// The adapter that porters copy, copied wrongly.
 #[test]
 fn the_doctor_sees_what_a_copy_forgot() {
-    let place = std::env::temp_dir().join(format!("registry-conform-{}-doctor", std::process::id()));
+    let place =
+        std::env::temp_dir().join(format!("registry-conform-{}-doctor", std::process::id()));
     fs::create_dir_all(&place).unwrap();
     fs::copy(here("adapters/javascript/registry.mjs"), place.join("registry.mjs")).unwrap();
     let right = fs::read_to_string(here("adapters/javascript/adapter.mjs")).unwrap();
     let copy = place.join("adapter.mjs").display().to_string();
     for (from, to, script, words) in [
-        ("run.subs[op.sub]();", "run.subs[op.sub](); delete run.subs[op.sub];", "an unsubscribe, twice", "was skipped"),
-        ("if (op.op === \"unsub\" &&", "if (false &&", "an unknown label is skipped", "subscriber that does not exist"),
+        (
+            "run.subs[op.sub]();",
+            "run.subs[op.sub](); delete run.subs[op.sub];",
+            "an unsubscribe, twice",
+            "was skipped",
+        ),
+        (
+            "if (op.op === \"unsub\" &&",
+            "if (false &&",
+            "an unknown label is skipped",
+            "subscriber that does not exist",
+        ),
         (
             "&& !this.tickets[op.ticket]",
             "&& false",
@@ -329,15 +412,19 @@ fn the_program_has_all_that_a_porter_reads() {
         ("adapter.mjs", "adapters/javascript/adapter.mjs"),
         ("adapter.py", "adapters/python/adapter.py"),
     ] {
-        assert_eq!(conform(&["docs", name]), (0, fs::read_to_string(here(file)).unwrap()), "{name}");
+        assert_eq!(
+            conform(&["docs", name]),
+            (0, fs::read_to_string(here(file)).unwrap()),
+            "{name}"
+        );
         let listed = conform(&["docs"]).1.to_lowercase();
         assert!(listed.contains(name.trim_end_matches(".md").to_lowercase().as_str()), "{name}");
     }
     assert_eq!(conform(&["docs", "nothing"]).0, 64);
 }
 
-/// Runs the cheating adapter with deadlines that a cheat may use up, and no more scripts than the cheat takes to show: each
-/// after it may cost a deadline, and more than one process.
+/// Runs the cheating adapter with deadlines that a cheat may use up, and no more scripts than the
+/// cheat takes to show: each after it may cost a deadline, and more than one process.
 fn cheat(mode: &str, scripts: u32) -> (Outcome, Report) {
     let plan = Plan { scripts: 20, ..Plan::default() };
     let deadlines = Deadlines { each: Duration::from_millis(1_000), ..Deadlines::default() };
@@ -351,7 +438,11 @@ fn blamed(mode: &str, words: &str) {
     // It shows at the second script, which is then run again three times.
     let (outcome, report) = cheat(mode, 5);
     assert_eq!(report.exit, Exit::Adapter, "{mode}: {:?}", outcome.failures);
-    assert!(outcome.faults.iter().any(|fault| fault.message.contains(words)), "{mode}: {:?}", outcome.faults);
+    assert!(
+        outcome.faults.iter().any(|fault| fault.message.contains(words)),
+        "{mode}: {:?}",
+        outcome.faults
+    );
 }
 
 #[test]
@@ -369,7 +460,8 @@ fn an_adapter_that_hangs_is_blamed() {
     blamed("hangs", "did not answer");
 }
 
-/// Makes whoever writes down what comes slower than what comes, so that there is always one line more to be had.
+/// Makes whoever writes down what comes slower than what comes, so that there is always one line
+/// more to be had.
 struct Laborious;
 
 impl Write for Laborious {
@@ -392,7 +484,9 @@ fn an_adapter_that_floods_its_output_is_blamed() {
     let mut adapter = Adapter::new(command, deadlines).transcript(Laborious);
     adapter.hello().unwrap();
     assert!(matches!(adapter.run(&Script::default()), Answer::Trace(_)));
-    let Answer::Lost(how) = adapter.run(&Script::default()) else { panic!("an answer in all that noise") };
+    let Answer::Lost(how) = adapter.run(&Script::default()) else {
+        panic!("an answer in all that noise")
+    };
     assert!(how.contains("did not answer"), "{how}");
 }
 
@@ -407,15 +501,24 @@ fn what_an_adapter_does_only_now_and_then_is_not_the_registrys_doing() {
         let (outcome, report) = cheat(mode, 23);
         assert!(outcome.failures.is_empty(), "{mode}: {:?}", outcome.failures[0].violation);
         assert_eq!(report.exit, Exit::Adapter, "{mode}");
-        let told = "script 20 of this run was not answered, but was each time when it was run again";
+        let told =
+            "script 20 of this run was not answered, but was each time when it was run again";
         assert!(outcome.faults[0].message.contains(told), "{mode}: {:?}", outcome.faults[0]);
-        assert!(outcome.faults[0].message.contains("look for state that outlives a script"), "{mode}");
+        assert!(
+            outcome.faults[0].message.contains("look for state that outlives a script"),
+            "{mode}"
+        );
     }
 }
 
 #[test]
 fn re_1_a_script_that_never_ends_is_run_again_as_often_as_it_says() {
-    let command = ["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/broken.mjs"), "Spins"];
+    let command = [
+        "node",
+        &here("adapters/javascript/adapter.mjs"),
+        &here("tests/adapters/broken.mjs"),
+        "Spins",
+    ];
     let shrinking = Bounds { runs: 2, ..Bounds::default() };
     let plan = Plan { only: vec!["RE-1".into()], first_only: true, shrinking, ..Plan::default() };
     let deadlines = Deadlines { each: Duration::from_millis(500), ..Deadlines::default() };
@@ -426,8 +529,13 @@ fn re_1_a_script_that_never_ends_is_run_again_as_often_as_it_says() {
 #[test]
 fn cnt_1_and_rev_10_a_number_below_zero_reaches_the_oracle() {
     let report = broken("Negative");
-    let found: Vec<_> = report.failures.iter().map(|failure| failure.violation.requirement).collect();
-    assert!(report.exit == Exit::Failures && found.contains(&"REV-10"), "{found:?} {:?}", report.faults);
+    let found: Vec<_> =
+        report.failures.iter().map(|failure| failure.violation.requirement).collect();
+    assert!(
+        report.exit == Exit::Failures && found.contains(&"REV-10"),
+        "{found:?} {:?}",
+        report.faults
+    );
 }
 
 #[test]
@@ -436,7 +544,10 @@ fn what_fails_once_in_the_life_of_a_process_is_said_not_to_fail_alone() {
     let failure = report.failures.iter().find(|failure| failure.needs_others).unwrap();
     assert_eq!(failure.again, 0);
     let page = report.text(&Paint { colours: false }, "adapter", &|_| None);
-    assert!(page.contains("not broken when run alone (look for state shared between registries)"), "{page}");
+    assert!(
+        page.contains("not broken when run alone (look for state shared between registries)"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -445,7 +556,10 @@ fn an_adapter_that_declines_one_case_is_no_pass() {
     assert_eq!((report.exit, outcome.unsupported["patience"]), (Exit::Undecided, 1));
     assert!(report.never_exercised.is_empty(), "the rest is enough: {:?}", report.never_exercised);
     let page = report.text(&Paint { colours: false }, "adapter", &|_| None);
-    assert!(page.contains("unsupported: patience") && page.contains(&report.declined["patience"][0]), "{page}");
+    assert!(
+        page.contains("unsupported: patience") && page.contains(&report.declined["patience"][0]),
+        "{page}"
+    );
 }
 
 #[test]
@@ -477,7 +591,8 @@ fn an_adapter_that_confesses_is_no_pass() {
 
 #[test]
 fn an_adapter_that_claims_what_it_cannot_is_no_pass() {
-    // Its sinks cannot park, so that nothing overlaps, and what a parked sink must not hold up is never seen.
+    // Its sinks cannot park, so that nothing overlaps, and what a parked sink must not hold up is
+    // never seen.
     let (_, report) = cheat("claims", u32::MAX);
     assert_eq!(report.exit, Exit::NothingExercised);
     assert_eq!(report.never_exercised, ["CON-1", "PRG-1"]);
@@ -492,10 +607,13 @@ fn an_adapter_that_declines_everything_passes_nothing() {
 
 #[test]
 fn a_banner_is_a_warning() {
-    let mut adapter =
-        Adapter::new(vec!["node".into(), here("tests/adapters/cheat.mjs"), "banner".into()], Deadlines::default());
+    let mut adapter = Adapter::new(
+        vec!["node".into(), here("tests/adapters/cheat.mjs"), "banner".into()],
+        Deadlines::default(),
+    );
     let hello = adapter.hello().unwrap();
-    let outcome = campaign(&hello, &mut adapter, &Plan { scripts: 20, ..Plan::default() }, &mut |_, _| {});
+    let outcome =
+        campaign(&hello, &mut adapter, &Plan { scripts: 20, ..Plan::default() }, &mut |_, _| {});
     assert!(outcome.failures.is_empty() && outcome.faults.is_empty());
     assert!(adapter.warnings()[0].contains("Welcome"));
 }
@@ -503,7 +621,8 @@ fn a_banner_is_a_warning() {
 /// What an adapter says before its first message, and the warnings that it gets for it.
 fn warned(mode: &str) -> Vec<String> {
     let deadlines = Deadlines { first: Duration::from_secs(20), ..Deadlines::default() };
-    let mut adapter = Adapter::new(vec!["node".into(), here("tests/adapters/cheat.mjs"), mode.into()], deadlines);
+    let mut adapter =
+        Adapter::new(vec!["node".into(), here("tests/adapters/cheat.mjs"), mode.into()], deadlines);
     adapter.hello().unwrap();
     adapter.warnings()
 }
@@ -525,7 +644,12 @@ fn many_stray_lines_are_one_warning_with_advice() {
 
 /// A registry that is broken on purpose, behind the adapter that drives any module.
 fn broken(class: &str) -> Report {
-    let command = ["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/broken.mjs"), class];
+    let command = [
+        "node",
+        &here("adapters/javascript/adapter.mjs"),
+        &here("tests/adapters/broken.mjs"),
+        class,
+    ];
     // How small a failure gets is not to depend on how busy the machine is.
     let shrinking = Bounds { time: Duration::from_secs(120), ..Bounds::default() };
     judge(&command, &Plan { scripts: 300, shrinking, ..Plan::default() }, Deadlines::default()).2
@@ -533,13 +657,24 @@ fn broken(class: &str) -> Report {
 
 #[test]
 fn a_broken_copy_fails_for_the_right_requirement_in_three_steps() {
-    for (class, requirement) in [("Deaf", "REV-1"), ("Sticky", "REV-2"), ("Aliased", "FLT-7"), ("Plain", "FLT-6")] {
+    for (class, requirement) in
+        [("Deaf", "REV-1"), ("Sticky", "REV-2"), ("Aliased", "FLT-7"), ("Plain", "FLT-6")]
+    {
         let report = broken(class);
         assert_eq!(report.exit, Exit::Failures);
-        let found: Vec<_> = report.failures.iter().map(|failure| failure.violation.requirement).collect();
+        let found: Vec<_> =
+            report.failures.iter().map(|failure| failure.violation.requirement).collect();
         assert!(found.contains(&requirement), "{class}: {found:?}");
-        let failure = report.failures.iter().find(|failure| failure.violation.requirement == requirement).unwrap();
-        assert!(failure.script.steps.len() <= 3, "{class}: {}", harness::pretty::script(&failure.script));
+        let failure = report
+            .failures
+            .iter()
+            .find(|failure| failure.violation.requirement == requirement)
+            .unwrap();
+        assert!(
+            failure.script.steps.len() <= 3,
+            "{class}: {}",
+            harness::pretty::script(&failure.script)
+        );
         assert!(failure.deterministic());
     }
 }
@@ -548,7 +683,8 @@ fn a_broken_copy_fails_for_the_right_requirement_in_three_steps() {
 #[test]
 fn what_registries_of_one_process_share_is_seen() {
     let report = broken("Shared");
-    let shared = report.failures.iter().find(|failure| failure.violation.requirement == "ISO-6").unwrap();
+    let shared =
+        report.failures.iter().find(|failure| failure.violation.requirement == "ISO-6").unwrap();
     assert!(shared.violation.cause.contains("ran other scripts"), "{:?}", shared.violation);
 }
 
@@ -556,7 +692,8 @@ fn what_registries_of_one_process_share_is_seen() {
 fn a_saved_failure_is_replayed() {
     let runner = env!("CARGO_BIN_EXE_registry-conform");
     let place = std::env::temp_dir().join(format!("registry-conform-{}", std::process::id()));
-    let adapter = [here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"), "Deaf".into()];
+    let adapter =
+        [here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"), "Deaf".into()];
     let save = place.display().to_string();
     let run = |arguments: &[&str], adapter: &[String]| {
         Command::new(runner).args(arguments).args(["--", "node"]).args(adapter).output().unwrap()

@@ -31,7 +31,8 @@ fn random(plan: &Plan) -> Vec<Script> {
 fn what_is_known_to_fail_is_avoided_from_the_start_but_for_every_eighth_script() {
     let capped = |plan: &Plan| {
         let scripts = random(plan);
-        let has: Vec<bool> = scripts.iter().map(|script| Diet::of(script).has(Spice::Scope)).collect();
+        let has: Vec<bool> =
+            scripts.iter().map(|script| Diet::of(script).has(Spice::Scope)).collect();
         let confirming = has.iter().skip(7).step_by(8).filter(|has| **has).count();
         (has.iter().filter(|has| **has).count() - confirming, confirming)
     };
@@ -50,7 +51,8 @@ fn what_a_script_contains_is_seen() {
         Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
     ];
     assert_eq!(Diet::of(&Script::new(plain)), Diet::default());
-    let scripts: Vec<Script> = (0..300).map(|seed| generate(seed, Diet::everything(), Diet::default())).collect();
+    let scripts: Vec<Script> =
+        (0..300).map(|seed| generate(seed, Diet::everything(), Diet::default())).collect();
     for spice in SPICES {
         let number = scripts.iter().filter(|script| Diet::of(script).has(spice)).count();
         assert!(number > 10, "{spice:?} is in {number} of 300");

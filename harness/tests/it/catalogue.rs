@@ -45,7 +45,8 @@ fn text_of(name: &str) -> String {
     text
 }
 
-/// The names of a crate's tests: what has the attribute, where others may follow, and what stands in the macro's list.
+/// The names of a crate's tests: what has the attribute, where others may follow, and what stands
+/// in the macro's list.
 fn tests_of(name: &str) -> BTreeSet<String> {
     let (text, mut is_test) = (text_of(name), false);
     let lists = text.split("on_both_sites!(").skip(1).filter_map(|list| list.split(')').next());

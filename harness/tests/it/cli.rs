@@ -16,7 +16,8 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("registry-conform-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("registry-conform-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -38,7 +39,8 @@ fn conform(place: &Path, arguments: &[&str]) -> Output {
 }
 
 fn run(place: &Place, options: &[&str], class: Option<&str>) -> (i32, String) {
-    let (adapter, broken) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
+    let (adapter, broken) =
+        (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
     let mut arguments = vec!["run", "--scripts", "60", "--seed", "5"];
     arguments.extend(options);
     arguments.extend(["--", "node", &adapter]);
@@ -59,7 +61,11 @@ fn a_conforming_registry_exits_with_0_and_without_colours() {
         serde_json::from_str(&fs::read_to_string(place.0.join("report.json")).unwrap()).unwrap();
     assert_eq!(json["exit"], "conforming");
     assert!(
-        json["requirements"].as_array().unwrap().iter().any(|line| line["id"] == "REV-2" && line["status"] == "kept")
+        json["requirements"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|line| line["id"] == "REV-2" && line["status"] == "kept")
     );
     let xml = fs::read_to_string(place.0.join("report.xml")).unwrap();
     assert!(xml.contains("failures=\"0\"") && xml.contains("name=\"REV-2\""), "{xml}");
@@ -71,14 +77,22 @@ fn a_failure_explains_itself() {
     let place = Place::new("bad");
     let (code, page) = run(&place, &["--junit", "report.xml"], Some("Sticky"));
     assert_eq!(code, 1);
-    for part in ["not conforming: ", "REV-2", "After it returned, no send begins", "cause:", "script:", "►", "replay:"]
-    {
+    for part in [
+        "not conforming: ",
+        "REV-2",
+        "After it returned, no send begins",
+        "cause:",
+        "script:",
+        "►",
+        "replay:",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(fs::read_to_string(place.0.join("report.xml")).unwrap().contains("<failure message="));
     assert!(place.0.join(".registry-conform/REV-2.json").exists());
     let replay = conform(&place.0, &["replay", "--lines", ".registry-conform/REV-2.json"]);
-    let lines: Vec<String> = String::from_utf8(replay.stdout).unwrap().lines().map(str::to_owned).collect();
+    let lines: Vec<String> =
+        String::from_utf8(replay.stdout).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 3, "hello, run and bye: {lines:?}");
 }
 
@@ -86,7 +100,9 @@ fn a_failure_explains_itself() {
 fn what_is_known_to_fail_does_not_fail_until_its_day() {
     let place = Place::new("known");
     let known = |expires: &str| {
-        format!("[[known]]\nrequirement = \"FLT-6\"\nreason = \"a plain object\"\nexpires = \"{expires}\"\n")
+        format!(
+            "[[known]]\nrequirement = \"FLT-6\"\nreason = \"a plain object\"\nexpires = \"{expires}\"\n"
+        )
     };
     place.write("known.toml", &known("9999-12-31"));
     let (code, page) = run(&place, &["--known", "known.toml"], Some("Plain"));
@@ -121,7 +137,10 @@ fn a_part_speaks_of_nothing_else() {
     let place = Place::new("itself");
     let (code, page) = run(&place, &["--only", "REV-2", "--json", "report.json"], None);
     assert_eq!(code, 0, "{page}");
-    assert!(page.contains("core       conforming (asked for: REV-2)") && !page.contains("scope_cap"), "{page}");
+    assert!(
+        page.contains("core       conforming (asked for: REV-2)") && !page.contains("scope_cap"),
+        "{page}"
+    );
     let json: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(place.0.join("report.json")).unwrap()).unwrap();
     assert_eq!(json["requirements"].as_array().unwrap().len(), 1);
@@ -142,7 +161,10 @@ fn a_part_of_which_nothing_is_put_to_the_test_exits_with_5() {
     ] {
         let (code, page) = run(&place, &[option, name, "--scripts", "1"], None);
         assert_eq!(code, 5, "{name}: {page}");
-        assert!(page.contains(&format!("Nothing was put to the test: {option} {name}: ")), "{name}: {page}");
+        assert!(
+            page.contains(&format!("Nothing was put to the test: {option} {name}: ")),
+            "{name}: {page}"
+        );
         assert!(page.contains(why) && !page.contains("conforming"), "{name}: {page}");
     }
 }
@@ -152,9 +174,15 @@ fn the_replay_that_is_printed_can_be_pasted_into_a_shell() {
     let place = Place::new("paste");
     let (_, page) = run(&place, &["--save", "it's here"], Some("Sticky"));
     let line = page.lines().find_map(|line| line.trim().strip_prefix("replay:")).unwrap();
-    let programs = Path::new(env!("CARGO_BIN_EXE_registry-conform")).parent().unwrap().display().to_string();
+    let programs =
+        Path::new(env!("CARGO_BIN_EXE_registry-conform")).parent().unwrap().display().to_string();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
-    let again = Command::new("sh").args(["-c", line]).current_dir(&place.0).env("PATH", path).output().unwrap();
+    let again = Command::new("sh")
+        .args(["-c", line])
+        .current_dir(&place.0)
+        .env("PATH", path)
+        .output()
+        .unwrap();
     assert_eq!(again.status.code(), Some(1), "{line}: {}", String::from_utf8_lossy(&again.stderr));
 }
 
@@ -181,11 +209,15 @@ fn what_cannot_be_written_is_said_before_the_run_begins() {
     let place = Place::new("nowhere");
     let adapter = here("adapters/javascript/adapter.mjs");
     for option in ["--json", "--junit"] {
-        let output = conform(&place.0, &["run", option, "no/where", "--transcript", "said", "--", "node", &adapter]);
+        let output = conform(
+            &place.0,
+            &["run", option, "no/where", "--transcript", "said", "--", "node", &adapter],
+        );
         assert_eq!(output.status.code(), Some(64), "{option}");
         assert!(!place.0.join("said").exists(), "{option}: the adapter was not even started");
     }
-    let output = conform(&place.0, &["run", "--json", "report.json", "--", "there-is-no-such-program"]);
+    let output =
+        conform(&place.0, &["run", "--json", "report.json", "--", "there-is-no-such-program"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(!place.0.join("report.json").exists(), "an empty report is none");
 }
@@ -220,7 +252,11 @@ fn no_adapter_exits_with_3() {
     let place = Place::new("none");
     for command in ["true", "there-is-no-such-program"] {
         for what in ["run", "doctor"] {
-            assert_eq!(conform(&place.0, &[what, "--", command]).status.code(), Some(3), "{what} {command}");
+            assert_eq!(
+                conform(&place.0, &[what, "--", command]).status.code(),
+                Some(3),
+                "{what} {command}"
+            );
         }
     }
 }
@@ -228,10 +264,16 @@ fn no_adapter_exits_with_3() {
 #[test]
 fn what_is_not_decided_exits_with_4_and_what_is_not_begun_with_5() {
     let place = Place::new("open");
-    let output = conform(&place.0, &["run", "--scripts", "20", "--", "node", &here("tests/adapters/cheat.mjs"), "shy"]);
+    let output = conform(
+        &place.0,
+        &["run", "--scripts", "20", "--", "node", &here("tests/adapters/cheat.mjs"), "shy"],
+    );
     let page = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(4), "{page}");
-    assert!(page.contains("core       not decided") && page.contains("Never put to the test: "), "{page}");
+    assert!(
+        page.contains("core       not decided") && page.contains("Never put to the test: "),
+        "{page}"
+    );
     assert!(page.contains("unsupported: revocations"), "{page}");
     assert_eq!(run(&place, &["--time", "0"], None).0, 5);
 }
@@ -241,8 +283,23 @@ fn in_a_terminal(no_color: &str, class: &str) -> String {
     let place = Place::new(&format!("terminal{no_color}"));
     let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
     let output = Command::new("python3")
-        .args(["-c", spawn, env!("CARGO_BIN_EXE_registry-conform"), "run", "--scripts", "60", "--seed", "5", "--"])
-        .args(["node", &here("adapters/javascript/adapter.mjs"), &here("tests/adapters/broken.mjs"), class])
+        .args([
+            "-c",
+            spawn,
+            env!("CARGO_BIN_EXE_registry-conform"),
+            "run",
+            "--scripts",
+            "60",
+            "--seed",
+            "5",
+            "--",
+        ])
+        .args([
+            "node",
+            &here("adapters/javascript/adapter.mjs"),
+            &here("tests/adapters/broken.mjs"),
+            class,
+        ])
         .current_dir(&place.0)
         .env("NO_COLOR", no_color)
         .stdin(Stdio::null())
@@ -265,15 +322,21 @@ fn a_terminal_gets_progress_and_colours_unless_it_wants_none() {
 #[test]
 fn standard_error_names_each_failure_before_and_after_it_is_made_small_and_says_nothing_else() {
     let place = Place::new("quiet");
-    let (adapter, broken) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
-    let run =
-        |class| conform(&place.0, &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter, &broken, class]);
+    let (adapter, broken) =
+        (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
+    let run = |class| {
+        conform(
+            &place.0,
+            &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter, &broken, class],
+        )
+    };
     let said = String::from_utf8(run("Deaf").stderr).unwrap();
     let [before, after] = said.lines().collect::<Vec<_>>()[..2] else { panic!("{said}") };
     assert!(before.starts_with("REV-1 ") && before.ends_with(", shrinking…"), "{said}");
     assert!(after.starts_with("REV-1 ") && !after.contains("shrinking"), "{said}");
     assert!(!said.contains(['\u{1b}', '\r']), "{said:?}");
-    let good = conform(&place.0, &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter]);
+    let good =
+        conform(&place.0, &["run", "--scripts", "60", "--seed", "5", "--", "node", &adapter]);
     assert_eq!(String::from_utf8(good.stderr).unwrap(), "");
 }
 
@@ -284,13 +347,16 @@ fn a_should_that_is_broken_is_seen_again() {
     assert_eq!(code, 0, "a should does not decide: {page}");
     assert!(page.contains("shoulds not met: ORD-2"), "{page}");
     let file = ".registry-conform/ORD-2.json";
-    let (adapter, broken) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
+    let (adapter, broken) =
+        (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
     let again = conform(&place.0, &["replay", file, "--", "node", &adapter, &broken, "Sticky"]);
     assert_eq!(again.status.code(), Some(1));
     assert!(!String::from_utf8(again.stdout).unwrap().contains("is not broken"));
     let mended = conform(&place.0, &["replay", file, "--", "node", &adapter]);
     assert_eq!(mended.status.code(), Some(0));
-    assert!(String::from_utf8(mended.stdout).unwrap().contains("ORD-2 is not broken by this script"));
+    assert!(
+        String::from_utf8(mended.stdout).unwrap().contains("ORD-2 is not broken by this script")
+    );
 }
 
 #[test]
@@ -299,7 +365,10 @@ fn a_transcript_has_both_sides() {
     let (code, _) = run(&place, &["--transcript", "said"], None);
     let said = fs::read_to_string(place.0.join("said")).unwrap();
     assert_eq!(code, 0);
-    assert!(said.starts_with("> {\"type\":\"hello\",\"protocol\":1}\n< {\"type\":\"hello\""), "{said:.200}");
+    assert!(
+        said.starts_with("> {\"type\":\"hello\",\"protocol\":1}\n< {\"type\":\"hello\""),
+        "{said:.200}"
+    );
     let asked = said.matches("\n> {\"type\":\"run\"").count();
     assert!(asked > 60, "the fixed scripts, and sixty more: {asked}");
     assert_eq!(asked, said.matches("\n< {\"type\":\"trace\"").count());
@@ -308,8 +377,11 @@ fn a_transcript_has_both_sides() {
 #[test]
 fn the_doctor_knows_a_sick_adapter() {
     let place = Place::new("sick");
-    for (mode, words) in [("idle", "missing from the trace"), ("hushes", "sink 0 threw is not what its rules say")] {
-        let output = conform(&place.0, &["doctor", "--", "node", &here("tests/adapters/cheat.mjs"), mode]);
+    for (mode, words) in
+        [("idle", "missing from the trace"), ("hushes", "sink 0 threw is not what its rules say")]
+    {
+        let output =
+            conform(&place.0, &["doctor", "--", "node", &here("tests/adapters/cheat.mjs"), mode]);
         assert_eq!(output.status.code(), Some(3), "{mode}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(words), "{mode}: {said}");
@@ -324,13 +396,27 @@ fn the_gallery_shows_that_the_suite_sees() {
     assert_eq!(output.status.code(), Some(0), "{page}");
     let (mutants, variants) = (harness::gallery::MUTANTS, harness::gallery::VARIANTS);
     let (mutant, variant) = (format!("{:?}", mutants[0].bug), format!("{:?}", variants[0].variety));
-    let line = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{page}"));
+    let line = |start: &str| {
+        page.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{page}"))
+    };
     let words: Vec<&str> = line(&mutant).split_whitespace().collect();
-    assert_eq!(words[1..3], [mutants[0].breaks[0]; 2], "what it breaks, and what it was rejected for");
+    assert_eq!(
+        words[1..3],
+        [mutants[0].breaks[0]; 2],
+        "what it breaks, and what it was rejected for"
+    );
     assert!(line(&format!("legal: {variant}")).contains("accepted"));
-    let last = format!("seed 3: {} mutants, {} legal variants, 0 misjudged", mutants.len(), variants.len());
+    let last = format!(
+        "seed 3: {} mutants, {} legal variants, 0 misjudged",
+        mutants.len(),
+        variants.len()
+    );
     assert_eq!(page.lines().last(), Some(last.as_str()));
-    assert_eq!(page.lines().count(), 2 + mutants.len() + variants.len(), "a heading, a line for each, a sum");
+    assert_eq!(
+        page.lines().count(),
+        2 + mutants.len() + variants.len(),
+        "a heading, a line for each, a sum"
+    );
 }
 
 #[test]
@@ -343,12 +429,18 @@ fn the_other_commands_speak() {
     let help = said(&["run", "--help"]);
     assert!(help.contains("--known FILE") && !help.contains("registry-conform replay"), "{help}");
     for command in ["replay", "doctor", "explain", "list", "gallery", "spec"] {
-        assert!(said(&[command, "--help"]).starts_with(&format!("  registry-conform {command} ")), "{command}");
+        assert!(
+            said(&[command, "--help"]).starts_with(&format!("  registry-conform {command} ")),
+            "{command}"
+        );
     }
     assert!(said(&["--version"]).contains("protocol 1"));
     let adapter = here("adapters/javascript/adapter.mjs");
     let doctor = said(&["doctor", "--", "node", &adapter]);
-    assert!(doctor.starts_with("hello: registry.mjs javascript, offers admission core scope_cap"), "{doctor}");
+    assert!(
+        doctor.starts_with("hello: registry.mjs javascript, offers admission core scope_cap"),
+        "{doctor}"
+    );
     assert!(doctor.contains("The adapter does what it should"), "{doctor}");
     assert_eq!(doctor.matches("\nok ").count(), 21, "{doctor}");
 }

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 #[test]
 fn the_sound_registry_conforms() {
     let plan = Plan { scripts: 2_000, ..Plan::default() };
-    let outcome = campaign(&gallery::hello(), &mut InProcess::new(gallery::sound()), &plan, &mut |_, _| {});
+    let outcome =
+        campaign(&gallery::hello(), &mut InProcess::new(gallery::sound()), &plan, &mut |_, _| {});
     for failure in &outcome.failures {
         eprintln!(
             "{:?}\n{}\n{}",
@@ -36,16 +37,21 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
     let mut wrong = Vec::new();
     for mutant in MUTANTS {
         let limits = Limits { patience: mutant.patience(), ..Limits::default() };
-        // How small the scripts get is for the program's table; where each look costs a patience, this need not wait for it.
+        // How small the scripts get is for the program's table; where each look costs a patience,
+        // this need not wait for it.
         let waits = limits.patience < Limits::default().patience;
         let time = if waits { Duration::from_secs(1) } else { Bounds::default().time };
         let shrinking = Bounds { time, ..Bounds::default() };
         let plan = Plan { scripts: 2_000, first_only: true, shrinking, ..Plan::default() };
         let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
         let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});
-        let found: Vec<_> = outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
+        let found: Vec<_> =
+            outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
         if !found.first().is_some_and(|first| mutant.breaks.contains(first)) {
-            let script = outcome.failures.first().map(|failure| serde_json::to_string(&failure.script).unwrap());
+            let script = outcome
+                .failures
+                .first()
+                .map(|failure| serde_json::to_string(&failure.script).unwrap());
             wrong.push(format!(
                 "{:?}: expected {:?}, found {found:?} {script:?} {:?}",
                 mutant.bug,
@@ -70,9 +76,11 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
 
 #[test]
 fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
-    // A broadcast that makes more sends than there were subscribers serves one twice (DEL-2) or a newcomer (RE-3) first.
+    // A broadcast that makes more sends than there were subscribers serves one twice (DEL-2) or a
+    // newcomer (RE-3) first.
     let impossible = ["RE-4"];
-    let musts = catalogue().requirements.iter().filter(|own| own.level == Level::M && own.by_oracle());
+    let musts =
+        catalogue().requirements.iter().filter(|own| own.level == Level::M && own.by_oracle());
     let broken = |id: &str| MUTANTS.iter().any(|mutant| mutant.breaks.contains(&id));
     let none: Vec<_> = musts.map(|own| own.id.as_str()).filter(|id| !broken(id)).collect();
     assert_eq!(none, impossible);
@@ -80,7 +88,8 @@ fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
 
 #[test]
 fn the_guide_says_how_many_there_are() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../CONTRIBUTING.md")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../CONTRIBUTING.md"))
+        .unwrap();
     let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     let counts = [
         (MUTANTS.len(), "wrong registries"),
@@ -125,7 +134,8 @@ fn what_is_broken_has_its_own_name() {
     let on = |hook: &str, ops: Vec<Value>| json!({"rules": [{"on": hook, "nth": 1, "do": ops}]});
     let (x, y) = (json!({"groups": ["x"]}), json!({"groups": ["y"]}));
     let aliased = json!({"channels": ["a"], "overwrite": "b"});
-    let refused = json!({"op": "admit", "ticket": 0, "sub": 1, "sink": 1, "groups": ["x"], "scope": "s"});
+    let refused =
+        json!({"op": "admit", "ticket": 0, "sub": 1, "sink": 1, "groups": ["x"], "scope": "s"});
     for (bug, requirement, script) in [
         (
             Bug::CapOffByOne,
@@ -196,11 +206,17 @@ fn what_is_broken_has_its_own_name() {
     ] {
         let script = serde_json::from_value::<Script>(with_ids(script)).unwrap().numbered();
         let verdict = |factory| {
-            let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
+            let Answer::Trace(trace) = InProcess::new(factory).run(&script) else {
+                panic!("no trace")
+            };
             oracle::judge(&script, &trace, &gallery::hello().policies)
         };
         let found = verdict(gallery::mutant(bug));
-        assert_eq!(found.violation.as_ref().map(|own| own.requirement), Some(requirement), "{bug:?} {found:?}");
+        assert_eq!(
+            found.violation.as_ref().map(|own| own.requirement),
+            Some(requirement),
+            "{bug:?} {found:?}"
+        );
         assert!(verdict(gallery::sound()).clean(), "{bug:?}");
     }
 }
@@ -208,8 +224,11 @@ fn what_is_broken_has_its_own_name() {
 #[test]
 fn reports_that_are_claimed_and_never_made_are_not_kept() {
     let hear = Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() });
-    let script = Script::new(vec![hear, Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() })]);
-    let Answer::Trace(trace) = InProcess::new(gallery::sound()).run(&script) else { panic!("no trace") };
+    let script =
+        Script::new(vec![hear, Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() })]);
+    let Answer::Trace(trace) = InProcess::new(gallery::sound()).run(&script) else {
+        panic!("no trace")
+    };
     let mut hello = gallery::hello();
     assert!(oracle::judge_claims(&script, &trace, &hello).clean());
     hello.features.insert("report".into());
@@ -222,12 +241,13 @@ fn reports_that_are_claimed_and_never_made_are_not_kept() {
 fn every_variant_is_accepted() {
     for variant in VARIANTS {
         let (hello, factory) = gallery::variant(variant.variety);
-        // Whether calls of two threads overlap is the machine's to say, so what no script of one seed put to the test may
-        // be put to the test by another's.
+        // Whether calls of two threads overlap is the machine's to say, so what no script of one
+        // seed put to the test may be put to the test by another's.
         let mut unexercised = None;
         for seed in 1..=10 {
             let plan = Plan { scripts: 1_000, seed, ..Plan::default() };
-            let outcome = campaign(&hello, &mut InProcess::new(factory.clone()), &plan, &mut |_, _| {});
+            let outcome =
+                campaign(&hello, &mut InProcess::new(factory.clone()), &plan, &mut |_, _| {});
             let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == Level::M).collect();
             for failure in &musts {
                 eprintln!(
@@ -254,12 +274,16 @@ fn every_variant_is_accepted() {
 /// A revocation inside a close returns, and the second subscriber of the outer one unsubscribes after it.
 #[test]
 fn a_variant_spares_nobody_whom_a_revocation_that_returned_had_found() {
-    let hear = |id, at| Op::new(id, Act::Sub { sub: at, sink: at, with: Registration::to(&["a"]).group("x") });
+    let hear = |id, at| {
+        Op::new(id, Act::Sub { sub: at, sink: at, with: Registration::to(&["a"]).group("x") })
+    };
     let revoke = |id| Op::new(id, Act::Revoke { identity: "x".into(), reason: None });
     for inner in [revoke(4), Op::new(4, Act::Shutdown)] {
         let mut script = Script::new(vec![hear(1, 0), hear(2, 1), revoke(3)]);
         let ops = vec![inner, Op::new(5, Act::Unsub { sub: 1 })];
-        script.sinks.push(SinkScript { rules: vec![Rule { on: Hook::Close, nth: 1, ops, then: Ending::Ok }] });
+        script.sinks.push(SinkScript {
+            rules: vec![Rule { on: Hook::Close, nth: 1, ops, then: Ending::Ok }],
+        });
         let (hello, factory) = gallery::variant(Variety::SparesWhoLeft);
         let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
         let verdict = oracle::judge(&script, &trace, &hello.policies);
@@ -269,17 +293,27 @@ fn a_variant_spares_nobody_whom_a_revocation_that_returned_had_found() {
 
 #[test]
 fn tampered_traces_are_rejected() {
-    let plain = [Spice::Unsub, Spice::Revoke, Spice::Count, Spice::Lists, Spice::Groups, Spice::Kinds, Spice::Hostile];
+    let plain = [
+        Spice::Unsub,
+        Spice::Revoke,
+        Spice::Count,
+        Spice::Lists,
+        Spice::Groups,
+        Spice::Kinds,
+        Spice::Hostile,
+    ];
     let diet = plain.into_iter().fold(Diet::default().with(Spice::RevokeAs), Diet::with);
     let hello = gallery::hello();
     let mut driver = InProcess::new(gallery::sound());
     let mut seen = [0; Tampering::ALL.len()];
     for seed in 0..400 {
-        let outboxes = if seed % 2 == 0 { Diet::default() } else { Diet::default().with(Spice::Outboxes) };
+        let outboxes =
+            if seed % 2 == 0 { Diet::default() } else { Diet::default().with(Spice::Outboxes) };
         let script = generate(seed, diet.with(Spice::Outboxes), outboxes);
         let Answer::Trace(trace) = driver.run(&script) else { panic!("no trace") };
         assert!(oracle::judge(&script, &trace, &hello.policies).clean());
-        // Keeping the latest leaves open whether who is full has lagged; until it is taken from, it may count or not.
+        // Keeping the latest leaves open whether who is full has lagged; until it is taken from, it
+        // may count or not.
         let vague = serde_json::to_string(&script).unwrap().contains("keep_latest");
         for (kind, how) in Tampering::ALL.into_iter().enumerate() {
             if vague && matches!(how, Tampering::OneMore | Tampering::OneLess) {

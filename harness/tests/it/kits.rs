@@ -13,8 +13,8 @@ use harness::kit::{
     sink::{self, Peer, Rig},
 };
 use registry_core::{
-    CloseReason, Json, Message, MessageId, Outbox, OutboxOptions, Registration, SendOutcome, Sink, SubscriberRegistry,
-    Subscription, Next, WireFormat,
+    CloseReason, Json, Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions,
+    SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
 /// What is wrong with a pipe.
@@ -119,10 +119,15 @@ struct PipePeer {
 impl Rig for Pipes {
     type Peer = PipePeer;
 
-    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> PipePeer {
+    async fn connect(
+        &self,
+        registry: &SubscriberRegistry<String>,
+        registration: Registration,
+    ) -> PipePeer {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         self.all.lock().unwrap().push(Arc::clone(&pipe));
-        let sink = PipeSink { pipe: Arc::clone(&pipe), fault: self.fault, all: Arc::clone(&self.all) };
+        let sink =
+            PipeSink { pipe: Arc::clone(&pipe), fault: self.fault, all: Arc::clone(&self.all) };
         let subscription = Some(registry.subscribe_with(sink, registration).unwrap());
         PipePeer { pipe, subscription, ended: false }
     }
@@ -168,23 +173,22 @@ struct Reader {
     over: bool,
 }
 
-fn frame(_: MessageId, body: &[u8], out: &mut bytes::BytesMut) {
-    out.extend_from_slice(body);
-}
-
-static LINES: WireFormat = WireFormat::new("lines", frame);
+static BODIES: WireFormat =
+    WireFormat::new("bodies", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
 impl Rig for Outboxes {
     type Peer = Reader;
 
     fn registry(&self) -> SubscriberRegistry<String> {
-        let registry = SubscriberRegistry::new();
-        assert!(registry.encode_with(Json));
-        registry
+        SubscriberRegistry::with_encoder(RegistryOptions::new(), Json)
     }
 
-    async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Reader {
-        let outbox = registry.open_outbox(&LINES, OutboxOptions::new(), registration).unwrap();
+    async fn connect(
+        &self,
+        registry: &SubscriberRegistry<String>,
+        registration: Registration,
+    ) -> Reader {
+        let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), registration).unwrap();
         Reader { outbox, ready: VecDeque::new(), over: false }
     }
 }
@@ -194,8 +198,12 @@ impl Peer for Reader {
         while self.ready.is_empty() && !self.over {
             match poll_fn(|context| self.outbox.poll_next(context, 64 * 1024)).await {
                 Next::Frames(batch) => {
-                    self.ready
-                        .extend(batch.frames.iter().map(|frame| serde_json::from_slice::<String>(frame).unwrap()));
+                    self.ready.extend(
+                        batch
+                            .frames
+                            .iter()
+                            .map(|frame| serde_json::from_slice::<String>(frame).unwrap()),
+                    );
                 }
                 Next::Closed(_) => self.over = true,
             }
@@ -238,6 +246,9 @@ fn faulty_sinks_are_caught() {
         (Fault::ClosesForAnybody, "REV-2"),
     ] {
         let verdict = check(fault);
-        assert!(verdict.as_ref().is_err_and(|why| why.starts_with(requirement)), "{fault:?}: {verdict:?}");
+        assert!(
+            verdict.as_ref().is_err_and(|why| why.starts_with(requirement)),
+            "{fault:?}: {verdict:?}"
+        );
     }
 }

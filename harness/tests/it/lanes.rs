@@ -1,12 +1,15 @@
-//! The registry's lanes as a subject: its subscribers are outboxes that a flusher serves, each with a wire in memory.
+//! The registry's lanes as a subject: its subscribers are outboxes that a flusher serves, each with
+//! a wire in memory.
 //!
-//! Where a message counts as sent is one of two places, as [`Heard`] says. At the write, which happens under the subscriber's gate: nothing may be
-//! called from there, so scripts whose sends call back are left out. Or at the peer who reads what was written: it may do
-//! what it likes, so the whole kit applies, but what a peer has yet to read is not held against the registry. In both, no write may
-//! come after a revocation has returned (REV-12).
+//! Where a message counts as sent is one of two places, as [`Heard`] says. At the write, which
+//! happens under the subscriber's gate: nothing may be called from there, so scripts whose sends
+//! call back are left out. Or at the peer who reads what was written: it may do what it likes, so
+//! the whole kit applies, but what a peer has yet to read is not held against the registry. In
+//! both, no write may come after a revocation has returned (REV-12).
 //!
-//! Who ends is told by the outbox's hook, and whoever leaves of its own is not told. Every third wire is always full, so that the owner
-//! writes everything, and every third takes a few bytes at a time.
+//! Who ends is told by the outbox's hook, and whoever leaves of its own is not told. Every third
+//! wire is always full, so that the owner writes everything, and every third takes a few bytes at a
+//! time.
 
 use std::{
     collections::VecDeque,
@@ -30,13 +33,13 @@ use harness::{
     trace::Report,
 };
 use registry_core::{
-    ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox, OutboxOptions, RegistryOptions, ScopeCap,
-    Progress, SubscriberRegistry, SystemClock, Wire, WireFormat,
+    ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox, OutboxOptions, Progress,
+    RegistryOptions, ScopeCap, SocketOutbox, SubscriberRegistry, SystemClock, Wire, WireFormat,
 };
 
 /// JSON, which has no line break, and a line break.
-static LINES: WireFormat = WireFormat::new("lines", |_, body, out| {
-    out.extend_from_slice(body);
+static LINES: WireFormat = WireFormat::new("lines", |_, encoded, out| {
+    out.extend_from_slice(encoded.body());
     out.extend_from_slice(b"\n");
 });
 
@@ -66,6 +69,8 @@ struct Peer {
     probe: Option<Probe>,
     heard: Heard,
     room: (usize, usize),
+    /// Its owner is writing, not the flusher; both do so while they hold the flusher.
+    by_owner: AtomicBool,
     holds: Vec<Identity>,
     /// What came of the next line.
     line: Mutex<Vec<u8>>,
@@ -158,29 +163,36 @@ impl Drop for Peer {
 
 impl Wire for Peer {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.take(bytes, self.room.0)
+        let (by_flusher, by_owner) = self.room;
+        self.take(bytes, if self.by_owner.load(SeqCst) { by_owner } else { by_flusher })
+    }
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
 /// A subscriber, as its owner has it.
 struct Owned {
-    outbox: Outbox,
+    outbox: SocketOutbox,
     peer: Arc<Peer>,
     lane: Arc<Lane>,
 }
 
 impl Owned {
     fn flush(&self, cx: &mut Context<'_>) {
-        let write = |bytes: &[u8]| self.peer.take(bytes, self.peer.room.1);
-        if let Poll::Ready(Err(_gone)) = self.outbox.poll_flush(cx, SystemClock.now(), |_| Poll::Ready(Ok(())), write) {
-            self.outbox.subscription().unsubscribe();
+        self.peer.by_owner.store(true, SeqCst);
+        let flushed = self.outbox.poll_flush(cx, SystemClock.now());
+        self.peer.by_owner.store(false, SeqCst);
+        if let Poll::Ready(Err(_gone)) = flushed {
+            self.outbox.outbox().subscription().unsubscribe();
         }
     }
 }
 
 impl Handle for Owned {
     fn unsubscribe(&self) {
-        self.outbox.subscription().unsubscribe();
+        self.outbox.outbox().subscription().unsubscribe();
         self.lane.settle_if_polled();
     }
 }
@@ -221,13 +233,18 @@ impl Lane {
             let mut read = false;
             for owned in self.owned() {
                 // Who has been cut off reads no more.
-                if owned.outbox.poll_discarded(&mut Context::from_waker(Waker::noop())).is_ready() {
+                if owned
+                    .outbox
+                    .outbox()
+                    .poll_discarded(&mut Context::from_waker(Waker::noop()))
+                    .is_ready()
+                {
                     continue;
                 }
                 let Some(well) = owned.peer.read() else { continue };
                 read = true;
                 if !well {
-                    owned.outbox.end(CloseReason::Failed);
+                    owned.outbox.outbox().close(CloseReason::Failed);
                 }
                 // What the peer did comes before what the next one reads.
                 self.write(flusher);
@@ -269,7 +286,8 @@ struct Bell(Mutex<bool>, Condvar);
 
 impl Bell {
     fn wait(&self) {
-        let mut rung = self.1.wait_while(lock(&self.0), |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
+        let mut rung =
+            self.1.wait_while(lock(&self.0), |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
         *rung = false;
     }
 }
@@ -303,7 +321,8 @@ impl Seats {
         with: &Registration,
         open: impl FnOnce(OutboxOptions, registry_core::Registration) -> Result<Outbox, E>,
     ) -> Result<Arc<dyn Handle>, Refused> {
-        let outbox = open(OutboxOptions::new().with_flusher(), registration(with)).map_err(|_| Refused)?;
+        let outbox =
+            open(OutboxOptions::new().with_flusher(), registration(with)).map_err(|_| Refused)?;
         let peer = Arc::new(Peer {
             probe: Some(probe),
             heard: self.heard,
@@ -312,6 +331,7 @@ impl Seats {
             line: Mutex::default(),
             unread: Mutex::default(),
             told: AtomicBool::new(false),
+            by_owner: AtomicBool::new(false),
             reader: Mutex::default(),
             owed: Mutex::default(),
             sealed: AtomicBool::new(false),
@@ -319,7 +339,7 @@ impl Seats {
         });
         let told = Arc::clone(&peer);
         outbox.on_end(move |reason| told.end(reason));
-        outbox.attach(Arc::clone(&peer) as Arc<dyn Wire>);
+        let outbox = outbox.attach(Arc::clone(&peer) as Arc<dyn Wire>);
         let owned = Arc::new(Owned { outbox, peer, lane: Arc::clone(&self.lane) });
         lock(&self.lane.owned).push(Arc::downgrade(&owned));
         self.lane.settle_if_polled();
@@ -331,11 +351,14 @@ impl Seats {
 
 impl Subject for Lanes {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        self.seats.take(sink, with, |options, registration| self.registry.open_outbox(&LINES, options, registration))
+        self.seats.take(sink, with, |options, registration| {
+            self.registry.open_outbox(&LINES, options, registration)
+        })
     }
 
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        let report = self.registry.broadcast(channel, data.to_owned()).map_err(|error| error.to_string())?;
+        let report =
+            self.registry.broadcast(channel, data.to_owned()).map_err(|error| error.to_string())?;
         self.lane.settle_if_polled();
         Ok(Some(Report {
             matched: report.matched as u64,
@@ -387,7 +410,9 @@ struct Admission {
 impl Ticket for Admission {
     fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
         let ticket = lock(&self.ticket).take().ok_or(Refused)?;
-        self.seats.take(sink, with, |options, registration| ticket.admit_outbox(&LINES, options, registration))
+        self.seats.take(sink, with, |options, registration| {
+            ticket.admit_outbox(&LINES, options, registration)
+        })
     }
 
     fn abandon(&self) {
@@ -401,23 +426,26 @@ fn registration(with: &Registration) -> registry_core::Registration {
         Some([]) if !with.exact => ChannelFilter::All,
         Some(names) => ChannelFilter::only(names.iter().map(String::as_str)),
     };
-    let made = registry_core::Registration::new().with_filter(filter).with_groups(with.groups.iter().map(Into::into));
+    let made = registry_core::Registration::new()
+        .with_filter(filter)
+        .with_groups(with.groups.iter().map(Into::into));
     match &with.scope {
-        Some(scope) => made.scope(scope.into()),
+        Some(scope) => made.with_scope(scope.into()),
         None => made,
     }
 }
 
-/// Makes registries with one lane, which count in `late` the writes that came after a revocation had returned.
+/// Makes registries with one lane, which count in `late` the writes that came after a revocation
+/// had returned.
 fn factory(heard: Heard, polled: Polled, late: &Arc<AtomicUsize>) -> Factory {
     let late = Arc::clone(late);
     Arc::new(move |cap| {
         let mut options = RegistryOptions::new();
         if let Some(cap) = cap {
-            options = options.with_scope_cap(ScopeCap::new(std::num::NonZeroUsize::new(cap as usize)?));
+            options =
+                options.with_scope_cap(ScopeCap::new(std::num::NonZeroUsize::new(cap as usize)?));
         }
-        let registry = SubscriberRegistry::<String>::with_options(options);
-        registry.encode_with(Json);
+        let registry = SubscriberRegistry::<String>::with_encoder(options, Json);
         let lane = Arc::new(Lane {
             polled,
             flusher: Mutex::new(registry.open_lane(LaneOptions::new())),
@@ -430,7 +458,8 @@ fn factory(heard: Heard, polled: Polled, late: &Arc<AtomicUsize>) -> Factory {
             thread::spawn(move || lane.run());
         }
         let number = AtomicUsize::new(0);
-        let seats = Arc::new(Seats { heard, lane: Arc::clone(&lane), number, late: Arc::clone(&late) });
+        let seats =
+            Arc::new(Seats { heard, lane: Arc::clone(&lane), number, late: Arc::clone(&late) });
         Some(Arc::new(Lanes { registry, lane, seats }) as Arc<dyn Subject>)
     })
 }
@@ -439,7 +468,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What all of it claims: not the outboxes of scripts, since each of its subscribers has one that its wire empties.
+/// What all of it claims: not the outboxes of scripts, since each of its subscribers has one that
+/// its wire empties.
 fn hello() -> Hello {
     let mut hello = core::hello();
     hello.profiles.retain(|profile| profile != "queued");
@@ -460,13 +490,14 @@ fn untested(hello: &Hello, outcome: &Outcome) -> Vec<&'static str> {
     never_exercised(hello, outcome).into_iter().collect()
 }
 
-/// Leaves out what no write can do: call the registry, or wait. And, with a thread that serves, failing writes under a cap: when the
-/// failed make room for others is then known to nobody.
+/// Leaves out what no write can do: call the registry, or wait. And, with a thread that serves,
+/// failing writes under a cap: when the failed make room for others is then known to nobody.
 struct OfWrites(InProcess, Polled);
 
 impl Driver for OfWrites {
     fn run(&mut self, script: &Script) -> Answer {
-        let mut sends = script.sinks.iter().flat_map(|sink| &sink.rules).filter(|rule| rule.on == Hook::Send);
+        let mut sends =
+            script.sinks.iter().flat_map(|sink| &sink.rules).filter(|rule| rule.on == Hook::Send);
         let capped = script.cap.is_some() && self.1 == Polled::ByThread;
         if sends.any(|rule| !rule.ops.is_empty() || (capped && rule.then != Ending::Ok)) {
             return Answer::Unsupported("no write does this".into());
@@ -479,9 +510,16 @@ impl Driver for OfWrites {
 fn wrong(outcome: &Outcome) -> String {
     let failures = outcome.failures.iter().map(|failure| {
         let script = serde_json::to_string(&failure.script).unwrap();
-        format!("{:?}\n{script}\n{}", failure.violation, serde_json::to_string(&failure.trace).unwrap())
+        format!(
+            "{:?}\n{script}\n{}",
+            failure.violation,
+            serde_json::to_string(&failure.trace).unwrap()
+        )
     });
-    failures.chain(outcome.faults.iter().map(|fault| format!("{fault:?}"))).collect::<Vec<_>>().join("\n\n")
+    failures
+        .chain(outcome.faults.iter().map(|fault| format!("{fault:?}")))
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 mod read {
@@ -508,7 +546,8 @@ fn random_scripts_agree_with_the_oracle_when_peers_read() {
 #[test]
 fn random_scripts_agree_with_the_oracle_at_the_write() {
     let late = Arc::default();
-    let mut driver = OfWrites(InProcess::new(factory(Heard::Written, Polled::ByCalls, &late)), Polled::ByCalls);
+    let mut driver =
+        OfWrites(InProcess::new(factory(Heard::Written, Polled::ByCalls, &late)), Polled::ByCalls);
     let plan = Plan { scripts: 4_000, seed: 12, ..Plan::default() };
     let outcome = campaign(&written(), &mut driver, &plan, &mut |_, _| {});
     assert_eq!(wrong(&outcome), "");
@@ -523,7 +562,10 @@ fn random_scripts_agree_with_the_oracle_when_a_thread_serves() {
     // Who drains is told before the last that it is owed is written.
     hello.features.remove("shutdown");
     let late = Arc::default();
-    let mut driver = OfWrites(InProcess::new(factory(Heard::Written, Polled::ByThread, &late)), Polled::ByThread);
+    let mut driver = OfWrites(
+        InProcess::new(factory(Heard::Written, Polled::ByThread, &late)),
+        Polled::ByThread,
+    );
     let plan = Plan { scripts: 4_000, seed: 13, ..Plan::default() };
     let outcome = campaign(&hello, &mut driver, &plan, &mut |_, _| {});
     assert_eq!(wrong(&outcome), "");

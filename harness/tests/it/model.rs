@@ -1,7 +1,8 @@
 //! `registry-core` against a plain list that is obviously right.
 //!
-//! The list knows nothing of threads, tickets, outboxes and calls from inside a sink, where there are many right answers: the
-//! oracle judges those. What is left has one answer at every step, and here it is worked out by other means than the oracle's.
+//! The list knows nothing of threads, tickets, outboxes and calls from inside a sink, where there
+//! are many right answers: the oracle judges those. What is left has one answer at every step, and
+//! here it is worked out by other means than the oracle's.
 
 use std::collections::BTreeMap;
 
@@ -54,10 +55,9 @@ struct Line<'s> {
 
 impl Line<'_> {
     fn hears(&self, channel: &str) -> bool {
-        self.with
-            .channels
-            .as_ref()
-            .is_none_or(|names| (names.is_empty() && !self.with.exact) || names.iter().any(|name| name == channel))
+        self.with.channels.as_ref().is_none_or(|names| {
+            (names.is_empty() && !self.with.exact) || names.iter().any(|name| name == channel)
+        })
     }
 }
 
@@ -70,7 +70,12 @@ struct List<'s> {
 
 impl<'s> List<'s> {
     /// Takes out those that match, and says that they are closed.
-    fn close(&mut self, done: &mut Done, reason: &str, mut leaves: impl FnMut(&Line<'s>) -> bool) -> i64 {
+    fn close(
+        &mut self,
+        done: &mut Done,
+        reason: &str,
+        mut leaves: impl FnMut(&Line<'s>) -> bool,
+    ) -> i64 {
         let before = self.lines.len();
         self.lines.retain(|line| {
             let leaves = leaves(line);
@@ -86,7 +91,8 @@ impl<'s> List<'s> {
         let (mut done, registry) = (Done::default(), op.registry);
         match &op.act {
             Act::Sub { sub, sink, with } => {
-                let full = |line: &Line<'_>| line.registry == registry && line.with.scope == with.scope;
+                let full =
+                    |line: &Line<'_>| line.registry == registry && line.with.scope == with.scope;
                 let members = self.lines.iter().filter(|line| full(line)).count();
                 if let (Some(cap), Some(_)) = (script.cap, &with.scope) {
                     let mut excess = (members + 1).saturating_sub(cap as usize);
@@ -107,22 +113,37 @@ impl<'s> List<'s> {
                     let nth = self.sends.entry(line.sink).or_default();
                     *nth += 1;
                     let rules = script.sinks.get(line.sink as usize).map(|sink| &sink.rules);
-                    let fails = |rule: &&harness::script::Rule| rule.on == Hook::Send && rule.nth == *nth;
-                    if rules.into_iter().flatten().find(fails).is_some_and(|rule| rule.then != Ending::Ok) {
+                    let fails =
+                        |rule: &&harness::script::Rule| rule.on == Hook::Send && rule.nth == *nth;
+                    if rules
+                        .into_iter()
+                        .flatten()
+                        .find(fails)
+                        .is_some_and(|rule| rule.then != Ending::Ok)
+                    {
                         failing.push(line.label);
                     }
                 }
                 let (matched, failed) = (done.sent.len() as u64, failing.len() as u64);
-                done.report = Some(Report { matched, accepted: matched - failed, failed, ..Report::default() });
+                done.report = Some(Report {
+                    matched,
+                    accepted: matched - failed,
+                    failed,
+                    ..Report::default()
+                });
                 self.close(&mut done, "failed", |line| failing.contains(&line.label));
             }
             Act::Revoke { identity, reason } => {
-                let held =
-                    |line: &Line<'_>| line.registry == registry && line.with.identities().any(|own| own == identity);
+                let held = |line: &Line<'_>| {
+                    line.registry == registry && line.with.identities().any(|own| own == identity)
+                };
                 let reason = reason.map_or("revoked", |reason| reason.word());
                 done.number = Some(self.close(&mut done, reason, held));
             }
-            Act::Count => done.number = Some(self.lines.iter().filter(|line| line.registry == registry).count() as i64),
+            Act::Count => {
+                done.number =
+                    Some(self.lines.iter().filter(|line| line.registry == registry).count() as i64)
+            }
             Act::Settle => {}
             other => panic!("the list does not understand {other:?}"),
         }
@@ -141,7 +162,9 @@ fn seen(trace: Vec<Event>) -> BTreeMap<u32, Done> {
                 all.insert(op, Done::default());
                 current = op;
             }
-            Event::Send { sink, data, .. } => all.entry(current).or_default().sent.push((sink, data)),
+            Event::Send { sink, data, .. } => {
+                all.entry(current).or_default().sent.push((sink, data))
+            }
             Event::Close { sink, reason, .. } => {
                 all.entry(current).or_default().closed.push((sink, reason.unwrap_or_default()));
             }

@@ -1,4 +1,5 @@
-//! Revocations that name their reason, and what the edition that brought them means for ports that have an earlier one.
+//! Revocations that name their reason, and what the edition that brought them means for ports that
+//! have an earlier one.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -21,7 +22,8 @@ use harness::{
 use serde_json::json;
 
 fn sub(id: u32, sub: u32, outbox: bool) -> Op {
-    let with = Registration { outbox: outbox.then(Outbox::default), ..Registration::all().group("x") };
+    let with =
+        Registration { outbox: outbox.then(Outbox::default), ..Registration::all().group("x") };
     Op::new(id, Act::Sub { sub, sink: sub, with })
 }
 
@@ -62,7 +64,8 @@ fn found(first: Option<Reason>, second: Option<Reason>, reason: &str) -> Verdict
     let script = Script::new(vec![sub(1, 0, true), revoke(2, first), revoke(3, second), take]);
     let taken = Some(Taken { end: Some(reason.into()), ..Taken::default() });
     let took = Event::Ret { op: 4, n: None, refused: false, report: None, taken };
-    let trace = vec![call(1), ret(1), call(2), revoked(2, 1), call(3), revoked(3, 0), call(4), took];
+    let trace =
+        vec![call(1), ret(1), call(2), revoked(2, 1), call(3), revoked(3, 0), call(4), took];
     oracle::judge(&script, &trace, &Policies::default())
 }
 
@@ -76,14 +79,23 @@ fn rev_13_a_close_says_the_reason_that_its_revocation_named() {
     for named in Reason::ALL.map(Some).into_iter().chain([None]) {
         let due = named.unwrap_or_default();
         for said in Reason::ALL {
-            for (how, verdict) in
-                [("a sink", told(named, said.word())), ("an outbox", found(named, Some(due), said.word()))]
-            {
+            for (how, verdict) in [
+                ("a sink", told(named, said.word())),
+                ("an outbox", found(named, Some(due), said.word())),
+            ] {
                 let wrong = if named.is_some() { "REV-13" } else { "CLO-5" };
                 let expected = if said == due { None } else { Some(wrong) };
-                assert_eq!(broken(&verdict), expected, "{how}, revoked as {named:?}, is told {said:?}");
+                assert_eq!(
+                    broken(&verdict),
+                    expected,
+                    "{how}, revoked as {named:?}, is told {said:?}"
+                );
                 let kept = named.is_some() && said == due;
-                assert_eq!(verdict.kept.contains("REV-13"), kept, "{how}, revoked as {named:?}, is told {said:?}");
+                assert_eq!(
+                    verdict.kept.contains("REV-13"),
+                    kept,
+                    "{how}, revoked as {named:?}, is told {said:?}"
+                );
             }
         }
     }
@@ -103,7 +115,11 @@ fn clo_5_the_first_of_two_reasons_is_the_one_that_is_reported() {
         // Nobody named that one.
         (out, plain, "expired", Some("REV-13")),
     ] {
-        assert_eq!(broken(&found(first, second, said)), expected, "{first:?}, then {second:?}: {said}");
+        assert_eq!(
+            broken(&found(first, second, said)),
+            expected,
+            "{first:?}, then {second:?}: {said}"
+        );
     }
 }
 
@@ -114,12 +130,16 @@ fn rev_13_is_judged_where_closes_carry_reasons() {
     let close = Event::Close { sink: 0, reason: None, lane: 0 };
     let closed = Event::Closed { sink: 0, threw: false, lane: 0 };
     let trace = vec![call(1), ret(1), call(2), close, closed, revoked(2, 1)];
-    let claims = |features: &[&str]| oracle::judge_claims(&script, &trace, &Hello::new("any", &[], features));
+    let claims = |features: &[&str]| {
+        oracle::judge_claims(&script, &trace, &Hello::new("any", &[], features))
+    };
     let silent = claims(&["revoke_as"]);
     assert!(silent.clean() && !silent.kept.contains("REV-13"), "{silent:?}");
     assert_eq!(broken(&claims(&["reasons", "revoke_as"])), Some("CLO-5"));
     // So nobody else has left it out.
-    for (features, due) in [(&["revoke_as"][..], false), (&["reasons"], false), (&["reasons", "revoke_as"], true)] {
+    for (features, due) in
+        [(&["revoke_as"][..], false), (&["reasons"], false), (&["reasons", "revoke_as"], true)]
+    {
         let missing = never_exercised(&Hello::new("any", &[], features), &Outcome::default());
         assert_eq!(missing.contains("REV-13"), due, "{features:?}");
     }
@@ -139,12 +159,21 @@ impl Driver for Recorder {
 fn a_reason_is_sent_to_those_alone_that_claim_the_feature() {
     let sent = |hello: &Hello| {
         let mut driver = Recorder(InProcess::new(core::factory()), Vec::new());
-        let outcome = campaign(hello, &mut driver, &Plan { scripts: 100, ..Plan::default() }, &mut |_, _| {});
+        let outcome =
+            campaign(hello, &mut driver, &Plan { scripts: 100, ..Plan::default() }, &mut |_, _| {});
         assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
-        assert_eq!(never_exercised(hello, &outcome).len(), 0, "{:?}", never_exercised(hello, &outcome));
+        assert_eq!(
+            never_exercised(hello, &outcome).len(),
+            0,
+            "{:?}",
+            never_exercised(hello, &outcome)
+        );
         let fixed = cases().into_iter().filter(|case| hello.lacks(&case.script).is_none()).count();
         assert_eq!(driver.1.len(), fixed + 100, "no random script has what is not offered");
-        (driver.1.iter().filter(|script| names_a_reason(script)).count(), outcome.kept.contains_key("REV-13"))
+        (
+            driver.1.iter().filter(|script| names_a_reason(script)).count(),
+            outcome.kept.contains_key("REV-13"),
+        )
     };
     let all = core::hello();
     let mut plain = all.clone();
@@ -183,7 +212,10 @@ fn shrinking_drops_the_reasons_first_and_keeps_those_that_matter() {
     assert!(!names_a_reason(&first));
     assert_eq!(first.steps.len(), script.steps.len(), "and nothing else");
     let small = |requirement, fails: &dyn Fn(&Script) -> bool| {
-        shrink(&script, requirement, Bounds::default(), |candidate| fails(candidate).then_some(requirement)).0
+        shrink(&script, requirement, Bounds::default(), |candidate| {
+            fails(candidate).then_some(requirement)
+        })
+        .0
     };
     assert!(!names_a_reason(&small("REV-1", &|_| true)));
     let away = |op: &Op| matches!(op.act, Act::Revoke { reason: Some(Reason::LoggedOut), .. });
@@ -204,9 +236,9 @@ fn a_reason_is_one_word_in_scripts_schemas_closes_and_print() {
         assert!(schema.is_valid(&message), "{message}");
         assert_eq!(message["script"]["steps"][1]["reason"].as_str(), reason.map(Reason::word));
         let trace = execute(&script, &core::factory(), Limits::default());
-        let said = trace
-            .iter()
-            .find_map(|event| if let Event::Close { reason, .. } = event { reason.as_deref() } else { None });
+        let said = trace.iter().find_map(|event| {
+            if let Event::Close { reason, .. } = event { reason.as_deref() } else { None }
+        });
         assert_eq!(said, Some(reason.unwrap_or_default().word()));
         let printed = match reason {
             None => "close_by_identity(\"x\")".to_owned(),
@@ -229,7 +261,8 @@ fn here(path: &str) -> PathBuf {
 
 /// A copy of an adapter's folder in which one file reads otherwise.
 fn copy(name: &str, folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
-    let place = std::env::temp_dir().join(format!("registry-conform-{}-reasons-{name}", std::process::id()));
+    let place = std::env::temp_dir()
+        .join(format!("registry-conform-{}-reasons-{name}", std::process::id()));
     fs::create_dir_all(&place).unwrap();
     for entry in fs::read_dir(here(&format!("adapters/{folder}"))).unwrap().map(Result::unwrap) {
         if entry.path().is_file() {
@@ -249,7 +282,12 @@ fn hunt(command: &[&str]) -> (Hello, Outcome) {
     let mut adapter = Adapter::new(command, Deadlines::default());
     let hello = adapter.hello().unwrap();
     let cast = Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() });
-    let out = Script::new(vec![sub(1, 0, false), cast, revoke(3, Some(Reason::LoggedOut)), sub(4, 1, false)]);
+    let out = Script::new(vec![
+        sub(1, 0, false),
+        cast,
+        revoke(3, Some(Reason::LoggedOut)),
+        sub(4, 1, false),
+    ]);
     let saved = vec![("a log-out".to_owned(), out)];
     let plan = Plan { saved, scripts: 20, first_only: true, ..Plan::default() };
     let outcome = campaign(&hello, &mut adapter, &plan, &mut |_, _| {});
@@ -259,7 +297,12 @@ fn hunt(command: &[&str]) -> (Hello, Outcome) {
 #[test]
 fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
     for (language, file, from, to) in [
-        ("javascript", "registry.mjs", "identities.has(identity)), reason)", "identities.has(identity)), \"revoked\")"),
+        (
+            "javascript",
+            "registry.mjs",
+            "identities.has(identity)), reason)",
+            "identities.has(identity)), \"revoked\")",
+        ),
         (
             "python",
             "registry.py",
@@ -273,16 +316,26 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
         let commands = match language {
             "python" => vec![vec!["python3".to_owned(), "-B".into(), path("adapter.py")]],
             // The second finds out how a class wants to be called, and that it has the call.
-            _ => vec![vec!["node".to_owned(), adapter.clone()], vec!["node".into(), adapter, registry]],
+            _ => vec![
+                vec!["node".to_owned(), adapter.clone()],
+                vec!["node".into(), adapter, registry],
+            ],
         };
         for command in commands {
             let command: Vec<&str> = command.iter().map(String::as_str).collect();
             let (hello, outcome) = hunt(&command);
             assert!(hello.offers("revoke_as") && hello.offers("reasons"), "{command:?}");
-            let failure = outcome.failures.first().unwrap_or_else(|| panic!("{command:?}: {:?}", outcome.faults));
+            let failure = outcome
+                .failures
+                .first()
+                .unwrap_or_else(|| panic!("{command:?}: {:?}", outcome.faults));
             assert_eq!(failure.violation.requirement, "REV-13", "{command:?}");
             let steps: Vec<String> = failure.script.steps.iter().map(pretty::op).collect();
-            assert_eq!((steps.len(), steps[1].as_str()), (2, "close_by_identity_as(\"x\", logged_out)"), "{command:?}");
+            assert_eq!(
+                (steps.len(), steps[1].as_str()),
+                (2, "close_by_identity_as(\"x\", logged_out)"),
+                "{command:?}"
+            );
         }
         fs::remove_dir_all(place).unwrap();
     }
@@ -290,23 +343,33 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
 
 #[test]
 fn a_class_without_the_call_does_not_claim_it() {
-    let (adapter, styles) = (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
+    let (adapter, styles) =
+        (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
     let (adapter, styles) = (adapter.display().to_string(), styles.display().to_string());
     let (hello, outcome) = hunt(&["node", &adapter, &styles, "Listed"]);
     assert!(!hello.offers("revoke_as") && !hello.offers("reasons"));
-    assert!(outcome.failures.is_empty() && outcome.kept.contains_key("REV-1"), "{:?}", outcome.failures);
+    assert!(
+        outcome.failures.is_empty() && outcome.kept.contains_key("REV-1"),
+        "{:?}",
+        outcome.failures
+    );
 }
 
 #[test]
 fn the_doctor_sees_an_adapter_that_forgets_the_reason() {
     let place = copy("doctor", "javascript", "adapter.mjs", "op.reason ?", "false ?");
     let adapter = place.join("adapter.mjs").display().to_string();
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_registry-conform")).args(["doctor", "--", "node", &adapter]).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_registry-conform"))
+        .args(["doctor", "--", "node", &adapter])
+        .output()
+        .unwrap();
     let page = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     fs::remove_dir_all(place).unwrap();
     assert_eq!(output.status.code(), Some(3), "{page}");
-    assert!(page.contains("no a revocation that names its reason") && page.contains("REV-13"), "{page}");
+    assert!(
+        page.contains("no a revocation that names its reason") && page.contains("REV-13"),
+        "{page}"
+    );
 }
 
 /// What a small port claims.
@@ -314,7 +377,8 @@ fn port() -> Hello {
     Hello::new("any", &[], &["count", "reasons", "revoke_as"])
 }
 
-/// The report on a registry that ignores the reason, or on one that is right, for a port with this known-failing file.
+/// The report on a registry that ignores the reason, or on one that is right, for a port with this
+/// known-failing file.
 fn report(known: &str, outcome: &Outcome) -> Report {
     Report::new(&Input {
         hello: &port(),
@@ -333,13 +397,18 @@ fn a_port_that_names_edition_1_is_understood_and_not_scored_by_what_came_later()
     let plan = Plan { scripts: 30, ..Plan::default() };
     let run = |factory| campaign(&port(), &mut InProcess::new(factory), &plan, &mut |_, _| {});
     let deaf = run(harness::gallery::mutant(harness::gallery::Bug::IgnoresTheReason));
-    let failures: Vec<_> = deaf.failures.iter().map(|failure| failure.violation.requirement).collect();
+    let failures: Vec<_> =
+        deaf.failures.iter().map(|failure| failure.violation.requirement).collect();
     assert_eq!(failures, ["REV-13"]);
     let text = |report: &Report| report.text(&Paint { colours: false }, "adapter", &|_| None);
 
     let early = report("edition = 1", &deaf);
     assert_eq!((early.exit, early.edition, early.scored_by), (Exit::Conforming, 2, 1));
-    assert!(text(&early).contains("not scored, for it came after the port's edition: REV-13"), "{}", text(&early));
+    assert!(
+        text(&early).contains("not scored, for it came after the port's edition: REV-13"),
+        "{}",
+        text(&early)
+    );
     assert!(text(&early).contains("edition 2, scored by edition 1"), "{}", text(&early));
     for known in ["", "edition = 2"] {
         let late = report(known, &deaf);
@@ -348,7 +417,8 @@ fn a_port_that_names_edition_1_is_understood_and_not_scored_by_what_came_later()
     }
 
     // What edition 1 had counts as ever, also under the entries that such a file has.
-    let entry = |id: &str| format!("edition = 1\n[[known]]\nrequirement = \"{id}\"\nreason = \"not yet\"");
+    let entry =
+        |id: &str| format!("edition = 1\n[[known]]\nrequirement = \"{id}\"\nreason = \"not yet\"");
     assert_eq!(report(&entry("REV-13"), &deaf).exit, Exit::Conforming, "not scored, and not stale");
     assert_eq!(report(&entry("CLO-5"), &deaf).exit, Exit::StaleKnown);
 
@@ -368,7 +438,11 @@ fn each_requirement_says_since_when_it_means_what_it_says() {
     assert!(all.requirements.iter().all(|own| (1..=all.edition).contains(&own.since)));
     let since = |id: &str| find(id).unwrap().since;
     assert_eq!([since("REV-13"), since("ADM-8"), since("SSE-4"), since("WS-1")], [2; 4]);
-    assert_eq!([since("REV-1"), since("CLO-5"), since("ADM-1")], [1; 3], "whose meaning has not changed");
+    assert_eq!(
+        [since("REV-1"), since("CLO-5"), since("ADM-1")],
+        [1; 3],
+        "whose meaning has not changed"
+    );
     let page = spec();
     for own in &all.requirements {
         let line = page.lines().find(|line| line.starts_with(&format!("- **{} ", own.id))).unwrap();

@@ -16,7 +16,8 @@ harness::registry_suite!(kit, Rig::new(core::hello(), core::factory()));
 #[test]
 fn random_scripts_agree_with_the_oracle() {
     let plan = Plan { scripts: 3_000, seed: 7, ..Plan::default() };
-    let outcome = campaign(&core::hello(), &mut InProcess::new(core::factory()), &plan, &mut |_, _| {});
+    let outcome =
+        campaign(&core::hello(), &mut InProcess::new(core::factory()), &plan, &mut |_, _| {});
     let found: Vec<String> = outcome
         .failures
         .iter()
@@ -32,7 +33,8 @@ fn random_scripts_agree_with_the_oracle() {
     assert!(found.is_empty(), "{}", found.join("\n\n"));
     assert_eq!(format!("{:?}", outcome.faults), "[]");
     assert_eq!(format!("{:?}", never_exercised(&core::hello(), &outcome)), "{}");
-    let judged = catalogue().requirements.iter().filter(|own| own.by_oracle()).map(|own| own.id.as_str());
+    let judged =
+        catalogue().requirements.iter().filter(|own| own.by_oracle()).map(|own| own.id.as_str());
     let idle: Vec<&str> = judged.filter(|id| !outcome.kept.contains_key(id)).collect();
     // Of these two only a breach shows.
     assert_eq!(idle, ["PRG-2", "PRG-3"], "all else that can be put to the test was");
@@ -44,8 +46,17 @@ fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
     let (hello, kit) = (core::hello(), include_str!("../../src/kit/registry.rs"));
     for own in catalogue().requirements.iter().filter(|own| own.by_oracle()) {
         let needed = Diet::to_test(&own.id);
-        assert!(hello.offers(&own.profile), "{} is of {}, which is not claimed", own.id, own.profile);
-        assert!(needed.and(Diet::offered_by(&hello)) == needed, "what {} needs is not offered", own.id);
+        assert!(
+            hello.offers(&own.profile),
+            "{} is of {}, which is not claimed",
+            own.id,
+            own.profile
+        );
+        assert!(
+            needed.and(Diet::offered_by(&hello)) == needed,
+            "what {} needs is not offered",
+            own.id
+        );
         assert!(kit.contains(&format!("= \"{}\";", own.id)), "the kit has no check for {}", own.id);
     }
 }

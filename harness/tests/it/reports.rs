@@ -54,7 +54,8 @@ fn order_that_was_declared_and_is_broken_fails_everywhere() {
 fn a_part_that_is_decided_is_told_from_one_that_is_not() {
     let sure = Outcome { runs: 1, kept: [("REV-2", 1)].into(), ..Outcome::default() };
     let parts = |ids: &[&str]| {
-        let parts = ids.iter().map(|id| Part { name: format!("--only {id}"), ids: vec![(*id).to_owned()] });
+        let parts =
+            ids.iter().map(|id| Part { name: format!("--only {id}"), ids: vec![(*id).to_owned()] });
         let report = report(&sure, &Known::default(), &parts.collect::<Vec<_>>());
         assert_eq!(report.exit, Exit::NothingExercised);
         text(&report)
@@ -68,7 +69,8 @@ fn junit_has_an_error_whenever_there_is_no_verdict() {
     let sure = Outcome { runs: 1, kept: [("REV-2", 1)].into(), ..Outcome::default() };
     let part = |id: &str| Part { name: format!("--only {id}"), ids: vec![id.to_owned()] };
     let stale = Known::parse("[[known]]\nrequirement = \"REV-1\"\nreason = \"was so\"").unwrap();
-    let fault = Fault { message: "it died".into(), found_by: "a case".into(), script: Script::default() };
+    let fault =
+        Fault { message: "it died".into(), found_by: "a case".into(), script: Script::default() };
     let declined = [("patience".to_owned(), vec!["a case".to_owned()])];
     for (outcome, known, parts, exit) in [
         (sure.clone(), Known::default(), vec![part("REV-2")], Exit::Conforming),
@@ -76,19 +78,39 @@ fn junit_has_an_error_whenever_there_is_no_verdict() {
         (sure.clone(), Known::default(), vec![part("SSE-1")], Exit::NothingExercised),
         (sure.clone(), Known::default(), Vec::new(), Exit::NothingExercised),
         (Outcome::default(), Known::default(), vec![part("REV-2")], Exit::NothingExercised),
-        (Outcome { faults: vec![fault], ..sure.clone() }, Known::default(), vec![part("REV-2")], Exit::Adapter),
-        (Outcome { declined: declined.into(), ..sure }, Known::default(), vec![part("REV-2")], Exit::Undecided),
+        (
+            Outcome { faults: vec![fault], ..sure.clone() },
+            Known::default(),
+            vec![part("REV-2")],
+            Exit::Adapter,
+        ),
+        (
+            Outcome { declined: declined.into(), ..sure },
+            Known::default(),
+            vec![part("REV-2")],
+            Exit::Undecided,
+        ),
     ] {
         let report = report(&outcome, &known, &parts);
         assert_eq!(report.exit, exit, "{parts:?}");
         let junit = report.junit();
         assert_eq!(junit.contains("<error "), exit != Exit::Conforming, "{junit}");
         assert_eq!(junit.contains(" errors=\"0\" "), exit == Exit::Conforming, "{junit}");
-        assert!(junit.contains(&format!(" tests=\"{}\" ", junit.matches("<testcase ").count())), "{junit}");
-        assert!(junit.contains(&format!(" errors=\"{}\" ", junit.matches("<error ").count())), "{junit}");
+        assert!(
+            junit.contains(&format!(" tests=\"{}\" ", junit.matches("<testcase ").count())),
+            "{junit}"
+        );
+        assert!(
+            junit.contains(&format!(" errors=\"{}\" ", junit.matches("<error ").count())),
+            "{junit}"
+        );
     }
     let report = report(&Outcome::default(), &stale, &[]);
-    assert!(report.junit().contains("classname=\"known-failing\" name=\"REV-1\"><error "), "{}", report.junit());
+    assert!(
+        report.junit().contains("classname=\"known-failing\" name=\"REV-1\"><error "),
+        "{}",
+        report.junit()
+    );
 }
 
 #[test]
@@ -96,7 +118,11 @@ fn what_came_after_the_ports_edition_is_named() {
     let outcome = Outcome { runs: 1, failures: vec![failure("REV-2")], ..Outcome::default() };
     let report = report(&outcome, &Known { edition: Some(0), ..Known::default() }, &[]);
     assert_ne!(report.exit, Exit::Failures);
-    assert!(text(&report).contains("not scored, for it came after the port's edition: REV-2"), "{}", text(&report));
+    assert!(
+        text(&report).contains("not scored, for it came after the port's edition: REV-2"),
+        "{}",
+        text(&report)
+    );
 }
 
 #[test]

@@ -79,7 +79,11 @@ fn replies_fit_and_survive_the_way() {
                     n: Some(2),
                     refused: true,
                     report: Some(Report { matched: 1, ..Report::default() }),
-                    taken: Some(Taken { messages: vec!["m".into()], lost: 1, end: Some("lagged".into()) }),
+                    taken: Some(Taken {
+                        messages: vec!["m".into()],
+                        lost: 1,
+                        end: Some("lagged".into()),
+                    }),
                 },
             ],
         },
@@ -108,13 +112,15 @@ impl Write for Page {
     }
 }
 
-/// Runs scripts on an adapter and holds every line, either way, against the schemas. Returns the events that it saw.
+/// Runs scripts on an adapter and holds every line, either way, against the schemas. Returns the
+/// events that it saw.
 fn overhear(command: &[&str]) -> BTreeSet<String> {
     let page = Page::default();
     let command = command.iter().map(|word| (*word).to_owned()).collect();
     let mut adapter = Adapter::new(command, Deadlines::default()).transcript(page.clone());
     let hello = adapter.hello().unwrap();
-    let outcome = campaign(&hello, &mut adapter, &Plan { scripts: 300, ..Plan::default() }, &mut |_, _| {});
+    let outcome =
+        campaign(&hello, &mut adapter, &Plan { scripts: 300, ..Plan::default() }, &mut |_, _| {});
     drop(adapter);
     let page = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
     let (to, from) = (to_adapter(), from_adapter());
@@ -127,7 +133,8 @@ fn overhear(command: &[&str]) -> BTreeSet<String> {
         };
         *count += 1;
         let message: Value = serde_json::from_str(text).unwrap();
-        let complaints: Vec<_> = schema.iter_errors(&message).map(|error| error.to_string()).collect();
+        let complaints: Vec<_> =
+            schema.iter_errors(&message).map(|error| error.to_string()).collect();
         assert!(complaints.is_empty(), "{complaints:?}: {text}");
         let events = message["events"].as_array().into_iter().flatten();
         seen.extend(events.map(|event| event["e"].as_str().unwrap().to_owned()));
@@ -139,7 +146,8 @@ fn overhear(command: &[&str]) -> BTreeSet<String> {
 #[test]
 fn what_adapters_say_fits() {
     let here = |path: &str| format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-    let (javascript, python) = (here("adapters/javascript/adapter.mjs"), here("adapters/python/adapter.py"));
+    let (javascript, python) =
+        (here("adapters/javascript/adapter.mjs"), here("adapters/python/adapter.py"));
     let promises = here("tests/adapters/promises.mjs");
     let commands: [&[&str]; 4] = [
         &["node", &javascript],

@@ -29,7 +29,12 @@ fn verdict(script: &Script, trace: &Trace) -> Option<&'static str> {
 }
 
 /// A sink whose first send does this, and the trace with its close inside that send or after it.
-fn ended_inside_its_send(act: Act, n: Option<i64>, reason: &str, inside: bool) -> Option<&'static str> {
+fn ended_inside_its_send(
+    act: Act,
+    n: Option<i64>,
+    reason: &str,
+    inside: bool,
+) -> Option<&'static str> {
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
         Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
@@ -40,7 +45,13 @@ fn ended_inside_its_send(act: Act, n: Option<i64>, reason: &str, inside: bool) -
         Event::Close { sink: 0, reason: Some(reason.into()), lane: 0 },
         Event::Closed { sink: 0, threw: false, lane: 0 },
     ];
-    let mut trace = vec![call(1), ret(1, None), call(2), Event::Send { sink: 0, data: "m".into(), lane: 0 }, call(3)];
+    let mut trace = vec![
+        call(1),
+        ret(1, None),
+        call(2),
+        Event::Send { sink: 0, data: "m".into(), lane: 0 },
+        call(3),
+    ];
     trace.extend(close.iter().filter(|_| inside).cloned());
     trace.extend([ret(3, n), Event::Sent { sink: 0, threw: false, lane: 0 }]);
     trace.extend(close.iter().filter(|_| !inside).cloned());
@@ -63,7 +74,10 @@ fn cnt_1_and_rev_10_a_number_below_zero_is_wrong_and_not_nonsense() {
         let mut steps = vec![Op::new(2, Act::Revoke { identity: "x".into(), reason: None })];
         let mut trace = vec![call(2)];
         if subscribed {
-            steps.insert(0, Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }));
+            steps.insert(
+                0,
+                Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
+            );
             trace.splice(0..0, [call(1), ret(1, None)]);
             trace.push(Event::Close { sink: 0, reason: Some("revoked".into()), lane: 0 });
             trace.push(Event::Closed { sink: 0, threw: false, lane: 0 });
@@ -74,7 +88,8 @@ fn cnt_1_and_rev_10_a_number_below_zero_is_wrong_and_not_nonsense() {
     assert_eq!((revoked(true, 1), revoked(false, 0)), (None, None));
     assert_eq!(revoked(true, -1), Some("CNT-1"));
     assert_eq!(revoked(false, -1), Some("REV-10"));
-    let counted = |n| verdict(&Script::new(vec![Op::new(1, Act::Count)]), &vec![call(1), ret(1, Some(n))]);
+    let counted =
+        |n| verdict(&Script::new(vec![Op::new(1, Act::Count)]), &vec![call(1), ret(1, Some(n))]);
     assert_eq!((counted(0), counted(-1)), (None, Some("CNT-2")));
 }
 
@@ -89,7 +104,16 @@ fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str
         cast(4, "m3"),
         Op::new(6, Act::Take { sub: 0, bytes: Some(4) }),
     ];
-    let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None), call(3), ret(3, None), call(4), ret(4, None)];
+    let mut trace = vec![
+        call(1),
+        ret(1, None),
+        call(2),
+        ret(2, None),
+        call(3),
+        ret(3, None),
+        call(4),
+        ret(4, None),
+    ];
     if revoked {
         steps.insert(4, Op::new(5, Act::Revoke { identity: "x".into(), reason: None }));
         trace.extend([call(5), ret(5, Some(1))]);
@@ -149,26 +173,42 @@ fn of_two_takes_at_once_either_may_have_found_its_messages_first() {
     let take = |id| Op::new(id, Act::Take { sub: 0, bytes: Some(1) });
     let cast = |id, data: &str| Op::new(id, Act::Cast { channel: "a".into(), data: data.into() });
     let mut script = Script::new(vec![
-        Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).outbox(Outbox::default()) }),
+        Op::new(
+            1,
+            Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).outbox(Outbox::default()) },
+        ),
         cast(2, "m1"),
         cast(3, "m2"),
         Op::new(4, Act::Par { lanes: vec![vec![take(5)], vec![take(6)]] }),
     ]);
     let before = [call(1), ret(1, None), call(2), ret(2, None), call(3), ret(3, None)];
     let (five, six) = (took(5, &["m1"], 0, None), took(6, &["m2"], 0, None));
-    let at_once = [call(4), Event::Call { op: 5, lane: 1 }, Event::Call { op: 6, lane: 2 }, six, five, ret(4, None)];
+    let at_once = [
+        call(4),
+        Event::Call { op: 5, lane: 1 },
+        Event::Call { op: 6, lane: 2 },
+        six,
+        five,
+        ret(4, None),
+    ];
     assert_eq!(verdict(&script, &[&before[..], &at_once].concat()), None);
     script.steps.splice(3.., [take(5), take(6)]);
     let (second, first) = (took(5, &["m2"], 0, None), took(6, &["m1"], 0, None));
     let in_turn = [call(5), second, call(6), first];
-    assert_eq!(verdict(&script, &[&before[..], &in_turn].concat()), Some("DEL-1"), "the oldest was there");
+    assert_eq!(
+        verdict(&script, &[&before[..], &in_turn].concat()),
+        Some("DEL-1"),
+        "the oldest was there"
+    );
 }
 
 #[test]
 fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
-    let admit = |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::all() });
+    let admit =
+        |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::all() });
     let lanes = vec![vec![admit(3, 0)], vec![admit(4, 1)]];
-    let script = Script::new(vec![Op::new(1, Act::Begin { ticket: 0 }), Op::new(2, Act::Par { lanes })]);
+    let script =
+        Script::new(vec![Op::new(1, Act::Begin { ticket: 0 }), Op::new(2, Act::Par { lanes })]);
     let admitted = |op, refused| Event::Ret { op, n: None, refused, report: None, taken: None };
     let begun = |lane| Event::Call { op: lane + 2, lane };
     for (calls, first, second) in [([1, 2], 3, 4), ([1, 2], 4, 3), ([2, 1], 3, 4), ([2, 1], 4, 3)] {
@@ -176,7 +216,8 @@ fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
         trace.extend([admitted(first, false), admitted(second, true), ret(2, None)]);
         assert_eq!(verdict(&script, &trace), None);
         // One after the other, the second use is one too many.
-        let mut trace = vec![call(1), ret(1, None), call(2), begun(calls[0]), admitted(calls[0] + 2, false)];
+        let mut trace =
+            vec![call(1), ret(1, None), call(2), begun(calls[0]), admitted(calls[0] + 2, false)];
         trace.extend([begun(calls[1]), admitted(calls[1] + 2, false), ret(2, None)]);
         assert_eq!(verdict(&script, &trace), Some("ADM-6"));
     }
@@ -184,7 +225,9 @@ fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
 
 #[test]
 fn one_ticket_admits_one_of_two_lanes() {
-    let admit = |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::to(&["a"]) });
+    let admit = |op, sub| {
+        Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::to(&["a"]) })
+    };
     let par = Op::new(2, Act::Par { lanes: vec![vec![admit(3, 0)], vec![admit(4, 1)]] });
     let script = Script::new(vec![Op::new(1, Act::Begin { ticket: 0 }), par]);
     let judge = |refused| {
@@ -217,7 +260,9 @@ fn a_lane_that_gives_up_late_accuses_nobody_else() {
         Op::new(2, Act::Par { lanes }),
     ]);
     let ops = vec![Op::new(7, Act::Release { gate: 0 }), Op::new(8, Act::Hold { gate: 1 })];
-    script.sinks.push(SinkScript { rules: vec![Rule { on: Hook::Send, nth: 1, ops, then: Ending::Ok }] });
+    script
+        .sinks
+        .push(SinkScript { rules: vec![Rule { on: Hook::Send, nth: 1, ops, then: Ending::Ok }] });
     let on = |op, lane| Event::Call { op, lane };
     let trace = vec![
         call(1),
@@ -255,18 +300,29 @@ fn where_delivery_is_later_a_close_after_its_send_is_due_when_all_has_settled() 
         Op::new(4, Act::Settle),
     ]);
     let ops = vec![Op::new(3, Act::Revoke { identity: "x".into(), reason: None })];
-    script.sinks.push(SinkScript { rules: vec![Rule { on: Hook::Send, nth: 1, ops, then: Ending::Ok }] });
+    script
+        .sinks
+        .push(SinkScript { rules: vec![Rule { on: Hook::Send, nth: 1, ops, then: Ending::Ok }] });
     let lane = 7;
     let closing = |reason: &str| {
-        [Event::Close { sink: 0, reason: Some(reason.into()), lane }, Event::Closed { sink: 0, threw: false, lane }]
+        [
+            Event::Close { sink: 0, reason: Some(reason.into()), lane },
+            Event::Closed { sink: 0, threw: false, lane },
+        ]
     };
     let policies = Policies { delivery: Delivery::Async, ..Policies::default() };
-    for (close, broken) in
-        [(Some(closing("revoked")), None), (None, Some("RE-5")), (Some(closing("evicted")), Some("CLO-5"))]
-    {
+    for (close, broken) in [
+        (Some(closing("revoked")), None),
+        (None, Some("RE-5")),
+        (Some(closing("evicted")), Some("CLO-5")),
+    ] {
         let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None)];
         trace.push(Event::Send { sink: 0, data: "m".into(), lane });
-        trace.extend([Event::Call { op: 3, lane }, ret(3, Some(1)), Event::Sent { sink: 0, threw: false, lane }]);
+        trace.extend([
+            Event::Call { op: 3, lane },
+            ret(3, Some(1)),
+            Event::Sent { sink: 0, threw: false, lane },
+        ]);
         trace.extend(close.into_iter().flatten());
         trace.extend([call(4), ret(4, None)]);
         let verdict = oracle::judge(&script, &trace, &policies);

@@ -22,7 +22,8 @@ pub(super) struct State {
     pub(super) ended: Option<Why>,
     /// The end came during a drain.
     drained: bool,
-    /// Whether the latest of a key displaces older ones although there is room; one or the other, always.
+    /// Whether the latest of a key displaces older ones although there is room; one or the other,
+    /// always.
     early: Option<bool>,
     /// The pending changes that have happened, or never will, by place.
     pub(super) done: u64,
@@ -30,7 +31,12 @@ pub(super) struct State {
 
 impl Queue<'_> {
     /// Calls `found` with every state that one more change leads to.
-    pub(super) fn each_next(&self, state: &State, crowded: &mut BTreeSet<usize>, found: &mut dyn FnMut(State)) {
+    pub(super) fn each_next(
+        &self,
+        state: &State,
+        crowded: &mut BTreeSet<usize>,
+        found: &mut dyn FnMut(State),
+    ) {
         for (place, pending) in self.pending.iter().enumerate() {
             let own = 1 << place;
             if state.done & own != 0 || pending.after & !state.done != 0 {
@@ -44,7 +50,9 @@ impl Queue<'_> {
             match &pending.change {
                 Change::Push(message, _) => self.push(state, message.cast, crowded, found),
                 Change::End(why) => self.end(state, *why, found),
-                Change::Take(limit, taken) => self.take(state, *limit, taken).into_iter().for_each(&mut *found),
+                Change::Take(limit, taken) => {
+                    self.take(state, *limit, taken).into_iter().for_each(&mut *found)
+                }
             }
         }
     }
@@ -60,8 +68,16 @@ impl Queue<'_> {
         state.queue.is_empty() || fits || self.without == Some(Rule::Bounds)
     }
 
-    fn push(&self, mut state: State, cast: usize, crowded: &mut BTreeSet<usize>, found: &mut dyn FnMut(State)) {
-        let Some(new) = self.messages.iter().position(|message| message.cast == cast) else { return found(state) };
+    fn push(
+        &self,
+        mut state: State,
+        cast: usize,
+        crowded: &mut BTreeSet<usize>,
+        found: &mut dyn FnMut(State),
+    ) {
+        let Some(new) = self.messages.iter().position(|message| message.cast == cast) else {
+            return found(state);
+        };
         if state.ended.is_some() {
             return found(state);
         }
@@ -69,7 +85,9 @@ impl Queue<'_> {
         if !room {
             crowded.insert(cast);
         }
-        if self.bounds.overflow == Overflow::KeepLatest && self.older_of_its_key(&state, new).is_some() {
+        if self.bounds.overflow == Overflow::KeepLatest
+            && self.older_of_its_key(&state, new).is_some()
+        {
             return self.keep_latest(&state, new, room, found);
         }
         if room {
@@ -108,7 +126,8 @@ impl Queue<'_> {
         if room && state.early == Some(false) {
             return;
         }
-        // The older ones go, all of them or as many as needed; then the oldest of the others, or it has lagged.
+        // The older ones go, all of them or as many as needed; then the oldest of the others, or it
+        // has lagged.
         let mut all = state.clone();
         all.early = if room { Some(true) } else { all.early };
         while let Some(older) = self.older_of_its_key(&all, new) {
@@ -118,7 +137,9 @@ impl Queue<'_> {
             found(state.clone().lagged());
         }
         let mut some = state.clone();
-        while let (false, Some(older)) = (self.has_room(&some, new), self.older_of_its_key(&some, new)) {
+        while let (false, Some(older)) =
+            (self.has_room(&some, new), self.older_of_its_key(&some, new))
+        {
             some.lose(older);
         }
         for mut state in [Some(all), Some(some).filter(|_| !room)].into_iter().flatten() {
@@ -157,7 +178,8 @@ impl Queue<'_> {
 
     fn take(&self, mut state: State, limit: u32, taken: &Taken) -> Option<State> {
         let count = taken.messages.len();
-        let prefix = state.queue.get(..count)?.iter().map(|waiting| self.messages[waiting.message].data);
+        let prefix =
+            state.queue.get(..count)?.iter().map(|waiting| self.messages[waiting.message].data);
         if !prefix.eq(taken.messages.iter().map(String::as_str)) {
             return None;
         }
@@ -167,7 +189,9 @@ impl Queue<'_> {
             let fits = reason.is_empty() || reason == why.reason() || first || why == Why::Unsub;
             return fits.then_some(state);
         }
-        if count == 0 && !(state.queue.is_empty() && state.ended.is_none_or(|why| why == Why::Unsub)) {
+        if count == 0
+            && !(state.queue.is_empty() && state.ended.is_none_or(|why| why == Why::Unsub))
+        {
             return None;
         }
         if count > 1 && bytes(taken) > limit as usize {

@@ -1,13 +1,16 @@
 //! What may be in an outbox.
 //!
-//! An outbox is one object: a message is pushed, the owner takes, the subscriber ends, each at one moment between a call and
-//! its return. Where calls overlap, the model holds every state that some order of these moments leads to; what a take
-//! shows removes the states that it does not fit. A trace is rejected when none is left, so whatever has an explanation passes.
+//! An outbox is one object: a message is pushed, the owner takes, the subscriber ends, each at one
+//! moment between a call and its return. Where calls overlap, the model holds every state that some
+//! order of these moments leads to; what a take shows removes the states that it does not fit. A
+//! trace is rejected when none is left, so whatever has an explanation passes.
 //!
-//! Where the requirements leave a choice, every choice is a state: after an unsubscribe or a shutdown the queue may be kept
-//! or not; the latest of a key may displace older ones early; losses may be reported ahead of their place.
+//! Where the requirements leave a choice, every choice is a state: after an unsubscribe or a
+//! shutdown the queue may be kept or not; the latest of a key may displace older ones early; losses
+//! may be reported ahead of their place.
 //!
-//! The history can be told again to a model with one rule less: what that one explains is what was broken.
+//! The history can be told again to a model with one rule less: what that one explains is what was
+//! broken.
 
 mod change;
 
@@ -92,8 +95,8 @@ pub(crate) struct Queue<'s> {
     history: Vec<Past<'s>>,
     /// The broadcasts that were taken, as far as their payloads tell.
     pub(crate) had: Vec<usize>,
-    /// Takes in progress, and whether there were several at a time since the last moment without one: nobody can tell then
-    /// which of them found its messages first.
+    /// Takes in progress, and whether there were several at a time since the last moment without
+    /// one: nobody can tell then which of them found its messages first.
     takes: usize,
     beside: bool,
     /// The reason that its owner was given.
@@ -144,23 +147,27 @@ impl<'s> Queue<'s> {
             self.messages.push(*message);
             self.together = (0, 0);
             for (place, other) in self.pending.iter().enumerate() {
-                let earlier = matches!(&other.change, Change::Push(first, _) if !stems.contains(&first.cast));
+                let earlier =
+                    matches!(&other.change, Change::Push(first, _) if !stems.contains(&first.cast));
                 after |= u64::from(earlier && other.returned) << place;
             }
         }
-        self.cut_short |= matches!(change, Change::End(why) if why.discards()) && must && self.holds_something();
+        self.cut_short |=
+            matches!(change, Change::End(why) if why.discards()) && must && self.holds_something();
         self.pending.push(Pending { op, change, must, returned: false, after });
     }
 
-    /// The operation has returned: its takes and ends have happened; a push may still be on its way. False if nothing
-    /// explains that.
+    /// The operation has returned: its takes and ends have happened; a push may still be on its
+    /// way. False if nothing explains that.
     pub(crate) fn returned(&mut self, op: OpId) -> bool {
         if self.pending.iter().all(|pending| pending.op != op) {
             return true;
         }
         self.history.push(Past::Returned(op));
         let mut due = 0;
-        for (place, pending) in self.pending.iter_mut().enumerate().filter(|(_, pending)| pending.op == op) {
+        for (place, pending) in
+            self.pending.iter_mut().enumerate().filter(|(_, pending)| pending.op == op)
+        {
             pending.returned = true;
             due |= u64::from(!matches!(pending.change, Change::Push(..))) << place;
         }
@@ -173,7 +180,8 @@ impl<'s> Queue<'s> {
         self.beside |= self.takes > 1;
     }
 
-    /// Notes that a take ends; tells whether its messages came after those of all takes that ended before it.
+    /// Notes that a take ends; tells whether its messages came after those of all takes that ended
+    /// before it.
     pub(crate) fn take_ends(&mut self) -> bool {
         self.takes = self.takes.saturating_sub(1);
         let alone = !self.beside;
@@ -184,7 +192,10 @@ impl<'s> Queue<'s> {
     /// The operation ended without doing what it was called for.
     pub(crate) fn spared(&mut self, op: OpId) {
         self.history.push(Past::Spared(op));
-        self.pending.iter_mut().filter(|pending| pending.op == op).for_each(|pending| pending.must = false);
+        self.pending
+            .iter_mut()
+            .filter(|pending| pending.op == op)
+            .for_each(|pending| pending.must = false);
     }
 
     /// Nothing is in progress, and what was pushed has arrived if it is due.
@@ -226,7 +237,8 @@ impl<'s> Queue<'s> {
         }
         self.crowded = crowded;
         if reached.is_empty() {
-            self.nearest = seen.into_iter().max_by_key(|state| state.done.count_ones()).unwrap_or_default();
+            self.nearest =
+                seen.into_iter().max_by_key(|state| state.done.count_ones()).unwrap_or_default();
         }
         self.states = reached.into_iter().collect();
         !self.states.is_empty()
@@ -307,9 +319,11 @@ impl<'s> Queue<'s> {
         self.nearest.ended
     }
 
-    /// The first message that should have been found and was not, when nothing explained what was seen.
+    /// The first message that should have been found and was not, when nothing explained what was
+    /// seen.
     pub(crate) fn first_wrong(&self, taken: &Taken) -> Option<Message<'s>> {
-        let due = self.nearest.queue.iter().map(|waiting| self.messages[waiting.message]).enumerate();
+        let due =
+            self.nearest.queue.iter().map(|waiting| self.messages[waiting.message]).enumerate();
         due.into_iter()
             .find(|(place, due)| taken.messages.get(*place).is_none_or(|data| data != due.data))
             .map(|(_, due)| due)
@@ -343,7 +357,8 @@ impl<'s> Queue<'s> {
         self.together.0 += taken.messages.len();
         self.together.1 += bytes(taken);
         let (messages, bytes) = self.together;
-        messages > 1 && (messages > self.bounds.messages as usize || bytes > self.bounds.bytes as usize)
+        messages > 1
+            && (messages > self.bounds.messages as usize || bytes > self.bounds.bytes as usize)
     }
 
     /// Whether the same history makes sense without a rule.

@@ -1,6 +1,7 @@
 use super::*;
 
-/// Pushes on channels, takes with what they found, ends: one after the other. True if it is explained.
+/// Pushes on channels, takes with what they found, ends: one after the other. True if it is
+/// explained.
 fn explained(bounds: Outbox, story: &[(&'static str, &'static [&'static str], u64)]) -> bool {
     let taken: Vec<Taken> = story
         .iter()
@@ -30,7 +31,13 @@ fn the_latest_of_a_key_displaces_its_own() {
     let story = |found| {
         explained(
             Outbox::of(3, Overflow::KeepLatest),
-            &[("b", &["1"], 0), ("a", &["2"], 0), ("b", &["3"], 0), ("a", &["4"], 0), ("take", found, 1)],
+            &[
+                ("b", &["1"], 0),
+                ("a", &["2"], 0),
+                ("b", &["3"], 0),
+                ("a", &["4"], 0),
+                ("take", found, 1),
+            ],
         )
     };
     assert!(story(&["1", "3", "4"]));
@@ -42,7 +49,13 @@ fn losses_may_be_reported_early_and_not_late() {
     let story = |first, second| {
         explained(
             Outbox::of(1, Overflow::DropNewest),
-            &[("a", &["1"], 0), ("a", &["2"], 0), ("take", &["1"], first), ("a", &["3"], 0), ("take", &["3"], second)],
+            &[
+                ("a", &["1"], 0),
+                ("a", &["2"], 0),
+                ("take", &["1"], first),
+                ("a", &["3"], 0),
+                ("take", &["3"], second),
+            ],
         )
     };
     assert!(story(1, 0));
@@ -53,10 +66,17 @@ fn losses_may_be_reported_early_and_not_late() {
 #[test]
 fn what_overlaps_may_come_in_any_order() {
     let bounds = Outbox::default();
-    for (found, fine) in
-        [(&["1", "2"][..], true), (&["2", "1"], true), (&["2"], true), (&["2", "2"], false), (&[], false)]
-    {
-        let taken = Taken { messages: found.iter().map(|data| (*data).to_owned()).collect(), ..Taken::default() };
+    for (found, fine) in [
+        (&["1", "2"][..], true),
+        (&["2", "1"], true),
+        (&["2"], true),
+        (&["2", "2"], false),
+        (&[], false),
+    ] {
+        let taken = Taken {
+            messages: found.iter().map(|data| (*data).to_owned()).collect(),
+            ..Taken::default()
+        };
         let mut queue = Queue::new(&bounds);
         let push = |cast, data| Change::Push(Message { cast, channel: "a", data }, Vec::new());
         queue.begin(1, push(1, "1"), true);

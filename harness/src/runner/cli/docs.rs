@@ -9,13 +9,21 @@ use crate::runner::Exit;
 const TEXTS: [(&str, &str, &str); 13] = [
     ("porting", "a port and its first verdict: start here", include_str!("../../../../PORTING.md")),
     ("protocol", "what an adapter reads and writes", include_str!("../../../PROTOCOL.md")),
-    ("to-adapter.schema.json", "JSON Schema of what it reads", include_str!("../../../schema/to-adapter.schema.json")),
+    (
+        "to-adapter.schema.json",
+        "JSON Schema of what it reads",
+        include_str!("../../../schema/to-adapter.schema.json"),
+    ),
     (
         "from-adapter.schema.json",
         "JSON Schema of what it writes",
         include_str!("../../../schema/from-adapter.schema.json"),
     ),
-    ("adapter.mjs", "JavaScript: an adapter to copy", include_str!("../../../adapters/javascript/adapter.mjs")),
+    (
+        "adapter.mjs",
+        "JavaScript: an adapter to copy",
+        include_str!("../../../adapters/javascript/adapter.mjs"),
+    ),
     (
         "registry.mjs",
         "JavaScript: the registry that it drives",
@@ -26,12 +34,32 @@ const TEXTS: [(&str, &str, &str); 13] = [
         "JavaScript: drives any class, with the next three beside it",
         include_str!("../../../adapters/javascript/drive-module.mjs"),
     ),
-    ("port.mjs", "JavaScript: how a class is called", include_str!("../../../adapters/javascript/port.mjs")),
-    ("probe.mjs", "JavaScript: how that is found out", include_str!("../../../adapters/javascript/probe.mjs")),
-    ("lanes.mjs", "JavaScript: what promises take", include_str!("../../../adapters/javascript/lanes.mjs")),
-    ("adapter.py", "Python: an adapter to copy, with threads", include_str!("../../../adapters/python/adapter.py")),
+    (
+        "port.mjs",
+        "JavaScript: how a class is called",
+        include_str!("../../../adapters/javascript/port.mjs"),
+    ),
+    (
+        "probe.mjs",
+        "JavaScript: how that is found out",
+        include_str!("../../../adapters/javascript/probe.mjs"),
+    ),
+    (
+        "lanes.mjs",
+        "JavaScript: what promises take",
+        include_str!("../../../adapters/javascript/lanes.mjs"),
+    ),
+    (
+        "adapter.py",
+        "Python: an adapter to copy, with threads",
+        include_str!("../../../adapters/python/adapter.py"),
+    ),
     ("lanes.py", "Python: what threads take", include_str!("../../../adapters/python/lanes.py")),
-    ("registry.py", "Python: the registry that it drives", include_str!("../../../adapters/python/registry.py")),
+    (
+        "registry.py",
+        "Python: the registry that it drives",
+        include_str!("../../../adapters/python/registry.py"),
+    ),
 ];
 
 pub(super) fn docs(options: &Options) -> Result<Exit, Problem> {
@@ -44,9 +72,12 @@ pub(super) fn docs(options: &Options) -> Result<Exit, Problem> {
         [name] => {
             let wanted = name.to_lowercase();
             let wanted = wanted.strip_suffix(".md").unwrap_or(&wanted);
-            let (_, _, text) = TEXTS.iter().find(|(name, ..)| *name == wanted).ok_or_else(|| {
-                Problem::Usage(format!("there is no text {name:?}; `docs` alone says which there are"))
-            })?;
+            let (_, _, text) =
+                TEXTS.iter().find(|(name, ..)| *name == wanted).ok_or_else(|| {
+                    Problem::Usage(format!(
+                        "there is no text {name:?}; `docs` alone says which there are"
+                    ))
+                })?;
             let _ = write!(stdout(), "{text}");
         }
         _ => return Err(Problem::Usage("docs takes one name, or none".into())),

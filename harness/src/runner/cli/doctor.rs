@@ -7,7 +7,9 @@ use crate::{
     campaign::{Answer, Driver},
     oracle, pretty,
     runner::{Exit, Paint},
-    script::{Act, Ending, Hook, Identity, Op, Outbox, Reason, Registration, Rule, Script, SinkScript},
+    script::{
+        Act, Ending, Hook, Identity, Op, Outbox, Reason, Registration, Rule, Script, SinkScript,
+    },
     trace::{Event, Trace},
 };
 
@@ -15,17 +17,21 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
     let (mut adapter, hello) = adapter(&options)?;
     let paint = Paint { colours: colours(&stdout()) };
     let core = BTreeSet::from(["core".to_owned()]);
-    let offered: Vec<&str> = core.union(&hello.profiles).chain(&hello.features).map(String::as_str).collect();
+    let offered: Vec<&str> =
+        core.union(&hello.profiles).chain(&hello.features).map(String::as_str).collect();
     say(&format!("hello: {}, offers {}", hello.title(), offered.join(" ")));
     for (name, script) in tiny().into_iter().filter(|(_, script)| hello.lacks(script).is_none()) {
         let problem = match adapter.run(&script) {
             Answer::Trace(trace) => {
                 let verdict = oracle::judge_claims(&script, &trace, &hello);
-                // What only a special circumstance brings out is the registry's, and `run` will say so.
+                // What only a special circumstance brings out is the registry's, and `run` will say
+                // so.
                 let plain = script.sinks.is_empty();
                 let wrong = verdict.first().filter(|_| plain);
-                let wrong = wrong.map(|violation| format!("{}: {}", violation.requirement, violation.cause));
-                let nonsense = verdict.nonsense.map(|why| format!("the trace makes no sense: {why}"));
+                let wrong = wrong
+                    .map(|violation| format!("{}: {}", violation.requirement, violation.cause));
+                let nonsense =
+                    verdict.nonsense.map(|why| format!("the trace makes no sense: {why}"));
                 nonsense.or(wrong).or_else(|| skipped(&script, &trace))
             }
             Answer::Unsupported(need) => Some(format!("unsupported: {need}")),
@@ -49,22 +55,36 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
     Ok(Exit::Conforming)
 }
 
-/// An operation that the adapter should have run, and did not; or the other way round. Judging leaves that open where a
-/// label may name nothing (yet); here it is known.
+/// An operation that the adapter should have run, and did not; or the other way round. Judging
+/// leaves that open where a label may name nothing (yet); here it is known.
 fn skipped(script: &Script, trace: &Trace) -> Option<String> {
-    let called = |op: &Op| trace.iter().any(|event| matches!(event, Event::Call { op: id, .. } if *id == op.id));
+    let called = |op: &Op| {
+        trace.iter().any(|event| matches!(event, Event::Call { op: id, .. } if *id == op.id))
+    };
     let (mut subs, mut tickets, mut used) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for op in &script.steps {
         let known = match &op.act {
             Act::Unsub { sub } | Act::Take { sub, .. } => subs.contains(sub),
             // Not every language lets a ticket be used again.
-            Act::Admit { ticket, .. } | Act::Abandon { ticket } if !used.insert(*ticket) => called(op),
+            Act::Admit { ticket, .. } | Act::Abandon { ticket } if !used.insert(*ticket) => {
+                called(op)
+            }
             Act::Admit { ticket, .. } | Act::Abandon { ticket } => tickets.contains(ticket),
             _ => true,
         };
         match (known, called(op)) {
-            (true, false) => return Some(format!("operation {} was skipped, and what it names does exist", op.id)),
-            (false, true) => return Some(format!("operation {} was run, and what it names does not exist", op.id)),
+            (true, false) => {
+                return Some(format!(
+                    "operation {} was skipped, and what it names does exist",
+                    op.id
+                ));
+            }
+            (false, true) => {
+                return Some(format!(
+                    "operation {} was run, and what it names does not exist",
+                    op.id
+                ));
+            }
             _ => {}
         }
         match &op.act {
@@ -73,7 +93,10 @@ fn skipped(script: &Script, trace: &Trace) -> Option<String> {
             _ => false,
         };
     }
-    for (sink, rule) in (0..).zip(&script.sinks).flat_map(|(sink, of)| of.rules.iter().map(move |rule| (sink, rule))) {
+    for (sink, rule) in (0..)
+        .zip(&script.sinks)
+        .flat_map(|(sink, of)| of.rules.iter().map(move |rule| (sink, rule)))
+    {
         let is_call = |event: &&Event| match event {
             Event::Send { sink: on, .. } => rule.on == Hook::Send && *on == sink,
             Event::Close { sink: on, .. } => rule.on == Hook::Close && *on == sink,
@@ -87,7 +110,8 @@ fn skipped(script: &Script, trace: &Trace) -> Option<String> {
     None
 }
 
-/// What an adapter must get right before it is worth judging a registry. Those that need what is not offered are left out.
+/// What an adapter must get right before it is worth judging a registry. Those that need what is
+/// not offered are left out.
 fn tiny() -> Vec<(&'static str, Script)> {
     let op = Op::new;
     let to_a = || Registration::to(&["a"]);
@@ -98,7 +122,8 @@ fn tiny() -> Vec<(&'static str, Script)> {
     let revoke = |id, identity: Identity| op(id, Act::Revoke { identity, reason: None });
     let revoke_as = |id, reason| op(id, Act::Revoke { identity: "x".into(), reason: Some(reason) });
     let settle = |id| op(id, Act::Settle);
-    let admit = |id, ticket, sub| op(id, Act::Admit { ticket, sub, sink: sub, with: to_a().group("x") });
+    let admit =
+        |id, ticket, sub| op(id, Act::Admit { ticket, sub, sink: sub, with: to_a().group("x") });
     let ruled = |on, nth, ops, then, steps| {
         let sinks = vec![SinkScript { rules: vec![Rule { on, nth, ops, then }] }];
         Script { sinks, ..Script::new(steps) }
@@ -112,15 +137,22 @@ fn tiny() -> Vec<(&'static str, Script)> {
     let overwritten = |with: Registration| Registration { overwrite: Some("b".into()), ..with };
     let exact = Registration { exact: true, ..Registration::to(&[]) };
     let scoped = |id, sub| with(id, sub, to_a().scope("s"));
-    let capped = Script { cap: Some(1), ..Script::new(vec![scoped(1, 0), scoped(2, 1), cast(3, "m1"), settle(4)]) };
+    let capped = Script {
+        cap: Some(1),
+        ..Script::new(vec![scoped(1, 0), scoped(2, 1), cast(3, "m1"), settle(4)])
+    };
     let (kind, other) = (Identity::kinded("user", "x"), Identity::kinded("team", "x"));
     let outbox = |id, sub| with(id, sub, to_a().outbox(Outbox::default()));
     let take = |id, sub| op(id, Act::Take { sub, bytes: None });
-    let (begin, abandon) = (|id, ticket| op(id, Act::Begin { ticket }), |id, ticket| op(id, Act::Abandon { ticket }));
+    let (begin, abandon) =
+        (|id, ticket| op(id, Act::Begin { ticket }), |id, ticket| op(id, Act::Abandon { ticket }));
     vec![
         ("a subscriber", Script::new(vec![sub(1, 0)])),
         ("a broadcast", Script::new(delivered())),
-        ("every channel", Script::new(vec![with(1, 0, Registration::all()), unheard_of, settle(3)])),
+        (
+            "every channel",
+            Script::new(vec![with(1, 0, Registration::all()), unheard_of, settle(3)]),
+        ),
         ("an unsubscribe, twice", Script::new(vec![sub(1, 0), unsub(2, 0), unsub(3, 0)])),
         ("an unknown label is skipped", Script::new(vec![unsub(1, 7)])),
         ("a revocation", Script::new(revoked())),
@@ -145,27 +177,56 @@ fn tiny() -> Vec<(&'static str, Script)> {
                 settle(4),
             ]),
         ),
-        ("a call from inside a send", ruled(Hook::Send, 1, vec![unsub(4, 0)], Ending::Ok, delivered())),
+        (
+            "a call from inside a send",
+            ruled(Hook::Send, 1, vec![unsub(4, 0)], Ending::Ok, delivered()),
+        ),
         ("a send that throws", ruled(Hook::Send, 1, Vec::new(), Ending::Throw, delivered())),
         ("a close that throws", ruled(Hook::Close, 1, Vec::new(), Ending::Throw, revoked())),
         (
             "one sink for two subscribers",
-            ruled(Hook::Send, 2, Vec::new(), Ending::Throw, vec![sub(1, 0), same_sink, cast(3, "m1"), settle(4)]),
+            ruled(
+                Hook::Send,
+                2,
+                Vec::new(),
+                Ending::Throw,
+                vec![sub(1, 0), same_sink, cast(3, "m1"), settle(4)],
+            ),
         ),
         ("a count", Script::new(vec![sub(1, 0), op(2, Act::Count)])),
         (
             "two groups",
-            Script::new(vec![with(1, 0, to_a().group("x").group("y")), revoke(2, "y".into()), revoke(3, "x".into())]),
+            Script::new(vec![
+                with(1, 0, to_a().group("x").group("y")),
+                revoke(2, "y".into()),
+                revoke(3, "x".into()),
+            ]),
         ),
         (
             "a group with a kind",
-            Script::new(vec![with(1, 0, to_a().group(kind.clone())), revoke(2, other), revoke(3, kind)]),
+            Script::new(vec![
+                with(1, 0, to_a().group(kind.clone())),
+                revoke(2, other),
+                revoke(3, kind),
+            ]),
         ),
-        ("an empty list that is meant exactly", Script::new(vec![with(1, 0, exact), cast(2, "m1"), settle(3)])),
-        ("a scope, which is an identity too", Script::new(vec![scoped(1, 0), revoke(2, "s".into())])),
+        (
+            "an empty list that is meant exactly",
+            Script::new(vec![with(1, 0, exact), cast(2, "m1"), settle(3)]),
+        ),
+        (
+            "a scope, which is an identity too",
+            Script::new(vec![scoped(1, 0), revoke(2, "s".into())]),
+        ),
         ("a cap of one", capped),
-        ("a ticket", Script::new(vec![begin(1, 0), admit(2, 0, 0), cast(3, "m1"), settle(4), unsub(5, 7)])),
-        ("a ticket that came too late", Script::new(vec![begin(1, 0), revoke(2, "x".into()), admit(3, 0, 0)])),
+        (
+            "a ticket",
+            Script::new(vec![begin(1, 0), admit(2, 0, 0), cast(3, "m1"), settle(4), unsub(5, 7)]),
+        ),
+        (
+            "a ticket that came too late",
+            Script::new(vec![begin(1, 0), revoke(2, "x".into()), admit(3, 0, 0)]),
+        ),
         (
             "tickets that are unknown or used up",
             Script::new(vec![
@@ -177,7 +238,17 @@ fn tiny() -> Vec<(&'static str, Script)> {
                 abandon(6, 0),
             ]),
         ),
-        ("an outbox", Script::new(vec![outbox(1, 0), cast(2, "m1"), settle(3), take(4, 0), take(5, 0), take(6, 7)])),
+        (
+            "an outbox",
+            Script::new(vec![
+                outbox(1, 0),
+                cast(2, "m1"),
+                settle(3),
+                take(4, 0),
+                take(5, 0),
+                take(6, 7),
+            ]),
+        ),
         ("a shutdown", Script::new(vec![sub(1, 0), op(2, Act::Shutdown), revoke(3, "x".into())])),
     ]
 }

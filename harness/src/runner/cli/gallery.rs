@@ -18,7 +18,12 @@ pub(super) fn show_gallery(options: &Options) -> Result<Exit, Problem> {
     for mutant in gallery::MUTANTS {
         let limits = Limits { patience: mutant.patience(), ..Limits::default() };
         let mut driver = InProcess::new(gallery::mutant(mutant.bug)).within(limits);
-        let plan = Plan { scripts: options.scripts, seed: options.seed, first_only: true, ..Plan::default() };
+        let plan = Plan {
+            scripts: options.scripts,
+            seed: options.seed,
+            first_only: true,
+            ..Plan::default()
+        };
         let outcome = campaign(&gallery::hello(), &mut driver, &plan, &mut |_, _| {});
         let found = outcome.failures.first();
         let id = found.map_or("-", |failure| failure.violation.requirement);

@@ -31,7 +31,9 @@ An adapter is any program that speaks `registry-conform docs protocol` on its st
 
 /// The whole page.
 pub(super) fn help() -> String {
-    format!("registry-conform: does a subscriber registry keep its promises?\n\n{COMMANDS}\n\n{OPTIONS}\n\n{END}")
+    format!(
+        "registry-conform: does a subscriber registry keep its promises?\n\n{COMMANDS}\n\n{OPTIONS}\n\n{END}"
+    )
 }
 
 /// The part of it that is about one command, if there is such a command.
@@ -44,9 +46,13 @@ pub(super) fn help_of(command: &str) -> Option<String> {
     let lines = own.join("\n");
     Some(match command {
         "run" => format!("{lines}\n\n{OPTIONS}\n\n{END}"),
-        "gallery" => format!("{lines}\n\n  --scripts N      random scripts for each, after the fixed ones (2000)"),
+        "gallery" => format!(
+            "{lines}\n\n  --scripts N      random scripts for each, after the fixed ones (2000)"
+        ),
         "replay" | "doctor" => {
-            let shared = OPTIONS.lines().filter(|line| line.contains("--patience") || line.contains("--transcript"));
+            let shared = OPTIONS
+                .lines()
+                .filter(|line| line.contains("--patience") || line.contains("--transcript"));
             format!("{lines}\n\n{}\n\n{END}", shared.collect::<Vec<_>>().join("\n"))
         }
         _ => lines,

@@ -60,7 +60,9 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
     };
     let command = command.to_string_lossy();
     let ours = rest.iter().take_while(|argument| *argument != "--");
-    if let Some(page) = help_of(&command).filter(|_| ours.into_iter().any(|word| word == "--help" || word == "-h")) {
+    if let Some(page) =
+        help_of(&command).filter(|_| ours.into_iter().any(|word| word == "--help" || word == "-h"))
+    {
         say(&page);
         return Ok(Exit::Conforming);
     }
@@ -105,7 +107,8 @@ fn adapter(options: &Options) -> Result<(Adapter, Hello), Problem> {
     let deadlines = Deadlines { patience: options.patience, ..Deadlines::default() };
     let mut adapter = Adapter::new(options.command.clone(), deadlines);
     if let Some(file) = &options.transcript {
-        let to = File::create(file).map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))?;
+        let to = File::create(file)
+            .map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))?;
         adapter = adapter.transcript(to);
     }
     let hello = adapter.hello().map_err(|why| Problem::Adapter(format!("the adapter: {why}")))?;
@@ -116,7 +119,8 @@ fn explain(options: &Options) -> Result<Exit, Problem> {
     let [id] = options.files.as_slice() else {
         return Err(Problem::Usage("explain takes one requirement, such as REV-2".into()));
     };
-    let found = catalogue::find(id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
+    let found = catalogue::find(id)
+        .ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
     let paint = Paint { colours: colours(&stdout()) };
     say(&format!(
         "{} {} · profile {} · {} · since edition {}",
@@ -137,7 +141,13 @@ fn explain(options: &Options) -> Result<Exit, Problem> {
 fn list() -> Result<Exit, Problem> {
     for own in &catalogue::catalogue().requirements {
         let end = own.text.find(['.', ':', ';']).unwrap_or(own.text.len());
-        say(&format!("{:<7} {:<6} {:<11} {}", own.id, own.level.word(), own.profile, &own.text[..end]));
+        say(&format!(
+            "{:<7} {:<6} {:<11} {}",
+            own.id,
+            own.level.word(),
+            own.profile,
+            &own.text[..end]
+        ));
     }
     Ok(Exit::Conforming)
 }

@@ -32,7 +32,8 @@ pub(super) struct Options {
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
     // What follows the first `--` is the adapter's, whatever it looks like.
     let cut = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
-    let command = arguments.iter().skip(cut + 1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let command =
+        arguments.iter().skip(cut + 1).map(|word| word.to_string_lossy().into_owned()).collect();
     let mut options = Options {
         scripts: 2_000,
         seed: chance(),
@@ -56,19 +57,22 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
             Long("seed") => {
                 let value = parser.value()?.string()?;
                 if let Some(digits) = value.strip_prefix("0x") {
-                    let seed = u64::from_str_radix(digits, 16)
-                        .map_err(|error| Problem::Usage(format!("{value:?} is no seed: {error}")))?;
+                    let seed = u64::from_str_radix(digits, 16).map_err(|error| {
+                        Problem::Usage(format!("{value:?} is no seed: {error}"))
+                    })?;
                     (options.seed, options.first) = (seed, Some(seed));
                 } else {
-                    options.seed =
-                        value.parse().map_err(|error| Problem::Usage(format!("{value:?} is no seed: {error}")))?;
+                    options.seed = value.parse().map_err(|error| {
+                        Problem::Usage(format!("{value:?} is no seed: {error}"))
+                    })?;
                 }
             }
             Long("time") => options.time = Some(seconds(parser.value()?.parse()?)?),
             Long("patience") => options.patience = seconds(parser.value()?.parse()?)?,
             Long("profile") => {
                 let name = parser.value()?.string()?;
-                let of_it = catalogue::catalogue().requirements.iter().filter(|own| own.profile == name);
+                let of_it =
+                    catalogue::catalogue().requirements.iter().filter(|own| own.profile == name);
                 let ids: Vec<String> = of_it.map(|own| own.id.clone()).collect();
                 if ids.is_empty() {
                     return Err(Problem::Usage(format!("there is no profile {name:?}")));
@@ -77,9 +81,12 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
             }
             Long("only") => {
                 let id = parser.value()?.string()?;
-                let found =
-                    catalogue::find(&id).ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
-                options.parts.push(Part { name: format!("--only {}", found.id), ids: vec![found.id.clone()] });
+                let found = catalogue::find(&id)
+                    .ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
+                options.parts.push(Part {
+                    name: format!("--only {}", found.id),
+                    ids: vec![found.id.clone()],
+                });
             }
             Long("known") => options.known = Some(parser.value()?.into()),
             Long("save") => options.save = parser.value()?.into(),
@@ -95,7 +102,8 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
 }
 
 fn seconds(value: f64) -> Result<Duration, Problem> {
-    Duration::try_from_secs_f64(value).map_err(|_| Problem::Usage(format!("{value} is no number of seconds")))
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| Problem::Usage(format!("{value} is no number of seconds")))
 }
 
 /// A seed that differs from run to run.

@@ -29,7 +29,8 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
             Request::Bye,
         ];
         for request in requests {
-            say(&serde_json::to_string(&request).map_err(|error| Problem::Usage(error.to_string()))?);
+            say(&serde_json::to_string(&request)
+                .map_err(|error| Problem::Usage(error.to_string()))?);
         }
         return Ok(Exit::Conforming);
     }
@@ -47,7 +48,12 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
             let at = first.map_or(usize::MAX, |violation| violation.at);
             let mark = paint.red("► ");
             let at = if first.is_none() { trace.len() } else { at };
-            let page = pretty::trace(&saved.script, &trace, at, if first.is_none() { "  " } else { &mark });
+            let page = pretty::trace(
+                &saved.script,
+                &trace,
+                at,
+                if first.is_none() { "  " } else { &mark },
+            );
             let _ = write!(stdout(), "{page}");
             if let Some(why) = verdict.nonsense {
                 return Err(Problem::Adapter(format!("the trace makes no sense: {why}")));
@@ -55,8 +61,8 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
             for violation in verdict.all() {
                 say(&paint.red(&format!("{}: {}", violation.requirement, violation.cause)));
             }
-            let broken =
-                verdict.violation.is_some() || verdict.all().any(|found| found.requirement == saved.requirement);
+            let broken = verdict.violation.is_some()
+                || verdict.all().any(|found| found.requirement == saved.requirement);
             if !broken {
                 say(&paint.green(&format!("{} is not broken by this script", saved.requirement)));
             }
@@ -83,7 +89,10 @@ impl Watch {
         let (held, over) = channel();
         std::thread::spawn(move || {
             if over.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
-                say_error(&format!("waiting for the adapter's answer, for {} s at most", longest.as_secs()));
+                say_error(&format!(
+                    "waiting for the adapter's answer, for {} s at most",
+                    longest.as_secs()
+                ));
             }
         });
         Self(held)

@@ -22,7 +22,9 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
         None => Known::default(),
     };
     if let Some(extra) = options.files.first() {
-        return Err(Problem::Usage(format!("{extra:?} is not an option; the adapter's command comes after `--`")));
+        return Err(Problem::Usage(format!(
+            "{extra:?} is not an option; the adapter's command comes after `--`"
+        )));
     }
     // What cannot be written is better known before than after.
     for file in options.json.iter().chain(&options.junit) {
@@ -46,7 +48,9 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
         saved: saved_scripts(&options.save),
         ..Plan::default()
     };
-    let mut progress = Progress::new(options.scripts + plan.saved.len() as u64 + crate::cases::cases().len() as u64);
+    let mut progress = Progress::new(
+        options.scripts + plan.saved.len() as u64 + crate::cases::cases().len() as u64,
+    );
     let mut seen = 0;
     let mut printed = 0;
     let paint = Paint { colours: colours(&stdout()) };
@@ -55,7 +59,10 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     let outcome = campaign(&hello, &mut adapter, &plan, &mut |outcome, _| {
         if let Some((violation, found_by)) = &outcome.shrinking {
             progress.clear();
-            let line = format!("{} {} (found by {found_by}), shrinking…", violation.requirement, violation.cause);
+            let line = format!(
+                "{} {} (found by {found_by}), shrinking…",
+                violation.requirement, violation.cause
+            );
             let _ = writeln!(stderr(), "{line}");
             return;
         }
@@ -70,7 +77,11 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
             let _ = writeln!(
                 stderr(),
                 "{}",
-                if failure.level == catalogue::Level::M { aside.red(&line) } else { aside.yellow(&line) }
+                if failure.level == catalogue::Level::M {
+                    aside.red(&line)
+                } else {
+                    aside.yellow(&line)
+                }
             );
         }
         printed = outcome.failures.len();
@@ -88,7 +99,8 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
         warnings: &adapter.warnings(),
     });
     if let Some(file) = &options.json {
-        let json = serde_json::to_string_pretty(&report).map_err(|error| Problem::Usage(error.to_string()))?;
+        let json = serde_json::to_string_pretty(&report)
+            .map_err(|error| Problem::Usage(error.to_string()))?;
         write_file(file, &json)?;
     }
     if let Some(file) = &options.junit {
@@ -114,7 +126,12 @@ impl Progress {
     fn show(&mut self, seen: u64, outcome: &Outcome) {
         if self.shown && (seen == 1 || seen >= self.last + 50) {
             self.last = seen;
-            let _ = write!(stderr(), "\r{seen} of {} scripts, broken so far: {} ", self.all, outcome.failures.len());
+            let _ = write!(
+                stderr(),
+                "\r{seen} of {} scripts, broken so far: {} ",
+                self.all,
+                outcome.failures.len()
+            );
             let _ = stderr().flush();
         }
     }

@@ -33,8 +33,10 @@ pub(super) fn saved_scripts(directory: &Path) -> Vec<(String, Script)> {
 }
 
 pub(super) fn read_saved(file: &Path) -> Result<Saved, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let saved: Saved = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let saved: Saved =
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     saved.script.check().map_err(|why| format!("{}: {why}", file.display()))?;
     Ok(saved)
 }
@@ -43,8 +45,12 @@ pub(super) fn save(directory: &Path, outcome: &Outcome) -> Result<(), Problem> {
     for failure in outcome.failures.iter().filter(|failure| !failure.script.steps.is_empty()) {
         std::fs::create_dir_all(directory)
             .map_err(|error| Problem::Usage(format!("{}: {error}", directory.display())))?;
-        let saved = Saved { requirement: failure.violation.requirement.into(), script: failure.script.clone() };
-        let json = serde_json::to_string_pretty(&saved).map_err(|error| Problem::Usage(error.to_string()))?;
+        let saved = Saved {
+            requirement: failure.violation.requirement.into(),
+            script: failure.script.clone(),
+        };
+        let json = serde_json::to_string_pretty(&saved)
+            .map_err(|error| Problem::Usage(error.to_string()))?;
         write_file(&directory.join(format!("{}.json", failure.violation.requirement)), &json)?;
     }
     Ok(())
