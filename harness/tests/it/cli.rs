@@ -80,7 +80,7 @@ fn a_failure_explains_itself() {
     for part in [
         "not conforming: ",
         "REV-2",
-        "After it returned, no send begins",
+        "After `close_by_identity` returned, no send begins",
         "cause:",
         "script:",
         "►",
