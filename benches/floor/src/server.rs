@@ -136,7 +136,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sends what was published, then answers those who did.
+    /// Sends what was published, then answers the publishers.
     fn flush(&mut self) -> io::Result<()> {
         let mut due = std::mem::take(&mut self.due);
         // Stable: the order within a channel remains.

@@ -210,7 +210,7 @@ impl Run {
         ready.into_iter().try_for_each(|token| self.read(token, tally))
     }
 
-    /// Begins to end those who are there for it.
+    /// Begins to end the connections that are there for it.
     fn revoke(&mut self) -> Option<Victims> {
         let victims = mem::take(&mut self.victims);
         let url = self.args.revoke_url.clone().filter(|_| !victims.is_empty())?;

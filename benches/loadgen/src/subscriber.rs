@@ -13,8 +13,8 @@ use std::net::TcpStream;
 /// The receive buffer of a connection that never reads: soon full.
 const SLOW_BUFFER: usize = 4096;
 
-/// Messages, by their number and the sum of their stamps: who missed one and heard another twice
-/// has the same number.
+/// Messages, by their number and the sum of their stamps: a connection that missed one and heard
+/// another twice has the same number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) count: u64,
