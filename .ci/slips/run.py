@@ -2,7 +2,7 @@
 """Breaks the code as a tired engineer does, one place at a time, and asks whether the crate's own tests notice.
 
     run.py            run every slip, or those whose `crate/name` the regular expression in SLIPS finds
-    run.py --check    only look whether each slip still finds its place, which takes no time
+    run.py --check    only look whether each of them still finds its place, which takes no time
 
 The slips stand beside this file, in a list for each crate. A slip replaces the text `find` by `replace`. It is looked for in
 the whole `src` of its crate, tests excepted, so files may move; white space counts as any other. It must stand there once.
@@ -292,14 +292,14 @@ def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit(__doc__)
     slips, wrong = read_slips()
-    wrong += check(slips, read_sources(ROOT))
+    chosen = [slip for slip in slips if re.search(os.environ.get("SLIPS", ""), slip.title)]
+    wrong += check(chosen, read_sources(ROOT))
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 2
     if sys.argv[1:] == ["--check"]:
-        print(f"{len(slips)} slips, each in its place")
+        print(f"{len(chosen)} slips, each in its place")
         return 0
-    chosen = [slip for slip in slips if re.search(os.environ.get("SLIPS", ""), slip.title)]
     if not chosen:
         sys.exit("no slip has such a name")
     for place in (CLEAN, TREE, LOGS):

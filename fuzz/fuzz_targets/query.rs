@@ -1,5 +1,7 @@
-//! Any query string, through the way in of both transports: it is refused, or hears exactly what a plain model of the
-//! rules says and is told the rest (FLT-2, FLT-5, ADM-8); and a check says the same and takes nobody. The first three bytes choose the limits and the grant, the rest is the query.
+//! Any query string, through the way in of both transports: it is refused, or hears exactly what a
+//! plain model of the rules says and is told the rest (FLT-2, FLT-5, ADM-8); and a check says the
+//! same and takes nobody. The first three bytes choose the limits and the grant, the rest is the
+//! query.
 
 #![no_main]
 
@@ -17,7 +19,8 @@ use transport_sse::SSE;
 const POOL: [&str; 7] = ["a", "b", "a,b", "", "ä", " ", "%"];
 
 thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_time().build().expect("a runtime");
 }
 
 struct Granted(ChannelFilter);
@@ -62,7 +65,8 @@ fn decode(text: &[u8]) -> Result<String, ()> {
         out.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or(());
+                let mut digit =
+                    || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or(());
                 (digit()? * 16 + digit()?) as u8
             }
             other => other,
@@ -78,10 +82,15 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let query = uri.query().unwrap_or_default().as_bytes();
     let names = NonZeroUsize::MIN.saturating_add(usize::from(names % 8));
     let name_bytes = usize::from(name_bytes % 32);
-    let granted: BTreeSet<&str> =
-        POOL.into_iter().enumerate().filter(|(bit, _)| grant >> bit & 1 == 1).map(|(_, name)| name).collect();
+    let granted: BTreeSet<&str> = POOL
+        .into_iter()
+        .enumerate()
+        .filter(|(bit, _)| grant >> bit & 1 == 1)
+        .map(|(_, name)| name)
+        .collect();
     let everything = grant >> 7 == 1;
-    let filter = if everything { ChannelFilter::All } else { ChannelFilter::only(granted.iter().copied()) };
+    let filter =
+        if everything { ChannelFilter::All } else { ChannelFilter::only(granted.iter().copied()) };
 
     let registry = SubscriberRegistry::<u8>::new();
     let options = LiveOptions::new().with_max_channels(names).with_max_channel_bytes(name_bytes);
@@ -102,7 +111,11 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     assert_eq!(answer, status, "{uri}");
     assert_eq!(checked.as_ref().err(), admitted.as_ref().err(), "{uri}");
     let counted = live.refusals();
-    assert_eq!(counted.get(&status).copied().unwrap_or(0), if status == 200 { 0 } else { 2 }, "{uri}");
+    assert_eq!(
+        counted.get(&status).copied().unwrap_or(0),
+        if status == 200 { 0 } else { 2 },
+        "{uri}"
+    );
     assert_eq!(registry.len(), usize::from(status == 200), "{uri}");
 
     if let (Ok(asked), Ok(admitted)) = (&asked, &admitted) {
@@ -113,14 +126,20 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         let mut headers = HeaderMap::new();
         admitted.ungranted.tell(&mut headers);
         let header = |name| headers.get(name).map(|value| value.to_str().expect("ASCII"));
-        let count = header("x-channels-refused-count").map_or(0, |count| count.parse().expect("a number"));
-        let told: Vec<&[u8]> =
-            header("x-channels-refused").iter().flat_map(|list| list.split(',')).map(str::as_bytes).collect();
+        let count =
+            header("x-channels-refused-count").map_or(0, |count| count.parse().expect("a number"));
+        let told: Vec<&[u8]> = header("x-channels-refused")
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(str::as_bytes)
+            .collect();
         // At most 8 names of 31 bytes each, so all are told.
         let told: Result<BTreeSet<String>, ()> = told.into_iter().map(decode).collect();
         assert!(told.expect("percent-encoded UTF-8").iter().eq(&beyond), "{uri}");
         assert_eq!(count, beyond.len(), "{uri}");
-        let hears = |name: &str| is_granted(name) && asked.as_ref().is_none_or(|asked| asked.contains(name));
+        let hears = |name: &str| {
+            is_granted(name) && asked.as_ref().is_none_or(|asked| asked.contains(name))
+        };
         let more = asked.iter().flatten().map(String::as_str);
         for name in POOL.into_iter().chain(more).chain(["elsewhere", "*"]) {
             let report = registry.broadcast(name, 0).expect("a broadcast");

@@ -1,10 +1,13 @@
-//! Any program over `registry-core`, with sinks that call back, fail and panic: the harness's oracle finds nothing that a
-//! requirement forbids.
+//! Any program over `registry-core`, with sinks that call back, fail and panic: the harness's
+//! oracle finds nothing that a requirement forbids.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
-use harness::script::{Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script, SinkScript};
+use harness::script::{
+    Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
+    SinkScript,
+};
 use harness::subject::{Factory, Limits, execute};
 use harness::{core, oracle};
 use libfuzzer_sys::fuzz_target;
@@ -122,9 +125,16 @@ impl Names {
             }
             Call::Admit(ticket, with) => {
                 let (sub, sink) = self.fresh(with);
-                Act::Admit { ticket: u32::from(*ticket) % (self.tickets + 1), sub, sink, with: registration(with) }
+                Act::Admit {
+                    ticket: u32::from(*ticket) % (self.tickets + 1),
+                    sub,
+                    sink,
+                    with: registration(with),
+                }
             }
-            Call::Abandon(ticket) => Act::Abandon { ticket: u32::from(*ticket) % (self.tickets + 1) },
+            Call::Abandon(ticket) => {
+                Act::Abandon { ticket: u32::from(*ticket) % (self.tickets + 1) }
+            }
             // Rare: little happens after it.
             Call::Shutdown(number) if number % 8 == 0 => Act::Shutdown,
             Call::Shutdown(_) => Act::Count,
@@ -147,7 +157,8 @@ impl Names {
 
 fn registration(with: &With) -> Registration {
     let channels = with.channels.map(|(bits, twice)| {
-        let once: Vec<String> = (0..8_u8).filter(|bit| bits >> bit & 1 == 1 && *bit < 4).map(channel).collect();
+        let once: Vec<String> =
+            (0..8_u8).filter(|bit| bits >> bit & 1 == 1 && *bit < 4).map(channel).collect();
         if twice { [once.clone(), once].concat() } else { once }
     });
     Registration {
@@ -159,8 +170,12 @@ fn registration(with: &With) -> Registration {
         outbox: with.outbox.map(|(messages, bytes, policy)| Outbox {
             messages: 1 + u32::from(messages % 5),
             bytes: 1 + u32::from(bytes % 16),
-            overflow: [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest]
-                [usize::from(policy % 4)],
+            overflow: [
+                Overflow::Close,
+                Overflow::DropOldest,
+                Overflow::DropNewest,
+                Overflow::KeepLatest,
+            ][usize::from(policy % 4)],
         }),
     }
 }

@@ -1,6 +1,7 @@
-//! Any payloads, through the SSE route: a strict parser of the event stream format gives back the same data under the
-//! same ids, and finds no field that a payload brought along (SSE-2). The input is a list of payloads: 0xFF, which UTF-8
-//! does not know, ends one; 0xFE lets the peer read before the next.
+//! Any payloads, through the SSE route: a strict parser of the event stream format gives back the
+//! same data under the same ids, and finds no field that a payload brought along (SSE-2). The input
+//! is a list of payloads: 0xFF, which UTF-8 does not know, ends one; 0xFE lets the peer read before
+//! the next. A payload that is no UTF-8 comes back in base64.
 
 #![no_main]
 
@@ -11,14 +12,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
-use registry_core::{ChannelFilter, EncodeError, Identity, SubscriberRegistry};
+use registry_core::{ChannelFilter, EncodeError, Encoded, Identity, SubscriberRegistry};
 use tokio::runtime::{Builder, Runtime};
 use tower_service::Service;
 use transport_core::{Authorise, Denied, Grant, Live, LiveOptions};
 use transport_sse::sse;
 
 thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_time().build().expect("a runtime");
 }
 
 struct Everybody;
@@ -30,8 +32,12 @@ impl Authorise for Everybody {
     }
 }
 
-fn as_it_is(data: &Bytes) -> Result<Bytes, EncodeError> {
-    Ok(data.clone())
+/// Text where it is text, else bytes.
+fn encode(data: &Bytes) -> Result<Encoded, EncodeError> {
+    Ok(match std::str::from_utf8(data) {
+        Ok(text) => Encoded::text(text),
+        Err(_) => Encoded::binary(data.clone()),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -42,8 +48,9 @@ struct Event {
     data: Vec<u8>,
 }
 
-/// The algorithm of the event stream format on bytes, which line ends and fields allow; and stricter: lines end with LF, a
-/// field is known, written in one way and not repeated, and the stream ends with its last event.
+/// The algorithm of the event stream format on bytes, which line ends and fields allow; and
+/// stricter: lines end with LF, a field is known, written in one way and not repeated, and the
+/// stream ends with its last event.
 fn parse(stream: &[u8]) -> Vec<Event> {
     assert!(!stream.contains(&b'\r'), "a line end that is not LF");
     assert!(!stream.starts_with("\u{feff}".as_bytes()), "a parser drops this mark");
@@ -64,13 +71,19 @@ fn parse(stream: &[u8]) -> Vec<Event> {
             data.extend_from_slice(value);
             data.push(b'\n');
         } else if let Some(value) = line.strip_prefix(b"id: ") {
-            assert!(data.is_empty() && name.is_empty() && !value.contains(&0), "an id out of place");
+            assert!(
+                data.is_empty() && name.is_empty() && !value.contains(&0),
+                "an id out of place"
+            );
             last_id = value.to_vec();
         } else if let Some(value) = line.strip_prefix(b"event: ") {
             assert!(data.is_empty() && name.is_empty(), "a name out of place");
             name = value.to_vec();
         } else if let Some(value) = line.strip_prefix(b"retry: ") {
-            assert!(!retry && !value.is_empty() && value.iter().all(u8::is_ascii_digit), "a bad retry");
+            assert!(
+                !retry && !value.is_empty() && value.iter().all(u8::is_ascii_digit),
+                "a bad retry"
+            );
             retry = true;
         } else {
             assert_eq!(line[0], b':', "an unknown field");
@@ -93,6 +106,24 @@ fn with_line_feeds(body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What the format makes of a payload: text with its line ends, bytes in base64.
+fn carried(payload: &[u8]) -> Vec<u8> {
+    if std::str::from_utf8(payload).is_ok() { with_line_feeds(payload) } else { base64(payload) }
+}
+
+fn base64(payload: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> =
+        payload.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    let digit = |six: &[u8]| {
+        let value = (0..6).fold(0, |value, at| 2 * value + six.get(at).copied().unwrap_or(0));
+        DIGITS[usize::from(value)]
+    };
+    let mut out: Vec<u8> = bits.chunks(6).map(digit).collect();
+    out.resize(out.len().next_multiple_of(4), b'=');
+    out
+}
+
 /// Reads what is there.
 fn read(body: &mut Body, into: &mut Vec<u8>) {
     while let Some(Some(frame)) = body.frame().now_or_never() {
@@ -102,10 +133,11 @@ fn read(body: &mut Body, into: &mut Vec<u8>) {
 
 fn run(data: &[u8]) {
     let registry = SubscriberRegistry::<Bytes>::new();
-    let live = Live::with_encoder(registry.clone(), Everybody, as_it_is, LiveOptions::new());
+    let live = Live::with_encoder(registry.clone(), Everybody, encode, LiveOptions::new());
     let mut route = sse::<_, ()>(&live);
     let asking = route.call(Request::get("/").body(Body::empty()).expect("a request"));
-    let response = asking.now_or_never().expect("nothing to wait for").unwrap_or_else(|never| match never {});
+    let response =
+        asking.now_or_never().expect("nothing to wait for").unwrap_or_else(|never| match never {});
     assert_eq!(response.status(), 200);
     let (mut body, mut stream, mut expected) = (response.into_body(), Vec::new(), Vec::new());
 
@@ -113,14 +145,18 @@ fn run(data: &[u8]) {
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| *byte >= 0xFE).unwrap_or(rest.len());
         let payload = &rest[..end];
-        let report = registry.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
+        let report =
+            registry.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
         if report.lagged > 0 {
             // More than an outbox holds: what was queued is gone, and the farewell says why.
             read(&mut body, &mut stream);
-            return assert_eq!(parse(&stream).last().map(|event| &event.name[..]), Some(&b"close"[..]));
+            return assert_eq!(
+                parse(&stream).last().map(|event| &event.name[..]),
+                Some(&b"close"[..])
+            );
         }
         let id = report.id.to_string().into_bytes();
-        expected.push(Event { name: Vec::new(), id, data: with_line_feeds(payload) });
+        expected.push(Event { name: Vec::new(), id, data: carried(payload) });
         if rest.get(end) == Some(&0xFE) {
             read(&mut body, &mut stream);
         }

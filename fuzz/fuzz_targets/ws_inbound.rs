@@ -1,13 +1,15 @@
-//! Any bytes from a WebSocket peer, in between broadcasts, silence and reading: the connection never panics, always ends,
-//! unsubscribes, keeps within its bounds, and writes nothing but valid frames, nothing after a close, and no broadcast after
-//! a revocation (WS-1, WS-2, WS-4, REV-3).
+//! Any bytes from a WebSocket peer, in between broadcasts, silence and reading: the connection
+//! never panics, always ends, unsubscribes, keeps within its bounds, and writes nothing but valid
+//! frames, nothing after a close, and no broadcast after a revocation (WS-1, WS-2, WS-4, REV-3).
 
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use registry_core::{ChannelFilter, EncodeError, Identity, OutboxOptions, Registration, SubscriberRegistry};
+use registry_core::{
+    ChannelFilter, Encoded, Identity, OutboxOptions, Registration, RegistryOptions,
+    SubscriberRegistry,
+};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +81,8 @@ impl<'a> Arbitrary<'a> for Frame<'a> {
     fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
         let kind: u8 = input.arbitrary()?;
         let opcode = [0x0, 0x1, 0x2, 0x8, 0x9, 0xA, 0x3, 0xF][usize::from(kind & 7)];
-        let (fin, reserved) = (if kind & 8 == 0 { 0x80 } else { 0 }, if kind >> 4 == 15 { 0x40 } else { 0 });
+        let (fin, reserved) =
+            (if kind & 8 == 0 { 0x80 } else { 0 }, if kind >> 4 == 15 { 0x40 } else { 0 });
         let odd: u8 = input.arbitrary()?;
         let mask = if odd % 16 == 15 { None } else { Some(input.arbitrary()?) };
         let lie = if odd / 16 == 15 { input.arbitrary()? } else { 0 };
@@ -185,9 +188,11 @@ struct Peer<'a> {
 }
 
 impl<'a> Peer<'a> {
-    /// Who is not read gives up; what was written stands.
+    /// It gives up when it is not read; what was written stands.
     async fn write(&mut self, bytes: &[u8]) -> bool {
-        timeout(Duration::from_millis(1), self.io.write_all(bytes)).await.is_ok_and(|written| written.is_ok())
+        timeout(Duration::from_millis(1), self.io.write_all(bytes))
+            .await
+            .is_ok_and(|written| written.is_ok())
     }
 
     async fn read(&mut self, most: usize) -> bool {
@@ -196,7 +201,8 @@ impl<'a> Peer<'a> {
         match timeout(Duration::from_millis(1), self.io.read(&mut buffer[..most])).await {
             Ok(Ok(read)) if read > 0 => {
                 if let Some(due) = &mut self.due {
-                    *due = due.checked_sub(read).expect("only what the socket held, and the farewell");
+                    *due =
+                        due.checked_sub(read).expect("only what the socket held, and the farewell");
                 }
                 self.heard.hears(&buffer[..read], &self.sent);
                 true
@@ -206,7 +212,7 @@ impl<'a> Peer<'a> {
         }
     }
 
-    async fn lives(mut self, life: &Life<'a>, registry: &SubscriberRegistry<Bytes>) {
+    async fn lives(mut self, life: &Life<'a>, registry: &SubscriberRegistry<String>) {
         let ada = Identity::new("account", "ada");
         for step in &life.steps {
             match step {
@@ -219,7 +225,7 @@ impl<'a> Peer<'a> {
                     }
                 }
                 Step::Broadcast(text) => {
-                    let report = registry.broadcast("any", Bytes::copy_from_slice(text.as_bytes()));
+                    let report = registry.broadcast("any", (*text).to_owned());
                     if report.is_ok_and(|report| report.accepted == 1) {
                         self.sent.push(text);
                     }
@@ -251,8 +257,8 @@ impl<'a> Peer<'a> {
 }
 
 async fn run(life: &Life<'_>) {
-    let registry = SubscriberRegistry::<Bytes>::new();
-    registry.encode_with(|data: &Bytes| Ok::<_, EncodeError>(data.clone()));
+    let encoder = |text: &String| Ok(Encoded::text(text.as_str()));
+    let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
     let ada = Registration::new().with_group(Identity::new("account", "ada"));
     let bounds = OutboxOptions::new().with_max_bytes(OUTBOX_BYTES);
     let outbox = registry.open_outbox(&WS, bounds, ada).expect("a subscriber");

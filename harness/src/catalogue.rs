@@ -101,7 +101,7 @@ pub fn is_must(id: &str) -> bool {
     find(id).is_none_or(|requirement| requirement.level == Level::M) || id == "ORD-3"
 }
 
-/// The text of `SPEC.md`.
+/// Returns the text of `docs/spec.md`.
 #[must_use]
 pub fn spec() -> String {
     let all = catalogue();

@@ -84,6 +84,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
         let to = to.ok_or("--to ADDRESS is missing")?;
         Command::Clients(clients::Plan { to, transport, connections, accounts, stalled })
     } else {
+        let demo = demo.ok_or("--demo PATH is missing: the demo's program")?;
         Command::Show(show::Plan { connections, accounts, warm_ups, demo })
     })
 }

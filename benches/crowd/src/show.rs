@@ -40,7 +40,7 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     pub(crate) accounts: usize,
     pub(crate) warm_ups: usize,
-    pub(crate) demo: Option<PathBuf>,
+    pub(crate) demo: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -89,15 +89,7 @@ async fn show(plan: &Plan) -> Result<(), String> {
     )?;
     let figures = Figures { shown: true };
     println!("| what | figure |\n|---|---|");
-    let program = match &plan.demo {
-        Some(program) => program.clone(),
-        // Examples lie in a folder beside the programs.
-        None => std::env::current_exe()
-            .ok()
-            .and_then(|path| Some(path.parent()?.parent()?.join("demo")))
-            .ok_or("where is the demo? --demo PATH tells")?,
-    };
-    let demo = Demo::start(&program).await?;
+    let demo = Demo::start(&plan.demo).await?;
     let idle = demo.usage()?;
     figures.note("the server, idle", usage(idle));
     let mut warm = idle;

@@ -1,8 +1,9 @@
-//! The least that any server can do for its subscribers: one frame, encoded once, and one `send` for each connection.
+//! The least that any server can do for its subscribers: one frame, encoded once, and one `send`
+//! for each connection.
 //!
-//! It keeps nothing but a list of sockets for each channel and has no promise but delivery: no ends, no bounds, no
-//! timers. With `--batch` it reads all requests that are ready before it sends what they published, joined, with one
-//! `send` for each connection.
+//! It keeps nothing but a list of sockets for each channel and has no promise but delivery: no
+//! ends, no bounds, no timers. With `--batch` it reads all requests that are ready before it sends
+//! what they published, joined, with one `send` for each connection.
 //!
 //! `GET /sse/{channel}`, `GET /ws/{channel}`, `POST /pub/{channel}`.
 

@@ -12,11 +12,13 @@ pub(crate) enum Wire {
 impl Wire {
     pub(crate) const ALL: [Self; 2] = [Self::Sse, Self::Ws];
 
-    /// The response that makes a connection a subscriber. The accept header answers the key of RFC 6455's example, which
-    /// the load generator sends.
+    /// The response that makes a connection a subscriber. The accept header answers the key of RFC
+    /// 6455's example, which the load generator sends.
     pub(crate) fn welcome(self) -> &'static [u8] {
         match self {
-            Self::Sse => b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n",
+            Self::Sse => {
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+            }
             Self::Ws => {
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"

@@ -86,7 +86,9 @@ impl Server {
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        while let Ok(socket) =
+            accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
             sockopt::set_tcp_nodelay(&socket, true)?;
             let token = self.free.pop().unwrap_or(self.sockets.len());
             epoll::add(&self.epoll, &socket, EventData::new_u64(token as u64), EventFlags::IN)?;
@@ -134,7 +136,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sends what was published, then answers those who did.
+    /// Sends what was published, then answers the publishers.
     fn flush(&mut self) -> io::Result<()> {
         let mut due = std::mem::take(&mut self.due);
         // Stable: the order within a channel remains.

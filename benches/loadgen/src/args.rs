@@ -11,25 +11,29 @@ Opens event streams on a server, publishes to them, and prints one line of JSON 
   --subscribe URL   http://127.x.y.z:port/path; {i} is the connection's number, {c} its channel
   --ws              upgrade to WebSocket; without it, server-sent events
   --say TEXT        send TEXT as a frame after the upgrade (repeatable; {i} and {c} as above)
-  --ready TEXT      a connection is subscribed once it has received TEXT; by default, with the response head
+  --ready TEXT      a connection is subscribed once it has received TEXT; by default, with the
+                    response head
   --conns N         connections [1]
   --channels C      spread over so many channels, `i % C`; publishes go to each in turn [1]
   --slow K          so many more, with a small receive buffer, that never read [0]
-  --publish URL     where to POST ({c} as above); without it, nothing is published and only memory is measured
-  --mode MODE       closed: the next publish when everybody has the former; burst: as fast as the publishers get
-                    answers; rate=R: R a second [closed]
+  --publish URL     where to POST ({c} as above); without it, nothing is published and only memory
+                    is measured
+  --mode MODE       closed: the next publish when everybody has the former; burst: as fast as the
+                    publishers get answers; rate=R: R a second [closed]
   --publishers W    connections that publish, one request in flight each [1]
   --messages M      publishes that are measured [100]
   --warmup K        publishes before them, in a closed loop [3]
   --payload B       bytes of JSON [200]
-  --revoke N        so many more connections (numbered after --conns, on a channel of their own), ended one each 10 ms
+  --revoke N        so many more connections (numbered after --conns, on a channel of their own),
+                    ended one each 10 ms
   --revoke-url URL  what to DELETE to end connection {i}
   --revoked TEXT    what a connection receives at its end [revoked]
   --pid P           the server: its CPU time and memory are read, its children's too
   --max-secs S      publish no more after so many seconds [20]
   --stall-secs S    give up when nothing has happened for so long [5]
   --idle-ms T       rest before the memory is read [500]
-  --pause-us T      rest between two looks for what has come, in place of being woken by it; 0 is to be woken [0]
+  --pause-us T      rest between two looks for what has come, in place of being woken by it; 0 is
+                    to be woken [0]
 ";
 
 /// When the next message is published.
@@ -145,7 +149,9 @@ fn mode(text: &str) -> Result<Mode> {
         "burst" => Ok(Mode::Burst),
         _ => {
             let rate = text.strip_prefix("rate=").and_then(|rate| rate.parse().ok());
-            rate.filter(|rate| *rate > 0.0).map(Mode::Rate).ok_or("--mode is closed, burst or rate=R".into())
+            rate.filter(|rate| *rate > 0.0)
+                .map(Mode::Rate)
+                .ok_or("--mode is closed, burst or rate=R".into())
         }
     }
 }

@@ -64,7 +64,10 @@ mod tests {
     fn a_bucket_holds_its_values_within_a_sixtieth() {
         for value in (0..100_000).chain((20..60).map(|power| (1 << power) + 12_345)) {
             let floor = floor_of(bucket(value));
-            assert!(floor <= value && (value - floor) as f64 <= value as f64 / 60.0, "{value} {floor}");
+            assert!(
+                floor <= value && (value - floor) as f64 <= value as f64 / 60.0,
+                "{value} {floor}"
+            );
         }
     }
 
@@ -74,7 +77,9 @@ mod tests {
         assert_eq!(histogram.quantile(0.5), 0.0);
         (1..=60_000).for_each(|us| histogram.add(us * 1000));
         let near = |at: f64, what: f64| (at - what).abs() < what / 60.0;
-        assert!(near(histogram.quantile(0.5), 30_000.0) && near(histogram.quantile(0.99), 59_400.0));
+        assert!(
+            near(histogram.quantile(0.5), 30_000.0) && near(histogram.quantile(0.99), 59_400.0)
+        );
         assert_eq!(histogram.max(), 60_000.0);
     }
 }

@@ -18,11 +18,13 @@ impl Default for Url {
 }
 
 impl Url {
-    /// Reads `http://127.x.y.z:port/path`. Other machines are refused: nobody is flooded by mistake.
+    /// Reads `http://127.x.y.z:port/path`. Other machines are refused: nobody is flooded by
+    /// mistake.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let rest = text.strip_prefix("http://").ok_or("a URL begins with http://")?;
         let (host, path) = rest.split_once('/').ok_or("a URL has a path")?;
-        let address: SocketAddrV4 = host.parse().map_err(|_| format!("{host} is not an IPv4 address with a port"))?;
+        let address: SocketAddrV4 =
+            host.parse().map_err(|_| format!("{host} is not an IPv4 address with a port"))?;
         if !address.ip().is_loopback() {
             return Err(format!("{address} is not a loopback address").into());
         }
@@ -119,8 +121,12 @@ mod tests {
     #[test]
     fn only_loopback_is_a_target() {
         assert!(Url::parse("http://127.0.0.1:80/a").is_ok());
-        for refused in ["http://192.0.2.1:80/", "http://localhost:80/", "https://127.0.0.1:80/", "http://127.0.0.1:80"]
-        {
+        for refused in [
+            "http://192.0.2.1:80/",
+            "http://localhost:80/",
+            "https://127.0.0.1:80/",
+            "http://127.0.0.1:80",
+        ] {
             assert!(Url::parse(refused).is_err(), "{refused}");
         }
     }
@@ -132,6 +138,9 @@ mod tests {
         assert_eq!(response(text), Some(whole));
         assert_eq!(response(&text[..text.len() - 5]), None);
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
-        assert_eq!(response(chunked), Some(Response { status: 200, length: chunked.len(), closes: false }));
+        assert_eq!(
+            response(chunked),
+            Some(Response { status: 200, length: chunked.len(), closes: false })
+        );
     }
 }

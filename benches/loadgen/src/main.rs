@@ -1,8 +1,8 @@
 //! A load generator for servers that push messages to many event streams.
 //!
-//! It opens the connections, waits until each is subscribed, publishes over HTTP, counts what arrives by a stamp in the
-//! payload, and prints one line of JSON. One thread, one epoll, and another of each for revocations; loopback addresses
-//! only. See `--help`.
+//! It opens the connections, waits until each is subscribed, publishes over HTTP, counts what
+//! arrives by a stamp in the payload, and prints one line of JSON. One thread, one epoll, and
+//! another of each for revocations; loopback addresses only. See `--help`.
 
 mod args;
 mod histogram;

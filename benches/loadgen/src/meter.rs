@@ -49,7 +49,9 @@ impl Meter {
 
     /// Begins a new peak; returns the resident memory that it starts from, in bytes.
     pub(crate) fn forget_peak(&self) -> std::io::Result<u64> {
-        self.pids.iter().try_for_each(|pid| std::fs::write(format!("/proc/{pid}/clear_refs"), "5"))?;
+        self.pids
+            .iter()
+            .try_for_each(|pid| std::fs::write(format!("/proc/{pid}/clear_refs"), "5"))?;
         Ok(self.peak())
     }
 
@@ -88,10 +90,14 @@ pub(crate) fn allow_descriptors(wanted: u64) -> Result<(), String> {
         return Ok(());
     }
     if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        return Err(format!("{wanted} descriptors are needed, and this machine allows {:?}", limit.maximum));
+        return Err(format!(
+            "{wanted} descriptors are needed, and this machine allows {:?}",
+            limit.maximum
+        ));
     }
     let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).map_err(|error| format!("cannot open {wanted} descriptors: {error}"))
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| format!("cannot open {wanted} descriptors: {error}"))
 }
 
 fn numbers_in(directory: &Path) -> Vec<u32> {

@@ -49,7 +49,9 @@ impl Publisher {
         }
         let Some(answer) = response(&self.read) else { return Ok(None) };
         if !(200..300).contains(&answer.status) {
-            return Err(format!("a request was answered: {}", String::from_utf8_lossy(&self.read)).into());
+            return Err(
+                format!("a request was answered: {}", String::from_utf8_lossy(&self.read)).into()
+            );
         }
         self.read.drain(..answer.length);
         if answer.closes {

@@ -33,7 +33,8 @@ pub(crate) struct Report {
     /// How often the client slept, for the server to wake it.
     pub(crate) client_sleeps_per_delivery: f64,
     pub(crate) deliveries_per_read: f64,
-    /// Of the server: before the connections, with all of them idle, and how much it grew at its peak in the run.
+    /// Of the server: before the connections, with all of them idle, and how much it grew at its
+    /// peak in the run.
     pub(crate) memory_before: u64,
     pub(crate) memory_idle: u64,
     pub(crate) memory_grown: u64,

@@ -101,7 +101,9 @@ impl Run {
             }
         }
         let victims = run.args.conns..run.args.conns + run.args.revoke;
-        run.subscribers[victims.clone()].iter().try_for_each(|victim| run.poll.forget(&victim.stream))?;
+        run.subscribers[victims.clone()]
+            .iter()
+            .try_for_each(|victim| run.poll.forget(&victim.stream))?;
         run.victims = run.subscribers.drain(victims).collect();
         Ok(run)
     }
@@ -110,7 +112,9 @@ impl Run {
     fn greet(&mut self, number: usize) -> Result<bool> {
         let subscriber = &mut self.subscribers[number];
         let read = match subscriber.stream.read(&mut self.buffer) {
-            Ok(0) => return Err(format!("connection {number} was closed during the handshake").into()),
+            Ok(0) => {
+                return Err(format!("connection {number} was closed during the handshake").into());
+            }
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(format!("connection {number}: {error}").into()),
@@ -130,14 +134,18 @@ impl Run {
         let meter = Meter::of(self.args.pid);
         let memory_idle = meter.memory();
         let mut tally = Tally::new(self.args.channels);
-        let (mut server, mut client, mut sleeps, mut seconds, mut stalled) = (0.0, 0.0, 0, 0.0, false);
+        let (mut server, mut client, mut sleeps, mut seconds, mut stalled) =
+            (0.0, 0.0, 0, 0.0, false);
         let (mut revoked, mut memory_grown) = (None, 0);
         if let Some(url) = self.args.publish.clone() {
             let mut source = self.source(&url)?;
             stalled = self.flow(&mut source, &mut tally, Mode::Closed, self.args.warmup)?;
             tally = Tally::new(self.args.channels);
-            self.subscribers.iter_mut().for_each(|subscriber| subscriber.received = Heard::default());
-            let (server_before, client_before, sleeps_before) = (meter.cpu(), own_cpu(), own_sleeps());
+            self.subscribers
+                .iter_mut()
+                .for_each(|subscriber| subscriber.received = Heard::default());
+            let (server_before, client_before, sleeps_before) =
+                (meter.cpu(), own_cpu(), own_sleeps());
             let memory = meter.forget_peak()?;
             let start = now();
             source.next_publish = start;
@@ -152,9 +160,11 @@ impl Run {
         }
         self.settle(&mut tally)?;
         let connections = self.args.conns + self.args.revoke + self.args.slow;
-        let revoked_quantile = |share| revoked.as_ref().map_or(0.0, |revoked| revoked.took.quantile(share));
+        let revoked_quantile =
+            |share| revoked.as_ref().map_or(0.0, |revoked| revoked.took.quantile(share));
         let uneven = |subscriber: &&Subscriber| {
-            subscriber.role == Role::Reader && subscriber.received != tally.sent_to[subscriber.channel]
+            subscriber.role == Role::Reader
+                && subscriber.received != tally.sent_to[subscriber.channel]
         };
         let delivered = tally.delivered as f64;
         let per_delivery = |value: f64| value / delivered.max(1.0);
@@ -200,7 +210,7 @@ impl Run {
         ready.into_iter().try_for_each(|token| self.read(token, tally))
     }
 
-    /// Begins to end those who are there for it.
+    /// Begins to end the connections that are there for it.
     fn revoke(&mut self) -> Option<Victims> {
         let victims = mem::take(&mut self.victims);
         let url = self.args.revoke_url.clone().filter(|_| !victims.is_empty())?;
@@ -210,21 +220,33 @@ impl Run {
     fn source<'a>(&self, url: &'a Url) -> Result<Source<'a>> {
         let args = &self.args;
         let first = self.subscribers.len();
-        let publishers = (0..args.publishers).map(|at| Publisher::connect(&self.poll, url.address, first + at));
+        let publishers =
+            (0..args.publishers).map(|at| Publisher::connect(&self.poll, url.address, first + at));
         let publishers = publishers.collect::<Result<_>>()?;
         let mut readers = vec![0; args.channels];
-        self.subscribers.iter().filter(|s| s.role == Role::Reader).for_each(|s| readers[s.channel] += 1);
+        self.subscribers
+            .iter()
+            .filter(|s| s.role == Role::Reader)
+            .for_each(|s| readers[s.channel] += 1);
         Ok(Source { url, publishers, readers, next_publish: 0 })
     }
 
-    /// Publishes so many messages, and returns when all have been received and answered; true when it gave up.
-    fn flow(&mut self, source: &mut Source<'_>, tally: &mut Tally, mode: Mode, messages: u64) -> Result<bool> {
+    /// Publishes so many messages, and returns when all have been received and answered; true when
+    /// it gave up.
+    fn flow(
+        &mut self,
+        source: &mut Source<'_>,
+        tally: &mut Tally,
+        mode: Mode,
+        messages: u64,
+    ) -> Result<bool> {
         let start = now();
         let mut progress = start;
         let mut ready = Vec::new();
         loop {
             let over = (now() - start) as f64 / 1e9 > self.args.max_secs;
-            let quiet = tally.delivered >= tally.expected && source.publishers.iter().all(Publisher::is_free);
+            let quiet = tally.delivered >= tally.expected
+                && source.publishers.iter().all(Publisher::is_free);
             if quiet && (tally.published == messages || over) {
                 return Ok(false);
             }
@@ -247,15 +269,26 @@ impl Run {
             for token in ready.drain(..) {
                 if token < self.subscribers.len() {
                     self.read(token, tally)?;
-                } else if let Some(publisher) = source.publishers.get_mut(token - self.subscribers.len()) {
-                    publisher.poll_answer(&self.poll)?.into_iter().for_each(|took| tally.answers.add(took));
+                } else if let Some(publisher) =
+                    source.publishers.get_mut(token - self.subscribers.len())
+                {
+                    publisher
+                        .poll_answer(&self.poll)?
+                        .into_iter()
+                        .for_each(|took| tally.answers.add(took));
                 }
             }
         }
     }
 
     /// Publishes what may be published now.
-    fn publish(&self, source: &mut Source<'_>, tally: &mut Tally, mode: Mode, messages: u64) -> Result<()> {
+    fn publish(
+        &self,
+        source: &mut Source<'_>,
+        tally: &mut Tally,
+        mode: Mode,
+        messages: u64,
+    ) -> Result<()> {
         while tally.published < messages {
             let now = now();
             match mode {
@@ -267,12 +300,15 @@ impl Run {
             if closed && !source.publishers.iter().all(Publisher::is_free) {
                 return Ok(());
             }
-            let Some(publisher) = source.publishers.iter_mut().find(|publisher| publisher.is_free()) else {
+            let Some(publisher) =
+                source.publishers.iter_mut().find(|publisher| publisher.is_free())
+            else {
                 return Ok(());
             };
             let stamp = match mode {
                 Mode::Rate(rate) => {
-                    // When it was due: a publish that waits for the answer to the one before is late, and counts as late.
+                    // When it was due: a publish that waits for the answer to the one before is
+                    // late, and counts as late.
                     let due = source.next_publish;
                     source.next_publish += (1e9 / rate) as u64;
                     due
@@ -280,7 +316,9 @@ impl Run {
                 _ => now,
             };
             let channel = tally.published as usize % self.args.channels;
-            publisher.ask(&source.url.post(channel, &payload(self.args.payload, tally.published, stamp)))?;
+            publisher.ask(
+                &source.url.post(channel, &payload(self.args.payload, tally.published, stamp)),
+            )?;
             tally.published += 1;
             tally.expected += source.readers[channel];
             tally.sent_to[channel].add(stamp);
@@ -293,7 +331,11 @@ impl Run {
         let subscriber = &mut self.subscribers[number];
         let read = match subscriber.stream.read(&mut self.buffer) {
             Ok(read) => read,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(()),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return Ok(());
+            }
             Err(_reset) => 0,
         };
         let now = now();

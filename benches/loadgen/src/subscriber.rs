@@ -13,7 +13,8 @@ use std::net::TcpStream;
 /// The receive buffer of a connection that never reads: soon full.
 const SLOW_BUFFER: usize = 4096;
 
-/// Messages, by their number and the sum of their stamps: who missed one and heard another twice has the same number.
+/// Messages, by their number and the sum of their stamps: a connection that missed one and heard
+/// another twice has the same number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) count: u64,
@@ -63,15 +64,18 @@ impl Subscriber {
             victim if victim < args.conns + args.revoke => (Role::Victim, args.channels),
             _ => (Role::Slow, 0),
         };
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket =
+            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         if role == Role::Slow {
             set_socket_recv_buffer_size(&socket, SLOW_BUFFER)?;
         }
-        connect(&socket, &args.subscribe.address).map_err(|error| format!("connection {number}: {error}"))?;
+        connect(&socket, &args.subscribe.address)
+            .map_err(|error| format!("connection {number}: {error}"))?;
         let mut stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         let url = &args.subscribe;
-        let request = if args.ws { url.upgrade(number, channel) } else { url.stream(number, channel) };
+        let request =
+            if args.ws { url.upgrade(number, channel) } else { url.stream(number, channel) };
         stream.write_all(request.as_bytes())?;
         stream.set_nonblocking(true)?;
         Ok(Self {
@@ -90,7 +94,11 @@ impl Subscriber {
             read.extend_from_slice(bytes);
             let Some((status, end)) = head(read) else { return Ok(false) };
             if status != if args.ws { 101 } else { 200 } {
-                return Err(format!("connection {number} was answered: {}", String::from_utf8_lossy(read)).into());
+                return Err(format!(
+                    "connection {number} was answered: {}",
+                    String::from_utf8_lossy(read)
+                )
+                .into());
             }
             let rest = read.split_off(end);
             for text in &args.say {
@@ -101,7 +109,10 @@ impl Subscriber {
             read.extend_from_slice(bytes);
         }
         if let State::Ready(read) = &self.state {
-            let ready = args.ready.as_ref().is_none_or(|text| memmem::find(read, text.as_bytes()).is_some());
+            let ready = args
+                .ready
+                .as_ref()
+                .is_none_or(|text| memmem::find(read, text.as_bytes()).is_some());
             if ready {
                 self.state = State::Live;
             }

@@ -1,7 +1,9 @@
-//! Revocations beside the load, each timed from its request to the farewell, or to the end of a stream that has none.
+//! Revocations beside the load, each timed from its request to the farewell, or to the end of a
+//! stream that has none.
 //!
-//! They have a thread of their own, which the system runs before the one that reads the load wherever it may: what is
-//! timed then is the server, and not how far this program is behind with a thousand other readers.
+//! They have a thread of their own, which the system runs before the one that reads the load
+//! wherever it may: what is timed then is the server, and not how far this program is behind with a
+//! thousand other readers.
 
 use crate::Result;
 use crate::histogram::Histogram;
@@ -43,11 +45,19 @@ pub(crate) struct Victims {
 }
 
 impl Victims {
-    /// Ends one subscriber after the other; `first` is the number of the first. `end` is what each receives then.
-    pub(crate) fn revoke(subscribers: Vec<Subscriber>, first: usize, url: Url, end: String) -> Self {
+    /// Ends one subscriber after the other; `first` is the number of the first. `end` is what each
+    /// receives then.
+    pub(crate) fn revoke(
+        subscribers: Vec<Subscriber>,
+        first: usize,
+        url: Url,
+        end: String,
+    ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let load = over.clone();
-        let run = move || run(subscribers, first, &url, end.as_bytes(), &load).map_err(|error| error.to_string());
+        let run = move || {
+            run(subscribers, first, &url, end.as_bytes(), &load).map_err(|error| error.to_string())
+        };
         Self { over, thread: thread::spawn(run) }
     }
 
@@ -58,7 +68,13 @@ impl Victims {
     }
 }
 
-fn run(mut victims: Vec<Subscriber>, first: usize, url: &Url, end: &[u8], over: &AtomicBool) -> Result<Revoked> {
+fn run(
+    mut victims: Vec<Subscriber>,
+    first: usize,
+    url: &Url,
+    end: &[u8],
+    over: &AtomicBool,
+) -> Result<Revoked> {
     let mut revoked = Revoked { count: 0, took: Histogram::new(), ahead: go_ahead() };
     let mut poll = Poll::new()?;
     for (at, victim) in victims.iter().enumerate() {
@@ -94,7 +110,11 @@ fn run(mut victims: Vec<Subscriber>, first: usize, url: &Url, end: &[u8], over: 
             let stream = &mut victims[token].stream;
             let read = match stream.read(&mut buffer) {
                 Ok(read) => read,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => continue,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
+                    continue;
+                }
                 Err(_reset) => 0,
             };
             let time = now();
@@ -113,7 +133,8 @@ fn run(mut victims: Vec<Subscriber>, first: usize, url: &Url, end: &[u8], over: 
     }
 }
 
-/// Has the system run this thread before every usual one. That is a privilege; without it the thread is a usual one.
+/// Has the system run this thread before every usual one. That is a privilege; without it the
+/// thread is a usual one.
 fn go_ahead() -> bool {
     let thread = gettid().as_raw_nonzero().to_string();
     let mut command = Command::new("chrt");

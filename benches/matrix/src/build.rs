@@ -31,6 +31,7 @@ pub(crate) fn all(demo: Option<PathBuf>) -> Result<Binaries> {
 
 fn build(directory: &Path, what: &[&str]) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let status = cargo.args(["build", "--release", "--quiet"]).args(what).current_dir(directory).status()?;
+    let status =
+        cargo.args(["build", "--release", "--quiet"]).args(what).current_dir(directory).status()?;
     if status.success() { Ok(()) } else { Err(format!("cannot build {what:?}").into()) }
 }

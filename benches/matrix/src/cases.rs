@@ -54,11 +54,17 @@ impl Case {
     }
 }
 
-fn measure(title: &str, unit: &'static str, baseline: Baseline, read: fn(&Report) -> f64) -> Measure {
+fn measure(
+    title: &str,
+    unit: &'static str,
+    baseline: Baseline,
+    read: fn(&Report) -> f64,
+) -> Measure {
     Measure { title: title.to_owned(), unit, more_is_better: false, read, baseline }
 }
 
-/// All cases. The number of messages is all that differs between the sizes, and the time that a run may take.
+/// All cases. The number of messages is all that differs between the sizes, and the time that a run
+/// may take.
 pub(crate) fn all(size: Size) -> Vec<Case> {
     let (small, large, burst, sparse, slow, revoke, secs) = match size {
         Size::Quick => (200, 30, 2_000, 2_000, 500, 100, 5),
@@ -76,14 +82,24 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
             of[0],
             wire,
             &format!("--conns 1000 --messages {small} {limit}"),
-            vec![measure(&format!("{name}, 1,000 connections, closed loop: CPU per delivery"), "µs", floor, CPU)],
+            vec![measure(
+                &format!("{name}, 1,000 connections, closed loop: CPU per delivery"),
+                "µs",
+                floor,
+                CPU,
+            )],
         ));
         cases.push(Case::new(
             of[1],
             wire,
             &format!("--conns 10000 --messages {large} {limit}"),
             vec![
-                measure(&format!("{name}, 10,000 connections, closed loop: CPU per delivery"), "µs", floor, CPU),
+                measure(
+                    &format!("{name}, 10,000 connections, closed loop: CPU per delivery"),
+                    "µs",
+                    floor,
+                    CPU,
+                ),
                 measure(
                     &format!("{name}, 10,000 idle connections: memory of each"),
                     "KiB",
@@ -120,24 +136,28 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
             of[3],
             wire,
             &format!("--conns 20 --channels 2 --messages {sparse} {limit}"),
-            vec![measure(&format!("{name}, 10 of 20 connections match: CPU per publish"), "µs", floor, per_publish)],
+            vec![measure(
+                &format!("{name}, 10 of 20 connections match: CPU per publish"),
+                "µs",
+                floor,
+                per_publish,
+            )],
         ));
+        let cost = "CPU per publish";
+        let title = format!("{name}, 10 of 10,000 connections match");
+        let grown = format!("{title} (ratio: to 10 of 20): {cost}");
         cases.push(Case::new(
             of[4],
             wire,
             &format!("--conns 10000 --channels 1000 --messages {sparse} {limit}"),
             vec![
-                measure(&format!("{name}, 10 of 10,000 connections match: CPU per publish"), "µs", floor, per_publish),
-                measure(
-                    &format!("{name}, 10 of 10,000 connections match (ratio: to 10 of 20): CPU per publish"),
-                    "µs",
-                    Baseline::Case(of[3]),
-                    per_publish,
-                ),
+                measure(&format!("{title}: {cost}"), "µs", floor, per_publish),
+                measure(&grown, "µs", Baseline::Case(of[3]), per_publish),
             ],
         ));
     }
-    let flow = format!("--conns 50 --mode rate=500 --payload 16384 --messages {slow} --max-secs 60");
+    let flow =
+        format!("--conns 50 --mode rate=500 --payload 16384 --messages {slow} --max-secs 60");
     let p99: fn(&Report) -> f64 = |report| report.latency_p99 / 1e3;
     cases.push(Case::new(
         "calm",
@@ -157,7 +177,8 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
                 p99,
             ),
             measure(
-                "SSE, 50 readers beside 5 that never read: growth of the server's memory at its peak",
+                "SSE, 50 readers beside 5 that never read: growth of the server's memory at its \
+                 peak",
                 "MiB",
                 Baseline::Nothing,
                 |report| report.memory_grown / f64::from(1 << 20),
@@ -171,10 +192,12 @@ pub(crate) fn all(size: Size) -> Vec<Case> {
         ("sse-revoke-burst", Wire::Sse, "--mode burst --publishers 64", "SSE, burst"),
         ("ws-revoke-burst", Wire::Ws, "--mode burst --publishers 64", "WebSocket, burst"),
     ] {
-        let p99 =
-            measure(&format!("{title} to 1,000: revocation to farewell, p99"), "ms", Baseline::Nothing, |report| {
-                report.revoked_p99 / 1e3
-            });
+        let p99 = measure(
+            &format!("{title} to 1,000: revocation to farewell, p99"),
+            "ms",
+            Baseline::Nothing,
+            |report| report.revoked_p99 / 1e3,
+        );
         cases.push(Case { revoke, ..Case::new(name, wire, &format!("{load} {mode}"), vec![p99]) });
     }
     cases

@@ -14,8 +14,10 @@ pub(crate) fn describe(cores: &Cores, servers: &[Server]) -> BTreeMap<String, St
         }
     };
     let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let models: Vec<&str> =
-            text.lines().filter_map(|line| Some(line.strip_prefix("model name")?.split_once(": ")?.1)).collect();
+        let models: Vec<&str> = text
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("model name")?.split_once(": ")?.1))
+            .collect();
         Some(format!("{} × {}", models.len(), models.first()?))
     });
     fact("processor", cpu);
@@ -38,8 +40,13 @@ pub(crate) fn describe(cores: &Cores, servers: &[Server]) -> BTreeMap<String, St
 }
 
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", ").replace('\t', " ");
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .ok()?;
+    let text =
+        String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", ").replace('\t', " ");
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 

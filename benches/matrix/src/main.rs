@@ -1,6 +1,8 @@
-//! Runs the servers against each other, interleaved, and reports what each delivery costs on the server's core.
+//! Runs the servers against each other, interleaved, and reports what each delivery costs on the
+//! server's core.
 //!
-//! `matrix --quick` takes minutes, `matrix` longer; see `matrix --help`. `picture FILE.json` draws a former run again.
+//! `matrix --quick` takes minutes, `matrix` longer; see `matrix --help`. `report FILE.json` writes
+//! the tables and the picture of a former run again.
 
 mod build;
 mod cases;
@@ -17,7 +19,7 @@ use cases::Size;
 use lexopt::prelude::*;
 use results::Results;
 use servers::Server;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Any error: it ends the program, and its text is all that matters.
@@ -27,7 +29,7 @@ const HELP: &str = "\
 Measures the demo server beside the bare floor and other servers, interleaved, on this machine.
 
 Usage: cargo run --release -- matrix [OPTIONS]
-       cargo run --release -- picture FILE.json
+       cargo run --release -- report FILE.json
 
   --quick          fewer messages: some minutes instead of half an hour
   --repeats N      how often everything is run [3]
@@ -36,7 +38,8 @@ Usage: cargo run --release -- matrix [OPTIONS]
   --demo PATH      measure this binary instead of the one that is built from the sources
   --out DIR        where to write matrix.json, matrix.md and matrix.svg [target/matrix]
 
-nginx with libnginx-mod-nchan, and node, are used if they are installed (or NGINX_PROGRAM and NCHAN_MODULE say where they are).
+nginx with libnginx-mod-nchan, and node, are used if they are installed (or NGINX_PROGRAM and
+NCHAN_MODULE say where they are).
 Exit code 3: a run of the floor or of the demo lost deliveries, so there is nothing to compare.
 ";
 
@@ -66,10 +69,10 @@ fn run() -> Result<ExitCode> {
             Some(args) => matrix(&args),
             None => help(),
         },
-        Some(Value(command)) if command == "picture" => {
+        Some(Value(command)) if command == "report" => {
             let file = PathBuf::from(parser.value()?);
-            let results: Results = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
-            std::fs::write(file.with_extension("svg"), picture::draw(&results))?;
+            let results = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+            report(&results, &file)?;
             Ok(ExitCode::SUCCESS)
         }
         None | Some(Long("help")) => help(),
@@ -82,10 +85,17 @@ fn help() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes the tables and the picture beside the file of the figures.
+fn report(results: &Results, file: &Path) -> Result<()> {
+    std::fs::write(file.with_extension("md"), table::markdown(results))?;
+    Ok(std::fs::write(file.with_extension("svg"), picture::draw(results))?)
+}
+
 /// What is asked for; `None` when it is help.
 fn read(mut parser: lexopt::Parser) -> Result<Option<Args>> {
     let out = build::directory().join("target/matrix");
-    let mut args = Args { size: Size::Full, repeats: 3, cases: None, servers: None, demo: None, out };
+    let mut args =
+        Args { size: Size::Full, repeats: 3, cases: None, servers: None, demo: None, out };
     let list = |value: std::ffi::OsString| -> Result<Vec<String>> {
         Ok(value.string()?.split(',').map(str::to_owned).collect())
     };
@@ -105,10 +115,16 @@ fn read(mut parser: lexopt::Parser) -> Result<Option<Args>> {
 }
 
 /// Refuses a name that is none.
-fn known<'a>(kind: &str, asked: &Option<Vec<String>>, names: impl Iterator<Item = &'a str>) -> Result<()> {
+fn known<'a>(
+    kind: &str,
+    asked: &Option<Vec<String>>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<()> {
     let names: Vec<&str> = names.collect();
     match asked.iter().flatten().find(|name| !names.contains(&name.as_str())) {
-        Some(name) => Err(format!("there is no {kind} {name:?}; there are {}", names.join(", ")).into()),
+        Some(name) => {
+            Err(format!("there is no {kind} {name:?}; there are {}", names.join(", ")).into())
+        }
         None => Ok(()),
     }
 }
@@ -122,7 +138,10 @@ fn matrix(args: &Args) -> Result<ExitCode> {
     known("server", &args.servers, servers.iter().map(|server| server.name.as_str()))?;
     let servers: Vec<Server> = servers
         .into_iter()
-        .filter(|server| server.is_floor() || args.servers.as_ref().is_none_or(|only| only.contains(&server.name)))
+        .filter(|server| {
+            server.is_floor()
+                || args.servers.as_ref().is_none_or(|only| only.contains(&server.name))
+        })
         .filter(|server| match &server.missing {
             Some(what) => {
                 eprintln!("{} is left out: {what}", server.label);
@@ -131,12 +150,14 @@ fn matrix(args: &Args) -> Result<ExitCode> {
             None => true,
         })
         .collect();
-    cases.retain(|case| args.cases.as_ref().is_none_or(|only| only.iter().any(|name| name == case.name)));
+    cases.retain(|case| {
+        args.cases.as_ref().is_none_or(|only| only.iter().any(|name| name == case.name))
+    });
     std::fs::create_dir_all(&args.out)?;
     let save = |results: &Results| -> Result<()> {
-        std::fs::write(args.out.join("matrix.json"), serde_json::to_string_pretty(results)?)?;
-        std::fs::write(args.out.join("matrix.md"), table::markdown(results))?;
-        Ok(std::fs::write(args.out.join("matrix.svg"), picture::draw(results))?)
+        let file = args.out.join("matrix.json");
+        std::fs::write(&file, serde_json::to_string_pretty(results)?)?;
+        report(results, &file)
     };
     let results = runner::run(&cases, &servers, args.repeats, &binaries, &cores, save)?;
     println!("{}", table::markdown(&results));

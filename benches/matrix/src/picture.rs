@@ -1,4 +1,5 @@
-//! The figures as bars: one panel for each measure, one bar for each server, a line from the least to the greatest.
+//! The figures as bars: one panel for each measure, one bar for each server, a line from the least
+//! to the greatest.
 
 use crate::results::{Measured, Results, Row};
 use crate::servers::{DEMO, FLOOR, PORTABLE};
@@ -17,7 +18,8 @@ const FIGURES: f64 = 170.0;
 /// The longest bar, in bars of ours.
 const LONGEST: f64 = 6.0;
 
-const STYLE: &str = "<style>text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-weight:600}\
+const STYLE: &str = "<style>text{font:13px system-ui,sans-serif;fill:#24292f}\
+.title{font-weight:600}\
 .quiet{fill:#6e7781}.ours{fill:#0969da}.floor{fill:#8c959f}.other{fill:#c8d1da}.void{fill:#cf222e}\
 .range{stroke:#24292f;stroke-width:1.5}</style>";
 
@@ -29,16 +31,24 @@ pub(crate) fn draw(results: &Results) -> String {
         // Where there is most room left.
         let column = if bottoms[0] <= bottoms[1] { 0 } else { 1 };
         let left = GAP + column as f64 * (PANEL + GAP);
-        let _ = write!(body, "<g transform=\"translate({left},{})\">{}</g>", bottoms[column], panel(measured));
+        let _ = write!(
+            body,
+            "<g transform=\"translate({left},{})\">{}</g>",
+            bottoms[column],
+            panel(measured)
+        );
         bottoms[column] += TITLE + BAR * measured.rows.len() as f64 + GAP;
     }
     let height = bottoms.iter().copied().fold(0.0, f64::max) + 20.0;
     let width = GAP + COLUMNS as f64 * (PANEL + GAP);
     let repeats = results.repeats;
-    let note = format!("Medians of {repeats} interleaved repeats; the line goes from the least to the greatest.");
+    let note = format!(
+        "Medians of {repeats} interleaved repeats; the line goes from the least to the greatest."
+    );
     let y = height - 14.0;
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\">\
          {STYLE}<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>{body}\
          <text class=\"quiet\" x=\"{GAP}\" y=\"{y}\">{note}</text></svg>\n"
     )
@@ -52,7 +62,8 @@ fn panel(measured: &Measured) -> String {
     let greatest = ours.map_or(greatest, |ours| greatest.min(ours.median * LONGEST));
     let better = if measured.more_is_better { "more is better" } else { "less is better" };
     let mut text = format!(
-        "<text class=\"title\" y=\"12\">{}</text><text class=\"quiet\" y=\"28\">{}, {better}</text>",
+        "<text class=\"title\" y=\"12\">{}</text>\
+         <text class=\"quiet\" y=\"28\">{}, {better}</text>",
         escape(&measured.title),
         measured.unit
     );
@@ -65,7 +76,8 @@ fn panel(measured: &Measured) -> String {
 
 fn bar(row: &Row, greatest: f64) -> String {
     let name = escape(&row.label);
-    let mut text = format!("<text x=\"{}\" y=\"15\" text-anchor=\"end\">{name}</text>", NAMES - 8.0);
+    let mut text =
+        format!("<text x=\"{}\" y=\"15\" text-anchor=\"end\">{name}</text>", NAMES - 8.0);
     let Some(figure) = &row.figure else {
         let reason = escape(row.void.as_deref().unwrap_or("not run"));
         let reason: String = reason.chars().take(60).collect();
@@ -83,10 +95,12 @@ fn bar(row: &Row, greatest: f64) -> String {
     let width = scale(figure.median).clamp(1.0, room);
     let cut = if figure.median > greatest { "» " } else { "" };
     let (from, to) = (NAMES + scale(figure.min), NAMES + scale(figure.max));
-    let ratio = row.ratio.map(|ratio| format!(" · {} ×", number(ratio.median))).unwrap_or_default();
+    let ratio = row.ratio.map(|ratio| format!(" · {} ×", number(ratio.median)));
+    let ratio = ratio.unwrap_or_default();
     let _ = write!(
         text,
-        "<rect class=\"{class}\" x=\"{NAMES}\" y=\"3\" width=\"{width:.1}\" height=\"{}\" rx=\"2\"/>\
+        "<rect class=\"{class}\" x=\"{NAMES}\" y=\"3\" width=\"{width:.1}\" height=\"{}\" \
+         rx=\"2\"/>\
          <line class=\"range\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"11\" y2=\"11\"/>\
          <text x=\"{:.1}\" y=\"15\">{cut}{}{ratio}</text>",
         BAR - 6.0,

@@ -24,7 +24,8 @@ impl Cores {
     }
 }
 
-/// A command whose process does not outlive this one, whatever ends it: `setpriv`, of util-linux, asks the kernel for that.
+/// A command whose process does not outlive this one, whatever ends it: `setpriv`, of util-linux,
+/// asks the kernel for that.
 pub(crate) fn bound(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
@@ -39,7 +40,9 @@ pub(crate) fn spawn_on(core: usize, command: &mut Command) -> Result<Child> {
     sched_setaffinity(None, &only)?;
     let child = command.spawn();
     sched_setaffinity(None, &before)?;
-    child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()).into())
+    child.map_err(|error| {
+        format!("cannot start {}: {error}", command.get_program().display()).into()
+    })
 }
 
 /// Lets this process and those it starts open as many sockets as the machine allows.

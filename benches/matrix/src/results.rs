@@ -81,10 +81,15 @@ pub(crate) struct Row {
 impl Results {
     /// The faults that leave nothing to compare.
     pub(crate) fn void(&self) -> Vec<String> {
-        let rows = self.measures.iter().flat_map(|measured| measured.rows.iter().map(move |row| (measured, row)));
+        let rows = self
+            .measures
+            .iter()
+            .flat_map(|measured| measured.rows.iter().map(move |row| (measured, row)));
         let faults = rows.filter(|(_, row)| is_essential(&row.server));
         let mut faults: Vec<String> = faults
-            .filter_map(|(measured, row)| Some(format!("{} in {}: {}", row.label, measured.case, row.void.as_ref()?)))
+            .filter_map(|(measured, row)| {
+                Some(format!("{} in {}: {}", row.label, measured.case, row.void.as_ref()?))
+            })
             .collect();
         faults.dedup();
         faults
@@ -97,8 +102,9 @@ mod tests {
 
     fn report(lost: f64, uneven: usize) -> Report {
         let text = format!(
-            r#"{{"expected":100,"published":1,"lost":{lost},"uneven":{uneven},"closed":0,"stalled":false,
-            "deliveries_per_second":1,"latency_p99":1,"cpu_us_per_delivery":1,"cpu_us_per_publish":1,"memory_grown":1,
+            r#"{{"expected":100,"published":1,"lost":{lost},"uneven":{uneven},"closed":0,
+            "stalled":false,"deliveries_per_second":1,"latency_p99":1,"cpu_us_per_delivery":1,
+            "cpu_us_per_publish":1,"memory_grown":1,
             "idle_bytes_per_connection":1,"revoked":3,"revoked_p99":0,"revoked_ahead":true}}"#
         );
         serde_json::from_str(&text).unwrap()

@@ -23,8 +23,9 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// The outcome of each run, by case, server and repeat; a fault is in words.
 type Outcomes = HashMap<(String, String, usize), std::result::Result<Report, String>>;
 
-/// Runs everything: each repeat goes through the cases, each case through the servers, so that what is compared ran within
-/// the same minutes. `save` is given what there is after each repeat, so that a run that is broken off has its figures.
+/// Runs everything: each repeat goes through the cases, each case through the servers, so that what
+/// is compared ran within the same minutes. `save` is given what there is after each repeat, so
+/// that a run that is broken off has its figures.
 pub(crate) fn run(
     cases: &[Case],
     servers: &[Server],
@@ -37,8 +38,11 @@ pub(crate) fn run(
     let mut outcomes = Outcomes::new();
     let machine = machine::describe(cores, servers);
     let mut results = Results { machine, repeats: 0, seconds: 0, measures: Vec::new() };
-    let total: usize =
-        repeats * cases.iter().map(|case| servers.iter().filter(|server| case.takes(server)).count()).sum::<usize>();
+    let total: usize = repeats
+        * cases
+            .iter()
+            .map(|case| servers.iter().filter(|server| case.takes(server)).count())
+            .sum::<usize>();
     for repeat in 0..repeats {
         for case in cases {
             // Each time another is the first, lest one always runs after the same other.
@@ -47,10 +51,9 @@ pub(crate) fn run(
                 let outcome = run_once(case, server, binaries, cores)?;
                 let said = match &outcome {
                     Ok(report) => {
-                        let figures = case
-                            .measures
-                            .iter()
-                            .map(|measure| format!("{:.2} {}", (measure.read)(report), measure.unit));
+                        let figures = case.measures.iter().map(|measure| {
+                            format!("{:.2} {}", (measure.read)(report), measure.unit)
+                        });
                         figures.collect::<Vec<_>>().join(", ")
                     }
                     Err(fault) => format!("void: {fault}"),
@@ -58,31 +61,50 @@ pub(crate) fn run(
                 if case.revoke > 0
                     && let Ok(report) = &outcome
                 {
-                    let place =
-                        if report.revoked_ahead { "before the reading" } else { "behind the reading (no `chrt`)" };
+                    let place = if report.revoked_ahead {
+                        "before the reading"
+                    } else {
+                        "behind the reading (no `chrt`)"
+                    };
                     results.machine.insert("revocations".into(), format!("timed {place}"));
                 }
                 let key = (case.name.to_owned(), server.name.clone(), repeat);
                 outcomes.insert(key, outcome);
-                eprintln!("[{:3}/{total}] {:16} {:20} {said}", outcomes.len(), case.name, server.label);
+                eprintln!(
+                    "[{:3}/{total}] {:16} {:20} {said}",
+                    outcomes.len(),
+                    case.name,
+                    server.label
+                );
             }
         }
         let done = repeat + 1;
-        let measures = cases.iter().flat_map(|case| summarise(case, servers, done, &outcomes)).collect();
-        results = Results { repeats: done, seconds: start.elapsed().as_secs(), measures, ..results };
+        let measures =
+            cases.iter().flat_map(|case| summarise(case, servers, done, &outcomes)).collect();
+        results =
+            Results { repeats: done, seconds: start.elapsed().as_secs(), measures, ..results };
         save(&results)?;
     }
     Ok(results)
 }
 
-fn summarise(case: &Case, servers: &[Server], repeats: usize, outcomes: &Outcomes) -> Vec<Measured> {
+fn summarise(
+    case: &Case,
+    servers: &[Server],
+    repeats: usize,
+    outcomes: &Outcomes,
+) -> Vec<Measured> {
     let report = |case: &str, server: &str, repeat| {
         outcomes.get(&(case.to_owned(), server.to_owned(), repeat)).map(std::result::Result::as_ref)
     };
     let of = |measure: &crate::cases::Measure| {
         let rows = servers.iter().filter(|server| case.takes(server)).map(|server| {
-            let void = (0..repeats).find_map(|repeat| report(case.name, &server.name, repeat)?.err()).cloned();
-            let figure = |case: &str, server: &str, repeat| Some((measure.read)(report(case, server, repeat)?.ok()?));
+            let void = (0..repeats)
+                .find_map(|repeat| report(case.name, &server.name, repeat)?.err())
+                .cloned();
+            let figure = |case: &str, server: &str, repeat| {
+                Some((measure.read)(report(case, server, repeat)?.ok()?))
+            };
             let figures = (0..repeats).filter_map(|repeat| figure(case.name, &server.name, repeat));
             let ratios = (0..repeats).filter_map(|repeat| {
                 let base = match measure.baseline {
@@ -126,7 +148,12 @@ fn run_once(
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", running.port);
     let mut load = bound(binaries.benches.join("loadgen"));
     load.args(["--subscribe", &url(server.path(case.wire).unwrap_or_default())]);
-    load.args(["--publish", &server.publish_url(running.port), "--pid", &running.child.id().to_string()]);
+    load.args([
+        "--publish",
+        &server.publish_url(running.port),
+        "--pid",
+        &running.child.id().to_string(),
+    ]);
     load.args(&case.arguments).args(server.handshake);
     if case.wire == Wire::Ws {
         load.arg("--ws");
@@ -134,7 +161,8 @@ fn run_once(
     if let (Some(revoke), 1..) = (server.revoke, case.revoke) {
         load.args(["--revoke", &case.revoke.to_string(), "--revoke-url", &url(revoke)]);
     }
-    let output = spawn_on(cores.client, load.stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?;
+    let output = spawn_on(cores.client, load.stdout(Stdio::piped()).stderr(Stdio::piped()))?
+        .wait_with_output()?;
     if !output.status.success() {
         return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }

@@ -124,7 +124,9 @@ fn nchan() -> Server {
     let module = module.unwrap_or_else(|| "/usr/lib/nginx/modules/ngx_nchan_module.so".into());
     let missing = match &nginx {
         None => Some("nginx is not installed (Debian: libnginx-mod-nchan)".to_owned()),
-        Some(_) if !module.exists() => Some("nchan is not installed (Debian: libnginx-mod-nchan)".to_owned()),
+        Some(_) if !module.exists() => {
+            Some("nchan is not installed (Debian: libnginx-mod-nchan)".to_owned())
+        }
         Some(_) => None,
     };
     let nginx = nginx.unwrap_or_default();

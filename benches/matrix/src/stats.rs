@@ -16,8 +16,11 @@ impl Summary {
         figures.sort_by(f64::total_cmp);
         let (&min, &max) = (figures.first()?, figures.last()?);
         let middle = figures.len() / 2;
-        let median =
-            if figures.len() % 2 == 1 { figures[middle] } else { (figures[middle - 1] + figures[middle]) / 2.0 };
+        let median = if figures.len() % 2 == 1 {
+            figures[middle]
+        } else {
+            (figures[middle - 1] + figures[middle]) / 2.0
+        };
         Some(Self { median, min, max })
     }
 }

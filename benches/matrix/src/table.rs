@@ -6,11 +6,15 @@ use std::fmt::Write;
 
 /// All measures as tables in Markdown.
 pub(crate) fn markdown(results: &Results) -> String {
-    let mut text = String::new();
+    let mut text = String::from("# All servers side by side\n\n");
     for (name, value) in &results.machine {
         let _ = writeln!(text, "- {name}: {value}");
     }
-    let _ = writeln!(text, "- medians of {} interleaved repeats (least – greatest)", results.repeats);
+    let _ =
+        writeln!(text, "- medians of {} interleaved repeats (least – greatest)", results.repeats);
+    text.push_str(
+        "\nRatios are to the bare floor of the same round; in bursts, to the batching floor.\n",
+    );
     for measured in &results.measures {
         let _ = write!(text, "\n{}", table(measured));
     }
@@ -18,8 +22,10 @@ pub(crate) fn markdown(results: &Results) -> String {
 }
 
 fn table(measured: &Measured) -> String {
-    let mut text =
-        format!("`{}` {}\n\n| server | {} | ratio |\n|---|---|---|\n", measured.case, measured.title, measured.unit);
+    let mut text = format!(
+        "`{}` {}\n\n| server | {} | ratio |\n|---|---|---|\n",
+        measured.case, measured.title, measured.unit
+    );
     for row in &measured.rows {
         let (figure, ratio) = cells(row);
         let _ = writeln!(text, "| {} | {figure} | {ratio} |", row.label);
@@ -29,7 +35,9 @@ fn table(measured: &Measured) -> String {
 
 fn cells(row: &Row) -> (String, String) {
     match (&row.void, &row.figure) {
-        (None, Some(figure)) => (spread(figure), row.ratio.as_ref().map(spread).unwrap_or_default()),
+        (None, Some(figure)) => {
+            (spread(figure), row.ratio.as_ref().map(spread).unwrap_or_default())
+        }
         (void, _) => (format!("void: {}", void.as_deref().unwrap_or("not run")), String::new()),
     }
 }

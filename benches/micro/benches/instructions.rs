@@ -1,12 +1,14 @@
-//! Counts the instructions of the hot paths under valgrind, which is the same on a busy machine as on a quiet one.
+//! Counts the instructions of the hot paths under valgrind, which is the same on a busy machine as
+//! on a quiet one.
 //!
-//! `cargo bench --bench instructions` compares them with `instructions.txt` and fails when one has grown by more than a
-//! tenth; `-- --save` writes the file anew, which belongs into the commit that changes them. A path is run some times and
-//! twice as often, in two processes; the difference is what it costs, without the beginning and the end. A hash map's seed
-//! is another one in each process, so the median of some pairs is taken.
+//! `cargo bench --bench instructions` compares them with `instructions.txt` and fails when one has
+//! grown by more than a tenth; `-- --save` writes the file anew, which belongs into the commit that
+//! changes them. A path is run some times and twice as often, in two processes; the difference is
+//! what it costs, without the beginning and the end. A hash map's seed is another one in each
+//! process, so the median of some pairs is taken.
 
-use micro::{BODY, Crowd, identity, open};
-use registry_core::{MessageId, SubscriberRegistry};
+use micro::{Crowd, CrowdInLane, body, identity, open};
+use registry_core::{SubscriberRegistry, WireFormat};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
@@ -32,8 +34,8 @@ const CASES: [Case; 9] = [
     ("lane-1000", 50, |times| lane(times, 1000)),
     ("close-1", 3_000, close),
     ("subscribe-unsubscribe", 1_000, subscribe),
-    ("frame-sse", 5_000, |times| frame(times, |id| drop(black_box(SSE.frame(id, black_box(BODY)))))),
-    ("frame-ws", 5_000, |times| frame(times, |id| drop(black_box(WS.frame(id, black_box(BODY)))))),
+    ("frame-sse", 5_000, |times| frame(times, &SSE)),
+    ("frame-ws", 5_000, |times| frame(times, &WS)),
 ];
 
 /// Each message is taken, too, or the outboxes would be full.
@@ -47,7 +49,7 @@ fn broadcast(times: usize, hearing: usize) {
 
 /// What a message costs in a lane, but for the system calls.
 fn lane(times: usize, hearing: usize) {
-    let mut crowd = Crowd::in_lane(SUBSCRIBERS, hearing);
+    let mut crowd = CrowdInLane::new(SUBSCRIBERS, hearing);
     for _ in 0..times {
         crowd.broadcast();
         crowd.serve();
@@ -68,9 +70,10 @@ fn subscribe(times: usize) {
     }
 }
 
-fn frame(times: usize, frame: fn(MessageId)) {
+fn frame(times: usize, format: &WireFormat) {
     let id = SubscriberRegistry::<()>::new().broadcast("", ()).expect("nothing is encoded").id;
-    (0..times).for_each(|_| frame(id));
+    let body = body();
+    (0..times).for_each(|_| drop(black_box(format.frame(id, black_box(&body)))));
 }
 
 fn main() -> ExitCode {
@@ -108,7 +111,8 @@ fn compare(save: bool) -> Result<ExitCode, Box<dyn Error>> {
         let count = counts[PAIRS / 2];
         writeln!(text, "{name} {count:.0}")?;
         let change = known.get(name).map(|before| count / before - 1.0);
-        let change_text = change.map_or("new".to_owned(), |change| format!("{:+.1} %", 100.0 * change));
+        let change_text =
+            change.map_or("new".to_owned(), |change| format!("{:+.1} %", 100.0 * change));
         println!("{name:24} {count:10.0} instructions  {change_text}");
         grown |= change.is_none_or(|change| change > TOLERANCE);
     }
@@ -117,7 +121,10 @@ fn compare(save: bool) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     if grown {
-        eprintln!("instructions: more than in {}; if that is meant, run it with `-- --save`", file.display());
+        eprintln!(
+            "instructions: more than in {}; if that is meant, run it with `-- --save`",
+            file.display()
+        );
     }
     Ok(if grown { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -131,6 +138,7 @@ fn counted(name: &str, times: usize) -> Result<f64, Box<dyn Error>> {
         .output()
         .map_err(|error| format!("valgrind is needed: {error}"))?;
     let said = String::from_utf8_lossy(&valgrind.stderr);
-    let count = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    let count =
+        said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
     count.ok_or_else(|| format!("{name} failed under valgrind: {said}").into())
 }

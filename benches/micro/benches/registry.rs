@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use micro::{Crowd, group, identity, open};
+use micro::{Crowd, CrowdInLane, group, identity, open};
 use registry_core::Outbox;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -11,7 +11,12 @@ use std::time::{Duration, Instant};
 const ROUND: u64 = 64;
 
 /// Measures `operation` in rounds, and calls `tidy` outside the time.
-fn rounds<S>(iterations: u64, state: &mut S, operation: impl Fn(&mut S, u64), tidy: impl Fn(&mut S)) -> Duration {
+fn rounds<S>(
+    iterations: u64,
+    state: &mut S,
+    operation: impl Fn(&mut S, u64),
+    tidy: impl Fn(&mut S),
+) -> Duration {
     let mut spent = Duration::ZERO;
     let mut done = 0;
     while done < iterations {
@@ -33,7 +38,9 @@ fn broadcast(criterion: &mut Criterion) {
         let mut crowd = Crowd::new(10_000, hearing);
         bench.throughput(Throughput::Elements(hearing.max(1) as u64));
         bench.bench_function(BenchmarkId::new("matches", hearing), |bencher| {
-            bencher.iter_custom(|times| rounds(times, &mut crowd, |crowd, _| crowd.broadcast(), Crowd::take));
+            bencher.iter_custom(|times| {
+                rounds(times, &mut crowd, |crowd, _| crowd.broadcast(), Crowd::take)
+            });
         });
     }
     bench.finish();
@@ -42,18 +49,23 @@ fn broadcast(criterion: &mut Criterion) {
 fn lane(criterion: &mut Criterion) {
     let mut bench = criterion.benchmark_group("in a lane, 10,000 subscribers");
     for hearing in [10_usize, 1000] {
-        let mut crowd = Crowd::in_lane(10_000, hearing);
+        let mut crowd = CrowdInLane::new(10_000, hearing);
         bench.throughput(Throughput::Elements(hearing as u64));
         bench.bench_function(BenchmarkId::new("broadcast, matches", hearing), |bencher| {
-            bencher.iter_custom(|times| rounds(times, &mut crowd, |crowd, _| crowd.broadcast(), Crowd::serve));
+            bencher.iter_custom(|times| {
+                rounds(times, &mut crowd, |crowd, _| crowd.broadcast(), CrowdInLane::serve)
+            });
         });
-        let broadcast_and_serve = |crowd: &mut Crowd, _| {
+        let broadcast_and_serve = |crowd: &mut CrowdInLane, _| {
             crowd.broadcast();
             crowd.serve();
         };
-        bench.bench_function(BenchmarkId::new("broadcast and write, matches", hearing), |bencher| {
-            bencher.iter_custom(|times| rounds(times, &mut crowd, broadcast_and_serve, |_| ()));
-        });
+        bench.bench_function(
+            BenchmarkId::new("broadcast and write, matches", hearing),
+            |bencher| {
+                bencher.iter_custom(|times| rounds(times, &mut crowd, broadcast_and_serve, |_| ()));
+            },
+        );
     }
     bench.finish();
 }
@@ -67,7 +79,8 @@ fn close_by_identity(criterion: &mut Criterion) {
         bencher.iter(|| crowd.registry.close_by_identity(black_box(&nobody)));
     });
     for (name, holders) in [("1 holder", 1), ("10 holders", 10)] {
-        let named = |at: u64| if holders == 1 { identity(at as usize * 10) } else { group(at as usize) };
+        let named =
+            |at: u64| if holders == 1 { identity(at as usize * 10) } else { group(at as usize) };
         let identities: Vec<_> = (0..ROUND).map(named).collect();
         bench.bench_function(name, |bencher| {
             bencher.iter_custom(|times| {

@@ -1,9 +1,8 @@
 //! Registries full of subscribers, for the benches of this crate.
 
-use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, EncodeError, Flusher, Identity, LaneOptions, Outbox, OutboxOptions, Registration,
-    SubscriberRegistry, Next, Wire,
+    ChannelFilter, Encoded, Flusher, Identity, LaneOptions, Next, Outbox, OutboxOptions,
+    Registration, RegistryOptions, SocketOutbox, SubscriberRegistry, Wire,
 };
 use std::io;
 use std::sync::Arc;
@@ -14,23 +13,27 @@ use transport_sse::SSE;
 /// The channel that some hear.
 pub const HEARD: &str = "heard";
 /// 200 bytes of JSON, as in the matrix.
-pub const BODY: &[u8] = &{
-    let mut body = [b'x'; 200];
-    body[0] = b'"';
-    body[199] = b'"';
-    body
-};
+#[must_use]
+pub fn body() -> Encoded {
+    Encoded::json(format!("\"{}\"", "x".repeat(198)))
+}
 
 /// A registry and the owners of its outboxes.
 pub struct Crowd {
-    /// The registry. Its payload encodes to [`BODY`] at no cost.
+    /// The registry. Its payload encodes to the same [`body`] at almost no cost.
     pub registry: SubscriberRegistry<()>,
-    /// Those that hear [`HEARD`].
+    /// The subscribers that hear [`HEARD`].
     pub hearing: Vec<Outbox>,
     /// The others: a hundred on each channel.
     pub others: Vec<Outbox>,
-    /// Who serves those that hear, if they have wires.
-    flusher: Option<Flusher<()>>,
+}
+
+/// The same, in the lane of one flusher, with a socket behind each outbox that takes everything.
+pub struct CrowdInLane {
+    registry: SubscriberRegistry<()>,
+    hearing: Vec<SocketOutbox>,
+    _others: Vec<SocketOutbox>,
+    flusher: Flusher<()>,
 }
 
 /// A socket that takes everything at no cost.
@@ -40,46 +43,21 @@ impl Wire for Nowhere {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Crowd {
-    /// So many subscribers, of which some hear [`HEARD`]; each holds an identity of its own and one of a group of ten.
+    /// Creates so many subscribers, of which some hear [`HEARD`]; each holds an identity of its own
+    /// and one of a group of ten.
     #[must_use]
     pub fn new(subscribers: usize, hearing: usize) -> Self {
-        let registry = SubscriberRegistry::new();
-        registry.encode_with(|(): &()| Ok::<_, EncodeError>(Bytes::from_static(BODY)));
-        let hear = (0..hearing).map(|number| open(&registry, number, HEARD)).collect();
-        let others = (hearing..subscribers).map(|number| open(&registry, number, &format!("other-{}", number / 100)));
-        let others = others.collect();
-        Self { registry, hearing: hear, others, flusher: None }
-    }
-
-    /// The same, with all in the lane of one flusher, and a socket behind each that takes everything.
-    #[must_use]
-    pub fn in_lane(subscribers: usize, hearing: usize) -> Self {
-        let mut crowd = Self::new(0, 0);
-        crowd.flusher = Some(crowd.registry.open_lane(LaneOptions::new()));
-        let wired = |number, channel: &str| {
-            let outbox = open_with(&crowd.registry, OutboxOptions::new().with_flusher(), number, channel);
-            outbox.attach(Arc::new(Nowhere));
-            outbox
-        };
-        crowd.hearing = (0..hearing).map(|number| wired(number, HEARD)).collect();
-        crowd.others = (hearing..subscribers).map(|number| wired(number, &format!("other-{}", number / 100))).collect();
-        crowd.serve();
-        crowd
-    }
-
-    /// Has the flusher write what was broadcast.
-    ///
-    /// # Panics
-    /// If nobody is in a lane.
-    pub fn serve(&mut self) {
-        let flusher = self.flusher.as_mut().expect("a crowd in a lane");
-        let mut cx = Context::from_waker(Waker::noop());
-        // Read once: the benches measure the flusher and not the clock.
-        let now = Instant::now();
-        while flusher.poll_serve(&mut cx, now).is_ready() {}
+        let registry = registry();
+        let (hearing, others) =
+            open_all(subscribers, hearing, |number, channel| open(&registry, number, channel));
+        Self { registry, hearing, others }
     }
 
     /// Empties the outboxes that heard something.
@@ -92,14 +70,65 @@ impl Crowd {
         }
     }
 
-    /// Broadcasts to those that hear.
+    /// Broadcasts to the subscribers that hear.
     ///
     /// # Panics
     /// If the registry does not reach them all.
     pub fn broadcast(&self) {
-        let report = self.registry.broadcast(HEARD, ()).expect("it can be encoded");
-        assert_eq!(report.accepted, self.hearing.len());
+        broadcast(&self.registry, self.hearing.len());
     }
+}
+
+impl CrowdInLane {
+    /// Creates so many subscribers as [`Crowd::new`].
+    #[must_use]
+    pub fn new(subscribers: usize, hearing: usize) -> Self {
+        let registry = registry();
+        let flusher = registry.open_lane(LaneOptions::new());
+        let options = OutboxOptions::new().with_flusher();
+        let (hearing, others) = open_all(subscribers, hearing, |number, channel| {
+            open_with(&registry, options, number, channel).attach(Arc::new(Nowhere))
+        });
+        let mut crowd = Self { registry, hearing, _others: others, flusher };
+        crowd.serve();
+        crowd
+    }
+
+    /// Has the flusher write what was broadcast.
+    pub fn serve(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        // Read once: the benches measure the flusher and not the clock.
+        let now = Instant::now();
+        while self.flusher.poll_serve(&mut cx, now).is_ready() {}
+    }
+
+    /// Broadcasts to the subscribers that hear.
+    ///
+    /// # Panics
+    /// If the registry does not reach them all.
+    pub fn broadcast(&self) {
+        broadcast(&self.registry, self.hearing.len());
+    }
+}
+
+fn registry() -> SubscriberRegistry<()> {
+    let body = body();
+    SubscriberRegistry::with_encoder(RegistryOptions::new(), move |(): &()| Ok(body.clone()))
+}
+
+fn open_all<S>(
+    subscribers: usize,
+    hearing: usize,
+    mut open: impl FnMut(usize, &str) -> S,
+) -> (Vec<S>, Vec<S>) {
+    let hear = (0..hearing).map(|number| open(number, HEARD)).collect();
+    let other = |number| open(number, &format!("other-{}", number / 100));
+    (hear, (hearing..subscribers).map(other).collect())
+}
+
+fn broadcast(registry: &SubscriberRegistry<()>, hearing: usize) {
+    let report = registry.broadcast(HEARD, ()).expect("it can be encoded");
+    assert_eq!(report.accepted, hearing);
 }
 
 /// Subscribes number `number` to a channel.
@@ -110,9 +139,16 @@ pub fn open(registry: &SubscriberRegistry<()>, number: usize, channel: &str) -> 
     open_with(registry, OutboxOptions::new(), number, channel)
 }
 
-fn open_with(registry: &SubscriberRegistry<()>, options: OutboxOptions, number: usize, channel: &str) -> Outbox {
-    let registration =
-        Registration::new().with_filter(ChannelFilter::only([channel])).with_scope(identity(number)).with_group(group(number / 10));
+fn open_with(
+    registry: &SubscriberRegistry<()>,
+    options: OutboxOptions,
+    number: usize,
+    channel: &str,
+) -> Outbox {
+    let registration = Registration::new()
+        .with_filter(ChannelFilter::only([channel]))
+        .with_scope(identity(number))
+        .with_group(group(number / 10));
     registry.open_outbox(&SSE, options, registration).expect("it is not shutting down")
 }
 

@@ -1,5 +1,6 @@
-//! A server as the documentation of axum and tokio teaches it: one broadcast channel, and for each subscriber a stream or
-//! a task that takes everything from it and keeps what is for its own channel.
+//! A server as the documentation of axum and tokio teaches it: one broadcast channel, and for each
+//! subscriber a stream or a task that takes everything from it and keeps what is for its own
+//! channel.
 //!
 //! `GET /sse/{channel}`, `GET /ws/{channel}`, `POST /pub/{channel}`.
 
@@ -54,7 +55,11 @@ fn listen_address() -> Result<SocketAddr, lexopt::Error> {
     Ok(listen)
 }
 
-async fn publish(State(sender): State<Sender>, Path(channel): Path<String>, body: String) -> StatusCode {
+async fn publish(
+    State(sender): State<Sender>,
+    Path(channel): Path<String>,
+    body: String,
+) -> StatusCode {
     // It fails when nobody listens, which is no failure.
     let _ = sender.send((channel, body));
     StatusCode::ACCEPTED
@@ -64,19 +69,30 @@ async fn sse(
     State(sender): State<Sender>,
     Path(channel): Path<String>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let stream = BroadcastStream::new(sender.subscribe()).filter_map(move |received| match received {
-        Ok((published, message)) if published == channel => Some(Ok(Event::default().data(message))),
-        _ => None,
-    });
+    let stream =
+        BroadcastStream::new(sender.subscribe()).filter_map(move |received| match received {
+            Ok((published, message)) if published == channel => {
+                Some(Ok(Event::default().data(message)))
+            }
+            _ => None,
+        });
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
 
-async fn ws(upgrade: WebSocketUpgrade, State(sender): State<Sender>, Path(channel): Path<String>) -> impl IntoResponse {
+async fn ws(
+    upgrade: WebSocketUpgrade,
+    State(sender): State<Sender>,
+    Path(channel): Path<String>,
+) -> impl IntoResponse {
     let receiver = sender.subscribe();
     upgrade.on_upgrade(move |socket| serve(socket, channel, receiver))
 }
 
-async fn serve(mut socket: WebSocket, channel: String, mut receiver: broadcast::Receiver<Publication>) {
+async fn serve(
+    mut socket: WebSocket,
+    channel: String,
+    mut receiver: broadcast::Receiver<Publication>,
+) {
     loop {
         tokio::select! {
             received = receiver.recv() => match received {

@@ -1,6 +1,7 @@
 //! A server on socketioxide, one room for each channel.
 //!
-//! `GET /socket.io/?EIO=4&transport=websocket&channel={channel}`, answered by the event `joined`; `POST /pub/{channel}`.
+//! `GET /socket.io/?EIO=4&transport=websocket&channel={channel}`, answered by the event `joined`;
+//! `POST /pub/{channel}`.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -49,7 +50,11 @@ fn listen_address() -> Result<SocketAddr, lexopt::Error> {
     Ok(listen)
 }
 
-async fn publish(State(io): State<SocketIo>, Path(channel): Path<String>, Json(message): Json<Value>) -> StatusCode {
+async fn publish(
+    State(io): State<SocketIo>,
+    Path(channel): Path<String>,
+    Json(message): Json<Value>,
+) -> StatusCode {
     // An error says that some socket's queue was full: its message is lost, as the library has it.
     let _ = io.to(channel).emit("message", &message).await;
     StatusCode::ACCEPTED

@@ -111,171 +111,194 @@ macro_rules! checks {
 }
 
 checks! {
-    /// A subscriber with a filter receives a broadcast exactly when the channel equals one of its
-    /// names, byte for byte.
+    /// A subscriber with a filter receives a broadcast exactly when the channel equals one of the
+    /// filter's names, byte for byte.
     flt_1 = "FLT-1";
     /// At the compatible call `subscribe(sink, channels, identity)`, an absent and an empty list
     /// both mean every channel.
     flt_2 = "FLT-2";
-    /// A name that is listed twice delivers once.
+    /// A channel name that is listed twice delivers each message once.
     flt_3 = "FLT-3";
-    /// The empty string is an ordinary name.
+    /// The empty string is an ordinary channel name.
     flt_4 = "FLT-4";
-    /// Names are not normalised, case-folded, trimmed, matched by prefix or wildcard, nor cut at a
-    /// NUL.
+    /// Channel names are not normalised, case-folded, trimmed, matched by prefix or wildcard, nor
+    /// cut at a NUL.
     flt_5 = "FLT-5";
-    /// Names that are magic in some host language (`__proto__`, `constructor`, `toString`, `1` and
-    /// `01`, `null`) are ordinary.
+    /// Channel names that are magic in some host language (`__proto__`, `constructor`, `toString`,
+    /// `1` and `01`, `null`) are ordinary.
     flt_6 = "FLT-6";
-    /// The filter is copied at subscribe
+    /// The registry copies a subscriber's filter: changing the caller's list afterwards has no
+    /// effect.
     flt_7 = "FLT-7";
-    /// Five thousand names on one subscriber, and a name of 64 KiB, work unchanged in core
+    /// Five thousand channel names on one subscriber, and a channel name of 64 KiB, work unchanged
+    /// in the core; transports set lower limits.
     flt_8 = "FLT-8";
-    /// A matching subscriber that is active for the whole broadcast is handed it
+    /// A matching subscriber that is active for the whole broadcast is handed the message: an
+    /// outbox or a lane by the time `broadcast` returns, a sink at the latest when the deliveries
+    /// in progress have settled.
     del_1 = "DEL-1";
-    /// It is handed it exactly once.
+    /// A matching subscriber that is active for the whole broadcast is handed the message exactly
+    /// once.
     del_2 = "DEL-2";
-    /// A broadcast that nobody hears is a no-op, and not an error.
+    /// A broadcast that no subscriber hears does nothing, and is not an error.
     del_3 = "DEL-3";
-    /// Nothing is sent to a subscriber that was not broadcast while it was one.
+    /// A subscriber is sent nothing but what was broadcast while it was a subscriber.
     del_4 = "DEL-4";
-    /// Equal consecutive payloads are not merged.
+    /// Equal payloads that follow each other are not merged.
     del_5 = "DEL-5";
-    /// `broadcast` reports the hand-over
+    /// `broadcast` reports the hand-over: the message's id, and how many subscribers matched,
+    /// accepted, dropped, lagged and failed.
     del_7 = "DEL-7";
-    /// Broadcasts that do not overlap in time arrive in their order at each subscriber.
+    /// Broadcasts that do not overlap in time arrive at each subscriber in the order in which they
+    /// were made.
     ord_1 = "ORD-1";
-    /// A broadcast made from inside a delivery arrives after the outer one, at every subscriber.
+    /// A broadcast that is made from inside a delivery arrives after the one being delivered, at
+    /// every subscriber.
     ord_2 = "ORD-2";
     /// All subscribers see all broadcasts of one registry in one order, the order of their sequence
     /// ids.
     ord_3 = "ORD-3";
     /// A valid subscribe succeeds.
     sub_1 = "SUB-1";
-    /// Unsubscribe is idempotent, harmless after a revocation or eviction, and never touches
+    /// Unsubscribe is idempotent, harmless after a revocation or an eviction, and never touches
     /// another subscriber.
     sub_2 = "SUB-2";
-    /// No send begins after unsubscribe returned, not even from a broadcast in progress.
+    /// No send begins on a subscriber after its unsubscribe returned, not even from a broadcast in
+    /// progress.
     sub_3 = "SUB-3";
     /// Unsubscribe does not call the sink's close.
     sub_4 = "SUB-4";
-    /// The same foreign sink registered twice is two subscribers
+    /// The same sink registered twice is two subscribers, and ending one leaves the other.
     sub_5 = "SUB-5";
-    /// Dropping the handle unsubscribes
+    /// Dropping a subscriber's handle unsubscribes it; leaking the handle, or keeping it longer
+    /// than the registry, is safe.
     sub_6 = "SUB-6";
     /// When `close_by_identity` returns, every subscriber that held the identity and was active at
-    /// the call has ended and was told to close by it or before.
+    /// the call has ended, and was told to close by this call or by the one that ended it.
     rev_1 = "REV-1";
-    /// After it returned, no send begins on those, including from broadcasts that started earlier.
+    /// After `close_by_identity` returned, no send begins on a subscriber that held the identity
+    /// and was active at the call, not even from a broadcast that started earlier.
     rev_2 = "REV-2";
-    /// Others are untouched, and a subscriber without identities never matches.
+    /// A revocation leaves subscribers that do not hold the identity untouched, and a subscriber
+    /// without identities never matches.
     rev_4 = "REV-4";
-    /// Identities compare byte for byte.
+    /// Identities are compared byte for byte.
     rev_5 = "REV-5";
     /// Identities and channels are separate namespaces.
     rev_6 = "REV-6";
-    /// Any one of several identities matches
+    /// A subscriber with several identities is revoked by any one of them; a duplicate, or a scope
+    /// that is also a group, counts once.
     rev_7 = "REV-7";
-    /// All matches leave the table before the first close runs.
+    /// A revocation takes all matching subscribers out of the table before the first close runs.
     rev_8 = "REV-8";
-    /// A revocation is an event
+    /// A revocation is an event and not a state: a subscribe that begins afterwards is accepted.
     rev_9 = "REV-9";
-    /// Revoking an identity that nobody holds returns 0.
+    /// Revoking an identity that no subscriber holds returns 0.
     rev_10 = "REV-10";
-    /// A revocation ends as *revoked*, or as the reason that it names
+    /// `close_by_identity` ends its subscribers as *revoked*: their clients are to come back and
+    /// authenticate again.
     rev_13 = "REV-13";
-    /// Close is called exactly once per forced end.
+    /// A sink's close is called exactly once for each forced end.
     clo_1 = "CLO-1";
-    /// Close is never called without a forced end.
+    /// A sink's close is never called without a forced end.
     clo_2 = "CLO-2";
-    /// Close is never called if unsubscribe returned before the forced end began.
+    /// A sink's close is never called if its unsubscribe returned before the forced end began.
     clo_3 = "CLO-3";
     /// No send begins on a subscriber after its close began.
     clo_4 = "CLO-4";
-    /// Close carries a reason, and the first is reported.
+    /// A close carries a reason, and the first reason is reported.
     clo_5 = "CLO-5";
     /// The numbers that revocations return add up to the subscribers that they ended, each counted
-    /// once, also under concurrent calls.
+    /// once, also when the calls are concurrent.
     cnt_1 = "CNT-1";
-    /// At rest `len` equals the number of active subscribers.
+    /// At rest, `len` equals the number of active subscribers.
     cnt_2 = "CNT-2";
-    /// Inside a close callback, `len` already excludes the claimed ones.
+    /// Inside a close callback, `len` already excludes every subscriber that the call in progress
+    /// ends.
     cnt_3 = "CNT-3";
-    /// A failing or panicking send costs nobody else the message.
+    /// A failing or panicking send keeps no other subscriber from getting the message.
     iso_1 = "ISO-1";
-    /// Nor does it fail the broadcast.
+    /// A failing or panicking send does not make `broadcast` fail.
     iso_2 = "ISO-2";
-    /// A failing or panicking close stops neither the other closes nor its own removal nor the
-    /// count.
+    /// A failing or panicking close stops neither the other closes, nor the removal of its own
+    /// subscriber, nor the count.
     iso_3 = "ISO-3";
-    /// After any failure of a sink the registry works
+    /// After any failure of a sink the registry works: nothing is wedged, no lock is poisoned.
     iso_4 = "ISO-4";
-    /// What happens to the failing sink is one declared policy.
+    /// What happens to a failing sink is one declared policy.
     iso_5 = "ISO-5";
     /// Two registries share nothing.
     iso_6 = "ISO-6";
     /// A failing close of an evicted sink does not fail the subscribe that evicted it.
     iso_7 = "ISO-7";
-    /// Every operation may be called from inside send, close and a sink's `Drop`, without deadlock
+    /// Every operation may be called from inside a sink's send, close and `Drop`, without deadlock
     /// or corruption.
     re_1 = "RE-1";
-    /// A subscriber created inside a delivery does not receive that broadcast.
+    /// A subscriber that is created inside a delivery does not receive the broadcast being
+    /// delivered.
     re_3 = "RE-3";
     /// One broadcast makes at most as many sends as there were subscribers when it began.
     re_4 = "RE-4";
-    /// A revocation inside a send holds REV-1 and REV-2 at once for everyone else
+    /// A revocation from inside a send keeps REV-1 and REV-2 at once for every other subscriber;
+    /// the close of the sending subscriber waits for its send to end.
     re_5 = "RE-5";
-    /// A revocation inside a close terminates, and keeps CLO-1 and CNT-1.
+    /// A revocation from inside a close terminates, and keeps CLO-1 and CNT-1.
     re_6 = "RE-6";
-    /// A subscribe inside a close is afterwards active and counted, or closed once.
+    /// A subscriber that subscribes from inside a close is afterwards active and counted, or closed
+    /// once.
     re_7 = "RE-7";
-    /// The cap still holds when a victim's close subscribes again.
+    /// The cap still holds when the close of an evicted subscriber subscribes again: evictions
+    /// iterate and do not recurse.
     re_8 = "RE-8";
-    /// When subscribe returns, at most N are active in its scope.
+    /// When a subscribe returns, at most as many subscribers are active in its scope as the cap
+    /// allows.
     cap_1 = "CAP-1";
-    /// The oldest goes first, unless *refuse the new one* is the declared policy.
+    /// A full scope evicts its oldest subscriber first, unless *refuse the new one* is the declared
+    /// policy.
     cap_2 = "CAP-2";
-    /// No more are evicted than needed.
+    /// A new subscriber evicts no more subscribers than its place needs.
     cap_3 = "CAP-3";
-    /// Only the scope is capped, and scopes are independent.
+    /// The cap applies to the scope alone, and scopes are independent of each other.
     cap_4 = "CAP-4";
     /// A cap below 1 cannot be constructed.
     cap_5 = "CAP-5";
-    /// The evicted are closed once and are part of no revocation's count.
+    /// An evicted subscriber is closed once, and is part of no revocation's count.
     cap_6 = "CAP-6";
-    /// Admit is refused if one of its identities was revoked by a call made after begin returned
-    /// and finished before admit.
+    /// An admission is refused if one of its identities was revoked by a call that was made after
+    /// its ticket was drawn and that finished before the admission.
     adm_1 = "ADM-1";
-    /// A refusal leaves nothing behind, sends nothing and evicts nobody.
+    /// A refused admission leaves nothing behind, sends nothing and evicts no subscriber.
     adm_2 = "ADM-2";
-    /// Open tickets receive nothing, are not counted and take no place under a cap.
+    /// Open tickets receive nothing, are not counted as subscribers and take no place under a cap.
     adm_3 = "ADM-3";
-    /// Identities may first be named at admit.
+    /// The identities of a subscriber may first be named at its admission, after the ticket was
+    /// drawn.
     adm_4 = "ADM-4";
-    /// Revoking other identities does not refuse the ticket.
+    /// Revoking identities that an admission does not name does not refuse its ticket.
     adm_5 = "ADM-5";
-    /// A ticket admits once
+    /// A ticket admits once, is freed when it is dropped, and expires.
     adm_6 = "ADM-6";
-    /// An outbox is bounded by messages and by bytes, overflow follows the policy, and every loss
-    /// is counted.
+    /// An outbox is bounded by messages and by bytes.
     que_1 = "QUE-1";
-    /// A slow subscriber never delays another or the broadcaster.
+    /// A slow subscriber never delays another subscriber or the publisher.
     que_2 = "QUE-2";
     /// No outbox can exceed its bound.
     que_3 = "QUE-3";
-    /// On a discarding close, what the writing owner has not yet taken is discarded.
+    /// On a discarding close (any reason but *shutdown*), what the writing owner has not yet taken
+    /// from the queue is discarded; the owner takes at most 64 KiB at a time.
     rev_3 = "REV-3";
-    /// A revocation completes while some other sink is stuck in send.
+    /// A revocation completes while the sink of some other subscriber is stuck in send.
     prg_1 = "PRG-1";
-    /// It completes while the revoked sink itself is stuck.
+    /// A revocation completes while the sink of a subscriber that it ends is stuck in send.
     prg_2 = "PRG-2";
     /// A broadcast does not wait for a stuck sink.
     prg_3 = "PRG-3";
-    /// There is no data race, deadlock or crash under any interleaving.
+    /// No interleaving of threads leads to a data race, a deadlock or a crash.
     con_0 = "CON-0";
-    /// Subscribe, broadcast and removal are linearisable per subscriber.
+    /// Subscribe, broadcast and removal are linearisable for each subscriber.
     con_1 = "CON-1";
-    /// An unsubscribe that meets a revocation in progress
+    /// When an unsubscribe meets a revocation in progress, on another thread or from inside a
+    /// close, the subscriber is closed and counted, or neither.
     con_2 = "CON-2";
 }
 

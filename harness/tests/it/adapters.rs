@@ -405,7 +405,7 @@ fn the_doctor_sees_what_a_copy_forgot() {
 #[test]
 fn the_program_has_all_that_a_porter_reads() {
     for (name, file) in [
-        ("porting", "../PORTING.md"),
+        ("porting", "../docs/porting.md"),
         ("PROTOCOL.md", "PROTOCOL.md"),
         ("to-adapter.schema.json", "schema/to-adapter.schema.json"),
         ("from-adapter.schema.json", "schema/from-adapter.schema.json"),

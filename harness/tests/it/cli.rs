@@ -80,7 +80,7 @@ fn a_failure_explains_itself() {
     for part in [
         "not conforming: ",
         "REV-2",
-        "After it returned, no send begins",
+        "After `close_by_identity` returned, no send begins",
         "cause:",
         "script:",
         "►",
@@ -425,7 +425,7 @@ fn the_gallery_shows_that_the_suite_sees() {
 fn the_other_commands_speak() {
     let place = Place::new("speak");
     let said = |arguments: &[&str]| String::from_utf8(conform(&place.0, arguments).stdout).unwrap();
-    assert!(said(&["explain", "rev-2"]).contains("no send begins on those"));
+    assert!(said(&["explain", "rev-2"]).contains("no send begins on a subscriber"));
     assert!(said(&["list"]).lines().count() > 90);
     assert!(said(&["help"]).contains("registry-conform run"));
     let help = said(&["run", "--help"]);

@@ -241,10 +241,8 @@ impl Gate {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let (Stage::Slow, Some(wire)) = (state.stage, self.wire.get()) else { return Ok(()) };
-        if state.queue.rest.is_empty() {
-            if !state.queue.fill_rest(self.format) {
-                return Err(Unwritten::Broken);
-            }
+        if state.queue.rest.is_empty() && !state.queue.fill_rest(self.format) {
+            return Err(Unwritten::Broken);
         }
         if !state.queue.rest.is_empty() {
             match wire.try_write(&state.queue.rest) {

@@ -75,8 +75,8 @@ fn que_3_the_default_bounds_are_the_documented_ones() {
     assert_eq!(OutboxOptions::default(), OutboxOptions::new());
     assert_eq!(LaneOptions::new(), LaneOptions::new().with_max_bytes(size(64 << 20)));
     assert_eq!(LaneOptions::default(), LaneOptions::new());
-    let registry = "RegistryOptions { scope_cap: None, ticket_lifetime: 10s, max_remembered_revocations: 4096, \
-        max_waiting_broadcasts: 65536, .. }";
+    let registry = "RegistryOptions { scope_cap: None, ticket_lifetime: 10s, \
+        max_remembered_revocations: 4096, max_waiting_broadcasts: 65536, .. }";
     assert_eq!(
         [RegistryOptions::new(), RegistryOptions::default()].map(|all| format!("{all:?}")),
         [registry; 2]

@@ -7,7 +7,11 @@ use crate::runner::Exit;
 
 /// Names, what they are, and the texts.
 const TEXTS: [(&str, &str, &str); 13] = [
-    ("porting", "a port and its first verdict: start here", include_str!("../../../../PORTING.md")),
+    (
+        "porting",
+        "a port and its first verdict: start here",
+        include_str!("../../../../docs/porting.md"),
+    ),
     ("protocol", "what an adapter reads and writes", include_str!("../../../PROTOCOL.md")),
     (
         "to-adapter.schema.json",

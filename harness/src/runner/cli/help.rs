@@ -8,7 +8,7 @@ const COMMANDS: &str = "\
   registry-conform explain REQUIREMENT           print a promise, and why it is one
   registry-conform list                          print all promises, a line each
   registry-conform gallery [--seed N]            show that the suite sees: wrong registries, and what gave them away
-  registry-conform spec                          print SPEC.md
+  registry-conform spec                          print docs/spec.md
   registry-conform docs [NAME]                   print a text for porters: porting (start here), protocol, the JSON
                                                  Schemas, adapters to copy; without NAME, which there are";
 

@@ -35,6 +35,20 @@ fn ord_1_a_control_frame_stands_between_frames_and_wakes_the_task_that_writes_it
 }
 
 #[test]
+fn ord_1_a_control_frame_behind_a_partial_one_is_written_although_nothing_follows_it() {
+    let (registry, _flusher) = registry_and_flusher();
+    let (outbox, socket) = wired(&registry, Registration::new());
+    socket.set_room(1);
+    outbox.send_control(&control(0), now());
+    outbox.send_control(&control(1), now());
+    assert_eq!((outbox.is_mid_frame(), outbox.pending_control()), (true, control(1).len()));
+    socket.set_room(usize::MAX);
+    assert_eq!(flush(&outbox), None);
+    assert_eq!(socket.read(), [Read::Control(0), Read::Control(1)]);
+    assert!(!outbox.is_waiting());
+}
+
+#[test]
 fn rev_12_no_write_follows_a_revocation_and_the_owner_knows_whether_a_frame_was_cut() {
     for room in [0, 3, usize::MAX] {
         let (registry, mut flusher) = registry_and_flusher();

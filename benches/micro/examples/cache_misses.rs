@@ -1,8 +1,9 @@
-//! What a look at memory costs that nothing touched for a while: prints nanoseconds a load.
+//! Prints what a load from memory that was not touched for a while costs, in nanoseconds.
 //!
-//! A chain through all cache lines of some megabytes, in an order that no prefetcher guesses, is followed without a pause,
-//! and again 20 loads at a time with pauses of two milliseconds. With `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` the same
-//! memory is on large pages, where the system has them for those who ask.
+//! A chain through all cache lines of some megabytes, in an order that no prefetcher guesses, is
+//! followed without a pause, and again 20 loads at a time with pauses of two milliseconds. With
+//! `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` the same memory is on large pages, where the system has
+//! them for processes that ask.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
