@@ -151,7 +151,7 @@ fn what_adapters_say_fits() {
     let promises = here("tests/adapters/promises.mjs");
     let commands: [&[&str]; 4] = [
         &["node", &javascript],
-        &["node", &javascript, &promises, "AllAtOnce"],
+        &["node", &javascript, &promises, "AllAtOnce", "awaits=sinks"],
         &["python3", "-B", &python],
         &[env!("CARGO_BIN_EXE_registry-core-adapter")],
     ];
