@@ -244,7 +244,13 @@ fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
 fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_replayed() {
     for (language, file, from, to, requirement) in [
         ("javascript", "registry.mjs", "if (member.ended) return;", "", "SUB-3"),
-        ("javascript", "registry.mjs", "catch { /* a failing close", "finally { /* a failing close", "ISO-3"),
+        (
+            "javascript",
+            "registry.mjs",
+            "catch { /* a failing close",
+            "finally { /* a failing close",
+            "ISO-3",
+        ),
         (
             "javascript",
             "registry.mjs",
@@ -256,7 +262,8 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
             "javascript",
             "registry.mjs",
             "this.#members.add(member);",
-            "for (const other of this.#members) if (other.stream === stream) this.#members.delete(other);
+            "for (const other of this.#members)
+                if (other.stream === stream) this.#members.delete(other);
              this.#members.add(member);",
             "SUB-5",
         ),
@@ -280,10 +287,15 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
         ),
     ] {
         let place = copy(language, file, from, to);
-        let adapter = place.join(if language == "python" { "adapter.py" } else { "adapter.mjs" }).display().to_string();
-        let command = if language == "python" { vec!["python3", "-B", &adapter] } else { vec!["node", &adapter] };
+        let file = if language == "python" { "adapter.py" } else { "adapter.mjs" };
+        let adapter = place.join(file).display().to_string();
+        let command = match language {
+            "python" => vec!["python3", "-B", &adapter],
+            _ => vec!["node", &adapter],
+        };
         let saved = place.join("saved").display().to_string();
-        let run = ["run", "--scripts", "60", "--seed", "2", "--patience", "0.05", "--save", &saved, "--"];
+        let run = ["run", "--scripts", "60", "--seed", "2", "--patience", "0.05"];
+        let run = [&run[..], &["--save", &saved, "--"]].concat();
         let (code, page) = conform(&[&run[..], &command].concat());
         assert_eq!(code, 1, "{from}: {page}");
         let file = format!("{saved}/{requirement}.json");

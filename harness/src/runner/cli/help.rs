@@ -40,7 +40,8 @@ NO_COLOR is respected.";
 /// The whole page.
 pub(super) fn help() -> String {
     format!(
-        "registry-conform: does a subscriber registry keep its promises?\n\n{COMMANDS}\n\n{OPTIONS}\n\n{END}"
+        "registry-conform: does a subscriber registry keep its promises?\n\n\
+         {COMMANDS}\n\n{OPTIONS}\n\n{END}"
     )
 }
 
