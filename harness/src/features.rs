@@ -138,7 +138,8 @@ impl Features {
     /// use harness::features::{Features, Feature};
     ///
     /// let features = Features::of_profiles(&["core", "scope_cap"], &["count"]);
-    /// assert!(features.has(Feature::Scope) && features.has(Feature::Count) && !features.has(Feature::Admission));
+    /// assert!(features.has(Feature::Scope) && features.has(Feature::Count));
+    /// assert!(!features.has(Feature::Admission));
     /// ```
     #[must_use]
     pub fn of_profiles(profiles: &[&str], features: &[&str]) -> Self {

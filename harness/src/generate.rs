@@ -93,7 +93,8 @@ fn kinds(family: u32) -> Vec<Identity> {
     }
 }
 
-/// Generates the script of a seed, using no more than the features allows and all that `wanted` names.
+/// Generates the script of a seed, using no more than the features allows and all that `wanted`
+/// names.
 #[must_use]
 pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
     let mut dice = Rng::new(seed);

@@ -13,7 +13,8 @@ use crate::{
 /// ```
 /// use harness::{pretty, script::{Act, Op, Registration, Script}};
 ///
-/// let script = Script::new(vec![Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") })]);
+/// let with = Registration::to(&["a"]).group("x");
+/// let script = Script::new(vec![Op::new(1, Act::Sub { sub: 0, sink: 0, with })]);
 /// assert_eq!(pretty::script(&script), "  1  s0 = subscribe(sink 0, [\"a\"], groups [\"x\"])\n");
 /// ```
 #[must_use]

@@ -25,7 +25,8 @@ use crate::{
 /// use proptest::{strategy::{Strategy, ValueTree}, test_runner::TestRunner};
 ///
 /// let mut runner = TestRunner::deterministic();
-/// for features in [Features::of_profiles(&["core", "scope_cap"], &["groups"]), Features::default().with(Feature::Unsub)] {
+/// let claimed = Features::of_profiles(&["core", "scope_cap"], &["groups"]);
+/// for features in [claimed, Features::default().with(Feature::Unsub)] {
 ///     let script = arb_script(features).new_tree(&mut runner).unwrap().current();
 ///     assert!(!script.needs().contains("admission"));
 /// }
@@ -34,11 +35,13 @@ use crate::{
 /// A property of the registry of this workspace:
 ///
 /// ```
-/// use harness::{core, features::Features, oracle, strategy::arb_script, subject::{Limits, execute}};
+/// use harness::subject::{Limits, execute};
+/// use harness::{core, features::Features, oracle, strategy::arb_script};
 /// use proptest::prelude::*;
 ///
 /// let hello = core::hello();
-/// proptest!(ProptestConfig::with_cases(20), |(script in arb_script(Features::offered_by(&hello)))| {
+/// let scripts = arb_script(Features::offered_by(&hello));
+/// proptest!(ProptestConfig::with_cases(20), |(script in scripts)| {
 ///     let trace = execute(&script, &core::factory(), Limits::default());
 ///     let verdict = oracle::judge(&script, &trace, &hello.policies);
 ///     prop_assert!(verdict.violation.is_none(), "{:?}", verdict.violation);
@@ -121,7 +124,11 @@ impl ValueTree for ScriptTree {
 /// Channel names: ordinary ones, those that careless code confuses, and any text.
 pub fn arb_channel() -> impl Strategy<Value = String> {
     let odd: Vec<&'static str> = CONFUSABLE.concat();
-    prop_oneof![4 => select(vec!["a", "b", "c"]).prop_map(str::to_owned), 3 => select(odd).prop_map(str::to_owned), 1 => ".{0,12}"]
+    prop_oneof![
+        4 => select(vec!["a", "b", "c"]).prop_map(str::to_owned),
+        3 => select(odd).prop_map(str::to_owned),
+        1 => ".{0,12}",
+    ]
 }
 
 /// Lists of channel names as the compatible call takes them: absent, empty, or with duplicates.
@@ -133,7 +140,8 @@ pub fn arb_filter() -> impl Strategy<Value = Option<Vec<String>>> {
 pub fn arb_identity() -> impl Strategy<Value = Identity> {
     prop_oneof![
         3 => arb_channel().prop_map(Identity::Plain),
-        1 => (arb_channel(), arb_channel()).prop_map(|(kind, value)| Identity::Kinded { kind, value }),
+        1 => (arb_channel(), arb_channel())
+            .prop_map(|(kind, value)| Identity::Kinded { kind, value }),
     ]
 }
 

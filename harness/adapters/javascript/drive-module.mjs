@@ -1,7 +1,7 @@
 // Drives any class of any module for `registry-conform`:  node drive-module.mjs MODULE [CLASS] [KEY=VALUE ...]
 //
-// `adapter.mjs` is the same for one registry that is known, and the one to read first. Here are added: how a class wants
-// to be called, in `port.mjs`, which finds out by trying; and what promises take, in `threads.mjs`.
+// `adapter.mjs` is the same for one registry that is known, and the one to read first. Here are added: how the class is
+// called, which the words of the command line say (`port.mjs`); and what promises take (`threads.mjs`).
 import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
@@ -41,7 +41,7 @@ class Run extends Threads {
       try { done = yield* this[op.op](op, this.registry(op.registry)); }
       catch (error) { [end, done] = port.refuses(error, op.op) ? ["ret", { refused: true }] : ["err", { error: String(error) }]; }
       // A registry that waits for promises learns within the turn what has ended by now.
-      if (port.promises || port.awaits.send) yield setImmediate();
+      if (port.promises) yield setImmediate();
       this.log(end, { op: op.id, ...done });
     }
   }
@@ -67,7 +67,7 @@ class Run extends Threads {
 
   /** What the registry calls. If it waits for what a sink returns, the sink waits for what it calls in turn. */
   sink(number, on) {
-    if (port.awaits[on]) return async (what) => this.beside(this.called(number, on, what, true));
+    if (port.awaits) return async (what) => this.beside(this.called(number, on, what, true));
     return (what) => drive(this.called(number, on, what, false));
   }
 

@@ -388,7 +388,7 @@ impl Run<'_> {
         if leaks {
             let Violation { requirement, at, cause } = violation;
             let cause = format!(
-                "{requirement} ({cause}), but only in a process that ran other scripts before this one"
+                "{requirement} ({cause}), but only in a process that ran other scripts before"
             );
             violation = Violation { requirement: SHARED, at, cause };
         }

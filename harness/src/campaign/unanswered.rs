@@ -23,9 +23,9 @@ pub const UNANSWERED: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
 
 impl Run<'_> {
     /// Finds out whether the registry or the adapter is to blame for an answer that never came: if
-    /// the script goes well once its sinks no longer call back, its threads run one after the other,
-    /// or its outboxes have room for everything, then it is the registry. What does not happen
-    /// again is nobody's in particular.
+    /// the script goes well once its sinks no longer call back, its threads run one after the
+    /// other, or its outboxes have room for everything, then it is the registry. What does not
+    /// happen again is nobody's in particular.
     pub(super) fn unanswered(&mut self, how: String, name: &str, script: &Script) {
         let features = Features::of(script);
         let (requirement, calm) = if features.has(Feature::Gated) || features.has(Feature::Free) {
@@ -114,7 +114,8 @@ impl Run<'_> {
     fn unanswered_once(&mut self, how: &str, tries: u32, name: &str, script: &Script) {
         let advice = "look for state that outlives a script, in the adapter or in the registry";
         let message = format!(
-            "script {} of this run was not answered, but was each time when it was run again, {tries} times: {advice}; {how}",
+            "script {} of this run was not answered, but was each time when it was run again, \
+             {tries} times: {advice}; {how}",
             self.asked
         );
         self.fault(message, name, script);

@@ -431,7 +431,9 @@ fn in_time(run: impl FnOnce() + Send + 'static) -> Result<(), String> {
 /// [`Rig`](crate::kit::registry::Rig) describes.
 ///
 /// ```
-/// harness::registry_suite!(my_registry, harness::kit::registry::Rig::new(harness::core::hello(), harness::core::factory()));
+/// use harness::{core, kit::registry::Rig};
+///
+/// harness::registry_suite!(my_registry, Rig::new(core::hello(), core::factory()));
 /// # fn main() {}
 /// ```
 #[macro_export]

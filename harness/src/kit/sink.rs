@@ -357,7 +357,11 @@ pub async fn rev_9<R: Rig>(rig: &R) -> Verdict {
 ///
 /// impl Rig for Channels {
 ///     type Peer = Other;
-///     async fn connect(&self, registry: &SubscriberRegistry<String>, registration: Registration) -> Other {
+///     async fn connect(
+///         &self,
+///         registry: &SubscriberRegistry<String>,
+///         registration: Registration,
+///     ) -> Other {
 ///         let (sender, receiver) = mpsc::channel();
 ///         let sink = Channel(Mutex::new(Some(sender)));
 ///         Other(receiver, registry.subscribe_with(sink, registration).unwrap())

@@ -1,5 +1,5 @@
-//! The gate of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry): decides, atomically,
-//! whether a send or a close may begin.
+//! The gate of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry): decides,
+//! atomically, whether a send or a close may begin.
 
 use std::{
     panic::{self, AssertUnwindSafe},

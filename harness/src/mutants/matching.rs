@@ -27,8 +27,8 @@ impl SampleRegistry {
             Some(Bug::EmptyNameHearsNothing) => name == channel && !name.is_empty(),
             Some(Bug::MagicNamesHearNothing) => name == channel && !name.starts_with("__"),
             Some(Bug::ComparesNumbers) => {
-                name == channel
-                    || matches!((name.parse::<f64>(), channel.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+                let numbers = (name.parse::<f64>(), channel.parse::<f64>());
+                name == channel || matches!(numbers, (Ok(a), Ok(b)) if a == b)
             }
             Some(Bug::EncodesLatin1) => latin_1(name) == latin_1(channel),
             Some(Bug::CastsLettersToBytes) => low_bytes(name) == low_bytes(channel),

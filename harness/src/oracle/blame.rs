@@ -200,7 +200,9 @@ impl Walk<'_> {
         };
         let who = self.name(sub);
         let subject = &self.subs[sub];
-        let failing = matches!(self.inside(thread), Some(Frame::Send { sink: of, .. }) if of == sink)
+        let failing = self
+            .inside(thread)
+            .is_some_and(|frame| matches!(frame, Frame::Send { sink: of, .. } if of == sink))
             || self
                 .failures
                 .iter()

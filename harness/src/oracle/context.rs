@@ -39,8 +39,8 @@ impl Walk<'_> {
         self.silent_victims.iter().any(|(victim, _)| *victim == sub)
     }
 
-    /// Whether anything was going on in another thread than `op`'s while that was in progress, up to
-    /// now.
+    /// Whether anything was going on in another thread than `op`'s while that was in progress, up
+    /// to now.
     pub(crate) fn overlapped(&self, op: OpId) -> bool {
         let (Some(thread), Some(began)) = (self.threads.get(&op), self.called.get(&op)) else {
             return false;

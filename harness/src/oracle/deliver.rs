@@ -185,7 +185,7 @@ impl Walk<'_> {
                 let who = self.name(sub);
                 return self.breaks(
                     "ORD-1",
-                    format!("{who} got broadcast {second} before broadcast {first}, which had ended before it began"),
+                    format!("{who} got broadcast {second} before {first}, which had ended earlier"),
                 );
             }
             if self.stems_from(other, cast) {
@@ -206,7 +206,7 @@ impl Walk<'_> {
                 return self.breaks(
                     "ORD-3",
                     format!(
-                        "{who} got broadcast {first} before broadcast {second}, another subscriber the other way round"
+                        "{who} got broadcast {first} before {second}, another the other way round"
                     ),
                 );
             }
@@ -271,9 +271,7 @@ impl Walk<'_> {
             let (channel, who) = (short(channel), self.name(*sub));
             return (
                 "FLT-7",
-                format!(
-                    "broadcast {op} on {channel} was sent to {who}, whose list was changed to it later"
-                ),
+                format!("{who} was sent broadcast {op} on {channel}, which its list got later"),
             );
         }
         let requirement = self.blame_unwanted(sub, cast, refusal);

@@ -94,7 +94,8 @@ impl Verdict {
 /// Judges a trace of a script, given the implementation's policies.
 ///
 /// ```
-/// use harness::{oracle, protocol::Policies, script::{Act, Op, Registration, Script}, trace::Event};
+/// use harness::script::{Act, Op, Registration, Script};
+/// use harness::{oracle, protocol::Policies, trace::Event};
 ///
 /// let script = Script::new(vec![
 ///     Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),

@@ -282,38 +282,30 @@ impl Walk<'_> {
         {
             let cast = queue.offered(data).next().unwrap_or_default();
             let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why.into()));
-            return (
-                requirement,
-                format!("was {} and got {} afterwards", why.reason(), short(data)),
-            );
+            let (reason, data) = (why.reason(), short(data));
+            return (requirement, format!("was {reason} and got {data} afterwards"));
         }
+        let (found, lost) = (shown(taken), taken.lost);
         if queue.was_crowded() {
-            return (
-                "QUE-1",
-                format!("found {}, which its policy does not leave there", shown(taken)),
-            );
+            return ("QUE-1", format!("found {found}, which its policy does not leave there"));
         }
-        if taken.lost > 0 {
-            return (
-                "QUE-1",
-                format!("was told of {} lost messages, and nothing was lost", taken.lost),
-            );
+        if lost > 0 {
+            return ("QUE-1", format!("was told of {lost} lost messages, and nothing was lost"));
         }
-        match queue.first_wrong(taken) {
-            Some(missing) if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) => {
-                ("DEL-5", format!("found {}, which is fewer equal messages than there were", shown(taken)))
-            }
-            Some(missing) if taken.messages.iter().any(|data| data == missing.data) => {
-                ("ORD-1", format!("found {}, which is not the order of the broadcasts", shown(taken)))
-            }
-            Some(missing) if missing.data.len() > queue.bounds().bytes as usize => {
-                ("QUE-1", "did not get a message larger than the bound, for which its outbox was empty enough".into())
-            }
-            Some(missing) => {
-                let op = self.casts[missing.cast].op;
-                (self.blame_missing(sub, missing.cast), format!("never got broadcast {op} on {}", short(missing.channel)))
-            }
-            None => ("QUE-1", format!("found {}, which nothing explains", shown(taken))),
+        let Some(missing) = queue.first_wrong(taken) else {
+            return ("QUE-1", format!("found {found}, which nothing explains"));
+        };
+        if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) {
+            ("DEL-5", format!("found {found}, which is fewer equal messages than there were"))
+        } else if taken.messages.iter().any(|data| data == missing.data) {
+            ("ORD-1", format!("found {found}, which is not the order of the broadcasts"))
+        } else if missing.data.len() > queue.bounds().bytes as usize {
+            let cause = "did not get a message larger than the bound, though its outbox was empty";
+            ("QUE-1", cause.to_owned())
+        } else {
+            let (op, channel) = (self.casts[missing.cast].op, short(missing.channel));
+            let requirement = self.blame_missing(sub, missing.cast);
+            (requirement, format!("never got broadcast {op} on {channel}"))
         }
     }
 

@@ -51,7 +51,10 @@ impl Walk<'_> {
         // A broadcast that is being delivered on another thread does not wait for it: that is where
         // it is.
         let delivering = |op: &OpId| {
-            let own = |frame: &Frame| matches!(frame, Frame::Send { cast, .. } if self.casts[*cast].op == *op);
+            let own = |frame: &Frame| match frame {
+                Frame::Send { cast, .. } => self.casts[*cast].op == *op,
+                _ => false,
+            };
             self.stacks.values().flatten().any(own)
         };
         let blocked = self

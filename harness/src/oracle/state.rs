@@ -394,11 +394,11 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// Whether a send logged now on this thread may have taken its turn before `end`: the thread did
-    /// nothing since.
+    /// Whether a send logged now on this thread may have taken its turn before `end`: the thread
+    /// did nothing since.
     ///
-    /// A thread that logged nothing at all yet may have been on its way as well. Without a thread, or
-    /// where threads are tasks that take turns, nothing may.
+    /// A thread that logged nothing at all yet may have been on its way as well. Without a thread,
+    /// or where threads are tasks that take turns, nothing may.
     pub(crate) fn turn_before(&self, thread: Option<u32>, end: usize) -> bool {
         let thread = thread.filter(|_| self.policies.threads == Concurrency::Threads);
         thread.is_some_and(|thread| self.last_event.get(&thread).is_none_or(|last| *last < end))

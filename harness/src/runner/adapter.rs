@@ -287,7 +287,8 @@ impl Adapter {
                 if line.starts_with(BYTE_ORDER_MARK) {
                     line.drain(..BYTE_ORDER_MARK.len_utf8());
                     self.warn(
-                        "standard output begins with a byte order mark, which is skipped: write UTF-8 without one",
+                        "standard output begins with a byte order mark, which is skipped: \
+                         write UTF-8 without one",
                     );
                 }
             }

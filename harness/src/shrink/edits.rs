@@ -234,7 +234,10 @@ impl Edit {
             Edit::ThrowRule { sink, rule } => script.sinks[*sink].rules[*rule].then = Ending::Throw,
             Edit::FirstRule { sink, rule } => script.sinks[*sink].rules[*rule].nth = 1,
             Edit::NoGates(gates) => script.each_list(&mut |ops| {
-                ops.retain(|op| !matches!(op.act, Act::Hold { gate } | Act::Release { gate } if gates.contains(&gate)));
+                ops.retain(|op| match op.act {
+                    Act::Hold { gate } | Act::Release { gate } => !gates.contains(&gate),
+                    _ => true,
+                });
             }),
             Edit::Inline(id) => script.each_list(&mut |ops| {
                 if let Some(at) = ops.iter().position(|op| op.id == *id)
@@ -275,7 +278,8 @@ impl Edit {
                 }
             }),
             Edit::NoOutbox(id, label) => {
-                script.each_list(&mut |ops| ops.retain(|op| !matches!(&op.act, Act::Take { sub, .. } if sub == label)));
+                let taken = |op: &Op| matches!(&op.act, Act::Take { sub, .. } if sub == label);
+                script.each_list(&mut |ops| ops.retain(|op| !taken(op)));
                 script.visit_mut(&mut |op| {
                     if op.id == *id
                         && let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act
@@ -286,7 +290,9 @@ impl Edit {
             }
             Edit::Lighten(id) => script.visit_mut(&mut |op| match &mut op.act {
                 Act::Take { bytes, .. } if op.id == *id => *bytes = None,
-                Act::Cast { data, .. } if op.id == *id => data.truncate(data.find('.').unwrap_or(data.len())),
+                Act::Cast { data, .. } if op.id == *id => {
+                    data.truncate(data.find('.').unwrap_or(data.len()));
+                }
                 _ => {}
             }),
         }

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 
 const mode = process.argv[2];
 const file = (name) => new URL(`../../adapters/javascript/${name}`, import.meta.url).pathname;
-const driven = mode === "claims" ? [file("registry.mjs")] : []; // what drives any module knows lanes
+const driven = mode === "claims" ? [file("registry.mjs"), "SubscriberRegistry", "identities=groups"] : []; // it knows threads
 const honest = spawn("node", [file("adapter.mjs"), ...driven], { stdio: ["pipe", "pipe", "inherit"] });
 const say = (line) => process.stdout.write(line + "\n");
 let answers = 0;

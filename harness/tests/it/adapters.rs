@@ -106,7 +106,7 @@ fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
     let python = here("adapters/python/adapter.py");
     let adapters: [&[&str]; 4] = [
         &["node", &javascript],
-        &["node", &javascript, &registry],
+        &["node", &javascript, &registry, "SubscriberRegistry", "identities=groups"],
         &["python3", "-B", &python],
         &[env!("CARGO_BIN_EXE_registry-core-adapter")],
     ];
@@ -149,11 +149,13 @@ fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
 
 /// A registry of `promises.mjs`, whose calls return promises.
 fn promising(class: &str, plan: &Plan, patience: u64) -> (Hello, Outcome, Report) {
+    let promises = if class == "PlainSinks" { "returns=promises" } else { "awaits=sinks" };
     let command = [
         "node",
         &here("adapters/javascript/adapter.mjs"),
         &here("tests/adapters/promises.mjs"),
         class,
+        promises,
     ];
     judge(
         &command,
@@ -242,7 +244,13 @@ fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
 fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_replayed() {
     for (language, file, from, to, requirement) in [
         ("javascript", "registry.mjs", "if (member.ended) return;", "", "SUB-3"),
-        ("javascript", "registry.mjs", "catch { /* a failing close", "finally { /* a failing close", "ISO-3"),
+        (
+            "javascript",
+            "registry.mjs",
+            "catch { /* a failing close",
+            "finally { /* a failing close",
+            "ISO-3",
+        ),
         (
             "javascript",
             "registry.mjs",
@@ -254,7 +262,8 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
             "javascript",
             "registry.mjs",
             "this.#members.add(member);",
-            "for (const other of this.#members) if (other.stream === stream) this.#members.delete(other);
+            "for (const other of this.#members)
+                if (other.stream === stream) this.#members.delete(other);
              this.#members.add(member);",
             "SUB-5",
         ),
@@ -278,10 +287,15 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
         ),
     ] {
         let place = copy(language, file, from, to);
-        let adapter = place.join(if language == "python" { "adapter.py" } else { "adapter.mjs" }).display().to_string();
-        let command = if language == "python" { vec!["python3", "-B", &adapter] } else { vec!["node", &adapter] };
+        let file = if language == "python" { "adapter.py" } else { "adapter.mjs" };
+        let adapter = place.join(file).display().to_string();
+        let command = match language {
+            "python" => vec!["python3", "-B", &adapter],
+            _ => vec!["node", &adapter],
+        };
         let saved = place.join("saved").display().to_string();
-        let run = ["run", "--scripts", "60", "--seed", "2", "--patience", "0.05", "--save", &saved, "--"];
+        let run = ["run", "--scripts", "60", "--seed", "2", "--patience", "0.05"];
+        let run = [&run[..], &["--save", &saved, "--"]].concat();
         let (code, page) = conform(&[&run[..], &command].concat());
         assert_eq!(code, 1, "{from}: {page}");
         let file = format!("{saved}/{requirement}.json");
@@ -292,7 +306,7 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
     }
 }
 
-/// A class of `styles.mjs`, behind the adapter that finds out how a class wants to be called.
+/// A class of `styles.mjs`, behind the adapter that is told how it is called.
 fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
     let (adapter, styles) =
         (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
@@ -302,18 +316,17 @@ fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
 }
 
 #[test]
-fn right_classes_conform_however_they_are_called() {
+fn right_classes_conform_in_both_shapes_of_call() {
     for words in [
-        &["Helper"][..],
-        &["Helper", "call=options"],
-        &["Listed"],
-        &["Grouped"],
+        &["Helper", "call=options"][..],
+        &["Listed", "identities=identities"],
+        &["Grouped", "identities=groups"],
         &["Defaults"],
         &["Rest"],
         &["Rest", "call=positional"],
         &["Odd", "identity=badge"],
         &["Arrows"],
-        &["Strict"],
+        &["Strict", "call=options"],
     ] {
         let (hello, outcome, report) = styled(words);
         assert_eq!(
@@ -329,14 +342,13 @@ fn right_classes_conform_however_they_are_called() {
             outcome.failures
         );
         assert_eq!(hello.offers("groups"), ["Listed", "Grouped"].contains(&words[0]), "{words:?}");
-        assert_eq!(hello.version, "", "it is sure: {words:?}");
     }
 }
 
 #[test]
 fn a_revocation_that_says_no_number_is_the_fault_of_the_registry() {
-    for class in ["Mute", "Names"] {
-        let (hello, outcome, report) = styled(&[class]);
+    for (class, call) in [("Mute", "call=options"), ("Names", "call=positional")] {
+        let (_, outcome, report) = styled(&[class, call]);
         assert_eq!(report.exit, Exit::Failures, "{class}: {:?}", outcome.faults);
         let told = |id| {
             outcome.failures.iter().find(|failure| failure.violation.requirement == id).unwrap()
@@ -345,7 +357,29 @@ fn a_revocation_that_says_no_number_is_the_fault_of_the_registry() {
             told("REV-1").violation.cause.contains("and not the number of subscribers"),
             "{class}"
         );
-        assert!(hello.version.contains("no way to subscribe did all that it should"), "{class}");
+    }
+}
+
+#[test]
+fn a_class_that_is_called_in_the_other_shape_fails() {
+    for words in [&["Strict"][..], &["Names", "call=options"]] {
+        let (_, outcome, report) = styled(words);
+        assert_eq!(report.exit, Exit::Failures, "{words:?}: {:?}", outcome.faults);
+    }
+}
+
+#[test]
+fn an_option_that_there_is_not_and_a_class_that_there_is_not_are_refused() {
+    for (words, told) in [
+        (&["Names", "identitty=badge"][..], "identitty"),
+        (&["Nameless"], "has no export Nameless"),
+        (&[], "has no export default"),
+    ] {
+        let (adapter, styles) =
+            (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
+        let (code, page) =
+            conform(&[&["doctor", "--", "node", &adapter, &styles][..], words].concat());
+        assert!(code == 3 && page.contains(told), "{words:?}: {code} {page}");
     }
 }
 

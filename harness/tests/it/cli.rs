@@ -101,7 +101,8 @@ fn what_is_known_to_fail_does_not_fail_until_its_day() {
     let place = Place::new("known");
     let known = |expires: &str| {
         format!(
-            "[[known]]\nrequirement = \"FLT-6\"\nreason = \"a plain object\"\nexpires = \"{expires}\"\n"
+            "[[known]]\nrequirement = \"FLT-6\"\nreason = \"a plain object\"\n\
+             expires = \"{expires}\"\n"
         )
     };
     place.write("known.toml", &known("9999-12-31"));

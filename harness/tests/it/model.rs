@@ -183,7 +183,9 @@ fn seen(trace: Vec<Event>) -> BTreeMap<u32, Done> {
 
 proptest! {
     #[test]
-    fn the_registry_agrees_with_a_plain_list(script in arb_script(PLAIN.into_iter().fold(Features::default(), Features::with))) {
+    fn the_registry_agrees_with_a_plain_list(
+        script in arb_script(PLAIN.into_iter().fold(Features::default(), Features::with)),
+    ) {
         let mut seen = seen(execute(&script, &core::factory(), Limits::default()));
         let mut list = List::default();
         for op in &script.steps {

@@ -142,7 +142,8 @@ fn what_is_broken_has_its_own_name() {
         (
             Bug::CapOffByOne,
             "CAP-1",
-            json!({"cap": 1, "steps": [sub(0, 0, s.clone()), sub(1, 1, s.clone()), sub(2, 2, s.clone())]}),
+            json!({"cap": 1,
+                "steps": [sub(0, 0, s.clone()), sub(1, 1, s.clone()), sub(2, 2, s.clone())]}),
         ),
         (
             Bug::CapOffByOne,
@@ -152,7 +153,9 @@ fn what_is_broken_has_its_own_name() {
         (
             Bug::ClosesTheRefused,
             "ADM-2",
-            json!({"cap": 1, "steps": [sub(0, 0, s.clone()), {"op": "begin", "ticket": 0}, revoke("x"), refused]}),
+            json!({"cap": 1,
+                "steps": [sub(0, 0, s.clone()), {"op": "begin", "ticket": 0}, revoke("x"),
+                    refused]}),
         ),
         (
             Bug::ClosesTheRefused,
@@ -169,12 +172,14 @@ fn what_is_broken_has_its_own_name() {
         (
             Bug::KeepsTheCallersList,
             "FLT-7",
-            json!({"steps": [sub(0, 0, aliased.clone()), sub(1, 0, json!({"channels": ["b"]})), cast("b", "m")]}),
+            json!({"steps": [sub(0, 0, aliased.clone()), sub(1, 0, json!({"channels": ["b"]})),
+                cast("b", "m")]}),
         ),
         (
             Bug::KeepsTheCallersList,
             "FLT-7",
-            json!({"steps": [sub(0, 0, json!({"channels": ["a"]})), sub(1, 0, aliased.clone()), cast("a", "m")]}),
+            json!({"steps": [sub(0, 0, json!({"channels": ["a"]})), sub(1, 0, aliased.clone()),
+                cast("a", "m")]}),
         ),
         (
             Bug::QueuesCloses,
@@ -185,8 +190,10 @@ fn what_is_broken_has_its_own_name() {
         (
             Bug::QueuesCloses,
             "REV-1",
-            json!({"sinks": [on("close", vec![revoke("y")]), {"rules": [{"on": "send", "nth": 1, "then": "throw"}]}],
-                "steps": [sub(0, 0, x.clone()), sub(1, 1, json!({})), cast("a", "m"), sub(2, 2, y.clone()), revoke("x")]}),
+            json!({"sinks": [on("close", vec![revoke("y")]),
+                    {"rules": [{"on": "send", "nth": 1, "then": "throw"}]}],
+                "steps": [sub(0, 0, x.clone()), sub(1, 1, json!({})), cast("a", "m"),
+                    sub(2, 2, y.clone()), revoke("x")]}),
         ),
         (
             Bug::ComparesNumericIdentities,

@@ -315,10 +315,16 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
         let (adapter, registry) = (path("adapter.mjs"), path("registry.mjs"));
         let commands = match language {
             "python" => vec![vec!["python3".to_owned(), "-B".into(), path("adapter.py")]],
-            // The second finds out how a class wants to be called, and that it has the call.
+            // The second is told how the class is called, and finds that it has the call.
             _ => vec![
                 vec!["node".to_owned(), adapter.clone()],
-                vec!["node".into(), adapter, registry],
+                vec![
+                    "node".into(),
+                    adapter,
+                    registry,
+                    "SubscriberRegistry".into(),
+                    "identities=groups".into(),
+                ],
             ],
         };
         for command in commands {
@@ -346,7 +352,7 @@ fn a_class_without_the_call_does_not_claim_it() {
     let (adapter, styles) =
         (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
     let (adapter, styles) = (adapter.display().to_string(), styles.display().to_string());
-    let (hello, outcome) = hunt(&["node", &adapter, &styles, "Listed"]);
+    let (hello, outcome) = hunt(&["node", &adapter, &styles, "Listed", "identities=identities"]);
     assert!(!hello.offers("revoke_as") && !hello.offers("reasons"));
     assert!(
         outcome.failures.is_empty() && outcome.kept.contains_key("REV-1"),

@@ -151,7 +151,7 @@ fn what_adapters_say_fits() {
     let promises = here("tests/adapters/promises.mjs");
     let commands: [&[&str]; 4] = [
         &["node", &javascript],
-        &["node", &javascript, &promises, "AllAtOnce"],
+        &["node", &javascript, &promises, "AllAtOnce", "awaits=sinks"],
         &["python3", "-B", &python],
         &[env!("CARGO_BIN_EXE_registry-core-adapter")],
     ];
@@ -166,8 +166,10 @@ fn what_adapters_say_fits() {
 #[test]
 fn what_is_not_in_the_schemas_is_refused_by_both() {
     let wrong = [
-        json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1, "script": {"steps": [{"id": 1, "op": "explode"}]}}),
-        json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1, "script": {"steps": [{"id": 1, "op": "unsub"}]}}),
+        json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1,
+            "script": {"steps": [{"id": 1, "op": "explode"}]}}),
+        json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1,
+            "script": {"steps": [{"id": 1, "op": "unsub"}]}}),
         json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1, "script": {"stages": []}}),
         json!({"type": "hello"}),
     ];

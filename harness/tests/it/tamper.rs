@@ -118,9 +118,12 @@ pub(crate) fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace>
         }
         Tampering::SwapSends => {
             let own = sink(&trace[at])?;
-            let later = (at + 1..trace.len()).find(|later| {
-                matches!((&trace[*later], &trace[at]), (Event::Send { sink, data, .. }, Event::Send { data: first, .. }) if *sink == own && data != first)
-            })?;
+            let Event::Send { data: first, .. } = &trace[at] else { return None };
+            let other = |event: &Event| match event {
+                Event::Send { sink, data, .. } => *sink == own && data != first,
+                _ => false,
+            };
+            let later = (at + 1..trace.len()).find(|later| other(&trace[*later]))?;
             trace.swap(at, later);
         }
         Tampering::DropTaken

@@ -256,9 +256,10 @@ impl<'s> Queue<'s> {
     /// Whether a push that is pending could have found no room.
     pub(crate) fn may_crowd(&self) -> bool {
         let crowded = self.reachable().1;
-        self.pending
-            .iter()
-            .any(|pending| matches!(&pending.change, Change::Push(own, _) if crowded.contains(&own.cast)))
+        self.pending.iter().any(|pending| match &pending.change {
+            Change::Push(own, _) => crowded.contains(&own.cast),
+            _ => false,
+        })
     }
 
     fn reachable(&self) -> (BTreeSet<State>, BTreeSet<usize>) {

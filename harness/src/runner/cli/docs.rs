@@ -6,7 +6,7 @@ use super::{Problem, options::Options, say};
 use crate::runner::Exit;
 
 /// Names, what they are, and the texts.
-const TEXTS: [(&str, &str, &str); 13] = [
+const TEXTS: [(&str, &str, &str); 12] = [
     (
         "porting",
         "a port and its first verdict: start here",
@@ -35,18 +35,13 @@ const TEXTS: [(&str, &str, &str); 13] = [
     ),
     (
         "drive-module.mjs",
-        "JavaScript: drives any class, with the next three beside it",
+        "JavaScript: drives any class, with the next two beside it",
         include_str!("../../../adapters/javascript/drive-module.mjs"),
     ),
     (
         "port.mjs",
         "JavaScript: how a class is called",
         include_str!("../../../adapters/javascript/port.mjs"),
-    ),
-    (
-        "probe.mjs",
-        "JavaScript: how that is found out",
-        include_str!("../../../adapters/javascript/probe.mjs"),
     ),
     (
         "threads.mjs",

@@ -48,10 +48,10 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
     for warning in adapter.warnings() {
         say(&format!("{} {warning}", paint.yellow("warning:")));
     }
+    say("The adapter does what it should, but for what cannot be seen from here: that");
     say(
-        "The adapter does what it should, but for what cannot be seen from here: that `overwrite` is done, and that one",
+        "is done, and that one sink number is one object. `registry-conform run` judges the registry.",
     );
-    say("sink number is one object. `registry-conform run` judges the registry.");
     Ok(Exit::Conforming)
 }
 

@@ -7,15 +7,17 @@ const COMMANDS: &str = "\
   registry-conform doctor -- COMMAND…            check an adapter before its registry
   registry-conform explain REQUIREMENT           print a promise, and why it is one
   registry-conform list                          print all promises, a line each
-  registry-conform gallery [--seed N]            show that the suite sees: wrong registries, and what gave them away
+  registry-conform gallery [--seed N]            show that the suite finds what wrong registries do
   registry-conform spec                          print docs/spec.md
-  registry-conform docs [NAME]                   print a text for porters: porting (start here), protocol, the JSON
-                                                 Schemas, adapters to copy; without NAME, which there are";
+  registry-conform docs [NAME]                   print a text for porters: porting (start here),
+                                                 protocol, the JSON Schemas, adapters to copy;
+                                                 without NAME, which there are";
 
 const OPTIONS: &str = "\
 Options of run:
   --scripts N      random scripts, after the fixed ones (2000)
-  --seed N         where they start (by chance, and printed); the 0x… of one script runs that script first
+  --seed N         where they start (by chance, and printed); the 0x… of one script runs that
+                   script first
   --time S         start no script after so many seconds
   --profile NAME   only the requirements of a profile; may be repeated
   --only REQ       only this requirement; may be repeated
@@ -26,13 +28,20 @@ Options of run:
   --transcript FILE   every line to the adapter (>) and from it (<); also for replay and doctor";
 
 const END: &str = "\
-Exit: 0 conforming · 1 failures · 2 stale known-failing · 3 adapter error · 4 undecided · 5 nothing exercised · 64 usage
-An adapter is any program that speaks `registry-conform docs protocol` on its standard streams. NO_COLOR is respected.";
+Exit: 0 conforming · 1 failures · 2 stale known-failing · 3 adapter error · 4 undecided ·
+      5 nothing exercised · 64 usage
+An adapter is any program that speaks `registry-conform docs protocol` on its standard streams.
+A JavaScript class needs none: node adapter.mjs MODULE [CLASS] [OPTION]…, where OPTION is
+  call=positional  subscribe(stream, channels, identity); this is the default
+  call=options     subscribe(stream, { channels, identity, scope })
+  or another of those that `registry-conform docs port.mjs` lists.
+NO_COLOR is respected.";
 
 /// The whole page.
 pub(super) fn help() -> String {
     format!(
-        "registry-conform: does a subscriber registry keep its promises?\n\n{COMMANDS}\n\n{OPTIONS}\n\n{END}"
+        "registry-conform: does a subscriber registry keep its promises?\n\n\
+         {COMMANDS}\n\n{OPTIONS}\n\n{END}"
     )
 }
 

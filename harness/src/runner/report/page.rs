@@ -78,7 +78,8 @@ impl Report {
             let more = if (named.len() as u64) < *times { ", …" } else { "" };
             let _ = writeln!(
                 page,
-                "\n{} {} answered with unsupported: {need}, though hello offers what they need: {}{more}",
+                "\n{} {} answered with unsupported: {need}, though hello offers what they need: \
+                 {}{more}",
                 paint.yellow("Undecided:"),
                 if *times == 1 {
                     "1 script was".to_owned()
