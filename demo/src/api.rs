@@ -1,5 +1,6 @@
 //! The calls of the server.
 
+use crate::app::App;
 use crate::authoriser::{
     COOKIE, ENDED, SessionAuthoriser, credential, group_identity, is_addressable, scope_identity,
 };
@@ -7,11 +8,13 @@ use crate::body::{JsonBody, MAX_BYTES_TOGETHER};
 use crate::budget::Budget;
 use crate::channels::Channels;
 use crate::guard::{Guard, Reach, guard};
+use crate::options::Options;
+use crate::page;
+use crate::payload::{Live, Payload};
 use crate::problem::Problem;
 use crate::routes::{Call, Routes};
 use crate::sessions::{Full, Id, Sessions, account_identity, session_identity};
 use crate::stats::{channels, stats};
-use crate::{Live, Options, Payload, page};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -27,7 +30,8 @@ use transport_core::{Refusal, ServerMetrics};
 use transport_sse::sse;
 use transport_ws::ws;
 
-/// Streams of one session; the oldest makes room. Enough for the tabs of a person, and a bound for a page gone wild.
+/// Streams of one session; the oldest makes room. Enough for the tabs of a person, and a bound for
+/// a page gone wild.
 const STREAMS_PER_SESSION: NonZeroUsize = match NonZeroUsize::new(10) {
     Some(streams) => streams,
     None => unreachable!(),
@@ -36,40 +40,28 @@ const STREAMS_PER_SESSION: NonZeroUsize = match NonZeroUsize::new(10) {
 /// The longest name of an account, in bytes.
 const MAX_ACCOUNT_BYTES: usize = 128;
 
-/// What the handlers share.
-#[derive(Clone)]
-pub(crate) struct App {
-    pub(crate) live: Live,
-    pub(crate) sessions: Arc<Sessions>,
-    pub(crate) bodies: Arc<Budget>,
-    pub(crate) guard: Arc<Guard>,
-    pub(crate) server: ServerMetrics,
-}
-
 type Name = Result<Path<String>, PathRejection>;
 
-impl App {
-    fn new(reach: Reach, options: &Options, server: ServerMetrics) -> (Self, Routes) {
-        let cap = ScopeCap::new(STREAMS_PER_SESSION);
-        let live = Live::builder()
-            .with_registry_options(RegistryOptions::new().with_scope_cap(cap))
-            .build();
-        let sessions =
-            Arc::new(Sessions::new(options.max_sessions.get(), options.session_lifetime));
-        let authoriser = SessionAuthoriser::new(sessions.clone(), options.open);
-        let routes = routes(&live, Arc::new(authoriser), options.open);
-        let guard = Arc::new(Guard::new(reach, options.admin_token.clone(), routes.readable()));
-        (Self { live, sessions, bodies: Budget::new(MAX_BYTES_TOGETHER), guard, server }, routes)
-    }
+/// Makes what the handlers share, and the routes.
+fn parts(reach: Reach, options: &Options, server: ServerMetrics) -> (App, Routes) {
+    let cap = ScopeCap::new(STREAMS_PER_SESSION);
+    let live =
+        Live::builder().with_registry_options(RegistryOptions::new().with_scope_cap(cap)).build();
+    let sessions = Arc::new(Sessions::new(options.max_sessions.get(), options.session_lifetime));
+    let authoriser = SessionAuthoriser::new(sessions.clone(), options.open);
+    let routes = routes(&live, Arc::new(authoriser), options.open);
+    let guard = Arc::new(Guard::new(reach, options.admin_token.clone(), routes.readable()));
+    (App { live, sessions, bodies: Budget::new(MAX_BYTES_TOGETHER), guard, server }, routes)
 }
 
-/// Makes the routes, the registry behind them, and the list of the calls. The statistics show the counts of `server`.
+/// Makes the routes, the registry behind them, and the list of the calls. The statistics show the
+/// counts of `server`.
 pub(crate) fn app(
     reach: Reach,
     options: &Options,
     server: ServerMetrics,
 ) -> (Router, Live, Vec<Call>) {
-    let (app, Routes { router, calls }) = App::new(reach, options, server);
+    let (app, Routes { router, calls }) = parts(reach, options, server);
     let live = app.live.clone();
     let router = router
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
@@ -151,8 +143,8 @@ fn full(full: Full) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
-/// Answers the page, which cannot read its cookie, which account is signed in: `204` without a credential, `401` with one that
-/// is no longer good.
+/// Answers the page, which cannot read its cookie, which account is signed in: `204` without a
+/// credential, `401` with one that is no longer good.
 async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
     let Some(token) = credential(&headers) else {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -164,8 +156,9 @@ async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Result<Response
     Ok(Json(SignedIn { session: &id, token: None, account: &session.account }).into_response())
 }
 
-// The order in the next three calls matters. First the store is changed, for every login check from now on; then the streams
-// are closed. A stream that passed its check before and is not admitted yet is refused by its ticket.
+// The order in the next three calls matters. First the store is changed, for every login check from
+// now on; then the streams are closed. A stream that passed its check before and is not admitted
+// yet is refused by its ticket.
 
 #[derive(Serialize)]
 struct Closed {
@@ -276,7 +269,7 @@ mod tests {
             transport_core::Server::bind("127.0.0.1:0", transport_core::ServerOptions::new())
                 .await
                 .unwrap();
-        App::new(Reach::Loopback, &Options::new(), server.metrics()).0
+        parts(Reach::Loopback, &Options::new(), server.metrics()).0
     }
 
     fn request(json: &'static str) -> Request {

@@ -1,4 +1,5 @@
-//! Who a request is from: the session's token in `Authorization: Bearer` or in the cookie `session`.
+//! Who a request is from: the session's token in `Authorization: Bearer` or in the cookie
+//! `session`.
 
 use crate::sessions::{Session, Sessions};
 use axum::extract::Query;
@@ -32,7 +33,8 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Returns the credential that a request presents. The header counts before the cookie: it was sent on purpose.
+/// Returns the credential that a request presents. The header counts before the cookie: it was sent
+/// on purpose.
 pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     bearer(headers).or_else(|| {
         let cookies =
@@ -83,8 +85,8 @@ fn grant_of(session: &Session, now: Instant) -> Grant {
     grant.with_expires_at(SystemTime::now() + left)
 }
 
-/// Tells whether clients can write a name as one segment of an address, as the calls that revoke it need. Browsers and others
-/// resolve `.` and `..` as folders, also where they are percent-encoded.
+/// Tells whether clients can write a name as one segment of an address, as the calls that revoke it
+/// need. Browsers and others resolve `.` and `..` as folders, also where they are percent-encoded.
 pub(crate) fn is_addressable(name: &str) -> bool {
     !matches!(name.to_ascii_lowercase().replace("%2e", ".").as_str(), "" | "." | "..")
 }

@@ -1,6 +1,7 @@
-//! JSON request bodies: what they must be called, and how large one body and all bodies together may be.
+//! JSON request bodies: what they must be called, and how large one body and all bodies together
+//! may be.
 
-use crate::api::App;
+use crate::app::App;
 use crate::budget::{Budget, Held};
 use crate::problem::Problem;
 use axum::body::{Body, HttpBody};
@@ -17,15 +18,17 @@ use transport_core::Refusal;
 /// The largest body.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
-/// How many bytes the bodies of all calls may have together, each from its first byte until its call is answered. A buffer
-/// that grows may take twice its bytes. Calls without a body, such as `DELETE`, need none of it.
+/// How many bytes the bodies of all calls may have together, each from its first byte until its
+/// call is answered. A buffer that grows may take twice its bytes. Calls without a body, such as
+/// `DELETE`, need none of it.
 pub(crate) const MAX_BYTES_TOGETHER: usize = 64 << 20;
 
 /// How long a body may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a body that is refused is read before it is told so. A client that is still sending does not read, and
-/// the reset of its connection would take the answer away; so most are heard out.
+/// How much of a body that is refused is read before it is told so. A client that is still sending
+/// does not read, and the reset of its connection would take the answer away; so most are heard
+/// out.
 const MAX_IGNORED_BYTES: usize = 16 << 20;
 
 /// The body of a call that takes JSON.

@@ -3,12 +3,12 @@
 use std::num::NonZeroUsize;
 use transport_core::ServerOptions;
 
-/// Descriptors that are left to all else: the connections that were refused and read their answer, and 64 for files and for
-/// what the runtime opens.
+/// Descriptors that are left to all else: the connections that were refused and read their answer,
+/// and 64 for files and for what the runtime opens.
 const RESERVE: usize = ServerOptions::MAX_REFUSALS + 64;
 
-/// Takes as many descriptors as the system grants this process, since a stream needs one; returns how many it has then,
-/// where the system has a limit of that kind.
+/// Takes as many descriptors as the system grants this process, since a stream needs one; returns
+/// how many it has then, where the system has a limit of that kind.
 #[cfg(unix)]
 pub fn take_all_descriptors() -> Option<usize> {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -25,8 +25,9 @@ pub fn take_all_descriptors() -> Option<usize> {
     None
 }
 
-/// Returns how many connections fit into so many descriptors, with a reserve of 128, or of half where they are fewer than 256.
-/// Without the reserve the last connections would wait without an answer; with it, a `503` tells them when to come back.
+/// Returns how many connections fit into so many descriptors, with a reserve of 128, or of half
+/// where they are fewer than 256. Without the reserve the last connections would wait without an
+/// answer; with it, a `503` tells them when to come back.
 #[must_use]
 pub fn connections_within(descriptors: usize) -> NonZeroUsize {
     NonZeroUsize::new(descriptors - RESERVE.min(descriptors / 2)).unwrap_or(NonZeroUsize::MIN)

@@ -1,9 +1,10 @@
 //! Guards the calls of administrators, and the names through which the server may be reached.
 //!
-//! On a loopback address these calls need no credential, which makes them a target for every web page that the same person
-//! has open. So a page of another origin is refused, and so is a `Host` that is not the loopback itself: a foreign name
-//! that was made to resolve to 127.0.0.1 (DNS rebinding) would otherwise be of the same origin. On any other address they
-//! need the admin token, and a token that was given is asked for everywhere.
+//! On a loopback address these calls need no credential, which makes them a target for every web
+//! page that the same person has open. So a page of another origin is refused, and so is a `Host`
+//! that is not the loopback itself: a foreign name that was made to resolve to 127.0.0.1 (DNS
+//! rebinding) would otherwise be of the same origin. On any other address they need the admin
+//! token, and a token that was given is asked for everywhere.
 
 use crate::authoriser::bearer;
 use crate::guesses::{Guesses, Verdict};
@@ -29,7 +30,8 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// Tells the reach of an address to listen on; the unspecified address (`0.0.0.0`, `[::]`) reaches the network.
+    /// Tells the reach of an address to listen on; the unspecified address (`0.0.0.0`, `[::]`)
+    /// reaches the network.
     #[must_use]
     pub fn of(address: SocketAddr) -> Self {
         if address.ip().to_canonical().is_loopback() { Self::Loopback } else { Self::Network }
@@ -73,7 +75,8 @@ impl Guard {
         if request.method().is_safe() && is_readable {
             return Ok(());
         }
-        // Before the token, so that a foreign page in an administrator's browser cannot make wrong guesses for that address.
+        // Before the token, so that a foreign page in an administrator's browser cannot make wrong
+        // guesses for that address.
         Origins::Same.check(headers)?;
         match (&self.admin_token, self.reach) {
             (Some(token), _) => self.check_token(token, request),

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 const GUESSES: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How many addresses are remembered, which takes less than 2 MiB. For one more, the address is forgotten whose latest guess
-/// is the oldest: no address has to wait because of the guesses of another.
+/// How many addresses are remembered, which takes less than 2 MiB. For one more, the address is
+/// forgotten whose latest guess is the oldest: no address has to wait because of the guesses of
+/// another.
 const MAX_ADDRESSES: usize = 4096;
 
 /// What becomes of a guess.
@@ -33,8 +34,8 @@ pub(crate) struct Guesses {
 }
 
 impl Guesses {
-    /// Judges one guess. While an address has to wait, not even the right token is recognised: otherwise a client could go on
-    /// guessing at full speed.
+    /// Judges one guess. While an address has to wait, not even the right token is recognised:
+    /// otherwise a client could go on guessing at full speed.
     pub(crate) fn judge(
         &self,
         from: IpAddr,

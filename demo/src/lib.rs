@@ -1,10 +1,13 @@
-//! The demo of the subscriber registry: a server whose accounts and sessions live in memory, and a page to try it with.
+//! The demo of the subscriber registry: a server whose accounts and sessions live in memory, and a
+//! page to try it with.
 //!
-//! It is what an application around the registry looks like: an [`Authorise`](transport_core::Authorise) that reads a
-//! session, routes for both transports, and log-out calls that first take the session away and then close its streams.
-//! The binary adds only arguments and signals; tests start a [`Server`] in process, on port 0.
+//! It is what an application around the registry looks like: an
+//! [`Authorise`](transport_core::Authorise) that reads a session, routes for both transports, and
+//! log-out calls that first take the session away and then close its streams. The binary adds only
+//! arguments and signals; tests start a [`Server`] in process, on port 0.
 
 mod api;
+mod app;
 mod authoriser;
 mod body;
 mod budget;
@@ -14,6 +17,7 @@ mod guard;
 mod guesses;
 mod options;
 mod page;
+mod payload;
 mod problem;
 mod routes;
 mod secret;
@@ -24,17 +28,9 @@ mod stats;
 pub use descriptors::{connections_within, take_all_descriptors};
 pub use guard::Reach;
 pub use options::Options;
+pub use payload::{Live, Payload};
 pub use routes::{Access, Call};
 pub use server::Server;
-
-use serde_json::value::RawValue;
-
-/// What is broadcast: the posted JSON text as it stands, so that formatting, key order and long numbers reach the peer
-/// unchanged.
-pub type Payload = Box<RawValue>;
-
-/// The registry of the demo.
-pub type Live = transport_core::Live<Payload>;
 
 /// The README's program, compiled and run.
 #[cfg(doctest)]

@@ -55,7 +55,8 @@ fn serve(arguments: Arguments) -> ExitCode {
     code
 }
 
-/// Returns how many connections there may be: as many as were asked for, if the descriptors suffice.
+/// Returns how many connections there may be: as many as were asked for, if the descriptors
+/// suffice.
 fn connections(asked: Option<NonZeroUsize>, descriptors: Option<usize>) -> NonZeroUsize {
     let wanted = asked.unwrap_or(Options::DEFAULT_MAX_CONNECTIONS);
     let Some(descriptors) = descriptors else { return wanted };

@@ -17,7 +17,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// 8 s for open streams to be told of a shutdown: with what surrounds it, the process is gone within 10 s.
+    /// 8 s for open streams to be told of a shutdown: with what surrounds it, the process is gone
+    /// within 10 s.
     pub const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
     /// 20,000 connections: about 40 MiB, or 400 MiB where none is ours.
@@ -29,8 +30,8 @@ impl Options {
     /// A day, from the sign-in on.
     pub const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-    /// Creates the defaults: no admin token, subscribers need a session, 8 s to drain, 20,000 connections, 100,000 sessions
-    /// for a day each.
+    /// Creates the defaults: no admin token, subscribers need a session, 8 s to drain, 20,000
+    /// connections, 100,000 sessions for a day each.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -44,21 +45,24 @@ impl Options {
         }
     }
 
-    /// Sets the token that the calls of administrators must present. Given, it is asked for on every address.
+    /// Sets the token that the calls of administrators must present. Given, it is asked for on
+    /// every address.
     #[must_use]
     pub fn with_admin_token(mut self, token: impl Into<String>) -> Self {
         self.admin_token = Some(Secret::new(token));
         self
     }
 
-    /// Admits subscribers without a credential, under the identities that they name themselves. For load tests only.
+    /// Admits subscribers without a credential, under the identities that they name themselves. For
+    /// load tests only.
     #[must_use]
     pub fn with_open(mut self, open: bool) -> Self {
         self.open = open;
         self
     }
 
-    /// Leaves the sockets to HTTP, as they are on any other server: see [`ServerOptions::with_portable`](transport_core::ServerOptions::with_portable).
+    /// Leaves the sockets to HTTP, as they are on any other server: see
+    /// [`ServerOptions::with_portable`](transport_core::ServerOptions::with_portable).
     #[must_use]
     pub fn with_portable(mut self, portable: bool) -> Self {
         self.portable = portable;
@@ -79,7 +83,8 @@ impl Options {
         self
     }
 
-    /// Sets how long a session lasts from its sign-in on, used or not; its streams end with it. A hundred years at most.
+    /// Sets how long a session lasts from its sign-in on, used or not; its streams end with it. A
+    /// hundred years at most.
     #[must_use]
     pub fn with_session_lifetime(mut self, lifetime: Duration) -> Self {
         self.session_lifetime = lifetime;

@@ -4,7 +4,8 @@ use crate::routes::Routes;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 
-/// Nothing from elsewhere, no inline code, no frame around it; and the browser itself refuses text that would become HTML.
+/// Nothing from elsewhere, no inline code, no frame around it; and the browser itself refuses text
+/// that would become HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
@@ -29,7 +30,8 @@ pub(crate) fn routes() -> Routes {
     })
 }
 
-/// Adds the headers that every response has. Nothing is cached: answers change, and the page goes with its server.
+/// Adds the headers that every response has. Nothing is cached: answers change, and the page goes
+/// with its server.
 pub(crate) async fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

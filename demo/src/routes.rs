@@ -1,6 +1,6 @@
 //! The table of calls, from which the router is made and by which the guard judges.
 
-use crate::api::App;
+use crate::app::App;
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
@@ -28,8 +28,8 @@ pub struct Call {
     pub access: Access,
 }
 
-/// The calls, and a router of exactly these calls. Only a `GET` can be declared for anyone; every other call is for
-/// administrators.
+/// The calls, and a router of exactly these calls. Only a `GET` can be declared for anyone; every
+/// other call is for administrators.
 #[derive(Default)]
 pub(crate) struct Routes {
     pub(crate) calls: Vec<Call>,

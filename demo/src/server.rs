@@ -1,7 +1,10 @@
 //! The demo behind a listener.
 
 use crate::api::app;
-use crate::{Call, Live, Options, Reach};
+use crate::guard::Reach;
+use crate::options::Options;
+use crate::payload::Live;
+use crate::routes::Call;
 use axum::Router;
 use std::io;
 use std::net::SocketAddr;
@@ -65,8 +68,8 @@ impl Server {
         self.server.metrics()
     }
 
-    /// Serves until `stop` completes, then ends within the drain deadline: open streams are told, and what still stalls is
-    /// reset.
+    /// Serves until `stop` completes, then ends within the drain deadline: open streams are told,
+    /// and what still stalls is reset.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
         self.server.run(self.router, &self.live, stop).await
     }

@@ -1,12 +1,13 @@
 //! Accounts and sessions, in memory.
 //!
-//! A session has a public id, which names it everywhere, and a token, which only its client knows: the id, a dot and a
-//! random secret. The id finds the session and the secret is compared without telling where it differs, so neither step
-//! helps someone who guesses.
+//! A session has a public id, which names it everywhere, and a token, which only its client knows:
+//! the id, a dot and a random secret. The id finds the session and the secret is compared without
+//! telling where it differs, so neither step helps someone who guesses.
 //!
-//! Clients that only sign in cannot make the server keep more and more: the number of sessions is bounded, so are the bytes
-//! of the lists of what they may hear, and each session expires. Time is an input of every call. A session that has expired
-//! is not found any more, and the next call of any kind removes it.
+//! Clients that only sign in cannot make the server keep more and more: the number of sessions is
+//! bounded, so are the bytes of the lists of what they may hear, and each session expires. Time is
+//! an input of every call. A session that has expired is not found any more, and the next call of
+//! any kind removes it.
 
 use crate::budget::{Budget, Held};
 use crate::secret::Secret;
@@ -18,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the lists of all sessions may take together: some 900 of the longest, or 47,000 of ten short names.
+/// What the lists of all sessions may take together: some 900 of the longest, or 47,000 of ten
+/// short names.
 const MAX_LIST_BYTES: usize = 32 << 20;
 
 /// What a name in a list takes at the most, beside its bytes and a quarter of them.
@@ -111,7 +113,8 @@ pub(crate) struct Sessions {
     store: Mutex<Store>,
 }
 
-/// Invariant: the indexes name exactly the sessions there are, and `account_count` counts the accounts among them.
+/// Invariant: the indexes name exactly the sessions there are, and `account_count` counts the
+/// accounts among them.
 #[derive(Default)]
 struct Store {
     sessions: HashMap<Id, Session>,
@@ -199,7 +202,8 @@ impl Sessions {
         (store.sessions.len(), store.account_count)
     }
 
-    /// Makes the list of a session, if there is room for it. An empty list needs no room, and neither does *everything*.
+    /// Makes the list of a session, if there is room for it. An empty list needs no room, and
+    /// neither does *everything*.
     fn list(&self, channels: ChannelFilter) -> Result<Option<Arc<List>>, Full> {
         let ChannelFilter::Only(names) = &channels else { return Ok(None) };
         let mut held = self.lists.hold();
@@ -435,7 +439,8 @@ mod tests {
         );
         sessions.sign_in(now, "ada", ChannelFilter::All).unwrap();
 
-        // Hearing nothing takes no room, and makes some; however many sessions have a list, it is one.
+        // Hearing nothing takes no room, and makes some; however many sessions have a list, it is
+        // one.
         sessions.set_channels(now, "ada", ChannelFilter::only::<&str>([])).unwrap();
         drop(one);
         sessions.set_channels(now, "ada", list("more")).unwrap();

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 const SOON: Duration = Duration::from_secs(1);
 const ONCE: Duration = Duration::from_secs(60);
 
-/// Looks at a count of accepts that failed for want of a descriptor, for ever, and tells when it grew: soon after the first
-/// failure, then once a minute at the most.
+/// Looks at a count of accepts that failed for want of a descriptor, for ever, and tells when it
+/// grew: soon after the first failure, then once a minute at the most.
 pub(crate) async fn tell(failed: impl Fn() -> u64, complain: impl Fn(&dyn Display)) {
     let mut told = 0;
     loop {

@@ -2,7 +2,8 @@
 
 use std::future::pending;
 
-/// Completes at the nth Ctrl-C, SIGTERM or SIGHUP. They are caught from the call on, not only once the future is polled.
+/// Completes at the nth Ctrl-C, SIGTERM or SIGHUP. They are caught from the call on, not only once
+/// the future is polled.
 #[cfg(unix)]
 pub(crate) fn signals(nth: usize) -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,8 +30,8 @@ pub(crate) fn signals(nth: usize) -> impl Future<Output = ()> + Send + 'static {
     }
 }
 
-/// Tells whether the process was started with a signal ignored, as `nohup` does so that it outlives its terminal; catching the
-/// signal would undo that. False where the system does not tell.
+/// Tells whether the process was started with a signal ignored, as `nohup` does so that it outlives
+/// its terminal; catching the signal would undo that. False where the system does not tell.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

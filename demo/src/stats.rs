@@ -1,6 +1,6 @@
 //! The server's counts, and the channels that subscribers name.
 
-use crate::api::App;
+use crate::app::App;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -15,7 +15,8 @@ use transport_ws::WS;
 /// How many channels a page lists by default.
 const PAGE: usize = 100;
 
-/// The longest page. Names that streams ask for, or sessions may hear, have 256 bytes at most, so it has an end in bytes too.
+/// The longest page. Names that streams ask for, or sessions may hear, have 256 bytes at most, so
+/// it has an end in bytes too.
 const LONGEST_PAGE: usize = 1000;
 
 /// The [statistics](registry_core::Stats), with zeros for what was not counted yet.

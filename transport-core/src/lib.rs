@@ -1,9 +1,11 @@
-//! What the transports of a subscriber registry share: the login check and its grant, the channels that a request asks for,
-//! the admission that no revocation slips past, and a server whose sockets a revocation can reset.
+//! What the transports of a subscriber registry share: the login check and its grant, the channels
+//! that a request asks for, the admission that no revocation slips past, and a server whose sockets
+//! a revocation can reset.
 //!
-//! A web developer implements [`Authorise`], makes a [`Live`], mounts `transport_sse::sse(&live, authoriser)` and
-//! `transport_ws::ws(&live, authoriser)` on an axum router, and runs it on a [`Server`]. Both routes admit subscribers with
-//! [`Live::admit`]: ticket, login check, admission (ADM-7).
+//! A web developer implements [`Authorise`], makes a [`Live`], mounts `transport_sse::sse(&live,
+//! authoriser)` and `transport_ws::ws(&live, authoriser)` on an axum router, and runs it on a
+//! [`Server`]. Both routes admit subscribers with [`Live::admit`]: ticket, login check, admission
+//! (ADM-7).
 //!
 //! # Features
 //! - `json` (default): [`Live::new`] and [`Live::builder`], which encode payloads as JSON.

@@ -13,9 +13,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use transport_core::{Admitted, ConnectionTask, Deadlines, DirectConnection, Handover, KindGuard};
 
-/// An event stream, as hyper polls it. Dropping it, which hyper does when the client goes away, unsubscribes (SSE-5).
+/// An event stream, as hyper polls it. Dropping it, which hyper does when the client goes away,
+/// unsubscribes (SSE-5).
 ///
-/// Where the socket can be [handed over](Handover), the body ends after its first comment, and a [`DirectStream`] goes on.
+/// Where the socket can be [handed over](Handover), the body ends after its first comment, and a
+/// [`DirectStream`] goes on.
 pub(crate) struct SseBody {
     /// None once the stream has ended, or a [`DirectStream`] has it.
     subscriber: Option<(Outbox, KindGuard)>,
@@ -28,8 +30,8 @@ pub(crate) struct SseBody {
     lease: Option<Lease>,
 }
 
-/// When the subscriber's authority ends, and the task that ends it then. The body cannot do that itself, because hyper does not
-/// poll the body of a peer that does not read (LSE-1).
+/// When the subscriber's authority ends, and the task that ends it then. The body cannot do that
+/// itself, because hyper does not poll the body of a peer that does not read (LSE-1).
 struct Lease {
     expires: Instant,
     timer: JoinHandle<()>,
@@ -110,13 +112,15 @@ impl SseBody {
             }
             Poll::Ready(Next::Closed(reason)) => {
                 let subscriber = outbox.subscription().id().serial();
-                // The outbox counts as draining until here, so that a shutdown waits for its farewell.
+                // The outbox counts as draining until here, so that a shutdown waits for its
+                // farewell.
                 self.subscriber = None;
                 self.lease = None;
                 Poll::Ready(farewell(reason, subscriber))
             }
             Poll::Pending => {
-                // The timer is set again when it elapses and not with each message, which would cost more than the message.
+                // The timer is set again when it elapses and not with each message, which would
+                // cost more than the message.
                 loop {
                     ready!(self.keep_alive.as_mut().poll(cx));
                     let now = Instant::now();
@@ -250,7 +254,8 @@ mod tests {
         assert_eq!(tasks(), 0);
     }
 
-    /// Reads until all that was read ends in this; fails after ten seconds, or at the end of the stream.
+    /// Reads until all that was read ends in this; fails after ten seconds, or at the end of the
+    /// stream.
     async fn read_to(tcp: &mut TcpStream, end: &str) -> String {
         let mut read = Vec::new();
         let reading = async {

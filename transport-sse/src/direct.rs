@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 use transport_core::{ConnectionTask, Deadlines, DirectConnection};
 
-/// The buffer for what the peer sends after its request. It is discarded: only the peer's end matters.
+/// The buffer for what the peer sends after its request. It is discarded: only the peer's end
+/// matters.
 const SCRAP_BYTES: usize = 512;
 /// How much the peer may send: it has nothing to say, and reading it costs.
 const MAX_SCRAP: usize = 64 * 1024;
 
-/// The task of one direct event stream. It writes what the socket had no room for, and a comment when the stream is idle. A
-/// flusher writes everything else.
+/// The task of one direct event stream. It writes what the socket had no room for, and a comment
+/// when the stream is idle. A flusher writes everything else.
 pub(crate) struct DirectStream {
     connection: DirectConnection,
     period: Duration,

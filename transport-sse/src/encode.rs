@@ -1,6 +1,7 @@
 //! The event stream format.
 //!
-//! Ids come from the registry and event names are constants, so neither can hold a line break (SSE-2).
+//! Ids come from the registry and event names are constants, so neither can hold a line break
+//! (SSE-2).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,8 +10,8 @@ use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The frames of this transport: one event for each message, with its id and its payload. On a direct connection each write
-/// is a chunk of HTTP/1.1. A binary payload is written in base64.
+/// The frames of this transport: one event for each message, with its id and its payload. On a
+/// direct connection each write is a chunk of HTTP/1.1. A binary payload is written in base64.
 ///
 /// # Examples
 /// ```
@@ -23,14 +24,15 @@ use std::time::Duration;
 pub static SSE: WireFormat =
     WireFormat::new("sse", event).with_envelope(chunk, CHUNK_END).with_notice(lagged);
 
-/// The first bytes of a stream: a comment, so that the client's `onopen` fires before the first message, and so that a stream
-/// never begins with a payload's byte order mark.
+/// The first bytes of a stream: a comment, so that the client's `onopen` fires before the first
+/// message, and so that a stream never begins with a payload's byte order mark.
 pub(crate) const HELLO: Bytes = Bytes::from_static(b": ok\n\n");
 
 /// A comment that keeps an idle connection open.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 
-/// What [`HELLO`] must become on a socket that is to be handed over: its chunk, right after the head.
+/// What [`HELLO`] must become on a socket that is to be handed over: its chunk, right after the
+/// head.
 pub(crate) const HELLO_CHUNK: &[u8] = b"\r\n6\r\n: ok\n\n\r\n";
 
 /// What follows the bytes of a chunk.
@@ -51,7 +53,8 @@ fn event(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
     }
 }
 
-/// `id: `, the id as it is displayed, and the line's end. Without `Display`, which costs more than the rest of an event.
+/// `id: `, the id as it is displayed, and the line's end. Without `Display`, which costs more than
+/// the rest of an event.
 fn id_line(id: MessageId, out: &mut BytesMut) {
     let digit = |at: usize| b"0123456789abcdef"[(id.epoch() >> (60 - 4 * at)) as usize & 0xf];
     out.put_slice(b"id: ");
@@ -61,9 +64,11 @@ fn id_line(id: MessageId, out: &mut BytesMut) {
     out.put_u8(b'\n');
 }
 
-/// The `data:` lines of a payload, and the end of its event. A line ends at CR, LF or CRLF, as a parser sees it.
+/// The `data:` lines of a payload, and the end of its event. A line ends at CR, LF or CRLF, as a
+/// parser sees it.
 fn data(body: &[u8], out: &mut BytesMut) {
-    // JSON text is one line. Looking at every byte is quicker than stopping at the first break: the loop takes many at a time.
+    // JSON text is one line. Looking at every byte is quicker than stopping at the first break: the
+    // loop takes many at a time.
     let breaks = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let many = body.iter().fold(false, |found, byte| found | breaks(byte));
     let mut rest = body;
@@ -100,7 +105,8 @@ fn lagged(lost: u64, out: &mut BytesMut) {
     let _ = write!(out, "event: lagged\ndata: {{\"lost\":{lost}}}\n\n");
 }
 
-/// The farewell of an end, if it has one (SSE-4). It has no `id:`, so that a client resumes after the last message.
+/// The farewell of an end, if it has one (SSE-4). It has no `id:`, so that a client resumes after
+/// the last message.
 pub(crate) fn farewell(reason: CloseReason, subscriber: u64) -> Option<Bytes> {
     let retry = match reason {
         CloseReason::LoggedOut | CloseReason::Evicted => A_DAY,
@@ -126,7 +132,8 @@ pub(crate) fn farewell(reason: CloseReason, subscriber: u64) -> Option<Bytes> {
     )
 }
 
-/// Spreads successive numbers, so that clients which are sent away together do not come back together (DRN-2).
+/// Spreads successive numbers, so that clients which are sent away together do not come back
+/// together (DRN-2).
 fn spread(number: u64) -> u64 {
     number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
@@ -259,7 +266,8 @@ mod tests {
         );
     }
 
-    /// The times to come back, in milliseconds, that a hundred subscribers are told which one call ends.
+    /// The times to come back, in milliseconds, that a hundred subscribers are told which one call
+    /// ends.
     fn told(reason: CloseReason) -> std::collections::BTreeSet<u64> {
         let retry = |subscriber| {
             let text = String::from_utf8(farewell(reason, subscriber).unwrap().to_vec()).unwrap();

@@ -1,7 +1,8 @@
 //! Serves a subscriber registry as server-sent events (`text/event-stream`) from an axum router.
 //!
-//! Mount [`sse`] on a route. A message arrives as an event with an `id:` and the encoded payload as `data:`. The end of a
-//! stream is announced by an event named `close` whose data is `{"reason":"…"}`, with a `retry:` that suits the reason (SSE-4):
+//! Mount [`sse`] on a route. A message arrives as an event with an `id:` and the encoded payload as
+//! `data:`. The end of a stream is announced by an event named `close` whose data is
+//! `{"reason":"…"}`, with a `retry:` that suits the reason (SSE-4):
 //!
 //! | reason | `retry:` | so that an `EventSource` |
 //! |---|---|---|
@@ -10,12 +11,14 @@
 //! | `expired`, `lagged` | 500 to 1,500 ms, different for each stream | comes back |
 //! | `shutdown` | 1 to 5 s, different for each stream | comes back to the next server |
 //!
-//! A stream that ends for another reason has no farewell, and the client comes back by its own rules.
+//! A stream that ends for another reason has no farewell, and the client comes back by its own
+//! rules.
 //!
-//! An `EventSource` repeats its URL for as long as its page lives, so a request that names channels hears those that it is
-//! granted. The response head lists the others in `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
-//! [`Ungranted::insert_headers`]). A page cannot read the heads of its event streams and WebSockets; it can ask with `HEAD`, which
-//! answers the same head and admits nobody.
+//! An `EventSource` repeats its URL for as long as its page lives, so a request that names channels
+//! hears those that it is granted. The response head lists the others in `x-channels-refused` and
+//! `x-channels-refused-count` (ADM-8, see [`Ungranted::insert_headers`]). A page cannot read the
+//! heads of its event streams and WebSockets; it can ask with `HEAD`, which answers the same head
+//! and admits nobody.
 //!
 //! # Features
 //! - `json` (default): `transport_core::Live::new`.
@@ -80,13 +83,14 @@ pub struct SseOptions {
 }
 
 impl SseOptions {
-    /// Creates the defaults: a keep-alive comment after 15 s without a message, since load balancers cut idle connections
-    /// after 60 s or less.
+    /// Creates the defaults: a keep-alive comment after 15 s without a message, since load
+    /// balancers cut idle connections after 60 s or less.
     pub fn new() -> Self {
         Self { keep_alive: Duration::from_secs(15) }
     }
 
-    /// Sets after how long without a message a comment is sent; at least a millisecond, at most a day.
+    /// Sets after how long without a message a comment is sent; at least a millisecond, at most a
+    /// day.
     pub fn with_keep_alive(mut self, period: Duration) -> Self {
         self.keep_alive = period.clamp(Duration::from_millis(1), Duration::from_secs(24 * 60 * 60));
         self
@@ -105,10 +109,11 @@ impl Default for SseOptions {
     }
 }
 
-/// Makes a route that serves the registry's broadcasts as server-sent events, with the default options.
+/// Makes a route that serves the registry's broadcasts as server-sent events, with the default
+/// options.
 ///
-/// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals are those of
-/// [`Live::admit`]. `HEAD` answers as [`Live::check`] does.
+/// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals
+/// are those of [`Live::admit`]. `HEAD` answers as [`Live::check`] does.
 pub fn sse<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
@@ -147,7 +152,8 @@ async fn serve<T: Send + Sync + 'static>(
     let admitted = live.admit(authoriser, &parts, &SSE).await?;
     let mut response = head(&admitted.ungranted);
     if admitted.kind.kind() == ConnectionKind::Http1 {
-        // The socket ends with the stream, by a reset if need be, so it must not carry another request.
+        // The socket ends with the stream, by a reset if need be, so it must not carry another
+        // request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     *response.body_mut() =

@@ -3,8 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
 
-/// The frames of this transport: one frame for each message, with its payload and nothing else. A binary payload makes a binary
-/// frame, any other a text frame.
+/// The frames of this transport: one frame for each message, with its payload and nothing else. A
+/// binary payload makes a binary frame, any other a text frame.
 ///
 /// # Examples
 /// ```

@@ -1,7 +1,7 @@
 //! A connection without its handshake, for the fuzz target `ws_inbound`.
 
-use crate::WsOptions;
 use crate::connection::piped;
+use crate::options::WsOptions;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use transport_core::{Admitted, ConnectionTask};

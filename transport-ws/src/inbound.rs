@@ -1,6 +1,7 @@
-//! What comes from the peer: the application's handler, the bound on its rate, and the reading half of the socket.
+//! What comes from the peer: the application's handler, the bound on its rate, and the reading half
+//! of the socket.
 
-use crate::WsOptions;
+use crate::options::WsOptions;
 use crate::parser::Parser;
 use bytes::Bytes;
 use std::num::NonZeroU32;
@@ -10,39 +11,6 @@ use std::{io, mem};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use transport_core::Grant;
-
-/// The application's handler of inbound text.
-///
-/// Messages of one connection are handled one after the other. While one is handled, the next is not read, so a slow handler
-/// slows down its own peer and nobody else. The peer need not answer pings meanwhile, so no ping notices that it is gone: bound
-/// what the handler waits for (`tokio::time::timeout`). A panic ends the connection as *failed*.
-///
-/// # Cancel safety
-/// The future is dropped when the connection ends: a revocation does not wait for it.
-///
-/// # Examples
-/// ```
-/// use transport_core::{Grant, async_trait};
-/// use transport_ws::{OnText, WsOptions};
-///
-/// struct Print;
-///
-/// #[async_trait]
-/// impl OnText for Print {
-///     async fn on_text(&self, grant: &Grant, text: String) {
-///         println!("{:?} says {text}", grant.registration().scope());
-///     }
-/// }
-///
-/// let options = WsOptions::new().with_on_text(Print);
-/// assert!(format!("{options:?}").ends_with("on_text: true }"));
-/// ```
-#[async_trait::async_trait]
-pub trait OnText: Send + Sync + 'static {
-    /// Handles one message from a peer with this grant.
-    async fn on_text(&self, grant: &Grant, text: String);
-}
 
 /// A token bucket: the options' rate in the long run, and their burst at once.
 #[derive(Debug)]
@@ -70,8 +38,9 @@ impl Rate {
     }
 }
 
-/// The peer's messages, from the reading half of the socket. What the parser would write (pongs, the echo of a close) is
-/// collected for the connection's one writer, which writes it between two frames.
+/// The peer's messages, from the reading half of the socket. What the parser would write (pongs,
+/// the echo of a close) is collected for the connection's one writer, which writes it between two
+/// frames.
 pub(crate) struct Inbound<R> {
     reader: R,
     parser: Parser,
@@ -96,7 +65,8 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
         }
     }
 
-    /// Takes everything that is to be written to the peer, in one buffer: a buffer for each reply would cost more than it holds.
+    /// Takes everything that is to be written to the peer, in one buffer: a buffer for each reply
+    /// would cost more than it holds.
     pub(crate) fn take_replies(&mut self) -> Bytes {
         mem::take(&mut self.replies).into()
     }

@@ -1,7 +1,7 @@
 //! Serves a subscriber registry over WebSocket, upgraded from an axum router.
 //!
-//! Mount [`ws`] on a route. A message arrives as one text frame that holds the encoded payload; the end is a close frame
-//! whose code and text tell the reason (WS-1):
+//! Mount [`ws`] on a route. A message arrives as one text frame that holds the encoded payload; the
+//! end is a close frame whose code and text tell the reason (WS-1):
 //!
 //! | reason | code | the client should |
 //! |---|---|---|
@@ -15,8 +15,8 @@
 //! | protocol | 1009 too big, 1007 not UTF-8, 1008 anything else | be corrected |
 //! | shutdown | 1001 | come back after a delay |
 //!
-//! A request that names channels hears those that it is granted. The head of the `101` lists the others in
-//! `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
+//! A request that names channels hears those that it is granted. The head of the `101` lists the
+//! others in `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
 //! [`Ungranted::insert_headers`](transport_core::Ungranted::insert_headers)).
 //!
 //! # Features
@@ -53,12 +53,13 @@ mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
+mod on_text;
 mod options;
 mod outgoing;
 mod parser;
 
 pub use frame::WS;
-pub use inbound::OnText;
+pub use on_text::OnText;
 pub use options::WsOptions;
 
 use axum::extract::Request;
@@ -72,8 +73,9 @@ use transport_core::{Authorise, Handover, Live, Refusal};
 
 /// Makes a route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
-/// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals come before the
-/// upgrade: those of [`Live::admit`], `403` for another host's `Origin`, `426` for a request that is no upgrade, such as `HEAD`.
+/// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals
+/// come before the upgrade: those of [`Live::admit`], `403` for another host's `Origin`, `426` for
+/// a request that is no upgrade, such as `HEAD`.
 pub fn ws<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
@@ -111,7 +113,8 @@ async fn serve<T: Send + Sync + 'static>(
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or_else(|| not_an_upgrade("this connection cannot be upgraded"))?;
     live.check_origin(&parts)?;
-    // The subscriber is active from here on: a message that is broadcast before the peer sees `101` waits in the outbox.
+    // The subscriber is active from here on: a message that is broadcast before the peer sees `101`
+    // waits in the outbox.
     let admitted = live.admit(authoriser, &parts, &WS).await?;
     admitted.ungranted.insert_headers(response.headers_mut());
     let handover = Handover::of(&parts);

@@ -1,6 +1,6 @@
 //! What the WebSocket transport can be configured with.
 
-use crate::inbound::OnText;
+use crate::on_text::OnText;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -35,9 +35,10 @@ pub struct WsOptions {
 }
 
 impl WsOptions {
-    /// Creates the defaults: a ping every 20 s that must be answered within 20 s (load balancers cut idle connections after
-    /// 60 s or less), 1 s for the close handshake, inbound messages of 64 KiB at most and 20 a second with bursts of 40, a read
-    /// buffer of 4 KiB, and no handler for inbound text.
+    /// Creates the defaults: a ping every 20 s that must be answered within 20 s (load balancers
+    /// cut idle connections after 60 s or less), 1 s for the close handshake, inbound messages of
+    /// 64 KiB at most and 20 a second with bursts of 40, a read buffer of 4 KiB, and no handler for
+    /// inbound text.
     pub fn new() -> Self {
         Self {
             ping_period: Duration::from_secs(20),
@@ -57,15 +58,17 @@ impl WsOptions {
         self
     }
 
-    /// Sets how long a pong may take, between the same bounds; then the connection is closed as *heartbeat*.
+    /// Sets how long a pong may take, between the same bounds; then the connection is closed as
+    /// *heartbeat*.
     pub fn with_pong_timeout(mut self, timeout: Duration) -> Self {
         self.pong_timeout = timeout.clamp(MIN_PERIOD, MAX_PERIOD);
         self
     }
 
-    /// Sets how long the close handshake may take; then the socket is dropped (WS-4). When the server shuts down, it may take as
-    /// long as the [drain deadline](transport_core::ServerOptions::with_drain_deadline), for a peer that has yet to read earlier
-    /// messages.
+    /// Sets how long the close handshake may take; then the socket is dropped (WS-4). When the
+    /// server shuts down, it may take as long as the [drain
+    /// deadline](transport_core::ServerOptions::with_drain_deadline), for a peer that has yet to
+    /// read earlier messages.
     pub fn with_close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
@@ -77,15 +80,16 @@ impl WsOptions {
         self
     }
 
-    /// Sets how many inbound messages and pings are accepted a second in the long run, and how many at once; more close
-    /// with 1008.
+    /// Sets how many inbound messages and pings are accepted a second in the long run, and how many
+    /// at once; more close with 1008.
     pub fn with_rate(mut self, messages_per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         self.messages_per_second = messages_per_second;
         self.burst = burst;
         self
     }
 
-    /// Sets the size of the read buffer, in bytes. A connection has one while a message of its peer is on the way.
+    /// Sets the size of the read buffer, in bytes. A connection has one while a message of its peer
+    /// is on the way.
     pub fn with_read_buffer_bytes(mut self, bytes: usize) -> Self {
         self.read_buffer_bytes = bytes;
         self

@@ -12,7 +12,8 @@ use transport_core::{DirectConnection, KindGuard, WriteBuffer};
 
 /// The one writer of a connection.
 ///
-/// Before each write it looks whether the subscriber has ended; a discarding end discards what waits.
+/// Before each write it looks whether the subscriber has ended; a discarding end discards what
+/// waits.
 pub(crate) trait Outgoing: Send + Unpin + 'static {
     fn outbox(&self) -> &Outbox;
 
@@ -28,8 +29,9 @@ pub(crate) trait Outgoing: Send + Unpin + 'static {
     /// Those of the socket: the peer is gone.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>>;
 
-    /// Writes the farewell, if the last write ended between two frames, and ends the writing side. Waits up to `patience` for
-    /// the peer to end its own, which on a stream is `peer_ended`. With `by_peer` the peer has closed first.
+    /// Writes the farewell, if the last write ended between two frames, and ends the writing side.
+    /// Waits up to `patience` for the peer to end its own, which on a stream is `peer_ended`. With
+    /// `by_peer` the peer has closed first.
     fn close(
         self,
         farewell: Bytes,
@@ -75,7 +77,8 @@ pub(crate) struct Piped<W> {
     outbox: Outbox,
     buffer: WriteBuffer,
     writer: W,
-    /// Whether the stream may hold back what was written, as TLS does with a record while its socket is full.
+    /// Whether the stream may hold back what was written, as TLS does with a record while its
+    /// socket is full.
     unflushed: bool,
     _kind: KindGuard,
 }
@@ -116,7 +119,8 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
                     Next::Closed(reason) => return Poll::Ready(Ok(reason)),
                 }
             }
-            // The end wakes this task also while the stream is full, since the top of the loop polled for it.
+            // The end wakes this task also while the stream is full, since the top of the loop
+            // polled for it.
             let written = ready!(poll_write(Pin::new(&mut self.writer), cx, &self.buffer))?;
             self.unflushed = true;
             if written == 0 {

@@ -1,9 +1,10 @@
 //! The frame parser, which exists only while there is something to parse.
 //!
-//! tungstenite's parser holds its read buffer for as long as it lives, and most connections say nothing for most of their
-//! lives. Between two messages it remembers nothing else, so there it is dropped; [`Borders`] knows where that is.
+//! tungstenite's parser holds its read buffer for as long as it lives, and most connections say
+//! nothing for most of their lives. Between two messages it remembers nothing else, so there it is
+//! dropped; [`Borders`] knows where that is.
 
-use crate::WsOptions;
+use crate::options::WsOptions;
 use std::io::{self, Read, Write};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Result};
@@ -48,7 +49,8 @@ impl Parser {
         let result = parser.read(&mut wire);
         match &result {
             Ok(_) => *unfinished = 0,
-            // All that was read was parsed, and all replies are written, since writing does not block.
+            // All that was read was parsed, and all replies are written, since writing does not
+            // block.
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 if borders.between_messages() && parser.can_write() {
                     *context = None;
@@ -94,7 +96,8 @@ impl<W: Write> Write for Tracked<'_, W> {
     }
 }
 
-/// Where in the stream of frames its reader is. What breaks the protocol it need not know: the parser ends there.
+/// Where in the stream of frames its reader is. What breaks the protocol it need not know: the
+/// parser ends there.
 #[derive(Debug, Default)]
 struct Borders {
     /// The beginning of a frame whose length is not known yet.

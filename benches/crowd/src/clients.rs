@@ -195,7 +195,8 @@ impl Connection {
     }
 }
 
-/// Reads lines: neither the borders of chunks nor the fields that do not matter here look like those which do.
+/// Reads lines: neither the borders of chunks nor the fields that do not matter here look like
+/// those which do.
 async fn hear_events(mut tcp: BufReader<TcpStream>, client: &Client) -> String {
     let (mut line, mut latest, mut closing, mut reason) = (String::new(), 0, false, None);
     loop {

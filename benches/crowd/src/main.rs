@@ -1,7 +1,7 @@
 //! A crowd of clients: shows the promise at 18,000 connections, of which 50 never read.
 //!
-//! Without a command it starts the demo and two processes of clients, and prints a table of figures, or the first expectation
-//! that was not met. `crowd clients …` is one process of clients.
+//! Without a command it starts the demo and two processes of clients, and prints a table of
+//! figures, or the first expectation that was not met. `crowd clients …` is one process of clients.
 
 mod board;
 mod clients;

@@ -299,7 +299,8 @@ async fn until(
     Ok(())
 }
 
-/// Sends to those which never read until their sockets are full; how many bytes the kernel then holds.
+/// Sends to those which never read until their sockets are full; how many bytes the kernel then
+/// holds.
 async fn fill(demo: &Demo, ports: &[u16]) -> Result<u64, String> {
     let payload = format!("\"{}\"", "x".repeat(FLOOD_BYTES));
     let mut filling: BTreeMap<u16, (u64, u32)> = ports.iter().map(|port| (*port, (0, 0))).collect();

@@ -355,7 +355,8 @@ async fn connections_that_wait_for_descriptors_are_counted_and_told() {
     let few = demo_after("ulimit -n 60", &[&FREE_PORT[..], &["--max-connections", "1"]].concat());
     let (mut child, address, _lines) = started(few).await;
     let mut error = BufReader::new(child.stderr.take().unwrap()).lines();
-    // The first is served, and the others are refused and do not read it, until no descriptor is left for one more.
+    // The first is served, and the others are refused and do not read it, until no descriptor is
+    // left for one more.
     let served = TcpStream::connect(address).await.unwrap();
     let mut waiting = Vec::new();
     for _ in 0..100 {

@@ -187,7 +187,8 @@ fn address(path: &str, parameter: &str) -> String {
     }
 }
 
-/// Each address of the router, with a name and with the empty one where it takes one, and what lies beside them.
+/// Each address of the router, with a name and with the empty one where it takes one, and what lies
+/// beside them.
 fn addresses(server: &TestServer) -> Vec<String> {
     let of_path = |path: &str| {
         let named = address(path, "ada");

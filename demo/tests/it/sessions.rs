@@ -206,7 +206,8 @@ async fn rev_1_setting_what_an_account_may_hear_revokes_and_holds_from_then_on()
     assert_eq!(ws.farewell().await, (4001, "revoked".into()));
     assert_eq!(witness.data().await, "1", "nobody else is touched");
 
-    // Both sessions are alive, and hear what they now may: also a client that repeats its request, as browsers do.
+    // Both sessions are alive, and hear what they now may: also a client that repeats its request,
+    // as browsers do.
     let mut back =
         [one.sse(&server, "/events").await, two.sse(&server, "/events?channels=jobs,runs").await];
     assert_eq!(server.broadcast("jobs", "2").await["matched"], 1);

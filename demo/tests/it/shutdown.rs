@@ -30,7 +30,8 @@ async fn drn_1_a_server_with_nobody_ends_at_once() {
     assert_eq!((ended.notified, ended.reset), (0, 0));
 }
 
-/// The drain deadline of the tests below, and a bound below every default that could stand in for it.
+/// The drain deadline of the tests below, and a bound below every default that could stand in for
+/// it.
 const DRAIN: Duration = Duration::from_millis(50);
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -56,7 +57,8 @@ async fn drn_3_a_client_that_does_not_read_cannot_hold_the_server() {
         .await
         .expect("it does not wait for a client that does not read");
     assert_eq!(ended.notified, 0, "it lagged before");
-    // The connection was reset, at the deadline of the lag or of the drain; it did not end as if all had been sent.
+    // The connection was reset, at the deadline of the lag or of the drain; it did not end as if
+    // all had been sent.
     let error = within(stalled.read_to_end(&mut Vec::new())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }

@@ -97,7 +97,8 @@ impl SampleRegistry {
                 if self.has(Bug::CountsWhoEscaped) && member.is_over() {
                     continue;
                 }
-                // A revocation that returned meanwhile promised that this one closes what it found (REV-1).
+                // A revocation that returned meanwhile promised that this one closes what it found
+                // (REV-1).
                 if self.is(Variety::SparesWhoLeft)
                     && member.has_left()
                     && self.table().clock == alone

@@ -280,7 +280,8 @@ fn every_variant_is_accepted() {
     }
 }
 
-/// A revocation inside a close returns, and the second subscriber of the outer one unsubscribes after it.
+/// A revocation inside a close returns, and the second subscriber of the outer one unsubscribes
+/// after it.
 #[test]
 fn a_variant_spares_nobody_whom_a_revocation_that_returned_had_found() {
     let hear = |id, at| {

@@ -292,7 +292,8 @@ fn a_thread_that_gives_up_late_accuses_nobody_else() {
     assert_eq!(verdict(&script, &trace), Some("PRG-2"), "a SHOULD, and not PRG-1");
 }
 
-/// A sink whose send, which a thread of its own makes after the broadcast returned, revokes that sink.
+/// A sink whose send, which a thread of its own makes after the broadcast returned, revokes that
+/// sink.
 #[test]
 fn where_delivery_is_later_a_close_after_its_send_is_due_when_all_has_settled() {
     let mut script = Script::new(vec![

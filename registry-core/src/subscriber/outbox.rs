@@ -59,8 +59,9 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// How many bytes of frames one write holds at most, unless a single frame is longer: 64 KiB. Take no more at a time with
-    /// [`poll_next`](Self::poll_next), because a revocation cannot recall what was taken (REV-3).
+    /// How many bytes of frames one write holds at most, unless a single frame is longer: 64 KiB.
+    /// Take no more at a time with [`poll_next`](Self::poll_next), because a revocation cannot
+    /// recall what was taken (REV-3).
     pub const WRITE_BYTES: usize = WRITE_BYTES;
 
     pub(crate) fn new(gate: Arc<Gate>, subscription: Subscription) -> Self {

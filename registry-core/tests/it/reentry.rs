@@ -279,8 +279,8 @@ fn re_6_and_rev_1_a_revocation_inside_a_close_notifies_before_it_returns() {
     assert_eq!([first.closed(), last.closed()], [[CloseReason::Revoked]; 2]);
 }
 
-/// How deep calls lie in each other. Beyond a hundred they go no further: what is missing then fails
-/// the test, while an overflow of the stack would end the process without naming the test.
+/// How deep calls lie in each other. Beyond a hundred they go no further: what is missing then
+/// fails the test, while an overflow of the stack would end the process without naming the test.
 #[derive(Clone, Default)]
 struct Depth(Arc<AtomicUsize>);
 

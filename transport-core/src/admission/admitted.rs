@@ -41,15 +41,17 @@ pub struct Admitted {
     pub ungranted: Ungranted,
     /// When its authority ends.
     pub expires: Option<Instant>,
-    /// Which way its bytes go. Whatever serves the subscriber holds this, because it counts the subscriber.
+    /// Which way its bytes go. Whatever serves the subscriber holds this, because it counts the
+    /// subscriber.
     pub kind: KindGuard,
     /// How long its peer may take to leave after the end.
     pub deadlines: Deadlines,
 }
 
 impl Admitted {
-    /// Wraps a subscriber that [`Live::admit`](crate::Live::admit) did not admit: all that it asked for is granted, its
-    /// authority has no end, and its connection is [portable](ConnectionKind::Portable).
+    /// Wraps a subscriber that [`Live::admit`](crate::Live::admit) did not admit: all that it asked
+    /// for is granted, its authority has no end, and its connection is
+    /// [portable](ConnectionKind::Portable).
     pub fn new(outbox: Outbox, grant: Arc<Grant>) -> Self {
         Self {
             outbox,

@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 /// The application's login check for live connections. There is no default one.
 ///
-/// It is called after a ticket was drawn, so the admission notices a revocation that comes any time after the check began
-/// to read the credential. Then the check is called again with the same request, three times in all (ADM-7); it must read the
-/// present state of the credential each time. It is given up after
-/// [`authorise_timeout`](crate::LiveOptions::with_authorise_timeout), 10 s by default.
+/// It is called after a ticket was drawn, so the admission notices a revocation that comes any time
+/// after the check began to read the credential. Then the check is called again with the same
+/// request, three times in all (ADM-7); it must read the present state of the credential each time.
+/// It is given up after [`authorise_timeout`](crate::LiveOptions::with_authorise_timeout), 10 s by
+/// default.
 ///
 /// # Cancel safety
 /// The future is dropped when the client goes away or the time is up.
 ///
 /// # Errors of the compiler
-/// The attribute `#[async_trait]` makes the method return a boxed future. An `impl` without it is refused as E0195, "lifetime
-/// parameters do not match the trait definition". The attribute is [`transport_core::async_trait`](crate::async_trait), or the
-/// crate of that name.
+/// The attribute `#[async_trait]` makes the method return a boxed future. An `impl` without it is
+/// refused as E0195, "lifetime parameters do not match the trait definition". The attribute is
+/// [`transport_core::async_trait`](crate::async_trait), or the crate of that name.
 ///
 /// ```compile_fail,E0195
 /// # use axum::http::request::Parts;

@@ -1,4 +1,5 @@
-//! The channels that a request asks for, `?channels=a,b` and `?channel=…`, and those that it is not granted.
+//! The channels that a request asks for, `?channels=a,b` and `?channel=…`, and those that it is not
+//! granted.
 
 use super::refusal::Refusal;
 use axum::http::{HeaderMap, HeaderValue};
@@ -19,9 +20,10 @@ pub(crate) struct Limits {
     pub(crate) name_bytes: usize,
 }
 
-/// Reads a query string. Without either parameter it asks for everything that is granted. `channels=` lists names with commas
-/// between them. `channel=` gives one name, which may hold commas, and may be repeated; the two add up. The list is split
-/// before it is percent-decoded, so `%2C` is a part of a name; `+` is a space, as browsers write it.
+/// Reads a query string. Without either parameter it asks for everything that is granted.
+/// `channels=` lists names with commas between them. `channel=` gives one name, which may hold
+/// commas, and may be repeated; the two add up. The list is split before it is percent-decoded, so
+/// `%2C` is a part of a name; `+` is a space, as browsers write it.
 pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFilter, Refusal> {
     let mut asked = false;
     let mut names = BTreeSet::new();
@@ -51,10 +53,11 @@ pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFi
     Ok(if asked { ChannelFilter::Only(names) } else { ChannelFilter::All })
 }
 
-/// The channels that a request names and its credential is not granted. The subscriber was admitted without them (ADM-8).
+/// The channels that a request names and its credential is not granted. The subscriber was admitted
+/// without them (ADM-8).
 ///
-/// A browser repeats its URL for as long as the page lives, so a narrowed role must not end an `EventSource`: what is still
-/// granted goes on, and the answer names the rest.
+/// A browser repeats its URL for as long as the page lives, so a narrowed role must not end an
+/// `EventSource`: what is still granted goes on, and the answer names the rest.
 ///
 /// # Examples
 /// ```
@@ -111,9 +114,10 @@ impl Ungranted {
 
     /// Adds the headers that name them to a response; none if all is granted.
     ///
-    /// `x-channels-refused-count` is their number. `x-channels-refused` lists the names, percent-encoded, with commas between
-    /// them, so that `value.split(",").map(decodeURIComponent)` reads them. It has 2 KiB at most: a name that does not fit is
-    /// left out, and the header is absent when no name fits.
+    /// `x-channels-refused-count` is their number. `x-channels-refused` lists the names,
+    /// percent-encoded, with commas between them, so that
+    /// `value.split(",").map(decodeURIComponent)` reads them. It has 2 KiB at most: a name that
+    /// does not fit is left out, and the header is absent when no name fits.
     pub fn insert_headers(&self, headers: &mut HeaderMap) {
         if self.is_empty() {
             return;

@@ -3,7 +3,8 @@
 use registry_core::{ChannelFilter, Identity, Registration};
 use std::time::SystemTime;
 
-/// What a credential entitles to: the channels that it may hear, the identities by which it can be revoked, and until when.
+/// What a credential entitles to: the channels that it may hear, the identities by which it can be
+/// revoked, and until when.
 ///
 /// # Examples
 /// ```
@@ -42,7 +43,8 @@ impl Grant {
         Self { registration: self.registration.with_group(group), ..self }
     }
 
-    /// Sets when the authority ends: usually when the token expires. The connection is then closed as *expired*.
+    /// Sets when the authority ends: usually when the token expires. The connection is then closed
+    /// as *expired*.
     pub fn with_expires_at(self, at: SystemTime) -> Self {
         Self { expires_at: Some(at), ..self }
     }
@@ -58,7 +60,8 @@ impl Grant {
         self.expires_at
     }
 
-    /// Returns the registration of a request that asks for these channels: never more than was granted.
+    /// Returns the registration of a request that asks for these channels: never more than was
+    /// granted.
     pub(crate) fn restricted_to(&self, requested: &ChannelFilter) -> Registration {
         let filter = requested.restrict(self.registration.filter());
         self.registration.clone().with_filter(filter)

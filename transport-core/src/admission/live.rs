@@ -28,9 +28,9 @@ const RETRY_AFTER: u32 = 1;
 
 /// A registry for live connections, with what its transports have in common. Cloning it is cheap.
 ///
-/// It dereferences to its [`SubscriberRegistry`], so [`broadcast`](SubscriberRegistry::broadcast) and
-/// [`close_by_identity`](SubscriberRegistry::close_by_identity) are called on it. The routes of the transports, such as
-/// `transport_sse::sse(&live, authoriser)`, admit subscribers to it.
+/// It dereferences to its [`SubscriberRegistry`], so [`broadcast`](SubscriberRegistry::broadcast)
+/// and [`close_by_identity`](SubscriberRegistry::close_by_identity) are called on it. The routes of
+/// the transports, such as `transport_sse::sse(&live, authoriser)`, admit subscribers to it.
 ///
 /// # Examples
 /// ```
@@ -82,7 +82,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         AdmissionStats { refusals: self.refusals().clone(), kinds: self.inner.kinds.snapshot() }
     }
 
-    /// Checks that the page which asks may connect. Only a transport that browsers let any page open needs it.
+    /// Checks that the page which asks may connect. Only a transport that browsers let any page
+    /// open needs it.
     ///
     /// # Errors
     /// `403`, as [`Origins::check`](crate::Origins::check) says.
@@ -104,10 +105,12 @@ impl<T: Send + Sync + 'static> Live<T> {
 
     /// Admits a request, or returns why not and counts that.
     ///
-    /// The ticket is drawn first, then the login check reads the credential, then the registry admits. So a revocation that
-    /// comes in between refuses the admission, and the check is made again, three times in all (ADM-7).
+    /// The ticket is drawn first, then the login check reads the credential, then the registry
+    /// admits. So a revocation that comes in between refuses the admission, and the check is made
+    /// again, three times in all (ADM-7).
     ///
-    /// A request that names channels hears those that it is granted; the others are in [`Admitted::ungranted`] (ADM-8).
+    /// A request that names channels hears those that it is granted; the others are in
+    /// [`Admitted::ungranted`] (ADM-8).
     ///
     /// # Errors
     /// - `400`: the query cannot be read.
@@ -116,7 +119,8 @@ impl<T: Send + Sync + 'static> Live<T> {
     /// - `403`: the request names channels, and none of them is granted.
     /// - `429`: the scope is full and refuses newcomers.
     /// - `500`: the authoriser panicked.
-    /// - `503`: the authoriser took too long, revocations crossed every attempt, or the registry shuts down.
+    /// - `503`: the authoriser took too long, revocations crossed every attempt, or the registry
+    ///   shuts down.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -129,13 +133,14 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_admit(authoriser, request, format).await.inspect_err(|refusal| self.count(refusal))
     }
 
-    /// Returns what [`admit`](Self::admit) would by the credential and the query alone, and admits nobody: for `HEAD`.
+    /// Returns what [`admit`](Self::admit) would by the credential and the query alone, and admits
+    /// nobody: for `HEAD`.
     ///
     /// No ticket is drawn, no scope is looked at, and a registry that shuts down does not refuse.
     ///
     /// # Errors
-    /// Those of `admit` without `429`, and `503` only when the authoriser took too long. They are counted like those of
-    /// `admit`.
+    /// Those of `admit` without `429`, and `503` only when the authoriser took too long. They are
+    /// counted like those of `admit`.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -191,7 +196,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         let Inner { registry, options, kinds, .. } = &*self.inner;
         let requested = self.requested(request)?;
         let cut = request.extensions.get::<Cut>();
-        // A flusher serves the subscriber once its socket is direct. Until then, and if it never is, its task takes frames.
+        // A flusher serves the subscriber once its socket is direct. Until then, and if it never
+        // is, its task takes frames.
         let may_be_direct = cut.is_some_and(|cut| cut.plain_socket().is_some());
         let outbox = if may_be_direct { options.outbox().with_flusher() } else { options.outbox() };
         for _ in 0..ATTEMPTS {

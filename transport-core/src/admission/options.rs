@@ -29,8 +29,8 @@ pub struct LiveOptions {
 }
 
 impl LiveOptions {
-    /// Creates the defaults: outboxes of 1,024 messages and 1 MiB, 100 channels of 256 bytes in a request, 10 s for the login
-    /// check, WebSocket upgrades from pages of the same host.
+    /// Creates the defaults: outboxes of 1,024 messages and 1 MiB, 100 channels of 256 bytes in a
+    /// request, 10 s for the login check, WebSocket upgrades from pages of the same host.
     pub fn new() -> Self {
         Self {
             outbox: OutboxOptions::new(),
@@ -46,7 +46,8 @@ impl LiveOptions {
         Self { outbox, ..self }
     }
 
-    /// Sets how many channels one request may name; 100 by default, which keeps a request line within common limits.
+    /// Sets how many channels one request may name; 100 by default, which keeps a request line
+    /// within common limits.
     pub fn with_max_channels(self, channels: NonZeroUsize) -> Self {
         Self { max_channels: channels.get(), ..self }
     }
@@ -56,7 +57,8 @@ impl LiveOptions {
         Self { max_channel_bytes: bytes, ..self }
     }
 
-    /// Sets how long the login check may take; 10 s by default. More than the registry's ticket lifetime is of no use.
+    /// Sets how long the login check may take; 10 s by default. More than the registry's ticket
+    /// lifetime is of no use.
     pub fn with_authorise_timeout(self, timeout: Duration) -> Self {
         Self { authorise_timeout: timeout, ..self }
     }

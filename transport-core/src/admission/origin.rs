@@ -5,12 +5,13 @@ use axum::http::{HeaderMap, Uri, header};
 
 /// Which values of the `Origin` header are accepted.
 ///
-/// A browser always sends the header, and a page cannot change it. A request without it does not come from a page and is
-/// accepted (WS-3).
+/// A browser always sends the header, and a page cannot change it. A request without it does not
+/// come from a page and is accepted (WS-3).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Origins {
-    /// Pages of the requested host: the default. The scheme is not compared, since a proxy in front may have ended TLS.
+    /// Pages of the requested host: the default. The scheme is not compared, since a proxy in front
+    /// may have ended TLS.
     #[default]
     Same,
     /// Pages of the requested host, and of these origins: `https://app.example.org`.

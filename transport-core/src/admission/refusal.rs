@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a request is refused: a status, a sentence that says what to do, and when to come back if that may help.
+/// Why a request is refused: a status, a sentence that says what to do, and when to come back if
+/// that may help.
 ///
 /// On the wire the sentence is the JSON object `{"error":"…"}`.
 ///
@@ -42,7 +43,8 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, reason)
     }
 
-    /// Creates a `401`: there is no credential, or it is no longer good. An `EventSource` does not come back after it.
+    /// Creates a `401`: there is no credential, or it is no longer good. An `EventSource` does not
+    /// come back after it.
     pub fn unauthenticated(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, reason)
     }
@@ -52,12 +54,14 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, reason)
     }
 
-    /// Creates a `204`: the client shall stop without an error. An `EventSource` does not come back after it.
+    /// Creates a `204`: the client shall stop without an error. An `EventSource` does not come back
+    /// after it.
     pub fn no_content() -> Self {
         Self::new(StatusCode::NO_CONTENT, "")
     }
 
-    /// Creates a `503`: the check itself could not be made. The client should come back after `retry_after` seconds.
+    /// Creates a `503`: the check itself could not be made. The client should come back after
+    /// `retry_after` seconds.
     pub fn unavailable(reason: impl Into<String>, retry_after: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason).with_retry_after(retry_after)
     }
@@ -118,7 +122,8 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        // The standards ask for these with the two answers: RFC 9110, 15.5.2 and 15.5.22, and RFC 6455, 4.2.2.
+        // The standards ask for these with the two answers: RFC 9110, 15.5.2 and 15.5.22, and RFC
+        // 6455, 4.2.2.
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         } else if self.status == StatusCode::UPGRADE_REQUIRED {

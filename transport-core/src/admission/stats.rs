@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 pub struct AdmissionStats {
     /// Refused requests, by status.
     pub refusals: BTreeMap<u16, u64>,
-    /// Subscribers that are being served, by the way that their bytes go. All four kinds are listed.
+    /// Subscribers that are being served, by the way that their bytes go. All four kinds are
+    /// listed.
     pub kinds: BTreeMap<ConnectionKind, usize>,
 }

@@ -67,7 +67,8 @@ pub(super) async fn connect<S>(
         Ok(Ok((io, peeked))) => {
             let connection = {
                 let (socket, service) = (Arc::downgrade(&socket), shared.clone());
-                // Boxed, because hyper keeps the memory of a request's future for as long as the connection lives.
+                // Boxed, because hyper keeps the memory of a request's future for as long as the
+                // connection lives.
                 let service = move |request| {
                     answer(request, socket.upgrade(), peer, service.clone()).map(Ok).boxed()
                 };
@@ -93,8 +94,9 @@ pub(super) async fn connect<S>(
     count.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Serves a connection until its peer is gone. hyper takes a peer that has ended its side for gone, but it finds that out by
-/// reading, and it does not read while it holds unread bytes of the peer or while its writes wait for an HTTP/2 peer.
+/// Serves a connection until its peer is gone. hyper takes a peer that has ended its side for gone,
+/// but it finds that out by reading, and it does not read while it holds unread bytes of the peer
+/// or while its writes wait for an HTTP/2 peer.
 async fn unless_gone(connection: Serving, socket: &Socket) -> Ended {
     tokio::select! {
         biased;
@@ -103,7 +105,8 @@ async fn unless_gone(connection: Serving, socket: &Socket) -> Ended {
     }
 }
 
-/// Has the application answer one request, which carries the peer's address and the means to cut its stream.
+/// Has the application answer one request, which carries the peer's address and the means to cut
+/// its stream.
 async fn answer(
     mut request: Request<Incoming>,
     socket: Option<Arc<Socket>>,
@@ -120,7 +123,8 @@ async fn answer(
     let cut = cut(request.version(), socket.as_ref(), &shared);
     let plain = cut.as_ref().and_then(Cut::plain_socket);
     drop(socket);
-    // HTTP/2 has the host in the address, HTTP/1 in a header. A comparison of hosts should need to look at one place only.
+    // HTTP/2 has the host in the address, HTTP/1 in a header. A comparison of hosts should need to
+    // look at one place only.
     let host = request
         .uri()
         .authority()
@@ -156,8 +160,9 @@ fn cut(version: Version, socket: Option<&Arc<Socket>>, shared: &Shared) -> Optio
     socket.map(|socket| Cut::socket(socket, plain, shared.cutter.clone()))
 }
 
-/// Returns how large the head of a request is, as HTTP/1 writes it. hyper bounds its read buffer only, and only when it reads
-/// again: a head that ends within the buffer's last growth may be twice as large.
+/// Returns how large the head of a request is, as HTTP/1 writes it. hyper bounds its read buffer
+/// only, and only when it reads again: a head that ends within the buffer's last growth may be
+/// twice as large.
 fn head_bytes<B>(request: &Request<B>) -> usize {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let fields = request

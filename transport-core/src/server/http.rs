@@ -21,7 +21,8 @@ use tokio::sync::watch::error::RecvError;
 #[cfg(feature = "http2")]
 use tokio::time::timeout;
 
-/// What hyper may hold for one HTTP/1 connection on top of the outbox (QUE-3), and the largest head of a request.
+/// What hyper may hold for one HTTP/1 connection on top of the outbox (QUE-3), and the largest head
+/// of a request.
 pub(super) const BUFFER_BYTES: u32 = 64 * 1024;
 /// What an HTTP/2 connection begins with.
 #[cfg(feature = "http2")]
@@ -81,10 +82,11 @@ impl Http {
         either
     }
 
-    /// Serves a connection of which `first` are the first bytes, as far as they are known. Holds `ending` until its end.
+    /// Serves a connection of which `first` are the first bytes, as far as they are known. Holds
+    /// `ending` until its end.
     ///
-    /// When `first` cannot begin HTTP/2, hyper need not find that out. That would cost 8 KiB for as long as the connection lives:
-    /// the bytes that hyper looks at make its read buffer grow.
+    /// When `first` cannot begin HTTP/2, hyper need not find that out. That would cost 8 KiB for as
+    /// long as the connection lives: the bytes that hyper looks at make its read buffer grow.
     pub(super) fn serve<S, H, F>(
         &self,
         first: &[u8],
@@ -172,8 +174,8 @@ impl From<Option<&hyper::Error>> for Ended {
     }
 }
 
-/// Waits until an HTTP/2 connection had a stream and then none for so long. Answered pings do not count, since they cost the
-/// peer nothing. An error means that the connection speaks HTTP/1.
+/// Waits until an HTTP/2 connection had a stream and then none for so long. Answered pings do not
+/// count, since they cost the peer nothing. An error means that the connection speaks HTTP/1.
 #[cfg(feature = "http2")]
 async fn idle(open: &mut watch::Receiver<usize>, patience: Duration) -> Result<(), RecvError> {
     open.changed().await?;
@@ -248,7 +250,8 @@ mod tests {
             assert_eq!(self.until(HEADERS).await, Some(stream));
         }
 
-        /// Reads up to a frame of this kind, answering pings or not; its stream, or nothing at the end of the connection.
+        /// Reads up to a frame of this kind, answering pings or not; its stream, or nothing at the
+        /// end of the connection.
         async fn until(&mut self, kind: u8) -> Option<u32> {
             // On a clock that runs ahead when all wait: what never comes is soon missed.
             let end = Instant::now() + Duration::from_secs(3600);

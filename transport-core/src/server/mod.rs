@@ -1,4 +1,5 @@
-//! An HTTP server for long streams. It bounds everything that a peer could exhaust, and it is able to end.
+//! An HTTP server for long streams. It bounds everything that a peer could exhaust, and it is able
+//! to end.
 
 mod connection;
 mod http;
@@ -30,18 +31,21 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Connections that the kernel may hold before they are accepted: enough for clients that come back all at once.
+/// Connections that the kernel may hold before they are accepted: enough for clients that come back
+/// all at once.
 const BACKLOG: u32 = 4096;
 /// How long to wait when the process is out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 /// How long a refused connection may take to read its answer.
 const REFUSAL: Duration = Duration::from_secs(1);
 
-/// Serves an axum router on a TCP listener, for applications whose responses do not end by themselves.
+/// Serves an axum router on a TCP listener, for applications whose responses do not end by
+/// themselves.
 ///
-/// It adds to `axum::serve`: it can reset the connection of a peer that does not read (REV-11), also under TLS, and single
-/// streams over HTTP/2. On Linux it notices a peer that leaves, whatever the peer sent before (SSE-5). It bounds request heads,
-/// idle time and connections. And it ends, whatever its clients do (DRN-3).
+/// It adds to `axum::serve`: it can reset the connection of a peer that does not read (REV-11),
+/// also under TLS, and single streams over HTTP/2. On Linux it notices a peer that leaves, whatever
+/// the peer sent before (SSE-5). It bounds request heads, idle time and connections. And it ends,
+/// whatever its clients do (DRN-3).
 ///
 /// # Examples
 /// ```no_run
@@ -78,7 +82,8 @@ impl Server {
     /// Binds a listener.
     ///
     /// # Errors
-    /// Those of the operating system: the address is in use, is not this machine's, or needs a privilege.
+    /// Those of the operating system: the address is in use, is not this machine's, or needs a
+    /// privilege.
     pub async fn bind(address: impl ToSocketAddrs, options: ServerOptions) -> io::Result<Self> {
         let mut error =
             io::Error::new(io::ErrorKind::InvalidInput, "the address resolves to nothing");
@@ -114,9 +119,9 @@ impl Server {
 
     /// Serves until `shutdown` completes, then ends within the drain deadline.
     ///
-    /// At the end the listener closes, the registry of `live` begins its shutdown, streams flush and write their farewells, and
-    /// requests in progress are answered. What is left at the deadline is reset. A revocation during that time still discards
-    /// what is queued (DRN-1).
+    /// At the end the listener closes, the registry of `live` begins its shutdown, streams flush
+    /// and write their farewells, and requests in progress are answered. What is left at the
+    /// deadline is reset. A revocation during that time still discards what is queued (DRN-1).
     ///
     /// # Cancel safety
     /// Dropping the future closes the listener; connections go on.
@@ -141,8 +146,9 @@ impl Server {
         self.serve(app, live, shutdown, |io| ready(Ok(io)), true).await
     }
 
-    /// Serves as [`run`](Self::run) does, with something between the socket and HTTP, such as TLS: `wrap` makes it from each
-    /// connection, and has as long as a request head. A revocation resets stalled peers there too.
+    /// Serves as [`run`](Self::run) does, with something between the socket and HTTP, such as TLS:
+    /// `wrap` makes it from each connection, and has as long as a request head. A revocation resets
+    /// stalled peers there too.
     ///
     /// # Cancel safety
     /// As for `run`.
@@ -184,7 +190,8 @@ impl Server {
             }
         }
         let ServerMetrics { sockets, counts, limit } = metrics;
-        // They do not count among the open ones: a peer that holds them must not have others refused.
+        // They do not count among the open ones: a peer that holds them must not have others
+        // refused.
         let refused = Arc::<Sockets>::default();
         let deadlines = Deadlines::new(options.close_deadline, options.drain_deadline);
         let cutter =

@@ -31,18 +31,21 @@ pub struct ServerMetrics {
 pub struct ServerStats {
     /// Open connections, without those that are being refused.
     pub open: usize,
-    /// The [limit](crate::ServerOptions::with_max_connections) on open connections, if there is one.
+    /// The [limit](crate::ServerOptions::with_max_connections) on open connections, if there is
+    /// one.
     pub limit: Option<NonZeroUsize>,
     /// Connections that were accepted, those that were then refused included.
     pub accepted: u64,
     /// Connections that were refused because of the limit.
     pub refused: u64,
-    /// How often no connection could be accepted for want of a descriptor, or of memory for one. The server tries again every
-    /// 50 ms, so this grows as long as connections wait.
+    /// How often no connection could be accepted for want of a descriptor, or of memory for one.
+    /// The server tries again every 50 ms, so this grows as long as connections wait.
     pub out_of_descriptors: u64,
-    /// Connections that were closed because the head of a request took too long: the first head, or a later one that had begun.
+    /// Connections that were closed because the head of a request took too long: the first head, or
+    /// a later one that had begun.
     pub slow_heads: u64,
-    /// Connections that were closed because their peer asked for nothing more after a former request.
+    /// Connections that were closed because their peer asked for nothing more after a former
+    /// request.
     pub idle_closed: u64,
     /// Handlers that panicked; each was answered `500`.
     pub panics: u64,

@@ -1,7 +1,8 @@
 //! An accepted socket, which the HTTP server reads and writes and a revocation can reset.
 //!
-//! Invariant: the set of a server's sockets holds each of them from its acceptance until its last holder drops it, so a
-//! shutdown that waits for the set to be empty has waited for every connection.
+//! Invariant: the set of a server's sockets holds each of them from its acceptance until its last
+//! holder drops it, so a shutdown that waits for the set to be empty has waited for every
+//! connection.
 
 use super::proof::Proof;
 use registry_core::Wire;
@@ -106,7 +107,8 @@ impl Socket {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the peer has sent something after what it was last answered: the beginning of another head.
+    /// Tells whether the peer has sent something after what it was last answered: the beginning of
+    /// another head.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
     }
@@ -124,7 +126,8 @@ impl Socket {
         &self.proof
     }
 
-    /// Sets what every connection gets: no delay for small writes, and a bound on unacknowledged data.
+    /// Sets what every connection gets: no delay for small writes, and a bound on unacknowledged
+    /// data.
     pub(crate) fn tune(&self, user_timeout: Duration) {
         // A connection without them works too, so a failure is none.
         let _slower = self.tcp.set_nodelay(true);
@@ -140,15 +143,16 @@ impl Socket {
     pub(crate) fn reset(&self) {
         // A failure means that the connection is gone already.
         let _gone = self.tcp.set_zero_linger();
-        // Dissolving the association resets the peer now. Elsewhere the reset is sent when the last holder drops the socket.
+        // Dissolving the association resets the peer now. Elsewhere the reset is sent when the last
+        // holder drops the socket.
         #[cfg(target_os = "linux")]
         let _gone = rustix::net::connect_unspec(&self.tcp);
         #[cfg(not(target_os = "linux"))]
         let _gone = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
     }
 
-    /// Writes what the socket has room for, without the runtime: some per cent cheaper when each write goes to another
-    /// socket. The runtime does not learn that the socket is full.
+    /// Writes what the socket has room for, without the runtime: some per cent cheaper when each
+    /// write goes to another socket. The runtime does not learn that the socket is full.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(target_os = "linux")]
         {
@@ -177,9 +181,11 @@ impl Socket {
 
     /// Waits until the peer has ended its side; discards what it still sends.
     pub(crate) async fn peer_ended(&self) {
-        // Several tasks may wait here at a time; `poll_read_ready` would wake the last of them only.
+        // Several tasks may wait here at a time; `poll_read_ready` would wake the last of them
+        // only.
         while self.tcp.readable().await.is_ok() {
-            // Without it a peer that sends endlessly would keep the thread, and a timeout around this would never be polled.
+            // Without it a peer that sends endlessly would keep the thread, and a timeout around
+            // this would never be polled.
             consume_budget().await;
             // Declared here, so that the future is not larger by it while it waits.
             let mut scrap = [0; 1024];
@@ -192,10 +198,11 @@ impl Socket {
         }
     }
 
-    /// Waits until the peer has ended its side or the connection is gone, although there may be unread bytes before that.
-    /// Only Linux tells; elsewhere it never completes.
+    /// Waits until the peer has ended its side or the connection is gone, although there may be
+    /// unread bytes before that. Only Linux tells; elsewhere it never completes.
     pub(crate) async fn peer_gone(&self) {
-        // The runtime registers no socket for urgent data, so only the peer's end makes it ready for priority.
+        // The runtime registers no socket for urgent data, so only the peer's end makes it ready
+        // for priority.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _gone = self.tcp.ready(Interest::PRIORITY).await;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -215,8 +222,9 @@ impl Wire for Socket {
     }
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A write without the runtime may have filled the socket unknown to it. So the kernel is asked once the runtime
-        // takes the socket for writable. Within `try_io` no edge can be lost between the answer and the wait.
+        // A write without the runtime may have filled the socket unknown to it. So the kernel is
+        // asked once the runtime takes the socket for writable. Within `try_io` no edge can be lost
+        // between the answer and the wait.
         loop {
             ready!(self.tcp.poll_write_ready(cx))?;
             match self.tcp.try_io(Interest::WRITABLE, || self.has_room()) {

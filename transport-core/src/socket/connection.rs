@@ -10,12 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// An outbox and the socket that its frames are written to. A flusher of the registry writes while the socket has room; the
-/// task that holds this writes when it had none.
+/// An outbox and the socket that its frames are written to. A flusher of the registry writes while
+/// the socket has room; the task that holds this writes when it had none.
 ///
-/// The task calls [`poll_flush`](Self::poll_flush) until the end, reads what the peer sends, writes frames that are not
-/// messages with [`send_control`](Self::send_control), and at last calls [`close`](Self::close). Dropping it unsubscribes and
-/// closes the socket.
+/// The task calls [`poll_flush`](Self::poll_flush) until the end, reads what the peer sends, writes
+/// frames that are not messages with [`send_control`](Self::send_control), and at last calls
+/// [`close`](Self::close). Dropping it unsubscribes and closes the socket.
 #[derive(Debug)]
 pub struct DirectConnection {
     outbox: SocketOutbox,
@@ -24,7 +24,8 @@ pub struct DirectConnection {
 }
 
 impl DirectConnection {
-    /// Attaches the socket to the outbox, and counts the subscriber as [direct](ConnectionKind::Direct).
+    /// Attaches the socket to the outbox, and counts the subscriber as
+    /// [direct](ConnectionKind::Direct).
     #[must_use]
     pub fn new(outbox: Outbox, socket: DirectSocket, mut kind: KindGuard) -> Self {
         kind.set_kind(ConnectionKind::Direct);
@@ -50,7 +51,8 @@ impl DirectConnection {
         self.outbox.poll_flush(cx, Instant::now().into_std())
     }
 
-    /// Writes a frame that is not a message, between two messages: see [`SocketOutbox::send_control`].
+    /// Writes a frame that is not a message, between two messages: see
+    /// [`SocketOutbox::send_control`].
     pub fn send_control(&self, frame: &[u8]) {
         self.outbox.send_control(frame, Instant::now().into_std());
     }
@@ -79,11 +81,11 @@ impl DirectConnection {
         self.outbox.last_write().map(Instant::from_std)
     }
 
-    /// Closes the connection of a subscriber that has ended: writes the farewell, ends the writing side, and waits up to
-    /// `patience` for the peer to end its own.
+    /// Closes the connection of a subscriber that has ended: writes the farewell, ends the writing
+    /// side, and waits up to `patience` for the peer to end its own.
     ///
-    /// A peer that has read a part of a frame, or whose socket is full, is reset instead. While the subscriber drains, the
-    /// farewell waits for room.
+    /// A peer that has read a part of a frame, or whose socket is full, is reset instead. While the
+    /// subscriber drains, the farewell waits for room.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket, which resets a peer that has sent something unread.
@@ -98,7 +100,8 @@ impl DirectConnection {
         }
     }
 
-    /// Writes the last bytes and the end; fails with `WouldBlock` where there is no room, or no place, for them.
+    /// Writes the last bytes and the end; fails with `WouldBlock` where there is no room, or no
+    /// place, for them.
     async fn write_last(&self, mut farewell: &[u8]) -> io::Result<()> {
         if self.outbox.is_mid_frame() {
             return Err(io::ErrorKind::WouldBlock.into());

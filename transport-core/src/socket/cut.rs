@@ -1,8 +1,9 @@
 //! How the connection of a peer that does not read is cut (REV-11).
 //!
-//! The task that serves a subscriber writes its farewell at its end. But that task can only write as fast as the peer reads,
-//! and an HTTP server does not even poll a body while its own buffers are full. So at each forced end of a subscriber a
-//! deadline starts here, and it ends in a reset, which needs the cooperation of nobody.
+//! The task that serves a subscriber writes its farewell at its end. But that task can only write
+//! as fast as the peer reads, and an HTTP server does not even poll a body while its own buffers
+//! are full. So at each forced end of a subscriber a deadline starts here, and it ends in a reset,
+//! which needs the cooperation of nobody.
 
 use super::accepted::Socket;
 use super::kind::ConnectionKind;
@@ -16,7 +17,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// How long a peer may take to leave after its subscriber's end. Both are zero on the servers of others, which decide that.
+/// How long a peer may take to leave after its subscriber's end. Both are zero on the servers of
+/// others, which decide that.
 ///
 /// # Examples
 /// ```
@@ -41,15 +43,16 @@ impl Deadlines {
         Self { close, drain }
     }
 
-    /// Returns the time after an end for this reason. A peer that is to get what was queued has the drain deadline: closing
-    /// its socket earlier would take from it what it has yet to read.
+    /// Returns the time after an end for this reason. A peer that is to get what was queued has the
+    /// drain deadline: closing its socket earlier would take from it what it has yet to read.
     #[must_use]
     pub fn after(self, reason: CloseReason) -> Duration {
         if reason.discards() { self.close } else { self.drain }
     }
 }
 
-/// The means to cut one request's connection. [`Server`](crate::Server) puts it into the extensions of each request.
+/// The means to cut one request's connection. [`Server`](crate::Server) puts it into the extensions
+/// of each request.
 #[derive(Clone)]
 pub(crate) struct Cut {
     target: Target,
@@ -109,7 +112,8 @@ impl Cut {
     /// Cuts the connection of this outbox at the deadline after its subscriber was ended by force.
     pub(crate) fn watch(self, outbox: &Outbox) {
         outbox.on_end(move |reason| {
-            // The server's drain deadline bounds a draining end, and a peer that ended by itself is leaving.
+            // The server's drain deadline bounds a draining end, and a peer that ended by itself is
+            // leaving.
             if reason.discards() && reason != CloseReason::Unsubscribed {
                 self.start();
             }
@@ -121,8 +125,9 @@ impl Cut {
         match self.target.clone() {
             Target::Socket { socket, .. } => {
                 let Some(socket) = socket.upgrade() else { return };
-                // This task holds the socket until the deadline, or until the peer is done. Without it the kernel would go on
-                // offering what it holds to a peer that reads when it likes.
+                // This task holds the socket until the deadline, or until the peer is done. Without
+                // it the kernel would go on offering what it holds to a peer that reads when it
+                // likes.
                 self.shared.runtime.spawn(async move {
                     match timeout(shared.deadlines.close, socket.peer_ended()).await {
                         Ok(()) => socket.reset(),

@@ -17,11 +17,12 @@ use tokio::task::unconstrained;
 
 /// The socket of a connection that [`Server`](crate::Server) accepted and HTTP has given up.
 ///
-/// Clones share the socket; it is closed when the last of them is dropped. A flusher that writes to it holds one, and drops it
-/// when it meets the subscriber's end. One task at a time may wait for each direction with the `poll_` functions: the last
-/// one is woken.
+/// Clones share the socket; it is closed when the last of them is dropped. A flusher that writes to
+/// it holds one, and drops it when it meets the subscriber's end. One task at a time may wait for
+/// each direction with the `poll_` functions: the last one is woken.
 ///
-/// Until it is closed, the server counts it, waits for it at a shutdown, and resets it at the deadline.
+/// Until it is closed, the server counts it, waits for it at a shutdown, and resets it at the
+/// deadline.
 #[derive(Debug, Clone)]
 pub struct DirectSocket(Arc<Socket>);
 
@@ -54,8 +55,8 @@ impl DirectSocket {
         self.0.peer_ended().await;
     }
 
-    /// Writes what the socket has room for, without the runtime, which does not learn that the socket is full. To wait for
-    /// room, call [`try_write`](Self::try_write) until it fails.
+    /// Writes what the socket has room for, without the runtime, which does not learn that the
+    /// socket is full. To wait for room, call [`try_write`](Self::try_write) until it fails.
     ///
     /// # Errors
     /// `WouldBlock` when the socket is full, else those of the operating system.
@@ -99,13 +100,14 @@ impl DirectSocket {
     /// Reads what has come; 0 is the peer's end.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing has come, and [`poll_read_ready`](Self::poll_read_ready) waits for it; else those of the
-    /// operating system.
+    /// `WouldBlock` when nothing has come, and [`poll_read_ready`](Self::poll_read_ready) waits for
+    /// it; else those of the operating system.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.tcp().try_read(buffer)
     }
 
-    /// Resets the connection: what the kernel has not sent yet is dropped, and nothing more is sent.
+    /// Resets the connection: what the kernel has not sent yet is dropped, and nothing more is
+    /// sent.
     pub fn reset(&self) {
         self.0.reset();
     }
@@ -140,11 +142,12 @@ impl AsyncRead for DirectSocket {
     }
 }
 
-/// Takes the socket out of an upgraded connection, with the bytes that the peer sent after its request and HTTP has read.
+/// Takes the socket out of an upgraded connection, with the bytes that the peer sent after its
+/// request and HTTP has read.
 ///
 /// # Errors
-/// Gives the connection back when [`Server`](crate::Server) did not accept it, or when there is more than a socket under it,
-/// such as TLS.
+/// Gives the connection back when [`Server`](crate::Server) did not accept it, or when there is
+/// more than a socket under it, such as TLS.
 pub fn take_upgraded_socket(upgraded: Upgraded) -> Result<(DirectSocket, Bytes), Upgraded> {
     let (io, read) = match upgraded.downcast::<TokioIo<ServerIo>>() {
         Ok(parts) => (parts.io, parts.read_buf),
@@ -208,7 +211,8 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        // The runtime may not know yet that there was room at first. It does not learn that the socket is full.
+        // The runtime may not know yet that there was room at first. It does not learn that the
+        // socket is full.
         poll_fn(|cx| socket.poll_write_ready(cx)).await.unwrap();
         #[cfg(target_os = "linux")]
         assert!(poll_fn(|cx| socket.poll_write_ready(cx)).now_or_never().is_some());

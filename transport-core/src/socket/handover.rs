@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 
 /// The chance of a response's body to take the socket over from the HTTP server.
 ///
-/// Each HTTP/1.1 request without TLS on a [`Server`](crate::Server) carries one. The body calls [`arm`](Self::arm) right
-/// before it returns its first frame, and returns no more frames while [`poll_socket`](Self::poll_socket) is pending. When it
-/// gets the socket, it ends; when it does not, it goes on returning frames.
+/// Each HTTP/1.1 request without TLS on a [`Server`](crate::Server) carries one. The body calls
+/// [`arm`](Self::arm) right before it returns its first frame, and returns no more frames while
+/// [`poll_socket`](Self::poll_socket) is pending. When it gets the socket, it ends; when it does
+/// not, it goes on returning frames.
 ///
 /// Dropping a handover that waits leaves the connection to the HTTP server.
 ///
@@ -57,7 +58,8 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Returns the handover of a request's connection. There is none over TLS, HTTP/2 and HTTP/1.0, on other servers, and with
+    /// Returns the handover of a request's connection. There is none over TLS, HTTP/2 and HTTP/1.0,
+    /// on other servers, and with
     /// [`ServerOptions::with_portable`](crate::ServerOptions::with_portable).
     #[must_use]
     pub fn of(request: &Parts) -> Option<Self> {
@@ -68,12 +70,14 @@ impl Handover {
         Self { socket, armed: false }
     }
 
-    /// Sets what the bytes on the wire must end in once hyper has written the next frame of the body and has nothing more.
+    /// Sets what the bytes on the wire must end in once hyper has written the next frame of the
+    /// body and has nothing more.
     ///
-    /// That is the frame's chunk, with the line end before it: `\r\n6\r\nhello\n\r\n` for `hello\n`. The line end belongs
-    /// to the head; it proves that the chunk's size begins there.
+    /// That is the frame's chunk, with the line end before it: `\r\n6\r\nhello\n\r\n` for
+    /// `hello\n`. The line end belongs to the head; it proves that the chunk's size begins there.
     ///
-    /// A response without `connection: close` proves nothing, because hyper would serve another request on the connection.
+    /// A response without `connection: close` proves nothing, because hyper would serve another
+    /// request on the connection.
     pub fn arm(&mut self, tail: &'static [u8]) {
         self.armed = true;
         if let Some(socket) = self.socket.upgrade() {
@@ -81,10 +85,12 @@ impl Handover {
         }
     }
 
-    /// Waits for the proof. Returns the socket when it holds, and `None` when it does not: then the body must go on.
+    /// Waits for the proof. Returns the socket when it holds, and `None` when it does not: then the
+    /// body must go on.
     ///
-    /// From then on the caller alone reads and writes the socket: what hyper writes is discarded, and hyper takes the
-    /// connection for ended. Bytes that the peer sent after its request may be lost with hyper's buffer.
+    /// From then on the caller alone reads and writes the socket: what hyper writes is discarded,
+    /// and hyper takes the connection for ended. Bytes that the peer sent after its request may be
+    /// lost with hyper's buffer.
     pub fn poll_socket(&self, cx: &mut Context<'_>) -> Poll<Option<DirectSocket>> {
         // The task that dropped the socket drops the body next.
         let Some(socket) = self.socket.upgrade() else { return Poll::Ready(None) };

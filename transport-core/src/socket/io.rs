@@ -10,8 +10,9 @@ use tokio::net::TcpStream;
 
 /// A connection that a [`Server`](crate::Server) accepted, as HTTP reads and writes it.
 ///
-/// [`Server::run_over`](crate::Server::run_over) gives it to a wrapper such as a TLS acceptor. Once the body of a response has
-/// [taken the socket over](crate::Handover), writes and shutdowns of this end nowhere and reads wait for the connection to end.
+/// [`Server::run_over`](crate::Server::run_over) gives it to a wrapper such as a TLS acceptor. Once
+/// the body of a response has [taken the socket over](crate::Handover), writes and shutdowns of
+/// this end nowhere and reads wait for the connection to end.
 #[derive(Debug)]
 pub struct ServerIo {
     socket: Arc<Socket>,
@@ -59,7 +60,8 @@ impl AsyncRead for ServerIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.detached {
-            // At the end of the stream the server may drop the body, so the body must have the socket before.
+            // At the end of the stream the server may drop the body, so the body must have the
+            // socket before.
             return self.socket.proof().poll_taken(cx).map(Ok);
         }
         let before = buf.filled().len();
@@ -108,7 +110,8 @@ impl AsyncWrite for ServerIo {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(proven) = self.socket.proof().flushed() {
             self.detached = proven;
-            // The body has to be polled again, whether it waits with this task's waker or was not polled since.
+            // The body has to be polled again, whether it waits with this task's waker or was not
+            // polled since.
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
@@ -128,8 +131,9 @@ pub(super) fn read_into(tcp: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<()
     let mut read = 0;
     let outcome = tcp.try_io(Interest::READABLE, || {
         read = tcp.try_read_buf(buf)?;
-        // A read that leaves room has emptied the socket. With epoll the next edge tells of more, so the runtime need not
-        // find out by another read that there is nothing; an edge that came in the meantime is not lost.
+        // A read that leaves room has emptied the socket. With epoll the next edge tells of more,
+        // so the runtime need not find out by another read that there is nothing; an edge that came
+        // in the meantime is not lost.
         let emptied = cfg!(target_os = "linux") && (1..room).contains(&read);
         if emptied { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });

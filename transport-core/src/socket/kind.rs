@@ -17,17 +17,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ConnectionKind {
-    /// HTTP has given up the socket: the registry writes to it, and a revocation stops between two writes.
+    /// HTTP has given up the socket: the registry writes to it, and a revocation stops between two
+    /// writes.
     Direct,
-    /// The HTTP server of [`Server`](crate::Server) writes, over HTTP/1 or TLS. The socket is reset at the close deadline,
-    /// whatever is queued.
+    /// The HTTP server of [`Server`](crate::Server) writes, over HTTP/1 or TLS. The socket is reset
+    /// at the close deadline, whatever is queued.
     Http1,
-    /// A stream of an HTTP/2 connection on [`Server`](crate::Server). The stream is reset at the close deadline, and the
-    /// connection goes on.
+    /// A stream of an HTTP/2 connection on [`Server`](crate::Server). The stream is reset at the
+    /// close deadline, and the connection goes on.
     Http2Stream,
-    /// Another server's connection: the body or the task ends, and no more can be done. A peer that sent something after its
-    /// request and then leaves is noticed when the second keep-alive is written to it, after 30 s at most by default: hyper
-    /// looks for a peer's end only as long as it holds nothing unread.
+    /// Another server's connection: the body or the task ends, and no more can be done. A peer that
+    /// sent something after its request and then leaves is noticed when the second keep-alive is
+    /// written to it, after 30 s at most by default: hyper looks for a peer's end only as long as
+    /// it holds nothing unread.
     Portable,
 }
 
@@ -75,7 +77,8 @@ impl KindCounts {
     }
 }
 
-/// Counts one subscriber among those of its kind until it is dropped. The task or body that serves the subscriber holds it.
+/// Counts one subscriber among those of its kind until it is dropped. The task or body that serves
+/// the subscriber holds it.
 #[derive(Debug)]
 #[must_use = "dropping it takes the subscriber out of the count"]
 pub struct KindGuard {

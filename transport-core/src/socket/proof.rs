@@ -1,10 +1,12 @@
 //! The proof that everything which HTTP wrote of a response has reached the socket.
 //!
-//! hyper gives up a connection for an upgrade only, and an event stream is none. But a [`ServerIo`](super::io::ServerIo) sees
-//! every byte that hyper writes, and hyper flushes it only when nothing is left to write. The body says which bytes its first
-//! frame must become. If all that was written ends in exactly these at a flush, then nothing of the response is held back
-//! anywhere: the head is out, and no layer has changed the frame or keeps a part of it. From then on the socket is the body's.
-//! If the proof fails, nothing has happened, and the body goes on over HTTP.
+//! hyper gives up a connection for an upgrade only, and an event stream is none. But a
+//! [`ServerIo`](super::io::ServerIo) sees every byte that hyper writes, and hyper flushes it only
+//! when nothing is left to write. The body says which bytes its first frame must become. If all
+//! that was written ends in exactly these at a flush, then nothing of the response is held back
+//! anywhere: the head is out, and no layer has changed the frame or keeps a part of it. From then
+//! on the socket is the body's. If the proof fails, nothing has happened, and the body goes on over
+//! HTTP.
 
 use std::io::IoSlice;
 use std::mem;
@@ -28,7 +30,8 @@ pub(super) enum Handed {
 pub(crate) struct Proof {
     /// Whether the connection ends with the present response, of which nothing is flushed yet.
     last: AtomicBool,
-    /// Whether a write or a flush may matter. A body arms in the task that writes, so the stage need not be locked for this.
+    /// Whether a write or a flush may matter. A body arms in the task that writes, so the stage
+    /// need not be locked for this.
     armed: AtomicBool,
     stage: Mutex<Stage>,
 }
@@ -56,7 +59,8 @@ struct Armed {
     body: Option<Waker>,
 }
 
-// A waker is the runtime's code: it is cloned before the lock is taken, and dropped after it was released.
+// A waker is the runtime's code: it is cloned before the lock is taken, and dropped after it was
+// released.
 impl Proof {
     /// Notes whether the response that comes next ends the connection.
     pub(crate) fn set_last(&self, last: bool) {
@@ -86,8 +90,8 @@ impl Proof {
     /// Decides at a flush; `None` when nothing was armed.
     pub(super) fn flushed(&self) -> Option<bool> {
         if !self.armed.load(Ordering::Relaxed) {
-            // The head is out, so its end can no longer prove where the first chunk begins. A body that arms only now could
-            // wait for ever, if a layer keeps its first frame.
+            // The head is out, so its end can no longer prove where the first chunk begins. A body
+            // that arms only now could wait for ever, if a layer keeps its first frame.
             self.last.store(false, Ordering::Relaxed);
             return None;
         }

@@ -55,8 +55,9 @@ pub trait ConnectionTask: Unpin + Send + 'static {
 
 /// The future of [`ConnectionTask::run`].
 ///
-/// It allocates what the close needs when it comes to that, and is no larger than the task's state before: an `async fn` would
-/// hold both, and its argument twice, for as long as the connection is idle.
+/// It allocates what the close needs when it comes to that, and is no larger than the task's state
+/// before: an `async fn` would hold both, and its argument twice, for as long as the connection is
+/// idle.
 #[must_use = "futures do nothing unless polled"]
 pub struct Run<C>(Stage<C>);
 

@@ -6,8 +6,8 @@ use std::io::IoSlice;
 
 /// Frames that a connection's task has taken from its outbox and not yet written.
 ///
-/// It is a [`Buf`] over all of them, so one vectored write takes as many as fit. It knows whether the last write ended between
-/// two frames, because a farewell can follow only there.
+/// It is a [`Buf`] over all of them, so one vectored write takes as many as fit. It knows whether
+/// the last write ended between two frames, because a farewell can follow only there.
 ///
 /// # Examples
 /// ```
@@ -56,7 +56,8 @@ impl WriteBuffer {
         self.mid_frame
     }
 
-    /// Drops every frame that is not partly written. Returns true when none is left, so that a farewell can follow.
+    /// Drops every frame that is not partly written. Returns true when none is left, so that a
+    /// farewell can follow.
     pub fn discard(&mut self) -> bool {
         self.frames.truncate(usize::from(self.mid_frame));
         self.bytes = self.frames.iter().map(Bytes::len).sum();

@@ -1,7 +1,10 @@
 //! Servers on loopback.
 
 use super::soon;
-use crate::{Drained, Live, Server, ServerMetrics, ServerOptions};
+use crate::admission::live::Live;
+use crate::server::options::ServerOptions;
+use crate::server::stats::ServerMetrics;
+use crate::server::{Drained, Server};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;

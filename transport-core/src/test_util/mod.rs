@@ -1,5 +1,6 @@
-//! A server and a client for the tests of transports: real sockets on loopback, a login check that tests steer, and a client
-//! that reads raw bytes. Everything here panics when what it waits for does not come: the test has failed then.
+//! A server and a client for the tests of transports: real sockets on loopback, a login check that
+//! tests steer, and a client that reads raw bytes. Everything here panics when what it waits for
+//! does not come: the test has failed then.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -20,7 +21,8 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
-/// The bound of every wait, 10 s: long enough for a busy machine. A test that waits so long has failed.
+/// The bound of every wait, 10 s: long enough for a busy machine. A test that waits so long has
+/// failed.
 pub const BOUND: Duration = Duration::from_secs(10);
 
 /// Awaits an event, and fails the test when it does not come.

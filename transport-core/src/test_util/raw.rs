@@ -13,7 +13,8 @@ fn shown(read: &[u8]) -> String {
     format!("{} bytes that end in {:?}", read.len(), String::from_utf8_lossy(end))
 }
 
-/// Where `needle` stands. The skipping is the standard library's, and quick in every build: megabytes are searched.
+/// Where `needle` stands. The skipping is the standard library's, and quick in every build:
+/// megabytes are searched.
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < bytes.len() {
@@ -116,10 +117,12 @@ impl Raw {
         }
     }
 
-    /// Reads to the end of the connection, or of the body if `body`; the error if that is how it ended.
+    /// Reads to the end of the connection, or of the body if `body`; the error if that is how it
+    /// ended.
     async fn read_on(&mut self, what: &str, body: bool) -> io::Result<()> {
         let end = Instant::now() + BOUND;
-        // The last chunk of a body that was chunked ends it, whether the connection lives on or not.
+        // The last chunk of a body that was chunked ends it, whether the connection lives on or
+        // not.
         while !(body && self.buffer.ends_with(b"\r\n0\r\n\r\n")) {
             match timeout_at(end, self.tcp.read_buf(&mut self.buffer)).await {
                 Ok(Ok(0)) => break,
@@ -140,7 +143,8 @@ impl Raw {
         self.buffer
     }
 
-    /// Reads to the end of the stream: the last chunk of a body, the end of the connection, or a reset.
+    /// Reads to the end of the stream: the last chunk of a body, the end of the connection, or a
+    /// reset.
     pub async fn read_to_end(mut self) -> String {
         let _reset = self.read_on("the end of the stream", true).await;
         String::from_utf8_lossy(&self.buffer).into_owned()

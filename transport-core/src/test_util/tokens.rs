@@ -1,6 +1,8 @@
 //! A login check that tests steer.
 
-use crate::{Authorise, Grant, Refusal};
+use crate::admission::authorise::Authorise;
+use crate::admission::grant::Grant;
+use crate::admission::refusal::Refusal;
 use async_trait::async_trait;
 use axum::http::request::Parts;
 use registry_core::{ChannelFilter, Identity, Registration};

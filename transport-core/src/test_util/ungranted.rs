@@ -4,7 +4,7 @@ use super::host::{Host, Running};
 use super::raw::{Head, Raw};
 use super::tokens::{Tokens, grant};
 use super::until;
-use crate::Live;
+use crate::admission::live::Live;
 use axum::Router;
 use axum::routing::MethodRouter;
 use proptest::option;
@@ -95,7 +95,8 @@ pub fn listed(head: &Head) -> (Vec<String>, usize) {
 /// In byte order, as names are counted and listed.
 const NAMES: [&str; 9] = ["", "\r\nx-evil: 1", " ", "\"'", "100%", "a", "a,b", "b", "ä\u{2028}"];
 
-/// Asks at random: the subscriber hears exactly what is named and granted, and the head lists the rest.
+/// Asks at random: the subscriber hears exactly what is named and granted, and the head lists the
+/// rest.
 pub async fn any_request_hears_what_it_is_granted_and_the_head_lists_the_rest(
     host: Host,
     asked: Asked,

@@ -333,7 +333,8 @@ async fn drn_3_the_server_counts_detached_sockets_waits_for_them_and_resets_them
     let (second, _) = Raw::get(site.server.address, "/").await;
     assert_eq!((second.status, site.server.metrics.stats().refused), (503, 1));
     let ended = tokio::spawn(site.server.stop());
-    // The server's end waits for the socket: dropped here, after which it can end at once, long before its deadline.
+    // The server's end waits for the socket: dropped here, after which it can end at once, long
+    // before its deadline.
     socket.try_send(b"farewell").unwrap();
     drop(socket);
     assert_eq!(soon("the end", ended).await.unwrap().reset, 0);

@@ -1,5 +1,5 @@
-//! Lanes on a real runtime: how many a server has; that no write follows a revocation that has returned; and that a revocation
-//! does not wait for the end of a turn.
+//! Lanes on a real runtime: how many a server has; that no write follows a revocation that has
+//! returned; and that a revocation does not wait for the end of a turn.
 
 use axum::Router;
 use registry_core::{
@@ -22,7 +22,8 @@ static PLAIN: WireFormat = WireFormat::new("plain", |_, encoded, out| {
     out.extend_from_slice(b" ");
 });
 
-/// A socket that is sometimes full, and counts writes after the revocation of its subscriber returned.
+/// A socket that is sometimes full, and counts writes after the revocation of its subscriber
+/// returned.
 #[derive(Default)]
 struct Watched {
     revoked: AtomicBool,
@@ -49,7 +50,8 @@ impl Wire for Watched {
     }
 }
 
-/// The debug output of a lane that is opened after those of a server: its number is how many there are.
+/// The debug output of a lane that is opened after those of a server: its number is how many there
+/// are.
 async fn next_lane(options: ServerOptions) -> String {
     let live = Live::<usize>::new();
     let server = TestServer::start(Router::new(), &live, options).await;

@@ -132,7 +132,8 @@ async fn limits_who_is_refused_has_a_second_to_go() {
 async fn limits_so_many_are_refused_at_a_time_and_the_others_without_a_word() {
     let server = start(at_most(1)).await;
     let _first = Raw::get(server.address, "/endless").await;
-    // As long as a task has something to do, a clock that is paused stands still: the second of the refused does not pass.
+    // As long as a task has something to do, a clock that is paused stands still: the second of the
+    // refused does not pass.
     tokio::time::pause();
     let end = SystemTime::now() + BOUND;
     let busy = tokio::spawn(async move {

@@ -46,8 +46,9 @@ impl Site {
         self.live.broadcast("runs", RawValue::from_string(json).unwrap()).unwrap();
     }
 
-    /// Sends so many bytes that they fill what is between the live and a reader that stalls, and waits until another
-    /// reader has got them all: by then the stalled one's connection has written what it could.
+    /// Sends so many bytes that they fill what is between the live and a reader that stalls, and
+    /// waits until another reader has got them all: by then the stalled one's connection has
+    /// written what it could.
     async fn fill(&self, bytes: usize) {
         let (_, mut witness) = Raw::get(self.server.address, "/events?token=grace").await;
         for _ in 0..bytes.div_ceil(1 << 20) {
@@ -115,7 +116,8 @@ async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_on_any_path(
 
 #[tokio::test]
 async fn rev_11_a_peer_that_has_room_only_for_the_farewell_is_reset_too() {
-    // hyper can write all it has into the kernel and let go; what the kernel holds is dropped all the same.
+    // hyper can write all it has into the kernel and let go; what the kernel holds is dropped all
+    // the same.
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
     site.fill(256 << 10).await;
@@ -170,8 +172,9 @@ async fn drn_3_the_server_ends_whatever_its_clients_do() {
 
 #[tokio::test]
 async fn drn_1_a_revocation_during_the_drain_discards() {
-    // A peer whose socket is full is reset when its owner finds no place for the farewell. One whose socket had room for
-    // all has its farewell, and nothing but the revocation's deadline resets it.
+    // A peer whose socket is full is reset when its owner finds no place for the farewell. One
+    // whose socket had room for all has its farewell, and nothing but the revocation's deadline
+    // resets it.
     for bytes in [8 << 20, 256 << 10] {
         let options = ServerOptions::new()
             .with_close_deadline(DEADLINE)
@@ -201,7 +204,8 @@ async fn drn_1_a_peer_that_reads_late_has_as_long_as_the_drain() {
     let (live, metrics) = (site.live.clone(), site.server.metrics.clone());
     let ended = tokio::spawn(site.server.stop());
     until_is("the drain", 2, || live.stats().draining).await;
-    // The kernel has all of it. Another peer's deadline is the witness that a close deadline has passed.
+    // The kernel has all of it. Another peer's deadline is the witness that a close deadline has
+    // passed.
     live.close_by_identity(&account("grace"));
     until_is("the reset", 1, || metrics.stats().resets).await;
     stalled.read_to_reset().await;

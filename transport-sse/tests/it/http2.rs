@@ -1,4 +1,5 @@
-//! HTTP/2, in the clear and under TLS, and HTTP/1.1 under TLS: a stream is cut and the shared socket goes on.
+//! HTTP/2, in the clear and under TLS, and HTTP/1.1 under TLS: a stream is cut and the shared
+//! socket goes on.
 
 use crate::Payload;
 use axum::Router;

@@ -144,8 +144,9 @@ async fn sse_3_comments_keep_an_idle_socket_of_ours_open() {
     assert_eq!(dechunk(&ada.read_past(":\n\n\r\n").await).0, COMMENT, "it goes on after a message");
 }
 
-/// Stops the clock until it is advanced: one that is only paused runs to the next timer when nothing is to be done, though
-/// bytes are on their way. After ten seconds it is let go, so that a bound which is waited for is over at once.
+/// Stops the clock until it is advanced: one that is only paused runs to the next timer when
+/// nothing is to be done, though bytes are on their way. After ten seconds it is let go, so that a
+/// bound which is waited for is over at once.
 fn stop_clock() -> mpsc::Sender<()> {
     tokio::time::pause();
     let (guard, held) = mpsc::channel();
@@ -333,8 +334,9 @@ async fn del_1_flushers_go_on_when_the_server_is_dropped() {
     assert!(ada.read_to_end().await.contains("revoked"));
 }
 
-/// Streams of ours under load from several threads, a part of which is revoked meanwhile: each reads what was broadcast,
-/// gapless and in order, and who was revoked reads nothing that was broadcast after the call.
+/// Streams of ours under load from several threads, a part of which is revoked meanwhile: each
+/// reads what was broadcast, gapless and in order, and who was revoked reads nothing that was
+/// broadcast after the call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn del_2_under_load_streams_have_no_gap_and_none_goes_on_after_its_revocation() {
     const ACCOUNTS: usize = 8;

@@ -101,8 +101,8 @@ impl Reader {
     }
 }
 
-/// What a stream must do under any layers: each message comes by itself, a revocation says farewell, and a client that goes
-/// is noticed.
+/// What a stream must do under any layers: each message comes by itself, a revocation says
+/// farewell, and a client that goes is noticed.
 async fn works(server: &Server, reader: &mut Reader) {
     for number in 0..3 {
         server.broadcast(&format!("\"m{number}\""));

@@ -156,8 +156,9 @@ async fn sse_4_every_forced_end_says_its_reason(host: Host) {
     let expired = server.open("token=brief").await.read_to_end().await;
     assert!(expired.contains("{\"reason\":\"expired\"}\nretry: "), "{expired}");
 
-    // The owner takes nothing between two broadcasts on one thread, so the second meets a full outbox. On a socket of ours
-    // both are written at once, and who lags there has a full socket and gets no farewell.
+    // The owner takes nothing between two broadcasts on one thread, so the second meets a full
+    // outbox. On a socket of ours both are written at once, and who lags there has a full socket
+    // and gets no farewell.
     assert_eq!(server.broadcast("runs", "1").accepted, 1);
     if host == Host::Axum {
         assert_eq!(server.broadcast("runs", "2").lagged, 1);

@@ -47,7 +47,8 @@ impl Site {
         open(self.server.address, token).await
     }
 
-    /// Sends more than the buffers between the registry and a stalled reader hold; see the SSE test of the same name.
+    /// Sends more than the buffers between the registry and a stalled reader hold; see the SSE test
+    /// of the same name.
     async fn fill(&self) {
         let mut witness = self.open("grace").await;
         for _ in 0..8 {
@@ -164,7 +165,8 @@ async fn rev_12_what_a_stalled_peer_gets_ends_with_the_revocation() {
     site.fill().await;
     until_is("the socket", 1, || site.live.stats().wired).await;
     assert_eq!(site.live.close_by_identity(&account("ada")), 1);
-    // The reset drops what our kernel holds, so this is what the peer's had: not the rest of the frame that is partly written.
+    // The reset drops what our kernel holds, so this is what the peer's had: not the rest of the
+    // frame that is partly written.
     let read = stalled.read_to_reset().await;
     assert!(
         read.len() < 128 << 10,

@@ -1,0 +1,10 @@
+//! What the demo broadcasts, and the registry that carries it.
+
+use serde_json::value::RawValue;
+
+/// What is broadcast: the posted JSON text as it stands, so that formatting, key order and long
+/// numbers reach the peer unchanged.
+pub type Payload = Box<RawValue>;
+
+/// The registry of the demo.
+pub type Live = transport_core::Live<Payload>;
