@@ -132,6 +132,7 @@ async fn stats_count_by_transport_and_reason() {
         "sessions": 1, "accounts": 1, "subscribers": 4, "draining": 0, "transports": { "sse": 3, "ws": 1 },
         "channels_named": 2, "unfiltered": 1, "closed": none, "broadcasts": 1, "dropped": 0,
         "tickets": 0, "remembered_revocations": 0, "refused": { "401": 1 },
+        "kinds": { "direct": 4, "http1": 0, "http2_stream": 0, "portable": 0 },
     });
     server.sse("/events", &[]).await.unwrap_err();
     let mut stats = server.stats().await;
@@ -140,12 +141,12 @@ async fn stats_count_by_transport_and_reason() {
     assert_eq!(
         (&lanes["subscribers"], &lanes["wired"]),
         (&json!(4), &json!(4)),
-        "the sockets are ours: {lanes}"
+        "all are direct: {lanes}"
     );
     assert_eq!(stats, expected);
     assert!(
         connections["open"].as_u64().unwrap() >= 5,
-        "four streams, and who asks: {connections}"
+        "four streams, and the one that asks: {connections}"
     );
     assert_eq!(connections["limit"], 20_000);
     for never in [
