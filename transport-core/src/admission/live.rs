@@ -82,8 +82,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         AdmissionStats { refusals: self.refusals().clone(), kinds: self.inner.kinds.snapshot() }
     }
 
-    /// Checks that the page that sent the request may connect. Only a transport that browsers let any page
-    /// open needs it.
+    /// Checks that the page that sent the request may connect. Only a transport that browsers let
+    /// any page open needs it.
     ///
     /// # Errors
     /// `403`, as [`Origins::check`](crate::Origins::check) says.
@@ -133,8 +133,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_admit(authoriser, request, format).await.inspect_err(|refusal| self.count(refusal))
     }
 
-    /// Returns what [`admit`](Self::admit) would by the credential and the query alone, and admits no
-    /// subscriber: for `HEAD`.
+    /// Returns what [`admit`](Self::admit) would by the credential and the query alone, and admits
+    /// no subscriber: for `HEAD`.
     ///
     /// No ticket is drawn, no scope is looked at, and a registry that shuts down does not refuse.
     ///

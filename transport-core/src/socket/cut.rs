@@ -43,8 +43,9 @@ impl Deadlines {
         Self { close, drain }
     }
 
-    /// Returns the time after an end for this reason. A peer that is to get its queued messages has the
-    /// drain deadline: closing its socket earlier would take from it the bytes that it has yet to read.
+    /// Returns the time after an end for this reason. A peer that is to get its queued messages has
+    /// the drain deadline: closing its socket earlier would take from it the bytes that it has yet
+    /// to read.
     #[must_use]
     pub fn after(self, reason: CloseReason) -> Duration {
         if reason.discards() { self.close } else { self.drain }
