@@ -48,8 +48,8 @@ Environment:
 Calls:
   GET    /                               the page
   POST   /api/sessions                 * sign in: {\"account\":\"ada\"}, and \"channels\":[...]
-                                         to restrict what it may hear; a session lasts 24
-                                         hours, and its streams end with it
+                                         to restrict what it may hear; a session
+                                         lasts 24 hours, and its streams end with it
   GET    /api/session                    the session of the credential; 204 without one, 401
                                          when it is no longer good
   DELETE /api/sessions/ID              * log out: end a session and close its streams, which
