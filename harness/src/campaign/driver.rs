@@ -1,5 +1,7 @@
 //! What runs scripts, and what it answers.
 
+use std::fmt;
+
 use crate::{
     script::Script,
     subject::{Factory, Limits, execute},
@@ -35,6 +37,12 @@ pub enum Answer {
 pub struct InProcess {
     factory: Factory,
     limits: Limits,
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InProcess").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 impl InProcess {

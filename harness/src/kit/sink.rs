@@ -357,9 +357,15 @@ pub async fn rev_9<R: Rig>(rig: &R) -> Verdict {
 ///
 /// impl Rig for Channels {
 ///     type Peer = Other;
+///     type Registry = Arc<SubscriberRegistry<String>>;
+///
+///     fn registry(&self) -> Arc<SubscriberRegistry<String>> {
+///         Arc::default()
+///     }
+///
 ///     async fn connect(
 ///         &self,
-///         registry: &SubscriberRegistry<String>,
+///         registry: &Arc<SubscriberRegistry<String>>,
 ///         registration: Registration,
 ///     ) -> Other {
 ///         let (sender, receiver) = mpsc::channel();

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
     sync::{
@@ -65,7 +66,7 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// What some editors and languages put before a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A driver over a foreign process.
+/// A driver over another process.
 pub struct Adapter {
     command: Vec<String>,
     deadlines: Deadlines,
@@ -113,6 +114,13 @@ fn read_lines(from: impl Read, mut wanted: impl FnMut(String) -> bool) {
         && wanted(String::from_utf8_lossy(&line).trim_end().to_owned())
     {
         line.clear();
+    }
+}
+
+impl fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Adapter");
+        shown.field("command", &self.command).field("next", &self.next).finish_non_exhaustive()
     }
 }
 

@@ -118,10 +118,15 @@ struct PipePeer {
 
 impl Rig for Pipes {
     type Peer = PipePeer;
+    type Registry = Arc<SubscriberRegistry<String>>;
+
+    fn registry(&self) -> Arc<SubscriberRegistry<String>> {
+        Arc::default()
+    }
 
     async fn connect(
         &self,
-        registry: &SubscriberRegistry<String>,
+        registry: &Arc<SubscriberRegistry<String>>,
         registration: Registration,
     ) -> PipePeer {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
@@ -178,14 +183,15 @@ static BODIES: WireFormat =
 
 impl Rig for Outboxes {
     type Peer = Reader;
+    type Registry = Arc<SubscriberRegistry<String>>;
 
-    fn registry(&self) -> SubscriberRegistry<String> {
-        SubscriberRegistry::with_encoder(RegistryOptions::new(), Json)
+    fn registry(&self) -> Arc<SubscriberRegistry<String>> {
+        Arc::new(SubscriberRegistry::with_encoder(RegistryOptions::new(), Json))
     }
 
     async fn connect(
         &self,
-        registry: &SubscriberRegistry<String>,
+        registry: &Arc<SubscriberRegistry<String>>,
         registration: Registration,
     ) -> Reader {
         let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), registration).unwrap();
