@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     protocol::{Delivery, Hello},
     script::{Act, Ending, Hook, Script},
 };
 
 /// Something that a script may contain beyond plain subscribes and broadcasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Feature {
     /// Unsubscribing.
@@ -266,53 +269,6 @@ impl Features {
             features = features.without(Feature::Free);
         }
         features
-    }
-
-    /// What a script must contain to put a requirement to the test.
-    #[must_use]
-    pub fn to_test(requirement: &str) -> Self {
-        let list: &[Feature] = match requirement {
-            "FLT-1" => &[Feature::Lists],
-            "FLT-2" => &[Feature::Lists, Feature::Exact],
-            "FLT-3" => &[Feature::Lists, Feature::Duplicates],
-            "FLT-4" | "FLT-5" | "FLT-6" => &[Feature::Hostile, Feature::Lists],
-            "FLT-7" => &[Feature::Overwrite, Feature::Lists],
-            "DEL-5" => &[Feature::EqualData],
-            "ORD-2" | "ORD-3" | "RE-1" | "RE-3" | "RE-4" => &[Feature::InSend],
-            "SUB-2" | "SUB-3" => &[Feature::Unsub, Feature::InSend, Feature::Revoke],
-            "SUB-4" => &[Feature::Unsub],
-            "SUB-5" => &[Feature::SharedSinks, Feature::Unsub, Feature::Revoke],
-            "SUB-6" => &[Feature::Shutdown],
-            "REV-2" | "RE-5" => &[Feature::Revoke, Feature::InSend],
-            "REV-1" | "REV-4" | "REV-9" | "REV-10" | "CLO-2" | "CLO-5" | "CNT-1" => {
-                &[Feature::Revoke]
-            }
-            "REV-5" => &[Feature::Revoke, Feature::Hostile],
-            "REV-6" => &[Feature::Revoke, Feature::Kinds, Feature::Hostile],
-            "REV-7" => &[Feature::Revoke, Feature::Groups],
-            "REV-13" => &[Feature::Revoke, Feature::RevokeAs],
-            "CLO-1" | "CLO-4" | "RE-6" | "RE-7" => &[Feature::Revoke, Feature::InClose],
-            "CLO-3" => &[Feature::Revoke, Feature::Unsub, Feature::InClose],
-            "CNT-2" => &[Feature::Count, Feature::Revoke, Feature::Unsub],
-            "REV-8" | "CNT-3" => &[Feature::Count, Feature::Revoke, Feature::InClose],
-            "ISO-1" | "ISO-2" | "ISO-4" | "ISO-5" => &[Feature::FailingSend],
-            "ISO-3" => &[Feature::FailingClose, Feature::Revoke],
-            "ISO-6" => &[Feature::TwoRegistries, Feature::Revoke],
-            "ISO-7" => &[Feature::Scope, Feature::FailingClose],
-            "RE-8" => &[Feature::Scope, Feature::InClose],
-            "CAP-6" => &[Feature::Scope, Feature::Revoke],
-            "CAP-1" | "CAP-2" | "CAP-3" | "CAP-4" => &[Feature::Scope],
-            "ADM-1" | "ADM-2" | "ADM-4" | "ADM-5" | "ADM-6" => {
-                &[Feature::Admission, Feature::Revoke]
-            }
-            "ADM-3" => &[Feature::Admission, Feature::Count],
-            "QUE-1" | "QUE-2" | "QUE-3" => &[Feature::Outboxes],
-            "REV-3" => &[Feature::Outboxes, Feature::Revoke],
-            "PRG-1" | "PRG-2" | "PRG-3" => &[Feature::Gated, Feature::Revoke],
-            "CON-0" | "CON-1" | "CON-2" => &[Feature::Free, Feature::Revoke, Feature::Unsub],
-            _ => &[],
-        };
-        list.iter().fold(Self::default(), |features, feature| features.with(*feature))
     }
 }
 

@@ -193,9 +193,9 @@ pub fn campaign(
         (run.progress)(&run.outcome, &name);
     }
     run.avoid_known();
-    let confirmed = plan.known.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
+    let confirmed = plan.known.iter().map(|id| catalogue::needed_for(id)).collect::<Vec<_>>();
     let mut seeds = Rng::new(plan.seed);
-    let wanted = plan.only.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
+    let wanted = plan.only.iter().map(|id| catalogue::needed_for(id)).collect::<Vec<_>>();
     for index in 0..plan.scripts {
         if run.over() {
             break;
@@ -425,7 +425,7 @@ impl Run<'_> {
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
             if self.outcome.failures.iter().all(|found| found.violation.requirement != id)
-                && let Some(feature) = special(Features::to_test(id))
+                && let Some(feature) = special(catalogue::needed_for(id))
             {
                 self.avoid = self.avoid.without(feature);
             }
