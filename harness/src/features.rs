@@ -9,11 +9,23 @@ use crate::{
     script::{Act, Ending, Hook, Script},
 };
 
-/// Something that a script may contain beyond plain subscribes and broadcasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum Feature {
+macro_rules! features {
+    ($($(#[doc = $text:literal])* $name:ident,)*) => {
+        /// Something that a script may contain beyond plain subscribes and broadcasts.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[repr(u8)]
+        pub enum Feature {
+            $($(#[doc = $text])* $name,)*
+        }
+
+        /// All features, the plain ones first: of several that a failing script needs, the last says
+        /// most about it.
+        pub const FEATURES: [Feature; [$(stringify!($name)),*].len()] = [$(Feature::$name),*];
+    };
+}
+
+features! {
     /// Unsubscribing.
     Unsub,
     /// Revoking.
@@ -63,35 +75,6 @@ pub enum Feature {
     /// Outboxes, and readers that let them fill.
     Outboxes,
 }
-
-/// All features, the plain ones first: of several that a failing script needs, the last says
-/// most about it.
-pub const FEATURES: [Feature; 24] = [
-    Feature::Unsub,
-    Feature::Revoke,
-    Feature::Count,
-    Feature::Lists,
-    Feature::EqualData,
-    Feature::Duplicates,
-    Feature::Hostile,
-    Feature::Overwrite,
-    Feature::Exact,
-    Feature::Groups,
-    Feature::Kinds,
-    Feature::RevokeAs,
-    Feature::Scope,
-    Feature::Admission,
-    Feature::InSend,
-    Feature::InClose,
-    Feature::FailingSend,
-    Feature::FailingClose,
-    Feature::SharedSinks,
-    Feature::TwoRegistries,
-    Feature::Shutdown,
-    Feature::Gated,
-    Feature::Free,
-    Feature::Outboxes,
-];
 
 /// A set of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -183,73 +166,47 @@ impl Features {
     #[must_use]
     pub fn of(script: &Script) -> Self {
         let mut features = Self::default();
-        let mut add = |feature| features = features.with(feature);
-        if script.cap.is_some() {
-            add(Feature::Scope);
-        }
+        let mut add = |there: bool, feature| {
+            if there {
+                features = features.with(feature);
+            }
+        };
+        add(script.cap.is_some(), Feature::Scope);
         let mut sinks = BTreeSet::new();
         let mut payloads = BTreeSet::new();
         script.visit(&mut |op| {
-            if op.registry != 0 {
-                add(Feature::TwoRegistries);
-            }
+            add(op.registry != 0, Feature::TwoRegistries);
             match &op.act {
                 Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => {
-                    if with.outbox.is_some() {
-                        add(Feature::Outboxes);
-                    } else if !sinks.insert(*sink) {
-                        add(Feature::SharedSinks);
-                    }
-                    if with.exact {
-                        add(Feature::Exact);
-                    }
-                    if with.overwrite.is_some() {
-                        add(Feature::Overwrite);
-                    }
-                    if with.identities().count() > 1 {
-                        add(Feature::Groups);
-                    }
-                    if with.identities().any(|own| own.kind().is_some()) {
-                        add(Feature::Kinds);
-                    }
+                    let queued = with.outbox.is_some();
+                    add(queued, Feature::Outboxes);
+                    add(!queued && !sinks.insert(*sink), Feature::SharedSinks);
+                    add(with.exact, Feature::Exact);
+                    add(with.overwrite.is_some(), Feature::Overwrite);
+                    add(with.identities().count() > 1, Feature::Groups);
+                    add(with.identities().any(|own| own.kind().is_some()), Feature::Kinds);
+                    add(with.identities().any(|own| !ordinary(own.value())), Feature::Hostile);
                     let names = with.channels.as_deref().unwrap_or_default();
-                    if names.len() != 1 {
-                        add(Feature::Lists);
-                    }
                     let mut seen = BTreeSet::new();
-                    if !names.iter().all(|name| seen.insert(name)) {
-                        add(Feature::Duplicates);
-                    }
-                    if names.iter().any(|name| !ordinary(name)) {
-                        add(Feature::Hostile);
-                    }
-                    if with.identities().any(|own| !ordinary(own.value())) {
-                        add(Feature::Hostile);
-                    }
+                    add(names.len() != 1, Feature::Lists);
+                    add(!names.iter().all(|name| seen.insert(name)), Feature::Duplicates);
+                    add(names.iter().any(|name| !ordinary(name)), Feature::Hostile);
                 }
-                Act::Unsub { .. } => add(Feature::Unsub),
                 Act::Revoke { identity, reason } => {
-                    add(Feature::Revoke);
-                    if reason.is_some() {
-                        add(Feature::RevokeAs);
-                    }
-                    if !ordinary(identity.value()) {
-                        add(Feature::Hostile);
-                    }
+                    add(true, Feature::Revoke);
+                    add(reason.is_some(), Feature::RevokeAs);
+                    add(!ordinary(identity.value()), Feature::Hostile);
                 }
-                Act::Count => add(Feature::Count),
-                Act::Shutdown => add(Feature::Shutdown),
-                Act::Begin { .. } => add(Feature::Admission),
-                Act::Hold { .. } => add(Feature::Gated),
-                Act::Par { .. } => add(Feature::Free),
                 Act::Cast { channel, data } => {
-                    if !payloads.insert(data.clone()) {
-                        add(Feature::EqualData);
-                    }
-                    if !ordinary(channel) {
-                        add(Feature::Hostile);
-                    }
+                    add(!payloads.insert(data.clone()), Feature::EqualData);
+                    add(!ordinary(channel), Feature::Hostile);
                 }
+                Act::Unsub { .. } => add(true, Feature::Unsub),
+                Act::Count => add(true, Feature::Count),
+                Act::Shutdown => add(true, Feature::Shutdown),
+                Act::Begin { .. } => add(true, Feature::Admission),
+                Act::Hold { .. } => add(true, Feature::Gated),
+                Act::Par { .. } => add(true, Feature::Free),
                 _ => {}
             }
         });
@@ -258,12 +215,8 @@ impl Features {
                 Hook::Send => (Feature::InSend, Feature::FailingSend),
                 Hook::Close => (Feature::InClose, Feature::FailingClose),
             };
-            if !rule.ops.is_empty() {
-                add(inside);
-            }
-            if rule.then != Ending::Ok {
-                add(failing);
-            }
+            add(!rule.ops.is_empty(), inside);
+            add(rule.then != Ending::Ok, failing);
         }
         if features.has(Feature::Gated) {
             features = features.without(Feature::Free);
