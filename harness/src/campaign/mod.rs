@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use fastrand::Rng;
 use serde::Serialize;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     catalogue::{self, Level},
     clock::Started,
     features::{FEATURES, Feature, Features},
-    generate::{Rng, generate},
+    generate::generate,
     oracle::{self, Verdict, Violation},
     protocol::{Hello, Reentrancy},
     script::{Act, Script},
@@ -135,6 +136,18 @@ pub struct Outcome {
     pub took: Duration,
 }
 
+impl Outcome {
+    /// The failure for this requirement, if there is one.
+    fn failure(&mut self, id: &str) -> Option<&mut Failure> {
+        self.failures.iter_mut().find(|known| known.violation.requirement == id)
+    }
+
+    /// Whether this requirement is known to be broken.
+    fn is_broken(&self, id: &str) -> bool {
+        self.failures.iter().any(|known| known.violation.requirement == id)
+    }
+}
+
 /// So many of the scripts that were declined for one need are named.
 const NAMED: usize = 5;
 
@@ -193,14 +206,14 @@ pub fn campaign(
         (run.progress)(&run.outcome, &name);
     }
     run.avoid_known();
-    let confirmed = plan.known.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
-    let mut seeds = Rng::new(plan.seed);
-    let wanted = plan.only.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
+    let confirmed = plan.known.iter().map(|id| catalogue::needed_for(id)).collect::<Vec<_>>();
+    let mut seeds = Rng::with_seed(plan.seed);
+    let wanted = plan.only.iter().map(|id| catalogue::needed_for(id)).collect::<Vec<_>>();
     for index in 0..plan.scripts {
         if run.over() {
             break;
         }
-        let seed = seeds.roll();
+        let seed = seeds.u64(..);
         let seed = plan.first.filter(|_| index == 0).unwrap_or(seed);
         let mut features = Features::offered_by(hello);
         // Who makes threads wait in vain would cost the patience of every one of these.
@@ -316,9 +329,7 @@ impl Run<'_> {
 
     fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
         let id = violation.requirement;
-        if let Some(known) =
-            self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id)
-        {
+        if let Some(known) = self.outcome.failure(id) {
             known.times += 1;
             return;
         }
@@ -344,9 +355,7 @@ impl Run<'_> {
                 })
             })
         };
-        if blamed != id
-            && self.outcome.failures.iter().any(|known| known.violation.requirement == blamed)
-        {
+        if blamed != id && self.outcome.is_broken(blamed) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -367,17 +376,13 @@ impl Run<'_> {
         }
         let reproduced = shown.is_some();
         // What comes and goes with the scripts before it is the same, once that is known.
-        if again == 0
-            && tries == 1
-            && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
-        {
+        if again == 0 && tries == 1 && self.outcome.is_broken(SHARED) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
         let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);
         let leaks = alone && again == 3 && self.counts(SHARED);
-        if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
-        {
+        if leaks && self.outcome.is_broken(SHARED) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -424,8 +429,8 @@ impl Run<'_> {
     /// they have, it is known better what provokes them.
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
-            if self.outcome.failures.iter().all(|found| found.violation.requirement != id)
-                && let Some(feature) = special(Features::to_test(id))
+            if !self.outcome.is_broken(id)
+                && let Some(feature) = special(catalogue::needed_for(id))
             {
                 self.avoid = self.avoid.without(feature);
             }

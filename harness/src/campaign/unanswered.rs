@@ -18,6 +18,17 @@ const SHRINKING: Duration = Duration::from_secs(30);
 /// So often is a script run again that did not come back.
 const AGAIN: u32 = 3;
 
+/// The features that can make a script never end.
+const GUILTY: [Feature; 7] = [
+    Feature::InSend,
+    Feature::InClose,
+    Feature::Gated,
+    Feature::Free,
+    Feature::FailingSend,
+    Feature::FailingClose,
+    Feature::Outboxes,
+];
+
 /// What is blamed for scripts that never end.
 pub const UNANSWERED: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
 
@@ -39,8 +50,7 @@ impl Run<'_> {
         } else {
             ("", Script::default())
         };
-        let known =
-            self.outcome.failures.iter().any(|known| known.violation.requirement == requirement);
+        let known = self.outcome.is_broken(requirement);
         let tries = if features.has(Feature::Free) { 3 * AGAIN } else { AGAIN };
         if !known && !(0..tries).any(|_| self.is_unanswered(script)) {
             return self.unanswered_once(&how, tries, name, script);
@@ -49,12 +59,7 @@ impl Run<'_> {
             return self.fault(how, name, script);
         }
         self.outcome.runs += 1;
-        if let Some(known) = self
-            .outcome
-            .failures
-            .iter_mut()
-            .find(|known| known.violation.requirement == requirement)
-        {
+        if let Some(known) = self.outcome.failure(requirement) {
             known.times += 1;
             return;
         }
@@ -75,15 +80,7 @@ impl Run<'_> {
         if again == 0 {
             return self.unanswered_once(&how, AGAIN, name, script);
         }
-        let guilty = [
-            Feature::InSend,
-            Feature::InClose,
-            Feature::Gated,
-            Feature::Free,
-            Feature::FailingSend,
-            Feature::FailingClose,
-        ];
-        for feature in guilty.into_iter().chain([Feature::Outboxes]) {
+        for feature in GUILTY {
             if Features::of(&small).has(feature) {
                 self.avoid = self.avoid.without(feature);
                 self.hopeless = self.hopeless.with(feature);

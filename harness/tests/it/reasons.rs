@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, process::Command};
 use harness::{
     campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised},
     cases::cases,
-    catalogue::{catalogue, find, spec},
+    catalogue::{catalogue, find, needed_for, spec},
     core,
     features::{Feature, Features},
     generate::generate,
@@ -187,7 +187,7 @@ fn a_reason_is_sent_to_those_alone_that_claim_the_feature() {
 fn a_script_without_reasons_is_written_as_it_always_was() {
     let all = Features::everything().without(Feature::RevokeAs);
     assert!((0..200).all(|seed| !names_a_reason(&generate(seed, all, Features::default()))));
-    let only = Features::to_test("REV-13");
+    let only = needed_for("REV-13");
     assert!((0..50).any(|seed| names_a_reason(&generate(seed, Features::everything(), only))));
     let named = Script::new(vec![sub(1, 0, false), revoke(2, Some(Reason::Revoked))]);
     assert_eq!(Features::of(&named).without(Feature::Lists), only);
