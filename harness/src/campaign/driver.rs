@@ -1,4 +1,4 @@
-//! What runs scripts, and what it answers.
+//! Drivers run scripts and answer with traces.
 
 use crate::{
     script::Script,
@@ -11,7 +11,7 @@ pub trait Driver {
     /// Runs one, on a fresh registry.
     fn run(&mut self, script: &Script) -> Answer;
 
-    /// Runs the next one where nothing ran before, in a new process; false if that cannot be had.
+    /// Has the next script run in a new process; false if the driver cannot.
     fn forget(&mut self) -> bool {
         false
     }

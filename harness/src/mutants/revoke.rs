@@ -90,10 +90,10 @@ impl SampleRegistry {
                     member.silence();
                     continue;
                 }
-                if self.has(Bug::CountsWhoEscaped) && member.is_over() {
+                if self.has(Bug::CountsTheEscaped) && member.is_over() {
                     continue;
                 }
-                if self.is(Variety::SparesWhoLeft) && member.is_over() {
+                if self.is(Variety::SparesTheUnsubscribed) && member.is_over() {
                     escaped += 1;
                     continue;
                 }

@@ -189,7 +189,7 @@ impl Adapter {
         }
     }
 
-    /// Starts it, if it is not running, and asks who it is.
+    /// Starts the adapter, if it is not running, and asks for its name.
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ pub(super) enum Edit {
         sink: usize,
         rule: usize,
     },
-    /// Nobody waits for these gates, and nobody opens them.
+    /// Leave out all that waits for these gates or opens them.
     NoGates(Vec<u32>),
     /// Run threads one after the other.
     Inline(u32),
@@ -83,9 +83,9 @@ pub(super) enum Plainer {
     Closing,
 }
 
-/// All edits of a script, the boldest first.
+/// All edits of a script, the largest changes first.
 pub(super) fn edits(script: &Script) -> Vec<Edit> {
-    // First of all: what goes wrong without them is no matter of reasons.
+    // This comes first: a failure that remains is not about reasons.
     let mut edits = vec![Edit::NoReasons];
     script.visit(&mut |op| {
         if let Act::Par { .. } = op.act {
@@ -100,7 +100,7 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     });
     gates.sort_unstable();
     gates.dedup();
-    // Many at a time: one of a pair that threads hand to and fro means little without the other.
+    // Several at a time: gates that threads open for each other come in pairs.
     let mut some = gates.len() / 2;
     while some >= 1 {
         edits.extend(gates.chunks(some).map(|gates| Edit::NoGates(gates.to_vec())));
@@ -181,7 +181,7 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     });
     names.sort();
     names.dedup();
-    // All at once: what matters of long ones may be that they begin alike.
+    // All at once: long names may matter because they begin in the same way.
     let mut beheaded = names.iter().map(String::len).fold(longest, usize::max) / 2;
     while beheaded >= SHORT {
         edits.push(Edit::Behead(beheaded));
@@ -245,7 +245,7 @@ impl Edit {
                 {
                     ops.splice(at..=at, threads.into_iter().flatten());
                 }
-                // On one thread nobody could release what it holds.
+                // On one thread, a gate that is waited for could not be released.
                 ops.retain(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }));
             }),
             Edit::Cap(cap) => script.cap = *cap,

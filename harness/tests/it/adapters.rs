@@ -192,7 +192,7 @@ fn registries_that_return_promises_are_judged_in_full() {
 }
 
 #[test]
-fn a_revocation_that_waits_for_the_sends_to_whom_it_ends_breaks_a_should() {
+fn a_revocation_that_waits_for_sends_to_the_revoked_breaks_a_should() {
     let (_, outcome, report) =
         promising("WaitsForSends", &Plan { scripts: 400, seed: 3, ..Plan::default() }, 500);
     assert_eq!(report.exit, Exit::Conforming, "{:?}", outcome.failures);
@@ -494,8 +494,7 @@ fn an_adapter_that_hangs_is_blamed() {
     blamed("hangs", "did not answer");
 }
 
-/// Makes whoever writes down what comes slower than what comes, so that there is always one line
-/// more to be had.
+/// A transcript that is written more slowly than lines come, so that there is always one more line.
 struct Laborious;
 
 impl Write for Laborious {

@@ -305,8 +305,8 @@ fn tampered_traces_are_rejected() {
         let script = generate(seed, features.with(Feature::Outboxes), outboxes);
         let Answer::Trace(trace) = driver.run(&script) else { panic!("no trace") };
         assert!(oracle::judge(&script, &trace, &hello.policies).clean());
-        // Keeping the latest leaves open whether who is full has lagged; until it is taken from, it
-        // may count or not.
+        // With keep-latest a full outbox may have lagged or not; until it is taken from, it may
+        // count or not.
         let vague = serde_json::to_string(&script).unwrap().contains("keep_latest");
         for (kind, how) in Tampering::ALL.into_iter().enumerate() {
             if vague && matches!(how, Tampering::OneMore | Tampering::OneLess) {

@@ -112,7 +112,7 @@ fn clo_5_the_first_of_two_reasons_is_the_one_that_is_reported() {
         (plain, expired, "expired", Some("CLO-5")),
         // It may as well not listen to the reason at all, which is the more general fault.
         (out, plain, "revoked", Some("REV-13")),
-        // Nobody named that one.
+        // No call named that one.
         (out, plain, "expired", Some("REV-13")),
     ] {
         assert_eq!(
@@ -136,7 +136,7 @@ fn rev_13_is_judged_where_closes_carry_reasons() {
     let silent = claims(&["revoke_as"]);
     assert!(silent.clean() && !silent.kept.contains("REV-13"), "{silent:?}");
     assert_eq!(broken(&claims(&["reasons", "revoke_as"])), Some("CLO-5"));
-    // So nobody else has left it out.
+    // So no other has left it out.
     for (features, due) in
         [(&["revoke_as"][..], false), (&["reasons"], false), (&["reasons", "revoke_as"], true)]
     {

@@ -247,10 +247,9 @@ fn one_ticket_admits_one_of_two_threads() {
     assert_eq!(judge(false), Some("ADM-6"));
 }
 
-/// What follows the time at which a thread ran out of patience is nobody's fault: all gates are
-/// open.
+/// What follows the moment at which a thread ran out of patience is no failure: all gates are open.
 #[test]
-fn a_thread_that_gives_up_late_accuses_nobody_else() {
+fn a_thread_that_gives_up_late_is_no_failure_of_another() {
     let revoke = Op::new(5, Act::Revoke { identity: "x".into(), reason: None });
     let threads = vec![
         vec![Op::new(3, Act::Cast { channel: "a".into(), data: "m".into() })],
