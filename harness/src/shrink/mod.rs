@@ -96,7 +96,7 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
     let (base, weight) = (script.clone(), weigh(script));
     edits(script).into_iter().filter_map(move |edit| {
         let mut candidate = base.clone();
-        edit.apply(&mut candidate);
+        edit(&mut candidate);
         let sensible = weigh(&candidate) < weight && candidate.check().is_ok();
         sensible.then_some(candidate)
     })
