@@ -89,7 +89,7 @@ fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
 }
 
 #[test]
-fn the_guide_says_how_many_there_are() {
+fn the_guide_has_the_number_of_mutants() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../CONTRIBUTING.md"))
         .unwrap();
     let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -120,7 +120,7 @@ fn with_ids(mut json: Value) -> Value {
 
 /// Small scripts in which the first wrong event could be taken for something else.
 #[test]
-fn what_is_broken_has_its_own_name() {
+fn each_mutant_is_rejected_for_its_own_requirement() {
     let sub = |sub: u32, sink: u32, with: Value| {
         let mut op = json!({"op": "sub", "sub": sub, "sink": sink});
         op.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
@@ -231,7 +231,7 @@ fn what_is_broken_has_its_own_name() {
 }
 
 #[test]
-fn reports_that_are_claimed_and_never_made_are_not_kept() {
+fn missing_reports_that_are_claimed_break_del_7() {
     let hear = Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() });
     let script =
         Script::new(vec![hear, Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() })]);
