@@ -146,8 +146,8 @@ pub fn spec() -> String {
          `registry-conform spec`; do not edit.\n\n\
          **M** must, **S** should, **Y** may (declared policy). *Checked* says what proves it: \
          `oracle` is the conformance suite, a crate's name its own tests, which carry the id as \
-         their prefix. *Since* names the edition that brought a requirement or last changed what it \
-         means, where that is not the first.\n",
+         their prefix. *Since* names the edition that brought a requirement or last changed what \
+         it means, where that is not the first.\n",
         all.edition
     );
     let mut heading = "";

@@ -1,4 +1,4 @@
-//! What scripts may contain: the features of a random script, and those of a given one.
+//! The features of scripts: which a random script may have, and which a given one has.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +19,8 @@ macro_rules! features {
             $($(#[doc = $text])* $name,)*
         }
 
-        /// All features, the plain ones first: of several that a failing script needs, the last says
-        /// most about it.
+        /// All features, the plain ones first. The last one that a failing script needs says most
+        /// about the failure.
         pub const FEATURES: [Feature; [$(stringify!($name)),*].len()] = [$(Feature::$name),*];
     };
 }

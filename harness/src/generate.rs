@@ -83,7 +83,7 @@ pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
             Feature::Gated | Feature::Free | Feature::Shutdown | Feature::TwoRegistries => 1,
             _ => 2,
         };
-        // Asked only where there are any, so that other registries keep their scripts.
+        // No number is drawn where there are none, so that other registries keep their scripts.
         let asked =
             !matches!(feature, Feature::Outboxes | Feature::RevokeAs) || features.has(feature);
         let lucky = asked && chance(&mut rng, odds, 10);
@@ -391,8 +391,7 @@ impl Generator {
         with
     }
 
-    /// An operation that ends somebody on this sink: what a sink does about itself is what it most
-    /// often does.
+    /// An operation that ends a subscriber of this sink: sinks most often act on themselves.
     fn own_end(&mut self, sink: u32) -> Option<Op> {
         let own: Vec<_> = self.made.iter().filter(|(_, on, _)| *on == sink).cloned().collect();
         let (sub, _, held) = own.get(self.rng.usize(..own.len().max(1)))?;

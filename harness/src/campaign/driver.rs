@@ -1,4 +1,4 @@
-//! What runs scripts, and what it answers.
+//! Drivers run scripts and answer with traces.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub trait Driver {
     /// Runs one, on a fresh registry.
     fn run(&mut self, script: &Script) -> Answer;
 
-    /// Runs the next one where nothing ran before, in a new process; false if that cannot be had.
+    /// Has the next script run in a new process; false if the driver cannot.
     fn forget(&mut self) -> bool {
         false
     }

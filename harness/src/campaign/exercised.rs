@@ -1,4 +1,4 @@
-//! What a campaign should have put to the test and did not.
+//! What a campaign should have tested and did not.
 
 use std::collections::BTreeSet;
 

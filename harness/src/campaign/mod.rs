@@ -1,9 +1,9 @@
 //! A campaign: many scripts against one implementation, and what came of them.
 //!
-//! Saved regressions first, then the fixed cases, then random scripts. The first failure does not
-//! end it: failures are bucketed by requirement, made small, run again; then the feature that
-//! triggers the failure is avoided, so that the rest is explored too, except in every eighth
-//! script, which confirms that what failed still fails.
+//! Saved regressions run first, then the fixed cases, then random scripts. The first failure does
+//! not end a campaign: failures are grouped by requirement, shrunk and run again. Random scripts
+//! then avoid the feature that triggers the failure, so that they explore the rest; every eighth
+//! script has it, which confirms that the failure is still there.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -126,11 +126,11 @@ pub struct Outcome {
     pub kept: BTreeMap<&'static str, u64>,
     /// Scripts that were judged.
     pub runs: u64,
-    /// Scripts that needed something the adapter said it lacks only when asked.
+    /// Scripts that the adapter declined when asked, by what they need.
     pub unsupported: BTreeMap<String, u64>,
     /// The names of these scripts, the first few for each need.
     pub declined: BTreeMap<String, Vec<String>>,
-    /// What has just been found broken and is about to be made small, and which script found it.
+    /// The failure that is about to be shrunk, and the script that found it.
     pub shrinking: Option<(Violation, String)>,
     /// How long it took.
     pub took: Duration,
@@ -148,26 +148,26 @@ impl Outcome {
     }
 }
 
-/// So many of the scripts that were declined for one need are named.
+/// How many of the scripts that were declined for one need are named.
 const NAMED: usize = 5;
 
-/// So many faults of the adapter end a campaign: it will not get better.
+/// After so many faults of the adapter a campaign ends.
 const FAULTS: usize = 5;
 
-/// What is broken when one script's registry shows in another's.
+/// The requirement that is broken when one script affects another.
 const SHARED: &str = "ISO-6";
 
-/// So many shrinkings that lead to a known failure are enough for one requirement.
+/// After so many shrinkings that led to a known failure, a requirement is not shrunk again.
 const DETOURS: u32 = 3;
 
-/// So long may scripts take in all that confirm what failed, before no more are made.
+/// How long the scripts that confirm failures may take in all.
 const CONFIRMING: Duration = Duration::from_secs(10);
 
-/// So long may be waited in all for scripts that never end, before none is run that has what made
-/// others do so.
+/// How long a campaign waits in all for scripts that never end. After that it runs none with a
+/// feature that made others never end.
 const UNANSWERED_TIME: Duration = Duration::from_secs(20);
 
-/// Runs a campaign. `progress` hears of every script.
+/// Runs a campaign. `progress` is called after every script.
 pub fn campaign(
     hello: &Hello,
     driver: &mut dyn Driver,
@@ -193,7 +193,7 @@ pub fn campaign(
     }
     let counts = hello.offers("count");
     let fixed = cases().into_iter().map(|case| {
-        // Who cannot count can do the rest.
+        // A registry that cannot count runs the rest of the script.
         let script =
             if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };
         (format!("case {:?}", case.name), script)
@@ -216,7 +216,7 @@ pub fn campaign(
         let seed = seeds.u64(..);
         let seed = plan.first.filter(|_| index == 0).unwrap_or(seed);
         let mut features = Features::offered_by(hello);
-        // Who makes threads wait in vain would cost the patience of every one of these.
+        // A registry that makes threads wait in vain costs the patience of each of these scripts.
         if index % 8 != 7 || run.confirming >= CONFIRMING {
             features = features.and(run.avoid);
         }
@@ -247,12 +247,12 @@ struct Run<'a> {
     /// What is still allowed.
     avoid: Features,
     detours: BTreeMap<&'static str, u32>,
-    /// How long the scripts have taken that avoid nothing.
+    /// How long the scripts that avoid nothing have taken.
     confirming: Duration,
-    /// What made scripts never end, and how long that has taken.
+    /// The features that made scripts never end, and how long the campaign waited for those.
     hopeless: Features,
     unanswered_time: Duration,
-    /// How many scripts were begun, but for those that look into a failure.
+    /// How many scripts were begun, without those that examine a failure.
     asked: u64,
     started: Started,
 }
@@ -333,7 +333,7 @@ impl Run<'_> {
             known.times += 1;
             return;
         }
-        // A special case is not told from its general rule before it was made small.
+        // Only a shrunk script tells a special case from its general rule.
         if !self.counts(id) && !self.plan.only.iter().any(|only| same_or_more_general(id, only)) {
             return;
         }
@@ -375,7 +375,7 @@ impl Run<'_> {
             }
         }
         let reproduced = shown.is_some();
-        // What comes and goes with the scripts before it is the same, once that is known.
+        // A failure that depends on earlier scripts is the known one, once one is known.
         if again == 0 && tries == 1 && self.outcome.is_broken(SHARED) {
             *self.detours.entry(id).or_default() += 1;
             return;
@@ -418,15 +418,15 @@ impl Run<'_> {
         });
     }
 
-    /// Says what was found before it is made small, which may take its time.
+    /// Reports a failure before it is shrunk, which can take long.
     fn announce(&mut self, violation: &Violation, name: &str) {
         self.outcome.shrinking = Some((violation.clone(), name.to_owned()));
         (self.progress)(&self.outcome, name);
         self.outcome.shrinking = None;
     }
 
-    /// Avoids what provokes those known failures that the fixed cases have not shown. Of those that
-    /// they have, it is known better what provokes them.
+    /// Avoids the features that provoke a known failure, unless the fixed cases have shown it: then
+    /// a campaign knows better what provokes it.
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
             if !self.outcome.is_broken(id)
@@ -437,7 +437,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a script that fails every time does not fail in a process that ran nothing else.
+    /// Whether a script that fails every time passes in a process that ran nothing else.
     fn goes_well_alone(&mut self, script: &Script) -> bool {
         (0..2).all(|_| {
             self.driver.forget()
@@ -468,8 +468,8 @@ impl Run<'_> {
     }
 }
 
-/// What can be avoided so that a failure is: most scripts would have nothing left without the plain
-/// features.
+/// The feature to avoid for a failure. The plain features are never avoided: without them most
+/// scripts have nothing left.
 fn special(features: Features) -> Option<Feature> {
     features
         .most_special()

@@ -197,7 +197,7 @@ impl Adapter {
         }
     }
 
-    /// Starts it, if it is not running, and asks who it is.
+    /// Starts the adapter, if it is not running, and asks for its name.
     ///
     /// # Errors
     ///
@@ -459,7 +459,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn an_output_without_end_comes_in_pieces() {
+    fn an_endless_line_is_read_in_pieces() {
         let mut pieces = Vec::new();
         read_lines(io::repeat(b'y'), |piece| {
             pieces.push(piece.len() as u64);
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_does_not_outlast_a_deadline() {
+    fn queued_lines_do_not_extend_a_deadline() {
         let mut adapter = Adapter::new(vec!["true".into()], Deadlines::default());
         adapter.start().unwrap();
         let (sender, lines) = channel();
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_handed_on_whatever_their_bytes_are() {
+    fn lines_of_any_bytes_are_read() {
         let mut lines = Vec::new();
         read_lines(&b"one\r\n\xff\n\nlast"[..], |line| {
             lines.push(line);

@@ -104,7 +104,7 @@ impl Ending {
 pub struct Op {
     /// Unique within the script.
     pub id: OpId,
-    /// Which registry; only scripts for ISO-6 use another than 0.
+    /// Which registry; only scripts for ISO-6 use a second one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub registry: u32,
     /// What is done.
@@ -193,9 +193,9 @@ pub enum Act {
         /// The gate.
         gate: u32,
     },
-    /// Run threads at the same time, each on its own thread, and wait for all.
+    /// Run lists of operations at the same time, each on its own thread, and wait for all.
     Par {
-        /// The threads; thread *i* of the list is reported as thread *i* + 1.
+        /// The operations of each thread; number *i* of the list is reported as thread *i* + 1.
         #[serde(rename = "lanes")]
         threads: Vec<Vec<Op>>,
     },

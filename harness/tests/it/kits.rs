@@ -113,7 +113,7 @@ impl Pipes {
     }
 }
 
-/// Whoever asks it again after its end is wrong.
+/// It must not be asked again after its end.
 struct PipePeer {
     pipe: Arc<Mutex<Pipe>>,
     subscription: Option<Subscription>,

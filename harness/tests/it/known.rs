@@ -6,7 +6,7 @@ use harness::{
 };
 
 #[test]
-fn a_date_or_an_edition_that_there_is_not_is_refused() {
+fn invalid_dates_and_unknown_editions_are_refused() {
     let entry = |expires: &str| {
         Known::parse(&format!(
             "[[known]]\nrequirement = \"REV-1\"\nreason = \"slow\"\nexpires = \"{expires}\""

@@ -50,7 +50,7 @@ fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
     }
 }
 
-/// For whom a shared sink is closed shows only later.
+/// Which subscriber a close of a shared sink is for shows only later.
 #[test]
 fn a_close_of_a_shared_sink_may_be_for_any_of_its_subscribers() {
     let op = |act| Op::new(0, act);

@@ -1,4 +1,4 @@
-//! `docs`: what a porter reads, who has the program and nothing else.
+//! `docs`: the texts for a porter that has only the program.
 
 use std::io::{Write as _, stdout};
 
