@@ -22,6 +22,7 @@ use transport_core::{Origins, Refusal};
 
 /// From where the server can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reach {
     /// From this machine only.
     Loopback,

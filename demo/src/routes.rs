@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 /// Which clients may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// Every client that reaches the server.
     Anyone,

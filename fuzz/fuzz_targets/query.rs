@@ -8,11 +8,11 @@
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Uri};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use registry_core::{ChannelFilter, SubscriberRegistry};
+use registry_core::ChannelFilter;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use tokio::runtime::{Builder, Runtime};
-use transport_core::{Authorise, Denied, Grant, Live, LiveOptions};
+use transport_core::{Authorise, Grant, Live, LiveOptions, Refusal};
 use transport_sse::SSE;
 
 /// What can be granted, and with what it may be confused.
@@ -27,7 +27,7 @@ struct Granted(ChannelFilter);
 
 #[async_trait::async_trait]
 impl Authorise for Granted {
-    async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> {
+    async fn authorise(&self, _: &Parts) -> Result<Grant, Refusal> {
         Ok(Grant::new(self.0.clone()))
     }
 }
@@ -92,13 +92,13 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let filter =
         if everything { ChannelFilter::All } else { ChannelFilter::only(granted.iter().copied()) };
 
-    let registry = SubscriberRegistry::<u8>::new();
     let options = LiveOptions::new().with_max_channels(names).with_max_channel_bytes(name_bytes);
-    let live = Live::with_options(registry.clone(), Granted(filter), options);
+    let live = Live::<u8>::builder().with_options(options).build();
+    let authoriser = Granted(filter);
     let (parts, ()) = Request::get(uri.clone()).body(()).expect("a request").into_parts();
-    let checked = RUNTIME.with(|runtime| runtime.block_on(live.check(&parts)));
-    assert_eq!(registry.len(), 0, "{uri}");
-    let admitted = RUNTIME.with(|runtime| runtime.block_on(live.admit(&parts, &SSE)));
+    let checked = RUNTIME.with(|runtime| runtime.block_on(live.check(&authoriser, &parts)));
+    assert_eq!(live.len(), 0, "{uri}");
+    let admitted = RUNTIME.with(|runtime| runtime.block_on(live.admit(&authoriser, &parts, &SSE)));
 
     let asked = model(query, names.get(), name_bytes);
     let is_granted = |name: &str| everything || granted.contains(name);
@@ -110,13 +110,13 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let answer = admitted.as_ref().map_or_else(|refusal| refusal.status().as_u16(), |_| 200);
     assert_eq!(answer, status, "{uri}");
     assert_eq!(checked.as_ref().err(), admitted.as_ref().err(), "{uri}");
-    let counted = live.refusals();
+    let counted = live.admission_stats().refusals;
     assert_eq!(
         counted.get(&status).copied().unwrap_or(0),
         if status == 200 { 0 } else { 2 },
         "{uri}"
     );
-    assert_eq!(registry.len(), usize::from(status == 200), "{uri}");
+    assert_eq!(live.len(), usize::from(status == 200), "{uri}");
 
     if let (Ok(asked), Ok(admitted)) = (&asked, &admitted) {
         assert_eq!(checked.as_ref(), Ok(&admitted.ungranted), "{uri}");
@@ -124,7 +124,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             asked.iter().flatten().map(String::as_str).filter(|name| !is_granted(name)).collect();
         assert!(admitted.ungranted.names().eq(beyond.iter().copied()), "{uri}");
         let mut headers = HeaderMap::new();
-        admitted.ungranted.tell(&mut headers);
+        admitted.ungranted.insert_headers(&mut headers);
         let header = |name| headers.get(name).map(|value| value.to_str().expect("ASCII"));
         let count =
             header("x-channels-refused-count").map_or(0, |count| count.parse().expect("a number"));
@@ -142,11 +142,11 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         };
         let more = asked.iter().flatten().map(String::as_str);
         for name in POOL.into_iter().chain(more).chain(["elsewhere", "*"]) {
-            let report = registry.broadcast(name, 0).expect("a broadcast");
+            let report = live.broadcast(name, 0).expect("a broadcast");
             assert_eq!(report.matched == 1, hears(name), "{uri} on {name:?}");
         }
     }
     drop(admitted);
-    assert_eq!(registry.len(), 0, "{uri}");
+    assert_eq!(live.len(), 0, "{uri}");
     Corpus::Keep
 });

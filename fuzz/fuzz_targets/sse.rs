@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
-use registry_core::{ChannelFilter, EncodeError, Encoded, Identity, SubscriberRegistry};
+use registry_core::{ChannelFilter, EncodeError, Encoded, Identity};
 use tokio::runtime::{Builder, Runtime};
 use tower_service::Service;
-use transport_core::{Authorise, Denied, Grant, Live, LiveOptions};
+use transport_core::{Authorise, Grant, LiveBuilder, Refusal};
 use transport_sse::sse;
 
 thread_local! {
@@ -27,8 +27,8 @@ struct Everybody;
 
 #[async_trait::async_trait]
 impl Authorise for Everybody {
-    async fn authorise(&self, _: &Parts) -> Result<Grant, Denied> {
-        Ok(Grant::new(ChannelFilter::All).group(Identity::new("account", "ada")))
+    async fn authorise(&self, _: &Parts) -> Result<Grant, Refusal> {
+        Ok(Grant::new(ChannelFilter::All).with_group(Identity::new("account", "ada")))
     }
 }
 
@@ -132,9 +132,8 @@ fn read(body: &mut Body, into: &mut Vec<u8>) {
 }
 
 fn run(data: &[u8]) {
-    let registry = SubscriberRegistry::<Bytes>::new();
-    let live = Live::with_encoder(registry.clone(), Everybody, encode, LiveOptions::new());
-    let mut route = sse::<_, ()>(&live);
+    let live = LiveBuilder::new(encode).build();
+    let mut route = sse::<_, ()>(&live, Everybody);
     let asking = route.call(Request::get("/").body(Body::empty()).expect("a request"));
     let response =
         asking.now_or_never().expect("nothing to wait for").unwrap_or_else(|never| match never {});
@@ -146,7 +145,7 @@ fn run(data: &[u8]) {
         let end = rest.iter().position(|byte| *byte >= 0xFE).unwrap_or(rest.len());
         let payload = &rest[..end];
         let report =
-            registry.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
+            live.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
         if report.lagged > 0 {
             // More than an outbox holds: what was queued is gone, and the farewell says why.
             read(&mut body, &mut stream);
@@ -165,7 +164,7 @@ fn run(data: &[u8]) {
     read(&mut body, &mut stream);
     assert_eq!(parse(&stream), expected);
 
-    assert_eq!(registry.close_by_identity(&Identity::new("account", "ada")), 1);
+    assert_eq!(live.close_by_identity(&Identity::new("account", "ada")), 1);
     read(&mut body, &mut stream);
     let id = expected.last().map(|event| event.id.clone()).unwrap_or_default();
     expected.push(Event { name: b"close".into(), id, data: br#"{"reason":"revoked"}"#.into() });

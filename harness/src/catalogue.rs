@@ -4,6 +4,11 @@ use std::{fmt::Write as _, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    features::{Feature, Features},
+    protocol::{FullScope, Hello, Reentrancy},
+};
+
 const SOURCE: &str = include_str!("../spec/requirements.toml");
 
 /// How binding a requirement is.
@@ -49,6 +54,12 @@ pub struct Requirement {
     pub since: u32,
     /// What checks it.
     pub checked: Vec<String>,
+    /// The features that a script must have to put it to the test.
+    #[serde(default)]
+    pub needs: Vec<Feature>,
+    /// What an implementation must offer for it to apply.
+    #[serde(default)]
+    pub applies_with: Vec<String>,
 }
 
 impl Requirement {
@@ -56,6 +67,23 @@ impl Requirement {
     #[must_use]
     pub fn by_oracle(&self) -> bool {
         self.checked.iter().any(|by| by == "oracle")
+    }
+
+    /// Whether an implementation claims its profile and offers what scripts for it need.
+    #[must_use]
+    pub fn is_testable(&self, hello: &Hello) -> bool {
+        let offered = Features::offered_by(hello);
+        hello.offers(&self.profile) && self.needs.iter().all(|feature| offered.has(*feature))
+    }
+
+    /// Whether it applies to an implementation with these features and policies.
+    #[must_use]
+    pub fn applies(&self, hello: &Hello) -> bool {
+        self.applies_with.iter().all(|word| match word.as_str() {
+            "reentrancy" => hello.policies.reentrancy == Reentrancy::Allowed,
+            "eviction" => hello.policies.full_scope == FullScope::EvictOldest,
+            feature => hello.offers(feature),
+        })
     }
 }
 
@@ -93,6 +121,13 @@ pub fn find(id: &str) -> Option<&'static Requirement> {
     catalogue().requirements.iter().find(|requirement| requirement.id.eq_ignore_ascii_case(id))
 }
 
+/// The features that a script must have to put a requirement to the test; none for an unknown one.
+#[must_use]
+pub fn needed_for(id: &str) -> Features {
+    let needs = find(id).map(|found| found.needs.as_slice()).unwrap_or_default();
+    needs.iter().fold(Features::default(), |all, feature| all.with(*feature))
+}
+
 /// Whether breaking it is a failure rather than a note.
 #[must_use]
 pub fn is_must(id: &str) -> bool {
@@ -111,8 +146,8 @@ pub fn spec() -> String {
          `registry-conform spec`; do not edit.\n\n\
          **M** must, **S** should, **Y** may (declared policy). *Checked* says what proves it: \
          `oracle` is the conformance suite, a crate's name its own tests, which carry the id as \
-         their prefix. *Since* names the edition that brought a requirement or last changed what it \
-         means, where that is not the first.\n",
+         their prefix. *Since* names the edition that brought a requirement or last changed what \
+         it means, where that is not the first.\n",
         all.edition
     );
     let mut heading = "";

@@ -1,16 +1,31 @@
-//! What scripts may contain: the features of a random script, and those of a given one.
+//! The features of scripts: which a random script may have, and which a given one has.
 
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     protocol::{Delivery, Hello},
     script::{Act, Ending, Hook, Script},
 };
 
-/// Something that a script may contain beyond plain subscribes and broadcasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Feature {
+macro_rules! features {
+    ($($(#[doc = $text:literal])* $name:ident,)*) => {
+        /// Something that a script may contain beyond plain subscribes and broadcasts.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[repr(u8)]
+        pub enum Feature {
+            $($(#[doc = $text])* $name,)*
+        }
+
+        /// All features, the plain ones first. The last one that a failing script needs says most
+        /// about the failure.
+        pub const FEATURES: [Feature; [$(stringify!($name)),*].len()] = [$(Feature::$name),*];
+    };
+}
+
+features! {
     /// Unsubscribing.
     Unsub,
     /// Revoking.
@@ -60,35 +75,6 @@ pub enum Feature {
     /// Outboxes, and readers that let them fill.
     Outboxes,
 }
-
-/// All features, the plain ones first: of several that a failing script needs, the last says
-/// most about it.
-pub const FEATURES: [Feature; 24] = [
-    Feature::Unsub,
-    Feature::Revoke,
-    Feature::Count,
-    Feature::Lists,
-    Feature::EqualData,
-    Feature::Duplicates,
-    Feature::Hostile,
-    Feature::Overwrite,
-    Feature::Exact,
-    Feature::Groups,
-    Feature::Kinds,
-    Feature::RevokeAs,
-    Feature::Scope,
-    Feature::Admission,
-    Feature::InSend,
-    Feature::InClose,
-    Feature::FailingSend,
-    Feature::FailingClose,
-    Feature::SharedSinks,
-    Feature::TwoRegistries,
-    Feature::Shutdown,
-    Feature::Gated,
-    Feature::Free,
-    Feature::Outboxes,
-];
 
 /// A set of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -180,73 +166,47 @@ impl Features {
     #[must_use]
     pub fn of(script: &Script) -> Self {
         let mut features = Self::default();
-        let mut add = |feature| features = features.with(feature);
-        if script.cap.is_some() {
-            add(Feature::Scope);
-        }
+        let mut add = |there: bool, feature| {
+            if there {
+                features = features.with(feature);
+            }
+        };
+        add(script.cap.is_some(), Feature::Scope);
         let mut sinks = BTreeSet::new();
         let mut payloads = BTreeSet::new();
         script.visit(&mut |op| {
-            if op.registry != 0 {
-                add(Feature::TwoRegistries);
-            }
+            add(op.registry != 0, Feature::TwoRegistries);
             match &op.act {
                 Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => {
-                    if with.outbox.is_some() {
-                        add(Feature::Outboxes);
-                    } else if !sinks.insert(*sink) {
-                        add(Feature::SharedSinks);
-                    }
-                    if with.exact {
-                        add(Feature::Exact);
-                    }
-                    if with.overwrite.is_some() {
-                        add(Feature::Overwrite);
-                    }
-                    if with.identities().count() > 1 {
-                        add(Feature::Groups);
-                    }
-                    if with.identities().any(|own| own.kind().is_some()) {
-                        add(Feature::Kinds);
-                    }
+                    let queued = with.outbox.is_some();
+                    add(queued, Feature::Outboxes);
+                    add(!queued && !sinks.insert(*sink), Feature::SharedSinks);
+                    add(with.exact, Feature::Exact);
+                    add(with.overwrite.is_some(), Feature::Overwrite);
+                    add(with.identities().count() > 1, Feature::Groups);
+                    add(with.identities().any(|own| own.kind().is_some()), Feature::Kinds);
+                    add(with.identities().any(|own| !ordinary(own.value())), Feature::Hostile);
                     let names = with.channels.as_deref().unwrap_or_default();
-                    if names.len() != 1 {
-                        add(Feature::Lists);
-                    }
                     let mut seen = BTreeSet::new();
-                    if !names.iter().all(|name| seen.insert(name)) {
-                        add(Feature::Duplicates);
-                    }
-                    if names.iter().any(|name| !ordinary(name)) {
-                        add(Feature::Hostile);
-                    }
-                    if with.identities().any(|own| !ordinary(own.value())) {
-                        add(Feature::Hostile);
-                    }
+                    add(names.len() != 1, Feature::Lists);
+                    add(!names.iter().all(|name| seen.insert(name)), Feature::Duplicates);
+                    add(names.iter().any(|name| !ordinary(name)), Feature::Hostile);
                 }
-                Act::Unsub { .. } => add(Feature::Unsub),
                 Act::Revoke { identity, reason } => {
-                    add(Feature::Revoke);
-                    if reason.is_some() {
-                        add(Feature::RevokeAs);
-                    }
-                    if !ordinary(identity.value()) {
-                        add(Feature::Hostile);
-                    }
+                    add(true, Feature::Revoke);
+                    add(reason.is_some(), Feature::RevokeAs);
+                    add(!ordinary(identity.value()), Feature::Hostile);
                 }
-                Act::Count => add(Feature::Count),
-                Act::Shutdown => add(Feature::Shutdown),
-                Act::Begin { .. } => add(Feature::Admission),
-                Act::Hold { .. } => add(Feature::Gated),
-                Act::Par { .. } => add(Feature::Free),
                 Act::Cast { channel, data } => {
-                    if !payloads.insert(data.clone()) {
-                        add(Feature::EqualData);
-                    }
-                    if !ordinary(channel) {
-                        add(Feature::Hostile);
-                    }
+                    add(!payloads.insert(data.clone()), Feature::EqualData);
+                    add(!ordinary(channel), Feature::Hostile);
                 }
+                Act::Unsub { .. } => add(true, Feature::Unsub),
+                Act::Count => add(true, Feature::Count),
+                Act::Shutdown => add(true, Feature::Shutdown),
+                Act::Begin { .. } => add(true, Feature::Admission),
+                Act::Hold { .. } => add(true, Feature::Gated),
+                Act::Par { .. } => add(true, Feature::Free),
                 _ => {}
             }
         });
@@ -255,64 +215,13 @@ impl Features {
                 Hook::Send => (Feature::InSend, Feature::FailingSend),
                 Hook::Close => (Feature::InClose, Feature::FailingClose),
             };
-            if !rule.ops.is_empty() {
-                add(inside);
-            }
-            if rule.then != Ending::Ok {
-                add(failing);
-            }
+            add(!rule.ops.is_empty(), inside);
+            add(rule.then != Ending::Ok, failing);
         }
         if features.has(Feature::Gated) {
             features = features.without(Feature::Free);
         }
         features
-    }
-
-    /// What a script must contain to put a requirement to the test.
-    #[must_use]
-    pub fn to_test(requirement: &str) -> Self {
-        let list: &[Feature] = match requirement {
-            "FLT-1" => &[Feature::Lists],
-            "FLT-2" => &[Feature::Lists, Feature::Exact],
-            "FLT-3" => &[Feature::Lists, Feature::Duplicates],
-            "FLT-4" | "FLT-5" | "FLT-6" => &[Feature::Hostile, Feature::Lists],
-            "FLT-7" => &[Feature::Overwrite, Feature::Lists],
-            "DEL-5" => &[Feature::EqualData],
-            "ORD-2" | "ORD-3" | "RE-1" | "RE-3" | "RE-4" => &[Feature::InSend],
-            "SUB-2" | "SUB-3" => &[Feature::Unsub, Feature::InSend, Feature::Revoke],
-            "SUB-4" => &[Feature::Unsub],
-            "SUB-5" => &[Feature::SharedSinks, Feature::Unsub, Feature::Revoke],
-            "SUB-6" => &[Feature::Shutdown],
-            "REV-2" | "RE-5" => &[Feature::Revoke, Feature::InSend],
-            "REV-1" | "REV-4" | "REV-9" | "REV-10" | "CLO-2" | "CLO-5" | "CNT-1" => {
-                &[Feature::Revoke]
-            }
-            "REV-5" => &[Feature::Revoke, Feature::Hostile],
-            "REV-6" => &[Feature::Revoke, Feature::Kinds, Feature::Hostile],
-            "REV-7" => &[Feature::Revoke, Feature::Groups],
-            "REV-13" => &[Feature::Revoke, Feature::RevokeAs],
-            "CLO-1" | "CLO-4" | "RE-6" | "RE-7" => &[Feature::Revoke, Feature::InClose],
-            "CLO-3" => &[Feature::Revoke, Feature::Unsub, Feature::InClose],
-            "CNT-2" => &[Feature::Count, Feature::Revoke, Feature::Unsub],
-            "REV-8" | "CNT-3" => &[Feature::Count, Feature::Revoke, Feature::InClose],
-            "ISO-1" | "ISO-2" | "ISO-4" | "ISO-5" => &[Feature::FailingSend],
-            "ISO-3" => &[Feature::FailingClose, Feature::Revoke],
-            "ISO-6" => &[Feature::TwoRegistries, Feature::Revoke],
-            "ISO-7" => &[Feature::Scope, Feature::FailingClose],
-            "RE-8" => &[Feature::Scope, Feature::InClose],
-            "CAP-6" => &[Feature::Scope, Feature::Revoke],
-            "CAP-1" | "CAP-2" | "CAP-3" | "CAP-4" => &[Feature::Scope],
-            "ADM-1" | "ADM-2" | "ADM-4" | "ADM-5" | "ADM-6" => {
-                &[Feature::Admission, Feature::Revoke]
-            }
-            "ADM-3" => &[Feature::Admission, Feature::Count],
-            "QUE-1" | "QUE-2" | "QUE-3" => &[Feature::Outboxes],
-            "REV-3" => &[Feature::Outboxes, Feature::Revoke],
-            "PRG-1" | "PRG-2" | "PRG-3" => &[Feature::Gated, Feature::Revoke],
-            "CON-0" | "CON-1" | "CON-2" => &[Feature::Free, Feature::Revoke, Feature::Unsub],
-            _ => &[],
-        };
-        list.iter().fold(Self::default(), |features, feature| features.with(*feature))
     }
 }
 

@@ -5,6 +5,8 @@
 //! count, one fresh broadcast per channel, a revocation per identity) that turns hidden divergence
 //! into deliveries and numbers.
 
+use fastrand::Rng;
+
 use crate::{
     features::{FEATURES, Feature, Features},
     script::{
@@ -13,39 +15,14 @@ use crate::{
     },
 };
 
-/// A small, fast, seedable source of numbers (SplitMix64).
-#[derive(Debug, Clone)]
-pub struct Rng(u64);
+/// True `of` times in `all`.
+fn chance(rng: &mut Rng, of: u32, all: u32) -> bool {
+    rng.u32(..all) < of
+}
 
-impl Rng {
-    /// Seeds it.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: u32) -> u32 {
-        (self.roll() % u64::from(bound.max(1))) as u32
-    }
-
-    /// True `of` times in `all`.
-    pub fn chance(&mut self, of: u32, all: u32) -> bool {
-        self.below(all) < of
-    }
-
-    /// One of a list that is not empty.
-    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.below(list.len() as u32) as usize]
-    }
+/// One of a list that is not empty.
+fn pick<'a, T>(rng: &mut Rng, list: &'a [T]) -> &'a T {
+    &list[rng.usize(..list.len())]
 }
 
 /// Families of names that careless code confuses with each other.
@@ -97,7 +74,7 @@ fn kinds(family: u32) -> Vec<Identity> {
 /// names.
 #[must_use]
 pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
-    let mut dice = Rng::new(seed);
+    let mut rng = Rng::with_seed(seed);
     let mut chosen = Features::default();
     for feature in FEATURES {
         let odds = match feature {
@@ -106,10 +83,10 @@ pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
             Feature::Gated | Feature::Free | Feature::Shutdown | Feature::TwoRegistries => 1,
             _ => 2,
         };
-        // Asked only where there are any, so that other registries keep their scripts.
+        // No number is drawn where there are none, so that other registries keep their scripts.
         let asked =
             !matches!(feature, Feature::Outboxes | Feature::RevokeAs) || features.has(feature);
-        let lucky = asked && dice.chance(odds, 10);
+        let lucky = asked && chance(&mut rng, odds, 10);
         if features.has(feature) && (lucky || wanted.has(feature)) {
             chosen = chosen.with(feature);
         }
@@ -126,13 +103,13 @@ pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
         ];
         chosen = others.into_iter().fold(chosen, Features::without);
     }
-    let script = Generator::new(dice, chosen).script().numbered();
+    let script = Generator::new(rng, chosen).script().numbered();
     debug_assert_eq!(script.check(), Ok(()));
     script
 }
 
 struct Generator {
-    dice: Rng,
+    rng: Rng,
     features: Features,
     channels: Vec<String>,
     identities: Vec<Identity>,
@@ -148,36 +125,36 @@ struct Generator {
 }
 
 impl Generator {
-    fn new(mut dice: Rng, features: Features) -> Self {
+    fn new(mut rng: Rng, features: Features) -> Self {
         let hostile = features.has(Feature::Hostile);
-        let channels: Vec<String> = if hostile && dice.chance(3, 4) {
-            dice.pick(&CONFUSABLE).iter().map(|name| (*name).to_owned()).collect()
+        let channels: Vec<String> = if hostile && chance(&mut rng, 3, 4) {
+            pick(&mut rng, &CONFUSABLE).iter().map(|name| (*name).to_owned()).collect()
         } else {
-            ["a", "b", "c"][..1 + dice.below(3) as usize]
+            ["a", "b", "c"][..1 + rng.u32(..3) as usize]
                 .iter()
                 .map(|name| (*name).to_owned())
                 .collect()
         };
-        let identities: Vec<Identity> = if features.has(Feature::Kinds) && dice.chance(3, 4) {
-            kinds(dice.below(5))
-        } else if hostile && dice.chance(1, 2) {
-            dice.pick(&CONFUSABLE).iter().map(|name| Identity::from(*name)).collect()
-        } else if dice.chance(1, 5) {
+        let identities: Vec<Identity> = if features.has(Feature::Kinds) && chance(&mut rng, 3, 4) {
+            kinds(rng.u32(..5))
+        } else if hostile && chance(&mut rng, 1, 2) {
+            pick(&mut rng, &CONFUSABLE).iter().map(|name| Identity::from(*name)).collect()
+        } else if chance(&mut rng, 1, 5) {
             channels.iter().map(|name| Identity::from(name.as_str())).collect()
         } else {
-            ["x", "y"][..1 + dice.below(2) as usize]
+            ["x", "y"][..1 + rng.u32(..2) as usize]
                 .iter()
                 .map(|name| Identity::from(*name))
                 .collect()
         };
         let mut scopes = vec![Identity::from("s"), Identity::from("t")];
-        if dice.chance(1, 3) {
+        if chance(&mut rng, 1, 3) {
             // Scopes that may be confused with groups, and with each other.
             let similar = identities.iter().take(2).cloned();
             scopes.splice(2 - similar.len().., similar).for_each(drop);
         }
         Self {
-            dice,
+            rng,
             features,
             channels,
             identities,
@@ -191,13 +168,17 @@ impl Generator {
         }
     }
 
+    fn chance(&mut self, of: u32, all: u32) -> bool {
+        chance(&mut self.rng, of, all)
+    }
+
     fn script(mut self) -> Script {
         let mut script = Script::default();
         if self.features.has(Feature::Scope) {
-            script.cap = Some(1 + self.dice.below(3));
+            script.cap = Some(1 + self.rng.u32(..3));
         }
-        let most = if self.dice.chance(1, 8) { 24 } else { 9 };
-        let length = 2 + self.dice.below(most);
+        let most = if self.chance(1, 8) { 24 } else { 9 };
+        let length = 2 + self.rng.u32(..most);
         for _ in 0..length {
             let op = self.op(true);
             script.steps.push(op);
@@ -218,8 +199,8 @@ impl Generator {
             }
         }
         if self.features.has(Feature::Shutdown) {
-            for _ in 0..=self.dice.below(2) {
-                let at = self.dice.below(early as u32 + 1) as usize;
+            for _ in 0..=self.rng.u32(..2) {
+                let at = self.rng.u32(..early as u32 + 1) as usize;
                 script.steps.insert(at, Op::new(0, Act::Shutdown));
             }
         }
@@ -239,7 +220,7 @@ impl Generator {
         push(self.cast("unheard of".into()));
         push(Act::Settle);
         // What waits is taken, or discarded by what follows.
-        if !self.outboxes.is_empty() && self.dice.chance(1, 2) {
+        if !self.outboxes.is_empty() && self.chance(1, 2) {
             self.outboxes.iter().for_each(|sub| push(Act::Take { sub: *sub, bytes: None }));
         }
         if self.features.has(Feature::Revoke) {
@@ -261,35 +242,34 @@ impl Generator {
 
     /// One operation; from inside a sink or thread, not one that opens threads.
     fn op(&mut self, plain: bool) -> Op {
-        let registry =
-            u32::from(self.features.has(Feature::TwoRegistries) && self.dice.chance(1, 3));
-        if !self.outboxes.is_empty() && self.dice.chance(1, 5) {
-            let bytes = self.dice.chance(1, 2).then(|| 1 + self.dice.below(8));
+        let registry = u32::from(self.features.has(Feature::TwoRegistries) && self.chance(1, 3));
+        if !self.outboxes.is_empty() && self.chance(1, 5) {
+            let bytes = self.chance(1, 2).then(|| 1 + self.rng.u32(..8));
             return Op {
                 id: 0,
                 registry,
-                act: Act::Take { sub: *self.dice.pick(&self.outboxes), bytes },
+                act: Act::Take { sub: *pick(&mut self.rng, &self.outboxes), bytes },
             };
         }
-        let act = match self.dice.below(20) {
+        let act = match self.rng.u32(..20) {
             0..=5 => self.sub(plain),
             6..=8 if self.features.has(Feature::Unsub) => {
-                Act::Unsub { sub: self.dice.below(self.subs + 1) }
+                Act::Unsub { sub: self.rng.u32(..self.subs + 1) }
             }
             9..=11 if self.features.has(Feature::Revoke) => {
-                let identity = self.dice.pick(&self.identities).clone();
+                let identity = pick(&mut self.rng, &self.identities).clone();
                 self.revoke(identity)
             }
             12 if self.features.has(Feature::Count) => Act::Count,
             13..=15 if self.features.has(Feature::Admission) => self.admission(plain),
             16 if self.features.has(Feature::Revoke) && self.features.has(Feature::Scope) => {
-                let identity = self.dice.pick(&self.scopes).clone();
+                let identity = pick(&mut self.rng, &self.scopes).clone();
                 self.revoke(identity)
             }
             _ if self.subs == 0 => self.sub(plain),
             _ => {
-                let channel = self.dice.pick(&self.channels).clone();
-                if plain && self.features.has(Feature::EqualData) && self.dice.chance(2, 3) {
+                let channel = pick(&mut self.rng, &self.channels).clone();
+                if plain && self.features.has(Feature::EqualData) && self.chance(2, 3) {
                     Act::Cast { channel, data: "same".into() }
                 } else {
                     self.cast(channel)
@@ -300,17 +280,17 @@ impl Generator {
     }
 
     fn revoke(&mut self, identity: Identity) -> Act {
-        let named = self.features.has(Feature::RevokeAs) && self.dice.chance(2, 3);
-        let reason = if named { Some(*self.dice.pick(&Reason::ALL)) } else { None };
+        let named = self.features.has(Feature::RevokeAs) && self.chance(2, 3);
+        let reason = if named { Some(*pick(&mut self.rng, &Reason::ALL)) } else { None };
         Act::Revoke { identity, reason }
     }
 
     fn cast(&mut self, channel: String) -> Act {
         self.payloads += 1;
         let mut data = format!("m{}", self.payloads);
-        if self.features.has(Feature::Outboxes) && self.dice.chance(1, 6) {
+        if self.features.has(Feature::Outboxes) && self.chance(1, 6) {
             // Larger than many a bound, or larger than it looks.
-            data.push_str(if self.dice.chance(1, 2) { ".........." } else { "\u{e9}" });
+            data.push_str(if self.chance(1, 2) { ".........." } else { "\u{e9}" });
         }
         Act::Cast { channel, data }
     }
@@ -323,7 +303,7 @@ impl Generator {
         if !plain {
             with.overwrite = None;
         }
-        if self.features.has(Feature::Outboxes) && self.dice.chance(1, 2) {
+        if self.features.has(Feature::Outboxes) && self.chance(1, 2) {
             with.outbox = Some(self.outbox());
             self.outboxes.push(sub);
         } else {
@@ -336,32 +316,32 @@ impl Generator {
     fn outbox(&mut self) -> Outbox {
         let policies =
             [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
-        let overflow = *self.dice.pick(&policies);
-        match self.dice.below(4) {
-            0 | 1 => Outbox::of(1 + self.dice.below(4), overflow),
-            2 => Outbox::of_bytes(2 + self.dice.below(9), overflow),
+        let overflow = *pick(&mut self.rng, &policies);
+        match self.rng.u32(..4) {
+            0 | 1 => Outbox::of(1 + self.rng.u32(..4), overflow),
+            2 => Outbox::of_bytes(2 + self.rng.u32(..9), overflow),
             _ => Outbox {
-                bytes: 4 + self.dice.below(9),
-                ..Outbox::of(2 + self.dice.below(3), overflow)
+                bytes: 4 + self.rng.u32(..9),
+                ..Outbox::of(2 + self.rng.u32(..3), overflow)
             },
         }
     }
 
     fn sink(&mut self) -> u32 {
-        if self.features.has(Feature::SharedSinks) && self.sinks > 0 && self.dice.chance(1, 2) {
-            return self.dice.below(self.sinks);
+        if self.features.has(Feature::SharedSinks) && self.sinks > 0 && self.chance(1, 2) {
+            return self.rng.u32(..self.sinks);
         }
         self.sinks += 1;
         self.sinks - 1
     }
 
     fn admission(&mut self, plain: bool) -> Act {
-        if self.tickets == 0 || self.dice.chance(1, 3) {
+        if self.tickets == 0 || self.chance(1, 3) {
             self.tickets += 1;
             return Act::Begin { ticket: self.tickets - 1 };
         }
-        let ticket = self.dice.below(self.tickets);
-        if self.dice.chance(1, 6) {
+        let ticket = self.rng.u32(..self.tickets);
+        if self.chance(1, 6) {
             return Act::Abandon { ticket };
         }
         match self.sub(plain) {
@@ -373,12 +353,12 @@ impl Generator {
     fn registration(&mut self) -> Registration {
         let mut with = Registration::default();
         let several = self.features.has(Feature::Lists);
-        let names = if several { self.dice.below(5) } else { 1 };
-        with.exact = self.features.has(Feature::Exact) && self.dice.chance(1, 2);
+        let names = if several { self.rng.u32(..5) } else { 1 };
+        with.exact = self.features.has(Feature::Exact) && self.chance(1, 2);
         if names < 4 {
             let mut list: Vec<String> =
-                (0..names).map(|_| self.dice.pick(&self.channels).clone()).collect();
-            if self.features.has(Feature::Duplicates) && self.dice.chance(1, 2) {
+                (0..names).map(|_| pick(&mut self.rng, &self.channels).clone()).collect();
+            if self.features.has(Feature::Duplicates) && self.chance(1, 2) {
                 list.extend(list.first().cloned());
             } else {
                 list.dedup();
@@ -387,23 +367,23 @@ impl Generator {
                 }
             }
             with.channels = Some(list);
-            if self.features.has(Feature::Overwrite) && self.dice.chance(1, 2) {
-                with.overwrite = Some(self.dice.pick(&self.channels).clone());
+            if self.features.has(Feature::Overwrite) && self.chance(1, 2) {
+                with.overwrite = Some(pick(&mut self.rng, &self.channels).clone());
             }
         }
-        if self.features.has(Feature::Revoke) && self.dice.chance(3, 4) {
-            with.groups.push(self.dice.pick(&self.identities).clone());
+        if self.features.has(Feature::Revoke) && self.chance(3, 4) {
+            with.groups.push(pick(&mut self.rng, &self.identities).clone());
         }
-        if self.features.has(Feature::Scope) && self.dice.chance(3, 4) {
-            with.scope = Some(self.dice.pick(&self.scopes).clone());
+        if self.features.has(Feature::Scope) && self.chance(3, 4) {
+            with.scope = Some(pick(&mut self.rng, &self.scopes).clone());
             if !self.features.has(Feature::Groups) {
                 with.groups.clear();
             }
         }
-        if self.features.has(Feature::Groups) && self.dice.chance(1, 2) {
-            with.groups.push(self.dice.pick(&self.identities).clone());
+        if self.features.has(Feature::Groups) && self.chance(1, 2) {
+            with.groups.push(pick(&mut self.rng, &self.identities).clone());
             if let Some(scope) = &with.scope
-                && self.dice.chance(1, 3)
+                && self.chance(1, 3)
             {
                 with.groups.push(scope.clone());
             }
@@ -411,12 +391,11 @@ impl Generator {
         with
     }
 
-    /// An operation that ends somebody on this sink: what a sink does about itself is what it most
-    /// often does.
+    /// An operation that ends a subscriber of this sink: sinks most often act on themselves.
     fn own_end(&mut self, sink: u32) -> Option<Op> {
         let own: Vec<_> = self.made.iter().filter(|(_, on, _)| *on == sink).cloned().collect();
-        let (sub, _, held) = own.get(self.dice.below(own.len() as u32) as usize)?;
-        let act = if self.features.has(Feature::Unsub) && self.dice.chance(1, 2) {
+        let (sub, _, held) = own.get(self.rng.usize(..own.len().max(1)))?;
+        let act = if self.features.has(Feature::Unsub) && self.chance(1, 2) {
             Act::Unsub { sub: *sub }
         } else {
             let identity = held.clone().filter(|_| self.features.has(Feature::Revoke))?;
@@ -431,17 +410,17 @@ impl Generator {
             (Hook::Send, Feature::InSend, Feature::FailingSend),
             (Hook::Close, Feature::InClose, Feature::FailingClose),
         ] {
-            let nth = 1 + self.dice.below(2) * u32::from(on == Hook::Send);
+            let nth = 1 + self.rng.u32(..2) * u32::from(on == Hook::Send);
             let mut rule = Rule { on, nth, ops: Vec::new(), then: Ending::Ok };
-            if self.features.has(inside) && self.dice.chance(1, 3) {
-                for _ in 0..=self.dice.below(2) {
-                    let own = if self.dice.chance(1, 3) { self.own_end(sink) } else { None };
+            if self.features.has(inside) && self.chance(1, 3) {
+                for _ in 0..=self.rng.u32(..2) {
+                    let own = if self.chance(1, 3) { self.own_end(sink) } else { None };
                     let op = own.unwrap_or_else(|| self.op(false));
                     rule.ops.push(op);
                 }
             }
-            if self.features.has(failing) && self.dice.chance(1, 3) {
-                rule.then = if self.dice.chance(2, 3) { Ending::Throw } else { Ending::Fail };
+            if self.features.has(failing) && self.chance(1, 3) {
+                rule.then = if self.chance(2, 3) { Ending::Throw } else { Ending::Fail };
             }
             if !rule.ops.is_empty() || rule.then != Ending::Ok {
                 rules.push(rule);
@@ -452,8 +431,8 @@ impl Generator {
 
     /// Two or three threads that race.
     fn free_threads(&mut self, script: &mut Script) {
-        let threads = (0..2 + self.dice.below(2))
-            .map(|_| (0..1 + self.dice.below(4)).map(|_| self.op(false)).collect())
+        let threads = (0..2 + self.rng.u32(..2))
+            .map(|_| (0..1 + self.rng.u32(..4)).map(|_| self.op(false)).collect())
             .collect();
         script.steps.push(Op::new(0, Act::Par { threads }));
     }
@@ -469,7 +448,7 @@ impl Generator {
         self.sinks += 1;
         let with =
             Registration { channels: Some(vec![channel.clone()]), ..Registration::default() };
-        let place = self.dice.below(script.steps.len() as u32 + 1) as usize;
+        let place = self.rng.u32(..script.steps.len() as u32 + 1) as usize;
         script.steps.insert(place, op(Act::Sub { sub, sink, with }));
         let park = Rule {
             on: Hook::Send,
@@ -479,8 +458,8 @@ impl Generator {
         };
         let cast = self.cast(channel);
         let mut other = vec![op(Act::Hold { gate: 0 })];
-        for _ in 0..=self.dice.below(2) {
-            let identity = self.dice.pick(&self.identities).clone();
+        for _ in 0..=self.rng.u32(..2) {
+            let identity = pick(&mut self.rng, &self.identities).clone();
             other.push(op(self.revoke(identity)));
         }
         other.push(op(Act::Release { gate: 1 }));

@@ -11,6 +11,12 @@
 //! - `kit`: only [`kit::sink`], the suite for sinks and transports.
 //! - `conformance` (default): all of it.
 
+#![allow(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    reason = "tests and ports write scripts, traces and messages out, and match on them"
+)]
+
 #[cfg(feature = "conformance")]
 pub mod campaign;
 #[cfg(feature = "conformance")]

@@ -14,7 +14,7 @@ pub const PROTOCOL: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
-    /// Who are you?
+    /// Asks for the implementation's name and what it offers.
     Hello {
         /// The version of the protocol that the runner speaks.
         protocol: u32,

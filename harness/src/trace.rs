@@ -1,8 +1,8 @@
 //! Traces: what was observed while a script ran.
 //!
-//! One list of events in one order, over all threads: an adapter with threads appends under one
-//! lock. A send or close is logged *at entry*, before the sink does anything else, and nothing is
-//! left out, merged or put in order afterwards.
+//! A trace is one list of events in one order, over all threads: an adapter with threads appends
+//! under one lock. It logs a send or close *at entry*, before the sink does anything else, and
+//! never leaves out, merges or sorts events.
 
 use serde::{Deserialize, Serialize};
 

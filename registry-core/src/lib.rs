@@ -50,3 +50,8 @@ pub use types::options::{RegistryOptions, ScopeCap, WhenFull};
 pub use types::registration::Registration;
 pub use types::report::{Report, SendOutcome};
 pub use types::stats::{ChannelCount, Stats};
+
+/// The README's program, compiled and run.
+#[cfg(all(doctest, feature = "json"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

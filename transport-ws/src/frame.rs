@@ -11,7 +11,8 @@ use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
 /// use registry_core::{Encoded, MessageId};
 /// use transport_ws::WS;
 ///
-/// assert_eq!(WS.frame(MessageId::new(1, 7), &Encoded::json("{}")), "\x81\x02{}");
+/// let frame = WS.frame(MessageId::new(1, 7), &Encoded::json("{}"));
+/// assert_eq!(frame.as_ref(), b"\x81\x02{}");
 /// ```
 pub static WS: WireFormat = WireFormat::new("ws", message);
 

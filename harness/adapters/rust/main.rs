@@ -55,7 +55,7 @@ fn answer(reply: &Reply) {
     line.push('\n');
     let mut out = stdout().lock();
     if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
-        // Nobody is listening any more.
+        // The runner reads no more.
         std::process::exit(0);
     }
 }

@@ -1,4 +1,6 @@
-//! What runs scripts, and what it answers.
+//! Drivers run scripts and answer with traces.
+
+use std::fmt;
 
 use crate::{
     script::Script,
@@ -11,7 +13,7 @@ pub trait Driver {
     /// Runs one, on a fresh registry.
     fn run(&mut self, script: &Script) -> Answer;
 
-    /// Runs the next one where nothing ran before, in a new process; false if that cannot be had.
+    /// Has the next script run in a new process; false if the driver cannot.
     fn forget(&mut self) -> bool {
         false
     }
@@ -35,6 +37,12 @@ pub enum Answer {
 pub struct InProcess {
     factory: Factory,
     limits: Limits,
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InProcess").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 impl InProcess {

@@ -1,12 +1,13 @@
 //! A campaign: many scripts against one implementation, and what came of them.
 //!
-//! Saved regressions first, then the fixed cases, then random scripts. The first failure does not
-//! end it: failures are bucketed by requirement, made small, run again; then the feature that
-//! triggers the failure is avoided, so that the rest is explored too, except in every eighth
-//! script, which confirms that what failed still fails.
+//! Saved regressions run first, then the fixed cases, then random scripts. The first failure does
+//! not end a campaign: failures are grouped by requirement, shrunk and run again. Random scripts
+//! then avoid the feature that triggers the failure, so that they explore the rest; every eighth
+//! script has it, which confirms that the failure is still there.
 
 use std::{collections::BTreeMap, time::Duration};
 
+use fastrand::Rng;
 use serde::Serialize;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     catalogue::{self, Level},
     clock::Started,
     features::{FEATURES, Feature, Features},
-    generate::{Rng, generate},
+    generate::generate,
     oracle::{self, Verdict, Violation},
     protocol::{Hello, Reentrancy},
     script::{Act, Script},
@@ -125,36 +126,48 @@ pub struct Outcome {
     pub kept: BTreeMap<&'static str, u64>,
     /// Scripts that were judged.
     pub runs: u64,
-    /// Scripts that needed something the adapter said it lacks only when asked.
+    /// Scripts that the adapter declined when asked, by what they need.
     pub unsupported: BTreeMap<String, u64>,
     /// The names of these scripts, the first few for each need.
     pub declined: BTreeMap<String, Vec<String>>,
-    /// What has just been found broken and is about to be made small, and which script found it.
+    /// The failure that is about to be shrunk, and the script that found it.
     pub shrinking: Option<(Violation, String)>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// So many of the scripts that were declined for one need are named.
+impl Outcome {
+    /// The failure for this requirement, if there is one.
+    fn failure(&mut self, id: &str) -> Option<&mut Failure> {
+        self.failures.iter_mut().find(|known| known.violation.requirement == id)
+    }
+
+    /// Whether this requirement is known to be broken.
+    fn is_broken(&self, id: &str) -> bool {
+        self.failures.iter().any(|known| known.violation.requirement == id)
+    }
+}
+
+/// How many of the scripts that were declined for one need are named.
 const NAMED: usize = 5;
 
-/// So many faults of the adapter end a campaign: it will not get better.
+/// After so many faults of the adapter a campaign ends.
 const FAULTS: usize = 5;
 
-/// What is broken when one script's registry shows in another's.
+/// The requirement that is broken when one script affects another.
 const SHARED: &str = "ISO-6";
 
-/// So many shrinkings that lead to a known failure are enough for one requirement.
+/// After so many shrinkings that led to a known failure, a requirement is not shrunk again.
 const DETOURS: u32 = 3;
 
-/// So long may scripts take in all that confirm what failed, before no more are made.
+/// How long the scripts that confirm failures may take in all.
 const CONFIRMING: Duration = Duration::from_secs(10);
 
-/// So long may be waited in all for scripts that never end, before none is run that has what made
-/// others do so.
+/// How long a campaign waits in all for scripts that never end. After that it runs none with a
+/// feature that made others never end.
 const UNANSWERED_TIME: Duration = Duration::from_secs(20);
 
-/// Runs a campaign. `progress` hears of every script.
+/// Runs a campaign. `progress` is called after every script.
 pub fn campaign(
     hello: &Hello,
     driver: &mut dyn Driver,
@@ -180,7 +193,7 @@ pub fn campaign(
     }
     let counts = hello.offers("count");
     let fixed = cases().into_iter().map(|case| {
-        // Who cannot count can do the rest.
+        // A registry that cannot count runs the rest of the script.
         let script =
             if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };
         (format!("case {:?}", case.name), script)
@@ -193,17 +206,17 @@ pub fn campaign(
         (run.progress)(&run.outcome, &name);
     }
     run.avoid_known();
-    let confirmed = plan.known.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
-    let mut seeds = Rng::new(plan.seed);
-    let wanted = plan.only.iter().map(|id| Features::to_test(id)).collect::<Vec<_>>();
+    let confirmed = plan.known.iter().map(|id| catalogue::needed_for(id)).collect::<Vec<_>>();
+    let mut seeds = Rng::with_seed(plan.seed);
+    let wanted = plan.only.iter().map(|id| catalogue::needed_for(id)).collect::<Vec<_>>();
     for index in 0..plan.scripts {
         if run.over() {
             break;
         }
-        let seed = seeds.roll();
+        let seed = seeds.u64(..);
         let seed = plan.first.filter(|_| index == 0).unwrap_or(seed);
         let mut features = Features::offered_by(hello);
-        // Who makes threads wait in vain would cost the patience of every one of these.
+        // A registry that makes threads wait in vain costs the patience of each of these scripts.
         if index % 8 != 7 || run.confirming >= CONFIRMING {
             features = features.and(run.avoid);
         }
@@ -234,12 +247,12 @@ struct Run<'a> {
     /// What is still allowed.
     avoid: Features,
     detours: BTreeMap<&'static str, u32>,
-    /// How long the scripts have taken that avoid nothing.
+    /// How long the scripts that avoid nothing have taken.
     confirming: Duration,
-    /// What made scripts never end, and how long that has taken.
+    /// The features that made scripts never end, and how long the campaign waited for those.
     hopeless: Features,
     unanswered_time: Duration,
-    /// How many scripts were begun, but for those that look into a failure.
+    /// How many scripts were begun, without those that examine a failure.
     asked: u64,
     started: Started,
 }
@@ -316,13 +329,11 @@ impl Run<'_> {
 
     fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
         let id = violation.requirement;
-        if let Some(known) =
-            self.outcome.failures.iter_mut().find(|known| known.violation.requirement == id)
-        {
+        if let Some(known) = self.outcome.failure(id) {
             known.times += 1;
             return;
         }
-        // A special case is not told from its general rule before it was made small.
+        // Only a shrunk script tells a special case from its general rule.
         if !self.counts(id) && !self.plan.only.iter().any(|only| same_or_more_general(id, only)) {
             return;
         }
@@ -344,9 +355,7 @@ impl Run<'_> {
                 })
             })
         };
-        if blamed != id
-            && self.outcome.failures.iter().any(|known| known.violation.requirement == blamed)
-        {
+        if blamed != id && self.outcome.is_broken(blamed) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -366,18 +375,14 @@ impl Run<'_> {
             }
         }
         let reproduced = shown.is_some();
-        // What comes and goes with the scripts before it is the same, once that is known.
-        if again == 0
-            && tries == 1
-            && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
-        {
+        // A failure that depends on earlier scripts is the known one, once one is known.
+        if again == 0 && tries == 1 && self.outcome.is_broken(SHARED) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
         let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);
         let leaks = alone && again == 3 && self.counts(SHARED);
-        if leaks && self.outcome.failures.iter().any(|known| known.violation.requirement == SHARED)
-        {
+        if leaks && self.outcome.is_broken(SHARED) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -413,26 +418,26 @@ impl Run<'_> {
         });
     }
 
-    /// Says what was found before it is made small, which may take its time.
+    /// Reports a failure before it is shrunk, which can take long.
     fn announce(&mut self, violation: &Violation, name: &str) {
         self.outcome.shrinking = Some((violation.clone(), name.to_owned()));
         (self.progress)(&self.outcome, name);
         self.outcome.shrinking = None;
     }
 
-    /// Avoids what provokes those known failures that the fixed cases have not shown. Of those that
-    /// they have, it is known better what provokes them.
+    /// Avoids the features that provoke a known failure, unless the fixed cases have shown it: then
+    /// a campaign knows better what provokes it.
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
-            if self.outcome.failures.iter().all(|found| found.violation.requirement != id)
-                && let Some(feature) = special(Features::to_test(id))
+            if !self.outcome.is_broken(id)
+                && let Some(feature) = special(catalogue::needed_for(id))
             {
                 self.avoid = self.avoid.without(feature);
             }
         }
     }
 
-    /// Whether a script that fails every time does not fail in a process that ran nothing else.
+    /// Whether a script that fails every time passes in a process that ran nothing else.
     fn goes_well_alone(&mut self, script: &Script) -> bool {
         (0..2).all(|_| {
             self.driver.forget()
@@ -463,8 +468,8 @@ impl Run<'_> {
     }
 }
 
-/// What can be avoided so that a failure is: most scripts would have nothing left without the plain
-/// features.
+/// The feature to avoid for a failure. The plain features are never avoided: without them most
+/// scripts have nothing left.
 fn special(features: Features) -> Option<Feature> {
     features
         .most_special()

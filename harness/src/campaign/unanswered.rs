@@ -1,4 +1,4 @@
-//! Scripts that never come back: who is to blame.
+//! Scripts that were never answered: whether the registry or the adapter is to blame.
 
 use std::time::Duration;
 
@@ -12,20 +12,31 @@ use crate::{
     trace::Trace,
 };
 
-/// How long a script that never ends may be made smaller.
+/// How long a script that never ends is shrunk at most.
 const SHRINKING: Duration = Duration::from_secs(30);
 
-/// So often is a script run again that did not come back.
+/// How often an unanswered script is run again.
 const AGAIN: u32 = 3;
 
-/// What is blamed for scripts that never end.
+/// The features that can make a script never end.
+const GUILTY: [Feature; 7] = [
+    Feature::InSend,
+    Feature::InClose,
+    Feature::Gated,
+    Feature::Free,
+    Feature::FailingSend,
+    Feature::FailingClose,
+    Feature::Outboxes,
+];
+
+/// The requirements that scripts without an end can break.
 pub const UNANSWERED: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
 
 impl Run<'_> {
-    /// Finds out whether the registry or the adapter is to blame for an answer that never came: if
-    /// the script goes well once its sinks no longer call back, its threads run one after the
-    /// other, or its outboxes have room for everything, then it is the registry. What does not
-    /// happen again is nobody's in particular.
+    /// Finds out whether the registry or the adapter is to blame for an answer that never came. The
+    /// registry is, if the script is answered once its sinks no longer call back, its threads run
+    /// one after the other, or its outboxes have room for everything. A failure that does not
+    /// happen again is not attributed to either.
     pub(super) fn unanswered(&mut self, how: String, name: &str, script: &Script) {
         let features = Features::of(script);
         let (requirement, calm) = if features.has(Feature::Gated) || features.has(Feature::Free) {
@@ -39,8 +50,7 @@ impl Run<'_> {
         } else {
             ("", Script::default())
         };
-        let known =
-            self.outcome.failures.iter().any(|known| known.violation.requirement == requirement);
+        let known = self.outcome.is_broken(requirement);
         let tries = if features.has(Feature::Free) { 3 * AGAIN } else { AGAIN };
         if !known && !(0..tries).any(|_| self.is_unanswered(script)) {
             return self.unanswered_once(&how, tries, name, script);
@@ -49,12 +59,7 @@ impl Run<'_> {
             return self.fault(how, name, script);
         }
         self.outcome.runs += 1;
-        if let Some(known) = self
-            .outcome
-            .failures
-            .iter_mut()
-            .find(|known| known.violation.requirement == requirement)
-        {
+        if let Some(known) = self.outcome.failure(requirement) {
             known.times += 1;
             return;
         }
@@ -75,15 +80,7 @@ impl Run<'_> {
         if again == 0 {
             return self.unanswered_once(&how, AGAIN, name, script);
         }
-        let guilty = [
-            Feature::InSend,
-            Feature::InClose,
-            Feature::Gated,
-            Feature::Free,
-            Feature::FailingSend,
-            Feature::FailingClose,
-        ];
-        for feature in guilty.into_iter().chain([Feature::Outboxes]) {
+        for feature in GUILTY {
             if Features::of(&small).has(feature) {
                 self.avoid = self.avoid.without(feature);
                 self.hopeless = self.hopeless.with(feature);
@@ -103,14 +100,14 @@ impl Run<'_> {
         });
     }
 
-    /// Whether a script does not come back now, in a process that ran nothing else if that can be
-    /// had.
+    /// Whether a script is not answered now, in a new process if that can be had.
     fn is_unanswered(&mut self, script: &Script) -> bool {
         self.driver.forget();
         matches!(self.driver.run(script), Answer::Missing(_))
     }
 
-    /// What never happens again is not the doing of this script, and no verdict on the registry.
+    /// Reports a failure that never happened again: this script did not cause it, and it is no
+    /// verdict on the registry.
     fn unanswered_once(&mut self, how: &str, tries: u32, name: &str, script: &Script) {
         let advice = "look for state that outlives a script, in the adapter or in the registry";
         let message = format!(

@@ -30,7 +30,7 @@ pub(super) fn caps() -> Vec<Case> {
             sub(0, s()); sub(1, a().scope("t").group("s")); sub(2, s()); cast("a", "m1"); settle();
             revoke("s");
         } .cap(1);
-        "who left makes room" {
+        "an unsubscribed one makes room" {
             sub(0, s()); sub(1, s()); unsub(0); sub(2, s()); cast("a", "m1"); settle(); count();
         } .cap(2);
         "the newest leaves, and makes room" {
@@ -44,7 +44,7 @@ pub(super) fn caps() -> Vec<Case> {
             sub(0, s()); sub(1, s()); cast("a", "m1"); settle(); sub(2, s()); cast("a", "m2");
             settle(); count();
         } .cap(2).throws(1, Hook::Send);
-        "who hears last was not the first to come" {
+        "the last in a delivery is not the first that came" {
             sub(0, s()); sub(1, on(&["b"]).scope("s")); cast("b", "m1"); cast("a", "m2"); settle();
             sub(2, s()); cast("a", "m3"); settle(); count();
         } .cap(2);
@@ -137,7 +137,7 @@ pub(super) fn admissions() -> Vec<Case> {
             begin(0); revoke("x"); admit(0, 0, x()); admit(0, 1, y()); cast("a", "m1"); settle();
             count();
         };
-        "a refusal evicts nobody" {
+        "a refusal evicts no subscriber" {
             sub(1, a().scope("s")); begin(0); revoke("x"); admit(0, 0, a().scope("s").group("x"));
             cast("a", "m1"); settle(); count();
         } .cap(1);
@@ -148,7 +148,7 @@ pub(super) fn admissions() -> Vec<Case> {
         "admit from inside the close" {
             sub(1, x()); begin(0); revoke("x"); cast("a", "m1"); settle(); count(); revoke("x");
         } .on_close(1, vec![admit(0, 0, x())]);
-        "revoke from inside the close of whom an admission evicts" {
+        "revoke from inside the close of one that an admission evicts" {
             begin(0); sub(1, a().scope("s")); admit(0, 0, a().scope("s").group("x"));
             cast("a", "m1"); settle(); count(); revoke("x");
         } .cap(1).on_close(1, vec![revoke("x")]);

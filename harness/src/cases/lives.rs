@@ -75,7 +75,7 @@ pub(super) fn lives() -> Vec<Case> {
 pub(super) fn revocations() -> Vec<Case> {
     let kinded = Identity::kinded;
     cases! {
-        "revoke ends who holds it" {
+        "revoke ends all that hold it" {
             sub(0, a().group("x")); sub(1, a().group("y")); sub(2, a()); sub(3, a().group("x"));
             count(); revoke("x"); count(); cast("a", "m1"); settle(); revoke("x"); unsub(0);
             unsub(3); count();

@@ -1,7 +1,7 @@
-//! The fixed cases: short scripts for what chance finds late, run before the random ones.
+//! The fixed cases: short scripts for what random ones find late. They run first.
 //!
-//! Above all the sequentialised races: a race of two threads has a few interesting orders, and a
-//! sink that calls back, or a ticket held open, produces each of them on one thread, in any
+//! Most are races in a fixed order: a race of two threads has a few interesting orders, and a sink
+//! that calls back, or a ticket that stays open, produces each of them on one thread, in any
 //! language.
 
 /// A list of cases: `"name" { operation; … } .modifier(…);`, or `"name" (operations);`.

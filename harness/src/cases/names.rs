@@ -105,7 +105,7 @@ pub(super) fn confusable() -> Vec<Case> {
         all.push(case(format!("scopes that are not alike: {family:?}"), scopes(family)).cap(1));
         all.push(case(format!("identities that are not alike: {family:?}"), identities(family)));
     }
-    // Whether kinds count at all was asked before.
+    // Other cases test whether kinds count at all.
     for family in CONFUSABLE.into_iter().chain([&["User", "user", "USER"][..]]) {
         all.push(case(format!("kinds that are not alike: {family:?}"), kinds(family)));
     }

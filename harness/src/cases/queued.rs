@@ -50,8 +50,8 @@ fn nested() -> Vec<Case> {
     }
 }
 
-/// A reader that takes nothing holds nobody up. Early, because where it does, every overflow costs
-/// time.
+/// A reader that takes nothing delays no other subscriber. These cases come early: in a registry
+/// where it does, every overflow costs time.
 fn stalled() -> Vec<Case> {
     let each = |policy| {
         let full = Outbox::of(1, policy);
@@ -223,12 +223,12 @@ fn discards() -> Vec<Case> {
             sub(0, x()); revoke_as("x", Reason::LoggedOut); revoke_as("x", Reason::Expired);
             take(0); take(0);
         };
-        "who is evicted loses what waits" {
+        "an evicted outbox loses what waits" {
             sub(0, a().scope("s").outbox(roomy())); cast("a", "m1"); settle();
             sub(1, a().scope("s").outbox(roomy())); cast("a", "m2"); settle(); take(0); take(1);
             count();
         } .cap(1);
-        "who lagged is gone" {
+        "a lagged subscriber is gone" {
             sub(0, a().group("x").outbox(Outbox::of(1, Overflow::Close))); cast("a", "m1");
             cast("a", "m2"); settle(); count(); revoke("x"); take(0); sub(1, x()); cast("a", "m3");
             settle(); take(1); revoke("x");

@@ -35,7 +35,7 @@ pub(super) fn reentrant() -> Vec<Case> {
             .on_send(1, vec![revoke("y"), count()]);
         "log oneself out from inside a send, and revoke" (then(trio(), tail()))
             .on_send(1, vec![revoke_as("y", Reason::LoggedOut), revoke_as("y", Reason::Expired)]);
-        "expire the next from inside the close of who is logged out" (
+        "expire the next from inside the close of one that is logged out" (
             then(two(), vec![revoke_as("x", Reason::LoggedOut), count(), revoke("y")])
         ) .on_close(0, vec![revoke_as("y", Reason::Expired)]);
         "revoke oneself and fail" (then(trio(), tail()))
@@ -84,7 +84,7 @@ pub(super) fn reentrant() -> Vec<Case> {
         "subscribe from inside a close" {
             sub(0, a().group("x")); revoke("x"); cast("a", "m1"); settle(); count(); revoke("x");
         } .on_close(0, vec![sub(5, a().group("x"))]);
-        "unsubscribe from inside a close of somebody else" (
+        "unsubscribe from inside the close of another" (
             then(two(), vec![revoke("x"), cast("a", "m1"), settle()])
         ) .on_close(0, vec![unsub(1)]);
         "a close that fails after calling back" (

@@ -9,8 +9,8 @@ pub(super) fn threads() -> Vec<Case> {
     let par = |threads: Vec<Vec<Op>>| op(Act::Par { threads });
     let parked = || vec![release(0), hold(1)];
     let x = || a().group("x");
-    // A close and a thread hand gates to and fro, so that the close takes its time; nobody waits
-    // for the registry meanwhile.
+    // A close and a thread release gates for each other, so that the close takes long; no thread
+    // waits for the registry meanwhile.
     let rounds = (0..100).map(|round| (10 + 2 * round, 11 + 2 * round));
     let (to, fro): (Vec<_>, Vec<_>) = rounds
         .map(|(there, back)| ([release(there), hold(back)], [hold(there), release(back)]))

@@ -267,7 +267,7 @@ pub async fn rev_4<R: Rig>(rig: &R) -> Verdict {
     let mut nobody = rig.connect(&registry, on("a")).await;
     let closed = registry.close_by_identity(&Identity::new("account", "ada"));
     if closed != 0 {
-        return Err(format!("REV-4: it ended {closed}, and nobody held the identity"));
+        return Err(format!("REV-4: it ended {closed}, and no peer held the identity"));
     }
     cast(&registry, "a", "witness")?;
     expect(rig, &mut bob, "REV-4", &["witness"]).await?;
@@ -295,7 +295,7 @@ pub async fn clo_1<R: Rig>(rig: &R) -> Verdict {
     }
 }
 
-/// A peer that goes away costs nobody else a message.
+/// When a peer goes away, no other peer misses a message.
 ///
 /// # Errors
 ///
@@ -311,7 +311,7 @@ pub async fn iso_1<R: Rig>(rig: &R) -> Verdict {
     expect(rig, &mut stays, "ISO-1", &["m1", "m2", "m3"]).await
 }
 
-/// A revocation is an event: who comes back is served.
+/// A revocation is an event: a client that connects again is served.
 ///
 /// # Errors
 ///
@@ -357,9 +357,15 @@ pub async fn rev_9<R: Rig>(rig: &R) -> Verdict {
 ///
 /// impl Rig for Channels {
 ///     type Peer = Other;
+///     type Registry = Arc<SubscriberRegistry<String>>;
+///
+///     fn registry(&self) -> Arc<SubscriberRegistry<String>> {
+///         Arc::default()
+///     }
+///
 ///     async fn connect(
 ///         &self,
-///         registry: &SubscriberRegistry<String>,
+///         registry: &Arc<SubscriberRegistry<String>>,
 ///         registration: Registration,
 ///     ) -> Other {
 ///         let (sender, receiver) = mpsc::channel();

@@ -89,7 +89,7 @@ impl Member {
         }
     }
 
-    /// Gives another reason for an end that nobody has been told.
+    /// Changes the reason of an end that was not notified yet.
     pub(super) fn tell_otherwise(&self, reason: &'static str) {
         let mut gate = self.gate();
         gate.pending = gate.pending.map(|_| reason);
@@ -134,7 +134,7 @@ impl Member {
         }
     }
 
-    /// Ends it and tells the sink, once. False if somebody else did.
+    /// Ends the member and notifies the sink once. False if that was done before.
     pub(super) fn close(&self, reason: &'static str) -> Result<bool, ()> {
         {
             let mut gate = self.gate();

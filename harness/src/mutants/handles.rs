@@ -60,8 +60,7 @@ impl Admission {
         !std::mem::replace(&mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner), true)
     }
 
-    /// Without open tickets nobody need know what was revoked. One whose admission is in progress
-    /// is open.
+    /// Revocations are forgotten when no ticket is open. A ticket is open while it admits.
     fn end(&self) {
         let mut table = self.registry.table();
         table.tickets -= 1;

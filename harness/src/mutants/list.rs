@@ -63,7 +63,7 @@ mutants! {
     MagicNamesHearNothing ["FLT-6"] "loses names that start with two underscores";
     ComparesNumbers ["FLT-6"] "compares numeric names as numbers";
     EventNamesThrow ["FLT-6"]
-        "fails a broadcast that nobody hears on a name with a meaning of its own";
+        "fails a broadcast without listeners on a name with a meaning of its own";
     KeepsTheCallersList ["FLT-7"] "keeps the caller's list";
     CutsLongLists ["FLT-8"] "keeps a thousand names only";
     CutsLongNames ["FLT-8"] "loses names over 4 KiB";
@@ -71,8 +71,8 @@ mutants! {
     LosesTheFourth ["DEL-1"] "loses the fourth delivery";
     DeliversToSixtyFour ["DEL-1"] "delivers to the first 64";
     SendsTwice ["DEL-2"] "delivers everything twice";
-    NobodyIsAnError ["DEL-3"] "fails a broadcast that nobody hears";
-    ReplaysTheLast ["DEL-4"] "sends the last message to whoever subscribes";
+    NobodyIsAnError ["DEL-3"] "fails a broadcast without listeners";
+    ReplaysTheLast ["DEL-4"] "sends the last message to each new subscriber";
     CutsPayloads ["DEL-4"] "keeps the first 8 KiB of a payload";
     MergesRepeats ["DEL-5"] "drops a payload that equals the one before";
     LastInFirstOut ["ORD-1"] "delivers waiting broadcasts newest first";
@@ -82,7 +82,7 @@ mutants! {
     UnsubscribesAnother ["SUB-2"] "removes another subscriber at the second unsubscribe";
     SkipsAfterARemoval ["SUB-2" "REV-4" "ISO-1"]
         "skips a subscriber when another leaves during a delivery";
-    SendsToUnsubscribed ["SUB-3"] "goes on sending to who left during the broadcast";
+    SendsToUnsubscribed ["SUB-3"] "goes on sending to a subscriber that left during the broadcast";
     UnsubscribeCloses ["SUB-4"] "calls close at unsubscribe";
     KeyedBySink ["SUB-5"] "keeps one subscriber per sink";
     RefusesCrowds ["SUB-1"] "refuses the 65th subscriber";
@@ -94,7 +94,7 @@ mutants! {
     RevokesTheFirstOnly ["REV-1"] "revokes the first match only";
     RevokesWithoutTelling ["REV-1"] "revokes without closing";
     QueuesCloses ["REV-1"] "keeps closes for the outermost revocation";
-    SendsToRevoked ["REV-2" "CLO-4"] "goes on sending to who was revoked during the broadcast";
+    SendsToRevoked ["REV-2" "CLO-4"] "goes on sending to one that was revoked during the broadcast";
     RevokedStay ["REV-2" "CLO-4"] "closes the revoked and leaves them subscribed";
     RevokesTheNameless ["REV-4"] "revokes subscribers without identities too";
     RevocationTakesABystander ["REV-4"] "removes the newest subscriber with the revoked";
@@ -109,25 +109,26 @@ mutants! {
     FirstIdentityOnly ["REV-7"] "looks at the first identity only";
     ScopeIsNoIdentity ["REV-1" "REV-7"] "does not find the scope by revocation";
     CountsIdentities ["REV-7"] "counts an identity that is listed twice twice";
-    BansTheRevoked ["REV-9"] "refuses who holds an identity once revoked";
+    BansTheRevoked ["REV-9"] "refuses holders of an identity that was ever revoked";
     UnknownReturnsOne ["REV-10"] "returns 1 for an unknown identity";
     ClosesTwice ["CLO-1"] "closes twice";
     ShutsDownAgain ["CLO-1"] "closes again at every shutdown";
-    ClosesWhoDoesNotHear ["CLO-2"] "closes who does not listen to what is broadcast";
-    ClosesTheUnsubscribed ["CLO-3"] "closes who has left, at the next revocation";
-    ClosesWhoFailsAfterLeaving ["CLO-3"] "closes who unsubscribes inside its send and fails";
+    ClosesNonListeners ["CLO-2"] "closes subscribers that do not listen to a broadcast";
+    ClosesTheUnsubscribed ["CLO-3"] "closes the unsubscribed at the next revocation";
+    ClosesAFailureAfterLeaving ["CLO-3"]
+        "closes a sink that unsubscribes inside its send and fails";
     ClosesBeforeTheGate ["CLO-4" "REV-2" "CAP-1"] "stops sending only after the close has ended";
-    SendsToEvicted ["CLO-4"] "goes on sending to who was evicted during the broadcast";
+    SendsToEvicted ["CLO-4"] "goes on sending to one that was evicted during the broadcast";
     SaysTheWrongReason ["CLO-5"] "gives the wrong reason";
     EvictsWithoutAReason ["CLO-5"] "gives no reason to the evicted";
     RevokesAsLoggedOut ["CLO-5"] "ends as logged out when the revocation names no reason";
     ReportsTheLastReason ["CLO-5"] "reports the reason of the last revocation and not of the first";
     IgnoresTheReason ["REV-13"] "ends as revoked, whatever reason the revocation names";
     ForgetsTheReasonOfADelayedClose ["REV-13"]
-        "ends as revoked who is logged out inside its own send";
-    LoggedOutDrain ["REV-3" "CLO-5"] "leaves to the owner what waited for who was logged out";
+        "ends a subscriber as revoked that is logged out inside its own send";
+    LoggedOutDrain ["REV-3" "CLO-5"] "lets the owner take what waited when it was logged out";
     CountsTheLiving ["CNT-1"] "returns the survivors as well";
-    CountsTheUnsubscribed ["CNT-2"] "counts who has left";
+    CountsTheUnsubscribed ["CNT-2"] "counts the unsubscribed";
     RemovesAfterClosing ["CNT-3" "REV-8"] "removes each only after its close";
     StopsAtAFailure ["ISO-1"] "stops the broadcast at a failing sink";
     FailsTheBroadcast ["ISO-2"] "fails the broadcast for a failing sink";
@@ -141,10 +142,10 @@ mutants! {
     OneQueueForAll ["ISO-6"] "delivers for all registries in whichever broadcasts";
     EvictionFailuresFailSubscribe ["ISO-7"] "fails the subscribe when an evicted sink fails";
     LosesNestedBroadcasts ["RE-1"] "loses broadcasts made from inside a send";
-    IteratesTheLiveTable ["RE-3"] "delivers to who subscribed inside the delivery";
+    IteratesTheLiveTable ["RE-3"] "delivers to subscribers that came inside the delivery";
     CountsNestedTwice ["RE-6"]
         "counts once more what a revocation inside one of its closes has ended";
-    LosesSubscribesInCloses ["RE-7"] "loses who subscribes inside a close";
+    LosesSubscribesInCloses ["RE-7"] "loses subscribers that come inside a close";
     ForgetsTheCapInCloses ["RE-8"] "forgets the cap during an eviction";
     NestedSubscribesSkipTheCap ["CAP-1"] "forgets the cap during a delivery";
     CapOffByOne ["CAP-1"] "allows one more than the cap";
@@ -152,7 +153,7 @@ mutants! {
     EvictsTheNewest ["CAP-2"] "evicts the newest";
     EvictsAll ["CAP-3"] "evicts the whole scope";
     EvictsOneTooMany ["CAP-3"] "evicts one too many";
-    LeaversKeepTheirPlace ["CAP-3"] "counts who has left as a member of its scope";
+    LeaversKeepTheirPlace ["CAP-3"] "counts the unsubscribed as members of their scope";
     CapsEverything ["CAP-4"] "caps all scopes together";
     CapsGroups ["CAP-4"] "caps groups";
     ScopesIgnoreKinds ["CAP-4"] "ignores the kind of a scope";
@@ -164,7 +165,7 @@ mutants! {
     TicketsLearnLate ["ADM-1"] "tells tickets of a revocation after the closes";
     NamedReasonsSpareTickets ["ADM-1"]
         "does not tell tickets of a revocation that names its reason";
-    RefusedStay ["ADM-2" "ADM-1"] "subscribes who was refused";
+    RefusedStay ["ADM-2" "ADM-1"] "keeps a subscriber that it refuses";
     RefusalsEvict ["ADM-2"] "evicts for an admission that it refuses";
     ClosesTheRefused ["ADM-2"] "closes a sink whose admission it refuses";
     CountsTickets ["ADM-3"] "counts open tickets";
@@ -174,14 +175,15 @@ mutants! {
     ClosesInsideTheSend ["RE-5"] "closes the sending subscriber inside its own send";
     LocksInTwoOrders ["CON-0"] "takes two locks in either order";
     LosesWhatOverlaps ["CON-1"] "loses a broadcast while another thread delivers one";
-    CountsWhoEscaped ["CON-2"] "counts who unsubscribed during the revocation and was not closed";
+    CountsTheEscaped ["CON-2"]
+        "counts one that unsubscribed during the revocation and was not closed";
     RevocationsWaitForDeliveries ["PRG-1"] "waits for a delivery in progress before it revokes";
     WaitsForRoom ["QUE-2"] "waits for a reader when its outbox is full";
     StopsAtAFullOutbox ["QUE-2"] "stops the broadcast at a full outbox";
     ForgetsLosses ["QUE-1"] "does not count what overflow loses";
     DropsTheWrongOne ["QUE-1"] "drops the new message for the oldest";
     DropsInsteadOfClosing ["QUE-1"] "drops messages where it should close";
-    LaggedStay ["QUE-1" "CNT-2"] "closes who lagged and leaves them subscribed";
+    LaggedStay ["QUE-1" "CNT-2"] "closes the lagged and leaves them subscribed";
     RefusesTheLarge ["QUE-1"] "refuses a message larger than the bound";
     ReplacesInPlace ["QUE-1"] "puts the latest of a channel where an older one was";
     IgnoresTheKey ["QUE-1"] "drops the oldest of all, whatever its channel";

@@ -1,4 +1,4 @@
-//! Who hears a channel, and who holds an identity.
+//! Which subscribers hear a channel, and which hold an identity.
 
 use super::{Bug, sample::SampleRegistry};
 use crate::script::{Identity, Registration};

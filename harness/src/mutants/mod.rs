@@ -1,8 +1,8 @@
 //! The mutants: registries that are wrong in one way each, registries that are right in unusual
 //! ways.
 //!
-//! They guard the suite itself. A suite that does not reject a mutant *for the requirement that the
-//! mutant breaks* is blind there; one that rejects a legal variant demands more than the text.
+//! They test the suite itself. If it does not reject a mutant *for the requirement that the mutant
+//! breaks*, it is blind there; if it rejects a legal variant, it demands more than the text.
 
 mod admit;
 mod gate;

@@ -94,12 +94,12 @@ impl SampleRegistry {
                     member.silence();
                     continue;
                 }
-                if self.has(Bug::CountsWhoEscaped) && member.is_over() {
+                if self.has(Bug::CountsTheEscaped) && member.is_over() {
                     continue;
                 }
                 // A revocation that returned meanwhile promised that this one closes what it found
                 // (REV-1).
-                if self.is(Variety::SparesWhoLeft)
+                if self.is(Variety::SparesTheUnsubscribed)
                     && member.has_left()
                     && self.table().clock == alone
                 {

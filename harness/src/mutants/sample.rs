@@ -1,8 +1,8 @@
 //! A small registry, right unless told otherwise.
 //!
-//! Broadcasts are queued with the members that they found and delivered by whichever thread finds
-//! nobody delivering, so nested ones follow the outer one and all subscribers see one order. No
-//! lock is held while a sink runs. Each bug is one condition at the place where a careless
+//! A broadcast is queued with the members that it found. A thread that finds no other delivering
+//! delivers the queue, so nested broadcasts follow the outer one and all subscribers see one order.
+//! No lock is held while a sink runs. Each bug is one condition at the place where a careless
 //! implementation would go wrong.
 
 use std::{
@@ -20,7 +20,7 @@ use crate::script::Identity;
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
 const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// A registry of the mutants; clones share everything.
+/// A registry that may have a bug; clones share everything.
 #[derive(Clone)]
 pub(super) struct SampleRegistry {
     shared: Arc<Shared>,
@@ -70,7 +70,7 @@ pub(super) struct Table {
     pub(super) seen: Vec<Identity>,
 }
 
-/// A broadcast, and whom it found.
+/// A broadcast, and the members that it found.
 pub(super) struct Cast {
     pub(super) channel: String,
     pub(super) data: String,
@@ -160,7 +160,7 @@ impl SampleRegistry {
         self.shared.table()
     }
 
-    /// Closes, and notes that it does meanwhile.
+    /// Runs a close, and notes that this thread is closing meanwhile.
     pub(super) fn closing<T>(&self, close: impl FnOnce() -> T) -> T {
         let me = thread::current().id();
         self.table().closing.push(me);
@@ -176,8 +176,8 @@ impl SampleRegistry {
         self.table().closing.contains(&thread::current().id())
     }
 
-    /// Waits, inside of one, until no other thread is inside of the other: a deadlock, but for its
-    /// end.
+    /// Waits, while delivering or closing, until no other thread does the other: a deadlock with a
+    /// time limit.
     pub(super) fn wait_for_others(&self) {
         let me = thread::current().id();
         let table = self.table();
@@ -271,7 +271,7 @@ impl SampleRegistry {
             return;
         }
         let left = || self.shared.table().ended.iter().any(|ended| ended.id == member.id);
-        if self.has(Bug::ClosesWhoFailsAfterLeaving) && left() {
+        if self.has(Bug::ClosesAFailureAfterLeaving) && left() {
             member.sink.close(Some("failed"));
         }
         if self.remove(member.id) {
@@ -315,12 +315,12 @@ impl SampleRegistry {
     }
 }
 
-/// Broadcasts of several registries, and whether somebody delivers them.
+/// Broadcasts of several registries, and whether a thread is delivering them.
 #[derive(Default)]
 pub(super) struct SharedQueue(Mutex<(VecDeque<(SampleRegistry, Cast)>, bool)>);
 
 impl SharedQueue {
-    /// Delivers what waits, whosever it is, unless somebody does.
+    /// Delivers what waits, of whichever registry, unless another thread does.
     pub(super) fn deliver(&self, registry: &SampleRegistry, cast: Cast) {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         {

@@ -38,12 +38,12 @@ impl Subject for SampleRegistry {
                 .collect();
             let odd = self.has(Bug::EventNamesThrow) && channel == "error";
             if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
-                return Err("nobody listens".into());
+                return Err("no subscriber listens".into());
             }
             if self.is(Variety::DeliversBackwards) {
                 members.reverse();
             }
-            if self.has(Bug::ClosesWhoDoesNotHear) {
+            if self.has(Bug::ClosesNonListeners) {
                 let deaf =
                     |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
                 let (leave, stay) = std::mem::take(&mut table.members).into_iter().partition(deaf);

@@ -39,5 +39,6 @@ variants! {
     DisplacesEarly
         "displaces older messages of a channel although there is room, to keep the latest";
     TakesOneByOne "hands out one message at a time";
-    SparesWhoLeft "neither closes nor counts who unsubscribes before its turn in a revocation";
+    SparesTheUnsubscribed
+        "neither closes nor counts one that unsubscribes before its turn in a revocation";
 }

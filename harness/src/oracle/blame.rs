@@ -1,4 +1,5 @@
-//! Names the requirement: the most special context that could explain what is seen, first.
+//! Names the requirement that a failure breaks: the most special context that explains it comes
+//! first.
 //!
 //! The same lists say, for a trace that is right, which requirements it had occasion to break.
 
@@ -122,7 +123,8 @@ impl Walk<'_> {
             Refusal::Later { inside: false } => "DEL-4",
             Refusal::Ended(Ended::Unsub) => "SUB-3",
             Refusal::Ended(Ended::Revoke) => "REV-2",
-            // Who was told and still gets what was in progress has left its scope all the same.
+            // A subscriber that was notified and still gets a broadcast in progress has left its
+            // scope.
             Refusal::Ended(Ended::Evict)
                 if self.subs[sub].close.is_some_and(|at| self.casts[cast].called < at) =>
             {
@@ -165,7 +167,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A close that nothing called for.
+    /// Names a close that no operation called for.
     pub(crate) fn blame_close(
         &self,
         sink: u32,
@@ -260,7 +262,7 @@ impl Walk<'_> {
         ("CLO-2", format!("{who} is closed, and nothing called for it"))
     }
 
-    /// Somebody who is to be evicted by such an operation and was not told yet.
+    /// A subscriber that such an operation is to evict and that was not notified yet.
     fn victim(&self, by: impl Fn(&Claim) -> bool) -> Option<String> {
         let due = |sub: &usize| {
             let sub = &self.subs[*sub];
@@ -299,7 +301,7 @@ impl Walk<'_> {
         }
     }
 
-    /// It was not told by the time at which the operation returned.
+    /// Names a subscriber that was not notified before the operation returned.
     pub(crate) fn blame_late(&self, sub: usize, why: Why, op: OpId) -> &'static str {
         let inside = self.threads.get(&op).and_then(|thread| self.inside(*thread));
         if !why.revokes() || !matches!(inside, Some(Frame::Close { .. })) {
@@ -366,7 +368,7 @@ impl Walk<'_> {
         when(again, "REV-9");
         when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
         when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
-        // One that goes on around it is another context.
+        // A revocation in progress around it is another context.
         let over = |past: &super::state::Revocation<'_>| {
             past.returned.is_some_and(|returned| returned < at)
         };
@@ -378,7 +380,7 @@ impl Walk<'_> {
         list
     }
 
-    /// A reason that none of these ends has.
+    /// Names a reason that none of these ends has.
     pub(crate) fn blame_reason(&self, sub: usize, reason: &str, due: &[Why]) -> &'static str {
         let subject = &self.subs[sub];
         let own = self.revocations.iter().filter(|past| {

@@ -1,6 +1,6 @@
 //! Choices: which subscriber of a shared sink a call is for.
 
-/// The chooses of one walk, in the order in which they were needed: what was chosen, of how many.
+/// The choices of one walk, in the order in which they were needed: what was chosen, of how many.
 ///
 /// A walk follows what it is given and chooses the first alternative from there on, so that
 /// [`Choices::next`] visits every combination once, the latest choice changing fastest.
@@ -23,7 +23,7 @@ impl Choices {
         self.made[self.used - 1].0
     }
 
-    /// The chooses for the next walk; none if all were tried.
+    /// The choices for the next walk; none if all were tried.
     pub(crate) fn next(mut self) -> Option<Self> {
         while let Some((choice, of)) = self.made.pop() {
             if choice + 1 < of {
@@ -46,7 +46,7 @@ mod tests {
         let mut choices = Some(Choices::default());
         while let Some(mut now) = choices {
             let first = now.pick(2);
-            // What is to be chosen may depend on what was.
+            // A choice may depend on earlier ones.
             let second = if first == 0 { now.pick(3) } else { now.pick(1) };
             seen.push((first, second));
             choices = now.next();

@@ -28,7 +28,7 @@ impl Walk<'_> {
             sub.close.is_none() && !sub.doomed && forced.clone().next().is_some()
         };
         let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
-        // The likeliest first: what it explains, it explains in one walk.
+        // The likeliest comes first, so that most traces take one walk.
         owing.sort_by_key(|sub| {
             let sub = &self.subs[*sub];
             std::cmp::Reverse((
@@ -190,7 +190,8 @@ impl Walk<'_> {
 
     pub(crate) fn ret_count(&mut self, op: &Op, n: i64) -> Step {
         let began = self.called[&op.id];
-        // Others may come and go while it counts: surely counted is who was active all the while.
+        // Others may come and go while it counts: it surely counts those that were active all the
+        // time.
         let here = |sub: &&Sub<'_>| {
             sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began)
         };
@@ -198,7 +199,7 @@ impl Walk<'_> {
             |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
         let sure = self.subs.iter().filter(here).filter(steady).count() as i64;
         let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !steady(sub)).collect();
-        // A SHOULD says that who was surely claimed no longer counts once a close of the same
+        // A SHOULD says that a surely claimed subscriber no longer counts once a close of the same
         // operation has begun.
         let closed_before = |sub: &Sub<'_>| sub.close.is_some_and(|close| close < began);
         let begun = |claim: &Claim| {
@@ -233,7 +234,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Nothing is in progress: what was claimed has ended or has not.
+    /// Nothing is in progress: decides whether what was claimed has ended.
     pub(crate) fn resolve_claims(&mut self, at: usize) -> Step {
         if self.subs.iter().all(|sub| sub.claims.is_empty()) {
             return self.sum();
@@ -302,7 +303,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whoever was ended by force, for sure, has been told.
+    /// Every subscriber that was surely ended by force has been notified.
     fn told(&mut self) -> Step {
         for index in 0..self.subs.len() {
             let sub = &self.subs[index];
@@ -325,7 +326,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether nothing is ending it, or who delivers later has not removed it for its failure yet.
+    /// Whether nothing is ending it, or a registry that delivers later has not removed it for its
+    /// failure yet.
     fn resolves_later(&self, sub: usize) -> bool {
         let sub = &self.subs[sub];
         let later =

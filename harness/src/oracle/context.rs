@@ -1,4 +1,4 @@
-//! What went on beside a failure, which may be what it takes.
+//! The context of a failure: what else was going on.
 
 use super::state::{Sub, Walk};
 use crate::script::{Act, Hook, OpId};
@@ -9,8 +9,8 @@ impl Walk<'_> {
             && self.by_sink.get(&self.subs[sub].sink).is_some_and(|all| all.len() > 1)
     }
 
-    /// Whether what it hears may be what its caller wrote into its list later; whose call of a
-    /// shared sink it was shows nobody.
+    /// Whether it may hear what its caller wrote into its list later. A call of a shared sink does
+    /// not show which subscriber it is for.
     pub(crate) fn is_overwritten(&self, sub: usize) -> bool {
         let own = &self.subs[sub];
         let beside = |other: &Sub<'_>| {

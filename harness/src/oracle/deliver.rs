@@ -319,7 +319,7 @@ impl Walk<'_> {
             if self.policies.send_failure != SendFailure::Keep {
                 let op = self.casts[cast].op;
                 if !self.subs[sub].over() {
-                    // Whatever else was ending it: by policy, who fails is removed.
+                    // By policy a failing sink is removed, whatever else was ending it.
                     self.claim(sub, Why::Fail, op, true);
                 }
             }

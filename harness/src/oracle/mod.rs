@@ -1,24 +1,25 @@
 //! The oracle: walks a trace and says which requirement it breaks, if any.
 //!
-//! It is an acceptor, not an expected output. Per subscriber it knows *admitting / active / claimed
-//! / ended*; per open broadcast it knows who must, may and must not receive. What the requirements
-//! leave open stays open: any order between subscribers, closing one at a time, nested calls at
-//! once or later, one late send of a thread that took its turn before the end.
+//! It accepts or rejects a trace; it does not compute an expected one. For each subscriber it knows
+//! *admitting / active / claimed / ended*; for each open broadcast it knows which subscribers must,
+//! may and must not receive it. What the requirements leave open stays open: any order between
+//! subscribers, closing one at a time, nested calls at once or later, one late send of a thread
+//! that took its turn before the end.
 //!
-//! When it rejects, it names the requirement for the most special context that it sees (a
-//! broadcast lost while another sink threw is ISO-1, not DEL-1). The shrinker then takes
-//! contexts away, so that what remains is needed for the failure; see [`crate::shrink`].
+//! When it rejects a trace, it names the requirement for the most special context that it sees: a
+//! broadcast that is lost while another sink throws is ISO-1, not DEL-1. The shrinker then removes
+//! contexts that the failure does not need; see [`crate::shrink`].
 //!
-//! Invariants of the walk: events are looked at once, in order; nothing is decided from the future,
-//! except that obligations fall due when nothing is in progress any more.
+//! Invariants of the walk: each event is read once, in order; later events decide nothing, but
+//! obligations fall due when nothing is in progress any more.
 //!
-//! An outbox calls nobody: what it holds is judged by what its owner finds; the module `queue`
-//! holds what may be in it.
+//! An outbox makes no calls: it is judged by what its owner finds; the module `queue` holds what
+//! may be in it.
 //!
 //! A sink does not say for which of its subscribers it is called. Where that matters (a close that
-//! several may be owed, a send that calls back or fails) the walk chooses, and is repeated with
-//! other chooses until one explains the whole trace: a trace is rejected only if no attribution
-//! makes it legal.
+//! is due to one of several, a send that calls back or fails) the walk makes a choice, and is
+//! repeated with other choices until one explains the whole trace. A trace is rejected only if no
+//! choice makes it legal.
 
 mod blame;
 mod calls;
@@ -132,8 +133,8 @@ pub fn judge(script: &Script, trace: &Trace, policies: &Policies) -> Verdict {
     Verdict::default()
 }
 
-/// Judges a trace as [`judge`] does, given all that the implementation claims: what it said it
-/// would say, it has to say.
+/// Judges a trace as [`judge`] does, given all that the implementation claims: reports and reasons
+/// that it claims must be there.
 #[must_use]
 pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
     let mut verdict = judge(script, trace, &hello.policies);
@@ -152,7 +153,7 @@ pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
     verdict
 }
 
-/// A broadcast that returned without the report that is claimed is noted, and keeps nothing.
+/// Notes a broadcast that returned without the report that is claimed.
 fn reports_missing(script: &Script, trace: &Trace, verdict: &mut Verdict) {
     let mut casts = BTreeSet::new();
     script.visit(&mut |op| {
@@ -175,7 +176,7 @@ fn reports_missing(script: &Script, trace: &Trace, verdict: &mut Verdict) {
 /// The first number of a thread that no script began.
 const FOREIGN: u32 = 100;
 
-/// So many attributions are tried. Random scripts need a few dozen at most.
+/// How many walks are tried. Random scripts need a few dozen at most.
 const WALKS: u32 = 4_096;
 
 fn walk<'t>(
@@ -281,7 +282,7 @@ impl Walk<'_> {
             return Err(Stop::Nonsense(format!("operation {op} never returned{who}")));
         }
         self.unexecuted()?;
-        // Deliveries that nobody waited for may still be going on, and owe nothing yet.
+        // Asynchronous deliveries may still be in progress, and owe nothing yet.
         let settled = self.policies.delivery == Delivery::Sync;
         if settled && self.stacks.values().any(|stack| !stack.is_empty()) {
             return Err(Stop::Nonsense("a call of a sink never ended".into()));
@@ -289,7 +290,7 @@ impl Walk<'_> {
         self.rest(len)?;
         self.told_victims()?;
         if self.in_vain && self.notes.is_empty() {
-            // Every call came back and owed nothing: who waited, waited for what the script never
+            // Every call returned and owed nothing: the thread waited for what the script never
             // brought about, or was slow.
             return Err(Stop::Nonsense(
                 "a thread waited in vain, and nothing that the registry owes is missing".into(),

@@ -15,7 +15,7 @@ fn shown(taken: &Taken) -> String {
 }
 
 impl Walk<'_> {
-    /// A broadcast begins: who has an outbox and listens gets it at some moment.
+    /// A broadcast begins: each subscriber with an outbox that listens gets it at some moment.
     pub(crate) fn cast_to_queues(&mut self, cast: usize) {
         for sub in 0..self.subs.len() {
             let must = self.subs[sub].returned.is_some();

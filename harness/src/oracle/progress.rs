@@ -99,7 +99,7 @@ impl Walk<'_> {
             _ => ("PRG-3", "the operation waited for a sink that is stuck in send"),
         };
         self.breaks(requirement, format!("{what} (operation {blocked})"))?;
-        // Only a SHOULD: whoever else waited in vain waited for this.
+        // Only a SHOULD: every other thread that waited in vain waited for this.
         self.in_vain = false;
         Ok(())
     }

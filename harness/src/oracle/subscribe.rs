@@ -1,4 +1,5 @@
-//! Subscribes and admissions: who may be taken, who must be refused, who makes room.
+//! Subscribes and admissions: which may be accepted, which must be refused, and which subscriber
+//! makes room.
 
 use super::{
     Step, Stop,

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
     sync::{
@@ -65,7 +66,7 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// What some editors and languages put before a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A driver over a foreign process.
+/// A driver over another process.
 pub struct Adapter {
     command: Vec<String>,
     deadlines: Deadlines,
@@ -113,6 +114,13 @@ fn read_lines(from: impl Read, mut wanted: impl FnMut(String) -> bool) {
         && wanted(String::from_utf8_lossy(&line).trim_end().to_owned())
     {
         line.clear();
+    }
+}
+
+impl fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Adapter");
+        shown.field("command", &self.command).field("next", &self.next).finish_non_exhaustive()
     }
 }
 
@@ -189,7 +197,7 @@ impl Adapter {
         }
     }
 
-    /// Starts it, if it is not running, and asks who it is.
+    /// Starts the adapter, if it is not running, and asks for its name.
     ///
     /// # Errors
     ///
@@ -451,7 +459,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn an_output_without_end_comes_in_pieces() {
+    fn an_endless_line_is_read_in_pieces() {
         let mut pieces = Vec::new();
         read_lines(io::repeat(b'y'), |piece| {
             pieces.push(piece.len() as u64);
@@ -461,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_does_not_outlast_a_deadline() {
+    fn queued_lines_do_not_extend_a_deadline() {
         let mut adapter = Adapter::new(vec!["true".into()], Deadlines::default());
         adapter.start().unwrap();
         let (sender, lines) = channel();
@@ -475,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_handed_on_whatever_their_bytes_are() {
+    fn lines_of_any_bytes_are_read() {
         let mut lines = Vec::new();
         read_lines(&b"one\r\n\xff\n\nlast"[..], |line| {
             lines.push(line);

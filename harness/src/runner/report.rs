@@ -268,7 +268,7 @@ impl Report {
 
     /// Whether a requirement is broken and decides.
     fn failing(&self, line: &Line) -> bool {
-        // Its own level, and not the catalogue's: order binds whoever declares it.
+        // The failure's own level, not the catalogue's: a declared order binds.
         let must = |own: &Failure| own.violation.requirement == line.id && own.level == Level::M;
         line.status == Status::Broken && self.failures.iter().any(must)
     }
@@ -345,7 +345,7 @@ impl Report {
             if own.len() < all {
                 let _ = write!(text, " (asked for: {})", names(&own));
             }
-            // What may be declared binds nobody who does not.
+            // An optional promise binds only an implementation that declares it.
             let (may, should): (Vec<&Line>, Vec<&Line>) =
                 should.iter().partition(|line| line.level == Level::Y);
             for (what, lines) in [("shoulds", should), ("mays", may)] {

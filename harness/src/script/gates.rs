@@ -1,16 +1,16 @@
-//! Whether the gates of a script can open at all: a script that waits for itself condemns every
-//! registry alike.
+//! Whether the gates of a script can open at all: every registry fails a script that waits for
+//! itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Act, Ending, Hook, Op, OpId, Registration, Rule, Script};
 
 impl Script {
-    /// A gate that something may wait for in vain, however well the registry does.
+    /// A gate that a thread may wait for in vain, even with a right registry.
     ///
-    /// Threads get as far as they can, and sinks run what they would run once anything may have
-    /// called them. Which call it is that gets to a sink is the registry's affair, and open where
-    /// threads race; so a sink that waits is tried inside each that could be first.
+    /// Each thread advances as far as it can, and a sink runs its rule once an operation may have
+    /// called it. Which call reaches a sink first is open where threads race, so a sink that waits
+    /// is tried inside each call that could be the first.
     pub(super) fn shut_gate(&self) -> Option<u32> {
         let anywhere = Past::of(self, None).waits;
         let holds = |rule: &Rule| rule.ops.iter().any(|op| matches!(op.act, Act::Hold { .. }));
@@ -37,7 +37,7 @@ struct Studied<'s> {
     by: Option<OpId>,
 }
 
-/// What has come to pass, as far as it could; it only grows.
+/// What can have happened so far; it only grows.
 struct Past<'s> {
     script: &'s Script,
     registered: Vec<(usize, &'s Registration)>,
@@ -92,7 +92,7 @@ impl<'s> Past<'s> {
         }
     }
 
-    /// Gets as far as it can; false if that is not the end.
+    /// Advances as far as it can; false if that is not the end.
     fn run(&mut self, ops: &'s [Op], plain: bool) -> bool {
         for op in ops {
             if self.done.contains(&op.id) {
@@ -106,7 +106,7 @@ impl<'s> Past<'s> {
                 Act::Release { gate } => {
                     self.released.insert(*gate);
                 }
-                // Each thread gets as far as it can, whatever the others do.
+                // Each thread advances as far as it can, whatever the others do.
                 Act::Par { threads }
                     if threads.iter().filter(|thread| !self.run(thread, false)).count() > 0 =>
                 {
@@ -159,7 +159,7 @@ impl<'s> Past<'s> {
         let Some(heard) = self.heard.get(&sink) else { return false };
         let fails = |rule: &Rule| rule.on == Hook::Send && rule.then != Ending::Ok;
         match (rule.on, &op.act) {
-            // Where threads race, any may be the one that makes up the number.
+            // Where threads race, the call of any may be the one that counts.
             (Hook::Send, Act::Cast { channel, .. }) => {
                 self.hears(sink, channel) && (!plain || *heard + 1 >= rule.nth)
             }
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(parked(both(), vec![hold(0), cast(), release(1)], "a").check(), Ok(()));
         assert!(
             refused(parked(vec![hold(1)], vec![cast(), release(1)], "a")),
-            "who releases it may be in the sink"
+            "the thread that releases it may be in the sink"
         );
     }
 }

@@ -104,7 +104,7 @@ impl Ending {
 pub struct Op {
     /// Unique within the script.
     pub id: OpId,
-    /// Which registry; only scripts for ISO-6 use another than 0.
+    /// Which registry; only scripts for ISO-6 use a second one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub registry: u32,
     /// What is done.
@@ -193,9 +193,9 @@ pub enum Act {
         /// The gate.
         gate: u32,
     },
-    /// Run threads at the same time, each on its own thread, and wait for all.
+    /// Run lists of operations at the same time, each on its own thread, and wait for all.
     Par {
-        /// The threads; thread *i* of the list is reported as thread *i* + 1.
+        /// The operations of each thread; number *i* of the list is reported as thread *i* + 1.
         #[serde(rename = "lanes")]
         threads: Vec<Vec<Op>>,
     },
@@ -285,53 +285,31 @@ impl Script {
     #[must_use]
     pub fn needs(&self) -> BTreeSet<&'static str> {
         let mut needs = BTreeSet::new();
-        if self.cap.is_some() {
-            needs.insert("scope_cap");
-        }
-        self.visit(&mut |op| {
-            match &op.act {
-                Act::Sub { with, .. } | Act::Admit { with, .. } => {
-                    if with.exact {
-                        needs.insert("exact");
-                    }
-                    if with.outbox.is_some() {
-                        needs.insert("queued");
-                    }
-                    if with.scope.is_some() {
-                        needs.insert("scope_cap");
-                    }
-                    if with.groups.len() > 1 || (with.scope.is_some() && !with.groups.is_empty()) {
-                        needs.insert("groups");
-                    }
-                    if with.identities().any(|identity| identity.kind().is_some()) {
-                        needs.insert("kinds");
-                    }
-                }
-                Act::Revoke { identity, reason } => {
-                    if identity.kind().is_some() {
-                        needs.insert("kinds");
-                    }
-                    if reason.is_some() {
-                        needs.insert("revoke_as");
-                    }
-                }
-                Act::Count => {
-                    needs.insert("count");
-                }
-                Act::Shutdown => {
-                    needs.insert("shutdown");
-                }
-                Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {
-                    needs.insert("threads");
-                }
-                _ => {}
+        let mut need = |there: bool, what| {
+            if there {
+                needs.insert(what);
             }
-            if matches!(op.act, Act::Take { .. }) {
-                needs.insert("queued");
+        };
+        need(self.cap.is_some(), "scope_cap");
+        self.visit(&mut |op| match &op.act {
+            Act::Sub { with, .. } | Act::Admit { with, .. } => {
+                need(matches!(op.act, Act::Admit { .. }), "admission");
+                need(with.exact, "exact");
+                need(with.outbox.is_some(), "queued");
+                need(with.scope.is_some(), "scope_cap");
+                need(with.groups.len() + usize::from(with.scope.is_some()) > 1, "groups");
+                need(with.identities().any(|identity| identity.kind().is_some()), "kinds");
             }
-            if matches!(op.act, Act::Begin { .. } | Act::Admit { .. } | Act::Abandon { .. }) {
-                needs.insert("admission");
+            Act::Revoke { identity, reason } => {
+                need(identity.kind().is_some(), "kinds");
+                need(reason.is_some(), "revoke_as");
             }
+            Act::Count => need(true, "count"),
+            Act::Shutdown => need(true, "shutdown"),
+            Act::Take { .. } => need(true, "queued"),
+            Act::Begin { .. } | Act::Abandon { .. } => need(true, "admission"),
+            Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => need(true, "threads"),
+            _ => {}
         });
         needs
     }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why an authority ended: what a revocation tells clients. An end of any other kind is no reason
-/// of a revocation.
+/// Why an authority ended: what a revocation tells clients. Other kinds of ends are not reasons of
+/// a revocation.
 ///
 /// ```
 /// use harness::script::Reason;

@@ -1,97 +1,165 @@
 //! The ways to make a script simpler.
 
-use crate::script::{Act, Ending, Identity, Op, Outbox, Reason, Script};
+use crate::script::{Act, Ending, Identity, Op, OpId, Outbox, Reason, Registration, Rule, Script};
 
 /// One way to make a script simpler.
-pub(super) enum Edit {
-    /// No revocation names its reason.
-    NoReasons,
-    /// One names none, or another.
-    Reason(u32, Option<Reason>),
-    /// Leave out steps.
-    Cut {
-        from: usize,
-        len: usize,
-    },
-    /// Leave out an operation, wherever it is.
-    Drop(u32),
-    /// Leave out a rule.
-    DropRule {
-        sink: usize,
-        rule: usize,
-    },
-    /// Let a rule's call succeed, or fire at the first.
-    CalmRule {
-        sink: usize,
-        rule: usize,
-    },
-    /// Let it throw rather than fail, as most can.
-    ThrowRule {
-        sink: usize,
-        rule: usize,
-    },
-    FirstRule {
-        sink: usize,
-        rule: usize,
-    },
-    /// Nobody waits for these gates, and nobody opens them.
-    NoGates(Vec<u32>),
-    /// Run threads one after the other.
-    Inline(u32),
-    /// No cap, or a lower one.
-    Cap(Option<u32>),
-    /// Everything on the first registry.
-    OneRegistry,
-    /// One name, channel or identity, becomes another.
-    Rename {
-        from: String,
-        to: &'static str,
-    },
-    /// Long names and payloads without so many bytes of their beginning.
-    Behead(usize),
-    /// Simplify one registration.
-    Plain(u32, Plainer),
-    /// An admission becomes a subscribe.
-    Subscribe(u32),
-    /// A sink of its own.
-    OwnSink(u32, u32),
-    /// A sink in place of an outbox, from which nothing is taken then.
-    NoOutbox(u32, u32),
-    /// Take all, or carry less.
-    Lighten(u32),
-}
+pub(super) type Edit = Box<dyn Fn(&mut Script)>;
 
 /// Names of so many bytes are short enough.
 const SHORT: usize = 16;
 
-/// One way to simplify a registration.
-#[derive(Clone, Copy)]
-pub(super) enum Plainer {
-    NoOverwrite,
-    NotExact,
-    NoScope,
-    ScopeAsGroup,
-    NoGroup(usize),
-    NoName(usize),
-    FirstHalf,
-    SecondHalf,
-    OneName,
-    NoKinds,
-    AnyMessages,
-    AnyBytes,
-    OneMessageLess,
-    Closing,
+#[derive(Default)]
+struct Edits(Vec<Edit>);
+
+impl Edits {
+    fn add(&mut self, edit: impl Fn(&mut Script) + 'static) {
+        self.0.push(Box::new(move |script| {
+            edit(script);
+            while script.sinks.last().is_some_and(|sink| sink.rules.is_empty()) {
+                script.sinks.pop();
+            }
+        }));
+    }
+
+    /// Changes every operation.
+    fn each_op(&mut self, change: impl Fn(&mut Op) + 'static) {
+        self.add(move |script| script.visit_mut(&mut |op| change(op)));
+    }
+
+    /// Changes one operation.
+    fn op(&mut self, id: OpId, change: impl Fn(&mut Act) + 'static) {
+        self.each_op(move |op| {
+            if op.id == id {
+                change(&mut op.act);
+            }
+        });
+    }
+
+    /// Changes one registration.
+    fn with(&mut self, id: OpId, change: impl Fn(&mut Registration) + 'static) {
+        self.op(id, move |act| {
+            if let Act::Sub { with, .. } | Act::Admit { with, .. } = act {
+                change(with);
+            }
+        });
+    }
+
+    /// Changes one list of names.
+    fn names(&mut self, id: OpId, change: impl Fn(&mut Vec<String>) + 'static) {
+        self.with(id, move |with| with.channels.iter_mut().for_each(&change));
+    }
+
+    /// Changes the bounds of one outbox.
+    fn outbox(&mut self, id: OpId, change: impl Fn(&mut Outbox) + 'static) {
+        self.with(id, move |with| with.outbox.iter_mut().for_each(&change));
+    }
+
+    /// Leaves out the operations that `drops` selects.
+    fn without(&mut self, drops: impl Fn(&Op) -> bool + 'static) {
+        self.add(move |script| script.each_list(&mut |ops| ops.retain(|op| !drops(op))));
+    }
+
+    /// Changes one rule.
+    fn rule(&mut self, sink: usize, rule: usize, change: impl Fn(&mut Rule) + 'static) {
+        self.add(move |script| change(&mut script.sinks[sink].rules[rule]));
+    }
 }
 
-/// All edits of a script, the boldest first.
+/// All edits of a script, the largest changes first.
 pub(super) fn edits(script: &Script) -> Vec<Edit> {
-    // First of all: what goes wrong without them is no matter of reasons.
-    let mut edits = vec![Edit::NoReasons];
-    script.visit(&mut |op| {
-        if let Act::Par { .. } = op.act {
-            edits.push(Edit::Inline(op.id));
+    let mut edits = Edits::default();
+    // This comes first: a failure that remains is not about reasons.
+    edits.each_op(|op| {
+        if let Act::Revoke { reason, .. } = &mut op.act {
+            *reason = None;
         }
     });
+    script.visit(&mut |op| {
+        if let Act::Par { .. } = op.act {
+            inline(&mut edits, op.id);
+        }
+    });
+    without_gates(&mut edits, script);
+    let steps = script.steps.len();
+    let mut len = steps / 2;
+    while len >= 2 {
+        for from in (0..steps.saturating_sub(len - 1)).step_by(len) {
+            edits.add(move |script| {
+                script.steps.drain(from..(from + len).min(script.steps.len()));
+            });
+        }
+        len /= 2;
+    }
+    if script.cap.is_some() {
+        edits.add(|script| script.cap = None);
+    }
+    for (sink, own) in script.sinks.iter().enumerate() {
+        for rule in 0..own.rules.len() {
+            edits.add(move |script| {
+                script.sinks[sink].rules.remove(rule);
+            });
+        }
+    }
+    edits.each_op(|op| op.registry = 0);
+    let mut fresh_sink = script.sink_count() as u32;
+    script.visit(&mut |op| {
+        let id = op.id;
+        edits.without(move |op| op.id == id);
+        match &op.act {
+            Act::Sub { sub, with, .. } | Act::Admit { sub, with, .. } => {
+                subscribe(&mut edits, op, *sub, fresh_sink);
+                plainer(&mut edits, id, with);
+                fresh_sink += 1;
+            }
+            Act::Cast { .. } | Act::Take { .. } => edits.op(id, |act| match act {
+                Act::Take { bytes, .. } => *bytes = None,
+                Act::Cast { data, .. } => data.truncate(data.find('.').unwrap_or(data.len())),
+                _ => {}
+            }),
+            Act::Revoke { reason: Some(_), .. } => {
+                let others = Reason::ALL.into_iter().map(Some);
+                for other in [None].into_iter().chain(others) {
+                    edits.op(id, move |act| {
+                        if let Act::Revoke { reason, .. } = act {
+                            *reason = other;
+                        }
+                    });
+                }
+            }
+            _ => {}
+        }
+    });
+    names(&mut edits, script);
+    for (sink, own) in script.sinks.iter().enumerate() {
+        for rule in 0..own.rules.len() {
+            edits.rule(sink, rule, |rule| rule.then = Ending::Ok);
+            edits.rule(sink, rule, |rule| rule.then = Ending::Throw);
+            edits.rule(sink, rule, |rule| rule.nth = 1);
+        }
+    }
+    if script.cap > Some(1) {
+        edits.add(|script| script.cap = Some(1));
+    }
+    edits.0
+}
+
+/// Runs threads one after the other.
+fn inline(edits: &mut Edits, id: OpId) {
+    edits.add(move |script| {
+        script.each_list(&mut |ops| {
+            if let Some(at) = ops.iter().position(|op| op.id == id)
+                && let Act::Par { threads } = ops[at].act.clone()
+            {
+                ops.splice(at..=at, threads.into_iter().flatten());
+            }
+            // On one thread, a gate that is waited for could not be released.
+            ops.retain(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }));
+        });
+    });
+}
+
+/// Leaves out all that waits for some gates or opens them.
+fn without_gates(edits: &mut Edits, script: &Script) {
     let mut gates = Vec::new();
     script.visit(&mut |op| {
         if let Act::Hold { gate } | Act::Release { gate } = op.act {
@@ -100,204 +168,121 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
     });
     gates.sort_unstable();
     gates.dedup();
-    // Many at a time: one of a pair that threads hand to and fro means little without the other.
+    // Several at a time: gates that threads open for each other come in pairs.
     let mut some = gates.len() / 2;
     while some >= 1 {
-        edits.extend(gates.chunks(some).map(|gates| Edit::NoGates(gates.to_vec())));
+        for gates in gates.chunks(some).map(<[u32]>::to_vec) {
+            edits.without(move |op| match op.act {
+                Act::Hold { gate } | Act::Release { gate } => gates.contains(&gate),
+                _ => false,
+            });
+        }
         some /= 2;
     }
-    let steps = script.steps.len();
-    let mut len = steps / 2;
-    while len >= 2 {
-        edits.extend(
-            (0..steps.saturating_sub(len - 1)).step_by(len).map(|from| Edit::Cut { from, len }),
-        );
-        len /= 2;
-    }
-    if script.cap.is_some() {
-        edits.push(Edit::Cap(None));
-    }
-    for (sink, rules) in script.sinks.iter().enumerate() {
-        edits.extend((0..rules.rules.len()).map(|rule| Edit::DropRule { sink, rule }));
-    }
-    edits.push(Edit::OneRegistry);
-    let (mut names, mut longest) = (Vec::new(), 0);
-    let mut fresh_sink = script.sink_count() as u32;
-    script.visit(&mut |op| {
-        edits.push(Edit::Drop(op.id));
-        match &op.act {
-            Act::Sub { sub, with, .. } | Act::Admit { sub, with, .. } => {
-                if matches!(op.act, Act::Admit { .. }) {
-                    edits.push(Edit::Subscribe(op.id));
-                }
-                edits.push(Edit::OwnSink(op.id, fresh_sink));
-                fresh_sink += 1;
-                if with.outbox.is_some() {
-                    edits.push(Edit::NoOutbox(op.id, *sub));
-                }
-                let mut plainer = vec![
-                    Plainer::NoOverwrite,
-                    Plainer::NotExact,
-                    Plainer::NoScope,
-                    Plainer::ScopeAsGroup,
-                ];
-                plainer.extend((0..with.groups.len()).map(Plainer::NoGroup));
-                plainer.push(Plainer::NoKinds);
-                let listed = with.channels.as_ref().map_or(0, Vec::len);
-                if listed <= 16 {
-                    plainer.extend((0..listed).map(Plainer::NoName));
-                }
-                if listed > 2 {
-                    plainer.extend([Plainer::FirstHalf, Plainer::SecondHalf]);
-                }
-                plainer.push(Plainer::OneName);
-                if with.outbox.is_some() {
-                    plainer.extend([
-                        Plainer::AnyMessages,
-                        Plainer::AnyBytes,
-                        Plainer::OneMessageLess,
-                        Plainer::Closing,
-                    ]);
-                }
-                edits.extend(plainer.into_iter().map(|change| Edit::Plain(op.id, change)));
-                names.extend(with.channels.iter().flatten().take(16).cloned());
-                names.extend(with.identities().map(|own| own.value().to_owned()));
+}
+
+/// A subscribe in place of an admission, a sink of its own, or a sink in place of an outbox.
+fn subscribe(edits: &mut Edits, op: &Op, label: u32, fresh: u32) {
+    if let Act::Admit { .. } = op.act {
+        edits.op(op.id, |act| {
+            if let Act::Admit { sub, sink, with, .. } = act {
+                *act = Act::Sub { sub: *sub, sink: *sink, with: with.clone() };
             }
-            Act::Cast { channel, data } => {
-                edits.push(Edit::Lighten(op.id));
-                names.push(channel.clone());
-                longest = longest.max(data.len());
-            }
-            Act::Take { .. } => edits.push(Edit::Lighten(op.id)),
-            Act::Revoke { identity, reason } => {
-                if reason.is_some() {
-                    edits.push(Edit::Reason(op.id, None));
-                    edits.extend(Reason::ALL.map(|other| Edit::Reason(op.id, Some(other))));
-                }
-                names.push(identity.value().to_owned());
-            }
-            _ => {}
+        });
+    }
+    edits.op(op.id, move |act| {
+        if let Act::Sub { sink, .. } | Act::Admit { sink, .. } = act {
+            *sink = fresh;
         }
+    });
+    if let Act::Sub { with, .. } | Act::Admit { with, .. } = &op.act
+        && with.outbox.is_some()
+    {
+        let id = op.id;
+        edits.add(move |script| {
+            let taken = |op: &Op| matches!(op.act, Act::Take { sub, .. } if sub == label);
+            script.each_list(&mut |ops| ops.retain(|op| !taken(op)));
+            script.visit_mut(&mut |op| match &mut op.act {
+                Act::Sub { with, .. } | Act::Admit { with, .. } if op.id == id => {
+                    with.outbox = None;
+                }
+                _ => {}
+            });
+        });
+    }
+}
+
+/// Simpler registrations.
+fn plainer(edits: &mut Edits, id: OpId, with: &Registration) {
+    edits.with(id, |with| with.overwrite = None);
+    edits.with(id, |with| with.exact = false);
+    edits.with(id, |with| with.scope = None);
+    edits.with(id, |with| {
+        if with.groups.is_empty() {
+            with.groups.extend(with.scope.take());
+        }
+    });
+    for at in 0..with.groups.len() {
+        edits.with(id, move |with| drop(with.groups.remove(at)));
+    }
+    edits.with(id, |with| {
+        for identity in with.scope.iter_mut().chain(&mut with.groups) {
+            *identity = Identity::Plain(identity.value().to_owned());
+        }
+    });
+    let listed = with.channels.as_ref().map_or(0, Vec::len);
+    for at in (0..listed).filter(|_| listed <= 16) {
+        edits.names(id, move |names| drop(names.remove(at)));
+    }
+    if listed > 2 {
+        edits.names(id, |names| names.truncate(names.len().div_ceil(2)));
+        edits.names(id, |names| drop(names.drain(..names.len() / 2)));
+    }
+    edits.with(id, |with| {
+        let first = with.channels.iter().flatten().next().cloned();
+        with.channels = Some(vec![first.unwrap_or_else(|| "a".into())]);
+    });
+    if with.outbox.is_some() {
+        edits.outbox(id, |outbox| outbox.messages = Outbox::default().messages);
+        edits.outbox(id, |outbox| outbox.bytes = Outbox::default().bytes);
+        edits.outbox(id, |outbox| outbox.messages = outbox.messages.saturating_sub(1).max(1));
+        edits.outbox(id, |outbox| outbox.overflow = Outbox::default().overflow);
+    }
+}
+
+/// Shorter names and payloads, and other names.
+fn names(edits: &mut Edits, script: &Script) {
+    let (mut names, mut longest) = (Vec::new(), 0);
+    script.visit(&mut |op| match &op.act {
+        Act::Sub { with, .. } | Act::Admit { with, .. } => {
+            names.extend(with.channels.iter().flatten().take(16).cloned());
+            names.extend(with.identities().map(|own| own.value().to_owned()));
+        }
+        Act::Cast { channel, data } => {
+            names.push(channel.clone());
+            longest = longest.max(data.len());
+        }
+        Act::Revoke { identity, .. } => names.push(identity.value().to_owned()),
+        _ => {}
     });
     names.sort();
     names.dedup();
-    // All at once: what matters of long ones may be that they begin alike.
-    let mut beheaded = names.iter().map(String::len).fold(longest, usize::max) / 2;
-    while beheaded >= SHORT {
-        edits.push(Edit::Behead(beheaded));
-        beheaded /= 2;
+    // All at once: long names may matter because they begin in the same way.
+    let mut bytes = names.iter().map(String::len).fold(longest, usize::max) / 2;
+    while bytes >= SHORT {
+        edits.each_op(move |op| {
+            each_text(op, &mut |text| {
+                if let Some(rest) = text.get(bytes..).filter(|rest| rest.len() >= SHORT) {
+                    *text = rest.to_owned();
+                }
+            });
+        });
+        bytes /= 2;
     }
-    for name in names {
-        edits.extend(
-            ["a", "b", "c", "x", "y"]
-                .iter()
-                .filter(|to| **to != name)
-                .map(|to| Edit::Rename { from: name.clone(), to }),
-        );
-    }
-    for (sink, rules) in script.sinks.iter().enumerate() {
-        for rule in 0..rules.rules.len() {
-            edits.push(Edit::CalmRule { sink, rule });
-            edits.push(Edit::ThrowRule { sink, rule });
-            edits.push(Edit::FirstRule { sink, rule });
-        }
-    }
-    if script.cap > Some(1) {
-        edits.push(Edit::Cap(Some(1)));
-    }
-    edits
-}
-
-impl Edit {
-    pub(super) fn apply(&self, script: &mut Script) {
-        match self {
-            Edit::NoReasons => script.visit_mut(&mut |op| {
-                if let Act::Revoke { reason, .. } = &mut op.act {
-                    *reason = None;
-                }
-            }),
-            Edit::Reason(id, other) => script.visit_mut(&mut |op| {
-                if let Act::Revoke { reason, .. } = &mut op.act
-                    && op.id == *id
-                {
-                    *reason = *other;
-                }
-            }),
-            Edit::Cut { from, len } => {
-                script.steps.drain(*from..(from + len).min(script.steps.len()));
-            }
-            Edit::Drop(id) => script.each_list(&mut |ops| ops.retain(|op| op.id != *id)),
-            Edit::DropRule { sink, rule } => {
-                script.sinks[*sink].rules.remove(*rule);
-            }
-            Edit::CalmRule { sink, rule } => script.sinks[*sink].rules[*rule].then = Ending::Ok,
-            Edit::ThrowRule { sink, rule } => script.sinks[*sink].rules[*rule].then = Ending::Throw,
-            Edit::FirstRule { sink, rule } => script.sinks[*sink].rules[*rule].nth = 1,
-            Edit::NoGates(gates) => script.each_list(&mut |ops| {
-                ops.retain(|op| match op.act {
-                    Act::Hold { gate } | Act::Release { gate } => !gates.contains(&gate),
-                    _ => true,
-                });
-            }),
-            Edit::Inline(id) => script.each_list(&mut |ops| {
-                if let Some(at) = ops.iter().position(|op| op.id == *id)
-                    && let Act::Par { threads } = ops[at].act.clone()
-                {
-                    ops.splice(at..=at, threads.into_iter().flatten());
-                }
-                // On one thread nobody could release what it holds.
-                ops.retain(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }));
-            }),
-            Edit::Cap(cap) => script.cap = *cap,
-            Edit::OneRegistry => script.visit_mut(&mut |op| op.registry = 0),
-            Edit::Rename { from, to } => script.visit_mut(&mut |op| rename(op, from, to)),
-            Edit::Behead(bytes) => script.visit_mut(&mut |op| {
-                each_text(op, &mut |text| {
-                    if let Some(rest) = text.get(*bytes..).filter(|rest| rest.len() >= SHORT) {
-                        *text = rest.to_owned();
-                    }
-                });
-            }),
-            Edit::Plain(id, change) => script.visit_mut(&mut |op| {
-                if op.id == *id {
-                    simplify(op, *change);
-                }
-            }),
-            Edit::Subscribe(id) => script.visit_mut(&mut |op| {
-                if op.id == *id
-                    && let Act::Admit { sub, sink, with, .. } = &op.act
-                {
-                    op.act = Act::Sub { sub: *sub, sink: *sink, with: with.clone() };
-                }
-            }),
-            Edit::OwnSink(id, fresh) => script.visit_mut(&mut |op| {
-                if op.id == *id
-                    && let Act::Sub { sink, .. } | Act::Admit { sink, .. } = &mut op.act
-                {
-                    *sink = *fresh;
-                }
-            }),
-            Edit::NoOutbox(id, label) => {
-                let taken = |op: &Op| matches!(&op.act, Act::Take { sub, .. } if sub == label);
-                script.each_list(&mut |ops| ops.retain(|op| !taken(op)));
-                script.visit_mut(&mut |op| {
-                    if op.id == *id
-                        && let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act
-                    {
-                        with.outbox = None;
-                    }
-                });
-            }
-            Edit::Lighten(id) => script.visit_mut(&mut |op| match &mut op.act {
-                Act::Take { bytes, .. } if op.id == *id => *bytes = None,
-                Act::Cast { data, .. } if op.id == *id => {
-                    data.truncate(data.find('.').unwrap_or(data.len()));
-                }
-                _ => {}
-            }),
-        }
-        while script.sinks.last().is_some_and(|sink| sink.rules.is_empty()) {
-            script.sinks.pop();
+    for from in names {
+        for to in ["a", "b", "c", "x", "y"].into_iter().filter(|to| *to != from) {
+            let from = from.clone();
+            edits.each_op(move |op| rename(op, &from, to));
         }
     }
 }
@@ -330,57 +315,5 @@ fn each_text(op: &mut Op, change: &mut dyn FnMut(&mut String)) {
         }
         Act::Revoke { identity: named, .. } => identity(named, change),
         _ => {}
-    }
-}
-
-fn simplify(op: &mut Op, change: Plainer) {
-    let (Act::Sub { with, .. } | Act::Admit { with, .. }) = &mut op.act else { return };
-    match change {
-        Plainer::NoOverwrite => with.overwrite = None,
-        Plainer::NotExact => with.exact = false,
-        Plainer::NoScope => with.scope = None,
-        Plainer::ScopeAsGroup => {
-            if with.groups.is_empty() {
-                with.groups.extend(with.scope.take());
-            }
-        }
-        Plainer::NoGroup(at) => {
-            with.groups.remove(at);
-        }
-        Plainer::NoName(at) => {
-            if let Some(names) = &mut with.channels {
-                names.remove(at);
-            }
-        }
-        Plainer::FirstHalf => {
-            if let Some(names) = &mut with.channels {
-                names.truncate(names.len().div_ceil(2));
-            }
-        }
-        Plainer::SecondHalf => {
-            if let Some(names) = &mut with.channels {
-                names.drain(..names.len() / 2);
-            }
-        }
-        Plainer::OneName => {
-            let first = with.channels.iter().flatten().next().cloned();
-            with.channels = Some(vec![first.unwrap_or_else(|| "a".into())]);
-        }
-        Plainer::AnyMessages | Plainer::AnyBytes | Plainer::OneMessageLess | Plainer::Closing => {
-            let (Some(outbox), usual) = (&mut with.outbox, Outbox::default()) else { return };
-            match change {
-                Plainer::AnyMessages => outbox.messages = usual.messages,
-                Plainer::AnyBytes => outbox.bytes = usual.bytes,
-                Plainer::OneMessageLess => {
-                    outbox.messages = outbox.messages.saturating_sub(1).max(1)
-                }
-                _ => outbox.overflow = usual.overflow,
-            }
-        }
-        Plainer::NoKinds => {
-            for identity in with.scope.iter_mut().chain(&mut with.groups) {
-                *identity = Identity::Plain(identity.value().to_owned());
-            }
-        }
     }
 }

@@ -1,9 +1,9 @@
-//! Making a failing script small, without changing what it fails for.
+//! Shrinks a failing script, without changing the requirement that it breaks.
 //!
-//! Every candidate has a smaller weight than what it came from, so shrinking ends; executions and
-//! time bound it as well. A candidate counts only if it is rejected for the same requirement, or
-//! for a more general one that the first is a special case of: if a broadcast is still lost when no
-//! sink throws any more, then it was DEL-1 and not ISO-1.
+//! Each candidate weighs less than the script it came from, so shrinking ends; a number of runs and
+//! a time bound it as well. A candidate counts only if it breaks the same requirement, or a more
+//! general one: if a broadcast is still lost when no sink throws any more, then it was DEL-1 and
+//! not ISO-1.
 
 use std::time::Duration;
 
@@ -91,18 +91,18 @@ pub fn shrink(
     (best.numbered(), blamed)
 }
 
-/// Simpler scripts, the boldest first; each weighs less than `script`.
+/// Simpler scripts, the largest changes first; each weighs less than `script`.
 pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
     let (base, weight) = (script.clone(), weigh(script));
     edits(script).into_iter().filter_map(move |edit| {
         let mut candidate = base.clone();
-        edit.apply(&mut candidate);
+        edit(&mut candidate);
         let sensible = weigh(&candidate) < weight && candidate.check().is_ok();
         sensible.then_some(candidate)
     })
 }
 
-/// How much there is to understand in a script.
+/// The weight of a script: how much a reader has to understand.
 fn weigh(script: &Script) -> usize {
     let mut weight = script.cap.map_or(0, |cap| 20 + cap as usize);
     let mut sinks: Vec<u32> = Vec::new();
@@ -149,7 +149,7 @@ fn weigh(script: &Script) -> usize {
     weight
 }
 
-/// How much there is to say of an outbox.
+/// The weight of an outbox.
 fn bulk(outbox: &Outbox) -> usize {
     let usual = Outbox::default();
     let bound = |own: u32, usual: u32| if own == usual { 0 } else { 10 + own.min(20) as usize };
@@ -158,7 +158,7 @@ fn bulk(outbox: &Outbox) -> usize {
         + 5 * usize::from(outbox.overflow != usual.overflow)
 }
 
-/// How odd a name is.
+/// The weight of a name: ordinary ones weigh little.
 fn burden(name: &str) -> usize {
     match name {
         "a" | "x" => 1,
@@ -171,7 +171,7 @@ fn burden(name: &str) -> usize {
     }
 }
 
-/// Beyond the first hundred, letters count less.
+/// The weight of a length: letters beyond the first hundred count less.
 fn length(text: &str) -> usize {
     text.len().min(100) + text.len() / 100
 }

@@ -31,7 +31,7 @@ pub struct Refused;
 
 /// A registry under test.
 ///
-/// What an implementation does not have it leaves at the default, and does not claim in its
+/// An implementation leaves a method that it lacks at the default, and does not claim it in its
 /// [`Hello`](crate::protocol::Hello): scripts that need it are then not run.
 pub trait Subject: Send + Sync {
     /// Subscribes a sink; or, if the registration asks for one, an outbox (profile `queued`), and
@@ -149,8 +149,8 @@ pub fn execute_or(
         log.over = true;
         std::mem::take(&mut log.events)
     };
-    // The registries hold the probes and the probes hold the world: cut the circle, outside the
-    // locks.
+    // The registries hold the probes and the probes hold the world: this ends the circle, outside
+    // the locks.
     let registries = std::mem::take(&mut *lock(&world.registries));
     let subs = std::mem::take(&mut *lock(&world.subs));
     let tickets = std::mem::take(&mut *lock(&world.tickets));
@@ -367,7 +367,8 @@ impl World {
         lock(&self.gates).arrived = 0;
         for (index, ops) in threads.iter().enumerate() {
             let (world, ops) = (Arc::clone(self), ops.clone());
-            // Not scoped: a thread that a broken registry never gives back must not hold the suite.
+            // Not a scoped thread: a broken registry may never return from it, and the suite must
+            // go on.
             std::thread::spawn(move || {
                 THREAD.set(index as u32 + 1);
                 world.run(&ops);

@@ -68,7 +68,7 @@ impl Probe {
         ending == Ending::Ok
     }
 
-    /// Is told the end. Panics where the script says so.
+    /// Notifies the sink of the end. Panics where the script says so.
     pub fn close(&self, reason: Option<&str>) {
         let thread = thread();
         let event = Event::Close { sink: self.sink, reason: reason.map(str::to_owned), thread };

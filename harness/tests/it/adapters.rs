@@ -192,7 +192,7 @@ fn registries_that_return_promises_are_judged_in_full() {
 }
 
 #[test]
-fn a_revocation_that_waits_for_the_sends_to_whom_it_ends_breaks_a_should() {
+fn a_revocation_that_waits_for_sends_to_the_revoked_breaks_a_should() {
     let (_, outcome, report) =
         promising("WaitsForSends", &Plan { scripts: 400, seed: 3, ..Plan::default() }, 500);
     assert_eq!(report.exit, Exit::Conforming, "{:?}", outcome.failures);
@@ -202,7 +202,7 @@ fn a_revocation_that_waits_for_the_sends_to_whom_it_ends_breaks_a_should() {
 }
 
 #[test]
-fn what_promises_invite_is_found() {
+fn typical_mistakes_with_promises_are_found() {
     for (class, broken) in [
         ("LooksOnce", "REV-2"),
         ("LooksOnce", "SUB-3"),
@@ -346,7 +346,7 @@ fn right_classes_conform_in_both_shapes_of_call() {
 }
 
 #[test]
-fn a_revocation_that_says_no_number_is_the_fault_of_the_registry() {
+fn a_revocation_that_returns_no_number_fails_the_registry() {
     for (class, call) in [("Mute", "call=options"), ("Names", "call=positional")] {
         let (_, outcome, report) = styled(&[class, call]);
         assert_eq!(report.exit, Exit::Failures, "{class}: {:?}", outcome.faults);
@@ -369,7 +369,7 @@ fn a_class_that_is_called_in_the_other_shape_fails() {
 }
 
 #[test]
-fn an_option_that_there_is_not_and_a_class_that_there_is_not_are_refused() {
+fn unknown_options_and_classes_are_refused() {
     for (words, told) in [
         (&["Names", "identitty=badge"][..], "identitty"),
         (&["Nameless"], "has no export Nameless"),
@@ -393,7 +393,7 @@ fn conform(arguments: &[&str]) -> (i32, String) {
 
 /// The adapter that porters copy, copied wrongly.
 #[test]
-fn the_doctor_sees_what_a_copy_forgot() {
+fn the_doctor_finds_what_a_copied_adapter_leaves_out() {
     let place =
         std::env::temp_dir().join(format!("registry-conform-{}-doctor", std::process::id()));
     fs::create_dir_all(&place).unwrap();
@@ -437,7 +437,7 @@ fn the_doctor_sees_what_a_copy_forgot() {
 }
 
 #[test]
-fn the_program_has_all_that_a_porter_reads() {
+fn the_program_contains_the_texts_for_porters() {
     for (name, file) in [
         ("porting", "../docs/porting.md"),
         ("PROTOCOL.md", "PROTOCOL.md"),
@@ -485,7 +485,7 @@ fn an_adapter_that_dies_is_blamed_with_its_last_words() {
 }
 
 #[test]
-fn what_an_adapter_says_is_read_on_after_bytes_that_are_no_text() {
+fn output_after_invalid_utf_8_is_still_read() {
     blamed("mumbles", "famous last words");
 }
 
@@ -494,8 +494,7 @@ fn an_adapter_that_hangs_is_blamed() {
     blamed("hangs", "did not answer");
 }
 
-/// Makes whoever writes down what comes slower than what comes, so that there is always one line
-/// more to be had.
+/// A transcript that is written more slowly than lines come, so that there is always one more line.
 struct Laborious;
 
 impl Write for Laborious {
@@ -525,12 +524,12 @@ fn an_adapter_that_floods_its_output_is_blamed() {
 }
 
 #[test]
-fn an_adapter_that_closes_its_output_and_lives_on_is_blamed() {
+fn an_adapter_that_closes_its_output_and_does_not_exit_is_blamed() {
     blamed("closes", "closed its standard output and did not exit");
 }
 
 #[test]
-fn what_an_adapter_does_only_now_and_then_is_not_the_registrys_doing() {
+fn an_occasional_failure_of_the_adapter_is_not_attributed_to_the_registry() {
     for mode in ["tires", "dozes"] {
         let (outcome, report) = cheat(mode, 23);
         assert!(outcome.failures.is_empty(), "{mode}: {:?}", outcome.failures[0].violation);
@@ -561,7 +560,7 @@ fn re_1_a_script_that_never_ends_is_run_again_as_often_as_it_says() {
 }
 
 #[test]
-fn cnt_1_and_rev_10_a_number_below_zero_reaches_the_oracle() {
+fn cnt_1_and_rev_10_a_negative_number_reaches_the_oracle() {
     let report = broken("Negative");
     let found: Vec<_> =
         report.failures.iter().map(|failure| failure.violation.requirement).collect();
@@ -573,7 +572,7 @@ fn cnt_1_and_rev_10_a_number_below_zero_reaches_the_oracle() {
 }
 
 #[test]
-fn what_fails_once_in_the_life_of_a_process_is_said_not_to_fail_alone() {
+fn a_failure_that_needs_earlier_scripts_is_reported_as_such() {
     let report = broken("Lapse");
     let failure = report.failures.iter().find(|failure| failure.needs_others).unwrap();
     assert_eq!(failure.again, 0);
@@ -585,7 +584,7 @@ fn what_fails_once_in_the_life_of_a_process_is_said_not_to_fail_alone() {
 }
 
 #[test]
-fn an_adapter_that_declines_one_case_is_no_pass() {
+fn an_adapter_that_declines_one_case_does_not_pass() {
     let (outcome, report) = cheat("coy", u32::MAX);
     assert_eq!((report.exit, outcome.unsupported["patience"]), (Exit::Undecided, 1));
     assert!(report.never_exercised.is_empty(), "the rest is enough: {:?}", report.never_exercised);
@@ -619,12 +618,12 @@ fn an_adapter_that_runs_nothing_is_blamed() {
 }
 
 #[test]
-fn an_adapter_that_confesses_is_no_pass() {
+fn an_adapter_that_reports_its_own_failure_does_not_pass() {
     blamed("confesses", "I am broken");
 }
 
 #[test]
-fn an_adapter_that_claims_what_it_cannot_is_no_pass() {
+fn an_adapter_that_claims_too_much_does_not_pass() {
     // Its sinks cannot park, so that nothing overlaps, and what a parked sink must not hold up is
     // never seen.
     let (_, report) = cheat("claims", u32::MAX);
@@ -715,7 +714,7 @@ fn a_broken_copy_fails_for_the_right_requirement_in_three_steps() {
 
 /// What one script leaves behind and another trips over is told from what the other does by itself.
 #[test]
-fn what_registries_of_one_process_share_is_seen() {
+fn state_that_registries_of_one_process_share_is_found() {
     let report = broken("Shared");
     let shared =
         report.failures.iter().find(|failure| failure.violation.requirement == "ISO-6").unwrap();

@@ -28,7 +28,7 @@ fn random(plan: &Plan) -> Vec<Script> {
 }
 
 #[test]
-fn what_is_known_to_fail_is_avoided_from_the_start_but_for_every_eighth_script() {
+fn known_failures_are_avoided_except_in_every_eighth_script() {
     let capped = |plan: &Plan| {
         let scripts = random(plan);
         let has: Vec<bool> =
@@ -45,7 +45,7 @@ fn what_is_known_to_fail_is_avoided_from_the_start_but_for_every_eighth_script()
 }
 
 #[test]
-fn what_a_script_contains_is_seen() {
+fn the_features_of_a_script_are_found() {
     let plain = vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
         Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),

@@ -97,7 +97,7 @@ fn a_failure_explains_itself() {
 }
 
 #[test]
-fn what_is_known_to_fail_does_not_fail_until_its_day() {
+fn a_known_failure_is_excused_until_its_day() {
     let place = Place::new("known");
     let known = |expires: &str| {
         format!(
@@ -114,7 +114,7 @@ fn what_is_known_to_fail_does_not_fail_until_its_day() {
 }
 
 #[test]
-fn what_is_known_to_fail_and_does_not_is_stale() {
+fn a_known_failure_that_passes_is_stale() {
     let place = Place::new("stale");
     place.write("known.toml", "[[known]]\nrequirement = \"REV-1\"\nreason = \"was so once\"\n");
     let (code, page) = run(&place, &["--known", "known.toml", "--junit", "report.xml"], None);
@@ -136,7 +136,7 @@ fn a_part_of_the_suite_can_be_run() {
 }
 
 #[test]
-fn a_part_speaks_of_nothing_else() {
+fn a_report_on_a_part_names_no_other_requirement() {
     let place = Place::new("itself");
     let (code, page) = run(&place, &["--only", "REV-2", "--json", "report.json"], None);
     assert_eq!(code, 0, "{page}");
@@ -208,7 +208,7 @@ fn a_replay_says_what_it_waits_for() {
 }
 
 #[test]
-fn what_cannot_be_written_is_said_before_the_run_begins() {
+fn an_unwritable_report_is_refused_before_the_run() {
     let place = Place::new("nowhere");
     let adapter = here("adapters/javascript/adapter.mjs");
     for option in ["--json", "--junit"] {
@@ -265,7 +265,7 @@ fn no_adapter_exits_with_3() {
 }
 
 #[test]
-fn what_is_not_decided_exits_with_4_and_what_is_not_begun_with_5() {
+fn an_undecided_run_exits_with_4_and_an_empty_one_with_5() {
     let place = Place::new("open");
     let output = conform(
         &place.0,
@@ -344,7 +344,7 @@ fn standard_error_names_each_failure_before_and_after_it_is_made_small_and_says_
 }
 
 #[test]
-fn a_should_that_is_broken_is_seen_again() {
+fn a_replay_shows_a_broken_should_again() {
     let place = Place::new("should");
     let (code, page) = run(&place, &["--scripts", "300", "--only", "ORD-2"], Some("Sticky"));
     assert_eq!(code, 0, "a should does not decide: {page}");
@@ -378,7 +378,7 @@ fn a_transcript_has_both_sides() {
 }
 
 #[test]
-fn the_doctor_knows_a_sick_adapter() {
+fn the_doctor_finds_a_broken_adapter() {
     let place = Place::new("sick");
     for (mode, words) in
         [("idle", "missing from the trace"), ("hushes", "sink 0 threw is not what its rules say")]
@@ -392,7 +392,7 @@ fn the_doctor_knows_a_sick_adapter() {
 }
 
 #[test]
-fn the_gallery_shows_that_the_suite_sees() {
+fn the_gallery_prints_each_mutant_and_its_requirement() {
     let place = Place::new("gallery");
     let output = conform(&place.0, &["gallery", "--seed", "3", "--scripts", "10"]);
     let page = String::from_utf8(output.stdout).unwrap();

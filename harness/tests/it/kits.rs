@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
-use harness::kit::{
-    block_on,
-    sink::{self, Peer, Rig},
+use harness::{
+    kit::{
+        block_on,
+        registry::Rig as Registry,
+        sink::{self, Peer, Rig},
+    },
+    mutants::{self, Bug},
 };
 use registry_core::{
     CloseReason, Json, Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions,
@@ -109,7 +113,7 @@ impl Pipes {
     }
 }
 
-/// Whoever asks it again after its end is wrong.
+/// It must not be asked again after its end.
 struct PipePeer {
     pipe: Arc<Mutex<Pipe>>,
     subscription: Option<Subscription>,
@@ -118,10 +122,15 @@ struct PipePeer {
 
 impl Rig for Pipes {
     type Peer = PipePeer;
+    type Registry = Arc<SubscriberRegistry<String>>;
+
+    fn registry(&self) -> Arc<SubscriberRegistry<String>> {
+        Arc::default()
+    }
 
     async fn connect(
         &self,
-        registry: &SubscriberRegistry<String>,
+        registry: &Arc<SubscriberRegistry<String>>,
         registration: Registration,
     ) -> PipePeer {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
@@ -178,14 +187,15 @@ static BODIES: WireFormat =
 
 impl Rig for Outboxes {
     type Peer = Reader;
+    type Registry = Arc<SubscriberRegistry<String>>;
 
-    fn registry(&self) -> SubscriberRegistry<String> {
-        SubscriberRegistry::with_encoder(RegistryOptions::new(), Json)
+    fn registry(&self) -> Arc<SubscriberRegistry<String>> {
+        Arc::new(SubscriberRegistry::with_encoder(RegistryOptions::new(), Json))
     }
 
     async fn connect(
         &self,
-        registry: &SubscriberRegistry<String>,
+        registry: &Arc<SubscriberRegistry<String>>,
         registration: Registration,
     ) -> Reader {
         let outbox = registry.open_outbox(&BODIES, OutboxOptions::new(), registration).unwrap();
@@ -250,5 +260,28 @@ fn faulty_sinks_are_caught() {
             verdict.as_ref().is_err_and(|why| why.starts_with(requirement)),
             "{fault:?}: {verdict:?}"
         );
+    }
+}
+
+/// As the kit of sinks notices wrong sinks, so does the one of registries.
+#[test]
+fn wrong_registries_are_caught() {
+    let check = |factory, requirement| Registry::new(mutants::hello(), factory).check(requirement);
+    for (bug, requirement) in [
+        (Bug::FirstNameOnly, "FLT-1"),
+        (Bug::LosesTheFourth, "DEL-1"),
+        (Bug::SendsTwice, "DEL-2"),
+        (Bug::RefusesCrowds, "SUB-1"),
+        (Bug::SendsToUnsubscribed, "SUB-3"),
+        (Bug::RevokesWithoutTelling, "REV-1"),
+        (Bug::UnknownReturnsOne, "REV-10"),
+        (Bug::IgnoresTheReason, "REV-13"),
+        (Bug::ClosesTwice, "CLO-1"),
+        (Bug::CountsTheLiving, "CNT-1"),
+    ] {
+        assert_eq!(check(mutants::sound(), requirement), Ok(()));
+        let verdict = check(mutants::mutant(bug), requirement);
+        let found = verdict.as_ref().is_err_and(|why| why.starts_with(&format!("{requirement}: ")));
+        assert!(found, "{bug:?}: {verdict:?}");
     }
 }

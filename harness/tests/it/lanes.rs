@@ -1,15 +1,15 @@
 //! The registry's lanes as a subject: its subscribers are outboxes that a flusher serves, each with
 //! a wire in memory.
 //!
-//! Where a message counts as sent is one of two places, as [`Heard`] says. At the write, which
+//! A message counts as sent in one of two places, as [`Heard`] says. The first is the write, which
 //! happens under the subscriber's gate: nothing may be called from there, so scripts whose sends
-//! call back are left out. Or at the peer who reads what was written: it may do what it likes, so
-//! the whole kit applies, but what a peer has yet to read is not held against the registry. In
-//! both, no write may come after a revocation has returned (REV-12).
+//! call back are left out. The second is the peer that reads what was written: it may make any
+//! call, so the whole kit applies, but unread messages are not held against the registry. In both,
+//! no write may come after a revocation has returned (REV-12).
 //!
-//! Who ends is told by the outbox's hook, and whoever leaves of its own is not told. Every third
-//! wire is always full, so that the owner writes everything, and every third takes a few bytes at a
-//! time.
+//! The outbox's hook notifies a subscriber that was ended; one that unsubscribed is not notified.
+//! Every third wire is always full, so that the owner writes everything, and every third takes a
+//! few bytes at a time.
 
 use std::{
     collections::VecDeque,
@@ -52,7 +52,7 @@ enum Heard {
     Read,
 }
 
-/// Who polls the flusher.
+/// What polls the flusher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Polled {
     /// Every call, before it returns.
@@ -76,7 +76,7 @@ struct Peer {
     line: Mutex<Vec<u8>>,
     unread: Mutex<VecDeque<String>>,
     told: AtomicBool,
-    /// Who is reading a message, and what it is to be told when it has.
+    /// The thread that is reading a message, and the reason to notify when it has.
     reader: Mutex<Option<ThreadId>>,
     owed: Mutex<Option<CloseReason>>,
     /// A revocation that ended it has returned: a write is one too late.
@@ -197,18 +197,18 @@ impl Handle for Owned {
     }
 }
 
-/// The flusher, and whom it serves.
+/// The flusher, and the subscribers that it serves.
 struct Lane {
     polled: Polled,
     flusher: Mutex<Flusher<String>>,
-    /// Something may be left to do for whoever holds the flusher.
+    /// The thread that holds the flusher may have more to do.
     again: AtomicBool,
     owned: Mutex<Vec<Weak<Owned>>>,
     bell: Arc<Bell>,
 }
 
 impl Lane {
-    /// Serves to the end, unless somebody is serving: who is does this too.
+    /// Serves to the end, unless another thread is serving: then that thread does it.
     fn settle_if_polled(&self) {
         if self.polled == Polled::ByThread {
             return;
@@ -232,7 +232,7 @@ impl Lane {
             let over = self.write(flusher);
             let mut read = false;
             for owned in self.owned() {
-                // Who has been cut off reads no more.
+                // A peer that was cut off reads no more.
                 if owned
                     .outbox
                     .outbox()
@@ -476,7 +476,7 @@ fn hello() -> Hello {
     hello
 }
 
-/// A peer whose write fails is gone: its subscriber has left, and nobody tells it.
+/// A peer whose write fails is gone: its subscriber has left, and is not notified.
 fn written() -> Hello {
     let mut hello = self::hello();
     hello.policies.send_failure = SendFailure::Drop;
@@ -491,7 +491,7 @@ fn untested(hello: &Hello, outcome: &Outcome) -> Vec<&'static str> {
 }
 
 /// Leaves out what no write can do: call the registry, or wait. And, with a thread that serves,
-/// failing writes under a cap: when the failed make room for others is then known to nobody.
+/// failing writes under a cap: the oracle cannot know when a failed subscriber makes room.
 struct OfWrites(InProcess, Polled);
 
 impl Driver for OfWrites {
@@ -559,7 +559,7 @@ fn random_scripts_agree_with_the_oracle_at_the_write() {
 fn random_scripts_agree_with_the_oracle_when_a_thread_serves() {
     let mut hello = written();
     hello.policies.delivery = Delivery::Async;
-    // Who drains is told before the last that it is owed is written.
+    // A draining subscriber is notified before the last message is written.
     hello.features.remove("shutdown");
     let late = Arc::default();
     let mut driver = OfWrites(

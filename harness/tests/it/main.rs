@@ -6,6 +6,7 @@ mod campaign;
 mod catalogue;
 mod cli;
 mod kits;
+mod known;
 mod lanes;
 mod model;
 mod mutants;

@@ -190,7 +190,7 @@ proptest! {
         let mut list = List::default();
         for op in &script.steps {
             let done = list.run(&script, op);
-            // Who never was cannot leave, and is not asked to.
+            // A subscriber that never existed is not unsubscribed.
             if seen.contains_key(&op.id) {
                 prop_assert_eq!(seen.remove(&op.id), Some(done), "{:?}", op);
             } else {

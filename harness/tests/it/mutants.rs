@@ -89,9 +89,10 @@ fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
 }
 
 #[test]
-fn the_guide_says_how_many_there_are() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../CONTRIBUTING.md"))
-        .unwrap();
+fn the_guide_has_the_number_of_mutants() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verification.md"))
+            .unwrap();
     let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     let counts = [
         (MUTANTS.len(), "wrong registries"),
@@ -120,7 +121,7 @@ fn with_ids(mut json: Value) -> Value {
 
 /// Small scripts in which the first wrong event could be taken for something else.
 #[test]
-fn what_is_broken_has_its_own_name() {
+fn each_mutant_is_rejected_for_its_own_requirement() {
     let sub = |sub: u32, sink: u32, with: Value| {
         let mut op = json!({"op": "sub", "sub": sub, "sink": sink});
         op.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
@@ -231,7 +232,7 @@ fn what_is_broken_has_its_own_name() {
 }
 
 #[test]
-fn reports_that_are_claimed_and_never_made_are_not_kept() {
+fn missing_reports_that_are_claimed_break_del_7() {
     let hear = Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() });
     let script =
         Script::new(vec![hear, Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() })]);
@@ -294,7 +295,7 @@ fn a_variant_spares_nobody_whom_a_revocation_that_returned_had_found() {
         script.sinks.push(SinkScript {
             rules: vec![Rule { on: Hook::Close, nth: 1, ops, then: Ending::Ok }],
         });
-        let (hello, factory) = mutants::variant(Variety::SparesWhoLeft);
+        let (hello, factory) = mutants::variant(Variety::SparesTheUnsubscribed);
         let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
         let verdict = oracle::judge(&script, &trace, &hello.policies);
         assert!(verdict.clean(), "{verdict:?} {trace:?}");
@@ -326,8 +327,8 @@ fn tampered_traces_are_rejected() {
         let script = generate(seed, features.with(Feature::Outboxes), outboxes);
         let Answer::Trace(trace) = driver.run(&script) else { panic!("no trace") };
         assert!(oracle::judge(&script, &trace, &hello.policies).clean());
-        // Keeping the latest leaves open whether who is full has lagged; until it is taken from, it
-        // may count or not.
+        // With keep-latest a full outbox may have lagged or not; until it is taken from, it may
+        // count or not.
         let vague = serde_json::to_string(&script).unwrap().contains("keep_latest");
         for (kind, how) in Tampering::ALL.into_iter().enumerate() {
             if vague && matches!(how, Tampering::OneMore | Tampering::OneLess) {

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, process::Command};
 use harness::{
     campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised},
     cases::cases,
-    catalogue::{catalogue, find, spec},
+    catalogue::{catalogue, find, needed_for, spec},
     core,
     features::{Feature, Features},
     generate::generate,
@@ -112,7 +112,7 @@ fn clo_5_the_first_of_two_reasons_is_the_one_that_is_reported() {
         (plain, expired, "expired", Some("CLO-5")),
         // It may as well not listen to the reason at all, which is the more general fault.
         (out, plain, "revoked", Some("REV-13")),
-        // Nobody named that one.
+        // No call named that one.
         (out, plain, "expired", Some("REV-13")),
     ] {
         assert_eq!(
@@ -136,7 +136,7 @@ fn rev_13_is_judged_where_closes_carry_reasons() {
     let silent = claims(&["revoke_as"]);
     assert!(silent.clean() && !silent.kept.contains("REV-13"), "{silent:?}");
     assert_eq!(broken(&claims(&["reasons", "revoke_as"])), Some("CLO-5"));
-    // So nobody else has left it out.
+    // So no other has left it out.
     for (features, due) in
         [(&["revoke_as"][..], false), (&["reasons"], false), (&["reasons", "revoke_as"], true)]
     {
@@ -156,7 +156,7 @@ impl Driver for Recorder {
 }
 
 #[test]
-fn a_reason_is_sent_to_those_alone_that_claim_the_feature() {
+fn only_adapters_that_claim_the_feature_get_reasons() {
     let sent = |hello: &Hello| {
         let mut driver = Recorder(InProcess::new(core::factory()), Vec::new());
         let outcome =
@@ -184,10 +184,10 @@ fn a_reason_is_sent_to_those_alone_that_claim_the_feature() {
 }
 
 #[test]
-fn a_script_without_reasons_is_written_as_it_always_was() {
+fn a_script_without_reasons_has_the_same_json_as_before() {
     let all = Features::everything().without(Feature::RevokeAs);
     assert!((0..200).all(|seed| !names_a_reason(&generate(seed, all, Features::default()))));
-    let only = Features::to_test("REV-13");
+    let only = needed_for("REV-13");
     assert!((0..50).any(|seed| names_a_reason(&generate(seed, Features::everything(), only))));
     let named = Script::new(vec![sub(1, 0, false), revoke(2, Some(Reason::Revoked))]);
     assert_eq!(Features::of(&named).without(Feature::Lists), only);
@@ -200,7 +200,7 @@ fn a_script_without_reasons_is_written_as_it_always_was() {
 }
 
 #[test]
-fn shrinking_drops_the_reasons_first_and_keeps_those_that_matter() {
+fn shrinking_first_drops_the_reasons_that_the_failure_does_not_need() {
     let script = Script::new(vec![
         sub(1, 0, false),
         sub(2, 1, false),
@@ -226,7 +226,7 @@ fn shrinking_drops_the_reasons_first_and_keeps_those_that_matter() {
 }
 
 #[test]
-fn a_reason_is_one_word_in_scripts_schemas_closes_and_print() {
+fn a_reason_has_one_name_in_scripts_schemas_closes_and_reports() {
     let schema = serde_json::from_str(include_str!("../../schema/to-adapter.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     for reason in Reason::ALL.map(Some).into_iter().chain([None]) {
@@ -348,7 +348,7 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
 }
 
 #[test]
-fn a_class_without_the_call_does_not_claim_it() {
+fn a_class_without_close_by_identity_as_does_not_claim_it() {
     let (adapter, styles) =
         (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
     let (adapter, styles) = (adapter.display().to_string(), styles.display().to_string());
@@ -362,7 +362,7 @@ fn a_class_without_the_call_does_not_claim_it() {
 }
 
 #[test]
-fn the_doctor_sees_an_adapter_that_forgets_the_reason() {
+fn the_doctor_finds_an_adapter_that_drops_the_reason() {
     let place = copy("doctor", "javascript", "adapter.mjs", "op.reason ?", "false ?");
     let adapter = place.join("adapter.mjs").display().to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_registry-conform"))
@@ -399,7 +399,7 @@ fn report(known: &str, outcome: &Outcome) -> Report {
 }
 
 #[test]
-fn a_port_that_names_edition_1_is_understood_and_not_scored_by_what_came_later() {
+fn a_port_of_edition_1_is_not_scored_by_later_requirements() {
     let plan = Plan { scripts: 30, ..Plan::default() };
     let run = |factory| campaign(&port(), &mut InProcess::new(factory), &plan, &mut |_, _| {});
     let deaf = run(harness::mutants::mutant(harness::mutants::Bug::IgnoresTheReason));
@@ -439,7 +439,7 @@ fn a_port_that_names_edition_1_is_understood_and_not_scored_by_what_came_later()
 }
 
 #[test]
-fn each_requirement_says_since_when_it_means_what_it_says() {
+fn each_requirement_names_the_edition_of_its_meaning() {
     let all = catalogue();
     assert!(all.requirements.iter().all(|own| (1..=all.edition).contains(&own.since)));
     let since = |id: &str| find(id).unwrap().since;

@@ -4,7 +4,6 @@ use harness::{
     campaign::{InProcess, Plan, campaign, never_exercised},
     catalogue::catalogue,
     core,
-    features::Features,
     kit::registry::Rig,
     oracle,
     script::{Act, Hook, Op, Registration, Rule, Script, SinkScript},
@@ -45,23 +44,13 @@ fn random_scripts_agree_with_the_oracle() {
 fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
     let (hello, kit) = (core::hello(), include_str!("../../src/kit/registry.rs"));
     for own in catalogue().requirements.iter().filter(|own| own.by_oracle()) {
-        let needed = Features::to_test(&own.id);
-        assert!(
-            hello.offers(&own.profile),
-            "{} is of {}, which is not claimed",
-            own.id,
-            own.profile
-        );
-        assert!(
-            needed.and(Features::offered_by(&hello)) == needed,
-            "what {} needs is not offered",
-            own.id
-        );
-        assert!(kit.contains(&format!("= \"{}\";", own.id)), "the kit has no check for {}", own.id);
+        assert!(own.is_testable(&hello), "what {} needs is not claimed", own.id);
+        assert!(own.applies(&hello), "{} does not apply", own.id);
+        assert!(kit.contains(&format!("= \"{}\"", own.id)), "the kit has no check for {}", own.id);
     }
 }
 
-/// For whom a shared sink is closed shows only later.
+/// Which subscriber a close of a shared sink is for shows only later.
 #[test]
 fn a_close_of_a_shared_sink_may_be_for_any_of_its_subscribers() {
     let op = |act| Op::new(0, act);

@@ -51,7 +51,7 @@ fn order_that_was_declared_and_is_broken_fails_everywhere() {
 }
 
 #[test]
-fn a_part_that_is_decided_is_told_from_one_that_is_not() {
+fn each_part_has_a_verdict_of_its_own() {
     let sure = Outcome { runs: 1, kept: [("REV-2", 1)].into(), ..Outcome::default() };
     let parts = |ids: &[&str]| {
         let parts =
@@ -112,7 +112,7 @@ fn junit_has_an_error_whenever_there_is_no_verdict() {
 }
 
 #[test]
-fn what_came_after_the_ports_edition_is_named() {
+fn requirements_after_the_ports_edition_are_named() {
     let outcome = Outcome { runs: 1, failures: vec![failure("REV-2")], ..Outcome::default() };
     let report = report(&outcome, &Known { edition: Some(0), ..Known::default() }, &[]);
     assert_ne!(report.exit, Exit::Failures);

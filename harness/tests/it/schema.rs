@@ -46,7 +46,7 @@ fn scripts() -> impl Iterator<Item = Script> {
 }
 
 #[test]
-fn requests_fit_and_survive_the_way() {
+fn requests_fit_their_schema_and_are_read_back_unchanged() {
     let schema = to_adapter();
     fits(&schema, &Request::Hello { protocol: 1 });
     fits(&schema, &Request::Bye);
@@ -58,7 +58,7 @@ fn requests_fit_and_survive_the_way() {
 }
 
 #[test]
-fn replies_fit_and_survive_the_way() {
+fn replies_fit_their_schema_and_are_read_back_unchanged() {
     let schema = from_adapter();
     let mut driver = InProcess::new(core::factory());
     let mut replies = vec![
@@ -144,7 +144,7 @@ fn overhear(command: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_adapters_say_fits() {
+fn the_messages_of_adapters_fit_their_schema() {
     let here = |path: &str| format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     let (javascript, python) =
         (here("adapters/javascript/adapter.mjs"), here("adapters/python/adapter.py"));
@@ -164,7 +164,7 @@ fn what_adapters_say_fits() {
 }
 
 #[test]
-fn what_is_not_in_the_schemas_is_refused_by_both() {
+fn messages_outside_the_schemas_are_refused_by_schema_and_parser() {
     let wrong = [
         json!({"type": "run", "id": 1, "fuel": 1, "patience_ms": 1,
             "script": {"steps": [{"id": 1, "op": "explode"}]}}),

@@ -69,7 +69,7 @@ fn a_close_waits_for_the_send_that_it_was_called_for_in() {
 }
 
 #[test]
-fn cnt_1_and_rev_10_a_number_below_zero_is_wrong_and_not_nonsense() {
+fn cnt_1_and_rev_10_a_negative_number_breaks_a_requirement() {
     let revoked = |subscribed: bool, n| {
         let mut steps = vec![Op::new(2, Act::Revoke { identity: "x".into(), reason: None })];
         let mut trace = vec![call(2)];
@@ -160,7 +160,7 @@ fn a_revocation_discards() {
 }
 
 #[test]
-fn a_script_that_takes_from_a_sink_is_none() {
+fn a_script_that_takes_from_a_sink_is_refused() {
     let steps = vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() }),
         Op::new(2, Act::Take { sub: 0, bytes: None }),
@@ -247,10 +247,9 @@ fn one_ticket_admits_one_of_two_threads() {
     assert_eq!(judge(false), Some("ADM-6"));
 }
 
-/// What follows the time at which a thread ran out of patience is nobody's fault: all gates are
-/// open.
+/// What follows the moment at which a thread ran out of patience is no failure: all gates are open.
 #[test]
-fn a_thread_that_gives_up_late_accuses_nobody_else() {
+fn a_thread_that_gives_up_late_is_no_failure_of_another() {
     let revoke = Op::new(5, Act::Revoke { identity: "x".into(), reason: None });
     let threads = vec![
         vec![Op::new(3, Act::Cast { channel: "a".into(), data: "m".into() })],

@@ -140,7 +140,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             }
             let lane = match kind.outbox {
                 None => LaneId::Sinks,
-                Some(OutboxOptions { in_lane: true, .. }) => {
+                Some(OutboxOptions { flusher: true, .. }) => {
                     state.table.lane().unwrap_or(LaneId::Outboxes)
                 }
                 Some(_) => LaneId::Outboxes,

@@ -57,7 +57,7 @@ pub(crate) enum Work {
 
 impl Gate {
     pub(crate) fn new(format: &'static WireFormat, options: OutboxOptions) -> Self {
-        let state = State::new(!options.in_lane);
+        let state = State::new(!options.flusher);
         Self { format, wire: OnceLock::new(), state: Mutex::new(state), options }
     }
 

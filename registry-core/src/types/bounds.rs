@@ -83,7 +83,7 @@ pub struct OutboxOptions {
     pub(crate) max_messages: NonZeroUsize,
     pub(crate) max_bytes: NonZeroUsize,
     pub(crate) overflow: Overflow,
-    pub(crate) in_lane: bool,
+    pub(crate) flusher: bool,
 }
 
 impl OutboxOptions {
@@ -100,7 +100,7 @@ impl OutboxOptions {
             max_messages: Self::DEFAULT_MESSAGES,
             max_bytes: Self::DEFAULT_BYTES,
             overflow: Overflow::default(),
-            in_lane: false,
+            flusher: false,
         }
     }
 
@@ -206,12 +206,12 @@ impl OutboxOptions {
     /// let options = OutboxOptions::new().with_flusher();
     /// let _served = registry.open_outbox(&TEXT, options, Registration::new())?;
     /// let _other = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
-    /// assert_eq!(registry.stats().in_lanes, 1);
+    /// assert_eq!(registry.stats().flushers, 1);
     /// # Ok::<_, registry_core::SubscribeError>(())
     /// ```
     #[must_use]
     pub fn with_flusher(mut self) -> Self {
-        self.in_lane = true;
+        self.flusher = true;
         self
     }
 }

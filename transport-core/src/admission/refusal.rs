@@ -1,6 +1,6 @@
 //! An HTTP answer instead of a stream.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,13 +29,14 @@ pub struct Refusal {
     status: StatusCode,
     reason: String,
     retry_after: Option<u32>,
-    headers: HeaderMap,
+    /// Few, and most refusals have none: a map would make every `Result` large.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
     /// Creates a refusal of this status.
     pub fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), retry_after: None, headers: HeaderMap::new() }
+        Self { status, reason: reason.into(), retry_after: None, headers: Vec::new() }
     }
 
     /// Creates a `400`: the request cannot be understood.
@@ -73,7 +74,8 @@ impl Refusal {
 
     /// Adds a header, in place of one of the same name that the answer would have.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.retain(|(other, _)| *other != name);
+        self.headers.push((name, value));
         self
     }
 
@@ -96,9 +98,8 @@ impl Refusal {
     }
 
     /// Returns the headers that were [added](Self::with_header).
-    #[must_use]
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.headers.iter().map(|(name, value)| (name, value))
     }
 }
 
@@ -131,7 +132,9 @@ impl IntoResponse for Refusal {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
-        headers.extend(self.headers);
+        for (name, value) in self.headers {
+            headers.insert(name, value);
+        }
         response
     }
 }
@@ -187,7 +190,7 @@ mod tests {
         let realm = HeaderValue::from_static("Basic realm=\"live\"");
         let refusal = Refusal::unauthenticated("sign in")
             .with_header(header::WWW_AUTHENTICATE, realm.clone());
-        assert_eq!(refusal.headers()[header::WWW_AUTHENTICATE], realm);
+        assert_eq!(refusal.headers().collect::<Vec<_>>(), [(&header::WWW_AUTHENTICATE, &realm)]);
         let response = refusal.into_response();
         assert_eq!(
             response.headers().get_all(header::WWW_AUTHENTICATE).iter().collect::<Vec<_>>(),

@@ -188,7 +188,8 @@ async fn idle(open: &mut watch::Receiver<usize>, patience: Duration) -> Result<(
     }
 }
 
-#[cfg(all(test, feature = "http2"))]
+#[cfg(test)]
+#[cfg(feature = "http2")]
 mod tests {
     use super::*;
     use axum::body::Body;

@@ -81,6 +81,7 @@ impl Authorise for Tokens {
 
 /// Grants every request what one registration of the sink suite asks for.
 #[derive(Debug)]
+#[allow(clippy::exhaustive_structs, reason = "tests write it")]
 pub struct AsRegistered(pub Registration);
 
 #[async_trait]

@@ -1,16 +1,16 @@
 //! What may be in an outbox.
 //!
-//! An outbox is one object: a message is pushed, the owner takes, the subscriber ends, each at one
-//! moment between a call and its return. Where calls overlap, the model holds every state that some
-//! order of these moments leads to; what a take shows removes the states that it does not fit. A
-//! trace is rejected when none is left, so whatever has an explanation passes.
+//! A message is pushed, the owner takes, the subscriber ends: each happens at one moment between a
+//! call and its return. Where calls overlap, the model holds every state that some order of these
+//! moments leads to. A take removes the states that it contradicts. A trace is rejected when no
+//! state is left, so a trace with an explanation passes.
 //!
 //! Where the requirements leave a choice, every choice is a state: after an unsubscribe or a
 //! shutdown the queue may be kept or not; the latest of a key may displace older ones early; losses
 //! may be reported ahead of their place.
 //!
-//! The history can be told again to a model with one rule less: what that one explains is what was
-//! broken.
+//! To find the rule that was broken, the history is replayed to models that lack one rule each; the
+//! model that explains it names the rule.
 
 mod change;
 
@@ -37,7 +37,7 @@ pub(crate) enum Change<'s> {
     /// With the broadcasts from inside of whose deliveries it was made: it may overtake them.
     Push(Message<'s>, Vec<usize>),
     End(Why),
-    /// At most so many bytes; what it found is known, because nobody asks before it has returned.
+    /// At most so many bytes; what it found is known, because the queue is asked after it returned.
     Take(u32, &'s Taken),
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Queue<'s> {
     /// The broadcasts that were taken, as far as their payloads tell.
     pub(crate) had: Vec<usize>,
     /// Takes in progress, and whether there were several at a time since the last moment without
-    /// one: nobody can tell then which of them found its messages first.
+    /// one: then it is unknown which of them found its messages first.
     takes: usize,
     beside: bool,
     /// The reason that its owner was given.
@@ -111,7 +111,7 @@ pub(crate) struct Queue<'s> {
     gave_up: bool,
 }
 
-/// So many states are followed at once. Random scripts need a few hundred at most.
+/// How many states are followed at once. Random scripts need a few hundred at most.
 const STATES: usize = 10_000;
 
 impl<'s> Queue<'s> {

@@ -64,7 +64,7 @@ fn losses_may_be_reported_early_and_not_late() {
 }
 
 #[test]
-fn what_overlaps_may_come_in_any_order() {
+fn overlapping_pushes_may_come_in_any_order() {
     let bounds = Outbox::default();
     for (found, fine) in [
         (&["1", "2"][..], true),

@@ -1,69 +1,33 @@
-//! `docs`: what a porter reads, who has the program and nothing else.
+//! `docs`: the texts for a porter that has only the program.
 
 use std::io::{Write as _, stdout};
 
 use super::{Problem, options::Options, say};
 use crate::runner::Exit;
 
-/// Names, what they are, and the texts.
-const TEXTS: [(&str, &str, &str); 12] = [
-    (
-        "porting",
-        "a port and its first verdict: start here",
-        include_str!("../../../../docs/porting.md"),
-    ),
-    ("protocol", "what an adapter reads and writes", include_str!("../../../PROTOCOL.md")),
-    (
-        "to-adapter.schema.json",
-        "JSON Schema of what it reads",
-        include_str!("../../../schema/to-adapter.schema.json"),
-    ),
-    (
-        "from-adapter.schema.json",
-        "JSON Schema of what it writes",
-        include_str!("../../../schema/from-adapter.schema.json"),
-    ),
-    (
-        "adapter.mjs",
-        "JavaScript: an adapter to copy",
-        include_str!("../../../adapters/javascript/adapter.mjs"),
-    ),
-    (
-        "registry.mjs",
-        "JavaScript: the registry that it drives",
-        include_str!("../../../adapters/javascript/registry.mjs"),
-    ),
-    (
-        "drive-module.mjs",
-        "JavaScript: drives any class, with the next two beside it",
-        include_str!("../../../adapters/javascript/drive-module.mjs"),
-    ),
-    (
-        "port.mjs",
-        "JavaScript: how a class is called",
-        include_str!("../../../adapters/javascript/port.mjs"),
-    ),
-    (
-        "threads.mjs",
-        "JavaScript: what promises take",
-        include_str!("../../../adapters/javascript/threads.mjs"),
-    ),
-    (
-        "adapter.py",
-        "Python: an adapter to copy, with threads",
-        include_str!("../../../adapters/python/adapter.py"),
-    ),
-    (
-        "threads.py",
-        "Python: what threads take",
-        include_str!("../../../adapters/python/threads.py"),
-    ),
-    (
-        "registry.py",
-        "Python: the registry that it drives",
-        include_str!("../../../adapters/python/registry.py"),
-    ),
-];
+macro_rules! texts {
+    ($($name:literal $path:literal $what:literal;)*) => {
+        /// Names, what they are, and the texts.
+        const TEXTS: &[(&str, &str, &str)] =
+            &[$(($name, $what, include_str!(concat!("../../../", $path)))),*];
+    };
+}
+
+texts! {
+    "porting" "../docs/porting.md" "a port and its first verdict: start here";
+    "protocol" "PROTOCOL.md" "what an adapter reads and writes";
+    "to-adapter.schema.json" "schema/to-adapter.schema.json" "JSON Schema of what it reads";
+    "from-adapter.schema.json" "schema/from-adapter.schema.json" "JSON Schema of what it writes";
+    "adapter.mjs" "adapters/javascript/adapter.mjs" "JavaScript: an adapter to copy";
+    "registry.mjs" "adapters/javascript/registry.mjs" "JavaScript: the registry that it drives";
+    "drive-module.mjs" "adapters/javascript/drive-module.mjs"
+        "JavaScript: drives any class, with the next two beside it";
+    "port.mjs" "adapters/javascript/port.mjs" "JavaScript: how a class is called";
+    "threads.mjs" "adapters/javascript/threads.mjs" "JavaScript: what promises take";
+    "adapter.py" "adapters/python/adapter.py" "Python: an adapter to copy, with threads";
+    "threads.py" "adapters/python/threads.py" "Python: what threads take";
+    "registry.py" "adapters/python/registry.py" "Python: the registry that it drives";
+}
 
 pub(super) fn docs(options: &Options) -> Result<Exit, Problem> {
     match options.files.as_slice() {

@@ -48,10 +48,9 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
     for warning in adapter.warnings() {
         say(&format!("{} {warning}", paint.yellow("warning:")));
     }
-    say("The adapter does what it should, but for what cannot be seen from here: that");
-    say(
-        "is done, and that one sink number is one object. `registry-conform run` judges the registry.",
-    );
+    say("The adapter does what it should, but for what cannot be seen from here: that `overwrite`");
+    say("is done, and that one sink number is one object.");
+    say("`registry-conform run` judges the registry.");
     Ok(Exit::Conforming)
 }
 

@@ -237,14 +237,14 @@ fn run(gate: &Gate) -> CloseReason {
     }
 }
 
-fn in_lane() -> Arc<Gate> {
+fn with_flusher() -> Arc<Gate> {
     Arc::new(Gate::new(&DOTS, OutboxOptions::new().with_flusher()))
 }
 
 #[test]
 fn rev_12_nothing_is_written_after_an_end_returned_by_flusher_or_owner() {
     every_schedule(|| {
-        let (gate, socket) = (in_lane(), Socket::with_room(1));
+        let (gate, socket) = (with_flusher(), Socket::with_room(1));
         attach(&gate, &socket);
         let flusher = {
             let gate = gate.clone();
@@ -269,7 +269,7 @@ fn rev_12_nothing_is_written_after_an_end_returned_by_flusher_or_owner() {
 #[test]
 fn ord_1_a_wire_that_comes_while_a_flusher_offers_gets_everything_in_order() {
     every_schedule(|| {
-        let (gate, socket) = (in_lane(), Socket::with_room(usize::MAX));
+        let (gate, socket) = (with_flusher(), Socket::with_room(usize::MAX));
         let flusher = {
             let gate = gate.clone();
             spawn(move || {
@@ -288,7 +288,7 @@ fn ord_1_a_wire_that_comes_while_a_flusher_offers_gets_everything_in_order() {
 #[test]
 fn que_2_the_owner_of_a_slow_wire_is_woken_for_what_the_flusher_leaves() {
     every_schedule(|| {
-        let (gate, socket) = (in_lane(), Socket::with_room(1));
+        let (gate, socket) = (with_flusher(), Socket::with_room(1));
         attach(&gate, &socket);
         let flusher = {
             let gate = gate.clone();
