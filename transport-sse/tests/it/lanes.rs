@@ -185,7 +185,8 @@ async fn sse_3_a_direct_stream_whose_socket_is_full_gets_no_comment() {
     let clock = stop_clock();
     // The witness: an idle stream gets a comment at the end of each period.
     for _ in 0..5 {
-        tokio::time::advance(period).await;
+        // A timer rounds up to a millisecond.
+        tokio::time::advance(period + Duration::from_millis(1)).await;
         idle.read_past(COMMENT).await;
     }
     site.broadcast("\"that was it\"");
