@@ -9,7 +9,7 @@ const MAX_LOG = 200;
 const MAX_BODY = 1 << 20;
 
 // What an end means. After the final ones, coming back is pointless or impolite, so a stream stays closed. A revocation is not
-// final: it asks the client to authenticate again, and who has no credential any more is turned away then.
+// final: it asks the client to authenticate again, and a client without a credential is refused then.
 const MEANING = {
   revoked: { final: false, text: "access was revoked or changed" },
   logged_out: { final: true, text: "the session was logged out" },

@@ -42,7 +42,7 @@ const MAX_ACCOUNT_BYTES: usize = 128;
 
 type Name = Result<Path<String>, PathRejection>;
 
-/// Makes what the handlers share, and the routes.
+/// Makes the state that the handlers share, and the routes.
 fn parts(reach: Reach, options: &Options, server: ServerMetrics) -> (App, Routes) {
     let cap = ScopeCap::new(STREAMS_PER_SESSION);
     let live =
@@ -82,7 +82,7 @@ fn routes(live: &Live, authoriser: Arc<SessionAuthoriser>, open: bool) -> Routes
         .administer(Method::DELETE, "/api/sessions/{id}", end_session)
         .administer(Method::DELETE, "/api/accounts/{account}", end_account)
         .administer(Method::PUT, "/api/accounts/{account}/channels", set_channels)
-        .read("/api/session", who_am_i)
+        .read("/api/session", current_session)
         .administer(Method::GET, "/api/channels", channels)
         .administer(Method::POST, "/api/channels/{channel}", broadcast)
         .administer(Method::POST, "/api/channels/", broadcast_unnamed)
@@ -121,7 +121,8 @@ async fn sign_in(State(app): State<App>, body: JsonBody) -> Result<Response, Pro
     }
     if !is_addressable(&account) {
         let reason = format!(
-            "an account cannot be called {account:?}: no address could name it, so no call could revoke it"
+            "an account cannot be called {account:?}: no address could name it, so no call could \
+             revoke it"
         );
         return Err(Refusal::bad_request(reason).into());
     }
@@ -143,9 +144,9 @@ fn full(full: Full) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
-/// Answers the page, which cannot read its cookie, which account is signed in: `204` without a
+/// Returns which account is signed in, for the page, which cannot read its cookie: `204` without a
 /// credential, `401` with one that is no longer good.
-async fn who_am_i(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
+async fn current_session(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
     let Some(token) = credential(&headers) else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };

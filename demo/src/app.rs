@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that the handlers share.
 
 use crate::budget::Budget;
 use crate::guard::Guard;
@@ -7,7 +7,7 @@ use crate::sessions::Sessions;
 use std::sync::Arc;
 use transport_core::ServerMetrics;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) live: Live,

@@ -1,4 +1,4 @@
-//! What the program is told: arguments, and one variable of the environment.
+//! The arguments of the program, and its variable of the environment.
 
 use demo::Reach;
 use lexopt::prelude::*;
@@ -21,18 +21,24 @@ Serves a subscriber registry over server-sent events and WebSocket, with a page 
 Usage: demo [OPTIONS]
 
 Options:
-  --listen ADDR            Listen on this address and port [default: 127.0.0.1:3000]; port 0 takes any free one
-  --admin-token-file PATH  Ask for `Authorization: Bearer TOKEN` on the calls of administrators, marked * below; TOKEN is
-                           the first line of the file. Off loopback these calls are refused without a token. After ten
-                           wrong ones in a minute from one address (in IPv6, one /64) that address is answered `429` with
-                           `Retry-After`, even if it sends the right one, until the minute is over
-  --admin-token TOKEN      The same; but the list of processes shows it to everybody on the machine
-  --max-connections N      Answer `503` to more connections [default: 20000, or what `ulimit -n` has room for]. More than
-                           there is room for is lowered, and said
-  --open                   For load tests, on loopback only: admit subscribers without a credential. `?scope=S` and
-                           `?group=G` (which may be repeated) name their identities; a scope holds 10 streams at most.
+  --listen ADDR            Listen on this address and port [default: 127.0.0.1:3000];
+                           port 0 takes any free one
+  --admin-token-file PATH  Ask for `Authorization: Bearer TOKEN` on the calls of
+                           administrators, marked * below; TOKEN is the first line of the
+                           file. Off loopback these calls are refused without a token.
+                           After ten wrong ones in a minute from one address (in IPv6, one
+                           /64) that address is answered `429` with `Retry-After`, even if
+                           it sends the right one, until the minute is over
+  --admin-token TOKEN      The same; but the list of processes shows it to every user of
+                           the machine
+  --max-connections N      Answer `503` to more connections [default: 20000, or what
+                           `ulimit -n` has room for]. A number that the process has no room
+                           for is lowered, with a message
+  --open                   For load tests, on loopback only: admit subscribers without a
+                           credential. `?scope=S` and `?group=G` (which may be repeated)
+                           name their identities; a scope holds 10 streams at most.
                            `DELETE /api/scopes/S` and `DELETE /api/groups/G` close them
-  --portable               Leave the sockets to HTTP, as they are on any other server: to compare
+  --portable               Leave the sockets to HTTP, as on any other server: to compare
   --help                   Show this text
   --version                Show the version
 
@@ -41,24 +47,31 @@ Environment:
 
 Calls:
   GET    /                               the page
-  POST   /api/sessions                 * sign in: {\"account\":\"ada\"}, and \"channels\":[...] to restrict what it may hear;
-                                         a session lasts 24 hours, and its streams end with it
-  GET    /api/session                    the session of the credential; 204 without one, 401 when it is no longer good
-  DELETE /api/sessions/ID              * log out: end a session and close its streams, which stay away
-  DELETE /api/accounts/ACCOUNT         * revoke: end all sessions of an account and close their streams
+  POST   /api/sessions                 * sign in: {\"account\":\"ada\"}, and \"channels\":[...]
+                                         to restrict what it may hear; a session
+                                         lasts 24 hours, and its streams end with it
+  GET    /api/session                    the session of the credential; 204 without one, 401
+                                         when it is no longer good
+  DELETE /api/sessions/ID              * log out: end a session and close its streams, which
+                                         stay away
+  DELETE /api/accounts/ACCOUNT         * revoke: end all sessions of an account and close
+                                         their streams
   PUT    /api/accounts/ACCOUNT/channels
-                                       * set what the sessions that an account has may hear: {\"channels\":[\"runs\"]};
-                                         [] is nothing, null everything. Their streams are closed and may come back
+                                       * set what the sessions that an account has may hear:
+                                         {\"channels\":[\"runs\"]}; [] is nothing, null
+                                         everything. Their streams are closed and may come
+                                         back
   GET    /events?channels=a,b            server-sent events
   GET    /ws?channels=a,b                the same over WebSocket
   POST   /api/channels/CHANNEL         * broadcast the JSON of the body
-  GET    /api/channels?after=A&limit=N * the channels that subscribers name, in the order of their names: N after A
-                                         [default: 100 from the first on; 1000 at most]; \"next\" is what to ask after
-                                         next, null at the end
+  GET    /api/channels?after=A&limit=N * the channels that subscribers name, in the order of
+                                         their names: N after A [default: 100 from the first
+                                         on; 1000 at most]; \"next\" is the next value of
+                                         `after`, null at the end
   GET    /api/stats                      counts
   GET    /healthz                        liveness
 
-SIGINT, SIGTERM and SIGHUP end it: open streams are told, and it is gone within 10 s.
+SIGINT, SIGTERM and SIGHUP end it: open streams get a farewell, and it exits within 10 s.
 ";
 
 pub(crate) struct Arguments {
@@ -96,7 +109,10 @@ pub(crate) fn parse(
             Long("listen") => {
                 let value = parser.value()?.string()?;
                 arguments.listen = value.parse().map_err(|_| {
-                    format!("--listen takes an IP address and a port, such as 127.0.0.1:3001 or [::1]:0, not {value:?}")
+                    format!(
+                        "--listen takes an IP address and a port, such as 127.0.0.1:3001 or \
+                         [::1]:0, not {value:?}"
+                    )
                 })?;
             }
             Long("admin-token") => {
@@ -129,9 +145,11 @@ pub(crate) fn parse(
     arguments.admin_token = tokens.pop().map(|(_, token)| token);
     if arguments.open && Reach::of(arguments.listen) == Reach::Network {
         let listen = arguments.listen;
-        return Err(
-            format!("--open admits everybody, so it is refused off loopback: {listen} is no loopback address").into()
-        );
+        return Err(format!(
+            "--open admits every client, so it is refused off loopback: {listen} is no loopback \
+             address"
+        )
+        .into());
     }
     Ok(Command::Serve(arguments))
 }
@@ -140,7 +158,7 @@ pub(crate) fn parse(
 fn checked(source: &str, value: &OsStr) -> Result<String, String> {
     let text = value.to_str().filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     let text = text.filter(|text| !text.is_empty() && text.trim() == *text);
-    // The message does not repeat what was given: it may be a secret all the same.
+    // The message does not repeat the value: it may be a secret all the same.
     text.map(str::to_owned)
         .ok_or_else(|| format!("{source} takes printable ASCII, without spaces around it"))
 }
@@ -148,7 +166,10 @@ fn checked(source: &str, value: &OsStr) -> Result<String, String> {
 fn token_in(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let line = first_line(path).map_err(|error| {
-        format!("--admin-token-file cannot read {shown} ({error}): put the token into its first line, as text")
+        format!(
+            "--admin-token-file cannot read {shown} ({error}): put the token into its first line, \
+             as text"
+        )
     })?;
     if line.is_empty() {
         return Err(format!(

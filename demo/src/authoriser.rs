@@ -1,5 +1,4 @@
-//! Who a request is from: the session's token in `Authorization: Bearer` or in the cookie
-//! `session`.
+//! The session of a request: its token is in `Authorization: Bearer` or in the cookie `session`.
 
 use crate::sessions::{Session, Sessions};
 use axum::extract::Query;
@@ -68,15 +67,16 @@ impl Authorise for SessionAuthoriser {
                     .map(|session| grant_of(&session, now))
                     .ok_or_else(|| Refusal::unauthenticated(ENDED))
             }
-            None if self.open => as_it_says(request),
+            None if self.open => grant_of_query(request),
             None => Err(Refusal::unauthenticated(
-                "sign in with `POST /api/sessions`, then send the cookie or `Authorization: Bearer <token>`",
+                "sign in with `POST /api/sessions`, then send the cookie or \
+                 `Authorization: Bearer <token>`",
             )),
         }
     }
 }
 
-/// Its streams end when the session does.
+/// The grant of a session, which ends with it.
 fn grant_of(session: &Session, now: Instant) -> Grant {
     let left = session.expires.saturating_duration_since(now);
     let grant = Grant::new(session.channels())
@@ -92,7 +92,7 @@ pub(crate) fn is_addressable(name: &str) -> bool {
 }
 
 /// Open mode: everything, under the identities of the query.
-fn as_it_says(request: &Parts) -> Result<Grant, Refusal> {
+fn grant_of_query(request: &Parts) -> Result<Grant, Refusal> {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&request.uri)
         .map_err(|error| Refusal::forbidden(format!("the query cannot be read: {error}")))?;
     let mut grant = Grant::new(ChannelFilter::All);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_would_resolve_cannot_be_named() {
+    fn a_name_that_clients_resolve_as_a_folder_is_refused() {
         for name in ["", ".", "..", "%2e", "%2E.", ".%2e", "%2e%2E"] {
             assert!(!is_addressable(name), "{name}");
         }

@@ -26,9 +26,9 @@ pub(crate) const MAX_BYTES_TOGETHER: usize = 64 << 20;
 /// How long a body may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a body that is refused is read before it is told so. A client that is still sending
-/// does not read, and the reset of its connection would take the answer away; so most are heard
-/// out.
+/// How much of a refused body is read before the refusal is sent. A client that is still sending
+/// does not read, and the reset of its connection would take the answer away; so most bodies are
+/// read to their end.
 const MAX_IGNORED_BYTES: usize = 16 << 20;
 
 /// The body of a call that takes JSON.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_large_is_heard_out_and_not_held() {
+    async fn a_body_that_is_too_large_is_read_to_its_end_and_not_held() {
         let budget = Budget::new(2 * MAX_BYTES);
         assert!(read(body(MAX_BYTES / 10), &budget).await.is_ok());
         let large = stream::iter(

@@ -1,4 +1,4 @@
-//! What a session may hear, as the body of a call says it.
+//! The channels that a session may hear, as the body of a call lists them.
 
 use registry_core::{Channel, ChannelFilter};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};

@@ -14,7 +14,7 @@ pub fn take_all_descriptors() -> Option<usize> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Refused, the limit stays what it is.
+    // If the system refuses, the limit stays as it is.
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current.and_then(|descriptors| usize::try_from(descriptors).ok())
 }
@@ -56,7 +56,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_limit_that_was_taken_is_told() {
+    fn taking_the_descriptors_returns_the_new_limit() {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         let taken = take_all_descriptors();
         assert_eq!(taken, limit.and_then(|descriptors| usize::try_from(descriptors).ok()));

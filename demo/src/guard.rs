@@ -2,7 +2,7 @@
 //!
 //! On a loopback address these calls need no credential, which makes them a target for every web
 //! page that the same person has open. So a page of another origin is refused, and so is a `Host`
-//! that is not the loopback itself: a foreign name that was made to resolve to 127.0.0.1 (DNS
+//! that is not the loopback itself: another name that was made to resolve to 127.0.0.1 (DNS
 //! rebinding) would otherwise be of the same origin. On any other address they need the admin
 //! token, and a token that was given is asked for everywhere.
 
@@ -76,15 +76,16 @@ impl Guard {
         if request.method().is_safe() && is_readable {
             return Ok(());
         }
-        // Before the token, so that a foreign page in an administrator's browser cannot make wrong
-        // guesses for that address.
+        // Before the token, so that a page of another site in an administrator's browser cannot
+        // make wrong guesses for that address.
         Origins::Same.check(headers)?;
         match (&self.admin_token, self.reach) {
             (Some(token), _) => self.check_token(token, request),
             (None, Reach::Loopback) => Ok(()),
             (None, Reach::Network) => {
-                let reason = "this server can be reached from other machines and was started without an admin token: it \
-                              refuses this call. Start it with `--admin-token-file`";
+                let reason = "this server can be reached from other machines and was started \
+                              without an admin token: it refuses this call. Start it with \
+                              `--admin-token-file`";
                 Err(Refusal::new(StatusCode::FORBIDDEN, reason))
             }
         }

@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// another.
 const MAX_ADDRESSES: usize = 4096;
 
-/// What becomes of a guess.
+/// The outcome of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Right,

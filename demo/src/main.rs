@@ -63,7 +63,8 @@ fn connections(asked: Option<NonZeroUsize>, descriptors: Option<usize>) -> NonZe
     let most = demo::connections_within(descriptors);
     if let Some(asked) = asked.filter(|asked| *asked > most) {
         complain(format_args!(
-            "{most} connections at most, not {asked}: the process has {descriptors} descriptors. Raise `ulimit -n`"
+            "{most} connections at most, not {asked}: the process has {descriptors} descriptors. \
+             Raise `ulimit -n`"
         ));
     }
     wanted.min(most)
@@ -89,8 +90,8 @@ async fn run(arguments: Arguments, max_connections: NonZeroUsize) -> ExitCode {
             let any = SocketAddr::new(ip, 0);
             let other = SocketAddr::new(ip, listen.port().checked_add(1).unwrap_or(3000));
             complain(format_args!(
-                "cannot listen on {listen}: address in use. Choose another port with `--listen {other}`, \
-                 or let the system choose with `--listen {any}`"
+                "cannot listen on {listen}: address in use. Choose another port with \
+                 `--listen {other}`, or let the system choose with `--listen {any}`"
             ));
             return ExitCode::FAILURE;
         }
@@ -103,7 +104,8 @@ async fn run(arguments: Arguments, max_connections: NonZeroUsize) -> ExitCode {
     };
     let stop = signals(1);
     let metrics = server.metrics();
-    tokio::spawn(shortage::tell(move || metrics.stats().out_of_descriptors, |line| complain(line)));
+    let failed = move || metrics.stats().out_of_descriptors;
+    tokio::spawn(shortage::report(failed, |line| complain(line)));
     say(format_args!("listening on http://{}", server.address()));
     let ended = server.run(stop).await;
     say(format_args!(

@@ -17,11 +17,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// 8 s for open streams to be told of a shutdown: with what surrounds it, the process is gone
-    /// within 10 s.
+    /// 8 s for open streams to take the farewells of a shutdown: with all that surrounds it, the
+    /// process exits within 10 s.
     pub const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
-    /// 20,000 connections: about 40 MiB, or 400 MiB where none is ours.
+    /// 20,000 connections: about 40 MiB, or 400 MiB where none is direct.
     pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 
     /// 100,000 sessions: some 80 MiB at the most, 32 of which are the lists of what they may hear.
@@ -45,8 +45,8 @@ impl Options {
         }
     }
 
-    /// Sets the token that the calls of administrators must present. Given, it is asked for on
-    /// every address.
+    /// Sets the token that the calls of administrators must present. A server that has
+    /// one asks for it on every address.
     #[must_use]
     pub fn with_admin_token(mut self, token: impl Into<String>) -> Self {
         self.admin_token = Some(Secret::new(token));

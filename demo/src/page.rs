@@ -1,4 +1,4 @@
-//! The page and its parts, and the headers that keep everything foreign out of it.
+//! The page and its parts, and the headers that keep content of other sites out of it.
 
 use crate::routes::Routes;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -6,8 +6,9 @@ use axum::response::Response;
 
 /// Nothing from elsewhere, no inline code, no frame around it; and the browser itself refuses text
 /// that would become HTML.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'; require-trusted-types-for 'script'";
 
 const HEADERS: [(HeaderName, &str); 4] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -30,8 +31,8 @@ pub(crate) fn routes() -> Routes {
     })
 }
 
-/// Adds the headers that every response has. Nothing is cached: answers change, and the page goes
-/// with its server.
+/// Adds the headers that every response has. Nothing is cached: answers change, and the page
+/// belongs to its server.
 pub(crate) async fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

@@ -27,7 +27,7 @@ impl Secret {
         kept.len() == presented.len() && differing == 0
     }
 
-    /// Returns the text, for the one who is to keep it.
+    /// Returns the text, for the client that is to keep it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

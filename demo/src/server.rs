@@ -68,8 +68,8 @@ impl Server {
         self.server.metrics()
     }
 
-    /// Serves until `stop` completes, then ends within the drain deadline: open streams are told,
-    /// and what still stalls is reset.
+    /// Serves until `stop` completes, then ends within the drain deadline: open streams get a
+    /// farewell, and connections that still stall are reset.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
         self.server.run(self.router, &self.live, stop).await
     }

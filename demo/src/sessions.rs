@@ -2,7 +2,7 @@
 //!
 //! A session has a public id, which names it everywhere, and a token, which only its client knows:
 //! the id, a dot and a random secret. The id finds the session and the secret is compared without
-//! telling where it differs, so neither step helps someone who guesses.
+//! telling where it differs, so neither step helps a client that guesses.
 //!
 //! Clients that only sign in cannot make the server keep more and more: the number of sessions is
 //! bounded, so are the bytes of the lists of what they may hear, and each session expires. Time is
@@ -86,12 +86,12 @@ impl Session {
     }
 }
 
-/// What the streams of one session hold.
+/// The identity that the streams of one session hold.
 pub(crate) fn session_identity(id: Id) -> Identity {
     Identity::new("session", id.to_string())
 }
 
-/// What the streams of all sessions of an account hold.
+/// The identity that the streams of all sessions of an account hold.
 pub(crate) fn account_identity(account: &str) -> Identity {
     Identity::new("account", account)
 }
@@ -130,7 +130,7 @@ impl Sessions {
         Self { most, lifetime: lifetime.min(LONGEST), lists, store: Mutex::default() }
     }
 
-    /// Begins a session, with a fresh token.
+    /// Begins a session, with a new token.
     pub(crate) fn sign_in(
         &self,
         now: Instant,
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_fresh_and_finds_its_own_session() {
+    fn a_token_is_new_and_finds_its_own_session() {
         let (sessions, now) = (sessions(), Instant::now());
         let (one, two) = (sign_in(&sessions, now, "ada"), sign_in(&sessions, now, "ada"));
         assert_ne!(one.token(), two.token());
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn ending_takes_exactly_what_was_named() {
+    fn a_call_ends_exactly_the_sessions_that_it_names() {
         let (sessions, now) = (sessions(), Instant::now());
         let [ada, too, grace, longer] =
             ["ada", "ada", "grace", "ada "].map(|name| sign_in(&sessions, now, name));

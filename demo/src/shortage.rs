@@ -1,26 +1,26 @@
-//! Tells the operator when connections wait for descriptors.
+//! Reports to the operator that connections wait for descriptors.
 
 use std::fmt::Display;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How soon it is told, and how often at the most.
+/// How soon a shortage is reported, and how often at most.
 const SOON: Duration = Duration::from_secs(1);
 const ONCE: Duration = Duration::from_secs(60);
 
-/// Looks at a count of accepts that failed for want of a descriptor, for ever, and tells when it
-/// grew: soon after the first failure, then once a minute at the most.
-pub(crate) async fn tell(failed: impl Fn() -> u64, complain: impl Fn(&dyn Display)) {
-    let mut told = 0;
+/// Watches a count of accepts that failed for want of a descriptor, for ever, and reports when it
+/// grew: soon after the first failure, then once a minute at most.
+pub(crate) async fn report(failed: impl Fn() -> u64, complain: impl Fn(&dyn Display)) {
+    let mut reported = 0;
     loop {
         sleep(SOON).await;
         let failed = failed();
-        if failed > told {
+        if failed > reported {
             complain(&format_args!(
-                "connections wait, because no descriptor is left: {failed} times so far. Raise `ulimit -n`, or lower \
-                 `--max-connections`"
+                "connections wait, because no descriptor is left: {failed} times so far. \
+                 Raise `ulimit -n`, or lower `--max-connections`"
             ));
-            told = failed;
+            reported = failed;
             sleep(ONCE - SOON).await;
         }
     }
@@ -33,12 +33,13 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     #[tokio::test(start_paused = true)]
-    async fn a_shortage_is_told_soon_and_once_a_minute_at_the_most() {
-        let (begun, failed, told) = (Instant::now(), Cell::new(0), RefCell::new(Vec::new()));
-        let telling = tell(
+    async fn a_shortage_is_reported_soon_and_once_a_minute_at_most() {
+        let (begun, failed, lines) = (Instant::now(), Cell::new(0), RefCell::new(Vec::new()));
+        let reporting = report(
             || failed.get(),
             |line| {
-                told.borrow_mut()
+                lines
+                    .borrow_mut()
                     .push((begun.elapsed().as_secs(), line.to_string().contains("ulimit -n")))
             },
         );
@@ -51,12 +52,12 @@ mod tests {
         };
         let both = async {
             tokio::select! {
-                () = telling => {}
+                () = reporting => {}
                 () = shortages => {}
             }
         };
         timeout(Duration::from_secs(3600), both).await.unwrap();
-        // What comes within the minute waits for its end, and is told together.
-        assert_eq!(*told.borrow(), [(601, true), (661, true), (901, true)]);
+        // Shortages within the minute wait for its end, and are reported together.
+        assert_eq!(*lines.borrow(), [(601, true), (661, true), (901, true)]);
     }
 }

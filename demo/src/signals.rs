@@ -31,7 +31,7 @@ pub(crate) fn signals(nth: usize) -> impl Future<Output = ()> + Send + 'static {
 }
 
 /// Tells whether the process was started with a signal ignored, as `nohup` does so that it outlives
-/// its terminal; catching the signal would undo that. False where the system does not tell.
+/// its terminal; catching the signal would undo that. False where the system does not report it.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

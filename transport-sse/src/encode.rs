@@ -41,7 +41,7 @@ const CHUNK_END: &[u8] = b"\r\n";
 /// The chunk that ends a stream.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Long enough that the client does not come back: an `EventSource` cannot be told so.
+/// So long that the client does not come back: the server cannot stop an `EventSource`.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn event(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
@@ -205,10 +205,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sse_2_any_text_comes_back_with_its_line_ends_read_as_lf(bodies in proptest::collection::vec("([\\r\\n: \\x00]|\\PC){0,30}", 1..4)) {
-            let read: Vec<String> = parse(&stream(&bodies.iter().map(String::as_str).collect::<Vec<_>>()))
-                .into_iter().map(|(_, data)| data).collect();
-            let expected: Vec<String> = bodies.iter().map(|b| b.replace("\r\n", "\n").replace('\r', "\n")).collect();
+        fn sse_2_a_parser_reads_any_text_with_its_line_ends_as_lf(
+            bodies in proptest::collection::vec("([\\r\\n: \\x00]|\\PC){0,30}", 1..4),
+        ) {
+            let texts: Vec<&str> = bodies.iter().map(String::as_str).collect();
+            let read: Vec<String> =
+                parse(&stream(&texts)).into_iter().map(|(_, data)| data).collect();
+            let expected: Vec<String> = bodies
+                .iter()
+                .map(|body| body.replace("\r\n", "\n").replace('\r', "\n"))
+                .collect();
             prop_assert_eq!(read, expected);
         }
     }
@@ -237,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn sse_4_farewells_tell_the_reason_and_when_to_come_back() {
+    fn sse_4_a_farewell_names_the_reason_and_the_time_to_come_back() {
         let text =
             |reason| farewell(reason, 7).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
         let logged_out = text(CloseReason::LoggedOut).unwrap();
@@ -251,7 +257,7 @@ mod tests {
                 assert_eq!(parse(&text), [(None, format!("{{\"reason\":\"{reason}\"}}"))]);
             }
         }
-        let unsaid = [
+        let silent = [
             CloseReason::Heartbeat,
             CloseReason::Failed,
             CloseReason::Protocol,
@@ -262,13 +268,12 @@ mod tests {
                 .into_iter()
                 .filter(|reason| text(*reason).is_none())
                 .collect::<Vec<_>>(),
-            unsaid
+            silent
         );
     }
 
-    /// The times to come back, in milliseconds, that a hundred subscribers are told which one call
-    /// ends.
-    fn told(reason: CloseReason) -> std::collections::BTreeSet<u64> {
+    /// The times to come back, in milliseconds, of a hundred subscribers that one call ends.
+    fn retries(reason: CloseReason) -> std::collections::BTreeSet<u64> {
         let retry = |subscriber| {
             let text = String::from_utf8(farewell(reason, subscriber).unwrap().to_vec()).unwrap();
             let retry = text.lines().find_map(|line| line.strip_prefix("retry: "));
@@ -279,7 +284,7 @@ mod tests {
 
     #[test]
     fn sse_4_revoked_clients_come_back_soon_and_not_together_and_logged_out_ones_stay_away() {
-        let revoked = told(CloseReason::Revoked);
+        let revoked = retries(CloseReason::Revoked);
         assert!(revoked.len() >= 50, "{} different times", revoked.len());
         assert!(revoked.iter().all(|retry| (500..=2500).contains(retry)), "{revoked:?}");
         assert!(
@@ -287,23 +292,23 @@ mod tests {
             "they are spread: {revoked:?}"
         );
         for away in [CloseReason::LoggedOut, CloseReason::Evicted] {
-            assert_eq!(told(away), [86_400_000].into(), "{away}");
+            assert_eq!(retries(away), [86_400_000].into(), "{away}");
         }
     }
 
     #[test]
-    fn drn_2_clients_that_are_to_come_back_are_told_different_times() {
+    fn drn_2_clients_that_should_come_back_get_different_times() {
         let times = [
             (CloseReason::Shutdown, 1000..5000),
             (CloseReason::Expired, 500..1500),
             (CloseReason::Lagged, 500..1500),
         ];
         for (reason, range) in times {
-            let told = told(reason);
-            assert!(told.len() > 80, "{reason}: {} different times", told.len());
-            let span = told.last().unwrap() - told.first().unwrap();
+            let retries = retries(reason);
+            assert!(retries.len() > 80, "{reason}: {} different times", retries.len());
+            let span = retries.last().unwrap() - retries.first().unwrap();
             assert!(span > (range.end - range.start) / 2, "{reason}: all within {span} ms");
-            assert!(told.iter().all(|retry| range.contains(retry)), "{reason}: {told:?}");
+            assert!(retries.iter().all(|retry| range.contains(retry)), "{reason}: {retries:?}");
         }
     }
 }

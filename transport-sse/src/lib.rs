@@ -18,7 +18,7 @@
 //! hears those that it is granted. The response head lists the others in `x-channels-refused` and
 //! `x-channels-refused-count` (ADM-8, see [`Ungranted::insert_headers`]). A page cannot read the
 //! heads of its event streams and WebSockets; it can ask with `HEAD`, which answers the same head
-//! and admits nobody.
+//! and admits no subscriber.
 //!
 //! # Features
 //! - `json` (default): `transport_core::Live::new`.
@@ -39,7 +39,8 @@
 //! impl Authorise for Sessions {
 //!     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
 //!         match request.headers.get("cookie").map(|value| value.as_bytes()) {
-//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All).with_group(Identity::new("account", "ada"))),
+//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All)
+//!                 .with_group(Identity::new("account", "ada"))),
 //!             _ => Err(Refusal::unauthenticated("sign in first")),
 //!         }
 //!     }

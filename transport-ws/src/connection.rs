@@ -120,8 +120,8 @@ impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
                     return Poll::Ready(End::Closing(Closing::Reason(reason)));
                 }
                 Poll::Ready(Err(_gone)) => return Poll::Ready(End::Gone),
-                // The peer is read again when its replies are on their way: it may not have been
-                // for their number.
+                // The peer is read again once its replies are on their way: their number may have
+                // stopped the reading.
                 Poll::Pending
                     if replied || (self.inbound.reply_bytes() > 0 && self.outgoing.has_room()) => {}
                 Poll::Pending => return Poll::Pending,
@@ -135,7 +135,7 @@ impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
         let outbox = outgoing.outbox();
         let mut patience = options.close_timeout;
         let farewell = match end {
-            // The flusher may have found out first.
+            // The flusher may have noticed first that the peer is gone.
             End::Gone | End::Closing(Closing::Reason(CloseReason::Unsubscribed)) => return,
             End::ByPeer => {
                 outbox.close(CloseReason::Unsubscribed);
@@ -213,7 +213,8 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
                 }
             }
             if self.inbound.reply_bytes() > MAX_REPLY_BYTES {
-                return Poll::Pending; // until the writer takes them, after which this is polled again
+                // Until the writer takes them, after which this is polled again.
+                return Poll::Pending;
             }
             let read = self.inbound.poll_message(cx, &self.options);
             // The headers of tiny fragments count too, so that a message which never ends is cut.
@@ -238,7 +239,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
         }
     }
 
-    /// Takes one message; `Some` when it is one too many, or of a kind that we do not take.
+    /// Takes one message; `Some` when it is one too many, or of a kind that is not accepted.
     fn heard(&mut self, message: Message) -> Option<Closing> {
         match message {
             Message::Pong(_) if self.awaiting_pong => {

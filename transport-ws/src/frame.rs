@@ -38,7 +38,7 @@ fn message(_: MessageId, encoded: &Encoded, out: &mut BytesMut) {
     out.put_slice(body);
 }
 
-/// Why the server closes: the registry's reason, and what the peer did if it was the peer.
+/// Why the server closes: the registry's reason, or a violation by the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
     /// The registry's reason.
@@ -70,7 +70,7 @@ impl Closing {
             },
             Self::TooBig => (1009, "protocol: message too big"),
             Self::NotUtf8 => (1007, "protocol: text is not UTF-8"),
-            Self::Violation(what) => (1008, what),
+            Self::Violation(text) => (1008, text),
         };
         let mut out = BytesMut::with_capacity(4 + text.len());
         out.put_u8(FIN | 0x8);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn ws_1_close_codes_are_those_of_the_table() {
-        // All but the last, which is looked at below.
+        // All but the last, which is checked below.
         let expected: [u16; CloseReason::ALL.len() - 1] =
             [4001, 4005, 4002, 4003, 4004, 1013, 1011, 1008, 1001];
         for (reason, code) in CloseReason::ALL.into_iter().zip(expected) {

@@ -37,7 +37,8 @@
 //! impl Authorise for Sessions {
 //!     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
 //!         match request.headers.get("cookie").map(|value| value.as_bytes()) {
-//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All).with_group(Identity::new("account", "ada"))),
+//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All)
+//!                 .with_group(Identity::new("account", "ada"))),
 //!             _ => Err(Refusal::unauthenticated("sign in first")),
 //!         }
 //!     }

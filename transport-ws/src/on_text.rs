@@ -5,7 +5,7 @@ use transport_core::Grant;
 /// The application's handler of inbound text.
 ///
 /// Messages of one connection are handled one after the other. While one is handled, the next is
-/// not read, so a slow handler slows down its own peer and nobody else. The peer need not answer
+/// not read, so a slow handler slows down its own peer and no other. The peer need not answer
 /// pings meanwhile, so no ping notices that it is gone: bound what the handler waits for
 /// (`tokio::time::timeout`). A panic ends the connection as *failed*.
 ///

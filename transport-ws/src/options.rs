@@ -18,7 +18,9 @@ const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// use transport_ws::WsOptions;
 ///
 /// let per_second = NonZeroU32::new(5).unwrap();
-/// let options = WsOptions::new().with_ping_period(Duration::from_secs(10)).with_rate(per_second, per_second);
+/// let options = WsOptions::new()
+///     .with_ping_period(Duration::from_secs(10))
+///     .with_rate(per_second, per_second);
 /// assert_eq!(options.ping_period(), Duration::from_secs(10));
 /// ```
 #[derive(Clone)]
@@ -153,8 +155,9 @@ mod tests {
 
     #[test]
     fn limits_the_defaults_are_those_that_are_documented() {
-        let expected = "WsOptions { ping_period: 20s, pong_timeout: 20s, close_timeout: 1s, max_message_bytes: 65536, \
-                        messages_per_second: 20, burst: 40, read_buffer_bytes: 4096, on_text: false }";
+        let expected = "WsOptions { ping_period: 20s, pong_timeout: 20s, close_timeout: 1s, \
+                        max_message_bytes: 65536, messages_per_second: 20, burst: 40, \
+                        read_buffer_bytes: 4096, on_text: false }";
         assert_eq!(format!("{:?}", WsOptions::default()), expected);
     }
 }

@@ -12,8 +12,8 @@ use transport_core::{DirectConnection, KindGuard, WriteBuffer};
 
 /// The one writer of a connection.
 ///
-/// Before each write it looks whether the subscriber has ended; a discarding end discards what
-/// waits.
+/// Before each write it checks whether the subscriber has ended; a discarding end discards the
+/// frames that wait.
 pub(crate) trait Outgoing: Send + Unpin + 'static {
     fn outbox(&self) -> &Outbox;
 

@@ -70,7 +70,7 @@ fn config(options: &WsOptions) -> WebSocketConfig {
         .max_frame_size(Some(options.max_message_bytes))
 }
 
-/// What is read from a wire, noted on the way.
+/// A wire whose bytes are noted as they are read.
 struct Tracked<'a, W> {
     wire: &'a mut W,
     borders: &'a mut Borders,
@@ -96,7 +96,7 @@ impl<W: Write> Write for Tracked<'_, W> {
     }
 }
 
-/// Where in the stream of frames its reader is. What breaks the protocol it need not know: the
+/// Where in the stream of frames its reader is. It need not know violations of the protocol: the
 /// parser ends there.
 #[derive(Debug, Default)]
 struct Borders {
@@ -250,7 +250,7 @@ mod tests {
         ]
     }
 
-    /// What a peer sends in one go: mostly what it may.
+    /// The bytes that a peer sends at once: mostly valid ones.
     fn sent() -> impl Strategy<Value = Vec<u8>> {
         let control = || prop::sample::select(vec![0x89, 0x8a]);
         let whole = (prop::sample::select(vec![0x81, 0x82, 0x89, 0x8a]), payload());
@@ -262,13 +262,15 @@ mod tests {
                 let mut sent = Vec::new();
                 for (number, (part, control)) in parts.iter().enumerate() {
                     sent.extend(frame(if number == 0 { first } else { 0 }, true, part));
-                    sent.extend(control.iter().flat_map(|first| frame(*first, true, b"in between")));
+                    let control = control.map(|first| frame(first, true, b"in between"));
+                    sent.extend(control.unwrap_or_default());
                 }
                 sent.extend(frame(0x80, true, &last));
                 sent
             }),
             1 => payload().prop_map(|payload| frame(0x88, true, &payload)),
-            1 => (any::<u8>(), any::<bool>(), payload()).prop_map(|(first, masked, bytes)| frame(first, masked, &bytes)),
+            1 => (any::<u8>(), any::<bool>(), payload())
+                .prop_map(|(first, masked, bytes)| frame(first, masked, &bytes)),
             1 => vec(any::<u8>(), 0..20),
         ]
     }
@@ -297,9 +299,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn ws_2_a_parser_that_comes_and_goes_sees_what_one_that_stays_sees(
+        fn ws_2_a_parser_that_is_dropped_between_messages_reads_the_same_as_one_that_stays(
             pieces in pieces(),
-            end in prop::option::of(prop::sample::select(vec![io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionReset])),
+            end in prop::option::of(prop::sample::select(vec![
+                io::ErrorKind::WouldBlock,
+                io::ErrorKind::ConnectionReset,
+            ])),
         ) {
             let script = || Script { pieces: pieces.clone(), end, replies: Vec::new() };
             let mut stays = WebSocketContext::new(Role::Server, Some(config(&options())));
@@ -343,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn ws_2_what_is_read_of_a_message_is_counted_until_it_is_whole() {
+    fn ws_2_the_bytes_of_a_message_are_counted_until_it_is_whole() {
         let (mut parser, mut script) = (Parser::default(), Script::default());
         let message = frame(0x81, true, b"message");
         let (begin, end) = message.split_at(5);

@@ -1,4 +1,4 @@
-//! What a process of clients knows of its connections, and tells the show.
+//! The counts of a process of clients, which it reports to the show.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ pub(crate) struct Board {
     pub(crate) heard: BTreeMap<u64, usize>,
     /// Messages that a connection heard twice, or after a later one.
     pub(crate) out_of_order: usize,
-    /// How the connections of each account ended: a reason, or `reset`, or `end` for no word.
+    /// How the connections of each account ended: a reason, or `reset`, or `end` without a
+    /// farewell.
     pub(crate) ended: BTreeMap<usize, BTreeMap<String, usize>>,
     /// The local ports of those which never read.
     pub(crate) stalled_ports: Vec<u16>,
@@ -26,7 +27,7 @@ impl Board {
         self.ended.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// The ends of one account that are told so.
+    /// The ends of one account that happened so.
     pub(crate) fn ended_as(&self, account: usize, how: &str) -> usize {
         self.ended.get(&account).and_then(|ends| ends.get(how)).copied().unwrap_or(0)
     }

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 const OPENING: usize = 256;
 /// How many of those which never read are of the first account, which is the one that is revoked.
 pub(crate) const STALLED_OF_FIRST: usize = 5;
-/// As little as the kernel grants: who never reads shall be full soon.
+/// As little as the kernel grants: a client that never reads shall be full soon.
 const STALLED_RECEIVE_BYTES: u32 = 4096;
 /// Enough for the messages of the show.
 const READ_BYTES: usize = 1024;
@@ -129,7 +129,7 @@ async fn open(plan: &Plan, account: usize, stalls: bool) -> Result<Connection, S
         socket.set_recv_buffer_size(STALLED_RECEIVE_BYTES).map_err(|e| words(&e))?;
     }
     let tcp = socket.connect(plan.to).await.map_err(|e| words(&e))?;
-    // Who never reads has a channel of its own, on which it is filled.
+    // A client that never reads has a channel of its own, on which it is filled.
     let channels = match tcp.local_addr() {
         Ok(local) if stalls => format!("news,flood-{}", local.port()),
         _ => "news".into(),
@@ -167,7 +167,7 @@ impl Connection {
         }
     }
 
-    /// Stays open until the server ends it, and says how it did.
+    /// Stays open until the server ends it, and notes how it did.
     async fn live(self, client: &Client) {
         lock(&client.board).open += 1;
         let how = if client.stalls {

@@ -18,12 +18,13 @@ Shows the subscriber registry with a crowd of connections.
 Usage: crowd [--connections N] [--accounts N] [--warm-ups N] --demo PATH
        crowd clients --to ADDRESS --transport sse|ws [--connections N] [--accounts N] [--stalled N]
 
-Without a command it starts the demo and two processes of clients, N connections each [default: 9000] of as many accounts
-[default: 900], 25 of which never read in each process, and prints a table of figures. The first rounds [default: 3]
-only bring the allocator to its level.
+Without a command it starts the demo (the program at PATH) and two processes of clients, N
+connections each [default: 9000] of as many accounts [default: 900], 25 of which never read in each
+process, and prints a table of figures. The first rounds [default: 3] only bring the allocator to
+its level.
 
-`clients` opens connections and holds them until its standard input ends. Each line that it reads is answered by a line
-of JSON: how many are open, what they heard, how they ended.
+`clients` opens connections and holds them until its standard input ends. It answers each line that
+it reads by a line of JSON: how many are open, what they heard, how they ended.
 ";
 
 fn main() -> ExitCode {

@@ -44,7 +44,7 @@ impl Demo {
             child,
             lines,
             pid,
-            address: address.ok_or("the demo does not say where it listens")?,
+            address: address.ok_or("the demo does not print where it listens")?,
         })
     }
 
@@ -74,7 +74,7 @@ impl Demo {
         Ok(unsent)
     }
 
-    /// Sends SIGTERM and waits; what it said last, and how it exited.
+    /// Sends SIGTERM and waits; returns the last line of its output, and its exit status.
     pub(crate) async fn terminate(mut self) -> Result<(String, ExitStatus), String> {
         let killed = Command::new("kill")
             .args(["-TERM", &self.pid.to_string()])
@@ -116,7 +116,7 @@ impl Clients {
         Ok(Self { child, input, lines })
     }
 
-    /// Asks how things are.
+    /// Asks for the counts.
     pub(crate) async fn board(&mut self) -> Result<Board, String> {
         self.input.write_all(b"\n").await.map_err(words)?;
         let line =

@@ -1,4 +1,4 @@
-//! The show: what is done to the crowd, what must come of it, and the figures.
+//! The show: the steps, the expectations of each, and the figures.
 
 use crate::board::Board;
 use crate::clients::{self, STALLED_OF_FIRST, Transport};
@@ -17,7 +17,7 @@ const STALLED: usize = 25;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// The time in which the demo promises to exit.
 const EXIT_DEADLINE: Duration = Duration::from_secs(10);
-/// A machine whose processors are shared is late by so much.
+/// How late a machine may be whose processors are shared.
 const SLACK: Duration = Duration::from_secs(1);
 /// For what has no deadline.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PERIOD: Duration = Duration::from_millis(10);
 /// What is sent to it at a time: an outbox holds five.
 const FLOOD_BYTES: usize = 192 * 1024;
-/// Two looks in which a socket has taken no more of what was sent: it is full.
+/// So many looks in a row at which the socket holds the same number of bytes: it is full.
 const FULL: u32 = 2;
 /// How long a socket gets to take what was sent.
 const TAKING: Duration = Duration::from_millis(50);
@@ -161,11 +161,11 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
         format!("{} of {all} were matched", sent.matched)
     })?;
     let reading = plan.connections - STALLED;
-    until(&mut crowd, "all who read hear it", PATIENCE, |board| {
+    until(&mut crowd, "all clients that read hear it", PATIENCE, |board| {
         board.heard.get(&1) == Some(&reading)
     })
     .await?;
-    figures.note(format_args!("… and the {} who read had it after", 2 * reading), seconds(begun));
+    figures.note(format_args!("… and the {} that read had it after", 2 * reading), seconds(begun));
 
     let mut ports = Vec::new();
     for clients in &mut crowd {
@@ -194,13 +194,13 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
         seconds(begun),
     );
 
-    // The witness: who is not of the account still hears, and nobody else was ended.
+    // The witness: connections of other accounts still hear, and no other one was ended.
     let sent = broadcast(demo, "news", r#"{"round":2}"#).await?;
     expect(sent.matched == all - closed, || {
         format!("{} of {} were matched", sent.matched, all - closed)
     })?;
     let witnesses = plan.connections - STALLED - first_reading;
-    until(&mut crowd, "all others hear what comes next", PATIENCE, |board| {
+    until(&mut crowd, "all others hear the next message", PATIENCE, |board| {
         board.heard.get(&2) == Some(&witnesses)
     })
     .await?;
@@ -221,7 +221,7 @@ async fn round(plan: &Plan, demo: &Demo, idle: Usage, figures: Figures) -> Resul
         let Stats { subscribers } = call(demo.address, "GET", "/api/stats", "").await?;
         let now = demo.usage()?;
         if subscribers == 0 && now.descriptors <= idle.descriptors {
-            figures.note("all clients gone; the server had let go of them after", seconds(begun));
+            figures.note("all clients left; the server had closed them after", seconds(begun));
             return Ok(now);
         }
         expect(begun.elapsed() < PATIENCE, || {
@@ -245,7 +245,7 @@ async fn drain(plan: &Plan, demo: Demo, figures: Figures) -> Result<(), String> 
     let ports = crowd[0].board().await?.stalled_ports;
     fill(&demo, &ports).await?;
     let begun = Instant::now();
-    let (said, status) = demo.terminate().await?;
+    let (last_line, status) = demo.terminate().await?;
     let took = begun.elapsed();
     let what = format!(
         "SIGTERM with {} SSE connections, {} of which never read: exit after",
@@ -253,18 +253,18 @@ async fn drain(plan: &Plan, demo: Demo, figures: Figures) -> Result<(), String> 
         ports.len()
     );
     figures.note(what, format!("{:.2} s", took.as_secs_f64()));
-    figures.note("… its last words", said);
+    figures.note("… its last line", last_line);
     expect(status.success(), || format!("the server exited with {status}"))?;
     expect(took <= EXIT_DEADLINE, || format!("the server took {took:?} to exit"))?;
-    let told = plan.connections - STALLED;
+    let reading = plan.connections - STALLED;
     let ends = |board: &Board, how| {
         board.ended.keys().map(|account| board.ended_as(*account, how)).sum::<usize>()
     };
-    until(&mut crowd, "all who read were told, the others were reset", PATIENCE, |board| {
-        ends(board, "shutdown") == told && ends(board, "reset") == STALLED
+    until(&mut crowd, "all that read got a farewell, the others were reset", PATIENCE, |board| {
+        ends(board, "shutdown") == reading && ends(board, "reset") == STALLED
     })
     .await?;
-    figures.note("… were told by a farewell, were reset", format!("{told}, {STALLED}"));
+    figures.note("… got a farewell, were reset", format!("{reading}, {STALLED}"));
     let [clients] = crowd;
     clients.end().await
 }
@@ -290,7 +290,8 @@ async fn until(
             expect(begun.elapsed() < within, || {
                 let Board { open, heard, ended, .. } = board;
                 format!(
-                    "waited {within:?} until {what}: {open} are open, heard {heard:?}, ended {ended:?}"
+                    "waited {within:?} until {what}: {open} are open, heard {heard:?}, \
+                     ended {ended:?}"
                 )
             })?;
             sleep(PERIOD).await;

@@ -107,7 +107,7 @@ impl Server {
         match recv(socket, &mut bytes[..], RecvFlags::empty()) {
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
             Ok((1.., read)) => {
-                // What a subscriber says is not listened to.
+                // The bytes of a subscriber are discarded.
                 if let Some(asking) = self.asking.get_mut(&token) {
                     asking.extend_from_slice(&bytes[..read]);
                     while let Some(request) = self.asking.get_mut(&token).and_then(Request::take) {

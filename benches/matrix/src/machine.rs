@@ -22,15 +22,15 @@ pub(crate) fn describe(cores: &Cores, servers: &[Server]) -> BTreeMap<String, St
     });
     fact("processor", cpu);
     fact("cores", Some(format!("server on {}, load generator on {}", cores.server, cores.client)));
-    fact("kernel", said("uname", &["-sr"]));
-    fact("rustc", said("rustc", &["--version"]));
-    fact("commit", said("git", &["describe", "--always", "--dirty"]));
+    fact("kernel", output("uname", &["-sr"]));
+    fact("rustc", output("rustc", &["--version"]));
+    fact("commit", output("git", &["describe", "--always", "--dirty"]));
     let runs = |name: &str| servers.iter().any(|server| server.name == name);
     if runs("node") {
-        fact("node", said("node", &["--version"]));
+        fact("node", output("node", &["--version"]));
     }
     if runs("nchan") {
-        fact("nginx", said("dpkg-query", &["--show", "nginx", "libnginx-mod-nchan"]));
+        fact("nginx", output("dpkg-query", &["--show", "nginx", "libnginx-mod-nchan"]));
     }
     for name in ["axum", "hyper", "tokio", "tokio-tungstenite"] {
         fact(name, locked(include_str!("../../../Cargo.lock"), name));
@@ -39,7 +39,7 @@ pub(crate) fn describe(cores: &Cores, servers: &[Server]) -> BTreeMap<String, St
     facts
 }
 
-fn said(program: &str, arguments: &[&str]) -> Option<String> {
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -15,12 +15,12 @@ const BAR: f64 = 22.0;
 const NAMES: f64 = 140.0;
 const FIGURES: f64 = 170.0;
 
-/// The longest bar, in bars of ours.
+/// The longest bar, in bars of the demo.
 const LONGEST: f64 = 6.0;
 
 const STYLE: &str = "<style>text{font:13px system-ui,sans-serif;fill:#24292f}\
 .title{font-weight:600}\
-.quiet{fill:#6e7781}.ours{fill:#0969da}.floor{fill:#8c959f}.other{fill:#c8d1da}.void{fill:#cf222e}\
+.quiet{fill:#6e7781}.demo{fill:#0969da}.floor{fill:#8c959f}.other{fill:#c8d1da}.void{fill:#cf222e}\
 .range{stroke:#24292f;stroke-width:1.5}</style>";
 
 /// Draws all measures.
@@ -57,9 +57,9 @@ pub(crate) fn draw(results: &Results) -> String {
 fn panel(measured: &Measured) -> String {
     let figures = measured.rows.iter().filter_map(|row| row.figure);
     let greatest = figures.map(|figure| figure.median).fold(f64::MIN_POSITIVE, f64::max);
-    // A bar that is far longer than ours is cut, or ours could not be seen.
-    let ours = measured.rows.iter().find(|row| row.server == DEMO).and_then(|row| row.figure);
-    let greatest = ours.map_or(greatest, |ours| greatest.min(ours.median * LONGEST));
+    // A bar that is far longer than the demo's is cut, or the demo's could not be seen.
+    let demo = measured.rows.iter().find(|row| row.server == DEMO).and_then(|row| row.figure);
+    let greatest = demo.map_or(greatest, |demo| greatest.min(demo.median * LONGEST));
     let better = if measured.more_is_better { "more is better" } else { "less is better" };
     let mut text = format!(
         "<text class=\"title\" y=\"12\">{}</text>\
@@ -85,7 +85,7 @@ fn bar(row: &Row, greatest: f64) -> String {
         return text;
     };
     let class = match row.server.as_str() {
-        DEMO | PORTABLE => "ours",
+        DEMO | PORTABLE => "demo",
         FLOOR => "floor",
         _ => "other",
     };

@@ -80,20 +80,20 @@ async fn help_and_version_are_no_errors() {
     for call in server.calls.iter().filter(|call| !parts_of_the_page.contains(&call.path)) {
         let mut parts = call.path.split(['{', '}']);
         let (before, after) = (parts.next().unwrap(), parts.nth(1).unwrap_or_default());
-        let tells = |told: &str| {
-            let told = told
+        let describes = |text: &str| {
+            let text = text
                 .trim_start()
                 .split(|c: char| c.is_whitespace() || c == '`' || c == '?')
                 .next()
                 .unwrap();
-            let name = told.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            let name = text.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
             name.is_some_and(|name| {
                 name.is_empty() != call.path.contains('{') && !name.contains('/')
             })
         };
         // To a reader, the call for the empty name of a channel is the call for a channel.
         assert!(
-            out.split(call.method.as_str()).skip(1).any(tells) || call.path == "/api/channels/",
+            out.split(call.method.as_str()).skip(1).any(describes) || call.path == "/api/channels/",
             "{call:?}: {out}"
         );
     }
@@ -135,7 +135,7 @@ fn ignores_hang_ups() -> bool {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn drn_3_a_signal_tells_open_streams_and_ends_the_process() {
+async fn drn_3_a_signal_sends_farewells_and_ends_the_process() {
     // Under `nohup`, the tests themselves and all that they start ignore a hang-up.
     let hang_up = (!ignores_hang_ups()).then_some("-HUP");
     for signal in ["-TERM", "-INT"].into_iter().chain(hang_up) {
@@ -193,7 +193,7 @@ async fn a_hang_up_that_is_ignored_from_the_start_stays_so() {
         Command::new("kill").args([signal, &pid]).status().await.unwrap().success()
     };
     assert!(kill("-HUP").await);
-    // Without streams, a server that was told to end would be gone at once.
+    // Without streams, a server that begins to end exits at once.
     for _ in 0..50 {
         assert_eq!(call(address, "GET", "/healthz", &[], b"").await.status, 200);
     }
@@ -252,7 +252,7 @@ async fn the_admin_token_comes_from_a_file_or_the_environment() {
 }
 
 #[tokio::test]
-async fn one_source_of_the_admin_token_and_one_that_has_it() {
+async fn the_admin_token_has_one_source_and_one_that_holds_it() {
     let (file, empty) = (TokenFile::new("full", b"x\n"), TokenFile::new("empty", b""));
     let (blank, padded) = (TokenFile::new("blank", b"\nx\n"), TokenFile::new("padded", b"x \n"));
     let binary = TokenFile::new("binary", b"\xff\xfe\n");
@@ -298,7 +298,7 @@ async fn one_source_of_the_admin_token_and_one_that_has_it() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn where_descriptors_are_few_the_503_is_ours() {
+async fn where_descriptors_are_few_the_server_answers_503() {
     let few = demo_after("ulimit -n 300", &[&FREE_PORT[..], &["--open"]].concat());
     let (mut child, address, _lines) = started(few).await;
 
@@ -332,7 +332,7 @@ async fn where_descriptors_are_few_the_503_is_ours() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_limit_that_does_not_fit_is_lowered_and_told() {
+async fn a_limit_that_does_not_fit_is_lowered_and_reported() {
     for (asked, limit) in [("1000", 172), ("173", 172), ("172", 172), ("7", 7)] {
         let few =
             demo_after("ulimit -n 300", &[&FREE_PORT[..], &["--max-connections", asked]].concat());
@@ -342,16 +342,17 @@ async fn a_limit_that_does_not_fit_is_lowered_and_told() {
         child.kill().await.unwrap();
         let mut error = String::new();
         within(child.stderr.take().unwrap().read_to_string(&mut error)).await.unwrap();
-        let told = format!(
-            "172 connections at most, not {asked}: the process has 300 descriptors. Raise `ulimit -n`"
+        let line = format!(
+            "172 connections at most, not {asked}: the process has 300 descriptors. \
+             Raise `ulimit -n`"
         );
-        assert_eq!(error.contains(&told), !matches!(asked, "172" | "7"), "{asked}: {error}");
+        assert_eq!(error.contains(&line), !matches!(asked, "172" | "7"), "{asked}: {error}");
     }
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn connections_that_wait_for_descriptors_are_counted_and_told() {
+async fn connections_that_wait_for_descriptors_are_counted_and_reported() {
     let few = demo_after("ulimit -n 60", &[&FREE_PORT[..], &["--max-connections", "1"]].concat());
     let (mut child, address, _lines) = started(few).await;
     let mut error = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -379,7 +380,7 @@ async fn connections_that_wait_for_descriptors_are_counted_and_told() {
     child.kill().await.unwrap();
 }
 
-/// It gives memory back that nobody uses any more, also when nothing else happens.
+/// The thread gives unused memory back, also when the server has nothing to do.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[tokio::test]
 async fn que_3_the_allocator_has_a_thread_of_its_own() {

@@ -16,7 +16,8 @@ async fn del_7_the_report_is_exact_and_its_id_is_the_one_on_the_wire() {
         let report = server.broadcast(channel, "{}").await;
         let id = report["id"].as_str().unwrap().to_owned();
         let expected = json!({
-            "id": id, "matched": heard, "accepted": heard, "dropped": 0, "lagged": 0, "failed": 0, "ended": 0, "pending": 0,
+            "id": id, "matched": heard, "accepted": heard, "dropped": 0, "lagged": 0,
+            "failed": 0, "ended": 0, "pending": 0,
         });
         assert_eq!(report, expected);
         ids.push(id);
@@ -114,7 +115,7 @@ async fn invalid_json_is_refused_with_its_position() {
 }
 
 #[tokio::test]
-async fn what_is_not_called_json_is_refused() {
+async fn a_body_of_another_content_type_is_refused() {
     let server = TestServer::start().await;
     for headers in [
         &[][..],

@@ -1,4 +1,4 @@
-//! A server in process, and clients that know no more than the wire does.
+//! A server in process, and clients that know only the wire.
 
 use demo::{Call, Options, Reach, Server};
 use futures_util::StreamExt;
@@ -43,7 +43,7 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let stop = async {
-                // A test that ends without a word ends its server too.
+                // A test that drops the sender ends its server too.
                 let _ = stopped.await;
             };
             server.run(stop).await
@@ -207,7 +207,7 @@ pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Response {
     exchange_on(TcpStream::connect(address).await.unwrap(), request).await
 }
 
-/// The same on a connection that is there already.
+/// The same on an open connection.
 pub(crate) async fn exchange_on(mut socket: TcpStream, request: &[u8]) -> Response {
     socket.write_all(request).await.unwrap();
     let (status, headers, rest) = read_head(&mut socket).await;

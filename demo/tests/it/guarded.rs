@@ -29,7 +29,7 @@ async fn change(
 }
 
 #[tokio::test]
-async fn a_foreign_origin_changes_nothing() {
+async fn a_page_of_another_origin_changes_nothing() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
     let (mut sse, mut ws) = (ada.sse(&server, "/events").await, ada.ws(&server, "/ws").await);
@@ -49,7 +49,7 @@ async fn a_foreign_origin_changes_nothing() {
     assert_eq!(
         server.broadcast("runs", "1").await["accepted"],
         2,
-        "nothing was forged, nobody was closed"
+        "nothing was forged, no stream was closed"
     );
     assert_eq!((sse.data().await, ws.data().await), ("1".into(), "1".into()));
     assert_eq!(server.stats().await["sessions"], 1);
@@ -62,7 +62,7 @@ async fn a_foreign_origin_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_refused_on_loopback() {
+async fn a_host_of_another_name_is_refused_on_loopback() {
     let server = TestServer::start().await;
     let port = server.address.port();
     let rebound = format!("evil.example:{port}");
@@ -221,7 +221,7 @@ async fn every_call_of_the_router_is_guarded_unless_anyone_may_read_it() {
         }
     }
 
-    // What is for administrators is there for them, and for no page of elsewhere.
+    // Administrators can make their calls, and pages of other sites cannot.
     let right = ("authorization", "Bearer correct horse");
     for call in server.calls.iter().filter(|call| call.access == Access::Administrator) {
         let address = address(call.path, "x");
@@ -238,7 +238,7 @@ async fn every_call_of_the_router_is_guarded_unless_anyone_may_read_it() {
 }
 
 #[tokio::test]
-async fn what_others_hear_is_for_administrators() {
+async fn the_names_of_channels_are_for_administrators() {
     let right = [("authorization", "Bearer x")];
     let server = TestServer::with(Reach::Network, Options::new().with_admin_token("x")).await;
     for query in ["", "?after=&limit=1", "?token=x"] {
@@ -254,7 +254,7 @@ async fn what_others_hear_is_for_administrators() {
     let on_loopback = TestServer::with(Reach::Loopback, Options::new().with_admin_token("x")).await;
     assert_eq!(on_loopback.get("/api/channels", &[]).await.status, 401);
     assert_eq!(on_loopback.get("/api/channels", &right).await.status, 200);
-    // What counts and names nobody is for anyone.
+    // Counts that name no account are for every client.
     for path in ["/api/stats", "/healthz", "/api/session", "/"] {
         assert!(matches!(server.get(path, &[]).await.status, 200 | 204), "{path}");
     }
@@ -274,7 +274,7 @@ async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
         assert_eq!(change(&server, CHANGES[3], &[]).await.status, 401);
         assert_eq!(with("Basic eDp4").await.status, 401);
     }
-    // A request that a foreign page made a browser send is no guess of that address.
+    // A request that a page of another site made a browser send is no guess of that address.
     for _ in 0..12 {
         let headers = [("authorization", "Bearer y"), ("origin", "http://evil.example")];
         assert_eq!(change(&server, CHANGES[3], &headers).await.status, 403);
@@ -295,7 +295,7 @@ async fn ten_wrong_tokens_in_a_minute_make_an_address_wait() {
     assert_eq!(
         change(&server, CHANGES[3], &[]).await.status,
         401,
-        "a call without a token is told what is missing"
+        "the refusal of a call without a token says what is missing"
     );
     assert_eq!(
         server.sse("/events", &[("authorization", "Bearer y")]).await.unwrap_err().status,
@@ -326,7 +326,7 @@ async fn an_admin_token_counts_on_loopback_too() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_says_so() {
+async fn an_unknown_address_or_method_is_refused_with_a_reason() {
     let server = TestServer::start().await;
     for path in ["/nothing", "/api", "/api/channels/a/b", "/../etc/passwd"] {
         let response = server.get(path, &[]).await;

@@ -31,7 +31,7 @@ async fn the_page_and_its_parts_are_served_under_a_strict_policy() {
         assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
         page = response.body;
     }
-    // What it refers to is there, and is its own.
+    // The parts that it refers to exist, on its own server.
     let parts: Vec<&str> = page
         .split("src=\"")
         .chain(page.split("href=\""))
@@ -42,7 +42,7 @@ async fn the_page_and_its_parts_are_served_under_a_strict_policy() {
         let path = part.split('"').next().unwrap();
         assert_eq!(server.get(path, &[]).await.status, 200, "{path}");
     }
-    assert!(!page.contains("://"), "nothing foreign");
+    assert!(!page.contains("://"), "nothing of another site");
 }
 
 #[tokio::test]
@@ -57,10 +57,10 @@ async fn the_script_sets_text_as_text() {
 #[tokio::test]
 async fn every_answer_of_the_api_is_kept_by_no_cache_and_shown_on_no_other_site() {
     let server = TestServer::start().await;
-    let foreign = [("host", "evil.example")];
+    let other_host = [("host", "evil.example")];
     for (path, headers, status) in [
         ("/api/stats", &[][..], 200),
-        ("/api/stats", &foreign[..], 403),
+        ("/api/stats", &other_host[..], 403),
         ("/nothing", &[][..], 404),
         ("/", &[][..], 200),
     ] {

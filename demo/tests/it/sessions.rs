@@ -29,7 +29,7 @@ async fn signing_in_gives_a_public_id_a_secret_token_and_a_cookie() {
 }
 
 #[tokio::test]
-async fn signing_in_says_what_is_wrong() {
+async fn signing_in_names_the_fault_of_a_request() {
     let server = TestServer::start().await;
     let long = json!({ "account": "x".repeat(129) }).to_string();
     let names = |count: usize, bytes: usize| {
@@ -63,7 +63,7 @@ async fn signing_in_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_page_can_ask_who_it_is() {
+async fn the_page_can_ask_for_its_session() {
     let server = TestServer::start().await;
     assert_eq!(server.get("/api/session", &[]).await.status, 204);
     let dead = server.get("/api/session", &[("cookie", "session=nonsense")]).await;
@@ -204,7 +204,7 @@ async fn rev_1_setting_what_an_account_may_hear_revokes_and_holds_from_then_on()
     assert_eq!(server.broadcast("runs", "1").await["matched"], 1);
     assert_eq!(sse.farewell().await, "revoked");
     assert_eq!(ws.farewell().await, (4001, "revoked".into()));
-    assert_eq!(witness.data().await, "1", "nobody else is touched");
+    assert_eq!(witness.data().await, "1", "no other account is touched");
 
     // Both sessions are alive, and hear what they now may: also a client that repeats its request,
     // as browsers do.
@@ -235,7 +235,7 @@ async fn rev_1_setting_what_an_account_may_hear_revokes_and_holds_from_then_on()
 }
 
 #[tokio::test]
-async fn setting_channels_says_what_is_wrong_and_then_changes_nothing() {
+async fn setting_channels_names_the_fault_and_then_changes_nothing() {
     let server = TestServer::start().await;
     let ada = server.sign_in_with(json!({ "account": "ada", "channels": ["runs"] })).await;
     let mut stream = ada.sse(&server, "/events").await;
@@ -284,7 +284,7 @@ async fn a_session_ends_by_itself_and_its_streams_with_it() {
 }
 
 #[tokio::test]
-async fn one_session_too_many_is_told_what_to_do() {
+async fn one_session_too_many_is_refused_with_advice() {
     let options = Options::new().with_max_sessions(2.try_into().unwrap());
     let server = TestServer::with(Reach::Loopback, options).await;
     let (ada, _grace) = (server.sign_in("ada").await, server.sign_in("grace").await);

@@ -9,23 +9,23 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn drn_1_open_streams_are_told_and_get_what_is_queued() {
+async fn drn_1_open_streams_get_their_queue_and_a_farewell() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
     let (mut sse, mut ws) = (ada.sse(&server, "/events").await, ada.ws(&server, "/ws").await);
     server.broadcast("runs", "1").await;
-    let told = async {
+    let streams = async {
         assert_eq!((sse.data().await, ws.data().await), ("1".into(), "1".into()));
         assert_eq!(sse.farewell().await, "shutdown");
         assert_eq!(ws.farewell().await, (1001, "shutdown".into()));
         drop((sse, ws));
     };
-    let ((), ended) = tokio::join!(told, server.stop());
+    let ((), ended) = tokio::join!(streams, server.stop());
     assert_eq!((ended.notified, ended.reset), (2, 0));
 }
 
 #[tokio::test]
-async fn drn_1_a_server_with_nobody_ends_at_once() {
+async fn drn_1_a_server_without_streams_ends_at_once() {
     let ended = TestServer::start().await.stop().await;
     assert_eq!((ended.notified, ended.reset), (0, 0));
 }
@@ -64,7 +64,7 @@ async fn drn_3_a_client_that_does_not_read_cannot_hold_the_server() {
 }
 
 #[tokio::test]
-async fn drn_3_a_request_that_never_ends_is_given_up_at_the_deadline_of_the_demo() {
+async fn drn_3_a_request_that_never_ends_is_reset_at_the_deadline_of_the_demo() {
     let server = TestServer::with(Reach::Loopback, Options::new().with_drain_deadline(DRAIN)).await;
     let mut slow = TcpStream::connect(server.address).await.unwrap();
     let headers = [

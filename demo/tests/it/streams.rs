@@ -1,8 +1,8 @@
-//! What a stream needs to be opened, and what it may hear.
+//! The needs of a stream to be opened, and the channels that it may hear.
 
-use crate::client::{TestServer, exchange, head};
+use crate::client::{TestServer, exchange, head, within};
 use demo::{Options, Reach};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_stream_needs_a_credential() {
@@ -113,8 +113,13 @@ async fn cap_1_the_eleventh_stream_of_a_session_evicts_the_oldest() {
     assert_eq!((&stats["closed"]["evicted"], &stats["closed"]["revoked"]), (&json!(2), &json!(11)));
 }
 
+/// Waits until the statistics count the streams so.
+async fn until_kinds(server: &TestServer, expected: Value) {
+    within(async { while server.stats().await["kinds"] != expected {} }).await;
+}
+
 #[tokio::test]
-async fn stats_count_by_transport_and_reason() {
+async fn stats_count_by_transport_kind_and_reason() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
     let mut streams = [
@@ -122,14 +127,15 @@ async fn stats_count_by_transport_and_reason() {
         ada.sse(&server, "/events?channels=runs,jobs").await,
         ada.sse(&server, "/events").await,
     ];
-    let _ws = ada.ws(&server, "/ws?channels=jobs").await;
+    let ws = ada.ws(&server, "/ws?channels=jobs").await;
     server.broadcast("runs", "1").await;
     let none = json!({
-        "revoked": 0, "logged_out": 0, "expired": 0, "heartbeat": 0, "evicted": 0, "lagged": 0, "failed": 0, "protocol": 0,
-        "shutdown": 0, "unsubscribed": 0,
+        "revoked": 0, "logged_out": 0, "expired": 0, "heartbeat": 0, "evicted": 0, "lagged": 0,
+        "failed": 0, "protocol": 0, "shutdown": 0, "unsubscribed": 0,
     });
     let expected = json!({
-        "sessions": 1, "accounts": 1, "subscribers": 4, "draining": 0, "transports": { "sse": 3, "ws": 1 },
+        "sessions": 1, "accounts": 1, "subscribers": 4, "draining": 0,
+        "transports": { "sse": 3, "ws": 1 },
         "channels_named": 2, "unfiltered": 1, "closed": none, "broadcasts": 1, "dropped": 0,
         "tickets": 0, "remembered_revocations": 0, "refused": { "401": 1 },
         "kinds": { "direct": 4, "http1": 0, "http2_stream": 0, "portable": 0 },
@@ -146,7 +152,7 @@ async fn stats_count_by_transport_and_reason() {
     assert_eq!(stats, expected);
     assert!(
         connections["open"].as_u64().unwrap() >= 5,
-        "four streams, and the one that asks: {connections}"
+        "four streams, and this call: {connections}"
     );
     assert_eq!(connections["limit"], 20_000);
     for never in [
@@ -167,12 +173,15 @@ async fn stats_count_by_transport_and_reason() {
     let stats = server.stats().await;
     assert_eq!(stats["transports"], json!({ "sse": 0, "ws": 0 }));
     assert_eq!((&stats["channels_named"], &stats["closed"]["revoked"]), (&json!(0), &json!(4)));
+    drop((streams, ws));
+    until_kinds(&server, json!({ "direct": 0, "http1": 0, "http2_stream": 0, "portable": 0 }))
+        .await;
     let health = server.get("/healthz", &[]).await;
     assert_eq!((health.status, health.json()), (200, json!({ "status": "ok" })));
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_when_to_come_back() {
+async fn one_connection_too_many_learns_when_to_come_back() {
     let options = Options::new().with_max_connections(2.try_into().unwrap());
     let server = TestServer::with(Reach::Loopback, options).await;
     let ada = server.sign_in("ada").await;
@@ -245,7 +254,7 @@ async fn channels_are_listed_in_pages_by_the_order_of_their_names() {
 }
 
 #[tokio::test]
-async fn a_page_has_100_channels_unless_it_is_told() {
+async fn a_page_lists_100_channels_by_default() {
     let server = TestServer::start().await;
     let ada = server.sign_in("ada").await;
     let query =
@@ -282,12 +291,19 @@ async fn portable_leaves_every_socket_to_http() {
         assert_eq!(stream.data().await, "1");
     }
     assert_eq!(ws.data().await, "1");
-    let lanes = &server.stats().await["lanes"];
+    let stats = server.stats().await;
+    let lanes = &stats["lanes"];
     assert_eq!((&lanes["subscribers"], &lanes["wired"]), (&json!(0), &json!(0)), "{lanes}");
+    let counts = |open| json!({ "direct": 0, "http1": open, "http2_stream": 0, "portable": 0 });
+    assert_eq!(stats["kinds"], counts(3), "the HTTP server of the demo writes them");
+    drop(ws);
+    until_kinds(&server, counts(2)).await;
+    drop(streams);
+    until_kinds(&server, counts(0)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_given_up_on_after_ten_seconds() {
+async fn a_body_that_does_not_come_is_refused_after_ten_seconds() {
     let server = TestServer::start().await;
     let start = tokio::time::Instant::now();
     let request = head(

@@ -36,8 +36,8 @@ pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFi
                 for item in value.split(',') {
                     if item.is_empty() {
                         return Err(Refusal::bad_request(
-                            "`channels` has an empty name: leave the parameter out to hear all that is granted, \
-                             or name the empty channel with `channel=`",
+                            "`channels` has an empty name: leave the parameter out to hear all \
+                             that is granted, or name the empty channel with `channel=`",
                         ));
                     }
                     add(&mut names, item, limits)?;
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn flt_8_the_wire_has_limits_and_says_them() {
+    fn flt_8_a_refusal_names_the_limit_of_a_query() {
         assert_eq!(requested(Some("channels=a,b,c"), LIMITS), only(["a", "b", "c"]));
         assert!(
             requested(Some("channels=a,b,c,d"), LIMITS).unwrap_err().reason().contains("3 at most")
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn flt_5_broken_escapes_and_bad_utf_8_are_said() {
+    fn flt_5_a_refusal_names_broken_escapes_and_bad_utf_8() {
         for query in ["channels=%", "channels=%2", "channels=%zz", "channel=a%", "%=1"] {
             assert!(
                 requested(Some(query), LIMITS).unwrap_err().reason().contains("%25"),
@@ -250,25 +250,36 @@ mod tests {
         #[test]
         fn flt_5_any_name_survives_the_query(name in "(?s).{0,20}") {
             let limits = Limits { names: 1, name_bytes: name.len() };
-            let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
+            let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC);
             let read = requested(Some(&format!("channel={encoded}")), limits).unwrap();
             prop_assert_eq!(read, ChannelFilter::only([name]));
         }
 
         #[test]
-        fn flt_2_what_is_asked_for_is_never_everything(
-            pairs in vec(select(vec!["channels=a", "channels=b,c", "channel=", "channel", "channe%6C=a", "channelss=a", "x"]), 0..4),
+        fn flt_2_a_query_that_names_channels_never_asks_for_everything(
+            pairs in vec(
+                select(vec![
+                    "channels=a", "channels=b,c", "channel=", "channel", "channe%6C=a",
+                    "channelss=a", "x",
+                ]),
+                0..4,
+            ),
         ) {
             let asks = pairs.iter().any(|pair| !matches!(*pair, "channelss=a" | "x"));
-            let filter = requested(Some(&pairs.join("&")), Limits { names: 4, name_bytes: 8 }).unwrap();
+            let limits = Limits { names: 4, name_bytes: 8 };
+            let filter = requested(Some(&pairs.join("&")), limits).unwrap();
             prop_assert_eq!(asks, filter != ChannelFilter::All);
         }
 
         #[test]
-        fn adm_8_what_is_heard_and_what_is_told_are_all_that_was_asked_for(asked in names(1), granted in option::of(names(0))) {
+        fn adm_8_the_channels_heard_and_the_channels_listed_are_all_that_were_asked_for(
+            asked in names(1),
+            granted in option::of(names(0)),
+        ) {
             let filter = granted.clone().map_or(ChannelFilter::All, ChannelFilter::Only);
             let requested = ChannelFilter::Only(asked.clone());
-            let heard: BTreeSet<Channel> = asked.iter().filter(|name| filter.hears(name.as_str())).cloned().collect();
+            let is_heard = |name: &&Channel| filter.hears(name.as_str());
+            let heard: BTreeSet<Channel> = asked.iter().filter(is_heard).cloned().collect();
             prop_assert_eq!(requested.restrict(&filter), ChannelFilter::Only(heard.clone()));
             match Ungranted::of(&requested, &filter) {
                 Err(refusal) => {
@@ -281,10 +292,11 @@ mod tests {
                     let names: Vec<Channel> = ungranted.names().map(Channel::from).collect();
                     prop_assert_eq!(names.len() + heard.len(), asked.len());
                     prop_assert_eq!(ungranted.is_empty(), names.is_empty());
-                    let (told, count) = told(&ungranted);
-                    prop_assert_eq!(&told, &names, "these are short enough");
+                    let (listed, count) = listed(&ungranted);
+                    prop_assert_eq!(&listed, &names, "these are short enough");
                     prop_assert_eq!(count, names.len());
-                    prop_assert_eq!(told.into_iter().chain(heard).collect::<BTreeSet<_>>(), asked);
+                    let all: BTreeSet<_> = listed.into_iter().chain(heard).collect();
+                    prop_assert_eq!(all, asked);
                 }
             }
         }
@@ -303,7 +315,7 @@ mod tests {
     }
 
     /// What a client reads of a head: the names, and their number.
-    fn told(ungranted: &Ungranted) -> (Vec<Channel>, usize) {
+    fn listed(ungranted: &Ungranted) -> (Vec<Channel>, usize) {
         let mut headers = HeaderMap::new();
         ungranted.insert_headers(&mut headers);
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap());
@@ -319,25 +331,25 @@ mod tests {
     }
 
     #[test]
-    fn adm_8_names_are_told_whole_and_in_two_kibibytes_and_all_are_counted() {
-        let told_of = |lengths: &[usize]| {
+    fn adm_8_the_headers_list_whole_names_in_two_kibibytes_and_count_all() {
+        let listed_of = |lengths: &[usize]| {
             let names = lengths
                 .iter()
                 .enumerate()
                 .map(|(at, length)| Channel::from(format!("{at}{}", "x".repeat(length - 1))));
-            let (told, count) = told(&Ungranted(names.collect()));
+            let (listed, count) = listed(&Ungranted(names.collect()));
             assert_eq!(count, lengths.len());
-            told.iter().map(|name| name.as_str().len()).collect::<Vec<_>>()
+            listed.iter().map(|name| name.as_str().len()).collect::<Vec<_>>()
         };
-        assert_eq!(told_of(&[]), [0_usize; 0]);
-        assert_eq!(told_of(&[2048]), [2048]);
-        assert_eq!(told_of(&[2049]), [0_usize; 0]);
-        assert_eq!(told_of(&[1023, 1024]), [1023, 1024]);
-        assert_eq!(told_of(&[1024, 1024]), [1024], "the comma counts");
-        assert_eq!(told_of(&[1024, 2049, 1024, 7]), [1024, 7], "the others are told");
-        // What counts is what is written, and none is cut.
+        assert_eq!(listed_of(&[]), [0_usize; 0]);
+        assert_eq!(listed_of(&[2048]), [2048]);
+        assert_eq!(listed_of(&[2049]), [0_usize; 0]);
+        assert_eq!(listed_of(&[1023, 1024]), [1023, 1024]);
+        assert_eq!(listed_of(&[1024, 1024]), [1024], "the comma counts");
+        assert_eq!(listed_of(&[1024, 2049, 1024, 7]), [1024, 7], "the others are listed");
+        // The encoded length counts, and no name is cut.
         let long = "ä".repeat(128);
         let names: Vec<Channel> = (0..5).map(|at| format!("{at}{long}").into()).collect();
-        assert_eq!(told(&Ungranted(names.clone())), (names[..2].to_vec(), 5));
+        assert_eq!(listed(&Ungranted(names.clone())), (names[..2].to_vec(), 5));
     }
 }

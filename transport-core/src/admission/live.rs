@@ -1,4 +1,4 @@
-//! The one way in: ticket, login check, admission.
+//! The admission of a request: ticket, login check, registry.
 
 use super::admitted::Admitted;
 use super::authorise::Authorise;
@@ -82,8 +82,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         AdmissionStats { refusals: self.refusals().clone(), kinds: self.inner.kinds.snapshot() }
     }
 
-    /// Checks that the page which asks may connect. Only a transport that browsers let any page
-    /// open needs it.
+    /// Checks that the page that sent the request may connect. Only a transport that browsers let
+    /// any page open needs it.
     ///
     /// # Errors
     /// `403`, as [`Origins::check`](crate::Origins::check) says.
@@ -134,7 +134,7 @@ impl<T: Send + Sync + 'static> Live<T> {
     }
 
     /// Returns what [`admit`](Self::admit) would by the credential and the query alone, and admits
-    /// nobody: for `HEAD`.
+    /// no subscriber: for `HEAD`.
     ///
     /// No ticket is drawn, no scope is looked at, and a registry that shuts down does not refuse.
     ///
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn adm_6_a_login_check_is_given_up_when_its_time_is_over() {
+    async fn adm_6_a_login_check_is_dropped_when_its_time_is_over() {
         let (patience, start) = (Duration::from_secs(3), Instant::now());
         let endless = After(Duration::from_secs(3600), Grant::new(ChannelFilter::All));
         let live = live(LiveOptions::new().with_authorise_timeout(patience));

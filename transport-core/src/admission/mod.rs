@@ -1,4 +1,4 @@
-//! The way in: which requests become subscribers, and what the others are answered.
+//! Admission: which requests become subscribers, and how the others are refused.
 
 pub(crate) mod admitted;
 pub(crate) mod authorise;

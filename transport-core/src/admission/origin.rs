@@ -53,8 +53,8 @@ impl Origins {
         }
         let host = host.unwrap_or_default();
         let reason = format!(
-            "pages of the origin {origin:?} may not connect here: it is not that of the requested host {host:?}, and \
-             `LiveOptions::with_origins` does not list it"
+            "pages of the origin {origin:?} may not connect here: it is not that of the requested \
+             host {host:?}, and `LiveOptions::with_origins` does not list it"
         );
         Err(Refusal::forbidden(reason))
     }
@@ -116,7 +116,10 @@ mod tests {
         ] {
             assert!(!accepts(&same, Some(origin), host), "{origin} at {host}");
         }
-        assert!(accepts(&same, None, "live.example"), "no browser, no origin");
+        assert!(
+            accepts(&same, None, "live.example"),
+            "a client that is no browser sends no origin"
+        );
     }
 
     #[test]
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn ws_3_a_refusal_says_what_was_compared_and_what_would_help() {
+    fn ws_3_a_refusal_names_the_compared_hosts_and_the_option_that_helps() {
         let mut headers = HeaderMap::new();
         headers.insert(header::ORIGIN, "https://app.example".parse().unwrap());
         for host in [None, Some("live.example:8080")] {

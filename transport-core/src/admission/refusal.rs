@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_7_the_headers_of_an_application_stand_in_place_of_ours() {
+    fn adm_7_the_headers_of_an_application_replace_those_of_the_crate() {
         let realm = HeaderValue::from_static("Basic realm=\"live\"");
         let refusal = Refusal::unauthenticated("sign in")
             .with_header(header::WWW_AUTHENTICATE, realm.clone());

@@ -1,9 +1,9 @@
-//! What a `Live` tells about its admissions.
+//! The counts of the admissions to a `Live`.
 
 use crate::socket::kind::ConnectionKind;
 use std::collections::BTreeMap;
 
-/// What became of the requests of one [`Live`](crate::Live), read at one moment.
+/// The outcomes of the requests of one [`Live`](crate::Live), read at one moment.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its end, and what answers its requests.
+//! One connection from its first byte to its end, and the answers to its requests.
 
 use super::http::{BUFFER_BYTES, Ended, Http, Serving};
 use super::options::ServerOptions;
@@ -28,7 +28,7 @@ use tower_service::Service;
 /// As many first bytes of a connection as tell HTTP/1 from HTTP/2.
 const FIRST_BYTES: usize = 24;
 
-/// What the connections of one server share.
+/// The state that the connections of one server share.
 pub(super) struct Shared {
     pub(super) app: Router,
     /// Whether nothing is between HTTP and the socket.
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn limits_a_head_has_one_deadline_with_all_that_comes_before_it() {
+    async fn limits_a_head_and_the_handshake_before_it_have_one_deadline() {
         let late = Duration::from_millis(9_500);
         for handshake in [Duration::ZERO, late] {
             let mut client = served_over(ServerOptions::new(), move |io| async move {

@@ -30,7 +30,7 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How often an HTTP/2 connection is pinged, and how long the answer may take.
 #[cfg(feature = "http2")]
 const HTTP2_PING: Duration = Duration::from_secs(20);
-/// How long an idle HTTP/2 connection may take to close after it was told to.
+/// How long an idle HTTP/2 connection may take to close after the goodbye (`GOAWAY`).
 #[cfg(feature = "http2")]
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -215,7 +215,7 @@ mod tests {
     impl Http2 {
         /// Connects. `GET /` is answered at once, and any other target by a body that never ends.
         async fn connect(head_timeout: Duration, answers: bool) -> Self {
-            let (ours, mut peer) = duplex(64 * 1024);
+            let (server_end, mut peer) = duplex(64 * 1024);
             let (end, ending) = watch::channel(());
             let answer = |request: Request<Incoming>| {
                 let endless = request.uri().path() != "/";
@@ -226,7 +226,8 @@ mod tests {
                     Body::empty()
                 })))
             };
-            let served = tokio::spawn(Http::new(head_timeout).serve(PREFACE, ours, answer, ending));
+            let served =
+                tokio::spawn(Http::new(head_timeout).serve(PREFACE, server_end, answer, ending));
             peer.write_all(PREFACE).await.unwrap();
             let mut client = Self { peer, served, answers, end };
             client.send(4, 0, 0, &[]).await;
@@ -238,11 +239,11 @@ mod tests {
             frame.extend([kind, flags]);
             frame.extend(stream.to_be_bytes());
             frame.extend(payload);
-            // It may have gone meanwhile, which is seen by reading.
+            // The server may have closed meanwhile; the next read shows that.
             let _gone = self.peer.write_all(&frame).await;
         }
 
-        /// Asks for `/`, or for what never ends.
+        /// Asks for `/`, or for the body that never ends.
         async fn ask(&mut self, stream: u32, endless: bool) {
             // The fields of HPACK's static table, and a host.
             let path = if endless { 0x85 } else { 0x84 };
@@ -254,7 +255,7 @@ mod tests {
         /// Reads up to a frame of this kind, answering pings or not; its stream, or nothing at the
         /// end of the connection.
         async fn until(&mut self, kind: u8) -> Option<u32> {
-            // On a clock that runs ahead when all wait: what never comes is soon missed.
+            // The clock runs ahead when all tasks wait, so a missing frame fails the test soon.
             let end = Instant::now() + Duration::from_secs(3600);
             loop {
                 let mut head = [0; 9];
@@ -271,7 +272,7 @@ mod tests {
             }
         }
 
-        /// How it ended, when nothing of it is left to read.
+        /// Returns how the connection ended; nothing may be left to read.
         async fn ended(mut self) -> Ended {
             assert_eq!(self.until(DATA).await, None, "no data is left");
             self.served.await.unwrap()
@@ -281,7 +282,7 @@ mod tests {
     const TEN: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn limits_an_http2_peer_that_answers_no_ping_is_let_go() {
+    async fn limits_an_http2_peer_that_answers_no_ping_is_disconnected() {
         let mut client = Http2::connect(TEN, false).await;
         client.ask(1, true).await;
         let begun = Instant::now();
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn limits_an_idle_http2_peer_that_does_not_go_is_left() {
+    async fn limits_an_idle_http2_peer_that_does_not_close_is_disconnected() {
         let mut client = Http2::connect(TEN, false).await;
         client.ask(1, false).await;
         let begun = Instant::now();
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn limits_an_http2_request_that_crosses_the_farewell_is_served() {
+    async fn limits_an_http2_request_that_crosses_the_goodbye_is_served() {
         let mut client = Http2::connect(TEN, false).await;
         client.ask(1, false).await;
         assert_eq!(client.until(GO_AWAY).await, Some(0));

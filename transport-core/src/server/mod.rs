@@ -45,7 +45,7 @@ const REFUSAL: Duration = Duration::from_secs(1);
 /// It adds to `axum::serve`: it can reset the connection of a peer that does not read (REV-11),
 /// also under TLS, and single streams over HTTP/2. On Linux it notices a peer that leaves, whatever
 /// the peer sent before (SSE-5). It bounds request heads, idle time and connections. And it ends,
-/// whatever its clients do (DRN-3).
+/// also when clients stall (DRN-3).
 ///
 /// # Examples
 /// ```no_run
@@ -190,8 +190,8 @@ impl Server {
             }
         }
         let ServerMetrics { sockets, counts, limit } = metrics;
-        // They do not count among the open ones: a peer that holds them must not have others
-        // refused.
+        // Refused connections do not count as open: a peer that holds some must not cause the
+        // refusal of others.
         let refused = Arc::<Sockets>::default();
         let deadlines = Deadlines::new(options.close_deadline, options.drain_deadline);
         let cutter =
@@ -272,8 +272,8 @@ async fn refuse(socket: Arc<Socket>) {
     let body = r#"{"error":"too many connections: come back in a second"}"#;
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}"
     );
     socket.answer(answer.as_bytes());
     // Closing the socket while it has unread bytes would reset it, and the answer would be lost.
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn limits_a_later_head_has_its_time_too_where_the_protocol_was_looked_for() {
+    async fn limits_a_later_head_has_a_limit_too_where_hyper_finds_out_the_protocol() {
         let options = ServerOptions::new().with_head_timeout(Duration::from_millis(500));
         let server = Server::bind("127.0.0.1:0", options).await.unwrap();
         let address = server.local_addr().unwrap();

@@ -21,7 +21,7 @@ use tokio::task::consume_budget;
 
 /// An accepted socket. It is closed when the last holder drops it.
 #[derive(Debug)]
-#[repr(C)] // what every write reads stands first, beside the reference count
+#[repr(C)] // the fields that every write reads come first, beside the reference count
 pub(crate) struct Socket {
     tcp: TcpStream,
     /// Whether a whole request head has been read.
@@ -107,8 +107,8 @@ impl Socket {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the peer has sent something after what it was last answered: the beginning of
-    /// another head.
+    /// Tells whether the peer has sent something after the last answer: the beginning of another
+    /// head.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
     }
@@ -199,7 +199,7 @@ impl Socket {
     }
 
     /// Waits until the peer has ended its side or the connection is gone, although there may be
-    /// unread bytes before that. Only Linux tells; elsewhere it never completes.
+    /// unread bytes before that. Only Linux reports this; elsewhere it never completes.
     pub(crate) async fn peer_gone(&self) {
         // The runtime registers no socket for urgent data, so only the peer's end makes it ready
         // for priority.

@@ -219,12 +219,14 @@ mod tests {
         registry.broadcast("c", "x".repeat(32 << 20)).unwrap();
         assert!(poll_fn(|cx| Poll::Ready(connection.poll_flush(cx))).await.is_pending());
         assert!(connection.is_mid_frame());
-        // It reads until there is room for a farewell.
+        // The client reads until there is room for a farewell.
         let mut read = vec![0; 1 << 20];
         loop {
             tokio::select! {
                 biased;
-                ready = poll_fn(|cx| connection.socket.poll_write_ready(cx)) => break ready.unwrap(),
+                ready = poll_fn(|cx| connection.socket.poll_write_ready(cx)) => {
+                    break ready.unwrap();
+                }
                 read = client.read(&mut read) => assert!(read.unwrap() > 0),
             }
         }

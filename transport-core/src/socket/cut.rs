@@ -3,7 +3,7 @@
 //! The task that serves a subscriber writes its farewell at its end. But that task can only write
 //! as fast as the peer reads, and an HTTP server does not even poll a body while its own buffers
 //! are full. So at each forced end of a subscriber a deadline starts here, and it ends in a reset,
-//! which needs the cooperation of nobody.
+//! which needs no cooperation of the peer or of the HTTP server.
 
 use super::accepted::Socket;
 use super::kind::ConnectionKind;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// How long a peer may take to leave after its subscriber's end. Both are zero on the servers of
-/// others, which decide that.
+/// How long a peer may take to leave after its subscriber's end. Both are zero on another
+/// server, which decides that itself.
 ///
 /// # Examples
 /// ```
@@ -43,8 +43,9 @@ impl Deadlines {
         Self { close, drain }
     }
 
-    /// Returns the time after an end for this reason. A peer that is to get what was queued has the
-    /// drain deadline: closing its socket earlier would take from it what it has yet to read.
+    /// Returns the time after an end for this reason. A peer that is to get its queued messages has
+    /// the drain deadline: closing its socket earlier would take from it the bytes that it has yet
+    /// to read.
     #[must_use]
     pub fn after(self, reason: CloseReason) -> Duration {
         if reason.discards() { self.close } else { self.drain }
@@ -126,8 +127,7 @@ impl Cut {
             Target::Socket { socket, .. } => {
                 let Some(socket) = socket.upgrade() else { return };
                 // This task holds the socket until the deadline, or until the peer is done. Without
-                // it the kernel would go on offering what it holds to a peer that reads when it
-                // likes.
+                // it the kernel would keep sending its buffered bytes to a peer that reads late.
                 self.shared.runtime.spawn(async move {
                     match timeout(shared.deadlines.close, socket.peer_ended()).await {
                         Ok(()) => socket.reset(),

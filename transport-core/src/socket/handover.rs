@@ -37,7 +37,10 @@ use std::task::{Context, Poll};
 ///     type Data = Bytes;
 ///     type Error = Infallible;
 ///
-///     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+///     fn poll_frame(
+///         self: Pin<&mut Self>,
+///         cx: &mut Context<'_>,
+///     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
 ///         let this = self.get_mut();
 ///         if !this.greeted {
 ///             this.greeted = true;

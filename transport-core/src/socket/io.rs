@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 ///
 /// [`Server::run_over`](crate::Server::run_over) gives it to a wrapper such as a TLS acceptor. Once
 /// the body of a response has [taken the socket over](crate::Handover), writes and shutdowns of
-/// this end nowhere and reads wait for the connection to end.
+/// this do nothing, and reads wait for the connection to end.
 #[derive(Debug)]
 pub struct ServerIo {
     socket: Arc<Socket>,
@@ -222,7 +222,7 @@ pub(crate) mod tests {
             server.write_vectored(&[io::IoSlice::new(b"i"), io::IoSlice::new(b"l")]).await.unwrap(),
             2
         );
-        client.write_all(b"for the new owner").await.unwrap();
+        client.write_all(b"for the body only").await.unwrap();
         assert!(Pin::new(&mut server).poll_flush(&mut cx).is_ready());
         assert_eq!(woken.0.load(Ordering::SeqCst), 1, "the body is polled again");
         let mut scrap = [0; 8];

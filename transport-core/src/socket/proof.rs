@@ -1,4 +1,4 @@
-//! The proof that everything which HTTP wrote of a response has reached the socket.
+//! The proof that all bytes which HTTP wrote of a response have reached the socket.
 //!
 //! hyper gives up a connection for an upgrade only, and an event stream is none. But a
 //! [`ServerIo`](super::io::ServerIo) sees every byte that hyper writes, and hyper flushes it only
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// How an awaited proof came out.
+/// The outcome of an awaited proof.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Handed {
     /// The socket is handed over now.
@@ -25,7 +25,7 @@ pub(super) enum Handed {
     Not,
 }
 
-/// What a socket and the body of its present response know of each other.
+/// The state that a socket and the body of its present response share.
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
     /// Whether the connection ends with the present response, of which nothing is flushed yet.
@@ -212,14 +212,19 @@ pub(crate) mod tests {
         #[test]
         fn rev_12_the_proof_is_the_end_of_all_that_was_written(
             // Each write has its slices, and how much of them was taken.
-            writes in prop::collection::vec((prop::collection::vec("[ab]{0,6}", 0..4), 0..20_usize), 0..6),
+            writes in prop::collection::vec(
+                (prop::collection::vec("[ab]{0,6}", 0..4), 0..20_usize),
+                0..6,
+            ),
             ends in any::<bool>(),
         ) {
             let proof = armed();
             let mut all = Vec::new();
             for (slices, taken) in &writes {
                 let taken = slices.concat().len().min(*taken);
-                proof.note_written(&slices.iter().map(|slice| IoSlice::new(slice.as_bytes())).collect::<Vec<_>>(), taken);
+                let io: Vec<_> =
+                    slices.iter().map(|slice| IoSlice::new(slice.as_bytes())).collect();
+                proof.note_written(&io, taken);
                 all.extend_from_slice(&slices.concat().as_bytes()[..taken]);
             }
             if ends {

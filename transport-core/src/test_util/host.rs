@@ -31,7 +31,7 @@ pub async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// Which server a router runs on: the two ways that bytes can go.
+/// Which server a router runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Host {
@@ -46,10 +46,20 @@ pub enum Host {
 macro_rules! on_both_hosts {
     ($($test:ident),* $(,)?) => {
         mod on_server {
-            $(#[tokio::test] async fn $test() { super::$test($crate::test_util::Host::Server).await; })*
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test($crate::test_util::Host::Server).await;
+                }
+            )*
         }
         mod on_axum {
-            $(#[tokio::test] async fn $test() { super::$test($crate::test_util::Host::Axum).await; })*
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test($crate::test_util::Host::Axum).await;
+                }
+            )*
         }
     };
 }

@@ -1,4 +1,4 @@
-//! Bodies that take the socket from hyper, and those that cannot.
+//! Bodies that can take the socket from hyper, and others.
 
 use axum::Router;
 use axum::body::Body;
@@ -26,20 +26,20 @@ use transport_core::{DirectSocket, Handover, Live, ServerOptions};
 static PLAIN: WireFormat =
     WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
-/// What a body came to.
-enum Came {
-    /// It has the socket, and the subscriber whose messages go there.
+/// The outcome of a body's handover.
+enum Outcome {
+    /// The body has the socket, and the subscriber whose messages are written to it.
     Detached(DirectSocket, Option<Outbox>),
     /// hyper keeps the connection.
     Unproven,
 }
 
-/// Greets, then gives the socket to the test, or goes on through hyper.
+/// Greets, then gives the socket to the test, or continues through hyper.
 struct Greeting {
     handover: Option<Handover>,
     frames: std::vec::IntoIter<&'static str>,
     subscriber: Option<Outbox>,
-    came: mpsc::UnboundedSender<Came>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
 impl hyper::body::Body for Greeting {
@@ -57,10 +57,10 @@ impl hyper::body::Body for Greeting {
             }
         } else if let Some(handover) = &this.handover {
             if let Some(socket) = ready!(handover.poll_socket(cx)) {
-                this.came.send(Came::Detached(socket, this.subscriber.take())).unwrap();
+                this.outcomes.send(Outcome::Detached(socket, this.subscriber.take())).unwrap();
                 return Poll::Ready(None);
             }
-            this.came.send(Came::Unproven).unwrap();
+            this.outcomes.send(Outcome::Unproven).unwrap();
             this.handover = None;
         }
         Poll::Ready(
@@ -69,14 +69,14 @@ impl hyper::body::Body for Greeting {
     }
 }
 
-type Coming = mpsc::UnboundedReceiver<Came>;
+type Outcomes = mpsc::UnboundedReceiver<Outcome>;
 /// The version of each request, and whether it had a handover.
 type Requests = mpsc::UnboundedReceiver<(Version, bool)>;
 
 struct Site {
     live: Live<String>,
     server: TestServer,
-    came: Coming,
+    outcomes: Outcomes,
     requests: Requests,
 }
 
@@ -84,7 +84,7 @@ struct Site {
 struct Handler {
     live: Live<String>,
     tokens: Tokens,
-    came: mpsc::UnboundedSender<Came>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
     requests: mpsc::UnboundedSender<(Version, bool)>,
 }
 
@@ -99,7 +99,8 @@ async fn greet(State(handler): State<Handler>, request: Request) -> Response {
     };
     let frames = vec![": ok\n\n", "one\n", "two\n"].into_iter();
     let mut response =
-        Body::new(Greeting { handover, frames, subscriber, came: handler.came }).into_response();
+        Body::new(Greeting { handover, frames, subscriber, outcomes: handler.outcomes })
+            .into_response();
     if close {
         response.headers_mut().insert(header::CONNECTION, "close".parse().unwrap());
     }
@@ -158,18 +159,18 @@ fn app(handler: Handler) -> Router {
 }
 
 impl Site {
-    fn parts() -> (Live<String>, Router, Coming, Requests) {
-        let (came, coming) = mpsc::unbounded_channel();
+    fn parts() -> (Live<String>, Router, Outcomes, Requests) {
+        let (outcomes, receiver) = mpsc::unbounded_channel();
         let (requests, requested) = mpsc::unbounded_channel();
         let (live, tokens) = (Live::new(), Tokens::of(&["ada"]));
-        let handler = Handler { live: live.clone(), tokens, came, requests };
-        (live, app(handler), coming, requested)
+        let handler = Handler { live: live.clone(), tokens, outcomes, requests };
+        (live, app(handler), receiver, requested)
     }
 
     async fn start(options: ServerOptions) -> Self {
-        let (live, app, came, requests) = Self::parts();
+        let (live, app, outcomes, requests) = Self::parts();
         let server = TestServer::start(app, &live, options).await;
-        Self { live, server, came, requests }
+        Self { live, server, outcomes, requests }
     }
 
     /// Sends bytes and reads the greeting, with its chunk's size.
@@ -183,9 +184,9 @@ impl Site {
     }
 
     async fn detached(&mut self) -> (DirectSocket, Option<Outbox>) {
-        match soon("the body's turn", self.came.recv()).await.unwrap() {
-            Came::Detached(socket, subscriber) => (socket, subscriber),
-            Came::Unproven => panic!("not proven"),
+        match soon("the body's turn", self.outcomes.recv()).await.unwrap() {
+            Outcome::Detached(socket, subscriber) => (socket, subscriber),
+            Outcome::Unproven => panic!("not proven"),
         }
     }
 
@@ -194,8 +195,8 @@ impl Site {
         let mut raw = Raw::connect(self.server.address).await;
         raw.tcp.write_all(request.as_bytes()).await.unwrap();
         let read = raw.read_to_end().await;
-        assert!(matches!(self.came.try_recv(), Ok(Came::Unproven)));
-        assert!(self.came.try_recv().is_err());
+        assert!(matches!(self.outcomes.try_recv(), Ok(Outcome::Unproven)));
+        assert!(self.outcomes.try_recv().is_err());
         read.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 }
@@ -221,8 +222,8 @@ async fn rev_12_a_body_gets_the_socket_and_hyper_writes_nothing_more() {
     assert_eq!(raw.read_to_end().await, "by send, by write");
 }
 
-/// hyper has let go when the test's handle is the last.
-async fn lets_go(request: &str, more: &str) {
+/// hyper has released the socket when the test's handle is the last.
+async fn is_released(request: &str, more: &str) {
     let mut site = Site::start(ServerOptions::new()).await;
     let mut raw = site.greeted(request).await;
     let (socket, _) = site.detached().await;
@@ -240,37 +241,37 @@ async fn lets_go(request: &str, more: &str) {
 }
 
 #[tokio::test]
-async fn rev_12_hyper_lets_go_of_a_detached_socket() {
-    lets_go(GET, "").await;
+async fn rev_12_hyper_releases_a_detached_socket() {
+    is_released(GET, "").await;
 }
 
 #[tokio::test]
-async fn rev_12_hyper_lets_go_of_a_peer_that_goes_on_sending() {
-    lets_go(GET, "more than it should").await;
+async fn rev_12_hyper_releases_the_socket_of_a_peer_that_keeps_sending() {
+    is_released(GET, "more than it should").await;
 }
 
 #[tokio::test]
 async fn rev_12_hyper_serves_no_request_that_came_before_the_socket_was_detached() {
-    lets_go(&GET.repeat(3), GET).await;
+    is_released(&GET.repeat(3), GET).await;
 }
 
 #[tokio::test]
-async fn rev_12_hyper_lets_go_of_a_peer_whose_request_is_not_over() {
+async fn rev_12_hyper_releases_the_socket_of_a_peer_whose_request_is_unfinished() {
     let long = "POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\nbegin";
-    lets_go(long, "more").await;
+    is_released(long, "more").await;
     let endless =
         "POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n";
-    lets_go(endless, "4\r\nmore\r\n").await;
-    lets_go("POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\n\r\nbegin", GET).await;
-    // One that waits to be asked for the rest is not asked.
+    is_released(endless, "4\r\nmore\r\n").await;
+    is_released("POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\n\r\nbegin", GET).await;
+    // A peer that waits for `100 Continue` gets none.
     let patient =
         "POST / HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
-    lets_go(patient, "").await;
-    lets_go(patient, "begin").await;
+    is_released(patient, "").await;
+    is_released(patient, "begin").await;
 }
 
 #[tokio::test]
-async fn sse_1_what_is_not_proven_goes_on_through_hyper() {
+async fn sse_1_a_body_without_proof_continues_through_hyper() {
     let mut site = Site::start(ServerOptions::new()).await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
     assert_eq!(
@@ -291,7 +292,7 @@ async fn sse_1_a_connection_that_is_kept_is_not_detached() {
     let mut raw = Raw::connect(site.server.address).await;
     raw.tcp.write_all(format!("{kept}{GET}").as_bytes()).await.unwrap();
     raw.read_past(PORTABLE).await;
-    assert!(matches!(soon("the first", site.came.recv()).await, Some(Came::Unproven)));
+    assert!(matches!(soon("the first", site.outcomes.recv()).await, Some(Outcome::Unproven)));
     raw.read_past(": ok\n\n\r\n").await;
     let (socket, _) = site.detached().await;
     assert_eq!(socket.try_send(b"!").unwrap(), 1);
@@ -299,7 +300,7 @@ async fn sse_1_a_connection_that_is_kept_is_not_detached() {
 }
 
 #[tokio::test]
-async fn sse_1_http_1_0_and_head_get_what_they_always_got() {
+async fn sse_1_hyper_answers_http_1_0_and_head_requests() {
     let mut site = Site::start(ServerOptions::new()).await;
     let mut old = Raw::connect(site.server.address).await;
     old.tcp.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
@@ -307,13 +308,13 @@ async fn sse_1_http_1_0_and_head_get_what_they_always_got() {
     assert_eq!(site.requests.recv().await, Some((Version::HTTP_10, false)));
     let (head, raw) = Raw::request(site.server.address, "HEAD", "/", "").await;
     assert_eq!((head.status, raw.read_to_end().await.as_str()), (200, ""));
-    assert!(site.came.try_recv().is_err());
+    assert!(site.outcomes.try_recv().is_err());
     until_is("the end of both", 0, || site.server.metrics.stats().open).await;
 }
 
 #[tokio::test]
-async fn sse_1_other_servers_and_what_lies_over_the_socket_offer_no_handover() {
-    let (live, app, mut came, mut requests) = Site::parts();
+async fn sse_1_other_servers_and_wrapped_sockets_offer_no_handover() {
+    let (live, app, mut outcomes, mut requests) = Site::parts();
     let (wrapped, _) = TestServer::start_counted(app.clone(), &live).await;
     for address in [wrapped.address, serve(app).await] {
         let mut raw = Raw::connect(address).await;
@@ -321,7 +322,7 @@ async fn sse_1_other_servers_and_what_lies_over_the_socket_offer_no_handover() {
         assert!(raw.read_to_end().await.ends_with(PORTABLE));
         assert_eq!(requests.recv().await, Some((Version::HTTP_11, false)));
     }
-    assert!(came.try_recv().is_err());
+    assert!(outcomes.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -371,12 +372,12 @@ async fn rev_11_a_revoked_peer_that_ends_its_side_is_reset_before_any_deadline()
     raw.tcp.shutdown().await.unwrap();
     raw.read_to_reset().await;
     drop(held);
-    assert_eq!(site.server.metrics.stats().resets, 0, "it went by itself");
+    assert_eq!(site.server.metrics.stats().resets, 0, "the peer left by itself");
 }
 
 /// Drops the body after its greeting, before hyper writes that or after it, and then ends.
 async fn forget(before: bool) -> String {
-    let (live, app, _came, _requests) = Site::parts();
+    let (live, app, _outcomes, _requests) = Site::parts();
     let app = app.layer(from_fn(move |request: Request, next: Next| async move {
         next.run(request).await.map(|body| {
             let (mut body, mut polls) = (Box::pin(body), 0);

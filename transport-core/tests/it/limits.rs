@@ -1,4 +1,4 @@
-//! What a peer may cost a server: heads, idleness, connections over the limit, descriptors.
+//! The limits on a peer: heads, idle time, connections over the limit, descriptors.
 
 use axum::Router;
 use axum::body::Body;
@@ -33,7 +33,8 @@ fn at_most(connections: usize) -> ServerOptions {
 #[test]
 fn limits_the_defaults_are_those_that_are_documented() {
     let defaults = format!("{:?}", ServerOptions::new());
-    let documented = "close_deadline: 2s, drain_deadline: 10s, head_timeout: 10s, user_timeout: 30s, max_connections: None";
+    let documented = "close_deadline: 2s, drain_deadline: 10s, head_timeout: 10s, \
+                      user_timeout: 30s, max_connections: None";
     assert!(defaults.contains(documented), "{defaults}");
 }
 
@@ -84,7 +85,7 @@ async fn limits_idle_connections_are_closed_and_are_no_slow_heads() {
     until_is("the count of slow heads", (2, 3), counts).await;
 }
 
-/// A connection that asked for nothing and was refused: it has its answer, and holds it.
+/// A connection that sent nothing and was refused: it has read its answer, and stays open.
 async fn refused(server: &TestServer) -> Raw {
     let before = server.metrics.stats().refused;
     let mut raw = Raw::connect(server.address).await;
@@ -94,7 +95,7 @@ async fn refused(server: &TestServer) -> Raw {
 }
 
 #[tokio::test]
-async fn limits_those_who_are_refused_do_not_count() {
+async fn limits_refused_connections_do_not_count_as_open() {
     let server = start(at_most(1)).await;
     assert_eq!(server.metrics.stats().limit, NonZeroUsize::new(1));
     let (_, mut first) = Raw::get(server.address, "/hello").await;
@@ -111,8 +112,8 @@ async fn limits_those_who_are_refused_do_not_count() {
     assert_eq!(start(ServerOptions::new()).await.metrics.stats().limit, None);
 }
 
-/// Writes until nobody is there to read it.
-async fn until_it_is_gone(mut tcp: TcpStream) {
+/// Writes until the server has closed the connection.
+async fn write_until_closed(mut tcp: TcpStream) {
     soon("the end of the connection", async {
         while tcp.write_all(b"anybody there?").await.is_ok() {
             tokio::task::yield_now().await;
@@ -122,14 +123,14 @@ async fn until_it_is_gone(mut tcp: TcpStream) {
 }
 
 #[tokio::test]
-async fn limits_who_is_refused_has_a_second_to_go() {
+async fn limits_a_refused_peer_has_a_second_to_leave() {
     let server = start(at_most(1)).await;
     let _first = Raw::get(server.address, "/endless").await;
-    until_it_is_gone(refused(&server).await.tcp).await;
+    write_until_closed(refused(&server).await.tcp).await;
 }
 
 #[tokio::test]
-async fn limits_so_many_are_refused_at_a_time_and_the_others_without_a_word() {
+async fn limits_only_so_many_refusals_are_answered_at_a_time() {
     let server = start(at_most(1)).await;
     let _first = Raw::get(server.address, "/endless").await;
     // As long as a task has something to do, a clock that is paused stands still: the second of the
@@ -181,7 +182,7 @@ const CHILD: &str = "REGISTRY_TEST_FEW_DESCRIPTORS";
 /// In a process of its own, because others in this one need descriptors.
 #[test]
 #[cfg(unix)]
-fn limits_to_be_out_of_descriptors_is_counted_and_passes() {
+fn limits_a_shortage_of_descriptors_is_counted_and_passes() {
     if std::env::var_os(CHILD).is_some() {
         return tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -189,7 +190,7 @@ fn limits_to_be_out_of_descriptors_is_counted_and_passes() {
             .unwrap()
             .block_on(starved());
     }
-    let name = "limits::limits_to_be_out_of_descriptors_is_counted_and_passes";
+    let name = "limits::limits_a_shortage_of_descriptors_is_counted_and_passes";
     let child = Command::new("sh")
         .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\" --nocapture"])
         .arg(std::env::current_exe().unwrap())
@@ -197,13 +198,13 @@ fn limits_to_be_out_of_descriptors_is_counted_and_passes() {
         .env(CHILD, "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
-    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    let output = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
 }
 
 async fn starved() {
     let server = start(ServerOptions::new()).await;
-    // The kernel connects it. The server runs on this thread, and has not been asked yet.
+    // The kernel connects the client. The server runs on this thread, and has not accepted yet.
     let client = std::net::TcpStream::connect(server.address).unwrap();
     client.set_nonblocking(true).unwrap();
     let mut raw = Raw::of(TcpStream::from_std(client).unwrap());

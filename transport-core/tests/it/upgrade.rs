@@ -1,4 +1,4 @@
-//! Upgraded connections whose socket is taken from hyper, and those that cannot.
+//! Upgraded connections whose socket can be taken from hyper, and others.
 
 use axum::Router;
 use axum::body::Body;
@@ -16,14 +16,14 @@ use tokio::sync::{mpsc, oneshot};
 use transport_core::test_util::{Raw, TestServer, serve, soon, until_is};
 use transport_core::{DirectSocket, Live, Server, ServerOptions, take_upgraded_socket};
 
-type Reclaimed = Result<(DirectSocket, Bytes), Upgraded>;
+type TakenSocket = Result<(DirectSocket, Bytes), Upgraded>;
 
-fn app() -> (Router, mpsc::UnboundedReceiver<Reclaimed>) {
-    let (reclaimed, receiver) = mpsc::unbounded_channel();
+fn app() -> (Router, mpsc::UnboundedReceiver<TakenSocket>) {
+    let (taken, receiver) = mpsc::unbounded_channel();
     let upgrade = async move |mut request: Request| {
         let upgrade = request.extensions_mut().remove::<OnUpgrade>().unwrap();
         tokio::spawn(async move {
-            reclaimed.send(take_upgraded_socket(upgrade.await.unwrap())).unwrap_or_default()
+            taken.send(take_upgraded_socket(upgrade.await.unwrap())).unwrap_or_default()
         });
         Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -35,7 +35,7 @@ fn app() -> (Router, mpsc::UnboundedReceiver<Reclaimed>) {
     (Router::new().fallback(any(upgrade)), receiver)
 }
 
-/// Asks for an upgrade, and says the first words without waiting for it.
+/// Asks for an upgrade, and sends the first bytes without waiting for it.
 async fn upgraded(address: std::net::SocketAddr) -> Raw {
     let mut raw = Raw::connect(address).await;
     let request =
@@ -45,9 +45,9 @@ async fn upgraded(address: std::net::SocketAddr) -> Raw {
     raw
 }
 
-/// Echoes what came with the request and what comes after it.
-async fn echoes(mut raw: Raw, reclaimed: Reclaimed) {
-    let (socket, early) = reclaimed.unwrap();
+/// Echoes the bytes that came with the request and those after it.
+async fn echoes(mut raw: Raw, taken: TakenSocket) {
+    let (socket, early) = taken.unwrap();
     raw.tcp.write_all(b", late.").await.unwrap();
     let mut read = early.to_vec();
     while !read.ends_with(b".") {
@@ -65,10 +65,10 @@ async fn echoes(mut raw: Raw, reclaimed: Reclaimed) {
 
 #[tokio::test]
 async fn rev_12_an_upgraded_connection_gives_its_socket_back() {
-    let (app, mut reclaimed) = app();
+    let (app, mut taken) = app();
     let server = TestServer::start(app, &Live::<String>::new(), ServerOptions::new()).await;
     let raw = upgraded(server.address).await;
-    let socket = soon("the upgrade", reclaimed.recv()).await.unwrap();
+    let socket = soon("the upgrade", taken.recv()).await.unwrap();
     assert_eq!(server.metrics.stats().open, 1);
     echoes(raw, socket).await;
     until_is("the end of the connection", 0, || server.metrics.stats().open).await;
@@ -76,8 +76,8 @@ async fn rev_12_an_upgraded_connection_gives_its_socket_back() {
 }
 
 #[tokio::test]
-async fn rev_12_so_does_one_whose_protocol_hyper_had_to_find_out() {
-    let (app, mut reclaimed) = app();
+async fn rev_12_an_upgraded_connection_gives_its_socket_back_where_hyper_finds_out_the_protocol() {
+    let (app, mut taken) = app();
     let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
     let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
     let (_stop, stopped) = oneshot::channel::<()>();
@@ -86,19 +86,18 @@ async fn rev_12_so_does_one_whose_protocol_hyper_had_to_find_out() {
         server.run_over(app, &live, async { stopped.await.unwrap_or(()) }, |io| ready(Ok(io))).await
     });
     let raw = upgraded(address).await;
-    echoes(raw, soon("the upgrade", reclaimed.recv()).await.unwrap()).await;
+    echoes(raw, soon("the upgrade", taken.recv()).await.unwrap()).await;
     until_is("the end of the connection", 0, || metrics.stats().open).await;
 }
 
 #[tokio::test]
-async fn ws_2_other_connections_come_back_as_they_were() {
-    let (app, mut reclaimed) = app();
+async fn ws_2_a_connection_without_a_plain_socket_is_returned_unchanged() {
+    let (app, mut taken) = app();
     let (wrapped, _) = TestServer::start_counted(app.clone(), &Live::<String>::new()).await;
     for address in [wrapped.address, serve(app).await] {
         let mut raw = upgraded(address).await;
         raw.tcp.write_all(b", late.").await.unwrap();
-        let mut io =
-            TokioIo::new(soon("the upgrade", reclaimed.recv()).await.unwrap().unwrap_err());
+        let mut io = TokioIo::new(soon("the upgrade", taken.recv()).await.unwrap().unwrap_err());
         let mut read = [0; 12];
         soon("the bytes", io.read_exact(&mut read)).await.unwrap();
         assert_eq!(&read, b"early, late.");

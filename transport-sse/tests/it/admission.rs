@@ -1,4 +1,4 @@
-//! What a request must bring, and the race that a ticket closes.
+//! What a request needs, and the race that a ticket closes.
 
 use crate::Server;
 use axum::Router;
@@ -17,7 +17,11 @@ async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(host: Host) {
     server.tokens.after_look(move |look| {
         if look == 1 {
             tokens.remove("ada");
-            assert_eq!(live.close_by_identity(&account("ada")), 0, "nobody to close yet");
+            assert_eq!(
+                live.close_by_identity(&account("ada")),
+                0,
+                "there is no subscriber to close yet"
+            );
         }
     });
     let (status, _) = server.refused("token=ada").await;
@@ -49,14 +53,14 @@ async fn adm_7_three_attempts_and_no_more(host: Host) {
     assert_eq!((server.tokens.looks(), server.live.len(), server.live.stats().tickets), (3, 0, 0));
 }
 
-async fn adm_7_head_answers_the_head_and_takes_nobody(host: Host) {
+async fn adm_7_a_head_request_is_answered_and_admits_no_subscriber(host: Host) {
     let cap = RegistryOptions::new().with_scope_cap(ScopeCap::new(NonZeroUsize::MIN));
     let server = Server::with(host, Tokens::of(&["ada"]), cap, LiveOptions::new()).await;
     let mut stream = server.open("token=ada").await;
     let live = server.live.clone();
     server
         .tokens
-        .after_look(move |_| assert_eq!(live.stats().tickets, 0, "nothing to be admitted by"));
+        .after_look(move |_| assert_eq!(live.stats().tickets, 0, "a check draws no ticket"));
     let mut raw = Raw::connect(server.address).await;
     for _ in 0..2 {
         let (head, kept) = raw.ask("HEAD", "/events?token=ada", "").await;
@@ -75,7 +79,11 @@ async fn adm_7_head_answers_the_head_and_takes_nobody(host: Host) {
     }
     assert_eq!(server.live.admission_stats().refusals, [(400, 1), (401, 1)].into());
     let stats = server.live.stats();
-    assert_eq!((stats.subscribers, stats.ended.len()), (1, 0), "nobody came and nobody went");
+    assert_eq!(
+        (stats.subscribers, stats.ended.len()),
+        (1, 0),
+        "no subscriber joined and none left"
+    );
     server.broadcast("runs", "1");
     stream.read_past("data: 1\n").await;
 }
@@ -88,7 +96,7 @@ async fn adm_7_the_subscriber_is_active_before_the_client_sees_the_head(host: Ho
     raw.read_past("data: 1\n").await;
 }
 
-async fn flt_2_the_query_asks_for_a_part_and_never_for_more(host: Host) {
+async fn flt_2_a_query_asks_for_a_part_and_never_for_more(host: Host) {
     let tokens = Tokens::default();
     tokens.grant("ada", grant("ada", ChannelFilter::only(["runs", "jobs", "a,b", ""])));
     tokens.grant("nothing", grant("nothing", ChannelFilter::only([""; 0])));
@@ -125,7 +133,7 @@ async fn flt_2_the_query_asks_for_a_part_and_never_for_more(host: Host) {
     assert!(!nothing.read_to_end().await.contains("id:"), "an empty grant is not everything");
 }
 
-async fn flt_8_the_wire_limits_names(host: Host) {
+async fn flt_8_a_request_has_limits_on_names(host: Host) {
     let server = Server::start(host, Tokens::of(&["ada"])).await;
     let names =
         |count: usize| (0..count).map(|i| format!("channel=c{i}")).collect::<Vec<_>>().join("&");
@@ -165,7 +173,7 @@ async fn cap_2_a_full_scope_may_refuse(host: Host) {
     first.read_past("data: 1\n").await;
 }
 
-async fn drn_1_a_registry_that_shuts_down_takes_nobody(host: Host) {
+async fn drn_1_a_registry_that_shuts_down_admits_no_subscriber(host: Host) {
     let server = Server::start(host, Tokens::of(&["ada"])).await;
     server.live.begin_shutdown();
     let (head, _raw) = Raw::get(server.address, "/events?token=ada").await;
@@ -180,10 +188,10 @@ async fn iso_8_a_panicking_login_check_leaves_nothing_behind(host: Host) {
     server.open("token=ada").await;
 }
 
-async fn adm_7_a_denial_is_answered_in_the_words_of_the_login_check(host: Host) {
-    struct Denies;
+async fn adm_7_a_refusal_is_answered_in_the_words_of_the_login_check(host: Host) {
+    struct Refuses;
     #[transport_core::async_trait]
-    impl Authorise for Denies {
+    impl Authorise for Refuses {
         async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
             Err(match request.uri.query() {
                 Some("forbidden") => Refusal::forbidden("not for you"),
@@ -194,7 +202,7 @@ async fn adm_7_a_denial_is_answered_in_the_words_of_the_login_check(host: Host) 
         }
     }
     let live = Live::<u8>::new();
-    let app = Router::new().route("/events", sse(&live, Denies));
+    let app = Router::new().route("/events", sse(&live, Refuses));
     let running = Running::start(host, app, &live).await;
     for (query, status, retry_after, reason) in [
         ("", 401, None, "sign in first"),
@@ -211,7 +219,7 @@ async fn adm_7_a_denial_is_answered_in_the_words_of_the_login_check(host: Host) 
     assert_eq!(live.admission_stats().refusals, [(204, 1), (401, 1), (403, 1), (503, 1)].into());
 }
 
-async fn adm_6_an_endless_login_check_is_given_up_on(host: Host) {
+async fn adm_6_an_endless_login_check_is_dropped(host: Host) {
     struct Endless;
     #[async_trait::async_trait]
     impl Authorise for Endless {
@@ -234,14 +242,14 @@ transport_core::on_both_hosts!(
     adm_7_a_login_that_a_revocation_overtakes_is_refused,
     adm_7_a_change_of_roles_does_not_turn_a_good_client_away,
     adm_7_three_attempts_and_no_more,
-    adm_7_head_answers_the_head_and_takes_nobody,
+    adm_7_a_head_request_is_answered_and_admits_no_subscriber,
     adm_7_the_subscriber_is_active_before_the_client_sees_the_head,
-    adm_7_a_denial_is_answered_in_the_words_of_the_login_check,
-    flt_2_the_query_asks_for_a_part_and_never_for_more,
-    flt_8_the_wire_limits_names,
+    adm_7_a_refusal_is_answered_in_the_words_of_the_login_check,
+    flt_2_a_query_asks_for_a_part_and_never_for_more,
+    flt_8_a_request_has_limits_on_names,
     lse_1_a_grant_that_is_over_is_refused,
     cap_2_a_full_scope_may_refuse,
-    drn_1_a_registry_that_shuts_down_takes_nobody,
+    drn_1_a_registry_that_shuts_down_admits_no_subscriber,
     iso_8_a_panicking_login_check_leaves_nothing_behind,
-    adm_6_an_endless_login_check_is_given_up_on,
+    adm_6_an_endless_login_check_is_dropped,
 );

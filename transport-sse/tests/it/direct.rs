@@ -1,4 +1,4 @@
-//! What only our own listener can promise: peers that do not read are cut, and the server ends.
+//! Promises that need the server of transport-core: it resets peers that do not read, and it ends.
 
 use crate::Payload;
 use axum::Router;
@@ -46,9 +46,9 @@ impl Site {
         self.live.broadcast("runs", RawValue::from_string(json).unwrap()).unwrap();
     }
 
-    /// Sends so many bytes that they fill what is between the live and a reader that stalls, and
-    /// waits until another reader has got them all: by then the stalled one's connection has
-    /// written what it could.
+    /// Sends so many bytes that they fill the buffers between the registry and a stalled reader,
+    /// and waits until another reader has got them all: by then the server has written all that
+    /// the stalled reader's socket had room for.
     async fn fill(&self, bytes: usize) {
         let (_, mut witness) = Raw::get(self.server.address, "/events?token=grace").await;
         for _ in 0..bytes.div_ceil(1 << 20) {
@@ -60,7 +60,7 @@ impl Site {
         until_is("the witness's end", 1, || self.live.len()).await;
     }
 
-    /// A client that reads the greeting and then no more.
+    /// A client that reads the greeting and then stops reading.
     async fn stalled(&self, token: &str) -> Raw {
         let raw = Raw::connect_narrow(self.server.address).await;
         let (head, mut raw) = raw.ask("GET", &format!("/events?token={token}"), "").await;
@@ -99,7 +99,7 @@ async fn limits_no_deadline_is_too_far_away_to_be_kept() {
 }
 
 #[tokio::test]
-async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_on_any_path() {
+async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_direct_or_not() {
     for portable in [false, true] {
         let options = ServerOptions::new().with_close_deadline(DEADLINE);
         let site = Site::start(if portable { options.with_portable() } else { options }).await;
@@ -116,8 +116,7 @@ async fn lse_1_the_stream_of_a_stalled_peer_ends_with_its_authority_on_any_path(
 
 #[tokio::test]
 async fn rev_11_a_peer_that_has_room_only_for_the_farewell_is_reset_too() {
-    // hyper can write all it has into the kernel and let go; what the kernel holds is dropped all
-    // the same.
+    // The socket has room for everything, and the reset drops the bytes in the kernel all the same.
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
     site.fill(256 << 10).await;
@@ -129,7 +128,7 @@ async fn rev_11_a_peer_that_has_room_only_for_the_farewell_is_reset_too() {
 #[tokio::test]
 async fn rev_11_a_revoked_peer_that_ends_its_side_and_does_not_read_is_reset() {
     for portable in [false, true] {
-        // No deadline comes: it is done, and what the kernel holds is not kept for it.
+        // The deadline is far away: the peer's end alone makes the server reset the connection.
         let options = ServerOptions::new().with_close_deadline(Duration::from_secs(3600));
         let site = Site::start(if portable { options.with_portable() } else { options }).await;
         let mut stalled = site.stalled("ada").await;
@@ -152,7 +151,7 @@ async fn rev_11_a_peer_that_reads_gets_its_farewell_and_no_reset() {
 }
 
 #[tokio::test]
-async fn drn_3_the_server_ends_whatever_its_clients_do() {
+async fn drn_3_the_server_ends_although_its_clients_stall() {
     let site = Site::start(ServerOptions::new().with_drain_deadline(Duration::from_secs(1))).await;
     let stalled = site.stalled("ada").await;
     site.fill(8 << 20).await;
@@ -162,8 +161,8 @@ async fn drn_3_the_server_ends_whatever_its_clients_do() {
     half.tcp.write_all(b"GET /hello HT").await.unwrap();
     until_is("every connection", 4, || site.server.metrics.stats().open).await;
     let ended = tokio::spawn(site.server.stop());
-    let told = grace.read_to_end().await;
-    assert!(told.contains("{\"reason\":\"shutdown\"}"));
+    let farewell = grace.read_to_end().await;
+    assert!(farewell.contains("{\"reason\":\"shutdown\"}"));
     let ended = ended.await.unwrap();
     assert_eq!(ended.notified, 2);
     assert!(ended.reset >= 1, "{ended:?}");
@@ -172,9 +171,9 @@ async fn drn_3_the_server_ends_whatever_its_clients_do() {
 
 #[tokio::test]
 async fn drn_1_a_revocation_during_the_drain_discards() {
-    // A peer whose socket is full is reset when its owner finds no place for the farewell. One
-    // whose socket had room for all has its farewell, and nothing but the revocation's deadline
-    // resets it.
+    // A peer whose socket is full is reset when its connection's task finds no place for the
+    // farewell. A peer whose socket had room for all gets its farewell, and the revocation's
+    // deadline alone resets it.
     for bytes in [8 << 20, 256 << 10] {
         let options = ServerOptions::new()
             .with_close_deadline(DEADLINE)
@@ -279,7 +278,7 @@ async fn limits_slow_heads_are_cut_and_counted() {
 }
 
 #[tokio::test]
-async fn limits_connections_over_the_limit_are_told_when_to_come_back() {
+async fn limits_connections_over_the_limit_learn_when_to_come_back() {
     let site =
         Site::start(ServerOptions::new().with_max_connections(NonZeroUsize::new(2).unwrap())).await;
     let (_, mut first) = Raw::get(site.server.address, "/events?token=ada").await;
@@ -337,7 +336,7 @@ async fn a_delivery_costs_one_write() {
     );
 }
 
-/// Streams on sockets of ours, one for each reader.
+/// Opens a direct stream for each reader.
 async fn readers(site: &Site, readers: usize) -> Vec<Raw> {
     let mut streams = Vec::new();
     for _ in 0..readers {
@@ -376,12 +375,12 @@ async fn rev_12_a_flusher_makes_one_write_of_a_message_and_of_many() {
     assert_eq!(
         burst.lane_writes - alone.lane_writes,
         20,
-        "P3: what comes at once goes out at once"
+        "P3: one write takes the messages of a burst"
     );
 }
 
 #[tokio::test]
-async fn que_1_who_lags_on_a_socket_of_ours_is_reset() {
+async fn que_1_a_lagging_peer_on_a_direct_connection_is_reset() {
     let site = Site::with(ServerOptions::new(), OutboxOptions::new()).await;
     let stalled = site.stalled("ada").await;
     let filler = format!("\"{}\"", "x".repeat(1 << 18));
@@ -395,7 +394,7 @@ async fn que_1_who_lags_on_a_socket_of_ours_is_reset() {
 }
 
 #[tokio::test]
-async fn que_1_a_loss_that_the_policy_allows_is_said_on_a_socket_of_ours() {
+async fn que_1_a_direct_stream_announces_a_loss_that_the_policy_allows() {
     let outbox = OutboxOptions::new().with_overflow(Overflow::DropOldest);
     let site = Site::with(ServerOptions::new(), outbox).await;
     let mut stalled = site.stalled("ada").await;
@@ -413,8 +412,8 @@ async fn que_1_a_loss_that_the_policy_allows_is_said_on_a_socket_of_ours() {
         .skip(1)
         .map(|rest| rest[..rest.find('}').unwrap()].parse::<u64>().unwrap())
         .sum();
-    assert_eq!(read_lost, site.live.stats().dropped, "every loss is told once");
+    assert_eq!(read_lost, site.live.stats().dropped, "every loss is announced once");
     assert!(lost >= 10);
     let received = read.matches("data: \"message ").count() as u64;
-    assert_eq!(received + read_lost, sent, "each is either there or told to be lost");
+    assert_eq!(received + read_lost, sent, "each message arrived or was announced as lost");
 }

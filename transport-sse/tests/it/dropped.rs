@@ -1,4 +1,4 @@
-//! A live whose last handle goes while its streams are open.
+//! A `Live` whose last handle is dropped while its streams are open.
 
 use crate::Payload;
 use axum::Router;
@@ -11,7 +11,7 @@ use transport_core::test_util::{Host, Raw, Running, Tenant, TestServer, Tokens, 
 use transport_core::{Live, LiveOptions, Server, ServerOptions};
 use transport_sse::sse;
 
-/// The live is held by the route alone, once the test has let go.
+/// The route alone holds the `Live` once the test has dropped its own handle.
 fn tenant() -> (Live<Payload>, Tenant, Router) {
     let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
     let live = Live::builder().with_options(LiveOptions::new().with_outbox(roomy)).build();
@@ -30,7 +30,7 @@ fn broadcast(live: &Live<Payload>, json: &str) {
     live.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
 }
 
-async fn all_said(streams: Vec<Raw>) {
+async fn expect_farewells(streams: Vec<Raw>) {
     for stream in streams {
         let text = stream.read_to_end().await;
         let message = text.find("data: \"last\"\n").expect("what was broadcast is flushed");
@@ -54,7 +54,7 @@ async fn sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server(ho
     let drained = live.drained();
     tenant.leave();
     drop(live);
-    all_said(streams).await;
+    expect_farewells(streams).await;
     soon("the drain", drained).await;
     assert_eq!(
         Raw::get(running.address, "/events?token=ada").await.0.status,
@@ -68,13 +68,13 @@ transport_core::on_both_hosts!(
 );
 
 #[tokio::test]
-async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
+async fn drn_3_a_server_whose_streams_lost_their_registry_ends() {
     for lanes in [false, true] {
         let other = Live::<Payload>::new();
         let (live, tenant, app) = tenant();
         let server = TestServer::start(app, &other, ServerOptions::new()).await;
         if lanes {
-            // Another server's flushers, which outlive it.
+            // The flushers of another server, which outlive that server.
             let other = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
             let served = live.clone();
             let running = tokio::spawn(async move {
@@ -87,7 +87,7 @@ async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
         let streams = vec![greeted(server.address).await, greeted(server.address).await];
         until_is("the sockets", 2, || live.stats().wired).await;
         assert_eq!(live.stats().in_lanes, if lanes { 2 } else { 0 });
-        // One that does not read, and so does not take its farewell.
+        // A client that does not read, and so does not take its farewell.
         let stalled = {
             let raw = Raw::connect_narrow(server.address).await;
             raw.ask("GET", "/events?token=ada", "").await.1
@@ -96,7 +96,7 @@ async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
         broadcast(&live, "\"last\"");
         tenant.leave();
         drop(live);
-        all_said(streams).await;
+        expect_farewells(streams).await;
         let metrics = server.metrics.clone();
         drop(stalled);
         until_is("the end of every connection", 0, || metrics.stats().open).await;
@@ -105,7 +105,7 @@ async fn drn_3_a_server_ends_whose_streams_lost_their_registry() {
     }
 }
 
-/// Nobody is left to set a deadline, so the kernel's is the only one.
+/// No registry is left to set a deadline, so the kernel's is the only one.
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn sse_5_a_peer_that_does_not_read_outlives_its_registry_by_the_user_timeout() {
@@ -119,7 +119,7 @@ async fn sse_5_a_peer_that_does_not_read_outlives_its_registry_by_the_user_timeo
     for _ in 0..8 {
         broadcast(&live, &format!("\"{}\"", "x".repeat(1 << 20)));
     }
-    assert_eq!(live.len(), 1, "it does not lag");
+    assert_eq!(live.len(), 1, "the subscriber does not lag");
     tenant.leave();
     drop(live);
     until_is("the end of the connection", 0, || server.metrics.stats().open).await;

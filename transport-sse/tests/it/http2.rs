@@ -1,5 +1,5 @@
-//! HTTP/2, in the clear and under TLS, and HTTP/1.1 under TLS: a stream is cut and the shared
-//! socket goes on.
+//! HTTP/2 without and with TLS, and HTTP/1.1 with TLS: a stream is reset, and the shared socket
+//! stays open.
 
 use crate::Payload;
 use axum::Router;
@@ -10,6 +10,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use registry_core::OutboxOptions;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use transport_core::test_util::{Raw, Tokens, account, soon, until_is};
-use transport_core::{Live, LiveOptions, Server, ServerMetrics, ServerOptions};
+use transport_core::{ConnectionKind, Live, LiveOptions, Server, ServerMetrics, ServerOptions};
 use transport_sse::sse;
 
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -32,7 +33,7 @@ struct Site {
     tls: Option<TlsConnector>,
 }
 
-/// A certificate of its own, and a client that trusts it.
+/// A self-signed certificate, and a client that trusts it.
 fn tls() -> (TlsAcceptor, TlsConnector) {
     let certified = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
@@ -167,7 +168,7 @@ async fn rev_1_h2_a_stream_that_reads_gets_its_farewell() {
 }
 
 #[tokio::test]
-async fn rev_3_h2_a_stream_stays_with_http() {
+async fn rev_3_h2_hyper_writes_every_stream() {
     for secure in [false, true] {
         let site = Site::start(secure).await;
         let mut client = Client::new(&site).await;
@@ -207,7 +208,40 @@ async fn sse_5_h2_a_stream_that_the_client_drops_is_noticed() {
     read(&mut grace).await.unwrap();
 }
 
-/// Opens a stream over HTTP/1.1; all that comes up to the end of the greeting.
+/// Returns the counts of all kinds, of which only one is not zero.
+fn only(kind: ConnectionKind, streams: usize) -> BTreeMap<ConnectionKind, usize> {
+    ConnectionKind::ALL.map(|each| (each, if each == kind { streams } else { 0 })).into()
+}
+
+#[tokio::test]
+async fn cnt_1_h2_a_stream_is_counted_as_such_until_its_client_leaves() {
+    for secure in [false, true] {
+        let site = Site::start(secure).await;
+        let kinds = || site.live.admission_stats().kinds;
+        let counts = |streams| only(ConnectionKind::Http2Stream, streams);
+        let mut client = Client::new(&site).await;
+        let (ada, grace) = (client.open("token=ada").await, client.open("token=grace").await);
+        assert_eq!(kinds(), counts(2), "under TLS: {secure}");
+        drop(ada);
+        until_is("the end of one stream", counts(1), kinds).await;
+        assert_eq!(site.metrics.stats().open, 1, "the connection stays open");
+        drop((grace, client));
+        until_is("the end of both", counts(0), kinds).await;
+    }
+}
+
+#[tokio::test]
+async fn cnt_1_http1_under_tls_a_stream_is_counted_as_such_until_its_client_leaves() {
+    let site = Site::start(true).await;
+    let kinds = || site.live.admission_stats().kinds;
+    let mut ada = site.connect().await;
+    greeted(&mut ada).await;
+    assert_eq!(kinds(), only(ConnectionKind::Http1, 1));
+    drop(ada);
+    until_is("the end of the stream", only(ConnectionKind::Http1, 0), kinds).await;
+}
+
+/// Opens a stream over HTTP/1.1; returns all bytes up to the end of the greeting.
 async fn greeted(wire: &mut Box<dyn Wire>) -> String {
     wire.write_all(b"GET /events?token=ada HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut read = Vec::new();
@@ -218,7 +252,7 @@ async fn greeted(wire: &mut Box<dyn Wire>) -> String {
 }
 
 #[tokio::test]
-async fn sse_1_a_head_under_tls_is_that_of_the_clear() {
+async fn sse_1_a_head_under_tls_is_the_same_as_without_tls() {
     let mut heads = Vec::new();
     for secure in [false, true] {
         let read = greeted(&mut Site::start(secure).await.connect().await).await;

@@ -1,4 +1,4 @@
-//! Streams on sockets of ours, byte by byte, and under the threads of a real server.
+//! Direct streams, byte by byte, and under the threads of a real server.
 
 use crate::Payload;
 use axum::Router;
@@ -37,7 +37,7 @@ impl Site {
         self.live.broadcast("runs", RawValue::from_string(json.to_owned()).unwrap()).unwrap();
     }
 
-    /// A client that has read the greeting, on a socket of ours; the bytes that follow are chunks.
+    /// A client of a direct stream that has read the greeting; the bytes that follow are chunks.
     async fn open(&self, token: &str) -> Raw {
         self.greeted(Raw::connect(self.server.address).await, token).await
     }
@@ -51,7 +51,7 @@ impl Site {
         raw
     }
 
-    /// A client that does not read, with more waiting for it than its socket takes.
+    /// A client that does not read, for which more messages wait than its socket takes.
     async fn stalled(&self, token: &str) -> Raw {
         let raw = self.greeted(Raw::connect_narrow(self.server.address).await, token).await;
         let mut witness = self.open("grace").await;
@@ -101,7 +101,7 @@ fn dechunk(mut bytes: &str) -> (String, bool) {
 }
 
 #[tokio::test]
-async fn sse_4_a_stream_of_ours_is_valid_http_to_its_last_chunk() {
+async fn sse_4_a_direct_stream_is_valid_http_to_its_last_chunk() {
     for shutdown in [false, true] {
         let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
         let ada = site.open("ada").await;
@@ -130,7 +130,7 @@ async fn sse_4_a_stream_of_ours_is_valid_http_to_its_last_chunk() {
 }
 
 #[tokio::test]
-async fn sse_3_comments_keep_an_idle_socket_of_ours_open() {
+async fn sse_3_comments_keep_an_idle_direct_stream_open() {
     let period = Duration::from_millis(10);
     let site = Site::start(ServerOptions::new(), SseOptions::new().with_keep_alive(period)).await;
     let began = Instant::now();
@@ -141,12 +141,16 @@ async fn sse_3_comments_keep_an_idle_socket_of_ours_open() {
     }
     site.broadcast("1");
     ada.read_past("data: 1\n\n\r\n").await;
-    assert_eq!(dechunk(&ada.read_past(":\n\n\r\n").await).0, COMMENT, "it goes on after a message");
+    assert_eq!(
+        dechunk(&ada.read_past(":\n\n\r\n").await).0,
+        COMMENT,
+        "comments continue after a message"
+    );
 }
 
 /// Stops the clock until it is advanced: one that is only paused runs to the next timer when
-/// nothing is to be done, though bytes are on their way. After ten seconds it is let go, so that a
-/// bound which is waited for is over at once.
+/// nothing is to be done, though bytes are on their way. After ten seconds the clock runs again, so
+/// that a bound which a test waits for is over at once.
 fn stop_clock() -> mpsc::Sender<()> {
     tokio::time::pause();
     let (guard, held) = mpsc::channel();
@@ -155,7 +159,7 @@ fn stop_clock() -> mpsc::Sender<()> {
 }
 
 #[tokio::test]
-async fn sse_3_a_socket_of_ours_that_is_busy_gets_no_comment() {
+async fn sse_3_a_busy_direct_stream_gets_no_comment() {
     let period = Duration::from_secs(60);
     let site = Site::start(ServerOptions::new(), SseOptions::new().with_keep_alive(period)).await;
     let mut ada = site.open("ada").await;
@@ -173,26 +177,29 @@ async fn sse_3_a_socket_of_ours_that_is_busy_gets_no_comment() {
 }
 
 #[tokio::test]
-async fn sse_3_a_socket_of_ours_that_is_full_gets_no_comment() {
-    let sse = SseOptions::new().with_keep_alive(Duration::from_millis(10));
-    let site = Site::start(ServerOptions::new(), sse).await;
+async fn sse_3_a_direct_stream_whose_socket_is_full_gets_no_comment() {
+    let period = Duration::from_secs(60);
+    let site = Site::start(ServerOptions::new(), SseOptions::new().with_keep_alive(period)).await;
     let mut stalled = site.stalled("ada").await;
     let mut idle = site.open("grace").await;
+    let clock = stop_clock();
+    // The witness: an idle stream gets a comment at the end of each period.
     for _ in 0..5 {
+        tokio::time::advance(period).await;
         idle.read_past(COMMENT).await;
     }
     site.broadcast("\"that was it\"");
     let (text, _) = dechunk(&stalled.read_past("that was it\"\n\n\r\n").await);
-    let waited = text.match_indices("data: ").nth(4).expect("more than the socket took at first").0;
-    assert!(!text[waited..].contains(COMMENT));
+    assert!(!text.contains(COMMENT), "a comment stands between the messages that waited");
     assert_eq!(text.matches("data: ").count(), 10);
+    drop(clock);
 }
 
 #[tokio::test]
-async fn lse_1_who_stalls_does_not_outlive_its_authority() {
+async fn lse_1_a_stalled_peer_does_not_outlive_its_authority() {
     let options = ServerOptions::new().with_close_deadline(DEADLINE);
     let site = Site::start(options, SseOptions::new()).await;
-    let until_then = SystemTime::now() + Duration::from_secs(5); // by when it stalls
+    let until_then = SystemTime::now() + Duration::from_secs(5); // the peer stalls by then
     site.tokens.grant("brief", grant("brief", ChannelFilter::All).with_expires_at(until_then));
     let stalled = site.stalled("brief").await;
     until_is("the end", 0, || site.live.len()).await;
@@ -207,7 +214,7 @@ async fn lse_1_who_stalls_does_not_outlive_its_authority() {
 }
 
 #[tokio::test]
-async fn sse_1_a_connection_that_served_another_request_before_becomes_ours() {
+async fn sse_1_a_connection_that_served_another_request_before_becomes_direct() {
     let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
     let (_, mut raw) = Raw::get(site.server.address, "/hello").await;
     raw.read_past("hello").await;
@@ -217,7 +224,7 @@ async fn sse_1_a_connection_that_served_another_request_before_becomes_ours() {
 }
 
 #[tokio::test]
-async fn sse_5_a_peer_that_floods_instead_of_listening_is_let_go() {
+async fn sse_5_a_peer_that_floods_the_server_is_disconnected() {
     let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
     let mut ada = site.open("ada").await;
     let flood = vec![b'x'; 64 * 1024];
@@ -227,14 +234,14 @@ async fn sse_5_a_peer_that_floods_instead_of_listening_is_let_go() {
 }
 
 #[tokio::test]
-async fn sse_4_a_stream_that_says_no_farewell_ends_in_its_last_chunk() {
+async fn sse_4_a_stream_without_a_farewell_ends_in_its_last_chunk() {
     let site = Site::start(ServerOptions::new(), SseOptions::new()).await;
     let mut ada = site.open("ada").await;
-    // What comes after a request is thrown away; so much of it is a breach.
+    // Bytes after a request are discarded; so many of them violate the protocol.
     soon("room", ada.tcp.write_all(&[b'x'; 65 * 1024])).await.unwrap();
     assert_eq!(dechunk(&ada.read_to_end().await), (String::new(), true), "protocol");
 
-    // A lane that is lost ends those whom it serves.
+    // A lane that is dropped ends the subscribers that it serves.
     let site =
         Site::start(ServerOptions::new().with_lane_count(NonZeroUsize::MIN), SseOptions::new())
             .await;
@@ -303,7 +310,7 @@ async fn del_1_one_registry_serves_the_sockets_of_two_servers() {
     let (_, two) = Raw::get(second.address, "/events?token=ada").await;
     until_is("the sockets", 2, || live.stats().wired).await;
     live.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
-    // It waits until its own have gone.
+    // The first server waits until its own connections are closed.
     let stopped = tokio::spawn(first.stop());
     for stream in [one, two] {
         let text = stream.read_to_end().await;
@@ -315,7 +322,7 @@ async fn del_1_one_registry_serves_the_sockets_of_two_servers() {
 }
 
 #[tokio::test]
-async fn del_1_flushers_go_on_when_the_server_is_dropped() {
+async fn del_1_flushers_continue_when_the_server_is_dropped() {
     let live = roomy();
     let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
     let (address, app) =
@@ -334,8 +341,8 @@ async fn del_1_flushers_go_on_when_the_server_is_dropped() {
     assert!(ada.read_to_end().await.contains("revoked"));
 }
 
-/// Streams of ours under load from several threads, a part of which is revoked meanwhile: each
-/// reads what was broadcast, gapless and in order, and who was revoked reads nothing that was
+/// Direct streams under load from several threads, a part of which is revoked meanwhile: each
+/// carries what was broadcast, gapless and in order, and a revoked stream carries nothing that was
 /// broadcast after the call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn del_2_under_load_streams_have_no_gap_and_none_goes_on_after_its_revocation() {

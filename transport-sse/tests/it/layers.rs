@@ -101,8 +101,7 @@ impl Reader {
     }
 }
 
-/// What a stream must do under any layers: each message comes by itself, a revocation says
-/// farewell, and a client that goes is noticed.
+/// What a stream must do under any layers: each message arrives by itself.
 async fn works(server: &Server, reader: &mut Reader) {
     for number in 0..3 {
         server.broadcast(&format!("\"m{number}\""));
@@ -114,6 +113,7 @@ async fn works(server: &Server, reader: &mut Reader) {
     }
 }
 
+/// A revocation writes a farewell, and nothing after it.
 async fn revoked(server: &Server, reader: Reader) {
     assert_eq!(server.live.close_by_identity(&account("ada")), 1);
     server.broadcast("\"afterwards\"");
@@ -122,7 +122,7 @@ async fn revoked(server: &Server, reader: Reader) {
         .strip_prefix("event: close\ndata: {\"reason\":\"revoked\"}\nretry: ")
         .expect("a farewell at once");
     assert_eq!(retry.trim_end_matches("\n\n").parse::<u32>().err(), None, "{rest}");
-    until_is("the end of the owner", 0, || server.live.stats().wired).await;
+    until_is("the end of the connection's task", 0, || server.live.stats().wired).await;
 }
 
 async fn sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default(host: Host) {
@@ -138,7 +138,7 @@ async fn sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default(hos
     revoked(&server, ada).await;
 }
 
-async fn sse_1_a_compressed_stream_comes_message_by_message(host: Host) {
+async fn sse_1_a_compressed_stream_arrives_message_by_message(host: Host) {
     let all = CompressionLayer::new().compress_when(SizeAbove::new(0));
     let server = Server::start(host, |app| app.layer(all)).await;
     let mut ada = server.open().await;
@@ -183,7 +183,7 @@ async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(host: Hos
 
 transport_core::on_both_hosts!(
     sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default,
-    sse_1_a_compressed_stream_comes_message_by_message,
+    sse_1_a_compressed_stream_arrives_message_by_message,
     sse_5_a_client_that_leaves_a_compressed_stream_is_noticed,
     sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream,
 );

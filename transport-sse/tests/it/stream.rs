@@ -9,8 +9,8 @@ use registry_core::{
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
-use transport_core::test_util::{Host, Raw, Running, Tokens, account, grant, until};
-use transport_core::{Grant, LiveBuilder, LiveOptions};
+use transport_core::test_util::{Host, Raw, Running, Tokens, account, grant, until, until_is};
+use transport_core::{ConnectionKind, Grant, LiveBuilder, LiveOptions};
 use transport_sse::sse;
 
 async fn sse_1_the_head_and_the_greeting_come_before_any_message(host: Host) {
@@ -20,7 +20,7 @@ async fn sse_1_the_head_and_the_greeting_come_before_any_message(host: Host) {
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     assert_eq!(head.header("cache-control"), Some("no-store"));
     assert_eq!(head.header("x-accel-buffering"), Some("no"));
-    assert_eq!(head.header("x-channels-refused-count"), None, "it asked for nothing in vain");
+    assert_eq!(head.header("x-channels-refused-count"), None, "all that it asked for is granted");
     assert_eq!(head.header("connection"), (host == Host::Server).then_some("close"));
     assert!(
         raw.read_past(": ok\n\n").await.ends_with("\r\n: ok\n\n"),
@@ -56,7 +56,7 @@ async fn sse_2_a_payload_arrives_as_the_application_encodes_it(host: Host) {
     raw.read_past(&format!("id: {id}\ndata: 3 apples\n\n")).await;
 }
 
-async fn flt_1_only_what_was_asked_for_arrives(host: Host) {
+async fn flt_1_a_stream_carries_only_the_channels_it_asked_for(host: Host) {
     let server = Server::start(host, Tokens::of(&["ada", "grace"])).await;
     let mut some = server.open("token=ada&channels=runs,jobs").await;
     let mut all = server.open("token=grace").await;
@@ -67,7 +67,7 @@ async fn flt_1_only_what_was_asked_for_arrives(host: Host) {
     assert!(all.read_past("data: 3\n").await.contains("data: 2"));
 }
 
-async fn rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on(host: Host) {
+async fn rev_1_a_revoked_stream_names_its_reason_and_ends_and_others_go_on(host: Host) {
     let server = Server::start(host, Tokens::of(&["ada", "grace"])).await;
     let ada = [server.open("token=ada").await, server.open("token=ada&channels=runs").await];
     let mut grace = server.open("token=grace").await;
@@ -84,8 +84,8 @@ async fn rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on(host: Host) {
     assert_eq!(status, 401, "so that EventSource stops: {body}");
 }
 
-/// When each of a hundred streams is told to come back, in milliseconds, that one call ends.
-async fn told_by_one_call(host: Host, revocation: Option<Revocation>) -> Vec<u64> {
+/// The times to come back, in milliseconds, of a hundred streams that one call ends.
+async fn retries_after_one_call(host: Host, revocation: Option<Revocation>) -> Vec<u64> {
     const STREAMS: usize = 100;
     let server = Server::start(host, Tokens::of(&["ada"])).await;
     let mut streams = Vec::new();
@@ -99,29 +99,29 @@ async fn told_by_one_call(host: Host, revocation: Option<Revocation>) -> Vec<u64
         }
     };
     assert_eq!(closed, STREAMS);
-    let mut told = Vec::new();
+    let mut retries = Vec::new();
     for stream in streams {
         let rest = stream.read_to_end().await;
         let farewell = format!("event: close\ndata: {{\"reason\":\"{word}\"}}\nretry: ");
         let retry = rest.split_once(&farewell).and_then(|(_, retry)| retry.split_once("\n\n"));
-        told.push(retry.expect("a farewell").0.parse().unwrap());
+        retries.push(retry.expect("a farewell").0.parse().unwrap());
     }
-    told
+    retries
 }
 
-async fn sse_4_revoked_streams_are_told_to_come_back_soon_and_not_together(host: Host) {
-    let told = told_by_one_call(host, None).await;
-    assert!(told.iter().all(|retry| (500..=2500).contains(retry)), "{told:?}");
-    let different = told.iter().collect::<BTreeSet<_>>().len();
+async fn sse_4_revoked_clients_come_back_soon_and_not_together(host: Host) {
+    let retries = retries_after_one_call(host, None).await;
+    assert!(retries.iter().all(|retry| (500..=2500).contains(retry)), "{retries:?}");
+    let different = retries.iter().collect::<BTreeSet<_>>().len();
     assert!(different >= 50, "{different} different times");
 }
 
-async fn sse_4_logged_out_streams_are_told_to_stay_away(host: Host) {
-    let told = told_by_one_call(host, Some(Revocation::LoggedOut)).await;
-    assert!(told.iter().all(|retry| *retry == 86_400_000), "{told:?}");
+async fn sse_4_logged_out_clients_stay_away(host: Host) {
+    let retries = retries_after_one_call(host, Some(Revocation::LoggedOut)).await;
+    assert!(retries.iter().all(|retry| *retry == 86_400_000), "{retries:?}");
 }
 
-async fn rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded(host: Host) {
+async fn rev_3_messages_queued_for_a_stalled_reader_are_discarded(host: Host) {
     let bounds = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
     let options = LiveOptions::new()
         .with_outbox(bounds.with_max_messages(NonZeroUsize::new(1 << 20).unwrap()));
@@ -138,7 +138,7 @@ async fn rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded(host: Host) 
     assert!(!stalled.read_to_end().await.contains("queued last"));
 }
 
-async fn sse_4_every_forced_end_says_its_reason(host: Host) {
+async fn sse_4_every_forced_end_names_its_reason(host: Host) {
     let cap = ScopeCap::new(NonZeroUsize::MIN);
     let bound = OutboxOptions::new().with_max_messages(NonZeroUsize::MIN);
     let tokens = Tokens::of(&["ada", "grace", "linus"]);
@@ -150,15 +150,15 @@ async fn sse_4_every_forced_end_says_its_reason(host: Host) {
 
     let evicted = server.open("token=ada").await;
     let newer = server.open("token=ada").await;
-    let told = evicted.read_to_end().await;
-    assert!(told.contains("{\"reason\":\"evicted\"}\nretry: 86400000\n"), "{told}");
+    let farewell = evicted.read_to_end().await;
+    assert!(farewell.contains("{\"reason\":\"evicted\"}\nretry: 86400000\n"), "{farewell}");
 
     let expired = server.open("token=brief").await.read_to_end().await;
     assert!(expired.contains("{\"reason\":\"expired\"}\nretry: "), "{expired}");
 
-    // The owner takes nothing between two broadcasts on one thread, so the second meets a full
-    // outbox. On a socket of ours both are written at once, and who lags there has a full socket
-    // and gets no farewell.
+    // On one thread the body takes nothing between two broadcasts, so the second meets a full
+    // outbox. On a direct connection both are written at once: a peer that lags there has a full
+    // socket and gets no farewell.
     assert_eq!(server.broadcast("runs", "1").accepted, 1);
     if host == Host::Axum {
         assert_eq!(server.broadcast("runs", "2").lagged, 1);
@@ -182,7 +182,7 @@ async fn sse_4_every_forced_end_says_its_reason(host: Host) {
 }
 
 #[tokio::test]
-async fn que_1_a_loss_that_the_policy_allows_is_said() {
+async fn que_1_a_stream_announces_a_loss_that_the_policy_allows() {
     let bounds = OutboxOptions::new()
         .with_max_messages(NonZeroUsize::MIN)
         .with_overflow(Overflow::DropOldest);
@@ -190,7 +190,7 @@ async fn que_1_a_loss_that_the_policy_allows_is_said() {
     let server =
         Server::with(Host::Axum, Tokens::of(&["ada"]), RegistryOptions::new(), options).await;
     let mut raw = server.open("token=ada").await;
-    // On one thread, the owner takes nothing in between.
+    // On one thread, the body takes nothing in between.
     for json in ["1", "2", "3"] {
         assert_eq!(server.broadcast("runs", json).accepted, 1);
     }
@@ -199,7 +199,7 @@ async fn que_1_a_loss_that_the_policy_allows_is_said() {
     assert_eq!(server.live.stats().dropped, 2);
 }
 
-async fn sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast(host: Host) {
+async fn sse_5_a_client_that_leaves_is_noticed_without_a_broadcast(host: Host) {
     let server = Server::start(host, Tokens::of(&["ada"])).await;
     let raw = server.open("token=ada").await;
     assert_eq!(server.live.len(), 1);
@@ -233,17 +233,38 @@ async fn rev_1_each_identity_of_a_grant_revokes_it(host: Host) {
     }
 }
 
+async fn cnt_1_a_stream_is_counted_by_its_kind_until_its_client_leaves(host: Host) {
+    let server = Server::start(host, Tokens::of(&["ada"])).await;
+    let kind = match host {
+        Host::Server => ConnectionKind::Direct,
+        _ => ConnectionKind::Portable,
+    };
+    let counts = |streams: usize| {
+        ConnectionKind::ALL.map(|each| (each, if each == kind { streams } else { 0 })).into()
+    };
+    let kinds = || server.live.admission_stats().kinds;
+    assert_eq!(kinds(), counts(0));
+    let streams = [server.open("token=ada").await, server.open("token=ada").await];
+    until_is("both streams", counts(2), kinds).await;
+    let [one, other] = streams;
+    drop(one);
+    until_is("the end of one stream", counts(1), kinds).await;
+    drop(other);
+    until_is("the end of both", counts(0), kinds).await;
+}
+
 transport_core::on_both_hosts!(
+    cnt_1_a_stream_is_counted_by_its_kind_until_its_client_leaves,
     sse_1_the_head_and_the_greeting_come_before_any_message,
     sse_2_posted_json_arrives_byte_for_byte_with_its_id,
     sse_2_a_payload_arrives_as_the_application_encodes_it,
-    flt_1_only_what_was_asked_for_arrives,
-    rev_1_a_revoked_stream_says_so_and_ends_and_others_go_on,
-    sse_4_revoked_streams_are_told_to_come_back_soon_and_not_together,
-    sse_4_logged_out_streams_are_told_to_stay_away,
-    rev_3_what_is_queued_for_a_reader_that_stalls_is_discarded,
-    sse_4_every_forced_end_says_its_reason,
-    sse_5_a_client_that_goes_away_is_noticed_without_a_broadcast,
+    flt_1_a_stream_carries_only_the_channels_it_asked_for,
+    rev_1_a_revoked_stream_names_its_reason_and_ends_and_others_go_on,
+    sse_4_revoked_clients_come_back_soon_and_not_together,
+    sse_4_logged_out_clients_stay_away,
+    rev_3_messages_queued_for_a_stalled_reader_are_discarded,
+    sse_4_every_forced_end_names_its_reason,
+    sse_5_a_client_that_leaves_is_noticed_without_a_broadcast,
     rev_6_an_identity_is_not_a_channel_and_kinds_are_apart,
     rev_1_each_identity_of_a_grant_revokes_it,
 );

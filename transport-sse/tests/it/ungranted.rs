@@ -23,7 +23,7 @@ async fn adm_8_a_head_lists_what_fits_and_counts_all(host: Host) {
     a_head_lists_what_fits_and_counts_all(host, STREAM).await;
 }
 
-async fn adm_8_head_lists_for_a_page_what_its_streams_are_refused(host: Host) {
+async fn adm_8_a_head_request_lists_the_channels_that_a_stream_is_refused(host: Host) {
     let asker = Asker::start(host, STREAM).await;
     asker.tokens.grant("ada", grant("ada", ChannelFilter::only(["runs"])));
     let target = "/live?token=ada&channels=runs,jobs,a%2Cb";
@@ -57,5 +57,5 @@ async fn adm_8_the_heads_of_http_2_streams_list_them_too() {
 transport_core::on_both_hosts!(
     adm_8_any_request_hears_what_it_is_granted_and_the_head_lists_the_rest,
     adm_8_a_head_lists_what_fits_and_counts_all,
-    adm_8_head_lists_for_a_page_what_its_streams_are_refused,
+    adm_8_a_head_request_lists_the_channels_that_a_stream_is_refused,
 );

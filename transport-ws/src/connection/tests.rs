@@ -97,7 +97,7 @@ async fn del_1_a_stream_that_holds_back_what_it_is_given_is_flushed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ws_2_a_frame_that_says_it_is_too_large_is_refused_before_it_comes() {
+async fn ws_2_a_frame_with_too_large_a_length_is_refused_before_its_payload_arrives() {
     let mut ada = subscriber(WsOptions::new(), |io| io);
     let head = [&[0x81, 0xff][..], &(1_u64 << 30).to_be_bytes(), &[0; 4]].concat();
     ada.peer.write_all(&head).await.unwrap();
@@ -113,12 +113,12 @@ fn filling() -> (String, Vec<u8>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rev_3_what_was_taken_and_not_begun_is_discarded_by_a_revocation() {
+async fn rev_3_a_revocation_discards_frames_that_were_taken_and_not_begun() {
     let mut ada = subscriber(WsOptions::new(), |io| io);
     let (text, frame) = filling();
     ada.registry.broadcast("c", text).unwrap();
     ada.registry.broadcast("c", "taken too".into()).unwrap();
-    // A period before any ping: the owner has written what there is room for.
+    // Before the first ping is due, the task writes as much as there is room for.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(ada.registry.close_by_identity(&Identity::new("account", "ada")), 1);
     ada.reads(&frame).await;
@@ -168,7 +168,7 @@ async fn ws_2_a_peer_that_answers_its_pings_outlives_a_slow_handler() {
     ada.reads(&PING).await;
     ada.peer.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
     assert_eq!((said.recv().await, ada.registry.len()), (Some("over"), 1));
-    // And one that does not is found out all the same.
+    // A peer that does not answer is closed all the same.
     ada.reads(&PING).await;
     ada.reads(b"\x88\x0b\x0f\xa3heartbeat").await;
 }

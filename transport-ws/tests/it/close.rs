@@ -1,4 +1,4 @@
-//! The ways out.
+//! The ends of connections.
 
 use crate::{Server, TICK, open};
 use futures_util::{SinkExt, StreamExt};
@@ -54,8 +54,8 @@ async fn ws_1_every_forced_end_has_its_code(host: Host) {
 
     assert_eq!(server.open("token=brief").await.closed().await, (4002, "expired".into()));
 
-    // On one thread, the owner takes nothing between the two. On a socket of ours both are written
-    // at once, and who lags there has a full socket and gets no farewell.
+    // On one thread the connection's task takes nothing between the two. On a direct connection
+    // both are written at once: a peer that lags there has a full socket and gets no farewell.
     assert_eq!(server.broadcast("1").accepted, 1);
     if host == Host::Axum {
         assert_eq!(server.broadcast("2").lagged, 1);
@@ -85,8 +85,8 @@ async fn rev_3_a_reader_that_stalls_gets_nothing_more_and_no_farewell_in_the_mid
         server.broadcast(&filler);
     }
     server.broadcast("queued last");
-    // Let the owner write until the socket is full: then it has some of the messages, and the
-    // outbox the others.
+    // The server writes until the socket is full: then the connection has some of the messages,
+    // and the outbox the others.
     let mut tcp = stalled.0.into_inner();
     let mut first = vec![0; 1 << 20];
     soon("the first message", tcp.read_exact(&mut first)).await.unwrap();
@@ -109,7 +109,7 @@ async fn ws_2_a_peer_that_answers_no_ping_is_closed(host: Host) {
     let options = WsOptions::new().with_ping_period(TICK).with_pong_timeout(TICK);
     let server =
         Server::with(host, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
-    // A client that reads bytes and understands nothing.
+    // A client that reads bytes and answers nothing.
     let mut tcp = server.open("token=ada").await.0.into_inner();
     let mut read = Vec::new();
     soon("the end", tcp.read_to_end(&mut read)).await.unwrap();
@@ -140,8 +140,8 @@ async fn ws_4_a_peer_that_does_not_answer_the_close_is_dropped(host: Host) {
     let mut read = Vec::new();
     soon("the end", tcp.read_to_end(&mut read)).await.unwrap();
     assert_eq!(read, b"\x88\x09\x0f\xa1revoked");
-    // The server has gone altogether, and not only ended its side: what we write now is answered by
-    // a reset.
+    // The server has closed the socket, and not only ended its side: it answers what the client
+    // writes now by a reset.
     soon("the reset", async {
         use tokio::io::AsyncWriteExt;
         while tcp.write_all(b"anybody there?").await.is_ok() {

@@ -1,4 +1,4 @@
-//! What only our own listener can promise: peers that do not read are cut, and the server ends.
+//! Promises that need the server of transport-core: it resets peers that do not read, and it ends.
 
 use axum::Router;
 use futures_util::StreamExt;
@@ -107,7 +107,7 @@ async fn ws_2_a_peer_that_pings_and_does_not_read_is_not_read_for_ever() {
 }
 
 #[tokio::test]
-async fn drn_3_the_server_tells_and_ends_whatever_its_clients_do() {
+async fn drn_3_the_server_sends_farewells_and_ends_although_clients_stall() {
     let site = Site::start(
         ServerOptions::new().with_drain_deadline(Duration::from_secs(1)),
         WsOptions::new(),
@@ -154,19 +154,19 @@ async fn rev_12_a_flusher_makes_one_write_of_a_message_and_of_many() {
     assert_eq!(
         burst.lane_writes - alone.lane_writes,
         20,
-        "P3: what comes at once goes out at once"
+        "P3: one write takes the messages of a burst"
     );
 }
 
 #[tokio::test]
-async fn rev_12_what_a_stalled_peer_gets_ends_with_the_revocation() {
+async fn rev_12_a_stalled_peer_gets_no_byte_after_the_revocation() {
     let site = Site::start(ServerOptions::new(), WsOptions::new()).await;
     let stalled = site.open("ada").await;
     site.fill().await;
     until_is("the socket", 1, || site.live.stats().wired).await;
     assert_eq!(site.live.close_by_identity(&account("ada")), 1);
-    // The reset drops what our kernel holds, so this is what the peer's had: not the rest of the
-    // frame that is partly written.
+    // The reset drops the bytes in the server's buffer of the kernel, so the peer reads only those
+    // in its own, and not the rest of the frame that is partly written.
     let read = stalled.read_to_reset().await;
     assert!(
         read.len() < 128 << 10,
@@ -183,7 +183,7 @@ async fn del_1_a_connection_that_cannot_be_direct_works_and_is_not_wired() {
     // As under TLS.
     let (wrapped, _) = TestServer::start_counted(app.clone(), &live).await;
     let portable = serve(app).await;
-    // The server is first, so that there are lanes when the others come.
+    // The server comes first in the list, so that its lanes are open for the others.
     for (address, on_it) in
         [(server.address, (1, 1, 1)), (wrapped.address, (0, 0, 0)), (portable, (0, 0, 0))]
     {
@@ -228,13 +228,13 @@ async fn a_delivery_costs_one_write() {
 }
 
 #[tokio::test]
-async fn sse_5_a_peer_that_was_gone_when_it_was_written_to_counts_as_gone_by_itself() {
+async fn sse_5_a_peer_that_a_write_finds_gone_counts_as_having_left() {
     let site = Site::start(ServerOptions::new(), WsOptions::new()).await;
     let ada = site.open("ada").await;
     until_is("the socket", 1, || site.live.stats().wired).await;
     ada.tcp.set_zero_linger().unwrap();
     drop(ada);
-    // On one thread, the flusher finds out before the owner does.
+    // On one thread, the flusher notices before the connection's task does.
     site.live.broadcast("runs", "1".into()).unwrap();
     until_is("the end of the connection", 0, || site.server.metrics.stats().open).await;
     assert_eq!(site.server.metrics.stats().resets, 0);

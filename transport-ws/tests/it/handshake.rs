@@ -1,14 +1,14 @@
-//! The way in.
+//! The upgrade request.
 
 use crate::Server;
 use registry_core::{CloseReason, RegistryOptions};
 use tokio::io::AsyncWriteExt;
-use transport_core::test_util::{Host, Raw, account, until};
-use transport_core::{LiveOptions, Origins};
+use transport_core::test_util::{Host, Raw, account, until, until_is};
+use transport_core::{ConnectionKind, LiveOptions, Origins};
 use transport_ws::WsOptions;
 
-pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 impl Server {
     async fn upgrade(&self, query: &str, headers: &str) -> (u16, Raw) {
@@ -19,23 +19,30 @@ impl Server {
     }
 }
 
-async fn ws_3_foreign_pages_are_refused_before_the_upgrade(host: Host) {
+async fn ws_3_pages_of_other_origins_are_refused_before_the_upgrade(host: Host) {
     let server = Server::start(host, &["ada"]).await;
     let own = format!("Origin: http://{}\r\n", server.address);
     assert_eq!(server.upgrade("token=ada", &own).await.0, 101);
-    assert_eq!(server.upgrade("token=ada", "").await.0, 101, "no browser, no origin");
+    assert_eq!(
+        server.upgrade("token=ada", "").await.0,
+        101,
+        "a client that is no browser sends no origin"
+    );
     let suffixed = format!("http://1{}", server.address);
-    for foreign in ["http://evil.example", "null", "http://127.0.0.1:1", &suffixed] {
-        let (status, mut raw) =
-            server.upgrade("token=ada", &format!("Origin: {foreign}\r\n")).await;
-        assert_eq!(status, 403, "{foreign}");
-        let told = raw.read_past("}").await;
-        for part in ["may not connect here", foreign, &server.address.to_string(), "with_origins"] {
-            assert!(told.contains(part), "{told}");
+    for other in ["http://evil.example", "null", "http://127.0.0.1:1", &suffixed] {
+        let (status, mut raw) = server.upgrade("token=ada", &format!("Origin: {other}\r\n")).await;
+        assert_eq!(status, 403, "{other}");
+        let reason = raw.read_past("}").await;
+        for part in ["may not connect here", other, &server.address.to_string(), "with_origins"] {
+            assert!(reason.contains(part), "{reason}");
         }
     }
     assert_eq!(server.live.admission_stats().refusals, [(403, 4)].into(), "each is counted");
-    assert_eq!(server.tokens.looks(), 2, "the credential of a foreign page is not looked at");
+    assert_eq!(
+        server.tokens.looks(),
+        2,
+        "the credential of a page of another origin is not checked"
+    );
 
     let options =
         LiveOptions::new().with_origins(Origins::SameOr(vec!["https://app.example".into()]));
@@ -58,7 +65,7 @@ async fn ws_3_a_refusal_is_an_http_error_with_a_reason(host: Host) {
     assert!(server.live.is_empty());
 }
 
-async fn ws_3_what_is_no_upgrade_is_told_what_to_ask_for(host: Host) {
+async fn ws_3_a_request_that_is_no_upgrade_learns_what_to_ask_for(host: Host) {
     let server = Server::start(host, &["ada"]).await;
     let older = UPGRADE.replace("Version: 13", "Version: 8");
     for (method, headers) in [("GET", ""), ("GET", &*older), ("HEAD", ""), ("HEAD", UPGRADE)] {
@@ -77,12 +84,12 @@ async fn ws_3_what_is_no_upgrade_is_told_what_to_ask_for(host: Host) {
     assert_eq!(
         (server.live.len(), server.tokens.looks()),
         (0, 0),
-        "nobody is asked for a credential in vain"
+        "no credential is checked in vain"
     );
 }
 
-/// A client may say its first words without waiting for the answer to its request.
-async fn ws_2_what_came_with_the_request_is_not_lost(host: Host) {
+/// A client may send its first bytes without waiting for the answer to its request.
+async fn ws_2_bytes_that_came_with_the_request_are_not_lost(host: Host) {
     let server = Server::start(host, &["ada"]).await;
     let ping = [0x89, 0x85, 0, 0, 0, 0, b'e', b'a', b'r', b'l', b'y'];
     for early in [1, 2, 6, ping.len()] {
@@ -119,7 +126,7 @@ async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(host: Host) {
     assert_eq!((server.tokens.looks(), server.live.len()), (2, 0));
 }
 
-async fn sse_5_ws_too_a_client_that_goes_away_is_noticed(host: Host) {
+async fn sse_5_a_websocket_client_that_leaves_is_noticed(host: Host) {
     let server = Server::start(host, &["ada"]).await;
     let (_, raw) = server.upgrade("token=ada", "").await;
     assert_eq!(server.live.len(), 1);
@@ -128,12 +135,31 @@ async fn sse_5_ws_too_a_client_that_goes_away_is_noticed(host: Host) {
     assert_eq!(server.live.stats().ended[&CloseReason::Unsubscribed], 1);
 }
 
+async fn cnt_1_a_websocket_is_counted_by_its_kind_until_its_client_leaves(host: Host) {
+    let server = Server::start(host, &["ada"]).await;
+    let kind = match host {
+        Host::Server => ConnectionKind::Direct,
+        _ => ConnectionKind::Portable,
+    };
+    let counts = |sockets: usize| {
+        ConnectionKind::ALL.map(|each| (each, if each == kind { sockets } else { 0 })).into()
+    };
+    let kinds = || server.live.admission_stats().kinds;
+    let (one, other) = (server.open("token=ada").await, server.open("token=ada").await);
+    until_is("both connections", counts(2), kinds).await;
+    drop(one);
+    until_is("the end of one connection", counts(1), kinds).await;
+    drop(other);
+    until_is("the end of both", counts(0), kinds).await;
+}
+
 transport_core::on_both_hosts!(
-    ws_3_foreign_pages_are_refused_before_the_upgrade,
+    cnt_1_a_websocket_is_counted_by_its_kind_until_its_client_leaves,
+    ws_3_pages_of_other_origins_are_refused_before_the_upgrade,
     ws_3_a_refusal_is_an_http_error_with_a_reason,
-    ws_3_what_is_no_upgrade_is_told_what_to_ask_for,
-    ws_2_what_came_with_the_request_is_not_lost,
+    ws_3_a_request_that_is_no_upgrade_learns_what_to_ask_for,
+    ws_2_bytes_that_came_with_the_request_are_not_lost,
     adm_7_the_subscriber_is_active_before_the_client_sees_101,
     adm_7_a_login_that_a_revocation_overtakes_is_refused,
-    sse_5_ws_too_a_client_that_goes_away_is_noticed,
+    sse_5_a_websocket_client_that_leaves_is_noticed,
 );

@@ -1,4 +1,4 @@
-//! What a peer sends.
+//! Messages from the peer.
 
 use crate::{Client, Server};
 use async_trait::async_trait;
@@ -74,7 +74,7 @@ async fn ws_2_inbound_text_reaches_the_handler_with_its_grant(host: Host) {
     assert_eq!(ada.text().await, "and back");
 }
 
-async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nobody(host: Host) {
+async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nothing_else(host: Host) {
     let (server, mut received) = start(host, WsOptions::new()).await;
     let mut ada = server.open("token=ada").await;
     ada.0.send(Message::text("stay")).await.unwrap();
@@ -120,11 +120,11 @@ async fn ws_2_inbound_messages_are_bounded_in_rate(host: Host) {
     let (server, mut received) =
         start(host, WsOptions::new().with_rate(number(1), number(3))).await;
     let began = Instant::now();
-    // No ping of ours is open: nobody asked for the pongs.
+    // No ping of the server is unanswered, so none of these pongs is an answer.
     for flood in [Message::text("x"), Message::Ping("x".into()), Message::Pong("x".into())] {
         let mut ada = server.open("token=ada").await;
         for _ in 0..100 {
-            // The server may close while we still send.
+            // The server may close while the client still sends.
             let _late = ada.0.feed(flood.clone()).await;
         }
         let _late = ada.0.flush().await;
@@ -136,7 +136,7 @@ async fn ws_2_inbound_messages_are_bounded_in_rate(host: Host) {
     assert!((3..=most).contains(&handled), "{handled}");
 }
 
-async fn ws_1_what_breaks_the_protocol_is_told_so(host: Host) {
+async fn ws_1_a_violation_of_the_protocol_is_answered_by_its_close_code(host: Host) {
     let (server, _received) = start(host, WsOptions::new()).await;
     assert_eq!(
         sends(&server, Message::binary(vec![1])).await,
@@ -172,10 +172,10 @@ async fn ws_2_without_a_handler_text_is_ignored(host: Host) {
 
 transport_core::on_both_hosts!(
     ws_2_inbound_text_reaches_the_handler_with_its_grant,
-    ws_2_a_handler_that_hangs_or_panics_holds_up_nobody,
+    ws_2_a_handler_that_hangs_or_panics_holds_up_nothing_else,
     ws_2_inbound_messages_are_bounded_in_size,
     ws_2_a_message_that_never_ends_is_cut,
     ws_2_inbound_messages_are_bounded_in_rate,
-    ws_1_what_breaks_the_protocol_is_told_so,
+    ws_1_a_violation_of_the_protocol_is_answered_by_its_close_code,
     ws_2_without_a_handler_text_is_ignored,
 );

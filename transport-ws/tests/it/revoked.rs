@@ -1,10 +1,10 @@
-//! What a client is told whose authority was ended.
+//! The close codes of revocations.
 
 use crate::Server;
 use registry_core::Revocation;
 use transport_core::test_util::{Host, account};
 
-async fn ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away(host: Host) {
+async fn ws_1_a_revocation_asks_the_client_back_and_a_log_out_does_not(host: Host) {
     let server = Server::start(host, &["ada"]).await;
     let ada = server.open("token=ada").await;
     assert_eq!(server.live.close_by_identity(&account("ada")), 1);
@@ -21,4 +21,4 @@ async fn ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away(host: Hos
     }
 }
 
-transport_core::on_both_hosts!(ws_1_a_revocation_says_come_back_and_a_log_out_says_stay_away);
+transport_core::on_both_hosts!(ws_1_a_revocation_asks_the_client_back_and_a_log_out_does_not);
