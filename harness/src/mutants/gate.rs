@@ -27,6 +27,8 @@ pub(super) struct Member {
 #[derive(Default)]
 struct Gate {
     over: bool,
+    /// Its owner unsubscribed it.
+    left: bool,
     told: bool,
     sending: Vec<ThreadId>,
     /// A close that waits for the send on its own thread to end.
@@ -62,6 +64,21 @@ impl Member {
 
     pub(super) fn is_over(&self) -> bool {
         self.gate().over
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.gate().left
+    }
+
+    /// Ends it for its owner, which needs no notice.
+    pub(super) fn leave(&self) {
+        self.gate().left = true;
+        self.silence();
+    }
+
+    /// Lets no further send begin: several members end at once, and are notified one by one.
+    pub(super) fn shut(&self) {
+        self.gate().over = true;
     }
 
     /// Ends it without telling the sink.

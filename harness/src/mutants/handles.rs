@@ -39,7 +39,7 @@ impl Handle for Subscription {
             let _ = self.member.close("revoked");
         }
         if !registry.has(Bug::ClosesTheUnsubscribed) {
-            self.member.silence();
+            self.member.leave();
         }
     }
 

@@ -134,6 +134,7 @@ impl Subject for SampleRegistry {
         let again = self.has(Bug::ShutsDownAgain);
         let (members, told) = {
             let mut table = self.table();
+            table.clock += 1;
             table.down |=
                 !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
@@ -146,6 +147,9 @@ impl Subject for SampleRegistry {
         };
         for member in told {
             member.sink.close(Some("shutdown"));
+        }
+        if self.bug().is_none() {
+            members.iter().for_each(|member| member.shut());
         }
         for member in members {
             let _ = member.close("shutdown");

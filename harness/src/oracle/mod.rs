@@ -248,9 +248,18 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Whether a thread that delivers later has yet to close a subscriber after the send in which
+    /// it was ended (RE-5).
+    fn closes_after_a_send(&self) -> bool {
+        let due = |sub: &state::Sub<'_>| {
+            sub.close.is_none() && sub.claims.iter().any(|claim| claim.within > 0)
+        };
+        self.policies.delivery == Delivery::Async && !self.settled && self.subs.iter().any(due)
+    }
+
     /// Lets obligations fall due when nothing is in progress.
     fn rest(&mut self, at: usize) -> Step {
-        if self.stacks.values().any(|stack| !stack.is_empty()) {
+        if self.stacks.values().any(|stack| !stack.is_empty()) || self.closes_after_a_send() {
             return Ok(());
         }
         self.settle_queues();

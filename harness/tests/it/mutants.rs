@@ -7,9 +7,9 @@ use harness::{
     catalogue::{Level, catalogue},
     features::{Feature, Features},
     generate::generate,
-    mutants::{self, Bug, MUTANTS, VARIANTS},
+    mutants::{self, Bug, MUTANTS, VARIANTS, Variety},
     oracle,
-    script::{Act, Op, Registration, Script},
+    script::{Act, Ending, Hook, Op, Registration, Rule, Script, SinkScript},
     shrink::Bounds,
     subject::Limits,
 };
@@ -277,6 +277,26 @@ fn every_variant_is_accepted() {
             assert!(seed < 10, "{:?}: {still:?}", variant.variety);
             unexercised = Some(still);
         }
+    }
+}
+
+/// A revocation inside a close returns; then the second subscriber of the outer one unsubscribes.
+#[test]
+fn a_variant_closes_all_that_a_returned_revocation_had_found() {
+    let hear = |id, at| {
+        let with = Registration::to(&["a"]).group("x");
+        Op::new(id, Act::Sub { sub: at, sink: at, with })
+    };
+    let revoke = |id| Op::new(id, Act::Revoke { identity: "x".into(), reason: None });
+    for inner in [revoke(4), Op::new(4, Act::Shutdown)] {
+        let mut script = Script::new(vec![hear(1, 0), hear(2, 1), revoke(3)]);
+        let ops = vec![inner, Op::new(5, Act::Unsub { sub: 1 })];
+        let rule = Rule { on: Hook::Close, nth: 1, ops, then: Ending::Ok };
+        script.sinks.push(SinkScript { rules: vec![rule] });
+        let (hello, factory) = mutants::variant(Variety::SparesTheUnsubscribed);
+        let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
+        let verdict = oracle::judge(&script, &trace, &hello.policies);
+        assert!(verdict.clean(), "{verdict:?} {trace:?}");
     }
 }
 

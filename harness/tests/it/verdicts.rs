@@ -2,7 +2,7 @@
 
 use harness::{
     oracle,
-    protocol::Policies,
+    protocol::{Delivery, Policies},
     script::{Act, Ending, Hook, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript},
     trace::{Event, Taken, Trace},
 };
@@ -289,4 +289,43 @@ fn a_thread_that_gives_up_late_is_no_failure_of_another() {
         ret(2, None),
     ];
     assert_eq!(verdict(&script, &trace), Some("PRG-2"), "a SHOULD, and not PRG-1");
+}
+
+/// A sink whose send, which a thread of the registry makes after the broadcast returned, revokes
+/// that sink.
+#[test]
+fn with_asynchronous_delivery_a_close_after_its_send_is_due_when_all_has_settled() {
+    let with = Registration::to(&["a"]).group("x");
+    let mut script = Script::new(vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
+        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        Op::new(4, Act::Settle),
+    ]);
+    let ops = vec![Op::new(3, Act::Revoke { identity: "x".into(), reason: None })];
+    let rule = Rule { on: Hook::Send, nth: 1, ops, then: Ending::Ok };
+    script.sinks.push(SinkScript { rules: vec![rule] });
+    let thread = 7;
+    let closing = |reason: &str| {
+        [
+            Event::Close { sink: 0, reason: Some(reason.into()), thread },
+            Event::Closed { sink: 0, threw: false, thread },
+        ]
+    };
+    let policies = Policies { delivery: Delivery::Async, ..Policies::default() };
+    for (close, broken) in [
+        (Some(closing("revoked")), None),
+        (None, Some("RE-5")),
+        (Some(closing("evicted")), Some("CLO-5")),
+    ] {
+        let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None)];
+        trace.push(Event::Send { sink: 0, data: "m".into(), thread });
+        trace.extend([Event::Call { op: 3, thread }, ret(3, Some(1))]);
+        trace.push(Event::Sent { sink: 0, threw: false, thread });
+        trace.extend(close.into_iter().flatten());
+        trace.extend([call(4), ret(4, None)]);
+        let verdict = oracle::judge(&script, &trace, &policies);
+        assert_eq!(verdict.nonsense, None);
+        let found = verdict.first().map(|violation| violation.requirement);
+        assert_eq!(found, broken, "{verdict:?}");
+    }
 }
