@@ -246,10 +246,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lse_1_a_stream_that_ends_before_its_authority_leaves_no_timer() {
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let body = body(
-            &SubscriberRegistry::with_encoder(RegistryOptions::new(), Json),
-            Some(Instant::now() + Duration::from_secs(60 * 60)),
-        );
+        let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
+        let body = body(&registry, Some(Instant::now() + Duration::from_secs(60 * 60)));
         assert_eq!(tasks(), 1);
         drop(body);
         tokio::task::yield_now().await;
