@@ -4,7 +4,7 @@
 //!
 //! A web developer implements [`Authorise`], makes a [`Live`], mounts `transport_sse::sse(&live,
 //! authoriser)` and `transport_ws::ws(&live, authoriser)` on an axum router, and runs it on a
-//! [`Server`]. Both routes admit subscribers with [`Live::admit`]: ticket, login check, admission
+//! [`Server`]. Both routes admit subscribers with [`Entry::admit`]: ticket, login check, admission
 //! (ADM-7).
 //!
 //! # Features
@@ -23,7 +23,9 @@ pub use admission::admitted::Admitted;
 pub use admission::authorise::Authorise;
 pub use admission::builder::LiveBuilder;
 pub use admission::channels::Ungranted;
+pub use admission::entry::{Entered, Entry, Framing};
 pub use admission::grant::Grant;
+pub use admission::layer::{EntryLayer, EntryService};
 pub use admission::live::Live;
 pub use admission::options::LiveOptions;
 pub use admission::origin::Origins;

@@ -63,11 +63,11 @@ enum Stage {
 }
 
 impl SseBody {
-    pub(crate) fn new(admitted: Admitted, handover: Option<Handover>, period: Duration) -> Self {
+    pub(crate) fn new(admitted: Admitted, period: Duration) -> Self {
         Self {
             lease: admitted.expires.map(|at| Lease::new(&admitted.outbox, at)),
             subscriber: Some((admitted.outbox, admitted.kind)),
-            stage: Stage::Hello(handover),
+            stage: Stage::Hello(admitted.handover),
             period,
             deadlines: admitted.deadlines,
             keep_alive: Box::pin(sleep(period)),
@@ -206,7 +206,7 @@ mod tests {
         let grant = Arc::new(Grant::new(registry_core::ChannelFilter::All));
         let mut admitted = Admitted::new(outbox, grant);
         admitted.expires = expires;
-        SseBody::new(admitted, None, PERIOD)
+        SseBody::new(admitted, PERIOD)
     }
 
     async fn next(body: &mut SseBody) -> Option<Bytes> {

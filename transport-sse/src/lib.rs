@@ -63,9 +63,10 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use body::{NoBody, SseBody};
+use registry_core::WireFormat;
 use std::sync::Arc;
 use std::time::Duration;
-use transport_core::{Authorise, ConnectionKind, Handover, Live, Refusal, Ungranted};
+use transport_core::{Authorise, ConnectionKind, Entered, Framing, Live, Refusal, Ungranted};
 
 /// The options of the SSE transport.
 ///
@@ -77,7 +78,7 @@ use transport_core::{Authorise, ConnectionKind, Handover, Live, Refusal, Ungrant
 /// let options = SseOptions::new().with_keep_alive(Duration::ZERO);
 /// assert_eq!(options.keep_alive(), Duration::from_millis(1), "the least");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct SseOptions {
     keep_alive: Duration,
@@ -110,11 +111,79 @@ impl Default for SseOptions {
     }
 }
 
+/// The frames of event streams, for [`Entry::admit`](transport_core::Entry::admit).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Events;
+
+impl Framing for Events {
+    fn format() -> &'static WireFormat {
+        &SSE
+    }
+}
+
+/// The answer of a handler of your own: the event stream of an admitted request.
+///
+/// # Examples
+/// ```
+/// use axum::Router;
+/// use axum::routing::get;
+/// use registry_core::ChannelFilter;
+/// use transport_core::{Entry, Grant, Live, Refusal};
+/// use transport_sse::Sse;
+///
+/// async fn events(entry: Entry<String>) -> Result<Sse, Refusal> {
+///     let grant = Grant::new(ChannelFilter::All); // from your own extractors and state
+///     Ok(Sse::new(entry.admit(grant)?))
+/// }
+///
+/// let live = Live::<String>::new();
+/// let app: Router = Router::new().route("/events", get(events)).layer(live.entry_layer());
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it unsubscribes"]
+pub struct Sse {
+    entered: Entered<Events>,
+    options: SseOptions,
+}
+
+impl Sse {
+    /// Serves the admitted request, with the default options.
+    pub fn new(entered: Entered<Events>) -> Self {
+        Self { entered, options: SseOptions::new() }
+    }
+
+    /// Sets the options.
+    pub fn with(self, options: SseOptions) -> Self {
+        Self { options, ..self }
+    }
+}
+
+impl IntoResponse for Sse {
+    fn into_response(self) -> Response {
+        let Self { entered, options } = self;
+        let mut response = head(entered.ungranted());
+        let Some(admitted) = entered.into_admitted() else {
+            // axum would take the length of an empty body for that of the stream.
+            *response.body_mut() = Body::new(NoBody);
+            return response;
+        };
+        if admitted.kind.kind() == ConnectionKind::Http1 {
+            // The socket ends with the stream, by a reset if need be, so it must not carry another
+            // request.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        *response.body_mut() = Body::new(SseBody::new(admitted, options.keep_alive));
+        response
+    }
+}
+
 /// Makes a route that serves the registry's broadcasts as server-sent events, with the default
 /// options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals
-/// are those of [`Live::admit`]. `HEAD` answers as [`Live::check`] does.
+/// are those of [`Entry`](transport_core::Entry), as an extractor and by
+/// [`admit`](transport_core::Entry::admit), and those of the authoriser. `HEAD` answers the head.
 pub fn sse<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,
@@ -134,46 +203,15 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let (live, authoriser) = (live.clone(), Arc::new(authoriser));
-    let (checked, checker) = (live.clone(), authoriser.clone());
-    get(async move |request: Request| {
-        serve(&live, &authoriser, &options, request).await.unwrap_or_else(Refusal::into_response)
+    get(async move |request: Request| -> Result<Sse, Refusal> {
+        let (parts, _) = request.into_parts();
+        let entry = live.entry(&parts)?;
+        let grant = entry.authorise(&authoriser, &parts).await?;
+        Ok(Sse::new(entry.admit(grant)?).with(options))
     })
-    .head(async move |request: Request| {
-        check(&checked, &checker, request).await.unwrap_or_else(Refusal::into_response)
-    })
 }
 
-async fn serve<T: Send + Sync + 'static>(
-    live: &Live<T>,
-    authoriser: &Arc<impl Authorise>,
-    options: &SseOptions,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let (parts, _) = request.into_parts();
-    let admitted = live.admit(authoriser, &parts, &SSE).await?;
-    let mut response = head(&admitted.ungranted);
-    if admitted.kind.kind() == ConnectionKind::Http1 {
-        // The socket ends with the stream, by a reset if need be, so it must not carry another
-        // request.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    *response.body_mut() =
-        Body::new(SseBody::new(admitted, Handover::of(&parts), options.keep_alive));
-    Ok(response)
-}
-
-async fn check<T: Send + Sync + 'static>(
-    live: &Live<T>,
-    authoriser: &Arc<impl Authorise>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let (parts, _) = request.into_parts();
-    let mut response = head(&live.check(authoriser, &parts).await?);
-    // axum would take the length of an empty body for that of the stream.
-    *response.body_mut() = Body::new(NoBody);
-    Ok(response)
-}
-
+/// The head of an event stream.
 fn head(ungranted: &Ungranted) -> Response {
     let mut response = Response::default();
     let headers = response.headers_mut();

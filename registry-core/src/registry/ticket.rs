@@ -124,6 +124,33 @@ impl<T: Send + Sync + 'static> Ticket<T> {
         let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
         inner.admit_outbox(self.number, format, options, registration)
     }
+
+    /// Uses the ticket up without admitting a subscriber: for a request that only asks what an
+    /// admission would be answered, such as `HEAD`.
+    ///
+    /// No scope is looked at, and a registry that is shutting down does not refuse.
+    ///
+    /// # Errors
+    /// Those of [`AdmitError`] that concern the ticket, when an admission would meet them now.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{AdmitError, Identity, Registration, SubscriberRegistry};
+    ///
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// let ada = Identity::new("account", "ada");
+    /// let ticket = registry.draw_ticket();
+    /// registry.close_by_identity(&ada);
+    /// let hers = Registration::new().with_group(ada);
+    /// assert_eq!(ticket.check(&hers), Err(AdmitError::Revoked));
+    /// assert_eq!(registry.draw_ticket().check(&hers), Ok(()));
+    /// assert!(registry.is_empty());
+    /// ```
+    pub fn check(self, registration: &Registration) -> Result<(), AdmitError> {
+        let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
+        let now = inner.options.clock.now();
+        inner.state.lock().table.admission.redeem(self.number, registration.identities(), now)
+    }
 }
 
 impl<T: Send + Sync + 'static> Drop for Ticket<T> {

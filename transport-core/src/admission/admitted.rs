@@ -1,16 +1,14 @@
 //! A subscriber that was admitted, as its transport gets it.
 
-use super::channels::Ungranted;
 use super::grant::Grant;
 use crate::socket::cut::Deadlines;
+use crate::socket::handover::Handover;
 use crate::socket::kind::{ConnectionKind, KindCounts, KindGuard};
 use registry_core::Outbox;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A subscriber that was admitted: active already, before its peer sees `200` or `101`.
-///
-/// The transport adds [what is not granted](Ungranted::insert_headers) to its answer.
 ///
 /// # Examples
 /// ```
@@ -37,8 +35,6 @@ pub struct Admitted {
     pub outbox: Outbox,
     /// Its grant.
     pub grant: Arc<Grant>,
-    /// The channels that it asked for and is not granted.
-    pub ungranted: Ungranted,
     /// When its authority ends.
     pub expires: Option<Instant>,
     /// Which way its bytes go. The task or body that serves the subscriber holds this, because it
@@ -46,20 +42,21 @@ pub struct Admitted {
     pub kind: KindGuard,
     /// How long its peer may take to leave after the end.
     pub deadlines: Deadlines,
+    /// The chance to take its socket over from HTTP; none where that is impossible.
+    pub handover: Option<Handover>,
 }
 
 impl Admitted {
-    /// Wraps a subscriber that [`Live::admit`](crate::Live::admit) did not admit: all that it asked
-    /// for is granted, its authority has no end, and its connection is
-    /// [portable](ConnectionKind::Portable).
+    /// Wraps a subscriber that no [`Entry`](crate::Entry) admitted: its authority has no end, and
+    /// its connection is [portable](ConnectionKind::Portable).
     pub fn new(outbox: Outbox, grant: Arc<Grant>) -> Self {
         Self {
             outbox,
             grant,
-            ungranted: Ungranted::default(),
             expires: None,
             kind: KindGuard::new(ConnectionKind::Portable, Arc::new(KindCounts::default())),
             deadlines: Deadlines::default(),
+            handover: None,
         }
     }
 }

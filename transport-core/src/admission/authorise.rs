@@ -1,17 +1,21 @@
 //! The application's login check.
 
+use super::entry::{Entry, busy};
 use super::grant::Grant;
 use super::refusal::Refusal;
 use axum::http::request::Parts;
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::time::timeout;
 
 /// The application's login check for live connections. There is no default one.
 ///
-/// It is called after a ticket was drawn, so the admission notices a revocation that comes any time
-/// after the check began to read the credential. Then the check is called again with the same
-/// request, three times in all (ADM-7); it must read the present state of the credential each time.
-/// It is given up after [`authorise_timeout`](crate::LiveOptions::with_authorise_timeout), 10 s by
-/// default.
+/// It is called after the request's ticket was drawn ([`Entry`](crate::Entry)). So the admission
+/// notices a revocation that comes any time after the check, or a middleware before it, began to
+/// read the credential. The request is then refused softly, and its client comes back and is
+/// checked anew (ADM-7). The check is given up after
+/// [`authorise_timeout`](crate::LiveOptions::with_authorise_timeout), 10 s by default.
 ///
 /// # Cancel safety
 /// The future is dropped when the client goes away or the time is up.
@@ -72,5 +76,29 @@ pub trait Authorise: Send + Sync + 'static {
 impl<A: Authorise + ?Sized> Authorise for Arc<A> {
     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
         (**self).authorise(request).await
+    }
+}
+
+impl<T: Send + Sync + 'static> Entry<T> {
+    /// Has the application's login check look at the request.
+    ///
+    /// # Errors
+    /// What the authoriser returns; `500` when it panics, `503` when it takes too long. Each is
+    /// counted.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn authorise(
+        &self,
+        authoriser: &impl Authorise,
+        request: &Parts,
+    ) -> Result<Grant, Refusal> {
+        let check = AssertUnwindSafe(authoriser.authorise(request)).catch_unwind();
+        let grant = match timeout(self.live().options().authorise_timeout(), check).await {
+            Ok(Ok(grant)) => grant,
+            Ok(Err(_panic)) => Err(Refusal::failed("the login check failed")),
+            Err(_elapsed) => Err(busy("the login check took too long")),
+        };
+        grant.inspect_err(|refusal| self.live().count(refusal))
     }
 }

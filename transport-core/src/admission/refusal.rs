@@ -1,5 +1,6 @@
 //! An HTTP answer instead of a stream.
 
+use super::soft::Transient;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
@@ -31,12 +32,20 @@ pub struct Refusal {
     retry_after: Option<u32>,
     /// Few, and most refusals have none: a map would make every `Result` large.
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether it is the library's own `500`, which may pass.
+    transient: bool,
 }
 
 impl Refusal {
     /// Creates a refusal of this status.
     pub fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), retry_after: None, headers: Vec::new() }
+        Self {
+            status,
+            reason: reason.into(),
+            retry_after: None,
+            headers: Vec::new(),
+            transient: false,
+        }
     }
 
     /// Creates a `400`: the request cannot be understood.
@@ -65,6 +74,11 @@ impl Refusal {
     /// `retry_after` seconds.
     pub fn unavailable(reason: impl Into<String>, retry_after: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason).with_retry_after(retry_after)
+    }
+
+    /// Creates a `500` of the library's own that may pass.
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
+        Self { transient: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason) }
     }
 
     /// Adds `Retry-After`, in seconds.
@@ -134,6 +148,9 @@ impl IntoResponse for Refusal {
         }
         for (name, value) in self.headers {
             headers.insert(name, value);
+        }
+        if self.transient {
+            response.extensions_mut().insert(Transient);
         }
         response
     }

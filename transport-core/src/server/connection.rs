@@ -4,13 +4,14 @@ use super::http::{BUFFER_BYTES, Ended, Http, Serving};
 use super::options::ServerOptions;
 use super::stats::Counts;
 use crate::admission::refusal::Refusal;
+use crate::admission::soft::{reads_event_streams, soften};
 use crate::socket::accepted::Socket;
 use crate::socket::cut::{Cut, Cutter};
 #[cfg(feature = "http2")]
 use crate::socket::streams::STREAM;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, Request, StatusCode, Version, header};
+use axum::http::{Extensions, HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -31,6 +32,8 @@ const FIRST_BYTES: usize = 24;
 /// The state that the connections of one server share.
 pub(super) struct Shared {
     pub(super) app: Router,
+    /// Draws the tickets of requests.
+    pub(super) draw: Box<dyn Fn(&mut Extensions) + Send + Sync>,
     /// Whether nothing is between HTTP and the socket.
     pub(super) plain: bool,
     pub(super) http: Http,
@@ -136,14 +139,17 @@ async fn answer(
     if let Some(cut) = cut {
         request.extensions_mut().insert(cut);
     }
+    (shared.draw)(request.extensions_mut());
+    let soft = reads_event_streams(request.method(), request.headers());
     let answered = AssertUnwindSafe(shared.app.clone().call(request)).catch_unwind().await;
     let response = answered.map_or_else(
         |_panic| {
             shared.counts.panics.fetch_add(1, Ordering::Relaxed);
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed").into_response()
+            Refusal::failed("the handler failed").into_response()
         },
         |Ok(response)| response,
     );
+    let response = if soft { soften(response) } else { response };
     if let Some(socket) = plain.and_then(|socket| socket.upgrade()) {
         socket.proof().set_last(closes(&response));
     }

@@ -11,6 +11,7 @@ use crate::socket::accepted::{Socket, Sockets};
 use crate::socket::cut::{Cutter, Deadlines};
 use crate::socket::io::ServerIo;
 use axum::Router;
+use axum::http::Extensions;
 use connection::{Shared, connect};
 use http::Http;
 use options::ServerOptions;
@@ -198,8 +199,10 @@ impl Server {
         let cutter =
             Cutter { deadlines, runtime: Handle::current(), resets: counts.resets.clone() };
         let http = Http::new(options.head_timeout);
+        let drawing = live.clone();
+        let draw = Box::new(move |request: &mut Extensions| drawing.draw_ticket_for(request));
         let shared =
-            Arc::new(Shared { app, plain, http, cutter: Arc::new(cutter), options, counts });
+            Arc::new(Shared { app, draw, plain, http, cutter: Arc::new(cutter), options, counts });
         let (end, ending) = watch::channel(());
         let mut shutdown = pin!(shutdown);
         loop {
