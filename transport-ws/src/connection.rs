@@ -8,6 +8,7 @@ use crate::frame::{Closing, PING};
 use crate::inbound::{Inbound, Rate};
 use crate::options::WsOptions;
 use crate::outgoing::{Outgoing, Piped};
+use crate::peer::Desk;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
@@ -22,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Error, Message};
 use transport_core::{
-    Admitted, ConnectionTask, Deadlines, DirectConnection, Grant, KindGuard, take_upgraded_socket,
+    Admitted, ConnectionTask, Deadlines, DirectConnection, KindGuard, take_upgraded_socket,
 };
 
 /// Replies to the peer beyond which it is not read: some dozens of pongs. As much again may be with
@@ -34,8 +35,8 @@ type Handling = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + S
 pub(crate) struct Connection<O, R> {
     outgoing: O,
     inbound: Inbound<R>,
-    /// Kept for the application's handler, if there is one.
-    grant: Option<Arc<Grant>>,
+    /// For the application's handler, if there is one.
+    desk: Option<Desk>,
     options: Arc<WsOptions>,
     rate: Rate,
     handling: Option<Handling>,
@@ -46,9 +47,10 @@ pub(crate) struct Connection<O, R> {
     deadlines: Deadlines,
 }
 
-/// Serves an upgraded connection to its end, in a task of its own. With `direct` it takes the
-/// socket out, if it can.
-pub(crate) fn serve(upgraded: Upgraded, direct: bool, admitted: Admitted, options: Arc<WsOptions>) {
+/// Serves an upgraded connection to its end, in a task of its own: on its socket, where HTTP can
+/// give that up.
+pub(crate) fn serve(upgraded: Upgraded, admitted: Admitted, options: Arc<WsOptions>) {
+    let direct = admitted.handover.is_some();
     match if direct { take_upgraded_socket(upgraded) } else { Err(upgraded) } {
         Ok((socket, read)) if read.is_empty() => {
             let ends = |outbox, kind| (DirectConnection::new(outbox, socket.clone(), kind), socket);
@@ -113,8 +115,15 @@ impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
             }
             let replies =
                 if self.outgoing.has_room() { self.inbound.take_replies() } else { Bytes::new() };
-            let replied = !replies.is_empty();
+            let mut replied = !replies.is_empty();
             self.outgoing.send_control(replies);
+            if self.outgoing.has_room()
+                && let Some(desk) = &self.desk
+                && let Poll::Ready(reply) = desk.poll_reply(cx)
+            {
+                self.outgoing.send_control(reply);
+                replied = true;
+            }
             match self.outgoing.poll_flush(cx) {
                 Poll::Ready(Ok(reason)) => {
                     return Poll::Ready(End::Closing(Closing::Reason(reason)));
@@ -122,16 +131,15 @@ impl<O: Outgoing, R: Incoming> ConnectionTask for Connection<O, R> {
                 Poll::Ready(Err(_gone)) => return Poll::Ready(End::Gone),
                 // The peer is read again once its replies are on their way: their number may have
                 // stopped the reading.
-                Poll::Pending
-                    if replied || (self.inbound.reply_bytes() > 0 && self.outgoing.has_room()) => {}
+                Poll::Pending if replied || (self.outgoing.has_room() && self.has_replies()) => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
     async fn close(self, end: End) {
-        let Self { mut inbound, outgoing, options, handling, deadlines, .. } = self;
-        drop(handling); // now, and not when the peer is gone
+        let Self { mut inbound, outgoing, options, handling, desk, deadlines, .. } = self;
+        drop((handling, desk)); // now, and not when the peer is gone
         let outbox = outgoing.outbox();
         let mut patience = options.close_timeout;
         let farewell = match end {
@@ -174,7 +182,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
         Self {
             outgoing,
             inbound: Inbound::new(reader),
-            grant: options.on_text.is_some().then_some(admitted.grant),
+            desk: options.on_text.is_some().then(|| Desk::new(admitted.grant)),
             rate: Rate::new(options.burst, now),
             handling: None,
             heartbeat: Box::pin(sleep_until(now + options.ping_period)),
@@ -183,6 +191,10 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
             deadlines: admitted.deadlines,
             options,
         }
+    }
+
+    fn has_replies(&self) -> bool {
+        self.inbound.reply_bytes() > 0 || self.desk.as_ref().is_some_and(Desk::has_reply)
     }
 
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -256,11 +268,8 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
         }
         match message {
             Message::Text(text) => {
-                if let (Some(handler), Some(grant)) =
-                    (self.options.on_text.clone(), self.grant.clone())
-                {
-                    let text = text.as_str().to_owned();
-                    let handling = async move { handler.on_text(&grant, text).await };
+                if let (Some(handler), Some(desk)) = (&self.options.on_text, &self.desk) {
+                    let handling = handler(desk.peer(), text.as_str().to_owned());
                     self.handling = Some(Box::pin(AssertUnwindSafe(handling).catch_unwind()));
                 }
                 None

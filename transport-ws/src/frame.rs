@@ -22,8 +22,19 @@ pub(crate) const PING: Bytes = Bytes::from_static(&[FIN | 0x9, 0]);
 const FIN: u8 = 0x80;
 
 fn message(_: MessageId, encoded: &Encoded, out: &mut BytesMut) {
-    let body = encoded.body();
-    out.put_u8(FIN | if encoded.kind() == BodyKind::Binary { 0x2 } else { 0x1 });
+    let opcode = if encoded.kind() == BodyKind::Binary { 0x2 } else { 0x1 };
+    frame(opcode, encoded.body(), out);
+}
+
+/// A text frame.
+pub(crate) fn text(text: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(10 + text.len());
+    frame(0x1, text.as_bytes(), &mut out);
+    out.freeze()
+}
+
+fn frame(opcode: u8, body: &[u8], out: &mut BytesMut) {
+    out.put_u8(FIN | opcode);
     match body.len() {
         short @ 0..=125 => out.put_u8(short as u8),
         middle @ 126..=0xffff => {

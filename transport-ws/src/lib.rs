@@ -54,28 +54,27 @@ mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
-mod on_text;
 mod options;
 mod outgoing;
 mod parser;
+mod peer;
+mod upgrade;
 
 pub use frame::WS;
-pub use on_text::OnText;
 pub use options::WsOptions;
+pub use peer::{Gone, Peer};
+pub use upgrade::{Frames, WsUpgrade};
 
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
-use tokio_tungstenite::tungstenite::handshake::server::create_response;
-use transport_core::{Authorise, Handover, Live, Refusal};
+use transport_core::{Authorise, Live, Refusal};
 
 /// Makes a route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals
-/// come before the upgrade: those of [`Live::admit`], `403` for another host's `Origin`, `426` for
+/// come before the upgrade: those of [`Entry`](transport_core::Entry), `403` for another host's `Origin`, `426` for
 /// a request that is no upgrade, such as `HEAD`.
 pub fn ws<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where
@@ -96,40 +95,11 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let (live, authoriser, options) = (live.clone(), Arc::new(authoriser), Arc::new(options));
-    get(async move |request: Request| {
-        serve(&live, &authoriser, options, request).await.unwrap_or_else(Refusal::into_response)
+    get(async move |request: Request| -> Result<Response, Refusal> {
+        let (mut parts, _) = request.into_parts();
+        let upgrade = WsUpgrade::of(&mut parts)?.with_shared(options);
+        let entry = live.entry(&parts)?;
+        let grant = entry.authorise(&authoriser, &parts).await?;
+        Ok(upgrade.serve(entry.admit(grant)?))
     })
-}
-
-async fn serve<T: Send + Sync + 'static>(
-    live: &Live<T>,
-    authoriser: &Arc<impl Authorise>,
-    options: Arc<WsOptions>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let request = request.map(drop);
-    let mut response =
-        create_response(&request).map_err(|error| not_an_upgrade(&error.to_string()))?;
-    let (mut parts, ()) = request.into_parts();
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let upgrade = upgrade.ok_or_else(|| not_an_upgrade("this connection cannot be upgraded"))?;
-    live.check_origin(&parts)?;
-    // The subscriber is active from here on: a message that is broadcast before the peer sees `101`
-    // waits in the outbox.
-    let admitted = live.admit(authoriser, &parts, &WS).await?;
-    admitted.ungranted.insert_headers(response.headers_mut());
-    let handover = Handover::of(&parts);
-    drop(parts);
-    tokio::spawn(async move {
-        // When the peer goes away before the upgrade, dropping the subscriber unsubscribes it.
-        if let Ok(upgraded) = upgrade.await {
-            connection::serve(upgraded, handover.is_some(), admitted, options);
-        }
-    });
-    Ok(response.map(|()| axum::body::Body::empty()))
-}
-
-fn not_an_upgrade(why: &str) -> Refusal {
-    let reason = format!("this address speaks WebSocket over HTTP/1.1 only: {why}");
-    Refusal::new(StatusCode::UPGRADE_REQUIRED, reason)
 }

@@ -1,6 +1,6 @@
 //! The options of the WebSocket transport.
 
-use crate::on_text::OnText;
+use crate::peer::{OnText, Peer};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct WsOptions {
     pub(crate) messages_per_second: NonZeroU32,
     pub(crate) burst: NonZeroU32,
     pub(crate) read_buffer_bytes: usize,
-    pub(crate) on_text: Option<Arc<dyn OnText>>,
+    pub(crate) on_text: Option<Arc<OnText>>,
 }
 
 impl WsOptions {
@@ -98,8 +98,31 @@ impl WsOptions {
     }
 
     /// Sets the handler of inbound text messages; without one they are read and ignored.
-    pub fn with_on_text(mut self, handler: impl OnText) -> Self {
-        self.on_text = Some(Arc::new(handler));
+    ///
+    /// Messages of one connection are handled one after the other. While one is handled, the next
+    /// is not read, so a slow handler slows down its own peer and nobody else. The peer need not
+    /// answer pings meanwhile, so no ping notices that it is gone: bound what the handler waits for
+    /// (`tokio::time::timeout`). A panic ends the connection as *failed*. The handler's future is
+    /// dropped when the connection ends: a revocation does not wait for it.
+    ///
+    /// # Examples
+    /// ```
+    /// use transport_ws::WsOptions;
+    ///
+    /// let options = WsOptions::new().with_on_text(|peer, text| async move {
+    ///     println!("{:?} says {text}", peer.grant().registration().scope());
+    /// });
+    /// assert!(format!("{options:?}").ends_with("on_text: true }"));
+    /// ```
+    #[must_use]
+    pub fn with_on_text<F>(
+        mut self,
+        handler: impl Fn(Peer, String) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.on_text = Some(Arc::new(move |peer, text| Box::pin(handler(peer, text))));
         self
     }
 
