@@ -241,7 +241,7 @@ fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
 /// Each promise is broken in both languages; the last two show that the adapter does what the
 /// doctor cannot see.
 #[test]
-fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_replayed() {
+fn broken_copies_of_the_sample_registries_fail_for_what_they_break_and_again_when_replayed() {
     for (language, file, from, to, requirement) in [
         ("javascript", "registry.mjs", "if (member.ended) return;", "", "SUB-3"),
         (

@@ -284,7 +284,7 @@ fn every_variant_is_accepted() {
 /// A revocation inside a close returns, and the second subscriber of the outer one unsubscribes
 /// after it.
 #[test]
-fn a_variant_spares_nobody_whom_a_revocation_that_returned_had_found() {
+fn a_variant_closes_a_subscriber_that_leaves_after_a_nested_revocation_returned() {
     let hear = |id, at| {
         Op::new(id, Act::Sub { sub: at, sink: at, with: Registration::to(&["a"]).group("x") })
     };

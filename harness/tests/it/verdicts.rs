@@ -123,7 +123,7 @@ fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str
 }
 
 #[test]
-fn each_policy_leaves_what_it_says() {
+fn each_overflow_policy_keeps_the_messages_that_it_promises() {
     use Overflow::{Close, DropNewest, DropOldest, KeepLatest};
     let lagged = || took(6, &[], 0, Some("lagged"));
     for (policy, found, verdict) in [
@@ -169,7 +169,7 @@ fn a_script_that_takes_from_a_sink_is_refused() {
 }
 
 #[test]
-fn of_two_takes_at_once_either_may_have_found_its_messages_first() {
+fn either_of_two_simultaneous_takes_may_get_the_first_messages() {
     let take = |id| Op::new(id, Act::Take { sub: 0, bytes: Some(1) });
     let cast = |id, data: &str| Op::new(id, Act::Cast { channel: "a".into(), data: data.into() });
     let mut script = Script::new(vec![
@@ -203,7 +203,7 @@ fn of_two_takes_at_once_either_may_have_found_its_messages_first() {
 }
 
 #[test]
-fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
+fn either_of_two_simultaneous_uses_of_a_ticket_may_be_admitted() {
     let admit =
         |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::all() });
     let threads = vec![vec![admit(3, 0)], vec![admit(4, 1)]];
@@ -294,7 +294,7 @@ fn a_thread_that_gives_up_late_is_no_failure_of_another() {
 /// A sink whose send, which a thread of its own makes after the broadcast returned, revokes that
 /// sink.
 #[test]
-fn where_delivery_is_later_a_close_after_its_send_is_due_when_all_has_settled() {
+fn with_asynchronous_delivery_a_close_that_waits_for_its_send_is_due_at_settle() {
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
         Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),

@@ -35,7 +35,7 @@ impl Drop for CallsBack {
 }
 
 #[test]
-fn re_1_a_wire_that_is_dropped_while_its_flusher_stands_still_may_call_back() {
+fn re_1_a_wire_that_is_dropped_while_its_flusher_does_not_run_may_call_back() {
     let called = Arc::new(AtomicUsize::new(0));
     let calls = called.clone();
     works(move |steps| {
@@ -156,7 +156,7 @@ fn iso_8_a_wire_whose_destructor_panics_harms_no_flusher() {
 }
 
 #[test]
-fn iso_8_destructors_of_wires_that_came_and_went_within_a_turn_harm_no_flusher() {
+fn iso_8_destructors_of_wires_that_joined_and_left_within_a_turn_harm_no_flusher() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
@@ -175,7 +175,7 @@ fn iso_8_destructors_of_wires_that_came_and_went_within_a_turn_harm_no_flusher()
 }
 
 #[test]
-fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_is_dropped() {
+fn iso_8_wires_whose_destructors_panic_are_contained_when_their_flusher_is_dropped() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
@@ -201,7 +201,7 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_is_dropped
 }
 
 #[test]
-fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_a_revocation_drops_it() {
+fn iso_8_a_wire_whose_destructor_panics_is_contained_when_a_revocation_drops_it() {
     let registry = encoding();
     let outbox = registry.open_outbox(&BARE, OutboxOptions::new(), group("a")).unwrap();
     let blasts = Blasts::default();
@@ -232,7 +232,7 @@ fn with_bombs() -> (Registry, Blasts) {
 }
 
 #[test]
-fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped() {
+fn iso_8_an_encoded_payload_whose_destructor_panics_is_contained_wherever_it_is_dropped() {
     let (registry, blasts) = with_bombs();
     assert_eq!((registry.broadcast("nobody", 1).unwrap().matched, blasts.count()), (0, 1));
     let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
@@ -260,7 +260,7 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_is_
 }
 
 #[test]
-fn sub_7_a_full_log_does_not_grow_with_subscribers_that_come_and_go() {
+fn sub_7_a_full_log_does_not_grow_with_subscribers_that_join_and_leave() {
     let registry = encoding();
     let flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
     let (outbox, _socket) = wired(&registry, Registration::new());

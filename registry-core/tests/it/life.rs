@@ -29,7 +29,7 @@ fn sub_1_and_cnt_2_a_valid_subscribe_succeeds_and_is_counted() {
 }
 
 #[test]
-fn sub_2_unsubscribe_is_idempotent_and_touches_nobody_else() {
+fn sub_2_unsubscribe_is_idempotent_and_ends_no_other_subscriber() {
     let registry = Registry::with_options(capped(1));
     let left_before = join(&registry, &Probe::new(), Registration::new());
     left_before.unsubscribe();
@@ -330,7 +330,7 @@ fn sub_7_a_sink_revoked_while_it_is_stuck_is_dropped_when_it_returns() {
 }
 
 #[test]
-fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names() {
+fn sub_7_the_registry_frees_the_names_of_subscribers_that_left() {
     const CROWD: usize = 500;
     let registry = encoding_with(capped(4));
     let mut flusher = registry.open_lane(LaneOptions::new());

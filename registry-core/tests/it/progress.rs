@@ -85,7 +85,7 @@ fn prg_3_and_que_2_a_broadcast_waits_for_no_stuck_sink_and_outboxes_get_it_at_on
 }
 
 #[test]
-fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_returns() {
+fn del_1_broadcasts_behind_a_stuck_sink_are_delivered_when_it_returns() {
     let probe = Probe::new();
     let seen = probe.clone();
     while_stuck(RegistryOptions::new(), move |registry, _| {
@@ -112,7 +112,7 @@ fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
 }
 
 #[test]
-fn que_3_a_broadcast_is_not_kept_in_a_lane_where_nobody_hears_it() {
+fn que_3_a_lane_without_a_matching_subscriber_keeps_no_broadcast() {
     let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Arc<()>| {
         Ok(Encoded::text("1"))
     });
@@ -137,7 +137,7 @@ impl Sink<Arc<()>> for Accepting {
 }
 
 #[test]
-fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
+fn que_3_subscribers_that_join_and_leave_behind_a_stuck_sink_leave_nothing() {
     works_while_stuck(RegistryOptions::new(), |registry, stuck, steps| {
         let stay = Probe::new();
         let stayer = join(registry, &stay, Registration::new());
@@ -160,8 +160,7 @@ fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
 }
 
 #[test]
-fn que_3_subscribers_that_come_and_go_behind_many_waiting_broadcasts_leave_nothing_and_stay_cheap()
-{
+fn que_3_subscribers_that_join_and_leave_behind_many_broadcasts_leave_nothing_and_stay_cheap() {
     works_while_stuck(RegistryOptions::new(), |registry, _, steps| {
         let one = || {
             drop(join(registry, &Probe::new(), hears(&["a"])));
@@ -241,7 +240,7 @@ fn que_3_subscribers_that_left_behind_a_stuck_sink_cost_nothing_afterwards() {
 }
 
 #[test]
-fn que_3_compaction_keeps_the_order_of_what_stays() {
+fn que_3_compaction_keeps_the_order_of_the_remaining_entries() {
     let (stayed, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let (note_stayed, note_left) = (stayed.clone(), left.clone());
     works_while_stuck(RegistryOptions::new(), move |registry, _, steps| {
@@ -272,7 +271,7 @@ fn que_3_compaction_keeps_the_order_of_what_stays() {
 }
 
 #[test]
-fn del_1_a_subscriber_that_comes_and_goes_before_sinks_are_served_loses_no_message() {
+fn del_1_a_subscriber_that_joins_and_leaves_before_sinks_are_served_loses_no_message() {
     let registry = encoding();
     let probe = Probe::new();
     let _probe = join(&registry, &probe, Registration::new());
@@ -311,7 +310,7 @@ fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
 }
 
 #[test]
-fn sub_7_what_piled_up_behind_a_publisher_is_given_back() {
+fn sub_7_a_log_that_grew_behind_a_publisher_frees_its_memory() {
     static PARKS: Mutex<Vec<Box<dyn Fn() + Send + Sync>>> = Mutex::new(Vec::new());
     static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
         let park = PARKS.lock().unwrap().pop();

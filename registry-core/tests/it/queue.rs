@@ -141,7 +141,7 @@ proptest! {
 }
 
 #[test]
-fn que_1_what_the_owner_took_makes_room() {
+fn que_1_frames_that_the_owner_took_make_room() {
     let registry = encoding();
     let mut outbox = sized(&registry, bounded(4, 100, Overflow::Close));
     for _ in 0..50 {
@@ -249,7 +249,7 @@ fn que_2_a_lagging_end_wakes_the_owner() {
 }
 
 #[test]
-fn que_2_a_full_outbox_delays_nobody() {
+fn que_2_a_full_outbox_delays_no_other_subscriber() {
     let registry = encoding();
     let mut slow =
         registry.open_outbox(&RAW, bounded(2, 1_000, Overflow::DropOldest), group("a")).unwrap();

@@ -311,7 +311,7 @@ fn clo_5_the_first_discarding_reason_stands() {
 }
 
 #[test]
-fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_to_come_back() {
+fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_revoked() {
     let table = [
         (Revocation::Revoked, CloseReason::Revoked, "revoked"),
         (Revocation::LoggedOut, CloseReason::LoggedOut, "logged_out"),

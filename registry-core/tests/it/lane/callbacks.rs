@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
 #[test]
-fn iso_8_a_waker_that_panics_harms_nobody() {
+fn iso_8_a_waker_that_panics_is_contained() {
     let (registry, mut flusher) = registry_and_flusher();
     let woken = Arc::new(AtomicUsize::new(0));
     let count = woken.clone();
@@ -142,7 +142,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn iso_8_a_waker_whose_destructor_panics_harms_nobody() {
+fn iso_8_a_waker_whose_destructor_panics_is_contained() {
     let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, group("a"));
     serve(&mut flusher);

@@ -75,7 +75,7 @@ fn del_1_a_turn_costs_its_matches() {
 
 /// Many subscribers join while the flusher is held up, and do not hear most of what is broadcast.
 #[test]
-fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_plans() {
+fn prg_1_new_subscribers_cost_a_visit_for_each_segment_and_a_flusher_pauses_while_it_plans() {
     let (registry, mut flusher) = registry_and_flusher();
     let _joined: Vec<_> = (0..5_000).map(|_| wired(&registry, hears(&["quiet"]))).collect();
     let (_one, socket) = wired(&registry, hears(&["busy"]));

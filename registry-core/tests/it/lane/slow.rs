@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 #[test]
-fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
+fn que_1_bytes_that_do_not_fit_wait_and_the_owner_writes_them() {
     let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired_with(&registry, &ENVELOPED, with_flusher(), Registration::new());
     let (wakes, waker) = Wakes::new();
@@ -207,7 +207,7 @@ impl Wire for Once {
 }
 
 #[test]
-fn clo_4_an_owner_learns_that_its_peer_is_gone() {
+fn clo_4_an_owner_learns_that_its_peer_has_left() {
     for (room, written, kind) in [
         (Ok(()), Ok(0), io::ErrorKind::WriteZero),
         (Ok(()), Err(io::ErrorKind::ConnectionReset), io::ErrorKind::ConnectionReset),

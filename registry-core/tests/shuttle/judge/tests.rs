@@ -70,7 +70,7 @@ fn subscribe(sub: Sub, outbox: bool, ticket: Option<OpNo>) -> Call {
 }
 
 #[test]
-fn a_life_without_fault_passes() {
+fn a_history_without_a_fault_passes() {
     let mut h = History::default();
     h.join(1).broadcast(0, 1, &[1]).join(2).broadcast(1, 2, &[2, 1]);
     h.now(0, Broadcast { channel: 2 }, Outcome::Sent(3)).now(1, Unsubscribe { sub: 2 }, Done);
@@ -109,7 +109,7 @@ fn del_1_a_frame_missing_from_an_outbox_is_noticed() {
 }
 
 #[test]
-fn del_2_del_4_a_repeated_or_foreign_broadcast_is_noticed() {
+fn del_2_del_4_a_repeated_unknown_or_unmatched_broadcast_is_noticed() {
     History::default().join(1).broadcast(0, 1, &[1, 1]).breaks(1, "DEL-2");
     History::default().join(1).broadcast(0, 1, &[1]).send(0, 1, 7).breaks(1, "DEL-4");
     let mut h = History::default();
@@ -200,7 +200,7 @@ fn rev_2_a_frame_taken_after_the_revocation_returned_is_noticed() {
 }
 
 #[test]
-fn rev_1_a_revocation_that_closes_nobody_or_too_late_is_noticed() {
+fn rev_1_a_revocation_that_closes_no_subscriber_or_closes_too_late_is_noticed() {
     History::default().join(1).now(0, REVOKE, Revoked(0)).breaks(1, "REV-1");
     History::default()
         .join(1)
@@ -273,7 +273,7 @@ fn con_2_an_unsubscribe_that_wins_and_is_counted_is_noticed() {
 }
 
 #[test]
-fn adm_1_an_admission_with_a_dead_credential_is_noticed() {
+fn adm_1_an_admission_with_a_revoked_credential_is_noticed() {
     let begun = || {
         let mut h = History::default();
         let ticket = h.call(0, Draw);
@@ -339,7 +339,7 @@ fn rev_12_a_write_after_or_across_the_return_of_a_revocation_is_noticed() {
 }
 
 #[test]
-fn del_1_what_no_flusher_writes_is_noticed() {
+fn del_1_a_message_that_no_flusher_writes_is_noticed() {
     let mut h = History::default();
     h.now(0, WIRED, Done).broadcast(0, 1, &[]).breaks(1, "DEL-1");
     let mut h = History::default();
@@ -347,7 +347,7 @@ fn del_1_what_no_flusher_writes_is_noticed() {
 }
 
 #[test]
-fn clo_2_a_broken_wire_notifies_nobody() {
+fn clo_2_a_subscriber_whose_wire_broke_need_not_be_notified() {
     let mut h = History::default();
     h.now(0, WIRED, Done).broadcast(0, 1, &[]);
     h.see(2, Write(1)).see(2, Send(1, 1)).see(2, Failing(1)).see(2, Sent(1, 1)).passes(0);

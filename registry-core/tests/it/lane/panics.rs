@@ -80,7 +80,7 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_on_every_path(
 }
 
 #[test]
-fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped() {
+fn iso_8_a_payload_whose_destructor_panics_is_contained_wherever_it_is_dropped() {
     let loads = Loads::new();
     // After it was served.
     let (registry, mut flusher) = loaded(LaneOptions::new());
