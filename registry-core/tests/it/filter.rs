@@ -64,7 +64,7 @@ fn filter(names: Names) -> ChannelFilter {
 
 proptest! {
     #[test]
-    fn flt_2_a_restriction_allows_what_both_filters_allow(requested in names(), granted in names()) {
+    fn flt_2_a_restriction_allows_what_both_sides_allow(requested in names(), granted in names()) {
         let allows = |names: &Names, channel: &str| {
             names.as_ref().is_none_or(|names| names.contains(channel))
         };
