@@ -351,7 +351,7 @@ async function phone(browser, url) {
   await context.close();
 }
 
-/** The server goes and open streams are told; it comes back, and has forgotten the session. */
+/** The server ends and open streams get a farewell; it starts again, and has forgotten the session. */
 async function restart(browser, url, server) {
   const { page, context, faults, seen } = await openPage(browser, url);
   await signIn(page, "grace");

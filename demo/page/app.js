@@ -23,7 +23,7 @@ const MEANING = {
 };
 const REASON_OF_CODE = { 1001: "shutdown", 1007: "protocol", 1008: "protocol", 1009: "protocol", 1011: "failed", 1013: "lagged",
   4001: "revoked", 4002: "expired", 4003: "heartbeat", 4004: "evicted", 4005: "logged_out" };
-// Why a dead credential is dead, by the last end that was told.
+// Why a credential has ended, by the reason of the last farewell.
 const LOSS = { revoked: "the server revoked its access", logged_out: "its session was logged out", expired: "its session ran out" };
 const EITHER = new Intl.ListFormat("en", { type: "disjunction" });
 
@@ -51,7 +51,7 @@ async function call(method, path, json) {
   if (response.status === 204) return null;
   const text = await response.text();
   let answer = {};
-  try { answer = JSON.parse(text); } catch { /* not ours: the status tells */ }
+  try { answer = JSON.parse(text); } catch { /* not from this server: the status is enough */ }
   if (!response.ok) {
     const reason = `${response.status}: ${answer.error ?? response.statusText}${needsToken ? " (enter it under Account)" : ""}`;
     throw Object.assign(new Error(reason), { status: response.status });
@@ -244,7 +244,7 @@ class Stream {
   }
 
   /** The server said why it ends the stream. */
-  told(reason) {
+  noteReason(reason) {
     const meaning = MEANING[reason] ?? { final: false, text: reason };
     this.reason = reason;
     log(this.name, `closed: ${reason} (${meaning.text})`);
@@ -300,7 +300,7 @@ class EventStream extends Stream {
     this.source = new EventSource(this.path);
     this.source.addEventListener("open", () => this.opened());
     this.source.addEventListener("message", (event) => this.heard(event.data, event.lastEventId));
-    this.source.addEventListener("close", (event) => this.told(JSON.parse(event.data).reason));
+    this.source.addEventListener("close", (event) => this.noteReason(JSON.parse(event.data).reason));
     this.source.addEventListener("error", () => this.broken());
   }
 
@@ -336,7 +336,7 @@ class Socket extends Stream {
     socket.addEventListener("close", (event) => {
       if (this.over) return;
       const reason = REASON_OF_CODE[event.code];
-      if (reason) this.told(reason);
+      if (reason) this.noteReason(reason);
       if (this.over) return;
       this.gone();
       this.later();

@@ -44,7 +44,7 @@ impl Reach {
 pub(crate) struct Guard {
     reach: Reach,
     admin_token: Option<Secret>,
-    /// What anyone may `GET`. All else that the router knows is for administrators.
+    /// The paths that every client may `GET`. All other calls of the router are for administrators.
     readable: HashSet<&'static str>,
     guesses: Guesses,
 }

@@ -1,10 +1,10 @@
-//! What the server can be configured with.
+//! The options of the server.
 
 use crate::secret::Secret;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// What the server can be configured with.
+/// The options of the server.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) admin_token: Option<Secret>,

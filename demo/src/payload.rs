@@ -1,8 +1,8 @@
-//! What the demo broadcasts, and the registry that carries it.
+//! The payload of the demo, and its registry.
 
 use serde_json::value::RawValue;
 
-/// What is broadcast: the posted JSON text as it stands, so that formatting, key order and long
+/// The payload: the posted JSON text as it stands, so that formatting, key order and long
 /// numbers reach the peer unchanged.
 pub type Payload = Box<RawValue>;
 

@@ -19,11 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the lists of all sessions may take together: some 900 of the longest, or 47,000 of ten
-/// short names.
+/// The bytes that the lists of all sessions may take together: some 900 of the longest, or 47,000
+/// of ten short names.
 const MAX_LIST_BYTES: usize = 32 << 20;
 
-/// What a name in a list takes at the most, beside its bytes and a quarter of them.
+/// The bytes that a name in a list takes at most, beside its own and a quarter of them.
 const NAME_BYTES: usize = 64;
 
 /// The longest lifetime: far beyond any use, and no clock overflows.
@@ -54,7 +54,7 @@ pub(crate) struct Session {
     pub(crate) account: Arc<str>,
     /// When it expires.
     pub(crate) expires: Instant,
-    /// What it may hear; everything where there is no list.
+    /// The channels that it may hear; all where there is no list.
     list: Option<Arc<List>>,
     secret: Secret,
 }
@@ -278,7 +278,7 @@ mod tests {
         sessions.sign_in(now, account, ChannelFilter::All).unwrap()
     }
 
-    /// What the store and its indexes hold.
+    /// The sizes of the store and its indexes.
     fn left(sessions: &Sessions) -> [usize; 3] {
         let store = sessions.store.lock().unwrap();
         [store.sessions.len(), store.of_accounts.len(), store.ends.len()]

@@ -54,7 +54,7 @@ struct Lanes {
     messages: u64,
 }
 
-/// What the server counts, and what the guard does.
+/// The counts of the server and of the guard.
 #[derive(Serialize)]
 struct Connections {
     #[serde(flatten)]
@@ -107,7 +107,7 @@ pub(crate) struct Asked {
 #[derive(Serialize)]
 pub(crate) struct Page {
     channels: Vec<Subscribers>,
-    /// What to ask for `after`; `null` at the end of the list.
+    /// The next value of `after`; `null` at the end of the list.
     next: Option<String>,
 }
 

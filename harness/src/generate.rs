@@ -70,8 +70,8 @@ fn kinds(family: u32) -> Vec<Identity> {
     }
 }
 
-/// Generates the script of a seed, using no more than the features allows and all that `wanted`
-/// names.
+/// Generates the script of a seed. It has no features but the given ones, and has all that
+/// `wanted` names. A seed makes the same script as long as the suite stays the same.
 #[must_use]
 pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
     let mut rng = Rng::with_seed(seed);

@@ -1,6 +1,6 @@
-//! What the transports of a subscriber registry share: the login check and its grant, the channels
-//! that a request asks for, the admission that no revocation slips past, and a server whose sockets
-//! a revocation can reset.
+//! The common part of the transports of a subscriber registry: the login check and its grant, the
+//! channels that a request asks for, an admission that notices every revocation, and a server whose
+//! sockets a revocation can reset.
 //!
 //! A web developer implements [`Authorise`], makes a [`Live`], mounts `transport_sse::sse(&live,
 //! authoriser)` and `transport_ws::ws(&live, authoriser)` on an axum router, and runs it on a

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sse_4_a_stream_over_http_ends_with_its_last_chunk_for_every_reason() {
+    async fn sse_4_a_stream_over_http_ends_with_its_last_chunk_whatever_ended_it() {
         for reason in CloseReason::ALL {
             let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
             let body = body(&registry, None);

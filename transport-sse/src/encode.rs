@@ -31,11 +31,11 @@ pub(crate) const HELLO: Bytes = Bytes::from_static(b": ok\n\n");
 /// A comment that keeps an idle connection open.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 
-/// What [`HELLO`] must become on a socket that is to be handed over: its chunk, right after the
-/// head.
+/// The bytes that [`HELLO`] must become on a socket that is to be handed over: its chunk, right
+/// after the head.
 pub(crate) const HELLO_CHUNK: &[u8] = b"\r\n6\r\n: ok\n\n\r\n";
 
-/// What follows the bytes of a chunk.
+/// The end of a chunk.
 const CHUNK_END: &[u8] = b"\r\n";
 
 /// The chunk that ends a stream.

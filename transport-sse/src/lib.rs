@@ -67,7 +67,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use transport_core::{Authorise, ConnectionKind, Handover, Live, Refusal, Ungranted};
 
-/// What the SSE transport can be configured with.
+/// The options of the SSE transport.
 ///
 /// # Examples
 /// ```

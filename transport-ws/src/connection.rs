@@ -88,7 +88,7 @@ pub(crate) enum End {
     Closing(Closing),
 }
 
-/// What a connection reads from.
+/// The reading side of a connection.
 pub(crate) trait Incoming: AsyncRead + Unpin + Send + 'static {}
 
 impl<R: AsyncRead + Unpin + Send + 'static> Incoming for R {}

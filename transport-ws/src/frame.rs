@@ -87,7 +87,7 @@ mod tests {
     use std::io::Cursor;
     use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket};
 
-    /// What an independent client reads.
+    /// Reads the bytes as an independent client does.
     fn read(bytes: &[u8]) -> Message {
         WebSocket::from_raw_socket(Cursor::new(bytes.to_vec()), Role::Client, None).read().unwrap()
     }

@@ -1,4 +1,4 @@
-//! What the WebSocket transport can be configured with.
+//! The options of the WebSocket transport.
 
 use crate::on_text::OnText;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 const MIN_PERIOD: Duration = Duration::from_millis(1);
 const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the WebSocket transport can be configured with.
+/// The options of the WebSocket transport.
 ///
 /// # Examples
 /// ```

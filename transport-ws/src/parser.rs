@@ -103,7 +103,7 @@ struct Borders {
     /// The beginning of a frame whose length is not known yet.
     header: [u8; 10],
     header_bytes: usize,
-    /// What is left of the frame.
+    /// The rest of the frame, in bytes.
     left: u64,
     /// Whether a message goes on in another frame.
     fragmented: bool,
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// What a connection sees of its peer: each result, and the replies by then.
+    /// The results that a connection reads, each with the replies by then.
     fn seen(
         mut script: Script,
         mut read: impl FnMut(&mut Script) -> Result<Message>,

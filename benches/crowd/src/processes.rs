@@ -14,7 +14,7 @@ fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// What a process uses.
+/// The resources that a process uses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) resident_kib: u64,
@@ -57,7 +57,7 @@ impl Demo {
         Ok(Usage { resident_kib: resident.ok_or("no VmRSS")?, descriptors })
     }
 
-    /// What the kernel holds for peers on these ports and has not seen acknowledged.
+    /// The bytes that the kernel holds for peers on these ports and has not seen acknowledged.
     pub(crate) fn unsent(&self, peers: &[u16]) -> Result<BTreeMap<u16, u64>, String> {
         let table = fs::read_to_string("/proc/net/tcp").map_err(words)?;
         let mut unsent = BTreeMap::new();

@@ -23,7 +23,7 @@ const SLACK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often is asked.
 const PERIOD: Duration = Duration::from_millis(10);
-/// What is sent to it at a time: an outbox holds five.
+/// The size of one message of the flood: an outbox holds five.
 const FLOOD_BYTES: usize = 192 * 1024;
 /// So many looks in a row at which the socket holds the same number of bytes: it is full.
 const FULL: u32 = 2;
@@ -32,7 +32,7 @@ const TAKING: Duration = Duration::from_millis(50);
 /// After which time memory is given back that a crowd used, and how much may be left of it.
 const GIVEN_BACK: Duration = Duration::from_secs(30);
 const LEFT_KIB: u64 = 64 * 1024;
-/// What memory may have grown by against the rounds before, each time when it was given back.
+/// How much memory may have grown since the rounds before, each time after it was given back.
 const GROWTH_KIB: u64 = 16 * 1024;
 
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ async fn show(plan: &Plan) -> Result<(), String> {
     drain(plan, demo, figures).await
 }
 
-/// What the server uses some time after a crowd left.
+/// The resources that the server uses some time after a crowd left.
 async fn given_back(demo: &Demo, figures: Figures) -> Result<Usage, String> {
     sleep(GIVEN_BACK).await;
     let usage_now = demo.usage()?;

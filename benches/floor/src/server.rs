@@ -24,10 +24,10 @@ pub(crate) struct Server {
     /// What has been read of a request, of those that are no subscribers.
     asking: HashMap<usize, Vec<u8>>,
     subscribers: HashMap<(Wire, String), Vec<usize>>,
-    /// What did not fit into a socket.
+    /// The bytes that did not fit into a socket.
     behind: HashMap<usize, Vec<u8>>,
     batch: bool,
-    /// What is to be sent at the end of this turn.
+    /// The bytes to be sent at the end of this turn.
     due: Vec<(String, Vec<u8>)>,
     /// Who published it.
     unanswered: Vec<usize>,

@@ -18,7 +18,7 @@ Opens event streams on a server, publishes to them, and prints one line of JSON 
   --slow K          so many more, with a small receive buffer, that never read [0]
   --publish URL     where to POST ({c} as above); without it, nothing is published and only memory
                     is measured
-  --mode MODE       closed: the next publish when everybody has the former; burst: as fast as the
+  --mode MODE       closed: the next publish when all have the former; burst: as fast as the
                     publishers get answers; rate=R: R a second [closed]
   --publishers W    connections that publish, one request in flight each [1]
   --messages M      publishes that are measured [100]
@@ -39,7 +39,7 @@ Opens event streams on a server, publishes to them, and prints one line of JSON 
 /// When the next message is published.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Mode {
-    /// When everybody has received the former.
+    /// When all subscribers have received the former.
     Closed,
     /// As soon as a publisher has its answer.
     Burst,

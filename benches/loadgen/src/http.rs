@@ -18,7 +18,7 @@ impl Default for Url {
 }
 
 impl Url {
-    /// Reads `http://127.x.y.z:port/path`. Other machines are refused: nobody is flooded by
+    /// Reads `http://127.x.y.z:port/path`. Other machines are refused: none is flooded by
     /// mistake.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let rest = text.strip_prefix("http://").ok_or("a URL begins with http://")?;

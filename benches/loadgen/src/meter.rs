@@ -1,4 +1,4 @@
-//! What the server spends, read from `/proc`.
+//! The server's use of the machine, read from `/proc`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! One run: connect everybody, then publish and count.
+//! One run: connect all subscribers, then publish and count.
 
 use crate::Result;
 use crate::args::{Args, Mode};
@@ -38,7 +38,7 @@ struct Tally {
     delivered: u64,
     reads: u64,
     closed: usize,
-    /// What each channel was sent.
+    /// The messages sent to each channel.
     sent_to: Vec<Heard>,
     latency: Histogram,
     answers: Histogram,

@@ -1,4 +1,4 @@
-//! What was measured on, and with.
+//! The machine and the programs of a measurement.
 
 use crate::pin::Cores;
 use crate::servers::Server;

@@ -1,4 +1,4 @@
-//! What came out, as it is written to `matrix.json`.
+//! The results, as they are written to `matrix.json`.
 
 use crate::cases::is_essential;
 use crate::stats::Summary;

@@ -60,7 +60,7 @@ async fn publish(
     Path(channel): Path<String>,
     body: String,
 ) -> StatusCode {
-    // It fails when nobody listens, which is no failure.
+    // It fails when there is no receiver, which is no failure.
     let _ = sender.send((channel, body));
     StatusCode::ACCEPTED
 }

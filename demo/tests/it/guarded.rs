@@ -16,7 +16,7 @@ const CHANGES: [(&str, &str, &str); 5] = [
     ("POST", "/api/channels/runs", r#""forged""#),
 ];
 
-/// What they answer then.
+/// The status of each when it is allowed.
 const DONE: [u16; 5] = [201, 200, 200, 200, 202];
 
 async fn change(

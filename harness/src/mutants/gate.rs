@@ -70,13 +70,13 @@ impl Member {
         self.gate().left
     }
 
-    /// Ends it for its owner, who knows.
+    /// Ends it for its owner, which needs no notice.
     pub(super) fn leave(&self) {
         self.gate().left = true;
         self.silence();
     }
 
-    /// Lets no send begin any more: several are ended at once, and told one after the other.
+    /// Lets no further send begin: several members end at once, and are notified one by one.
     pub(super) fn shut(&self) {
         self.gate().over = true;
     }

@@ -97,12 +97,10 @@ impl SampleRegistry {
                 if self.has(Bug::CountsTheEscaped) && member.is_over() {
                     continue;
                 }
-                // A revocation that returned meanwhile promised that this one closes what it found
-                // (REV-1).
-                if self.is(Variety::SparesTheUnsubscribed)
-                    && member.has_left()
-                    && self.table().clock == alone
-                {
+                // A revocation that returned meanwhile promised that this one closes what it
+                // found (REV-1).
+                let spared = self.is(Variety::SparesTheUnsubscribed) && member.has_left();
+                if spared && self.table().clock == alone {
                     escaped += 1;
                     continue;
                 }

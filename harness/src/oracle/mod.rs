@@ -248,8 +248,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Tells whether a thread that delivers later has yet to close a subscriber after the send in
-    /// which it was ended (RE-5).
+    /// Whether a thread that delivers later has yet to close a subscriber after the send in which
+    /// it was ended (RE-5).
     fn closes_after_a_send(&self) -> bool {
         let due = |sub: &state::Sub<'_>| {
             sub.close.is_none() && sub.claims.iter().any(|claim| claim.within > 0)

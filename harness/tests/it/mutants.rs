@@ -281,20 +281,19 @@ fn every_variant_is_accepted() {
     }
 }
 
-/// A revocation inside a close returns, and the second subscriber of the outer one unsubscribes
-/// after it.
+/// A revocation inside a close returns; then the second subscriber of the outer one unsubscribes.
 #[test]
-fn a_variant_closes_a_subscriber_that_leaves_after_a_nested_revocation_returned() {
+fn a_variant_closes_all_that_a_returned_revocation_had_found() {
     let hear = |id, at| {
-        Op::new(id, Act::Sub { sub: at, sink: at, with: Registration::to(&["a"]).group("x") })
+        let with = Registration::to(&["a"]).group("x");
+        Op::new(id, Act::Sub { sub: at, sink: at, with })
     };
     let revoke = |id| Op::new(id, Act::Revoke { identity: "x".into(), reason: None });
     for inner in [revoke(4), Op::new(4, Act::Shutdown)] {
         let mut script = Script::new(vec![hear(1, 0), hear(2, 1), revoke(3)]);
         let ops = vec![inner, Op::new(5, Act::Unsub { sub: 1 })];
-        script.sinks.push(SinkScript {
-            rules: vec![Rule { on: Hook::Close, nth: 1, ops, then: Ending::Ok }],
-        });
+        let rule = Rule { on: Hook::Close, nth: 1, ops, then: Ending::Ok };
+        script.sinks.push(SinkScript { rules: vec![rule] });
         let (hello, factory) = mutants::variant(Variety::SparesTheUnsubscribed);
         let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
         let verdict = oracle::judge(&script, &trace, &hello.policies);

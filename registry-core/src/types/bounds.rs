@@ -206,7 +206,7 @@ impl OutboxOptions {
     /// let options = OutboxOptions::new().with_flusher();
     /// let _served = registry.open_outbox(&TEXT, options, Registration::new())?;
     /// let _other = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
-    /// assert_eq!(registry.stats().flushers, 1);
+    /// assert_eq!(registry.stats().in_lanes, 1);
     /// # Ok::<_, registry_core::SubscribeError>(())
     /// ```
     #[must_use]

@@ -35,14 +35,14 @@ use tokio::time::Instant;
 pub struct Admitted {
     /// Its queue; dropping it unsubscribes.
     pub outbox: Outbox,
-    /// What it was granted.
+    /// Its grant.
     pub grant: Arc<Grant>,
     /// The channels that it asked for and is not granted.
     pub ungranted: Ungranted,
     /// When its authority ends.
     pub expires: Option<Instant>,
-    /// Which way its bytes go. Whatever serves the subscriber holds this, because it counts the
-    /// subscriber.
+    /// Which way its bytes go. The task or body that serves the subscriber holds this, because it
+    /// counts the subscriber.
     pub kind: KindGuard,
     /// How long its peer may take to leave after the end.
     pub deadlines: Deadlines,

@@ -81,7 +81,7 @@ impl<T: serde::Serialize + Send + Sync + 'static> Live<T> {
     ///
     /// let live = Live::<String>::new();
     /// let report = live.broadcast("runs", "a run has started".into()).unwrap();
-    /// assert_eq!(report.matched, 0, "nobody has subscribed yet");
+    /// assert_eq!(report.matched, 0, "there is no subscriber yet");
     /// ```
     #[must_use]
     pub fn new() -> Self {

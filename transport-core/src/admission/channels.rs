@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// Proxies bound the head of a response, some of them to 4 KiB in all.
 const LIST_BYTES: usize = 2048;
 
-/// What a header lists unencoded: the unreserved characters of a URI.
+/// The characters that a header lists unencoded: the unreserved characters of a URI.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The bounds of one request.
@@ -314,7 +314,7 @@ mod tests {
         btree_set(name.prop_map(Channel::from), least..8)
     }
 
-    /// What a client reads of a head: the names, and their number.
+    /// Reads a head as a client does: the names, and their number.
     fn listed(ungranted: &Ungranted) -> (Vec<Channel>, usize) {
         let mut headers = HeaderMap::new();
         ungranted.insert_headers(&mut headers);

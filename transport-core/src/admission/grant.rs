@@ -1,9 +1,9 @@
-//! What a credential entitles to.
+//! The rights of a credential.
 
 use registry_core::{ChannelFilter, Identity, Registration};
 use std::time::SystemTime;
 
-/// What a credential entitles to: the channels that it may hear, the identities by which it can be
+/// The rights of a credential: the channels that it may hear, the identities by which it can be
 /// revoked, and until when.
 ///
 /// # Examples

@@ -52,7 +52,7 @@ struct Inner<T: Send + Sync + 'static> {
     kinds: Arc<KindCounts>,
 }
 
-/// What a credential entitles a request to.
+/// The rights of one request.
 struct Granted {
     grant: Grant,
     ungranted: Ungranted,

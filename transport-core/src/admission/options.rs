@@ -1,11 +1,11 @@
-//! What both transports can be configured with.
+//! The options of both transports.
 
 use super::origin::Origins;
 use registry_core::{OutboxOptions, RegistryOptions};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// What both transports can be configured with.
+/// The options of both transports.
 ///
 /// # Examples
 /// ```

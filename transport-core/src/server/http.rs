@@ -24,7 +24,7 @@ use tokio::time::timeout;
 /// What hyper may hold for one HTTP/1 connection on top of the outbox (QUE-3), and the largest head
 /// of a request.
 pub(super) const BUFFER_BYTES: u32 = 64 * 1024;
-/// What an HTTP/2 connection begins with.
+/// The first bytes of an HTTP/2 connection.
 #[cfg(feature = "http2")]
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How often an HTTP/2 connection is pinged, and how long the answer may take.

@@ -120,8 +120,9 @@ impl Server {
     /// Serves until `shutdown` completes, then ends within the drain deadline.
     ///
     /// At the end the listener closes, the registry of `live` begins its shutdown, streams flush
-    /// and write their farewells, and requests in progress are answered. What is left at the
-    /// deadline is reset. A revocation during that time still discards what is queued (DRN-1).
+    /// and write their farewells, and requests in progress are answered. Connections that are left
+    /// at the deadline are reset. A revocation during that time still discards what is queued
+    /// (DRN-1).
     ///
     /// # Cancel safety
     /// Dropping the future closes the listener; connections go on.

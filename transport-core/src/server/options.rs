@@ -1,10 +1,10 @@
-//! What a server can be configured with.
+//! The options of a server.
 
 use registry_core::LaneOptions;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// What a [`Server`] can be configured with. Durations are upper bounds.
+/// The options of a [`Server`]. Durations are upper bounds.
 ///
 /// # Examples
 /// ```

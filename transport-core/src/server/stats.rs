@@ -1,4 +1,4 @@
-//! What a server counts.
+//! The counts of a server.
 
 use crate::socket::accepted::Sockets;
 use std::num::NonZeroUsize;

@@ -71,7 +71,7 @@ enum Target {
     Stream(Stream),
 }
 
-/// What the cuts of one server have in common.
+/// The state that the cuts of one server share.
 pub(crate) struct Cutter {
     pub(crate) deadlines: Deadlines,
     pub(crate) runtime: Handle,

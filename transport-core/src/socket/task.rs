@@ -5,14 +5,14 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// What serves one subscriber's connection: the state of its task.
+/// The task of one subscriber's connection, by its state.
 ///
 /// # Examples
 /// ```
 /// use std::task::{Context, Poll};
 /// use transport_core::ConnectionTask;
 ///
-/// /// Ends at once, and says goodbye.
+/// /// Ends at once, with a goodbye.
 /// struct Short;
 ///
 /// impl ConnectionTask for Short {
@@ -55,9 +55,9 @@ pub trait ConnectionTask: Unpin + Send + 'static {
 
 /// The future of [`ConnectionTask::run`].
 ///
-/// It allocates what the close needs when it comes to that, and is no larger than the task's state
-/// before: an `async fn` would hold both, and its argument twice, for as long as the connection is
-/// idle.
+/// It allocates the memory for the close when the close begins, and is no larger than the task's
+/// state before: an `async fn` would hold both, and its argument twice, for as long as the
+/// connection is idle.
 #[must_use = "futures do nothing unless polled"]
 pub struct Run<C>(Stage<C>);
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
-/// What was read, for a message: its length and its end.
+/// The bytes that were read, for a message: their number and the last of them.
 fn shown(read: &[u8]) -> String {
     let end = &read[read.len().saturating_sub(200)..];
     format!("{} bytes that end in {:?}", read.len(), String::from_utf8_lossy(end))

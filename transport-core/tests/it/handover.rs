@@ -203,7 +203,7 @@ impl Site {
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
 
-/// What a client must read through hyper.
+/// The body that a client must read through hyper.
 const PORTABLE: &str = "6\r\n: ok\n\n\r\n4\r\none\n\r\n4\r\ntwo\n\r\n0\r\n\r\n";
 
 #[tokio::test]

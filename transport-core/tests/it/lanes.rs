@@ -220,7 +220,7 @@ async fn prg_1_a_revocation_does_not_wait_for_the_end_of_a_turn() {
     let revoked =
         (0..MEMBERS).find(|member| !reached.contains(member)).expect("a pause within the turn");
     assert_eq!(live.close_by_identity(&account(&revoked.to_string())), 1);
-    // It comes to all others, so that what has not come to the revoked one by then never does.
+    // All others get it. A message that the revoked one has not got by then never arrives.
     live.broadcast("runs", 2).unwrap();
     until("the next turn", || written.lock().unwrap().len() >= 2 * MEMBERS - 1).await;
     let written = written.lock().unwrap();

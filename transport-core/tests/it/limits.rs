@@ -168,7 +168,7 @@ async fn sse_5_a_peer_that_left_is_noticed_although_it_had_sent_too_much() {
             if !early {
                 raw.tcp.write_all(b"x").await.unwrap();
             }
-            // A request that is answered later than that byte came: by then it was read.
+            // By the time of this answer the server has read that byte.
             Raw::get(server.address, "/hello").await.1.read_past("hello").await;
             assert!(server.metrics.stats().open >= 1);
             drop(raw);

@@ -101,7 +101,7 @@ impl Reader {
     }
 }
 
-/// What a stream must do under any layers: each message arrives by itself.
+/// Each message arrives by itself, under any layers.
 async fn works(server: &Server, reader: &mut Reader) {
     for number in 0..3 {
         server.broadcast(&format!("\"m{number}\""));

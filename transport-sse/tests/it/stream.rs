@@ -1,4 +1,4 @@
-//! What a client reads.
+//! The bytes that a client reads.
 
 use crate::Server;
 use axum::Router;
@@ -40,7 +40,7 @@ async fn sse_2_posted_json_arrives_byte_for_byte_with_its_id(host: Host) {
         let read = raw.read_past(&format!("data: {json}\n\n")).await;
         assert!(read.contains(&format!("id: {}\n", report.id)), "{read:.80}");
     }
-    // White space between lines is JSON's, and comes as lines.
+    // Line breaks between JSON's tokens become lines of the event.
     server.broadcast("runs", "{\r\n \"a\": 1\n}");
     raw.read_past("data: { \ndata:  \"a\": 1\ndata: }\n\n").await;
 }
