@@ -281,7 +281,7 @@ fn an_undecided_run_exits_with_4_and_an_empty_one_with_5() {
     assert_eq!(run(&place, &["--time", "0"], None).0, 5);
 }
 
-/// The same in a terminal, both streams together.
+/// Runs the same in a terminal. Returns both streams together.
 fn in_a_terminal(no_color: &str, class: &str) -> String {
     let place = Place::new(&format!("terminal{no_color}"));
     let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";

@@ -72,7 +72,7 @@ fn adm_1_a_revocation_that_ends_subscribers_also_refuses_open_tickets() {
         let registry = encoding();
         let session = open(&registry, group("ada"));
         let (one, other) = (registry.draw_ticket(), registry.draw_ticket());
-        // It is active, or drains, or has ended while its owner still holds its outbox.
+        // The subscriber is active, or drains, or has ended while its owner still holds the outbox.
         end(&session);
         assert_eq!(registry.close_by_identity(&id("ada")), found);
         assert_eq!(registry.stats().remembered_revocations, 1);

@@ -58,7 +58,7 @@ fn cap_2_the_oldest_is_evicted_by_age_and_not_by_place() {
     let (older, younger) = (Probe::new(), Probe::new());
     let _older = join(&registry, &older, scope("s"));
     drop(first);
-    let _younger = join(&registry, &younger, scope("s")); // takes the first one's place
+    let _younger = join(&registry, &younger, scope("s")); // gets the key of the first
     let _newest = join(&registry, &Probe::new(), scope("s"));
     assert_eq!((older.closed(), younger.closed()), (vec![CloseReason::Evicted], vec![]));
 }

@@ -1,4 +1,4 @@
-//! DEL and ORD: what arrives, how often, in which order, and what the report says.
+//! DEL and ORD: which messages arrive, how often, in which order, and what the report counts.
 
 use crate::kit::*;
 use crate::wire::{serve, with_flusher};
@@ -68,7 +68,7 @@ fn del_5_equal_payloads_are_not_merged() {
     assert_eq!((probe.sent(), frames(&mut outbox)), (vec![7; 3], vec![7; 3]));
 }
 
-/// Keeps the messages themselves.
+/// A sink that keeps the messages.
 #[derive(Default)]
 struct Keeper(Mutex<Vec<Arc<Message<u32>>>>);
 
@@ -241,7 +241,7 @@ fn que_1_two_formats_of_one_name_are_two_formats() {
     for options in [OutboxOptions::new(), with_flusher()] {
         let mut outboxes = [&PLAIN, &TENFOLD, &PLAIN]
             .map(|format| registry.open_outbox(format, options, Registration::new()).unwrap());
-        // In the turn in which they join, and in a later one.
+        // The first round is the turn in which they join, the second a later one.
         for _ in 0..2 {
             registry.broadcast("c", 7).unwrap();
             serve(&mut flusher);

@@ -19,7 +19,7 @@ struct Graph {
 impl Graph {
     fn read() -> Self {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-        // Only for this platform, because a build has not downloaded what others need.
+        // Only for this platform, because a build does not download the dependencies of others.
         let version = cargo(&["-vV"]);
         let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
         let metadata =

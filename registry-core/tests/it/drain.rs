@@ -56,7 +56,7 @@ fn drn_1_a_draining_outbox_accepts_nothing_from_a_broadcast_in_progress() {
         }
         out.extend_from_slice(encoded.body());
     });
-    // Also where a flusher was asked for and there is none: nothing is on its way to it.
+    // The second outbox asks for a flusher, and there is none. So no flusher has messages for it.
     for options in [OutboxOptions::new(), OutboxOptions::new().with_flusher()] {
         finishes(move || {
             let registry = encoding();

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-/// Broadcasts when it is dropped, and counts that it did.
+/// Broadcasts when it is dropped, and counts its drops.
 struct CallsBack(Registry, Arc<AtomicUsize>);
 
 impl Wire for CallsBack {
@@ -41,7 +41,7 @@ fn re_1_a_wire_that_is_dropped_while_its_flusher_does_not_run_may_call_back() {
     works(move |steps| {
         let registry = encoding();
         let flusher = registry.open_lane(LaneOptions::new());
-        // More than enough for the log to be compacted.
+        // So many that the log is compacted.
         for _ in 0..3_000 {
             let outbox = registry.open_outbox(&RAW, with_flusher(), hears(&["a"])).unwrap();
             drop(outbox.attach(Arc::new(CallsBack(registry.clone(), calls.clone()))));
@@ -96,7 +96,7 @@ fn re_1_a_wire_that_a_publisher_drops_may_call_back() {
     assert_eq!(called.load(Ordering::SeqCst), 1);
 }
 
-/// How often a [`Bomb`] went off.
+/// Counts how often a [`Bomb`] was dropped.
 #[derive(Clone, Default)]
 struct Blasts(Arc<AtomicUsize>);
 
@@ -106,8 +106,8 @@ impl Blasts {
     }
 }
 
-/// A wire, or bytes that an encoder borrows from elsewhere, that panics when it is dropped. It does
-/// not in a test that is failing: that would end the process before the failure is reported.
+/// A wire, or the bytes of a payload, that panics when it is dropped. It does not panic in a test
+/// that is failing: a second panic would end the process before the failure is reported.
 struct Bomb(String, Blasts);
 
 impl AsRef<[u8]> for Bomb {
@@ -193,7 +193,7 @@ fn iso_8_wires_whose_destructors_panic_are_contained_when_their_flusher_is_dropp
         .extend(filters.iter().map(|filter| bomb(&registry, hears(filter), &blasts)).chain([last]));
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
-    // The owners drop their outboxes, and no log entry reaches the book: it has the last
+    // The owners drop their outboxes. The flusher takes no further turn, so its book holds the last
     // references.
     drop(flusher);
     assert_eq!((other.values(), registry.len(), outboxes.lock().unwrap().len()), (vec![1], 0, 0));

@@ -1,4 +1,4 @@
-//! ISO: one bad sink harms nobody else.
+//! ISO: one bad sink harms no other subscriber.
 
 use crate::kit::*;
 use registry_core::{
@@ -140,8 +140,8 @@ fn iso_7_a_failing_close_of_the_evicted_does_not_fail_the_subscribe() {
     );
 }
 
-/// Panics, as a destructor. It does not in a test that is failing: that would end the process
-/// before the failure is reported.
+/// Panics, as a destructor. It does not panic in a test that is failing: a second panic would end
+/// the process before the failure is reported.
 fn explode(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::SeqCst);
     if !std::thread::panicking() {

@@ -33,7 +33,7 @@ impl Wire for Socket {
         Ok(bytes.len())
     }
 
-    /// It wakes nobody: no test here makes room for an owner that waits for it.
+    /// Wakes no task: no test here makes room for an owner that waits for it.
     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.full.load(Ordering::SeqCst) { Poll::Pending } else { Poll::Ready(Ok(())) }
     }

@@ -39,7 +39,7 @@ fn que_1_a_lane_obeys_the_policy_of_each_outbox() {
 #[test]
 fn que_1_a_full_log_counts_its_losses_and_every_peer_is_notified() {
     let registry = encoding();
-    // Room for three: 128 bytes and a digit each.
+    // There is room for three broadcasts of 128 bytes and a digit each.
     let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(3 * 129)));
     let (close, closed) = wired(&registry, hears(&["a"]));
     let (_open, open) = wired_with(&registry, &BARE, lossy(), Registration::new());
@@ -202,7 +202,7 @@ fn del_7_the_report_counts_each_match_once_in_every_lane() {
     let options =
         [LaneOptions::new().with_max_bytes(size(1)), LaneOptions::new(), LaneOptions::new()];
     let mut flushers = options.map(|options| registry.open_lane(options));
-    // Each goes to the lane with the fewest: three, two and two.
+    // Each joins the lane with the fewest: three, two and two.
     let mut members: Vec<_> =
         (0..7).map(|_| wired_with(&registry, &BARE, lossy(), hears(&["c"]))).collect();
     let mut outbox = open(&registry, hears(&["c"]));

@@ -36,8 +36,8 @@ fn iso_8_a_waker_that_panics_is_contained() {
     assert!(serve(&mut flusher));
 }
 
-/// A function that calls every operation of a registry, and how often all of them answered as they
-/// should.
+/// Returns a function that calls every operation of a registry, and a count of the calls in which
+/// all of them answered as they should.
 fn busybody(
     registry: &Registry,
     number: u32,
@@ -125,7 +125,7 @@ fn re_1_wakers_and_hooks_may_call_back() {
     });
 }
 
-/// A waker that panics when its last clone is dropped, and counts that it did.
+/// A waker that panics when its last clone is dropped, and counts it.
 struct Bomb(Arc<AtomicUsize>);
 
 impl Wake for Bomb {

@@ -119,7 +119,7 @@ fn sub_6_and_drn_1_idle_flushers_are_woken_when_the_registry_ends() {
     for end in END_REGISTRY {
         let registry = encoding();
         let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
-        // In the first lane; the others have no subscribers.
+        // It is in the first lane; the others have no subscribers.
         let (_outbox, _socket) = wired(&registry, Registration::new());
         let wakes: Vec<_> = flushers
             .iter_mut()

@@ -40,7 +40,7 @@ fn iso_5_a_flusher_that_is_dropped_ends_its_subscribers_and_no_others() {
     let registry = encoding();
     let dropped = registry.open_lane(LaneOptions::new());
     let mut other = registry.open_lane(LaneOptions::new());
-    // Each goes to the lane with the fewest, the first of two equal ones.
+    // Each joins the lane with the fewest; of two equal lanes, the first.
     let (first, first_socket) = wired(&registry, group("a"));
     let (_second, second_socket) = wired(&registry, group("a"));
     let (draining, _socket) = wired(&registry, Registration::new());

@@ -1,4 +1,4 @@
-//! Which subscribers hear what: joins, leaves and channels within a turn, and several lanes.
+//! Joins, leaves and channels within a turn, and several lanes.
 
 use super::*;
 use crate::kit::*;
@@ -162,7 +162,8 @@ fn flt_1_more_channels_than_a_mask_has_bits_are_kept_apart() {
     let some = |from: usize, step: usize| -> Vec<&str> {
         names.iter().skip(from).step_by(step).map(String::as_str).collect()
     };
-    // A subscriber from before the turn is sorted by masks; one that joins in it, by its numbers.
+    // A subscriber from before the turn is grouped by its mask, one that joins in the turn by its
+    // numbers.
     for there_before in [true, false] {
         let (registry, mut flusher) = registry_and_flusher();
         let mut members = Vec::new();

@@ -1,4 +1,4 @@
-//! What is kept in memory, and for how long.
+//! What lanes keep in memory, and for how long.
 
 use super::*;
 use crate::kit::*;

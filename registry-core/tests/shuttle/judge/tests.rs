@@ -1,4 +1,4 @@
-//! What the judge passes and what it notices.
+//! Histories that the judge passes, and faults that it notices.
 
 use super::*;
 use Call::{Broadcast, Draw, Revoke, Subscribe, Take, Unsubscribe};
@@ -127,7 +127,7 @@ fn ord_3_a_wrong_order_is_noticed() {
         .breaks(1, "ORD-3");
     History::default().broadcast(0, 2, &[]).broadcast(0, 1, &[]).breaks(0, "ORD-1");
     History::default().broadcast(0, 1, &[]).broadcast(0, 1, &[]).breaks(0, "ORD-3");
-    // Called from inside the delivery of another broadcast, and yet ordered before it.
+    // A broadcast that is called from inside the delivery of another one, and is ordered before it.
     let mut h = History::default();
     let outer = h.join(1).call(1, BROADCAST);
     h.see(1, Send(1, 2)).now(1, BROADCAST, Outcome::Sent(1)).see(1, Sent(1, 2)).done(
@@ -147,7 +147,7 @@ fn con_1_a_gap_or_an_earlier_broadcast_is_noticed() {
         .done(1, other, Outcome::Sent(2))
         .breaks(1, "CON-1");
     History::default().broadcast(0, 1, &[]).join(1).send(0, 1, 1).breaks(1, "CON-1");
-    // Subscribed from inside the delivery that then reaches it.
+    // A subscriber that subscribes from inside a delivery, and gets that broadcast.
     let mut h = History::default();
     let outer = h.join(1).call(1, BROADCAST);
     h.see(1, Send(1, 1))
@@ -179,7 +179,7 @@ fn rev_2_sub_3_a_send_that_begins_too_late_is_noticed() {
             Outcome::Sent(1),
         );
         h.breaks(1, rule);
-        // A send that may have begun before is not too late.
+        // A send that may have begun before the end is not too late.
         let mut h = History::default();
         h.join(1);
         let broadcast = h.call(1, BROADCAST);
@@ -207,7 +207,7 @@ fn rev_1_a_revocation_that_closes_no_subscriber_or_closes_too_late_is_noticed() 
         .now(0, REVOKE, Revoked(1))
         .see(1, Closed(1, true))
         .breaks(0, "REV-1");
-    // Two at once: either may have closed it, but one of them must.
+    // Two revocations overlap: either may have closed it, but one of them must.
     let mut h = History::default();
     let other = h.join(1).call(1, REVOKE);
     h.now(0, REVOKE, Revoked(0)).see(1, Closed(1, true)).done(1, other, Revoked(1)).passes(0);
@@ -325,7 +325,7 @@ fn rev_12_a_write_after_or_across_the_return_of_a_revocation_is_noticed() {
     let revoke = h.call(1, REVOKE);
     h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).passes(0);
     h.see(2, Write(1)).breaks(0, "REV-12");
-    // A sink may be sent to that late, but a wire may not be written to.
+    // A send to a sink may be seen that late, a write to a wire may not.
     let mut h = History::default();
     h.now(0, WIRED, Done);
     let (broadcast, revoke) = (h.call(0, BROADCAST), h.call(1, REVOKE));
