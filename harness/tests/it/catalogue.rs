@@ -61,7 +61,7 @@ fn text_of(name: &str) -> String {
 
 /// The names of a crate's tests: functions with a test attribute, even if other attributes follow
 /// it, and the names in the macro's list.
-fn tests_of(name: &str) -> BTreeSet<String> {
+pub(crate) fn tests_of(name: &str) -> BTreeSet<String> {
     let (text, mut is_test) = (text_of(name), false);
     let lists = text.split("on_both_hosts!(").skip(1).filter_map(|list| list.split(')').next());
     let mut tests: BTreeSet<String> =

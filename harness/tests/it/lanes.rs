@@ -149,8 +149,8 @@ impl Peer {
     }
 
     fn notify(&self, reason: CloseReason) {
-        let tell = || self.probe.iter().for_each(|probe| probe.close(Some(reason.as_str())));
-        let _ = catch_unwind(AssertUnwindSafe(tell));
+        let close = || self.probe.iter().for_each(|probe| probe.close(Some(reason.as_str())));
+        let _ = catch_unwind(AssertUnwindSafe(close));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The suite rejects what is wrong and nothing else: mutants, legal variants, tampered traces.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
@@ -15,7 +15,10 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::tamper::{Tampering, tamper};
+use crate::{
+    catalogue::tests_of,
+    tamper::{Tampering, tamper},
+};
 
 #[test]
 fn the_sound_registry_conforms() {
@@ -88,11 +91,15 @@ fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
     assert_eq!(none, impossible);
 }
 
+/// The text of `docs/verification.md`.
+fn guide() -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verification.md");
+    fs::read_to_string(page).unwrap()
+}
+
 #[test]
 fn the_guide_has_the_number_of_mutants() {
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verification.md"))
-            .unwrap();
+    let page = guide();
     let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     let counts = [
         (MUTANTS.len(), "wrong registries"),
@@ -102,6 +109,32 @@ fn the_guide_has_the_number_of_mutants() {
     for (count, what) in counts {
         assert!(page.contains(&format!(" {count} {what}")), "there are {count} {what}");
     }
+}
+
+/// A name that ends in `…` is the beginning of a test's name.
+#[test]
+fn the_guide_cites_tests_that_exist() {
+    let crates =
+        ["registry-core", "transport-core", "transport-sse", "transport-ws", "harness", "demo"];
+    let tests: BTreeSet<String> = crates.into_iter().flat_map(tests_of).collect();
+    let exists = |name: &str| match name.strip_suffix('…') {
+        Some(start) => tests.iter().any(|test| test.starts_with(start)),
+        None => tests.contains(name),
+    };
+    // Other code is quoted too. A test's name has a requirement's number, or begins with
+    // `limits_`, or is cut.
+    let is_test = |code: &str| {
+        let in_a_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_…".contains(c);
+        let number = code.split('_').nth(1).map(|word| word.trim_end_matches('…'));
+        let numbered = number.is_some_and(|word| word.parse::<u8>().is_ok());
+        code.chars().all(in_a_name)
+            && (numbered || code.ends_with('…') || code.starts_with("limits_"))
+    };
+    let page = guide();
+    let cited: Vec<_> = page.split('`').skip(1).step_by(2).filter(|code| is_test(code)).collect();
+    assert!(cited.len() > 50, "these look like names of tests: {cited:?}");
+    let missing: Vec<_> = cited.into_iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "docs/verification.md cites tests that do not exist: {missing:?}");
 }
 
 /// Gives every operation a number, for `numbered` to change.
