@@ -133,8 +133,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_admit(authoriser, request, format).await.inspect_err(|refusal| self.count(refusal))
     }
 
-    /// Returns what [`admit`](Self::admit) would by the credential and the query alone, and admits
-    /// no subscriber: for `HEAD`.
+    /// Answers as [`admit`](Self::admit) does, from the credential and the query alone, and admits
+    /// no subscriber. `HEAD` uses it.
     ///
     /// No ticket is drawn, no scope is looked at, and a registry that shuts down does not refuse.
     ///
