@@ -157,14 +157,14 @@ async fn current_session(State(app): State<App>, headers: HeaderMap) -> Result<R
     Ok(Json(SignedIn { session: &id, token: None, account: &session.account }).into_response())
 }
 
-// The order in the next three calls matters. First the store is changed, for every login check from
-// now on; then the streams are closed. A stream that passed its check before and is not admitted
-// yet is refused by its ticket.
-
 #[derive(Serialize)]
 struct Closed {
     closed: usize,
 }
+
+// Each of the next three handlers changes the store first, so that later login checks fail. Then it
+// closes the streams. A stream that passed its check but is not admitted yet is refused by its
+// ticket.
 
 async fn end_session(State(app): State<App>, id: Name) -> Result<Json<Closed>, Refusal> {
     let Some(id) = Id::parse(&name(id)?) else { return Ok(Json(Closed { closed: 0 })) };

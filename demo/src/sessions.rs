@@ -1,8 +1,8 @@
 //! Accounts and sessions, in memory.
 //!
 //! A session has a public id, which names it everywhere, and a token, which only its client knows:
-//! the id, a dot and a random secret. The id finds the session and the secret is compared without
-//! telling where it differs, so neither step helps a client that guesses.
+//! the id, a dot and a random secret. The id finds the session. The secret is compared in constant
+//! time. So neither step helps a client that guesses.
 //!
 //! Clients that only sign in cannot make the server keep more and more: the number of sessions is
 //! bounded, so are the bytes of the lists of what they may hear, and each session expires. Time is

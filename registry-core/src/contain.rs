@@ -1,18 +1,18 @@
-//! Runs foreign code so that its panic stays its own (ISO-8).
+//! Runs application code and contains its panics (ISO-8).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-/// Runs `foreign`; `None` when it panicked.
+/// Runs `code`; `None` when it panicked.
 ///
-/// Unwind safety is asserted because callers hold no lock and touch no half-made state of ours
-/// while foreign code runs.
-pub(crate) fn contain<R>(foreign: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(foreign)) {
+/// Unwind safety is asserted because callers hold no lock and leave no value of the crate half
+/// changed while application code runs.
+pub(crate) fn contain<R>(code: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => Some(value),
         Err(payload) => {
-            // The payload is foreign too, and its destructor may panic in turn; the payload of that
-            // panic is leaked.
+            // The payload is the application's too: its destructor may panic in turn. The payload
+            // of that panic is leaked.
             if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                 Box::leak(again);
             }
@@ -21,7 +21,7 @@ pub(crate) fn contain<R>(foreign: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// Drops foreign values; a panicking destructor is contained.
+/// Drops values of the application; a panicking destructor is contained.
 pub(crate) fn discard<V>(value: V) {
     if std::mem::needs_drop::<V>() {
         contain(|| drop(value));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn iso_8_a_destructor_of_ours_that_panics_hides_no_panic_before_it() {
+    fn iso_8_a_destructor_of_the_library_that_panics_hides_no_panic_before_it() {
         let first = catch_unwind(|| {
             let _broken = Broken;
             panic!("the first");

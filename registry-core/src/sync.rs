@@ -1,9 +1,9 @@
-//! The one door to locks, atomics and threads, so that a model checker can stand behind it.
+//! The only module that names locks, atomics and threads, so that a model checker can replace them.
 //!
 //! Nothing else in the crate names `std::sync::Mutex`, `std::sync::atomic` or `std::thread`. With
 //! `--cfg registry_loom` every schedule of a few threads is tried on the kernels, with `--cfg
-//! registry_shuttle` random ones on the whole registry. `Arc` and `OnceLock` stay std's: no
-//! decision of ours hangs on a reference count, and a wire is attached once.
+//! registry_shuttle` random schedules on the whole registry. `Arc` and `OnceLock` stay std's: no
+//! decision depends on a reference count, and a wire is attached once.
 
 #[cfg(registry_loom)]
 use loom as checker;
@@ -18,8 +18,8 @@ pub(crate) use checker::thread::ThreadId;
 pub(crate) use checker::thread_local;
 use std::sync::TryLockError;
 
-/// A mutex without poisoning: no foreign code ever runs under one of ours, so a panic cannot leave
-/// half a change behind.
+/// A mutex without poisoning: no application code runs under a lock of this crate, so a panic
+/// cannot leave half a change behind. (The write of a wire does, and must not panic.)
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 

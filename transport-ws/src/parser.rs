@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn que_3_between_two_messages_there_is_no_parser() {
+    fn que_3_the_parser_is_dropped_between_messages() {
         let (mut parser, mut script) = (Parser::default(), Script::default());
         let mut step = |bytes: &[u8], messages: usize, parses: bool| {
             assert_eq!(reads(&mut parser, &mut script, bytes).len(), messages, "{bytes:x?}");

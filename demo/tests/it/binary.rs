@@ -186,7 +186,7 @@ async fn open_mode_is_an_argument() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_hang_up_that_is_ignored_from_the_start_stays_so() {
+async fn the_demo_keeps_ignoring_a_sighup_that_its_parent_ignored() {
     let (mut child, address, _lines) = started(demo_after("trap '' HUP", &FREE_PORT)).await;
     let pid = child.id().unwrap().to_string();
     let kill = async |signal: &str| {

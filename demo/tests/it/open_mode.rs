@@ -67,7 +67,7 @@ async fn open_mode_still_checks_a_credential_that_is_presented() {
 }
 
 #[tokio::test]
-async fn without_open_mode_its_calls_do_not_exist() {
+async fn the_calls_of_open_mode_answer_404_without_it() {
     let server = TestServer::start().await;
     for path in ["/api/groups/red", "/api/scopes/s1"] {
         assert_eq!(server.delete(path).await.status, 404, "{path}");

@@ -29,7 +29,7 @@ async fn signing_in_gives_a_public_id_a_secret_token_and_a_cookie() {
 }
 
 #[tokio::test]
-async fn signing_in_names_the_fault_of_a_request() {
+async fn a_refused_sign_in_names_the_fault_in_the_request() {
     let server = TestServer::start().await;
     let long = json!({ "account": "x".repeat(129) }).to_string();
     let names = |count: usize, bytes: usize| {

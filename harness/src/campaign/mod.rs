@@ -425,8 +425,9 @@ impl Run<'_> {
         self.outcome.shrinking = None;
     }
 
-    /// Avoids the features that provoke a known failure, unless the fixed cases have shown it: then
-    /// a campaign knows better what provokes it.
+    /// Keeps the features that provoke a known failure out of random scripts. If the fixed cases
+    /// have shown the failure, its script says more precisely what to avoid, and this step skips
+    /// it.
     fn avoid_known(&mut self) {
         for id in &self.plan.known {
             if !self.outcome.is_broken(id)

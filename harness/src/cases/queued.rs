@@ -50,8 +50,8 @@ fn nested() -> Vec<Case> {
     }
 }
 
-/// A reader that takes nothing delays no other subscriber. These cases come early: in a registry
-/// where it does, every overflow costs time.
+/// A reader that takes nothing delays no other subscriber; if it does, every overflow costs time.
+/// So these cases come early.
 fn stalled() -> Vec<Case> {
     let each = |policy| {
         let full = Outbox::of(1, policy);

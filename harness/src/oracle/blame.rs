@@ -123,8 +123,8 @@ impl Walk<'_> {
             Refusal::Later { inside: false } => "DEL-4",
             Refusal::Ended(Ended::Unsub) => "SUB-3",
             Refusal::Ended(Ended::Revoke) => "REV-2",
-            // A subscriber that was notified and still gets a broadcast in progress has left its
-            // scope.
+            // The subscriber left its scope before its close, so the cap holds. The late send
+            // breaks CLO-4.
             Refusal::Ended(Ended::Evict)
                 if self.subs[sub].close.is_some_and(|at| self.casts[cast].called < at) =>
             {

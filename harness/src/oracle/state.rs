@@ -394,8 +394,8 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// Whether a send logged now on this thread may have taken its turn before `end`: the thread
-    /// did nothing since.
+    /// Tells whether a send that this thread logs now may have begun before the event `end`: the
+    /// thread has logged nothing since.
     ///
     /// A thread that logged nothing at all yet may have been on its way as well. Without a thread,
     /// or where threads are tasks that take turns, nothing may.

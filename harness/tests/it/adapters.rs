@@ -1,5 +1,4 @@
-//! The adapters conform to all that they claim, and an adapter that cheats gets a verdict of its
-//! own.
+//! The adapters conform to everything that they claim, and adapters that cheat are detected.
 
 use std::{
     fs,
@@ -25,7 +24,7 @@ fn judge(command: &[&str], plan: &Plan, deadlines: Deadlines) -> (Hello, Outcome
     judge_by_the_first(u32::MAX, command, plan, deadlines)
 }
 
-/// Runs so many scripts; the adapter is not asked about those after them.
+/// Passes so many scripts to the adapter, and no later one.
 struct First(u32, Adapter);
 
 impl Driver for First {
@@ -98,7 +97,8 @@ fn the_rust_registry_conforms_from_outside() {
     conforms(&[env!("CARGO_BIN_EXE_registry-core-adapter")]);
 }
 
-/// From a later suite, or from inside a sink: it is neither run nor held against the registry.
+/// The operation comes from a later suite, or from inside a sink. It is not run, and the registry
+/// is not blamed.
 #[test]
 fn an_operation_that_an_adapter_does_not_know_is_unsupported() {
     let (javascript, registry) =
@@ -185,7 +185,7 @@ fn registries_that_return_promises_are_judged_in_full() {
             outcome.kept["RE-3"] > 0 && outcome.kept["RE-5"] > 0 && outcome.kept["REV-2"] > 0,
             "{class}"
         );
-        // Where a sink can be waited for, it can be stuck.
+        // Only a sink that the registry waits for can be stuck.
         assert_eq!(hello.offers("threads"), class != "PlainSinks", "{class}");
         assert_eq!(outcome.kept.contains_key("PRG-1"), class != "PlainSinks", "{class}");
     }
@@ -220,7 +220,7 @@ fn typical_mistakes_with_promises_are_found() {
     }
 }
 
-/// A copy of an adapter's folder in which one file reads otherwise.
+/// Copies an adapter's folder, and replaces a text in one file.
 fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
     let place =
         std::env::temp_dir().join(format!("registry-conform-{}-{folder}", std::process::id()));
@@ -238,10 +238,10 @@ fn copy(folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
     place
 }
 
-/// Each promise is broken in both languages; the last two show that the adapter does what the
-/// doctor cannot see.
+/// Each promise is broken in both languages. The last two show that the adapter does what the
+/// doctor cannot check.
 #[test]
-fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_replayed() {
+fn broken_copies_of_the_sample_registries_fail_for_what_they_break_and_again_when_replayed() {
     for (language, file, from, to, requirement) in [
         ("javascript", "registry.mjs", "if (member.ended) return;", "", "SUB-3"),
         (
@@ -306,7 +306,7 @@ fn broken_copies_of_our_registries_fail_for_what_they_break_and_again_when_repla
     }
 }
 
-/// A class of `styles.mjs`, behind the adapter that is told how it is called.
+/// Runs a class of `styles.mjs` behind the adapter; the words say how the class is called.
 fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
     let (adapter, styles) =
         (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
@@ -350,11 +350,11 @@ fn a_revocation_that_returns_no_number_fails_the_registry() {
     for (class, call) in [("Mute", "call=options"), ("Names", "call=positional")] {
         let (_, outcome, report) = styled(&[class, call]);
         assert_eq!(report.exit, Exit::Failures, "{class}: {:?}", outcome.faults);
-        let told = |id| {
+        let failure = |id| {
             outcome.failures.iter().find(|failure| failure.violation.requirement == id).unwrap()
         };
         assert!(
-            told("REV-1").violation.cause.contains("and not the number of subscribers"),
+            failure("REV-1").violation.cause.contains("and not the number of subscribers"),
             "{class}"
         );
     }
@@ -370,7 +370,7 @@ fn a_class_that_is_called_in_the_other_shape_fails() {
 
 #[test]
 fn unknown_options_and_classes_are_refused() {
-    for (words, told) in [
+    for (words, fault) in [
         (&["Names", "identitty=badge"][..], "identitty"),
         (&["Nameless"], "has no export Nameless"),
         (&[], "has no export default"),
@@ -379,11 +379,11 @@ fn unknown_options_and_classes_are_refused() {
             (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
         let (code, page) =
             conform(&[&["doctor", "--", "node", &adapter, &styles][..], words].concat());
-        assert!(code == 3 && page.contains(told), "{words:?}: {code} {page}");
+        assert!(code == 3 && page.contains(fault), "{words:?}: {code} {page}");
     }
 }
 
-/// What `registry-conform` says with these arguments.
+/// Runs `registry-conform` with these arguments. Returns its exit code and its output.
 fn conform(arguments: &[&str]) -> (i32, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_registry-conform")).args(arguments).output().unwrap();
@@ -391,7 +391,7 @@ fn conform(arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
-/// The adapter that porters copy, copied wrongly.
+/// The adapter that porters copy, with one part left out or changed.
 #[test]
 fn the_doctor_finds_what_a_copied_adapter_leaves_out() {
     let place =
@@ -457,8 +457,9 @@ fn the_program_contains_the_texts_for_porters() {
     assert_eq!(conform(&["docs", "nothing"]).0, 64);
 }
 
-/// Runs the cheating adapter with deadlines that a cheat may use up, and no more scripts than the
-/// cheat takes to show: each after it may cost a deadline, and more than one process.
+/// Runs the cheating adapter with short deadlines, since a cheat may use them up, and with only as
+/// many scripts as the cheat needs to show. Each further script may cost a deadline and more than
+/// one process.
 fn cheat(mode: &str, scripts: u32) -> (Outcome, Report) {
     let plan = Plan { scripts: 20, ..Plan::default() };
     let deadlines = Deadlines { each: Duration::from_millis(1_000), ..Deadlines::default() };
@@ -469,7 +470,7 @@ fn cheat(mode: &str, scripts: u32) -> (Outcome, Report) {
 
 #[track_caller]
 fn blamed(mode: &str, words: &str) {
-    // It shows at the second script, which is then run again three times.
+    // The cheat shows at the second script, which is then run three more times.
     let (outcome, report) = cheat(mode, 5);
     assert_eq!(report.exit, Exit::Adapter, "{mode}: {:?}", outcome.failures);
     assert!(
@@ -494,7 +495,8 @@ fn an_adapter_that_hangs_is_blamed() {
     blamed("hangs", "did not answer");
 }
 
-/// A transcript that is written more slowly than lines come, so that there is always one more line.
+/// A transcript that is written more slowly than lines arrive, so that there is always one more
+/// line.
 struct Laborious;
 
 impl Write for Laborious {
@@ -534,9 +536,9 @@ fn an_occasional_failure_of_the_adapter_is_not_attributed_to_the_registry() {
         let (outcome, report) = cheat(mode, 23);
         assert!(outcome.failures.is_empty(), "{mode}: {:?}", outcome.failures[0].violation);
         assert_eq!(report.exit, Exit::Adapter, "{mode}");
-        let told =
+        let fault =
             "script 20 of this run was not answered, but was each time when it was run again";
-        assert!(outcome.faults[0].message.contains(told), "{mode}: {:?}", outcome.faults[0]);
+        assert!(outcome.faults[0].message.contains(fault), "{mode}: {:?}", outcome.faults[0]);
         assert!(
             outcome.faults[0].message.contains("look for state that outlives a script"),
             "{mode}"
@@ -624,8 +626,7 @@ fn an_adapter_that_reports_its_own_failure_does_not_pass() {
 
 #[test]
 fn an_adapter_that_claims_too_much_does_not_pass() {
-    // Its sinks cannot park, so that nothing overlaps, and what a parked sink must not hold up is
-    // never seen.
+    // Its sinks cannot park. So no calls overlap, and no call is ever seen to pass a parked sink.
     let (_, report) = cheat("claims", u32::MAX);
     assert_eq!(report.exit, Exit::NothingExercised);
     assert_eq!(report.never_exercised, ["CON-1", "PRG-1"]);
@@ -651,7 +652,7 @@ fn a_banner_is_a_warning() {
     assert!(adapter.warnings()[0].contains("Welcome"));
 }
 
-/// What an adapter says before its first message, and the warnings that it gets for it.
+/// Runs an adapter that writes other text before its first message. Returns the warnings.
 fn warned(mode: &str) -> Vec<String> {
     let deadlines = Deadlines { first: Duration::from_secs(20), ..Deadlines::default() };
     let mut adapter =
@@ -675,7 +676,7 @@ fn many_stray_lines_are_one_warning_with_advice() {
     }
 }
 
-/// A registry that is broken on purpose, behind the adapter that drives any module.
+/// Reports on a registry that is broken on purpose, behind the adapter that drives any module.
 fn broken(class: &str) -> Report {
     let command = [
         "node",
@@ -683,7 +684,7 @@ fn broken(class: &str) -> Report {
         &here("tests/adapters/broken.mjs"),
         class,
     ];
-    // How small a failure gets is not to depend on how busy the machine is.
+    // The size of a shrunk failure must not depend on how busy the machine is.
     let shrinking = Bounds { time: Duration::from_secs(120), ..Bounds::default() };
     judge(&command, &Plan { scripts: 300, shrinking, ..Plan::default() }, Deadlines::default()).2
 }
@@ -712,7 +713,8 @@ fn a_broken_copy_fails_for_the_right_requirement_in_three_steps() {
     }
 }
 
-/// What one script leaves behind and another trips over is told from what the other does by itself.
+/// A failure that needs the state of an earlier script is distinguished from a failure of the
+/// script itself.
 #[test]
 fn state_that_registries_of_one_process_share_is_found() {
     let report = broken("Shared");

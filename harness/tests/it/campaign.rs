@@ -1,4 +1,4 @@
-//! Which scripts a campaign runs.
+//! The choice of scripts in a campaign.
 
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign},
@@ -9,7 +9,7 @@ use harness::{
     script::{Act, Op, Registration, Script},
 };
 
-/// Remembers what it runs.
+/// A driver that records the scripts that it runs.
 struct Recorder(InProcess, Vec<Script>);
 
 impl Driver for Recorder {

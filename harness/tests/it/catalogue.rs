@@ -1,4 +1,4 @@
-//! The catalogue, what is generated from it, and what it says of its own checks.
+//! The catalogue, the text that is generated from it, and the checks that it names.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -23,7 +23,7 @@ fn ids_are_unique() {
     assert!(catalogue().requirements.iter().all(|own| seen.insert(&own.id)));
 }
 
-/// Reports and `explain` print a text by itself.
+/// Reports and `explain` print each text alone.
 #[test]
 fn every_text_stands_alone() {
     let leaning =
@@ -59,9 +59,9 @@ fn text_of(name: &str) -> String {
     text
 }
 
-/// The names of a crate's tests: what has the attribute, where others may follow, and what stands
-/// in the macro's list.
-fn tests_of(name: &str) -> BTreeSet<String> {
+/// The names of a crate's tests: functions with a test attribute, even if other attributes follow
+/// it, and the names in the macro's list.
+pub(crate) fn tests_of(name: &str) -> BTreeSet<String> {
     let (text, mut is_test) = (text_of(name), false);
     let lists = text.split("on_both_hosts!(").skip(1).filter_map(|list| list.split(')').next());
     let mut tests: BTreeSet<String> =

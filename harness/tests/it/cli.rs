@@ -281,7 +281,7 @@ fn an_undecided_run_exits_with_4_and_an_empty_one_with_5() {
     assert_eq!(run(&place, &["--time", "0"], None).0, 5);
 }
 
-/// The same in a terminal, both streams together.
+/// Runs the same in a terminal. Returns both streams together.
 fn in_a_terminal(no_color: &str, class: &str) -> String {
     let place = Place::new(&format!("terminal{no_color}"));
     let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
@@ -344,7 +344,7 @@ fn standard_error_names_each_failure_before_and_after_it_is_made_small_and_says_
 }
 
 #[test]
-fn a_replay_shows_a_broken_should_again() {
+fn a_replay_reports_a_should_that_is_not_met() {
     let place = Place::new("should");
     let (code, page) = run(&place, &["--scripts", "300", "--only", "ORD-2"], Some("Sticky"));
     assert_eq!(code, 0, "a should does not decide: {page}");
@@ -423,7 +423,7 @@ fn the_gallery_prints_each_mutant_and_its_requirement() {
 }
 
 #[test]
-fn the_other_commands_speak() {
+fn the_other_commands_print_their_texts() {
     let place = Place::new("speak");
     let said = |arguments: &[&str]| String::from_utf8(conform(&place.0, arguments).stdout).unwrap();
     assert!(said(&["explain", "rev-2"]).contains("no send begins on a subscriber"));

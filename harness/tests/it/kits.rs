@@ -1,4 +1,4 @@
-//! The sink kit on two sinks of our own, and on sinks that are wrong.
+//! The sink kit on two sinks of these tests, and on faulty sinks.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +21,7 @@ use registry_core::{
     SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
-/// What is wrong with a pipe.
+/// The fault of a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -113,7 +113,7 @@ impl Pipes {
     }
 }
 
-/// It must not be asked again after its end.
+/// It must not be read again after its end.
 struct PipePeer {
     pipe: Arc<Mutex<Pipe>>,
     subscription: Option<Subscription>,
@@ -142,7 +142,7 @@ impl Rig for Pipes {
     }
 
     fn patience(&self) -> Duration {
-        // What a faulty one does not send will not come.
+        // The message of a faulty pipe may never arrive, so do not wait long for it.
         if self.fault == Fault::None { Duration::from_secs(20) } else { Duration::from_millis(100) }
     }
 }
@@ -263,7 +263,7 @@ fn faulty_sinks_are_caught() {
     }
 }
 
-/// As the kit of sinks notices wrong sinks, so does the one of registries.
+/// The kit for registries notices wrong registries, as the kit for sinks notices faulty sinks.
 #[test]
 fn wrong_registries_are_caught() {
     let check = |factory, requirement| Registry::new(mutants::hello(), factory).check(requirement);

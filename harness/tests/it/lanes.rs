@@ -2,10 +2,10 @@
 //! a wire in memory.
 //!
 //! A message counts as sent in one of two places, as [`Heard`] says. The first is the write, which
-//! happens under the subscriber's gate: nothing may be called from there, so scripts whose sends
-//! call back are left out. The second is the peer that reads what was written: it may make any
-//! call, so the whole kit applies, but unread messages are not held against the registry. In both,
-//! no write may come after a revocation has returned (REV-12).
+//! happens under the subscriber's gate. No call may be made from there, so scripts whose sends call
+//! back are left out. The second is the peer that reads the bytes. It may make any call, so the
+//! whole kit applies, but the registry is not blamed for unread messages. In both, no write may
+//! come after a revocation has returned (REV-12).
 //!
 //! The outbox's hook notifies a subscriber that was ended; one that unsubscribed is not notified.
 //! Every third wire is always full, so that the owner writes everything, and every third takes a
@@ -52,16 +52,16 @@ enum Heard {
     Read,
 }
 
-/// What polls the flusher.
+/// The thread that polls the flusher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Polled {
-    /// Every call, before it returns.
+    /// The thread of each call, before the call returns.
     ByCalls,
     /// A thread of its own.
     ByThread,
 }
 
-/// How many bytes a wire takes at a time from a lane, and from its owner.
+/// How many bytes a wire takes at a time from the flusher, and from its owner.
 const ROOM: [(usize, usize); 3] = [(usize::MAX, usize::MAX), (0, usize::MAX), (5, 3)];
 
 /// A peer, and the wire to it.
@@ -69,17 +69,18 @@ struct Peer {
     probe: Option<Probe>,
     heard: Heard,
     room: (usize, usize),
-    /// Its owner is writing, not the flusher; both do so while they hold the flusher.
+    /// The owner is writing, and not the flusher. Both write while they hold the flusher's lock.
     by_owner: AtomicBool,
     holds: Vec<Identity>,
-    /// What came of the next line.
+    /// The part of the next line that has arrived.
     line: Mutex<Vec<u8>>,
     unread: Mutex<VecDeque<String>>,
-    told: AtomicBool,
-    /// The thread that is reading a message, and the reason to notify when it has.
+    notified: AtomicBool,
+    /// The thread that is reading a message.
     reader: Mutex<Option<ThreadId>>,
+    /// The reason of a close that waits until that message is read.
     owed: Mutex<Option<CloseReason>>,
-    /// A revocation that ended it has returned: a write is one too late.
+    /// A revocation that ended the subscriber has returned, so any further write is too late.
     sealed: AtomicBool,
     late: Arc<AtomicUsize>,
 }
@@ -114,15 +115,15 @@ impl Peer {
         Ok(taken.len())
     }
 
-    /// False when it fails.
+    /// Returns false if the peer fails.
     fn hear(&self, data: &str) -> bool {
         let hear = || self.probe.as_ref().is_none_or(|probe| probe.send(data));
         catch_unwind(AssertUnwindSafe(hear)).unwrap_or(false)
     }
 
-    /// Reads the next message; none if there is none, false when it fails.
+    /// Reads the next message. Returns `None` if there is none, and false if the peer fails.
     fn read(&self) -> Option<bool> {
-        if self.told.load(SeqCst) {
+        if self.notified.load(SeqCst) {
             return None;
         }
         let data = lock(&self.unread).pop_front()?;
@@ -131,31 +132,31 @@ impl Peer {
         *lock(&self.reader) = None;
         let owed = lock(&self.owed).take();
         if let Some(reason) = owed {
-            self.tell(reason);
+            self.notify(reason);
         }
         Some(read)
     }
 
     fn end(&self, reason: CloseReason) {
-        if reason == CloseReason::Unsubscribed || self.told.swap(true, SeqCst) {
+        if reason == CloseReason::Unsubscribed || self.notified.swap(true, SeqCst) {
             return;
         }
         if *lock(&self.reader) == Some(thread::current().id()) {
             *lock(&self.owed) = Some(reason);
         } else {
-            self.tell(reason);
+            self.notify(reason);
         }
     }
 
-    fn tell(&self, reason: CloseReason) {
-        let tell = || self.probe.iter().for_each(|probe| probe.close(Some(reason.as_str())));
-        let _ = catch_unwind(AssertUnwindSafe(tell));
+    fn notify(&self, reason: CloseReason) {
+        let close = || self.probe.iter().for_each(|probe| probe.close(Some(reason.as_str())));
+        let _ = catch_unwind(AssertUnwindSafe(close));
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // A wire must not panic, as it goes either.
+        // A wire must not panic, and neither may its destructor.
         let probe = self.probe.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(probe)));
     }
@@ -172,7 +173,7 @@ impl Wire for Peer {
     }
 }
 
-/// A subscriber, as its owner has it.
+/// A subscriber with its owner.
 struct Owned {
     outbox: SocketOutbox,
     peer: Arc<Peer>,
@@ -201,14 +202,14 @@ impl Handle for Owned {
 struct Lane {
     polled: Polled,
     flusher: Mutex<Flusher<String>>,
-    /// The thread that holds the flusher may have more to do.
+    /// There is more to do for the thread that holds the flusher.
     again: AtomicBool,
     owned: Mutex<Vec<Weak<Owned>>>,
     bell: Arc<Bell>,
 }
 
 impl Lane {
-    /// Serves to the end, unless another thread is serving: then that thread does it.
+    /// Serves until nothing is left. If another thread is serving, that thread does it.
     fn settle_if_polled(&self) {
         if self.polled == Polled::ByThread {
             return;
@@ -226,7 +227,7 @@ impl Lane {
         }
     }
 
-    /// Serves until nothing is left; true when that is for ever.
+    /// Serves until nothing is left; true if the flusher is done.
     fn serve(&self, flusher: &mut Flusher<String>) -> bool {
         loop {
             let over = self.write(flusher);
@@ -246,7 +247,7 @@ impl Lane {
                 if !well {
                     owned.outbox.outbox().close(CloseReason::Failed);
                 }
-                // What the peer did comes before what the next one reads.
+                // What this peer did is applied before the next one reads.
                 self.write(flusher);
             }
             if !read {
@@ -273,7 +274,7 @@ impl Lane {
         lock(&self.owned).iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The life of a thread that serves.
+    /// Runs a thread that serves.
     fn run(&self) {
         while !self.serve(&mut lock(&self.flusher)) {
             self.bell.wait();
@@ -306,7 +307,7 @@ struct Lanes {
     seats: Arc<Seats>,
 }
 
-/// What makes its subscribers.
+/// Makes the subscribers.
 struct Seats {
     heard: Heard,
     lane: Arc<Lane>,
@@ -330,20 +331,20 @@ impl Seats {
             holds: with.identities().cloned().collect(),
             line: Mutex::default(),
             unread: Mutex::default(),
-            told: AtomicBool::new(false),
+            notified: AtomicBool::new(false),
             by_owner: AtomicBool::new(false),
             reader: Mutex::default(),
             owed: Mutex::default(),
             sealed: AtomicBool::new(false),
             late: Arc::clone(&self.late),
         });
-        let told = Arc::clone(&peer);
-        outbox.on_end(move |reason| told.end(reason));
+        let ended = Arc::clone(&peer);
+        outbox.on_end(move |reason| ended.end(reason));
         let outbox = outbox.attach(Arc::clone(&peer) as Arc<dyn Wire>);
         let owned = Arc::new(Owned { outbox, peer, lane: Arc::clone(&self.lane) });
         lock(&self.lane.owned).push(Arc::downgrade(&owned));
         self.lane.settle_if_polled();
-        // It has a first look, which leaves its waker.
+        // The owner looks once, which registers its waker.
         self.lane.bell.wake_by_ref();
         Ok(owned)
     }
@@ -435,8 +436,8 @@ fn registration(with: &Registration) -> registry_core::Registration {
     }
 }
 
-/// Makes registries with one lane, which count in `late` the writes that came after a revocation
-/// had returned.
+/// Makes registries with one lane. They count in `late` the writes after the return of a
+/// revocation.
 fn factory(heard: Heard, polled: Polled, late: &Arc<AtomicUsize>) -> Factory {
     let late = Arc::clone(late);
     Arc::new(move |cap| {
@@ -468,30 +469,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What all of it claims: not the outboxes of scripts, since each of its subscribers has one that
-/// its wire empties.
+/// What the subject claims. It does not claim the outboxes of scripts: each of its subscribers
+/// already has one, which its wire empties.
 fn hello() -> Hello {
     let mut hello = core::hello();
     hello.profiles.retain(|profile| profile != "queued");
     hello
 }
 
-/// A peer whose write fails is gone: its subscriber has left, and is not notified.
+/// A peer whose write fails has left: its subscriber is removed, and is not notified.
 fn written() -> Hello {
     let mut hello = self::hello();
     hello.policies.send_failure = SendFailure::Drop;
     hello
 }
 
-/// What only a send that calls back, or waits, can put to the test.
+/// Requirements that only a send that calls back or waits can exercise.
 const OF_CALLS_FROM_SENDS: [&str; 4] = ["PRG-1", "RE-3", "RE-4", "RE-5"];
 
 fn untested(hello: &Hello, outcome: &Outcome) -> Vec<&'static str> {
     never_exercised(hello, outcome).into_iter().collect()
 }
 
-/// Leaves out what no write can do: call the registry, or wait. And, with a thread that serves,
-/// failing writes under a cap: the oracle cannot know when a failed subscriber makes room.
+/// Leaves out scripts in which a send calls the registry or waits, because no write can do that.
+/// With a thread that serves, it also leaves out failing writes under a cap, because the oracle
+/// cannot know when a failed subscriber leaves its scope.
 struct OfWrites(InProcess, Polled);
 
 impl Driver for OfWrites {
@@ -506,7 +508,7 @@ impl Driver for OfWrites {
     }
 }
 
-/// What is wrong, in words.
+/// Describes what is wrong.
 fn wrong(outcome: &Outcome) -> String {
     let failures = outcome.failures.iter().map(|failure| {
         let script = serde_json::to_string(&failure.script).unwrap();

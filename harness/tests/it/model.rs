@@ -1,8 +1,8 @@
 //! `registry-core` against a plain list that is obviously right.
 //!
-//! The list knows nothing of threads, tickets, outboxes and calls from inside a sink, where there
-//! are many right answers: the oracle judges those. What is left has one answer at every step, and
-//! here it is worked out by other means than the oracle's.
+//! The list knows nothing of threads, tickets, outboxes and calls from inside a sink, which have
+//! many correct answers; the oracle judges those. The other scripts have one answer at every step,
+//! and this test works it out independently of the oracle.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use harness::{
 };
 use proptest::prelude::*;
 
-/// What the list understands.
+/// The features that the list understands.
 const PLAIN: [Feature; 16] = [
     Feature::Unsub,
     Feature::Revoke,
@@ -36,7 +36,7 @@ const PLAIN: [Feature; 16] = [
     Feature::TwoRegistries,
 ];
 
-/// What one operation does: calls of sinks in no particular order, and what it returns.
+/// The effect of one operation: the calls of sinks in no particular order, and the returned value.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Done {
     sent: Vec<(u32, String)>,
@@ -45,7 +45,7 @@ struct Done {
     report: Option<Report>,
 }
 
-/// One line of the list: it stands there as long as the subscriber is active.
+/// One line of the list. It exists as long as the subscriber is active.
 struct Line<'s> {
     registry: u32,
     label: u32,
@@ -64,12 +64,12 @@ impl Line<'_> {
 #[derive(Default)]
 struct List<'s> {
     lines: Vec<Line<'s>>,
-    /// How often each sink was sent something.
+    /// How often each sink was called to send.
     sends: BTreeMap<u32, u32>,
 }
 
 impl<'s> List<'s> {
-    /// Takes out those that match, and says that they are closed.
+    /// Removes the lines that match, and notes that their subscribers are closed.
     fn close(
         &mut self,
         done: &mut Done,
@@ -153,7 +153,7 @@ impl<'s> List<'s> {
     }
 }
 
-/// What was seen of each operation.
+/// The effects of each operation in the trace.
 fn seen(trace: Vec<Event>) -> BTreeMap<u32, Done> {
     let (mut all, mut current) = (BTreeMap::<u32, Done>::new(), 0);
     for event in trace {

@@ -1,6 +1,6 @@
-//! The suite sees what it should and nothing else: mutants, legal variants, tampered traces.
+//! The suite rejects what is wrong and nothing else: mutants, legal variants, tampered traces.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use harness::{
     campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
@@ -15,7 +15,10 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::tamper::{Tampering, tamper};
+use crate::{
+    catalogue::tests_of,
+    tamper::{Tampering, tamper},
+};
 
 #[test]
 fn the_sound_registry_conforms() {
@@ -39,8 +42,8 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
     let mut wrong = Vec::new();
     for mutant in MUTANTS {
         let limits = Limits { patience: mutant.patience(), ..Limits::default() };
-        // How small the scripts get is for the program's table; where each look costs a patience,
-        // this need not wait for it.
+        // How small a script gets matters only for the program's table. Where each run of a
+        // candidate takes the patience, this test does not wait for it.
         let waits = limits.patience < Limits::default().patience;
         let time = if waits { Duration::from_secs(1) } else { Bounds::default().time };
         let shrinking = Bounds { time, ..Bounds::default() };
@@ -61,7 +64,7 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
                 outcome.faults.first()
             ));
         }
-        // What was made small is still a script that a right registry passes.
+        // A correct registry passes the shrunk script too.
         for failure in &outcome.failures {
             let Answer::Trace(trace) = InProcess::new(mutants::sound()).run(&failure.script) else {
                 panic!("no trace")
@@ -78,8 +81,8 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
 
 #[test]
 fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
-    // A broadcast that makes more sends than there were subscribers serves one twice (DEL-2) or a
-    // newcomer (RE-3) first.
+    // A registry that breaks RE-4 sends twice to one subscriber (DEL-2) or sends to a newcomer
+    // (RE-3). The oracle reports that first.
     let impossible = ["RE-4"];
     let musts =
         catalogue().requirements.iter().filter(|own| own.level == Level::M && own.by_oracle());
@@ -88,11 +91,15 @@ fn every_must_that_the_oracle_judges_has_a_wrong_registry() {
     assert_eq!(none, impossible);
 }
 
+/// The text of `docs/verification.md`.
+fn guide() -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verification.md");
+    fs::read_to_string(page).unwrap()
+}
+
 #[test]
 fn the_guide_has_the_number_of_mutants() {
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verification.md"))
-            .unwrap();
+    let page = guide();
     let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     let counts = [
         (MUTANTS.len(), "wrong registries"),
@@ -102,6 +109,32 @@ fn the_guide_has_the_number_of_mutants() {
     for (count, what) in counts {
         assert!(page.contains(&format!(" {count} {what}")), "there are {count} {what}");
     }
+}
+
+/// A name that ends in `…` is the beginning of a test's name.
+#[test]
+fn the_guide_cites_tests_that_exist() {
+    let crates =
+        ["registry-core", "transport-core", "transport-sse", "transport-ws", "harness", "demo"];
+    let tests: BTreeSet<String> = crates.into_iter().flat_map(tests_of).collect();
+    let exists = |name: &str| match name.strip_suffix('…') {
+        Some(start) => tests.iter().any(|test| test.starts_with(start)),
+        None => tests.contains(name),
+    };
+    // Other code is quoted too. A test's name has a requirement's number, or begins with
+    // `limits_`, or is cut.
+    let is_test = |code: &str| {
+        let in_a_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_…".contains(c);
+        let number = code.split('_').nth(1).map(|word| word.trim_end_matches('…'));
+        let numbered = number.is_some_and(|word| word.parse::<u8>().is_ok());
+        code.chars().all(in_a_name)
+            && (numbered || code.ends_with('…') || code.starts_with("limits_"))
+    };
+    let page = guide();
+    let cited: Vec<_> = page.split('`').skip(1).step_by(2).filter(|code| is_test(code)).collect();
+    assert!(cited.len() > 50, "these look like names of tests: {cited:?}");
+    let missing: Vec<_> = cited.into_iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "docs/verification.md cites tests that do not exist: {missing:?}");
 }
 
 /// Gives every operation a number, for `numbered` to change.
@@ -119,7 +152,7 @@ fn with_ids(mut json: Value) -> Value {
     json
 }
 
-/// Small scripts in which the first wrong event could be taken for something else.
+/// Small scripts whose first wrong event could be blamed on another requirement.
 #[test]
 fn each_mutant_is_rejected_for_its_own_requirement() {
     let sub = |sub: u32, sink: u32, with: Value| {
@@ -251,8 +284,8 @@ fn missing_reports_that_are_claimed_break_del_7() {
 fn every_variant_is_accepted() {
     for variant in VARIANTS {
         let (hello, factory) = mutants::variant(variant.variety);
-        // Whether calls of two threads overlap is the machine's to say, so what no script of one
-        // seed put to the test may be put to the test by another's.
+        // Whether calls of two threads overlap depends on the machine. So a requirement that the
+        // scripts of one seed did not exercise may be exercised by those of another.
         let mut unexercised = None;
         for seed in 1..=10 {
             let plan = Plan { scripts: 1_000, seed, ..Plan::default() };
@@ -326,8 +359,8 @@ fn tampered_traces_are_rejected() {
         let script = generate(seed, features.with(Feature::Outboxes), outboxes);
         let Answer::Trace(trace) = driver.run(&script) else { panic!("no trace") };
         assert!(oracle::judge(&script, &trace, &hello.policies).clean());
-        // With keep-latest a full outbox may have lagged or not; until it is taken from, it may
-        // count or not.
+        // With keep-latest a full outbox may have lagged or not. Until the script takes from it, it
+        // may be counted or not.
         let vague = serde_json::to_string(&script).unwrap().contains("keep_latest");
         for (kind, how) in Tampering::ALL.into_iter().enumerate() {
             if vague && matches!(how, Tampering::OneMore | Tampering::OneLess) {

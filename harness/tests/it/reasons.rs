@@ -1,5 +1,4 @@
-//! Revocations that name their reason, and what the edition that brought them means for ports that
-//! have an earlier one.
+//! Revocations that name their reason, and the ports that claim an edition from before those.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -49,8 +48,8 @@ fn call(op: u32) -> Event {
     Event::Call { op, thread: 0 }
 }
 
-/// What is said of a sink that is revoked so, and told this reason.
-fn told(named: Option<Reason>, reason: &str) -> Verdict {
+/// Judges a sink that is revoked with the one reason and closed with the other.
+fn closed_as(named: Option<Reason>, reason: &str) -> Verdict {
     let script = Script::new(vec![sub(1, 0, false), revoke(2, named)]);
     let close = Event::Close { sink: 0, reason: Some(reason.into()), thread: 0 };
     let closed = Event::Closed { sink: 0, threw: false, thread: 0 };
@@ -58,7 +57,7 @@ fn told(named: Option<Reason>, reason: &str) -> Verdict {
     oracle::judge(&script, &trace, &Policies::default())
 }
 
-/// The same of the owner of an outbox that is revoked twice.
+/// Judges an owner whose outbox is revoked twice, and that finds the third reason.
 fn found(first: Option<Reason>, second: Option<Reason>, reason: &str) -> Verdict {
     let take = Op::new(4, Act::Take { sub: 0, bytes: None });
     let script = Script::new(vec![sub(1, 0, true), revoke(2, first), revoke(3, second), take]);
@@ -80,7 +79,7 @@ fn rev_13_a_close_says_the_reason_that_its_revocation_named() {
         let due = named.unwrap_or_default();
         for said in Reason::ALL {
             for (how, verdict) in [
-                ("a sink", told(named, said.word())),
+                ("a sink", closed_as(named, said.word())),
                 ("an outbox", found(named, Some(due), said.word())),
             ] {
                 let wrong = if named.is_some() { "REV-13" } else { "CLO-5" };
@@ -88,18 +87,18 @@ fn rev_13_a_close_says_the_reason_that_its_revocation_named() {
                 assert_eq!(
                     broken(&verdict),
                     expected,
-                    "{how}, revoked as {named:?}, is told {said:?}"
+                    "{how}, revoked as {named:?}, gets {said:?}"
                 );
                 let kept = named.is_some() && said == due;
                 assert_eq!(
                     verdict.kept.contains("REV-13"),
                     kept,
-                    "{how}, revoked as {named:?}, is told {said:?}"
+                    "{how}, revoked as {named:?}, gets {said:?}"
                 );
             }
         }
     }
-    let drained = told(Some(Reason::LoggedOut), "shutdown");
+    let drained = closed_as(Some(Reason::LoggedOut), "shutdown");
     assert_eq!(broken(&drained), Some("REV-13"), "no other end is a reason of a revocation");
 }
 
@@ -110,9 +109,9 @@ fn clo_5_the_first_of_two_reasons_is_the_one_that_is_reported() {
         (out, expired, "logged_out", None),
         (out, expired, "expired", Some("CLO-5")),
         (plain, expired, "expired", Some("CLO-5")),
-        // It may as well not listen to the reason at all, which is the more general fault.
+        // The registry may ignore reasons altogether, which is the more general fault.
         (out, plain, "revoked", Some("REV-13")),
-        // No call named that one.
+        // No call named this reason.
         (out, plain, "expired", Some("REV-13")),
     ] {
         assert_eq!(
@@ -123,7 +122,7 @@ fn clo_5_the_first_of_two_reasons_is_the_one_that_is_reported() {
     }
 }
 
-/// A trace may leave reasons out where they are not claimed; then nothing is said of them.
+/// A trace may leave reasons out if they are not claimed. Then they are not judged.
 #[test]
 fn rev_13_is_judged_where_closes_carry_reasons() {
     let script = Script::new(vec![sub(1, 0, false), revoke(2, Some(Reason::LoggedOut))]);
@@ -136,7 +135,7 @@ fn rev_13_is_judged_where_closes_carry_reasons() {
     let silent = claims(&["revoke_as"]);
     assert!(silent.clean() && !silent.kept.contains("REV-13"), "{silent:?}");
     assert_eq!(broken(&claims(&["reasons", "revoke_as"])), Some("CLO-5"));
-    // So no other has left it out.
+    // So no other close has left the reason out.
     for (features, due) in
         [(&["revoke_as"][..], false), (&["reasons"], false), (&["reasons", "revoke_as"], true)]
     {
@@ -145,7 +144,7 @@ fn rev_13_is_judged_where_closes_carry_reasons() {
     }
 }
 
-/// Remembers what it is asked.
+/// A driver that records the scripts that it is asked to run.
 struct Recorder(InProcess, Vec<Script>);
 
 impl Driver for Recorder {
@@ -192,7 +191,7 @@ fn a_script_without_reasons_has_the_same_json_as_before() {
     let named = Script::new(vec![sub(1, 0, false), revoke(2, Some(Reason::Revoked))]);
     assert_eq!(Features::of(&named).without(Feature::Lists), only);
     assert_eq!(named.needs(), ["revoke_as"].into());
-    // As it was written down before there were reasons.
+    // This is how such a script was saved before there were reasons.
     let old = json!({"steps": [{"id": 2, "op": "revoke", "identity": "x"}]});
     let script: Script = serde_json::from_value(old.clone()).unwrap();
     assert_eq!(script, Script::new(vec![revoke(2, None)]));
@@ -245,7 +244,7 @@ fn a_reason_has_one_name_in_scripts_schemas_closes_and_reports() {
             Some(reason) => format!("close_by_identity_as(\"x\", {})", reason.word()),
         };
         assert_eq!(pretty::op(&script.steps[1]), printed);
-        // What ends no authority is no reason.
+        // A word that ends no authority is not accepted as a reason.
         for other in ["shutdown", "evicted", "unsubscribed", "Revoked", ""] {
             let mut message = message.clone();
             message["script"]["steps"][1]["reason"] = other.into();
@@ -259,7 +258,7 @@ fn here(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A copy of an adapter's folder in which one file reads otherwise.
+/// Copies an adapter's folder, and replaces a text in one file.
 fn copy(name: &str, folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
     let place = std::env::temp_dir()
         .join(format!("registry-conform-{}-reasons-{name}", std::process::id()));
@@ -276,7 +275,7 @@ fn copy(name: &str, folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
     place
 }
 
-/// Hunts for one failure through a live adapter, with a script that should show it first.
+/// Runs a campaign against an adapter until its first failure; the first script should show it.
 fn hunt(command: &[&str]) -> (Hello, Outcome) {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
     let mut adapter = Adapter::new(command, Deadlines::default());
@@ -315,7 +314,8 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
         let (adapter, registry) = (path("adapter.mjs"), path("registry.mjs"));
         let commands = match language {
             "python" => vec![vec!["python3".to_owned(), "-B".into(), path("adapter.py")]],
-            // The second is told how the class is called, and finds that it has the call.
+            // The second command says how the class is called, and the adapter finds that the class
+            // has the call.
             _ => vec![
                 vec!["node".to_owned(), adapter.clone()],
                 vec![
@@ -378,7 +378,7 @@ fn the_doctor_finds_an_adapter_that_drops_the_reason() {
     );
 }
 
-/// What a small port claims.
+/// The claims of a small port.
 fn port() -> Hello {
     Hello::new("any", &[], &["count", "reasons", "revoke_as"])
 }
@@ -422,13 +422,13 @@ fn a_port_of_edition_1_is_not_scored_by_later_requirements() {
         assert!(!text(&late).contains("scored"), "{}", text(&late));
     }
 
-    // What edition 1 had counts as ever, also under the entries that such a file has.
+    // Requirements of edition 1 count as before, also with the entries of a file of that edition.
     let entry =
         |id: &str| format!("edition = 1\n[[known]]\nrequirement = \"{id}\"\nreason = \"not yet\"");
     assert_eq!(report(&entry("REV-13"), &deaf).exit, Exit::Conforming, "not scored, and not stale");
     assert_eq!(report(&entry("CLO-5"), &deaf).exit, Exit::StaleKnown);
 
-    // Nor is it held against it that nothing put to the test what came later.
+    // The port is not blamed if no script exercised a later requirement.
     let mut right = run(harness::mutants::sound());
     assert_eq!(report("edition = 1", &right).exit, Exit::Conforming);
     assert!(right.kept.remove("REV-13").is_some());

@@ -35,11 +35,11 @@ fn random_scripts_agree_with_the_oracle() {
     let judged =
         catalogue().requirements.iter().filter(|own| own.by_oracle()).map(|own| own.id.as_str());
     let idle: Vec<&str> = judged.filter(|id| !outcome.kept.contains_key(id)).collect();
-    // Of these two only a breach shows.
-    assert_eq!(idle, ["PRG-2", "PRG-3"], "all else that can be put to the test was");
+    // Only a breach of these two can be seen.
+    assert_eq!(idle, ["PRG-2", "PRG-3"], "every other requirement was exercised");
 }
 
-/// A check of the kit passes over what a registry does not claim; here nothing is passed over.
+/// A check of the kit skips what a registry does not claim. Here nothing is skipped.
 #[test]
 fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
     let (hello, kit) = (core::hello(), include_str!("../../src/kit/registry.rs"));
@@ -50,7 +50,7 @@ fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
     }
 }
 
-/// Which subscriber a close of a shared sink is for shows only later.
+/// Only a later event shows which subscriber a close of a shared sink is for.
 #[test]
 fn a_close_of_a_shared_sink_may_be_for_any_of_its_subscribers() {
     let op = |act| Op::new(0, act);

@@ -1,4 +1,4 @@
-//! What a report says of outcomes that few registries bring about.
+//! Reports on outcomes that few registries cause.
 
 use harness::{
     campaign::{Failure, Fault, Outcome},

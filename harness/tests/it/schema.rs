@@ -1,4 +1,4 @@
-//! Every message that is sent or accepted fits the JSON Schemas.
+//! Every message that is sent or accepted matches the JSON Schemas.
 
 use std::{
     collections::BTreeSet,
@@ -98,7 +98,7 @@ fn replies_fit_their_schema_and_are_read_back_unchanged() {
     }
 }
 
-/// A file in memory that its writer gives away.
+/// A file in memory that the test can read while its writer owns it.
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
 
@@ -112,8 +112,8 @@ impl Write for Page {
     }
 }
 
-/// Runs scripts on an adapter and holds every line, either way, against the schemas. Returns the
-/// events that it saw.
+/// Runs scripts on an adapter and checks every line in both directions against the schemas. Returns
+/// the events that it saw.
 fn overhear(command: &[&str]) -> BTreeSet<String> {
     let page = Page::default();
     let command = command.iter().map(|word| (*word).to_owned()).collect();

@@ -2,7 +2,7 @@
 
 use harness::trace::{Event, Taken, Trace};
 
-/// What is done to a trace.
+/// A change of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tampering {
     /// A send is left out.
@@ -13,7 +13,7 @@ pub(crate) enum Tampering {
     MoveSend,
     /// A send carries another payload.
     ChangePayload,
-    /// Two sends on one sink change places.
+    /// Two sends on one sink are swapped.
     SwapSends,
     /// A close is left out.
     DropClose,
@@ -31,13 +31,13 @@ pub(crate) enum Tampering {
     DropTaken,
     /// A message that was taken is there twice.
     RepeatTaken,
-    /// Two messages that were taken at once change places.
+    /// Two messages of one take are swapped.
     SwapTaken,
     /// A take reports one lost message more.
     OneMoreLost,
     /// A take hides the end.
     HideEnd,
-    /// A take says another reason.
+    /// A take reports another reason.
     ChangeEnd,
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace>
             found(event).is_some_and(|taken| !taken.messages.is_empty())
         }
         Tampering::SwapTaken => found(event).is_some_and(|taken| taken.messages.len() > 1),
-        // After an end of one's own, what a take says is open.
+        // After an unsubscribe, the requirements leave open what a take reports.
         Tampering::HideEnd | Tampering::ChangeEnd => found(event)
             .and_then(|taken| taken.end.as_deref())
             .is_some_and(|reason| reason != "unsubscribed"),

@@ -1,4 +1,4 @@
-//! Traces written by hand, and what the oracle says of them.
+//! Traces that are written by hand, and the verdicts of the oracle.
 
 use harness::{
     oracle,
@@ -28,7 +28,8 @@ fn verdict(script: &Script, trace: &Trace) -> Option<&'static str> {
     verdict.first().map(|violation| violation.requirement)
 }
 
-/// A sink whose first send does this, and the trace with its close inside that send or after it.
+/// Judges a sink whose first send runs this operation, which closes the sink inside that send or
+/// after it.
 fn ended_inside_its_send(
     act: Act,
     n: Option<i64>,
@@ -93,7 +94,7 @@ fn cnt_1_and_rev_10_a_negative_number_breaks_a_requirement() {
     assert_eq!((counted(0), counted(-1)), (None, Some("CNT-2")));
 }
 
-/// Three messages for an outbox of two, perhaps a revocation, and what is taken then.
+/// Judges a take from an outbox of two messages after three broadcasts and perhaps a revocation.
 fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str> {
     let with = Registration::to(&["a"]).group("x").outbox(Outbox::of(2, overflow));
     let cast = |op, data: &str| Op::new(op, Act::Cast { channel: "a".into(), data: data.into() });
@@ -123,7 +124,7 @@ fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str
 }
 
 #[test]
-fn each_policy_leaves_what_it_says() {
+fn each_overflow_policy_keeps_the_messages_that_it_promises() {
     use Overflow::{Close, DropNewest, DropOldest, KeepLatest};
     let lagged = || took(6, &[], 0, Some("lagged"));
     for (policy, found, verdict) in [
@@ -169,7 +170,7 @@ fn a_script_that_takes_from_a_sink_is_refused() {
 }
 
 #[test]
-fn of_two_takes_at_once_either_may_have_found_its_messages_first() {
+fn either_of_two_simultaneous_takes_may_get_the_first_messages() {
     let take = |id| Op::new(id, Act::Take { sub: 0, bytes: Some(1) });
     let cast = |id, data: &str| Op::new(id, Act::Cast { channel: "a".into(), data: data.into() });
     let mut script = Script::new(vec![
@@ -203,7 +204,7 @@ fn of_two_takes_at_once_either_may_have_found_its_messages_first() {
 }
 
 #[test]
-fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
+fn either_of_two_simultaneous_uses_of_a_ticket_may_be_admitted() {
     let admit =
         |op, sub| Op::new(op, Act::Admit { ticket: 0, sub, sink: sub, with: Registration::all() });
     let threads = vec![vec![admit(3, 0)], vec![admit(4, 1)]];
@@ -215,7 +216,7 @@ fn of_two_uses_of_a_ticket_at_once_either_may_have_it() {
         let mut trace = vec![call(1), ret(1, None), call(2), begun(calls[0]), begun(calls[1])];
         trace.extend([admitted(first, false), admitted(second, true), ret(2, None)]);
         assert_eq!(verdict(&script, &trace), None);
-        // One after the other, the second use is one too many.
+        // If the uses follow each other, the second must be refused.
         let mut trace =
             vec![call(1), ret(1, None), call(2), begun(calls[0]), admitted(calls[0] + 2, false)];
         trace.extend([begun(calls[1]), admitted(calls[1] + 2, false), ret(2, None)]);
@@ -247,7 +248,8 @@ fn one_ticket_admits_one_of_two_threads() {
     assert_eq!(judge(false), Some("ADM-6"));
 }
 
-/// What follows the moment at which a thread ran out of patience is no failure: all gates are open.
+/// When a thread runs out of patience, all gates open. So the events after that moment are no
+/// failure.
 #[test]
 fn a_thread_that_gives_up_late_is_no_failure_of_another() {
     let revoke = Op::new(5, Act::Revoke { identity: "x".into(), reason: None });

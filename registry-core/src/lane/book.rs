@@ -33,14 +33,14 @@ impl Numbers {
 
 /// A lane's subscribers, by channel.
 ///
-/// Pure state: joins and leaves go in, the seats that hear a channel come out. Every change costs
+/// Pure state: it applies joins and leaves, and lists the seats that hear a channel. A change costs
 /// as much as it names channels, whatever the number of subscribers.
 pub(crate) struct Book<S> {
     members: Vec<Option<Member>>,
     count: usize,
     channels: Vec<Heard<S>>,
     unfiltered: Vec<Listener<S>>,
-    /// Steps so far, in listeners touched.
+    /// Listeners visited so far.
     pub(crate) visits: u64,
 }
 
@@ -75,12 +75,12 @@ pub(crate) enum List {
 
 struct Member {
     numbers: Numbers,
-    /// Where it stands in each of its lists, in the order of [`lists`].
+    /// Its index in each of its lists, in the order of [`lists`].
     places: Box<[usize]>,
 }
 
 impl Member {
-    /// The place of its entry in a list.
+    /// The index of its entry in a list.
     fn place(&mut self, list: List) -> Option<&mut usize> {
         let at = match list {
             List::Unfiltered | List::Alone(_) => 0,
@@ -90,7 +90,7 @@ impl Member {
     }
 }
 
-/// The lists that a subscriber stands in.
+/// The lists that contain a subscriber.
 fn lists(numbers: &Numbers) -> impl Iterator<Item = List> {
     let unfiltered = matches!(numbers, Numbers::All).then_some(List::Unfiltered);
     let alone = matches!(numbers, Numbers::One(_));
@@ -113,8 +113,7 @@ impl<S> Default for Book<S> {
 }
 
 impl<S: Clone> Book<S> {
-    /// Adds a subscriber. Returns the seat if it hears nothing, because the book then has no place
-    /// for it.
+    /// Adds a subscriber. Returns the seat if it hears nothing, because then no list keeps it.
     pub(crate) fn join(&mut self, key: Key, seat: S, numbers: Numbers) -> Option<S> {
         let mut places = Vec::with_capacity(numbers.named().len().max(1));
         for list in lists(&numbers) {
@@ -132,8 +131,8 @@ impl<S: Clone> Book<S> {
         hears_nothing.then_some(seat)
     }
 
-    /// Removes a subscriber and returns its seat. Its destructor may run foreign code: the caller
-    /// contains it, without locks.
+    /// Removes a subscriber and returns its seat. Its destructor may run application code: the
+    /// caller contains it, without locks.
     pub(crate) fn leave(&mut self, key: Key) -> Option<S> {
         let member = self.members.get_mut(key).and_then(Option::take)?;
         let mut seat = None;
@@ -142,7 +141,7 @@ impl<S: Clone> Book<S> {
         }
         self.count -= 1;
         if self.count == 0 {
-            // Memory returns to where it was (SUB-7).
+            // An empty book keeps no memory (SUB-7).
             *self = Self { visits: self.visits, ..Self::default() };
         }
         seat
@@ -189,7 +188,7 @@ impl<S: Clone> Book<S> {
         self.count
     }
 
-    /// Returns every seat, once for each list that it stands in. The caller contains their
+    /// Returns every seat, once for each list that contains it. The caller contains their
     /// destructors, one by one.
     pub(crate) fn into_seats(self) -> impl Iterator<Item = S> {
         let named =

@@ -2,9 +2,9 @@
 //!
 //! A broadcast appends to the log and returns. The flusher takes the whole log at once (a *turn*),
 //! joins the frames that each subscriber hears, and hands them over in one write. So one message
-//! costs one write, and the more messages come at a time, the less each costs. The flusher waits
-//! for nothing: when a socket is full, the [owner](crate::subscriber::socket) of that outbox writes
-//! on.
+//! costs one write, and the more messages arrive at a time, the less each costs. The flusher never
+//! waits: when a socket is full, the [owner](crate::subscriber::socket) of that outbox writes the
+//! rest.
 //!
 //! Invariant: only the flusher touches its book of subscribers.
 
@@ -23,14 +23,14 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// Writes after which a flusher pauses. Tasks that want to read, to revoke or to publish have
-/// waited a third of a millisecond then.
+/// Writes after which a flusher pauses. By then, tasks that want to read, revoke or publish have
+/// waited a third of a millisecond.
 const WRITES_AT_ONCE: usize = 128;
 /// Writes in a turn after which the flusher pauses once more, so that publishers fill the next
 /// turn.
 const BUSY_TURN: usize = 64;
 
-/// How far a flusher came.
+/// How far a flusher got.
 ///
 /// # Examples
 /// ```
@@ -60,8 +60,7 @@ const BUSY_TURN: usize = 64;
 pub enum Progress {
     /// It did a part of its work: let other tasks run, then call again.
     More,
-    /// It did all of it, for ever: the registry is gone, or shut down and everything was handed
-    /// over.
+    /// No work will follow: the registry was dropped or shut down, and everything was handed over.
     Done,
 }
 
@@ -186,8 +185,8 @@ impl<T: Send + Sync + 'static> Drop for Flusher<T> {
         if let Some(registry) = self.registry.upgrade() {
             in_drop(|| registry.lane_closed(self.lane));
         }
-        // A draining subscriber still gets what was broadcast before. But a thread that is
-        // unwinding may have come from there.
+        // A draining subscriber still gets the earlier broadcasts. But if the thread is unwinding,
+        // serving them may be what panicked.
         if !std::thread::panicking() {
             let now = SystemClock.now();
             let turns = [self.turn.take(), Some(Turn::new(self.log.take()))];

@@ -19,15 +19,15 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Bytes in a log up to which its flusher keeps up: two segments, since more would not make its
-/// writes any longer.
+/// A flusher has caught up while its log holds at most so many bytes: two segments, since more
+/// would not make its writes any longer.
 const CAUGHT_UP: usize = 2 * WRITE_BYTES;
-/// What a waiting broadcast is counted as, besides its payload.
+/// Bytes that a waiting broadcast counts besides its payload.
 const BROADCAST_BYTES: usize = 128;
 
 pub(crate) type Entry<T> = LogEntry<T, Arc<Gate>, Border>;
 
-/// What a flusher does only once everything before it is written.
+/// An entry that a flusher handles only when everything before it is written.
 pub(crate) enum Border {
     /// The subscriber leaves, and still gets what was broadcast before.
     Drain(Key, Arc<dyn Seat>),
@@ -42,7 +42,7 @@ pub(crate) struct FlusherLog<T> {
     pub(crate) counts: LaneCounts,
 }
 
-/// What a lane counts; the flusher adds to it after every pause.
+/// The counts of a lane; the flusher adds to them after every pause.
 #[derive(Default)]
 pub(crate) struct LaneCounts {
     /// Writes that the flusher made.
@@ -51,7 +51,7 @@ pub(crate) struct LaneCounts {
     pub(crate) messages: AtomicU64,
     /// Messages that a policy or the bound of the log dropped.
     pub(crate) dropped: AtomicU64,
-    /// Steps of the book.
+    /// Listeners of the book that were visited.
     pub(crate) visits: AtomicU64,
 }
 
@@ -69,9 +69,9 @@ struct State<T> {
 }
 
 impl<T> State<T> {
-    /// Takes out subscribers that joined and left while the flusher stood still, so that the log
-    /// stays bounded. Returns their gates: a wire's destructor is foreign code, so the caller drops
-    /// them without locks.
+    /// Removes the subscribers that joined and left since the flusher last ran, so that the log
+    /// stays bounded. Returns their gates: a wire's destructor is application code, so the caller
+    /// drops them without locks.
     fn compact(&mut self) -> Vec<Arc<Gate>> {
         let obsolete = obsolete(self.entries.iter());
         let mut gates = Vec::new();
@@ -79,8 +79,9 @@ impl<T> State<T> {
             match (entry, self.entries.last_mut()) {
                 (Entry::Join(_, gate, _), _) if obsolete => gates.push(gate),
                 (Entry::Leave(_), _) if obsolete => {}
-                // A number means the same channel in both maps to every subscriber that names it,
-                // since no subscriber that stays joined or left in between.
+                // Merges the losses of two borders. Each map counts lost messages by channel
+                // number. No subscriber that stays in the log joined or left between the borders,
+                // so a number means the same channel in both.
                 (
                     Entry::Border(Border::Overflow(more)),
                     Some(Entry::Border(Border::Overflow(overflowed))),
@@ -103,8 +104,8 @@ impl<T> Drop for FlusherLog<T> {
     }
 }
 
-/// Drops entries that nothing will serve. An owner that waits for the last of them is woken; the
-/// destructors of payloads are foreign code.
+/// Drops entries that nothing will serve, and wakes the owners that wait for them to drain. The
+/// destructors of payloads are application code.
 pub(crate) fn abandon<T>(entries: impl Iterator<Item = Entry<T>>) {
     for entry in entries {
         if let Entry::Border(Border::Drain(_, seat)) = &entry {
@@ -164,8 +165,8 @@ impl<T> FlusherLog<T> {
         self.append(Entry::Join(key, gate, numbers))
     }
 
-    /// Subscribers that joined and left since the flusher last took the log go to `obsolete`, which
-    /// the caller drops without locks.
+    /// The gates of subscribers that joined and left since the flusher last took the log are moved
+    /// to `obsolete`, which the caller drops without locks.
     pub(crate) fn leave(&self, key: Key, obsolete: &mut Vec<Arc<Gate>>) -> Option<Waker> {
         let waker = self.append(Entry::Leave(key));
         let mut state = self.state.lock();
@@ -187,7 +188,7 @@ impl<T> FlusherLog<T> {
         state.waker.take()
     }
 
-    /// Takes what is left.
+    /// Takes the remaining entries.
     pub(crate) fn take(&self) -> Vec<Entry<T>> {
         mem::take(&mut self.state.lock().entries)
     }
@@ -201,7 +202,7 @@ impl<T> FlusherLog<T> {
         wakers
     }
 
-    /// Waits until little enough waits for the flusher.
+    /// Waits until the flusher has caught up.
     pub(crate) fn poll_caught_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let mut state = self.state.lock();
@@ -209,7 +210,7 @@ impl<T> FlusherLog<T> {
         // A publisher that is polled repeatedly while it waits is registered once.
         if caught_up || state.publishers.iter().any(|known| known.will_wake(&waker)) {
             drop(state);
-            discard(waker); // foreign code, so not under the lock
+            discard(waker); // application code, so not under the lock
         } else {
             state.publishers.push(waker);
         }
@@ -218,7 +219,7 @@ impl<T> FlusherLog<T> {
 
     /// Takes the whole log; ready without entries when it is closed and nothing is left.
     pub(crate) fn poll_entries(&self, cx: &mut Context<'_>) -> Poll<Vec<Entry<T>>> {
-        // Cloning and dropping a waker runs foreign code, so both happen outside the lock.
+        // Cloning and dropping a waker runs application code, so both happen outside the lock.
         let mut spare = Some(cx.waker().clone());
         let (polled, publishers) = {
             let mut state = self.state.lock();
@@ -253,10 +254,9 @@ mod tests {
     static RAW: WireFormat =
         WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
-    /// As when the registry and its flusher are dropped at the same time: nothing serves the log
-    /// then.
+    /// The registry and its flusher are dropped at the same time, so nothing serves the log.
     #[test]
-    fn drn_1_a_draining_owner_does_not_wait_for_a_log_that_is_gone() {
+    fn drn_1_a_draining_owner_does_not_wait_for_a_log_that_nothing_serves() {
         let log = FlusherLog::<u32>::new(LaneOptions::new());
         let gate = Arc::new(Gate::new(&RAW, OutboxOptions::new().with_flusher()));
         assert!(gate.end(CloseReason::Shutdown));

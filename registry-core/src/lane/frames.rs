@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 /// Builds a broadcast's frame; `None` when the format's function panicked.
 ///
-/// The panic is contained here, because a lane would else lose the wake-ups and the broadcasts
+/// The panic is contained here; otherwise the lane would lose the wake-ups and the broadcasts
 /// behind it.
 fn build<T>(format: &WireFormat, message: &Message<T>) -> Option<Bytes> {
     // A registry without an encoder opens no outbox, so there is an encoded payload.
@@ -37,7 +37,7 @@ impl Frames {
 }
 
 /// The frames of several broadcasts, by format. Each frame has a buffer of its own: a frame that
-/// waits for a slow reader must not keep the others.
+/// waits for a slow reader must not keep the memory of the others.
 #[derive(Default)]
 pub(crate) struct SegmentFrames(Vec<(&'static WireFormat, Vec<Option<Queued>>)>);
 

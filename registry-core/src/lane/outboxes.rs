@@ -1,7 +1,7 @@
 //! The lane of outboxes, which publishing threads consume themselves.
 //!
-//! Pushing into an outbox runs no foreign code and never blocks, so a publisher waits until its own
-//! broadcast is pushed (DEL-1): a lock around the book is enough. Sinks have [a lane of their
+//! Pushing into an outbox runs no application code and never blocks, so a publisher waits until its
+//! own broadcast is pushed (DEL-1): a lock around the book is enough. Sinks have [a lane of their
 //! own](super::sinks), so that a stuck sink never delays an outbox (QUE-2).
 
 use super::book::Book;
@@ -22,10 +22,10 @@ pub(crate) struct OutboxLane<T> {
     dropped: AtomicU64,
 }
 
-/// What only the thread that consumes the log touches.
+/// State that only the thread that consumes the log touches.
 struct Consumer<T> {
     book: Book<Arc<Gate>>,
-    /// The emptied log of the last time, to be filled again.
+    /// The emptied log of the previous pass, whose buffer is used again.
     spare: Vec<Entry<T, Arc<Gate>>>,
 }
 
@@ -48,7 +48,8 @@ impl<T> OutboxLane<T> {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Steps of its book so far. Waits for a thread that is consuming the log.
+    /// Listeners of its book that were visited so far. Waits for a thread that is consuming the
+    /// log.
     pub(crate) fn visits(&self) -> u64 {
         self.consumer.lock().book.visits
     }
@@ -86,8 +87,8 @@ impl<T> OutboxLane<T> {
                                 Some(frame) => gate.push(frame, &message.channel),
                                 None => gate.fail(),
                             };
-                            // Accepted is by far the most frequent outcome. An atomic count for
-                            // each of them would cost some per cent of the whole.
+                            // Accepted is by far the most frequent outcome. An atomic increment for
+                            // each would take some per cent of the whole time.
                             match offered.outcome {
                                 SendOutcome::Accepted => accepted += 1,
                                 other => message.tally.count(other),
@@ -107,7 +108,8 @@ impl<T> OutboxLane<T> {
             }
             consumer.spare.shrink_to(COMPACT_FROM);
             drop(guard);
-            // Wakers, and the destructors of payloads, wires and hooks, are foreign code: only now.
+            // Wakers, and the destructors of payloads, wires and hooks, are application code, so
+            // they run after the lock is released.
             seats.into_iter().for_each(discard);
             wake_all(wakers);
             messages.into_iter().for_each(discard);

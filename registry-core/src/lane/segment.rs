@@ -1,8 +1,8 @@
 //! A segment of a batch: a few broadcasts that each subscriber gets in one write.
 //!
 //! A segment has at most 64 KiB, so that one write does not fill a socket, and at most 64 channels,
-//! so that what a subscriber of several channels hears of it is one mask of bits. Subscribers that
-//! hear the same broadcasts form a group. Each frame is built once for each format, and each
+//! so that one bit mask has the channels that a subscriber of several channels hears. Subscribers
+//! that hear the same broadcasts form a group. Each frame is built once for each format, and each
 //! group's frames are joined once for each format.
 
 use super::book::{Book, ChannelNo, List, Listener, Numbers};
@@ -22,7 +22,7 @@ use std::time::Instant;
 
 /// Bytes that count as one more write: a long write takes longer than a short one.
 const BYTES_PER_WRITE: usize = 16 * 1024;
-/// Gates whose cache misses are made to overlap.
+/// Gates that are prefetched together, so that their cache misses overlap.
 const PREFETCHED: usize = 16;
 /// Bits of a mask.
 const MASKED_CHANNELS: usize = u64::BITS as usize;
@@ -34,22 +34,22 @@ pub(crate) struct Joined {
     pub(crate) numbers: Numbers,
 }
 
-/// What a segment is served from. The segment keeps none of it, because to drop a message or a gate
-/// runs foreign code.
+/// The data that a segment is served from. The segment owns none of it, because dropping a message
+/// or a gate runs application code.
 pub(crate) struct Source<'a, T> {
     pub(crate) book: &'a Book<Arc<Gate>>,
     pub(crate) broadcasts: &'a [Broadcast<T>],
     pub(crate) joined: &'a [Joined],
 }
 
-/// What was done since the counts were last taken.
+/// The work since the counts were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct ServeCounts {
     pub(crate) writes: u64,
     /// Messages in them.
     pub(crate) messages: u64,
     pub(crate) dropped: u64,
-    /// Subscribers that were looked at.
+    /// Subscribers that were visited.
     pub(crate) visits: u64,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Segment {
     /// Which of the batch's broadcasts it has.
     broadcasts: Range<usize>,
     groups: Vec<Group>,
-    /// What is to be served next: a group, and a place in it.
+    /// The next subscriber to serve: a group, and a place in it.
     group: usize,
     place: usize,
     frames: SegmentFrames,
@@ -80,7 +80,7 @@ enum Targets {
     Joined(usize),
 }
 
-/// What a group is sent in one format.
+/// The frames that a group is sent in one format.
 struct Run {
     format: &'static WireFormat,
     frames: Vec<Queued>,
@@ -91,7 +91,8 @@ struct Run {
 }
 
 impl Segment {
-    /// Cuts the next segment of a batch, and works out what each subscriber hears of it.
+    /// Cuts the next segment of a batch, and groups the subscribers by the broadcasts that they
+    /// hear.
     pub(crate) fn plan<T>(
         batch: &[Broadcast<T>],
         from: usize,
@@ -101,8 +102,8 @@ impl Segment {
         let mut channels = Channels::default();
         let (mut to, mut bytes) = (from, 0);
         for broadcast in &batch[from..] {
-            // With the bytes that a format usually adds, or many short messages would make one long
-            // write.
+            // Includes the bytes that a format usually adds. Otherwise many short messages would
+            // make one long write.
             let body = broadcast.message.encoded.as_ref().map_or(0, |encoded| encoded.body().len());
             let more = FRAMING + body;
             let at = to - from;
@@ -150,8 +151,8 @@ impl Segment {
         self.group == self.groups.len()
     }
 
-    /// Serves until an offer led to something other than a write, which is returned, or the budget
-    /// is used up, or all is served.
+    /// Serves until everything is served, the budget is used up, or an offer is not written in
+    /// full, which is then returned.
     pub(crate) fn serve<T>(
         &mut self,
         source: Source<'_, T>,
@@ -203,11 +204,11 @@ impl Segment {
 /// The channels of a segment, and which of its broadcasts each has.
 #[derive(Default)]
 struct Channels {
-    /// Few, so that looking through them is quicker than hashing.
+    /// There are few, so a linear search is quicker than hashing.
     picks: Vec<(ChannelNo, Vec<usize>)>,
 }
 
-/// Where a subscriber of several channels stands in the list of one.
+/// The place of a subscriber of several channels in the list of one of them.
 type Place = (ChannelNo, usize);
 
 impl Channels {
@@ -222,7 +223,7 @@ impl Channels {
         true
     }
 
-    /// The broadcasts on the channels that are wanted, by their bit or number, from a place on.
+    /// The broadcasts from `from` on whose channel is wanted, by its bit and its number.
     fn picks_of(&self, wanted: impl Fn(usize, ChannelNo) -> bool, from: usize) -> Vec<usize> {
         let mut all = Vec::new();
         for (bit, (channel, picks)) in self.picks.iter().enumerate() {
@@ -238,7 +239,8 @@ impl Channels {
         self.picks.iter().position(|(known, _)| *known == channel)
     }
 
-    /// The subscribers that name several channels, by what they hear of the segment.
+    /// Groups the subscribers that name several channels by the channels of the segment that they
+    /// hear.
     fn masks(&self, book: &mut Book<Arc<Gate>>) -> HashMap<u64, Vec<Place>> {
         let mut heard: HashMap<Key, (u64, Place)> = HashMap::new();
         let mut visits = 0;
@@ -304,8 +306,8 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Starts the cache misses of several gates together. Each write evicts what came before, so
-    /// that the misses would else be paid one after the other.
+    /// Loads several gates together, so that their cache misses overlap. Otherwise the misses would
+    /// follow each other, since each write evicts other data from the cache.
     fn prefetch(self, places: Range<usize>) {
         let touched = places.map_while(|at| self.at(at));
         let read = touched.fold(0, |seen, listener| seen | listener.seat.prefetch());

@@ -84,23 +84,23 @@ impl<T: 'static> SinkLane<T> {
         self.state.lock().dropped
     }
 
-    /// Steps of its book so far; `None` during a delivery.
+    /// Listeners of its book that were visited so far; `None` during a delivery.
     pub(crate) fn visits(&self) -> Option<u64> {
         self.state.lock().book.as_ref().map(|book| book.visits)
     }
 
-    /// Applies joins and leaves up to the next broadcast, unless a delivery is in progress, which
-    /// does it. Delivers nothing.
+    /// Applies joins and leaves up to the next broadcast, and delivers nothing. If a delivery is in
+    /// progress, that delivery applies them.
     pub(crate) fn tidy(&self) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        // Under the lock to its end: a publisher that found the book absent would leave its
-        // broadcast to nobody.
+        // The lock is held to the end. Otherwise a publisher could find the book absent and leave
+        // its broadcast to a delivery that does not exist.
         let Some(book) = &mut state.book else { return };
         while let Some(entry) = state.log.pop_front() {
             match entry {
-                // A seat whose end was notified has let its sink go. Before that, the notifying
-                // thread has another reference. So nothing foreign is dropped here.
+                // After a seat was notified of its end, it holds no sink. Before, the notifying
+                // thread holds a reference too. So these drops run no application code.
                 Entry::Join(key, seat, numbers) => drop(book.join(key, seat, numbers)),
                 Entry::Leave(key) => drop(book.leave(key)),
                 Entry::Border(never) => match never {},
@@ -150,7 +150,7 @@ impl<T: 'static> SinkLane<T> {
 }
 
 impl<T> State<T> {
-    /// Takes out subscribers that joined and left while a sink was stuck, so that the log stays
+    /// Removes the subscribers that joined and left while a sink was stuck, so that the log stays
     /// bounded.
     fn compact(&mut self) {
         let mut obsolete = obsolete(self.log.iter()).into_iter();
@@ -159,7 +159,7 @@ impl<T> State<T> {
     }
 }
 
-/// One thread's ownership of the book while it delivers. Gives the book back, whatever happens.
+/// One thread's ownership of the book while it delivers. Gives the book back, also after a panic.
 struct Delivery<'a, T> {
     state: &'a Mutex<State<T>>,
     book: Book<Arc<SinkSeat<T>>>,

@@ -1,4 +1,4 @@
-//! One turn of a flusher: everything that stood in its log, served batch by batch.
+//! One turn of a flusher: all entries of its log, served batch by batch.
 //!
 //! Within a *batch* the book of subscribers does not change: subscribers that join are served
 //! separately, from the message after which they joined, and the joins and leaves are applied at
@@ -8,7 +8,7 @@
 //! one write for each subscriber.
 //!
 //! Invariants: a subscriber's frames are handed over in the order of the log; nothing here waits,
-//! and a turn can be left and taken up again between any two writes.
+//! and a turn can be interrupted and continued between any two writes.
 
 use super::book::{Book, Listener};
 use super::flusher_log::{Border, Entry, abandon};
@@ -23,16 +23,16 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Steps of planning that count as one more write: to plan takes time too.
+/// Visits of planning that count as one write, because planning takes time too.
 const VISITS_PER_WRITE: usize = 64;
-/// Broadcasts after which a batch ends if a subscriber joined in it: each segment looks at each of
-/// those that did.
+/// Broadcasts after which a batch ends if a subscriber joined in it: each segment visits each
+/// subscriber that joined.
 const BROADCASTS_AFTER_JOIN: usize = 4096;
 
 /// A log that is being served.
 pub(crate) struct Turn<T> {
     log: std::vec::IntoIter<Entry<T>>,
-    /// The broadcasts of the batch; those before `planned` are served or stand in the segment.
+    /// The broadcasts of the batch; those before `planned` are served or in the segment.
     broadcasts: Vec<Broadcast<T>>,
     planned: usize,
     joined: Vec<Joined>,
@@ -43,9 +43,9 @@ pub(crate) struct Turn<T> {
     counts: ServeCounts,
 }
 
-/// What is applied to the book after the batch.
+/// A change that is applied to the book after the batch.
 enum Update {
-    /// The next of those that joined.
+    /// The next of the subscribers that joined.
     Join,
     Leave(Key),
 }
@@ -75,7 +75,7 @@ impl<T> Turn<T> {
     }
 
     /// Serves until the turn is over (true) or the budget of writes is used up. Calls `ended` for
-    /// every subscriber of whose end the registry has yet to learn.
+    /// every subscriber whose end the registry has yet to handle.
     pub(crate) fn serve(
         &mut self,
         book: &mut Book<Arc<Gate>>,
@@ -121,7 +121,8 @@ impl<T> Turn<T> {
         mem::take(&mut self.counts)
     }
 
-    /// Does what follows from an offer. Foreign code runs here, without any lock.
+    /// Counts losses, wakes the owner, and reports the end of the subscriber. Application code runs
+    /// here, without any lock.
     fn note(&mut self, key: Key, gate: Arc<Gate>, offered: Offered, ended: &mut impl FnMut(Ended)) {
         self.counts.dropped += offered.dropped;
         wake_all(offered.waker);

@@ -1,4 +1,4 @@
-//! Open tickets and remembered revocations: what closes the race between a login check and the
+//! Open tickets and remembered revocations. They close the race between a login check and the
 //! subscription that follows it.
 //!
 //! A ticket is drawn before the credential is read. While any ticket is open, revocations are
@@ -13,7 +13,7 @@ use crate::types::identity::Identity;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Names an open ticket; later ones are greater.
+/// The number of a ticket; later tickets have greater numbers.
 pub(crate) type TicketNo = u64;
 
 pub(crate) struct Admission {
@@ -33,9 +33,9 @@ pub(crate) struct Admission {
 
 #[derive(Clone, Copy)]
 struct Open {
-    /// The number of the last revocation before it.
+    /// The number of the last revocation before the ticket.
     born: u64,
-    /// `None` for a lifetime beyond the end of the clock.
+    /// `None` if the clock cannot represent the moment.
     expires: Option<Instant>,
 }
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_6_what_is_remembered_is_bounded_and_forgetting_fails_closed() {
+    fn adm_6_remembered_revocations_are_bounded_and_forgetting_one_refuses_older_tickets() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 3);
         let old = admission.draw(now);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_1_every_identity_is_compared_and_only_with_what_came_after_the_ticket() {
+    fn adm_1_every_identity_is_compared_with_revocations_after_the_ticket_only() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 9);
         let held = ["a", "b", "c", "d"].map(id);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_6_what_came_before_the_oldest_ticket_is_forgotten_and_nothing_else() {
+    fn adm_6_only_revocations_before_the_oldest_ticket_are_forgotten() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 9);
         let oldest = admission.draw(now);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn adm_6_tickets_expire_and_are_then_no_reason_to_remember() {
+    fn adm_6_an_expired_ticket_keeps_no_revocation_remembered() {
         let now = SystemClock.now();
         let mut admission = Admission::new(Duration::from_secs(10), 3);
         let ticket = admission.draw(now);

@@ -83,11 +83,11 @@ struct Listeners {
 #[derive(Default)]
 pub(crate) struct ChannelIndex {
     numbers: HashMap<Channel, ChannelNo>,
-    /// The same, in the order of the names: what is paged.
+    /// The same in the order of the names, for pages.
     ordered: BTreeMap<Channel, ChannelNo>,
     channels: Slab<Listeners>,
     unfiltered: PerLane,
-    /// Steps so far, in channels touched.
+    /// Channels visited so far.
     visits: u64,
 }
 
@@ -110,7 +110,7 @@ impl ChannelIndex {
         numbers
     }
 
-    /// Counts a subscriber no more, and removes the channels that no subscriber names any more.
+    /// Removes a subscriber from the counts, and the channels that no subscriber names any more.
     pub(crate) fn remove(&mut self, numbers: &Numbers, lane: LaneId) {
         self.count(numbers, |count| count.remove(lane));
         for &number in numbers.named() {

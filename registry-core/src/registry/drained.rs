@@ -50,8 +50,8 @@ impl Owners {
 
 impl<T: Send + Sync + 'static> Inner<T> {
     fn is_drained(&self) -> bool {
-        // Owners are added under the registry's lock, and none once it shuts down: the order of the
-        // two looks matters.
+        // Owners are added under the registry's lock, and none after the shutdown began. So that
+        // flag must be read first.
         self.state.lock().table.shutting_down && self.owners.held.load(Ordering::SeqCst) == 0
     }
 
@@ -116,7 +116,8 @@ impl<T: Send + Sync + 'static> Future for Drained<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(inner) = self.registry.upgrade() else { return Poll::Ready(()) };
-        // Registered first, so that an end between the look and the registration is not missed.
+        // The waker is registered first, so that an end between the check and the registration is
+        // not missed.
         let waker = cx.waker().clone();
         let spare = inner.owners.waiting.lock().insert(self.number, waker);
         discard(spare);

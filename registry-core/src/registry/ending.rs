@@ -2,7 +2,7 @@
 //!
 //! Every end has two halves. Under the registry's lock, the subscribers are removed from the table
 //! and their seats are ended, so that no send begins any more. Without the lock, they are notified:
-//! foreign code runs.
+//! application code runs.
 
 use super::channels::LaneId;
 use super::table::Removed;
@@ -75,17 +75,19 @@ pub(super) struct Ending {
     /// How many of them this call ended.
     pub(super) ended: usize,
     /// Outboxes first: the end of an outbox only wakes its owner and arms timers, while a sink's
-    /// close may take its time, for which a socket's deadline must not wait (REV-11).
+    /// close may take long, and a socket's deadline must not wait for it (REV-11).
     pending: VecDeque<Arc<dyn Seat>>,
-    /// Flushers that have something to do now, and publishers that wait for a flusher that is gone.
+    /// Flushers that have something to do now, and publishers that wait for a flusher that was
+    /// dropped.
     pub(super) wakers: Vec<Waker>,
-    /// What a log dropped when it was compacted.
+    /// Gates that a log removed when it was compacted.
     obsolete: Vec<Arc<Gate>>,
 }
 
 impl<T: Send + Sync + 'static> Inner<T> {
-    /// Ends subscribers that just left the table: tells their lanes, ends their seats. The caller
-    /// still holds the registry's lock, and then owes the result to [`finish`](Self::finish).
+    /// Ends subscribers that were just removed from the table: appends their leaves to the lanes'
+    /// logs, and ends their seats. The caller still holds the registry's lock, and must then pass
+    /// the result to [`finish`](Self::finish).
     pub(super) fn shut(
         &self,
         state: &mut State<T>,
@@ -105,7 +107,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 }),
             }
             ending.ended += usize::from(removed.seat.end(reason));
-            // Also one that another call ended just now and has yet to notify (REV-1).
+            // Also if another call has just ended it and has not notified it yet (REV-1).
             if removed.lane == LaneId::Sinks {
                 ending.pending.push_back(removed.seat);
             } else {
@@ -136,7 +138,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         self.outboxes.settle(false, |ended| self.remove(ended));
     }
 
-    /// Names this registry on its thread's stack.
+    /// Identifies this registry among the calls on a thread's stack.
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -166,8 +168,8 @@ impl<T: Send + Sync + 'static> Registrar for Inner<T> {
         self.finish(ending, REVOCATION_DEPTH);
     }
 
-    /// The lane reads its log again after it called this. To tidy here would go one level down the
-    /// stack with every subscriber that lags.
+    /// Does not tidy the log: the calling lane reads its log again. Tidying here would recurse once
+    /// for each subscriber that lags.
     fn remove(&self, ended: Ended) {
         let ending = {
             let mut state = self.state.lock();

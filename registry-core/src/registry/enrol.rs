@@ -1,4 +1,4 @@
-//! How a subscriber comes into the registry.
+//! How a subscriber enters the registry.
 
 use super::Inner;
 use super::admission::{Admission, TicketNo};
@@ -22,7 +22,7 @@ use crate::types::registration::Registration;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
-/// What stands behind a seat, for the registry.
+/// The kind of subscriber behind a seat, as the registry sees it.
 struct Kind {
     /// The format's name; `"sink"` for sinks.
     format: &'static str,
@@ -109,8 +109,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
             LaneId::Flusher(number) => lanes[number].join(key, gate.clone(), numbers),
             LaneId::Outboxes | LaneId::Sinks => {
                 self.outboxes.append(Entry::Join(key, gate.clone(), numbers));
-                // No flusher will note that it brings nothing more, although one may have been
-                // asked for.
+                // No flusher serves this outbox, even if its options ask for one. So the gate is
+                // marked complete here.
                 gate.complete()
             }
         };

@@ -13,8 +13,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Opens a lane for outboxes whose owners write to sockets of their own; a task must drive the
     /// [`Flusher`].
     ///
-    /// Outboxes that [ask for it](crate::OutboxOptions::with_flusher) go to the lane with the
-    /// fewest subscribers. A broadcast only appends to the lane's log and returns.
+    /// An outbox that [asks for a flusher](crate::OutboxOptions::with_flusher) is assigned to the
+    /// lane with the fewest subscribers. A broadcast only appends to the lane's log and returns.
     pub fn open_lane(&self, options: LaneOptions) -> Flusher<T> {
         let log = Arc::new(FlusherLog::new(options));
         let number = {
@@ -33,9 +33,9 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// besides what it is writing.
     ///
     /// [`broadcast`](Self::broadcast) never waits, so publishers that produce as fast as they can
-    /// outrun the flushers, up to the bound of the log; messages are late then, and in the end
-    /// lost. A publisher that awaits this before each broadcast is held to the pace of the writes.
-    /// Without lanes it is complete at once.
+    /// outrun the flushers, up to the bound of the log; then messages arrive late, and in the end
+    /// are lost. A publisher that awaits this before each broadcast is held to the pace of the
+    /// writes. Without lanes it is complete at once.
     ///
     /// # Cancel safety
     /// Cancel safe: it only observes.

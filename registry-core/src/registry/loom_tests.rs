@@ -40,7 +40,7 @@ fn ada() -> Identity {
     Identity::untyped("ada")
 }
 
-/// Counts its closes. Outside of the facade: read when all threads are done.
+/// Counts its closes. Invisible to loom: they are read when all threads have ended.
 #[derive(Default)]
 struct Probe(Count);
 
@@ -189,7 +189,7 @@ fn con_2_an_owner_that_drops_its_outbox_while_it_is_revoked_is_ended_once() {
 }
 
 #[test]
-fn rev_1_an_owner_that_asks_to_be_called_while_it_is_ended_is_called() {
+fn rev_1_a_hook_that_is_set_while_the_subscriber_is_ended_is_called() {
     every_schedule(|| {
         let registry = registry();
         let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
@@ -286,7 +286,7 @@ fn rev_12_a_flusher_writes_nothing_after_a_revocation_returned() {
 }
 
 #[test]
-fn drn_1_a_broadcast_that_meets_a_shutdown_is_delivered_or_matches_nobody() {
+fn drn_1_a_broadcast_that_meets_a_shutdown_is_delivered_or_matches_no_subscriber() {
     every_schedule(|| {
         let registry = registry();
         let mut flusher = registry.open_lane(LaneOptions::new());
@@ -306,7 +306,7 @@ fn drn_1_a_broadcast_that_meets_a_shutdown_is_delivered_or_matches_nobody() {
 }
 
 #[test]
-fn iso_5_a_flusher_that_is_dropped_while_others_join_and_publish_leaves_nobody_behind() {
+fn iso_5_a_flusher_that_is_dropped_while_others_join_and_publish_leaves_no_subscriber_unserved() {
     every_schedule(|| {
         let registry = registry();
         let flusher = registry.open_lane(LaneOptions::new());

@@ -2,12 +2,12 @@
 //! goes.
 //!
 //! Lock order: the registry's state, then a lane's log; the registry's state, then a seat. Logs and
-//! seats are leaves. No foreign code runs under any of them, except the non-blocking write of a
+//! seats are leaves. No application code runs under any of them, except the non-blocking write of a
 //! [`Wire`](crate::Wire), which runs under a gate.
 //!
 //! Invariant: the seat of a subscriber that is not in the table is ended. Both happen in one
-//! critical section, or the seat ends first; else one of two revocations at once could find nobody
-//! and return while a send may still begin (REV-1, REV-2).
+//! critical section, or the seat ends first. Otherwise one of two simultaneous revocations could
+//! find no subscriber, and return while a send may still begin (REV-1, REV-2).
 
 mod admission;
 mod channels;
@@ -50,7 +50,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use table::Table;
 
-/// A registry of subscribers: what each of them hears, and by which identities each of them can be
+/// A registry of subscribers, the channels that they hear, and the identities by which they can be
 /// ended.
 ///
 /// It is a handle: cloning it is cheap, all clones are the same registry, and two registries share
@@ -102,7 +102,7 @@ struct Inner<T: Send + Sync + 'static> {
     epoch: u64,
     ended: [AtomicU64; CloseReason::ALL.len()],
     owners: Owners,
-    /// What tickets, handles and flushers refer to.
+    /// The reference that tickets, handles and flushers get.
     this: Weak<Inner<T>>,
 }
 
@@ -165,7 +165,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Subscribes a sink: the compatible call, with optional channels and one optional identity.
     ///
     /// Absent and empty channel lists both mean *every channel* (FLT-2); the identity has no kind
-    /// (REV-6). Where the difference between "nothing" and "everything" matters, use
+    /// (REV-6). If the difference between "nothing" and "everything" matters, use
     /// [`subscribe_with`](Self::subscribe_with).
     ///
     /// # Errors
@@ -211,7 +211,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// evicted.
     ///
     /// If the identities come from a credential, [draw a ticket](Self::draw_ticket) before you read
-    /// the credential: a revocation between the reading and this call would find nobody to close.
+    /// the credential: a revocation between the reading and this call would find no subscriber to
+    /// close.
     ///
     /// # Errors
     /// [`SubscribeError::ShuttingDown`], or [`SubscribeError::ScopeFull`] if that is the policy.
@@ -227,8 +228,9 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// Opens an outbox: a bounded queue of encoded frames, for an owner that writes them to a peer.
     ///
     /// # Errors
-    /// As [`subscribe_with`](Self::subscribe_with); [`SubscribeError::NoEncoder`] for a registry
-    /// that was made without an [encoder](Self::with_encoder).
+    /// Fails as [`subscribe_with`](Self::subscribe_with) does, and with
+    /// [`SubscribeError::NoEncoder`] if the registry was made without an
+    /// [encoder](Self::with_encoder).
     pub fn open_outbox(
         &self,
         format: &'static WireFormat,
@@ -267,10 +269,10 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
 
     /// Sends `data` to every subscriber whose filter lets `channel` pass.
     ///
-    /// On return it stands in every matching outbox, or in the log of its lane, or the outbox's
-    /// policy was applied. Sinks have received it too, unless another thread or an outer call is
-    /// delivering at the moment: that thread then delivers it after its own ([`Report::pending`]).
-    /// The cost is proportional to the matching subscribers.
+    /// On return the message is in every matching outbox or in the log of the outbox's lane, or the
+    /// outbox's policy was applied. Sinks have received it too, unless another thread or an outer
+    /// call is delivering at the moment: that call then delivers it after its own
+    /// ([`Report::pending`]). The cost is proportional to the matching subscribers.
     ///
     /// # Errors
     /// [`BroadcastError`] gives the payload back if it cannot be encoded (DEL-8). A failing sink is
@@ -336,7 +338,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         }
         drop(state);
         wake_all(flushers);
-        // Outboxes first: a sink may take its time.
+        // Outboxes first, because a sink may take long.
         if outboxes > 0 {
             inner.outboxes.settle(true, |ended| inner.remove(ended));
         }
@@ -352,22 +354,22 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// this call ended.
     ///
     /// They end as [revoked](CloseReason::Revoked): their clients come back and authenticate again.
-    /// Where they should stay away, use [`close_by_identity_as`](Self::close_by_identity_as).
+    /// To make them stay away, use [`close_by_identity_as`](Self::close_by_identity_as).
     ///
     /// When it returns, each of them has ended and was notified (REV-1), and no send begins on them
     /// any more, not even from a broadcast that began earlier (REV-2); what their outboxes held is
-    /// gone (REV-3). The call does not wait for sinks that are stuck in `send` (PRG-1), nor for the
-    /// closes of another call that ended one of them at the same moment; its own closes it runs one
-    /// after the other, those of outboxes first. An admission whose ticket was drawn before is
-    /// refused (ADM-1).
+    /// discarded (REV-3). The call does not wait for sinks that are stuck in `send` (PRG-1), nor
+    /// for the closes of another call that ended one of them at the same moment; it runs its own
+    /// closes one after the other, those of outboxes first. An admission whose ticket was drawn
+    /// before is refused (ADM-1).
     ///
     /// A revocation is an event and not a state: a subscribe that begins afterwards is accepted
     /// (REV-9). So change what your login check reads first, and call this after that change is
     /// committed.
     ///
     /// Called from inside a send of one of them, that subscriber's close waits for its send to end
-    /// (RE-5). Called from inside closes that lie 32 deep in each other, it ends and counts at
-    /// once, but the outermost call notifies (RE-6).
+    /// (RE-5). Called from inside 32 nested closes, it ends and counts at once, but the outermost
+    /// call notifies (RE-6).
     ///
     /// # Examples
     /// ```
@@ -375,7 +377,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// # let registry = SubscriberRegistry::<String>::new();
     /// // The account's role changed, and the change is committed:
     /// let closed = registry.close_by_identity(&Identity::new("account", "ada"));
-    /// assert_eq!(closed, 0); // nobody held it
+    /// assert_eq!(closed, 0); // no subscriber held it
     /// ```
     pub fn close_by_identity(&self, identity: &Identity) -> usize {
         self.close_by_identity_as(identity, Revocation::Revoked)

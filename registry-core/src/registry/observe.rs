@@ -1,4 +1,4 @@
-//! What a registry tells about itself.
+//! The statistics of a registry.
 
 use super::SubscriberRegistry;
 use crate::sync::Ordering;
@@ -69,7 +69,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// names: at most `limit` channels, from the first after `after` on, or from the first of all.
     ///
     /// The names are shared and not copied. The registry is locked for one page, so `limit` should
-    /// be some hundreds; between two pages channels come and go.
+    /// be some hundreds; between two pages channels may be added and removed.
     ///
     /// # Examples
     /// ```

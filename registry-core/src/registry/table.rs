@@ -1,9 +1,9 @@
 //! The registry's table: the subscribers, the identities that they hold and the scopes that they
-//! fill. Pure state, without locks or foreign code.
+//! fill. Pure state, without locks or application code.
 //!
-//! Invariants: a subscriber stands in the list of every identity that it holds and in no other;
-//! `active` counts the subscribers that are not draining. Every change costs as much as it names
-//! channels and identities, whatever the number of subscribers (`visits` counts the steps).
+//! Invariants: a subscriber is in the list of every identity that it holds and in no other;
+//! `active` counts the subscribers that are not draining. A change costs as much as it names
+//! channels and identities, whatever the number of subscribers (`visits` counts them).
 
 use super::admission::Admission;
 use super::channels::{ChannelIndex, LaneId};
@@ -33,7 +33,7 @@ pub(crate) struct Table {
     /// Kept only under a cap: the members of each scope, oldest first.
     scopes: HashMap<Identity, BTreeMap<u64, Key>>,
     formats: BTreeMap<&'static str, usize>,
-    /// How many subscribers each flusher has; `None` for a flusher that is gone.
+    /// How many subscribers each flusher has; `None` for a flusher that was dropped.
     flushers: Vec<Option<usize>>,
     visits: u64,
 }
@@ -91,7 +91,7 @@ impl Table {
         }
     }
 
-    /// Takes a new flusher; returns its number.
+    /// Adds a flusher and returns its number.
     pub(crate) fn open_lane(&mut self) -> usize {
         self.flushers.push(Some(0));
         self.flushers.len() - 1
@@ -112,7 +112,7 @@ impl Table {
         removed
     }
 
-    /// Tells whether the scope of a new subscriber is full and must stay as it is.
+    /// Tells whether a new subscriber is refused because its scope is full.
     pub(crate) fn refuses(&self, scope: Option<&Identity>) -> bool {
         let refusing = self.scope_cap.filter(|cap| cap.when_full == WhenFull::RefuseNew);
         let Some(cap) = refusing else { return false };
@@ -120,7 +120,8 @@ impl Table {
         members.is_some_and(|members| members.len() >= cap.limit.get())
     }
 
-    /// Takes a new subscriber; under a cap, the oldest of its scope make room first (CAP-1, CAP-3).
+    /// Inserts a new subscriber; under a cap, the oldest of its scope make room first (CAP-1,
+    /// CAP-3).
     pub(crate) fn insert(
         &mut self,
         seat: Arc<dyn Seat>,
@@ -280,7 +281,7 @@ impl Table {
         Some(Removed { key, seat, lane, was_draining: draining })
     }
 
-    /// Takes a subscriber out of everything that serves the active ones.
+    /// Removes a subscriber from the indexes and counts of active subscribers.
     fn retire(
         &mut self,
         numbers: &Numbers,
@@ -335,7 +336,7 @@ impl Table {
         self.scopes = HashMap::new();
     }
 
-    /// Fills in what the table knows.
+    /// Returns the statistics that the table has; the others are zero.
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             subscribers: self.active,

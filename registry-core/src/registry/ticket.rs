@@ -15,10 +15,10 @@ use std::sync::Weak;
 
 /// The right to admit one subscriber, drawn **before** its credential is read.
 ///
-/// Any server reads a credential first and subscribes afterwards. A revocation that falls in
-/// between finds nobody to close, and the connection would live on with a dead credential. A ticket
-/// closes that window: if one of the identities that [`admit`](Ticket::admit) names was revoked
-/// since the ticket was drawn, the admission is refused.
+/// Any server reads a credential first and subscribes afterwards. A revocation in between finds no
+/// subscriber to close, and the connection would live on with a revoked credential. A ticket closes
+/// that window: if one of the identities that [`admit`](Ticket::admit) names was revoked since the
+/// ticket was drawn, the admission is refused.
 ///
 /// A ticket admits once. It expires
 /// ([`ticket_lifetime`](crate::RegistryOptions::with_ticket_lifetime), 10 s), receives nothing, is
@@ -38,13 +38,13 @@ use std::sync::Weak;
 /// let ticket = registry.draw_ticket();
 /// // The login check reads the credential, which takes its time …
 /// let ada = Identity::new("account", "ada");
-/// // … and meanwhile it is revoked: there is nobody to close yet.
+/// // … and meanwhile it is revoked: there is no subscriber to close yet.
 /// registry.close_by_identity(&ada);
 /// let registration = Registration::new().with_group(ada);
 /// let refused = ticket.admit_outbox(&RAW, OutboxOptions::new(), registration);
 /// assert_eq!(refused.unwrap_err(), AdmitError::Revoked);
 /// ```
-#[must_use = "a ticket that is dropped admits nobody"]
+#[must_use = "a ticket that is dropped admits no subscriber"]
 pub struct Ticket<T: Send + Sync + 'static> {
     registry: Weak<Inner<T>>,
     number: TicketNo,
@@ -58,7 +58,8 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     /// Admits a sink, if none of its identities was revoked since the ticket was drawn.
     ///
     /// # Errors
-    /// See [`AdmitError`]. The sink is dropped; nothing was sent, and nobody was evicted (ADM-2).
+    /// See [`AdmitError`]. The sink is dropped; nothing was sent, and no subscriber was evicted
+    /// (ADM-2).
     ///
     /// # Examples
     /// ```
@@ -155,8 +156,7 @@ impl<T: Send + Sync + 'static> Ticket<T> {
 
 impl<T: Send + Sync + 'static> Drop for Ticket<T> {
     fn drop(&mut self) {
-        // Also after it admitted or was refused: whatever came of it, it is not open any more
-        // (ADM-2).
+        // Also after an admission or a refusal: the ticket is not open any more (ADM-2).
         if let Some(inner) = self.registry.upgrade() {
             in_drop(|| inner.state.lock().table.admission.free(self.number));
         }

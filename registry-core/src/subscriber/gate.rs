@@ -1,9 +1,11 @@
-//! The gate of an outbox: what decides whether its subscriber has ended, and the lock of its queue.
+//! The gate of an outbox: it decides whether the subscriber has ended, and its lock guards the
+//! queue.
 //!
 //! A push and an end exclude each other, so nothing is accepted after an end returned, and a
-//! discarding end drops what has not left the queue (REV-3). Where a [`Wire`] is attached, every
-//! write to it happens under the same lock, so that after an end returned nothing more is handed to
-//! the operating system, and the end waits for one non-blocking write at most (REV-12).
+//! discarding end drops the frames that have not left the queue (REV-3). Where a [`Wire`] is
+//! attached, every write to it happens under the same lock, so that after an end returned nothing
+//! more is handed to the operating system, and the end waits for one non-blocking write at most
+//! (REV-12).
 //!
 //! Without a wire, the owner takes frames and writes them itself. With a wire, the gate is *open*
 //! while nothing waits: a flusher writes to the socket directly. A full socket makes the gate
@@ -29,8 +31,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-/// One subscriber's gate. The fields that every write reads stand first, so that a write misses the
-/// cache once.
+/// One subscriber's gate. The fields that every write reads come first, so that a write has one
+/// cache miss.
 #[repr(C)]
 pub(crate) struct Gate {
     pub(crate) format: &'static WireFormat,
@@ -39,10 +41,10 @@ pub(crate) struct Gate {
     options: OutboxOptions,
 }
 
-/// Why nothing was written.
+/// The reason why nothing was written.
 #[derive(Debug)]
 pub(crate) enum Unwritten {
-    /// The peer is gone.
+    /// The wire failed.
     Gone(io::Error),
     /// The format panicked.
     Broken,
@@ -61,7 +63,7 @@ impl Gate {
         Self { format, wire: OnceLock::new(), state: Mutex::new(state), options }
     }
 
-    /// Starts to bring the gate and its wire into the cache. The result means nothing.
+    /// Starts to load the gate and its wire into the cache. The result has no meaning.
     pub(crate) fn prefetch(&self) -> usize {
         self.wire.get().map_or(0, Arc::strong_count)
     }
@@ -81,8 +83,8 @@ impl Gate {
         offered
     }
 
-    /// Offers the frames of one turn: to the wire, `joined` in one write, if nothing waits before
-    /// them; else to the queue, one by one. `None` when all of them were written.
+    /// Offers the frames of one turn. If nothing waits, it writes `joined` to the wire in one call.
+    /// Otherwise it queues the frames one by one. Returns `None` if the wire took everything.
     pub(crate) fn offer(&self, joined: &Bytes, frames: &[Queued], now: Instant) -> Option<Offered> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -133,8 +135,8 @@ impl Gate {
         Some(offered)
     }
 
-    /// Notes that its lane dropped `messages` before they came here. The policy decides, as for a
-    /// queue that is full.
+    /// Notes that the lane dropped so many messages before they reached this gate. The overflow
+    /// policy decides, as for a full queue.
     pub(crate) fn overflowed(&self, messages: u64) -> Offered {
         let mut state = self.state.lock();
         if !state.accepts() {
@@ -145,13 +147,13 @@ impl Gate {
             offered.end(&mut state, SendOutcome::Lagged, CloseReason::Lagged);
         } else {
             state.queue.lost += messages;
-            state.slow_down(); // so that the owner tells the peer before the next message
+            state.slow_down(); // so that the owner reports the loss before the next message
         }
         offered.waker = state.waker.take();
         offered
     }
 
-    /// Ends it, because a frame could not be built.
+    /// Ends the subscriber, because a frame could not be built.
     pub(crate) fn fail(&self) -> Offered {
         let mut state = self.state.lock();
         let mut offered = Offered::only(SendOutcome::Closed);
@@ -162,8 +164,8 @@ impl Gate {
         offered
     }
 
-    /// From now on frames are written to the wire, those already queued first; the caller wakes. A
-    /// second wire is ignored.
+    /// Attaches the wire: from now on frames are written to it, those already queued first. A
+    /// second wire is ignored. The caller wakes the returned waker.
     pub(crate) fn attach(&self, wire: Arc<dyn Wire>) -> Option<Waker> {
         if let Err(second) = self.wire.set(wire) {
             discard(second);
@@ -206,13 +208,13 @@ impl Gate {
         })
     }
 
-    /// Looks, and leaves the waker where the next change finds it.
+    /// Looks at the state. If that gives no answer yet, stores the waker for the next change.
     fn poll_or_wait<R>(
         &self,
         cx: &mut Context<'_>,
         look: impl FnOnce(&mut State) -> Option<R>,
     ) -> Poll<R> {
-        // Cloning and dropping a waker runs foreign code, so both happen outside the lock.
+        // Cloning and dropping a waker runs application code, so both happen outside the lock.
         let mut spare = Some(cx.waker().clone());
         let polled = {
             let mut state = self.state.lock();
@@ -231,8 +233,8 @@ impl Gate {
         self.wire.get().map_or(Poll::Ready(Ok(())), |wire| wire.poll_ready(cx))
     }
 
-    /// Writes once what waits, with at most [`WRITE_BYTES`](super::queue::WRITE_BYTES) of frames;
-    /// nothing after a discarding end.
+    /// Makes one write of the waiting bytes, at most [`WRITE_BYTES`](super::queue::WRITE_BYTES) of
+    /// frames. After a discarding end it writes nothing.
     ///
     /// # Errors
     /// [`Gone`](Unwritten::Gone) when the wire failed, [`Broken`](Unwritten::Broken) when the
@@ -258,8 +260,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Writes the owner's own frame at the next border between frames; drops it after a discarding
-    /// end. The caller wakes the task that has to write it.
+    /// Writes a frame of the owner's own at the next border between frames. After a discarding end
+    /// it drops the frame. The caller wakes the returned waker, whose task writes the rest.
     pub(crate) fn send_control(
         &self,
         frame: &[u8],
@@ -275,7 +277,7 @@ impl Gate {
         if !state.queue.fill_rest(self.format) {
             return Err(Unwritten::Broken);
         }
-        // The next write, or the owner's next read, meets an error again.
+        // An error is ignored here: the next write, or the owner's next read, fails with it again.
         let written = wire.try_write(&state.queue.rest).unwrap_or(0);
         state.written(written, now);
         if state.queue.rest.is_empty() {
@@ -305,8 +307,8 @@ impl Gate {
         self.state.lock().last_write
     }
 
-    /// Replaces the hook; returns the former hook, and the end if it has come, of which the caller
-    /// notifies the new hook.
+    /// Replaces the hook. Returns the former hook, and the reason if the subscriber has ended; the
+    /// caller then calls the new hook with it.
     pub(crate) fn set_hook(
         &self,
         hook: Arc<EndHook>,
@@ -386,7 +388,7 @@ mod tests {
     static RAW: WireFormat =
         WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 
-    /// As when the owner asks while another thread is about to notify.
+    /// The owner sets its hook while another thread is about to notify.
     #[test]
     fn clo_1_a_hook_that_is_set_between_the_end_and_its_notice_is_called_once() {
         let gate = Gate::new(&RAW, OutboxOptions::new());

@@ -1,10 +1,10 @@
-//! Notifies subscribers of their end: runs the close callbacks, one after the other, without
-//! recursion that grows.
+//! Notifies subscribers of their end: runs the close callbacks, one after the other, with bounded
+//! recursion.
 //!
-//! A close may end further subscribers. Those of a nested revocation are notified before it returns
-//! (REV-1), down to a fixed depth. Those of a nested eviction, and those that lie deeper, wait for
-//! the outermost call on the same thread, so that two sinks which evict each other go round a loop
-//! and not down the stack (RE-8).
+//! A close may end further subscribers. The subscribers that a nested revocation ends are notified
+//! before it returns (REV-1), down to a fixed depth. Those that a deeper revocation or a nested
+//! eviction ends are left to the outermost call on the same thread. So two sinks that evict each
+//! other make that call loop, and the stack does not grow (RE-8).
 
 use super::seat::Seat;
 use crate::contain::discard;
@@ -13,10 +13,10 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How many revocations may run their closes inside each other on one thread: well within the
+/// How many nested revocations may run their closes on one thread. So many fit well into the
 /// smallest usual stack.
 pub(crate) const REVOCATION_DEPTH: usize = 32;
-/// Evictions run their closes only where no close is running.
+/// An eviction runs its closes only if no close is running on the thread.
 pub(crate) const EVICTION_DEPTH: usize = 1;
 
 /// The registries whose closes are running on this thread, outermost first.
@@ -30,8 +30,8 @@ thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = RefCell::default();
 }
 
-/// Notifies all of them, or leaves them to an outer call of the same registry when `depth` levels
-/// are running already.
+/// Notifies all seats, or leaves them to an outer call of the same registry when `depth` levels are
+/// running already.
 pub(crate) fn notify_all(registry: usize, mut seats: VecDeque<Arc<dyn Seat>>, depth: usize) {
     if seats.is_empty() {
         return;
@@ -53,8 +53,8 @@ pub(crate) fn notify_all(registry: usize, mut seats: VecDeque<Arc<dyn Seat>>, de
             }
         }
     }) else {
-        // The thread is ending and its frames are gone; what is left of recursion then is bounded
-        // by what ends with it.
+        // The thread is ending, and its `FRAMES` were destroyed. Only destructors still run on it,
+        // so further recursion is bounded by what they end.
         seats.into_iter().for_each(notify);
         return;
     };
@@ -69,14 +69,15 @@ pub(crate) fn notify_all(registry: usize, mut seats: VecDeque<Arc<dyn Seat>>, de
     }
 }
 
-/// Notifies one. Its owner may drop it then, so this may be the last reference to the seat and
-/// to a wire behind it, whose destructor is foreign code.
+/// Notifies one seat. Its owner may then drop it, so this may be the last reference to the seat and
+/// to its wire, whose destructor is application code.
 fn notify(seat: Arc<dyn Seat>) {
     seat.notify();
     discard(seat);
 }
 
-/// The next seat that nested calls left to the outermost one; without any, this level is over.
+/// Returns the next seat that nested calls left to the outermost call. Without one, it ends this
+/// level.
 fn leave_or_next(registry: usize, outermost: bool) -> Option<Arc<dyn Seat>> {
     let next = FRAMES.try_with(|frames| {
         let mut frames = frames.borrow_mut();

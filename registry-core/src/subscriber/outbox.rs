@@ -1,7 +1,7 @@
 //! The outbox: the queue of one subscriber, as the owner that writes to the peer sees it.
 //!
 //! The registry pushes frames; one owner takes them, or attaches the peer's socket and has them
-//! written. What happens between the two is the [gate](super::gate)'s.
+//! written. The [gate](super::gate) is between the two.
 
 use super::gate::Gate;
 use super::queue::{Next, WRITE_BYTES};
@@ -49,7 +49,7 @@ use std::task::{Context, Poll};
 /// registry.close_by_identity(&ada);
 /// let next = outbox.poll_next(&mut cx, 65_536);
 /// let Poll::Ready(Next::Closed(reason)) = next else { panic!("still open") };
-/// assert_eq!(reason.as_str(), "revoked"); // and 43 is gone
+/// assert_eq!(reason.as_str(), "revoked"); // and 43 was discarded
 /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 #[must_use = "dropping an outbox unsubscribes it"]
@@ -100,7 +100,7 @@ impl Outbox {
     ///
     /// let mut outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
     /// let mut cx = Context::from_waker(Waker::noop());
-    /// // A future that is dropped takes nothing along.
+    /// // A future that is dropped removes no frame.
     /// assert!(pin!(outbox.next(65_536)).poll(&mut cx).is_pending());
     /// registry.broadcast("runs", 1)?;
     /// let next = pin!(outbox.next(65_536)).poll(&mut cx);
@@ -145,8 +145,8 @@ impl Outbox {
         self.gate.poll_discarded(cx)
     }
 
-    /// Has `hook` called with the reason when the subscriber ends, on the thread that ends it, or
-    /// at once if it has ended.
+    /// Sets a hook that is called with the reason when the subscriber ends, on the thread that ends
+    /// it, or at once if it has ended.
     ///
     /// Unlike a waker, the hook is called also while nothing polls the outbox: an owner whose
     /// socket is full learns of the end this way. It is called again when a discarding reason
@@ -183,9 +183,9 @@ impl Outbox {
         }
     }
 
-    /// Ends the subscriber from its owner's side, as when a heartbeat failed, and discards the
-    /// queue. The first reason stands. [`Shutdown`](CloseReason::Shutdown) keeps the queue to be
-    /// flushed, and a revocation still discards it then.
+    /// Ends the subscriber for a reason of its owner's, such as a failed heartbeat, and discards
+    /// the queue. The first reason stands. [`Shutdown`](CloseReason::Shutdown) keeps the queue to
+    /// be flushed, and a revocation still discards it then.
     ///
     /// # Examples
     /// ```
@@ -252,8 +252,8 @@ impl Outbox {
 
 #[cfg(all(test, registry_loom))]
 impl Outbox {
-    /// Whether its end has come; for tests that cannot take from it, because other threads hold it
-    /// too.
+    /// Tells whether the subscriber has ended; for tests that cannot take from it, because other
+    /// threads hold it too.
     pub(crate) fn has_ended(&self) -> bool {
         self.gate.status().2.is_some()
     }

@@ -2,8 +2,8 @@
 //!
 //! Invariants: `bytes` is the sum of the lengths of the queued frames; the queue holds at most
 //! `max_messages` frames and `max_bytes` bytes, or exactly one frame that is larger than
-//! `max_bytes` (QUE-1); every message that a policy drops is counted in `lost` until the peer's
-//! side hears of it.
+//! `max_bytes` (QUE-1); `lost` counts every message that a policy dropped, until the owner takes
+//! the count or a notice to the peer is framed.
 
 use crate::contain::contain;
 use crate::types::bounds::{OutboxOptions, Overflow};
@@ -14,12 +14,12 @@ use crate::types::report::SendOutcome;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 
-/// How much an owner takes from the queue at a time, for one write: more could not be recalled
-/// (REV-3).
+/// How many bytes an owner takes from the queue for one write. A revocation cannot recall what was
+/// taken, so it is little (REV-3).
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;
 
-/// How large a buffer an idle outbox without a wire keeps, in frames: the smallest there is, 200
-/// bytes.
+/// The largest buffer that an idle outbox without a wire keeps, in frames: the smallest that is
+/// ever allocated, 200 bytes.
 const KEPT_FRAMES: usize = 4;
 
 /// A frame and the channel on which it was broadcast.
@@ -29,7 +29,7 @@ pub(crate) struct Queued {
     pub(crate) channel: Channel,
 }
 
-/// What the owner of an outbox finds next.
+/// What the owner of an outbox gets next.
 ///
 /// # Examples
 /// ```
@@ -112,7 +112,7 @@ pub(crate) struct Pushed {
 
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// Messages dropped of which the peer's side has not heard.
+    /// Messages that were dropped, and reported neither to the owner nor to the peer.
     pub(crate) lost: u64,
     bytes: usize,
     frames: VecDeque<Queued>,
@@ -123,7 +123,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Queues one frame, by the policy of the options.
+    /// Queues one frame. If there is no room for it, the policy of the options decides.
     pub(crate) fn push(
         &mut self,
         frame: &Bytes,
@@ -168,8 +168,8 @@ impl Queue {
             let frame = self.pop();
             batch.frames.extend(frame.inspect(|frame| room = room.saturating_sub(frame.len())));
         }
-        // An owner that takes message by message should not pay for a buffer each time. Behind a
-        // wire, most queues never need one.
+        // An owner that takes message by message should not cause an allocation each time. With a
+        // wire, most queues never need a buffer.
         if self.frames.is_empty() && !(keep_buffer && self.frames.capacity() <= KEPT_FRAMES) {
             self.frames = VecDeque::new();
         }
@@ -199,7 +199,7 @@ impl Queue {
         let written = written.min(self.rest.len());
         self.rest.advance(written);
         if self.rest.is_empty() {
-            self.rest = Bytes::new(); // it would keep the whole buffer
+            self.rest = Bytes::new(); // an empty slice would keep the whole buffer
         }
         written > 0
     }
@@ -231,7 +231,7 @@ impl Queue {
         Some(frame)
     }
 
-    /// Drops what is queued of a channel.
+    /// Drops the queued frames of a channel.
     fn drop_channel(&mut self, channel: &Channel) {
         self.frames.retain(|queued| {
             let stays = queued.channel != *channel;

@@ -1,7 +1,7 @@
-//! The registry's hold on one subscriber, and what the parts of a subscriber ask of their registry.
+//! The registry's hold on one subscriber, and the calls that a subscriber makes to its registry.
 //!
-//! Both are traits, so that a subscriber and its lane know nothing of the registry's payload type,
-//! and the registry nothing of what stands behind a seat.
+//! Both are traits: a subscriber and its lane do not depend on the registry's payload type, and the
+//! registry does not depend on the kind of a subscriber.
 
 use crate::types::close::CloseReason;
 use crate::types::id::{Key, SubscriptionId};
@@ -10,38 +10,39 @@ use std::task::Waker;
 
 /// Decides, atomically and per subscriber, whether the subscriber has ended.
 pub(crate) trait Seat: Send + Sync {
-    /// Ends the subscriber: no send begins afterwards. Runs no foreign code. True when this call is
-    /// the one that ended it; the caller then owes it a [`notify`](Seat::notify).
+    /// Ends the subscriber: no send begins afterwards. Runs no application code. Returns true if
+    /// this call is the one that ended it; the caller must then [`notify`](Seat::notify) it.
     fn end(&self, reason: CloseReason) -> bool;
 
-    /// Runs the foreign code that an end calls for, at most once. The caller holds no lock.
+    /// Runs the application code that reacts to the end, at most once. The caller holds no lock.
     fn notify(&self);
 
-    /// Notes that its lane brings nothing more, so that a draining end can be complete; the caller
-    /// wakes.
+    /// Notes that the lane appends no more frames to this seat, so a draining end can complete. The
+    /// caller wakes the returned waker.
     fn complete(&self) -> Option<Waker> {
         None
     }
 }
 
-/// A subscriber that a lane found at its end. The registry still has to take it out of its table.
+/// A subscriber that its lane ended, or found ended. The registry still has to remove it from its
+/// table.
 pub(crate) struct Ended {
     pub(crate) key: Key,
     pub(crate) seat: Arc<dyn Seat>,
     pub(crate) reason: CloseReason,
-    /// It had not ended for another reason before.
+    /// This is the subscriber's first end.
     pub(crate) first: bool,
 }
 
-/// What a subscriber's handle, its outbox and its lane ask of their registry.
+/// The calls that a subscriber's handle, its outbox and its lane make to their registry.
 pub(crate) trait Registrar: Send + Sync {
-    /// Takes a subscriber out of the table and notifies it, at the request of its handle.
+    /// Removes a subscriber from the table and notifies it, at the request of its handle.
     fn release(&self, id: SubscriptionId, reason: CloseReason);
 
-    /// Takes a subscriber that a lane found at its end out of the table, and notifies it.
+    /// Removes a subscriber that its lane ended from the table, and notifies it.
     fn remove(&self, ended: Ended);
 
-    /// Notes that the flusher of a lane is gone.
+    /// Notes that the flusher of a lane was dropped.
     fn lane_closed(&self, lane: usize);
 
     /// Notes that an owner attached a wire.

@@ -1,4 +1,4 @@
-//! Sinks: the trait that an application implements, and the seat that stands before each sink.
+//! Sinks: the trait that an application implements, and the seat of a sink.
 
 use super::seat::Seat;
 use crate::contain::{contain, discard};
@@ -8,7 +8,7 @@ use crate::types::message::Message;
 use crate::types::report::SendOutcome;
 use std::sync::Arc;
 
-/// Receives what a subscriber hears.
+/// Receives the messages of a subscriber.
 ///
 /// # Contract
 /// - `send` is called once per matching broadcast, in the order of the broadcasts, by one thread at
@@ -52,7 +52,7 @@ pub trait Sink<T>: Send + Sync + 'static {
     /// Receives one message.
     fn send(&self, message: &Arc<Message<T>>) -> SendOutcome;
 
-    /// Hears that the subscriber was ended, and why.
+    /// Is called when the subscriber was ended, with the reason.
     fn close(&self, reason: CloseReason);
 }
 
@@ -68,11 +68,10 @@ impl<T: 'static, S: Sink<T> + ?Sized> Sink<T> for Arc<S> {
     }
 }
 
-/// The seat before a sink.
+/// The seat of a sink.
 ///
-/// Invariants: `sink` is present until the end was notified, so that nothing of it is kept
-/// afterwards; a send begins only while `ended` is `None`; at most one send runs at a time, and
-/// `sender` names its thread.
+/// Invariants: `sink` is present until the end is notified, and is dropped then; a send begins only
+/// while `ended` is `None`; at most one send runs at a time, and `sender` names its thread.
 pub(crate) struct SinkSeat<T> {
     state: Mutex<State<T>>,
 }

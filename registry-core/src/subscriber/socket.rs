@@ -67,9 +67,9 @@ impl Outbox {
     /// first.
     ///
     /// Every write happens under the lock that an end takes. So after
-    /// [`close_by_identity`](crate::SubscriberRegistry::close_by_identity) returned, nothing more
-    /// of the application's is written, and that call waits for one non-blocking write at most
-    /// (REV-12). A frame that is partly written then stays so.
+    /// [`close_by_identity`](crate::SubscriberRegistry::close_by_identity) returned, no more frames
+    /// of the application are written, and that call waits for one non-blocking write at most
+    /// (REV-12). A frame that is partly written by then is not completed.
     ///
     /// A [flusher](crate::Flusher) writes for an outbox [that asked for
     /// one](crate::OutboxOptions::with_flusher) while the socket has room. The rest is queued, and
@@ -90,7 +90,7 @@ impl SocketOutbox {
     /// or at the end. `now` is what [`last_write`](Self::last_write) returns after a write.
     ///
     /// # Errors
-    /// Those of the wire: the peer is gone.
+    /// Those of the wire: the peer has left.
     pub fn poll_flush(&self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<CloseReason>> {
         let gate = self.0.gate();
         loop {
@@ -113,7 +113,7 @@ impl SocketOutbox {
     /// Writes a frame of the owner's own, at the next border between frames and before what is
     /// queued: a keep-alive, or an answer to a ping.
     ///
-    /// It counts towards no bound, so an owner that answers its peer looks at
+    /// It counts towards no bound, so an owner that answers its peer should look at
     /// [`pending_control`](Self::pending_control) first. After a discarding end it is dropped.
     ///
     /// # Examples
@@ -189,7 +189,7 @@ impl SocketOutbox {
         self.0.gate().is_slow()
     }
 
-    /// Returns when the socket last took something, by the clock of the task that wrote.
+    /// Returns when the socket last took bytes, by the clock of the task that wrote.
     #[must_use]
     pub fn last_write(&self) -> Option<Instant> {
         self.0.gate().last_write()

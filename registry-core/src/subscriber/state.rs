@@ -1,7 +1,7 @@
-//! What a gate keeps under its lock: where frames go, the queue, and the end. Pure state.
+//! The state under the lock of a gate: where frames go, the queue, and the end.
 //!
 //! Invariants: with a wire, the stage is slow exactly while something waits; after a discarding end
-//! nothing waits, for ever.
+//! nothing waits any more.
 
 use super::queue::Queue;
 use crate::types::bounds::OutboxOptions;
@@ -18,10 +18,10 @@ pub(crate) struct State {
     pub(crate) stage: Stage,
     /// The last write to the wire ended within a frame. It stays true after the end.
     pub(crate) mid_frame: bool,
-    /// Its lane brings nothing more.
+    /// Its lane appends no more frames.
     pub(crate) complete: bool,
     pub(crate) end: Option<End>,
-    /// When the wire last took something.
+    /// When the wire last took bytes.
     pub(crate) last_write: Option<Instant>,
     pub(crate) queue: Queue,
     pub(crate) waker: Option<Waker>,
@@ -46,14 +46,14 @@ pub(crate) struct End {
     pub(crate) notified: bool,
 }
 
-/// What an owner wants to be called at the end.
+/// The hook that an owner wants called at the end.
 pub(crate) type EndHook = dyn Fn(CloseReason) + Send + Sync;
 
-/// What became of frames that were offered. The caller wakes once it holds no lock.
+/// The result of an offer. The caller wakes the waker when it holds no lock.
 pub(crate) struct Offered {
     pub(crate) outcome: SendOutcome,
-    /// The end that this led to, of which the registry has yet to learn, and whether it is the
-    /// subscriber's first end, which is the one that counts (CNT-1).
+    /// The end that the offer caused, which the registry has yet to handle; true if it is the
+    /// subscriber's first end, the one that is counted (CNT-1).
     pub(crate) ended: Option<(CloseReason, bool)>,
     /// Messages that the policy dropped.
     pub(crate) dropped: u64,
@@ -74,7 +74,7 @@ impl Offered {
 }
 
 impl State {
-    /// `complete` says that no lane brings messages in its own time.
+    /// `complete` is true if no flusher appends frames.
     pub(crate) fn new(complete: bool) -> Self {
         Self {
             stage: Stage::Taken,
@@ -88,8 +88,8 @@ impl State {
         }
     }
 
-    /// Tells whether messages may still come: before the end, and until a draining end is complete
-    /// those that were broadcast before it.
+    /// Tells whether frames are accepted: before the end always; after a draining end until it is
+    /// complete, since earlier broadcasts may still be on their way.
     pub(crate) fn accepts(&self) -> bool {
         self.end.is_none_or(|end| !end.reason.discards() && !self.complete)
     }
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    /// Notes that something waits, which concerns the wire if there is one.
+    /// Notes that something waits. An open gate becomes slow.
     pub(crate) fn slow_down(&mut self) {
         if self.stage == Stage::Open {
             self.stage = Stage::Slow;

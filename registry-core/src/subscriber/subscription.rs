@@ -71,7 +71,7 @@ impl Subscription {
         }
     }
 
-    /// Returns a handle that ends it from elsewhere.
+    /// Returns a handle that ends it and does not own it.
     pub(crate) fn close_handle(&self) -> CloseHandle {
         CloseHandle { id: self.id, registry: self.registry.clone() }
     }
@@ -83,7 +83,7 @@ impl Subscription {
         }
     }
 
-    /// Notes that the owner of the outbox is gone.
+    /// Notes that the owner dropped the outbox.
     pub(crate) fn outbox_dropped(&self, wired: bool) {
         if let Some(registry) = self.registry.upgrade() {
             registry.outbox_dropped(wired);
@@ -103,10 +103,10 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Ends the subscriber of an [`Outbox`](crate::Outbox) from elsewhere than its owner: a timer, say,
-/// for an owner that is not polled while its peer reads nothing.
+/// Ends the subscriber of an [`Outbox`](crate::Outbox) without owning it. A timer uses it, for
+/// example, since an owner is not polled while its peer reads nothing.
 ///
-/// It keeps neither the subscriber nor the registry alive, and does nothing once either has gone.
+/// It keeps neither the subscriber nor the registry alive, and does nothing after either has ended.
 ///
 /// # Examples
 /// ```

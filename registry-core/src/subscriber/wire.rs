@@ -37,17 +37,17 @@ pub trait Wire: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the socket is full; any other error means
-    /// that the peer is gone.
+    /// that the peer has left.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Waits until a [write](Self::try_write) may succeed. It is called without locks, by the
     /// owner's task.
     ///
-    /// After a write that would have blocked it must be pending until the socket has room, or its
-    /// owner turns in a loop.
+    /// After a write that would have blocked it must be pending until the socket has room.
+    /// Otherwise the owner's task spins.
     ///
     /// # Errors
-    /// When room can no longer be waited for, as when the runtime shuts down. The peer is taken for
-    /// gone.
+    /// If it is not possible to wait any more, as when the runtime shuts down. The owner then
+    /// treats the peer as one that has left.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -1,8 +1,8 @@
-//! What the loom tests share: they try every schedule of a few threads, up to a bound on
+//! Helpers of the loom tests, which try every schedule of a few threads, up to a bound on
 //! preemptions.
 //!
-//! What a test asserts, it asserts outside of sinks and wakers: the crate contains their panics,
-//! failed assertions too.
+//! A test makes its assertions outside of sinks and wakers, because the crate contains their
+//! panics, failed assertions too.
 
 use crate::types::channel::Channel;
 use crate::types::encode::Encoded;
@@ -14,15 +14,15 @@ pub(crate) use loom::thread::spawn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Two preemptions find every bug that was planted, three take seconds. `LOOM_MAX_PREEMPTIONS` sets
-/// another bound.
+/// Two preemptions are enough to find every bug that was planted; three take seconds.
+/// `LOOM_MAX_PREEMPTIONS` sets another bound.
 const PREEMPTIONS: usize = 3;
 
 /// Runs a scenario under every schedule.
 pub(crate) fn every_schedule(scenario: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = model.preemption_bound.or(Some(PREEMPTIONS));
-    // A scenario has a few hundred steps; beyond this one it runs in circles.
+    // A scenario has a few hundred steps; one with more steps than this is in an endless loop.
     model.max_branches = 5_000;
     model.check(scenario);
 }

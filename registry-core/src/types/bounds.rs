@@ -87,10 +87,10 @@ pub struct OutboxOptions {
 }
 
 impl OutboxOptions {
-    /// 1,024 messages: a second of a busy channel, which a short stall must not cost.
+    /// 1,024 messages: a second of a busy channel, so that a short stall loses nothing.
     pub const DEFAULT_MESSAGES: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
-    /// 1 MiB: the bound that peers of this library use; 1,000 stalled readers cost 1 GiB at the
-    /// very most.
+    /// 1 MiB: the bound that comparable libraries use; 1,000 stalled readers cost 1 GiB at the very
+    /// most.
     pub const DEFAULT_BYTES: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("not zero");
 
     /// Creates the default bounds: 1,024 messages, 1 MiB, close on overflow.
@@ -187,8 +187,8 @@ impl OutboxOptions {
         self
     }
 
-    /// Has a [flusher](crate::Flusher) serve the outbox, if the registry has one: a broadcast then
-    /// leaves the message to the flusher and returns. For owners that are going to [attach a
+    /// Makes a [flusher](crate::Flusher) serve the outbox, if the registry has one: a broadcast
+    /// then leaves the message to the flusher and returns. For owners that are going to [attach a
     /// wire](crate::Outbox::attach).
     ///
     /// # Examples
@@ -264,11 +264,12 @@ impl LaneOptions {
         Self { max_bytes: Self::DEFAULT_BYTES }
     }
 
-    /// Sets how many bytes of broadcasts may wait for the flusher, counted as encoded payload and
-    /// 128 bytes for each; what the flusher has taken and is writing, which is no more than that,
-    /// comes on top. Beyond it they are dropped for the subscribers of this lane, by the policy of
-    /// each one's outbox: with [`Overflow::Close`](crate::Overflow::Close) it ends as lagged, with
-    /// any other the loss is counted and shown.
+    /// Sets the bound on bytes that wait for the flusher. Each broadcast counts its encoded payload
+    /// and 128 bytes. The flusher may hold as much again while it writes.
+    ///
+    /// Beyond the bound, the lane drops broadcasts. The policy of each outbox decides the rest:
+    /// [`Overflow::Close`](crate::Overflow::Close) ends the subscriber as lagged; any other policy
+    /// counts the loss and reports it.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
         self.max_bytes = bytes;

@@ -36,7 +36,7 @@ pub enum CloseReason {
     Protocol,
     /// The registry shuts down: what is queued is still delivered.
     Shutdown,
-    /// It ended by itself.
+    /// It ended from its own side.
     Unsubscribed,
 }
 
@@ -55,7 +55,7 @@ impl CloseReason {
         Self::Unsubscribed,
     ];
 
-    /// Tells whether what is queued is thrown away.
+    /// Tells whether the queue is discarded.
     ///
     /// # Examples
     /// ```
@@ -101,11 +101,11 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// Why an authority ended: what
-/// [`close_by_identity_as`](crate::SubscriberRegistry::close_by_identity_as) tells clients.
+/// Why an authority ended: the reason that
+/// [`close_by_identity_as`](crate::SubscriberRegistry::close_by_identity_as) gives to clients.
 ///
-/// Each of these discards what is queued, and the transports reset a peer that does not go. The
-/// other [reasons](CloseReason) are no ends of an authority, and so do not compile there:
+/// Each of these discards what is queued, and the transports reset a peer that does not leave. No
+/// other [`CloseReason`] ends an authority, so the call does not accept one:
 ///
 /// ```compile_fail
 /// # use registry_core::{CloseReason, Identity, SubscriberRegistry};

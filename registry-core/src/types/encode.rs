@@ -121,8 +121,8 @@ pub trait Encode<T>: Send + Sync + 'static {
     /// Encodes one payload.
     ///
     /// # Errors
-    /// Whatever makes the payload impossible to encode. The broadcast fails with it, reaches nobody
-    /// and uses no id (DEL-8). A panic counts as an error too.
+    /// Returns an error if the payload cannot be encoded. The broadcast then fails, reaches no
+    /// subscriber and uses no id (DEL-8). A panic counts as an error.
     fn encode(&self, data: &T) -> Result<Encoded, EncodeError>;
 }
 

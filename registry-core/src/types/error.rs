@@ -3,7 +3,7 @@
 use super::encode::EncodeError;
 use std::fmt;
 
-/// Why a subscriber was not taken.
+/// Why a subscriber was not accepted.
 ///
 /// # Examples
 /// ```
@@ -20,7 +20,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscribeError {
-    /// The registry is shutting down, or its last handle is gone.
+    /// The registry is shutting down, or its last handle was dropped.
     ShuttingDown,
     /// The scope is at its cap, and the policy is to refuse.
     ScopeFull,
@@ -43,8 +43,8 @@ impl fmt::Display for SubscribeError {
 
 impl std::error::Error for SubscribeError {}
 
-/// Why a ticket did not admit. The ticket is used up; nothing was sent, and nobody was evicted
-/// (ADM-2).
+/// Why a ticket did not admit. The ticket is used up; nothing was sent, and no subscriber was
+/// evicted (ADM-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdmitError {
@@ -53,10 +53,10 @@ pub enum AdmitError {
     Revoked,
     /// The ticket is older than its lifetime.
     Expired,
-    /// So much was revoked since that the registry no longer knows whether these identities were
-    /// (ADM-6).
+    /// The registry has forgotten revocations that came after the ticket was drawn. These
+    /// identities may be among them (ADM-6).
     Forgotten,
-    /// The ticket was good, but the registry does not take the subscriber.
+    /// The ticket was valid, but the registry does not accept the subscriber.
     Subscribe(SubscribeError),
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for AdmitError {
 
 impl std::error::Error for AdmitError {}
 
-/// A payload that could not be encoded. Nobody received it, nobody was closed, and no id was used
+/// A payload that could not be encoded. No subscriber received it or was closed, and no id was used
 /// (DEL-8).
 ///
 /// # Examples

@@ -67,7 +67,7 @@ impl FromStr for MessageId {
             epoch: u64::from_str_radix(epoch, 16).map_err(|_| ParseMessageIdError)?,
             seq: seq.parse().map_err(|_| ParseMessageIdError)?,
         };
-        // The two parsers take more than one spelling of a number; an id has one.
+        // The two parsers accept several spellings of a number; an id has one.
         if id.to_string() == text { Ok(id) } else { Err(ParseMessageIdError) }
     }
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// [without a kind](Identity::untyped) matches only another one without a kind (REV-6). Cloning
 /// copies a pointer.
 ///
-/// An identity is a name and not a secret: do not put a bearer token into one. In case somebody
-/// does, `Debug` shows only the kind and the length of the value.
+/// An identity is a name and not a secret: do not put a bearer token into one. As a precaution,
+/// `Debug` shows only the kind and the length of the value.
 ///
 /// # Examples
 /// ```

@@ -174,7 +174,7 @@ impl RegistryOptions {
         self
     }
 
-    /// Sets how long a ticket admits.
+    /// Sets how long a ticket is valid.
     ///
     /// # Examples
     /// ```
@@ -206,8 +206,8 @@ impl RegistryOptions {
         self
     }
 
-    /// Sets how many revocations are remembered for open tickets. Beyond it, tickets older than
-    /// what was forgotten are refused (ADM-6).
+    /// Sets how many revocations are remembered for open tickets. Beyond that number the oldest is
+    /// forgotten, and tickets that were drawn before it are refused (ADM-6).
     ///
     /// # Examples
     /// ```
@@ -239,9 +239,8 @@ impl RegistryOptions {
         self
     }
 
-    /// Sets how many broadcasts may wait for sinks while one of these does not return.
-    /// Beyond it, broadcasts are dropped for sinks, and counted; outboxes get them all the
-    /// same.
+    /// Sets how many broadcasts may wait for sinks while one sink does not return. Beyond that
+    /// number, broadcasts are dropped for sinks and counted; outboxes still get them.
     ///
     /// # Examples
     /// ```

@@ -1,9 +1,9 @@
-//! What a subscriber asks for.
+//! The registration of a subscriber.
 
 use super::channel::ChannelFilter;
 use super::identity::Identity;
 
-/// What a new subscriber hears and holds.
+/// The channels that a new subscriber hears, and the identities that it holds.
 ///
 /// # Examples
 /// ```

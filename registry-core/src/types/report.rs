@@ -1,4 +1,4 @@
-//! What became of a broadcast.
+//! The result of a broadcast.
 
 use super::id::MessageId;
 use crate::sync::{AtomicUsize, Ordering};
@@ -29,20 +29,20 @@ use crate::sync::{AtomicUsize, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendOutcome {
-    /// The sink took it.
+    /// The sink accepted it.
     Accepted,
     /// The sink refused this one message; the subscriber stays.
     Dropped,
     /// The sink cannot keep up: the subscriber ends as [`Lagged`](crate::CloseReason::Lagged).
     Lagged,
-    /// The peer is gone: the subscriber is removed, and the sink's `close` is not called.
+    /// The peer has left: the subscriber is removed, and the sink's `close` is not called.
     Closed,
     /// The sink is broken: the subscriber ends as [`Failed`](crate::CloseReason::Failed) (ISO-5). A
     /// panic counts the same.
     Failed,
 }
 
-/// What became of one broadcast by the time the call returned (DEL-7).
+/// The result of one broadcast at the moment when the call returned (DEL-7).
 ///
 /// `matched` is the sum of the other counts. A broadcast is `pending` for sinks when another
 /// thread, or an outer call on this thread, was delivering to sinks: that delivery hands it over

@@ -1,10 +1,10 @@
-//! What a registry tells about itself.
+//! The statistics of a registry.
 
 use super::channel::Channel;
 use super::close::CloseReason;
 use std::collections::BTreeMap;
 
-/// What a registry holds and has done, read at one moment.
+/// The counts of a registry, read at one moment.
 ///
 /// # Examples
 /// ```
@@ -59,10 +59,10 @@ pub struct Stats {
     pub dropped: u64,
     /// Open tickets.
     pub tickets: usize,
-    /// Past revocations that the registry remembers for the sake of open tickets.
+    /// Past revocations that the registry remembers because tickets are open.
     pub remembered_revocations: usize,
-    /// Steps that the registry's indexes took so far, in subscribers touched: the cost of an
-    /// operation, without a clock.
+    /// Subscribers that the registry's indexes have visited. The increase during an operation is
+    /// its cost, independent of the clock.
     pub visits: u64,
 }
 

@@ -72,7 +72,7 @@ fn adm_1_a_revocation_that_ends_subscribers_also_refuses_open_tickets() {
         let registry = encoding();
         let session = open(&registry, group("ada"));
         let (one, other) = (registry.draw_ticket(), registry.draw_ticket());
-        // It is active, or drains, or has ended while its owner still holds its outbox.
+        // The subscriber is active, or drains, or has ended while its owner still holds the outbox.
         end(&session);
         assert_eq!(registry.close_by_identity(&id("ada")), found);
         assert_eq!(registry.stats().remembered_revocations, 1);
@@ -95,7 +95,7 @@ fn adm_1_a_plain_subscribe_is_no_admission() {
 }
 
 #[test]
-fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_nobody() {
+fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_no_subscriber() {
     let registry = encoding_with(capped(1));
     let first = Probe::new();
     let _first = join(&registry, &first, scope("s"));
@@ -233,7 +233,7 @@ fn adm_6_a_ticket_may_live_for_ever() {
 }
 
 #[test]
-fn adm_6_beyond_what_is_remembered_older_tickets_are_refused() {
+fn adm_6_a_ticket_that_is_older_than_a_forgotten_revocation_is_refused() {
     let registry =
         Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
     let older = registry.draw_ticket();

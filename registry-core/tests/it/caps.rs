@@ -7,7 +7,7 @@ use registry_core::{
 use std::num::NonZeroUsize;
 
 #[test]
-fn cap_1_to_3_the_oldest_goes_and_no_more_than_needed() {
+fn cap_1_to_3_the_oldest_is_evicted_and_no_more_than_needed() {
     let registry = Registry::with_options(capped(3));
     let probes: Vec<_> = (0..5).map(|_| Probe::new()).collect();
     let mut guards = Vec::new();
@@ -58,13 +58,13 @@ fn cap_2_the_oldest_is_evicted_by_age_and_not_by_place() {
     let (older, younger) = (Probe::new(), Probe::new());
     let _older = join(&registry, &older, scope("s"));
     drop(first);
-    let _younger = join(&registry, &younger, scope("s")); // takes the first one's place
+    let _younger = join(&registry, &younger, scope("s")); // gets the key of the first
     let _newest = join(&registry, &Probe::new(), scope("s"));
     assert_eq!((older.closed(), younger.closed()), (vec![CloseReason::Evicted], vec![]));
 }
 
 #[test]
-fn cap_2_refusing_the_new_one_is_the_alternative() {
+fn cap_2_the_new_subscriber_is_refused_if_the_options_say_so() {
     let cap = ScopeCap::new(size(2)).with_when_full(WhenFull::RefuseNew);
     let registry = Registry::with_options(RegistryOptions::new().with_scope_cap(cap));
     let probes: Vec<_> = (0..2).map(|_| Probe::new()).collect();

@@ -1,4 +1,4 @@
-//! What an operation costs, in steps and not in time.
+//! The cost of operations, in visits and not in time.
 
 use crate::kit::*;
 use registry_core::{Outbox, Registration, Subscription};
@@ -35,10 +35,10 @@ fn del_1_a_broadcast_costs_its_matches() {
 }
 
 #[test]
-fn rev_1_a_revocation_costs_those_it_closes() {
+fn rev_1_a_revocation_costs_as_much_as_it_closes_subscribers() {
     let steps = |others: usize| {
         let registry = encoding();
-        // The others share the channel and one identity with those that are closed.
+        // The other subscribers share the channel and one identity with those that are closed.
         let _crowd = crowd(&registry, others, "c", "crowd");
         let _few = crowd(&registry, 10, "c", "few");
         let _more = crowd(&registry, others, "c", "crowd");
@@ -54,7 +54,7 @@ fn rev_1_a_revocation_costs_those_it_closes() {
 }
 
 #[test]
-fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
+fn sub_1_subscribe_and_unsubscribe_cost_the_same_among_ten_thousand() {
     let steps = |others: usize| {
         let registry = encoding_with(capped(20_000));
         let one = || hears(&["c", "d"]).with_group(id("everybody")).with_scope(id("scope"));
@@ -74,12 +74,12 @@ fn sub_1_coming_and_going_costs_the_same_among_ten_thousand() {
 }
 
 #[test]
-fn sub_1_coming_and_going_costs_the_names_and_identities_concerned() {
+fn sub_1_subscribe_and_unsubscribe_cost_as_much_as_they_name_channels_and_identities() {
     let registry = encoding();
     let _other = open(&registry, hears(&["a"]).with_group(id("x")));
     for (registration, coming, going) in [
-        // A name is counted in the table and listed in the book; an identity is listed once.
-        // Leaving is one more step.
+        // A channel is counted in the table and listed in the book; an identity is listed once. To
+        // leave takes one visit more.
         (
             hears(&["a", "b"]).with_group(id("x")).with_group(id("y")).with_group(id("x")),
             2 + 2 + 2,

@@ -1,4 +1,4 @@
-//! DEL and ORD: what arrives, how often, in which order, and what the report says.
+//! DEL and ORD: which messages arrive, how often, in which order, and what the report counts.
 
 use crate::kit::*;
 use crate::wire::{serve, with_flusher};
@@ -32,7 +32,7 @@ fn del_1_and_del_2_every_match_gets_it_exactly_once() {
 }
 
 #[test]
-fn del_3_a_broadcast_nobody_hears_is_a_no_op() {
+fn del_3_a_broadcast_without_a_matching_subscriber_is_a_no_op() {
     let registry = encoding();
     let probe = Probe::new();
     let _subscription = join(&registry, &probe, hears(&["a"]));
@@ -47,7 +47,7 @@ fn del_3_a_broadcast_nobody_hears_is_a_no_op() {
 }
 
 #[test]
-fn del_4_nothing_comes_before_or_without_a_broadcast() {
+fn del_4_nothing_is_sent_before_or_without_a_broadcast() {
     let registry = encoding();
     registry.broadcast("c", 1).unwrap();
     let probe = Probe::new();
@@ -68,7 +68,7 @@ fn del_5_equal_payloads_are_not_merged() {
     assert_eq!((probe.sent(), frames(&mut outbox)), (vec![7; 3], vec![7; 3]));
 }
 
-/// Keeps the messages themselves.
+/// A sink that keeps the messages.
 #[derive(Default)]
 struct Keeper(Mutex<Vec<Arc<Message<u32>>>>);
 
@@ -138,7 +138,7 @@ fn del_7_ids_count_the_broadcasts_of_one_epoch() {
 }
 
 #[test]
-fn del_8_a_payload_that_cannot_be_encoded_closes_nobody_and_uses_no_id() {
+fn del_8_a_payload_that_cannot_be_encoded_closes_no_subscriber_and_uses_no_id() {
     let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| match data {
         13 => Err("unlucky".into()),
         data => Ok(Encoded::text(data.to_string())),
@@ -241,7 +241,7 @@ fn que_1_two_formats_of_one_name_are_two_formats() {
     for options in [OutboxOptions::new(), with_flusher()] {
         let mut outboxes = [&PLAIN, &TENFOLD, &PLAIN]
             .map(|format| registry.open_outbox(format, options, Registration::new()).unwrap());
-        // In the turn in which they join, and in a later one.
+        // The first round is the turn in which they join, the second a later one.
         for _ in 0..2 {
             registry.broadcast("c", 7).unwrap();
             serve(&mut flusher);

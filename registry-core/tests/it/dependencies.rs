@@ -19,7 +19,7 @@ struct Graph {
 impl Graph {
     fn read() -> Self {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-        // Only for this platform, because a build has not downloaded what others need.
+        // Only for this platform, because a build does not download the dependencies of others.
         let version = cargo(&["-vV"]);
         let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
         let metadata =
@@ -82,7 +82,7 @@ impl Graph {
 #[test]
 fn dependencies_point_inward() {
     let graph = Graph::read();
-    let ours =
+    let crates =
         ["registry-core", "transport-core", "transport-sse", "transport-ws", "harness", "demo"];
 
     let core = graph.tree("registry-core");
@@ -103,7 +103,7 @@ fn dependencies_point_inward() {
             !forbidden_to_core.contains(&name) && !name.starts_with("async-"),
             "registry-core knows {name}"
         );
-        assert!(!ours.contains(&name), "registry-core depends on {name}");
+        assert!(!crates.contains(&name), "registry-core depends on {name}");
     }
 
     let allowed: [(&str, &[&str]); 5] = [
@@ -114,8 +114,8 @@ fn dependencies_point_inward() {
         ("demo", &["registry-core", "transport-core", "transport-sse", "transport-ws"]),
     ];
     for (name, allowed) in allowed {
-        for ours in graph.tree(name).intersection(&ours.into()) {
-            assert!(allowed.contains(ours), "{name} depends on {ours}");
+        for other in graph.tree(name).intersection(&crates.into()) {
+            assert!(allowed.contains(other), "{name} depends on {other}");
         }
     }
     // Tests may depend on the harness, and on nothing that points outward.

@@ -17,7 +17,7 @@ fn is_complete(drained: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bo
 }
 
 #[test]
-fn drn_1_shutdown_refuses_newcomers_and_closes_all() {
+fn drn_1_shutdown_refuses_new_subscribers_and_closes_all() {
     let registry = encoding();
     let probe = Probe::new();
     let _sink = join(&registry, &probe, group("a"));
@@ -36,7 +36,7 @@ fn drn_1_shutdown_refuses_newcomers_and_closes_all() {
 }
 
 #[test]
-fn drn_1_a_draining_outbox_flushes_what_it_holds_and_takes_no_more() {
+fn drn_1_a_draining_outbox_keeps_its_queue_and_accepts_no_more() {
     let registry = encoding();
     let mut outbox = open(&registry, Registration::new());
     registry.broadcast("c", 1).unwrap();
@@ -47,7 +47,7 @@ fn drn_1_a_draining_outbox_flushes_what_it_holds_and_takes_no_more() {
 }
 
 #[test]
-fn drn_1_a_draining_outbox_takes_nothing_from_a_broadcast_in_progress() {
+fn drn_1_a_draining_outbox_accepts_nothing_from_a_broadcast_in_progress() {
     static PARK: Mutex<Option<Box<dyn Fn() + Send + Sync>>> = Mutex::new(None);
     static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
         let park = PARK.lock().unwrap().take();
@@ -56,7 +56,7 @@ fn drn_1_a_draining_outbox_takes_nothing_from_a_broadcast_in_progress() {
         }
         out.extend_from_slice(encoded.body());
     });
-    // Also where a flusher was asked for and there is none: nothing is on its way to it.
+    // The second outbox asks for a flusher, and there is none. So no flusher has messages for it.
     for options in [OutboxOptions::new(), OutboxOptions::new().with_flusher()] {
         finishes(move || {
             let registry = encoding();
@@ -86,7 +86,7 @@ fn drn_1_a_draining_outbox_takes_nothing_from_a_broadcast_in_progress() {
 }
 
 #[test]
-fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice() {
+fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_no_subscriber_twice() {
     for revocation in Revocation::ALL {
         let registry = encoding();
         let mut outbox = open(&registry, group("a"));
@@ -110,7 +110,7 @@ fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_nobody_twice(
 }
 
 #[test]
-fn clo_1_an_owner_is_called_once_for_each_reason() {
+fn clo_1_an_end_hook_is_called_once_for_each_reason() {
     let registry = encoding();
     let outbox = open(&registry, group("a"));
     let calls = Arc::new(Mutex::new(Vec::new()));
@@ -301,7 +301,7 @@ fn sub_6_an_outbox_may_outlive_its_registry() {
 }
 
 #[test]
-fn sub_6_the_last_handle_may_go_inside_a_callback() {
+fn sub_6_the_last_handle_may_be_dropped_inside_a_callback() {
     let registry = Registry::new();
     let other = Probe::new();
     let _other = join(&registry, &other, Registration::new());

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-/// Broadcasts when it is dropped, and counts that it did.
+/// Broadcasts when it is dropped, and counts its drops.
 struct CallsBack(Registry, Arc<AtomicUsize>);
 
 impl Wire for CallsBack {
@@ -35,13 +35,13 @@ impl Drop for CallsBack {
 }
 
 #[test]
-fn re_1_a_wire_that_is_dropped_while_its_flusher_stands_still_may_call_back() {
+fn re_1_a_wire_that_is_dropped_while_its_flusher_does_not_run_may_call_back() {
     let called = Arc::new(AtomicUsize::new(0));
     let calls = called.clone();
     works(move |steps| {
         let registry = encoding();
         let flusher = registry.open_lane(LaneOptions::new());
-        // More than enough for the log to be compacted.
+        // So many that the log is compacted.
         for _ in 0..3_000 {
             let outbox = registry.open_outbox(&RAW, with_flusher(), hears(&["a"])).unwrap();
             drop(outbox.attach(Arc::new(CallsBack(registry.clone(), calls.clone()))));
@@ -96,7 +96,7 @@ fn re_1_a_wire_that_a_publisher_drops_may_call_back() {
     assert_eq!(called.load(Ordering::SeqCst), 1);
 }
 
-/// How often a [`Bomb`] went off.
+/// Counts how often a [`Bomb`] was dropped.
 #[derive(Clone, Default)]
 struct Blasts(Arc<AtomicUsize>);
 
@@ -106,8 +106,8 @@ impl Blasts {
     }
 }
 
-/// A wire, or bytes that an encoder borrows from elsewhere, that panics when it is dropped. It does
-/// not in a test that is failing: that would end the process before the failure is reported.
+/// A wire, or the bytes of a payload, that panics when it is dropped. It does not panic in a test
+/// that is failing: a second panic would end the process before the failure is reported.
 struct Bomb(String, Blasts);
 
 impl AsRef<[u8]> for Bomb {
@@ -156,7 +156,7 @@ fn iso_8_a_wire_whose_destructor_panics_harms_no_flusher() {
 }
 
 #[test]
-fn iso_8_destructors_of_wires_that_came_and_went_within_a_turn_harm_no_flusher() {
+fn iso_8_destructors_of_wires_that_joined_and_left_within_a_turn_harm_no_flusher() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
@@ -175,7 +175,7 @@ fn iso_8_destructors_of_wires_that_came_and_went_within_a_turn_harm_no_flusher()
 }
 
 #[test]
-fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_is_dropped() {
+fn iso_8_wires_whose_destructors_panic_are_contained_when_their_flusher_is_dropped() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new());
     let (_other, other) = wired(&registry, Registration::new());
@@ -193,7 +193,7 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_is_dropped
         .extend(filters.iter().map(|filter| bomb(&registry, hears(filter), &blasts)).chain([last]));
     registry.broadcast("c", 1).unwrap();
     serve(&mut flusher);
-    // The owners drop their outboxes, and no log entry reaches the book: it has the last
+    // The owners drop their outboxes. The flusher takes no further turn, so its book holds the last
     // references.
     drop(flusher);
     assert_eq!((other.values(), registry.len(), outboxes.lock().unwrap().len()), (vec![1], 0, 0));
@@ -201,7 +201,7 @@ fn iso_8_wires_whose_destructors_panic_harm_nobody_when_their_flusher_is_dropped
 }
 
 #[test]
-fn iso_8_a_wire_whose_destructor_panics_harms_nobody_when_a_revocation_drops_it() {
+fn iso_8_a_wire_whose_destructor_panics_is_contained_when_a_revocation_drops_it() {
     let registry = encoding();
     let outbox = registry.open_outbox(&BARE, OutboxOptions::new(), group("a")).unwrap();
     let blasts = Blasts::default();
@@ -232,7 +232,7 @@ fn with_bombs() -> (Registry, Blasts) {
 }
 
 #[test]
-fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped() {
+fn iso_8_an_encoded_payload_whose_destructor_panics_is_contained_wherever_it_is_dropped() {
     let (registry, blasts) = with_bombs();
     assert_eq!((registry.broadcast("nobody", 1).unwrap().matched, blasts.count()), (0, 1));
     let mut waits = registry.open_outbox(&BARE, OutboxOptions::new(), Registration::new()).unwrap();
@@ -260,7 +260,7 @@ fn iso_8_an_encoded_payload_whose_destructor_panics_harms_nobody_wherever_it_is_
 }
 
 #[test]
-fn sub_7_a_full_log_does_not_grow_with_subscribers_that_come_and_go() {
+fn sub_7_a_full_log_does_not_grow_with_subscribers_that_join_and_leave() {
     let registry = encoding();
     let flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
     let (outbox, _socket) = wired(&registry, Registration::new());

@@ -33,7 +33,7 @@ fn flt_2_absent_and_empty_mean_every_channel_at_the_compatible_call() {
 }
 
 #[test]
-fn flt_2_everywhere_else_the_type_decides() {
+fn flt_2_in_every_other_call_the_filter_type_decides() {
     let registry = Registry::new();
     let (all, none) = (Probe::new(), Probe::new());
     let _all = join(&registry, &all, Registration::new().with_filter(ChannelFilter::All));
@@ -64,7 +64,7 @@ fn filter(names: Names) -> ChannelFilter {
 
 proptest! {
     #[test]
-    fn flt_2_a_restriction_is_what_both_allow(requested in names(), granted in names()) {
+    fn flt_2_a_restriction_allows_what_both_sides_allow(requested in names(), granted in names()) {
         let allows = |names: &Names, channel: &str| {
             names.as_ref().is_none_or(|names| names.contains(channel))
         };

@@ -1,4 +1,4 @@
-//! ISO: one bad sink harms nobody else.
+//! ISO: one bad sink harms no other subscriber.
 
 use crate::kit::*;
 use registry_core::{
@@ -27,7 +27,7 @@ fn among_others(bad: &Arc<Probe>, test: impl FnOnce(&Registry)) {
 }
 
 #[test]
-fn iso_1_and_iso_5_a_panicking_send_costs_nobody_else_and_is_removed() {
+fn iso_1_and_iso_5_a_sink_whose_send_panics_is_removed_and_the_others_get_the_message() {
     let bad = Probe::sending(|_| panic!("on purpose"));
     among_others(&bad, |registry| {
         let report = registry.broadcast("c", 1).unwrap();
@@ -60,7 +60,7 @@ fn iso_1_a_lagging_sink_is_ended_as_lagged() {
 }
 
 #[test]
-fn iso_5_a_sink_whose_peer_is_gone_is_removed_without_a_close() {
+fn iso_5_a_sink_that_returns_closed_is_removed_without_a_close() {
     let bad = Probe::sending(|_| SendOutcome::Closed);
     among_others(&bad, |registry| {
         assert_eq!(registry.broadcast("c", 1).unwrap().ended, 1);
@@ -140,8 +140,8 @@ fn iso_7_a_failing_close_of_the_evicted_does_not_fail_the_subscribe() {
     );
 }
 
-/// Panics, as a destructor. It does not in a test that is failing: that would end the process
-/// before the failure is reported.
+/// Panics, as a destructor. It does not panic in a test that is failing: a second panic would end
+/// the process before the failure is reported.
 fn explode(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::SeqCst);
     if !std::thread::panicking() {
@@ -260,7 +260,7 @@ fn iso_8_a_panicking_encoder_is_an_error_like_any_other() {
 }
 
 #[test]
-fn iso_8_a_panicking_frame_ends_its_outboxes_and_costs_nobody_else() {
+fn iso_8_a_frame_that_panics_ends_the_outboxes_of_its_format_and_no_others() {
     static FRAGILE: WireFormat = WireFormat::new("fragile", |_, encoded, out| {
         assert_ne!(encoded.body(), "13", "on purpose");
         out.extend_from_slice(encoded.body());

@@ -1,5 +1,5 @@
-//! What the tests share: a sink that records and obeys, outboxes polled by hand, threads that must
-//! finish.
+//! Helpers of the tests: a sink that records its calls and runs a hook, outboxes that are polled by
+//! hand, threads that must finish.
 
 use bytes::Bytes;
 use registry_core::{
@@ -34,8 +34,8 @@ type OnClose = Arc<dyn Fn(CloseReason) + Send + Sync>;
 /// A sink that records its calls and then runs the hook of its test.
 ///
 /// The registry contains panics, so it would hide an assertion that fails in a hook. The probe
-/// remembers the failure, and the test fails when it reads the events. A panic with the message
-/// "on purpose" is no failure.
+/// remembers the failure, and the test fails when it reads the events. A panic with the message "on
+/// purpose" is not a failure.
 #[derive(Default)]
 pub(crate) struct Probe {
     events: Mutex<Vec<Event>>,
@@ -118,9 +118,9 @@ impl Sink<u32> for Probe {
     }
 }
 
-/// A place in a sink where its thread waits until the test drops the stop.
+/// A point in a sink at which its thread waits until the test drops the stop.
 ///
-/// Drop it inside the scope that joins that thread: then it is dropped also when an assertion fails
+/// Drop it inside the scope that joins that thread. Then it is dropped even if an assertion fails
 /// there, and the scope does not wait for ever.
 pub(crate) struct Stop {
     arrived: Receiver<()>,
@@ -128,7 +128,8 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// The stop, and what a sink calls there. Once the stop is dropped, that call returns at once.
+    /// Returns the stop, and the function that a sink calls to wait. After the stop is dropped,
+    /// that function returns at once.
     pub(crate) fn new() -> (Self, impl Fn() + Send + Sync) {
         let (arrive, arrived) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
@@ -140,16 +141,17 @@ impl Stop {
         (Self { arrived, _go: go }, wait)
     }
 
-    /// Waits until a thread waits there.
+    /// Waits until a thread waits at the stop.
     pub(crate) fn arrived(&self) {
         self.arrived.recv_timeout(PATIENCE).expect("no thread came to the stop");
     }
 }
 
-/// Nothing that only waits takes a hundredth of it. It turns a deadlock into a failure.
+/// A limit that turns a deadlock into a failure. Work that only waits takes less than a hundredth
+/// of it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs `f`, which only waits, on a thread of its own; fails if it deadlocks or panics.
+/// Runs `f`, which does nothing but wait, on a thread of its own; fails if it deadlocks or panics.
 pub(crate) fn finishes<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
     works(|_| f())
 }
@@ -240,7 +242,7 @@ pub(crate) fn open_wide(registry: &Registry, registration: Registration) -> Outb
     registry.open_outbox(&RAW, options, registration).unwrap()
 }
 
-/// Raises its flag when it is dropped, also by a panic: for threads that run until then.
+/// Sets its flag when it is dropped, also by a panic. Threads run until the flag is set.
 pub(crate) struct Raise<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Raise<'_> {
@@ -249,7 +251,7 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// Polls once; `None` while there is nothing.
+/// Polls once; `None` if it is pending.
 pub(crate) fn poll(outbox: &mut Outbox) -> Option<Next> {
     match outbox.poll_next(&mut Context::from_waker(Waker::noop()), usize::MAX) {
         Poll::Ready(taken) => Some(taken),
@@ -257,7 +259,7 @@ pub(crate) fn poll(outbox: &mut Outbox) -> Option<Next> {
     }
 }
 
-/// Why the outbox was ended, if that discarded its queue.
+/// Returns the reason of an end that discarded the queue.
 pub(crate) fn ended(outbox: &mut Outbox) -> Option<CloseReason> {
     match outbox.poll_discarded(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(reason) => Some(reason),

@@ -1,4 +1,4 @@
-//! SUB: the life of a subscription, and the memory that it leaves.
+//! SUB: the life of a subscription, and the memory that remains after it.
 
 use crate::kit::*;
 use crate::wire::{BARE, flush, serve, wired_with, with_flusher};
@@ -29,14 +29,14 @@ fn sub_1_and_cnt_2_a_valid_subscribe_succeeds_and_is_counted() {
 }
 
 #[test]
-fn sub_2_unsubscribe_is_idempotent_and_touches_nobody_else() {
+fn sub_2_unsubscribe_is_idempotent_and_ends_no_other_subscriber() {
     let registry = Registry::with_options(capped(1));
     let left_before = join(&registry, &Probe::new(), Registration::new());
     left_before.unsubscribe();
     let revoked = join(&registry, &Probe::new(), group("a"));
     registry.close_by_identity(&id("a"));
     let evicted = join(&registry, &Probe::new(), scope("s"));
-    // These take the places of the three.
+    // These get the keys of the three.
     let heirs: Vec<_> = (0..4).map(|_| Probe::new()).collect();
     let _scoped = join(&registry, &heirs[0], scope("s"));
     let _guards: Vec<_> =
@@ -119,7 +119,7 @@ fn sub_6_dropping_the_guard_unsubscribes_and_leaking_it_is_safe() {
     assert_eq!(probe.events(), [Event::Sent(2), Event::Closed(CloseReason::Shutdown)]);
 }
 
-/// Ends one subscriber in each way that there is. No sink is kept, although the handle is.
+/// Ends one subscriber in each possible way. The handle is kept, the sink is not.
 #[test]
 fn sub_7_no_end_keeps_the_sink() {
     type End = fn(&Registry, &Subscription);
@@ -148,7 +148,7 @@ fn sub_7_no_end_keeps_the_sink() {
 }
 
 /// Ends one of two outboxes: the one that holds the scope "s" and the group "a" and has no room for
-/// another message. Returns how many of the two are left.
+/// another message. Returns how many of the two remain.
 type End = fn(&Registry, &Outbox, &mut Option<Flusher<u32>>) -> usize;
 
 const ENDS: [(&str, CloseReason, End); 10] = [
@@ -330,7 +330,7 @@ fn sub_7_a_sink_revoked_while_it_is_stuck_is_dropped_when_it_returns() {
 }
 
 #[test]
-fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names() {
+fn sub_7_the_registry_frees_the_names_of_subscribers_that_left() {
     const CROWD: usize = 500;
     let registry = encoding_with(capped(4));
     let mut flusher = registry.open_lane(LaneOptions::new());
@@ -359,7 +359,7 @@ fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names
         serve(&mut flusher);
         assert_eq!(registry.broadcast("all", 1).unwrap().matched, 2);
     };
-    round(0); // The registry allocates the room that it needs.
+    round(0); // Here the registry allocates its buffers.
     let grown = allocation_counter::measure(|| round(1));
     assert!(grown.bytes_max > 200 * CROWD as u64, "the measure sees nothing: {grown:?}");
     assert!(grown.bytes_current < 16 << 10, "memory was kept: {grown:?}");
@@ -369,14 +369,14 @@ fn sub_7_a_crowd_that_comes_and_goes_while_one_stays_leaves_nothing_of_its_names
 fn sub_7_a_channel_that_a_crowd_has_left_keeps_no_room_for_it() {
     let registry = encoding();
     let names: Vec<String> = (0..50).map(|n| format!("c{n}")).collect();
-    // It keeps all of the channels named.
+    // This subscriber names all of the channels.
     let _stays = open(&registry, hears(&names.iter().map(String::as_str).collect::<Vec<_>>()));
     let crowd = |name: &String| {
         let crowd: Vec<_> = (0..1_000).map(|_| open(&registry, hears(&[name]))).collect();
         assert_eq!(registry.broadcast(name, 1).unwrap().accepted, 1_001);
         drop(crowd);
     };
-    crowd(&names[0]); // The registry allocates the room that it needs.
+    crowd(&names[0]); // Here the registry allocates its buffers.
     let grown = allocation_counter::measure(|| names[1..].iter().for_each(crowd));
     assert!(grown.bytes_current < 64 << 10, "memory was kept: {grown:?}");
 }

@@ -1,8 +1,8 @@
-//! Random programs on lanes, compared with a plain list: which subscribers heard what, in which
-//! order, and which losses were reported.
+//! Random programs on lanes, compared with a plain list: which messages each subscriber got, in
+//! which order, and which losses were reported.
 //!
-//! Flushers and owners are polled at random, and in the end only when they are woken: a lost
-//! wake-up is a message that never arrives.
+//! Flushers and owners are polled at random, and at the end only when they are woken. So a lost
+//! wake-up shows as a message that never arrives.
 
 mod line;
 
@@ -31,10 +31,10 @@ enum Step {
     Broadcast(usize, u32),
     /// One call of a flusher.
     Serve(usize),
-    /// What a socket takes from now on.
+    /// Sets how many bytes a socket takes from now on.
     Room(usize, usize),
     Break(usize),
-    /// One turn of an owner.
+    /// One poll of an owner.
     Owner(usize),
     Control(usize),
     Revoke(u8),
@@ -299,7 +299,7 @@ impl World {
         assert_eq!((report.matched, report.pending, report.failed), (matched, 0, 0), "FLT-1");
     }
 
-    /// Checks what holds at any moment.
+    /// Checks what must hold at any moment.
     fn check(&self) {
         let active = self.lines.iter().filter(|line| line.is_active()).count();
         let stats = self.registry.stats();
@@ -330,7 +330,7 @@ impl World {
         assert_eq!(stats.ended, ended, "CNT-1: each end is counted once, by its first reason");
     }
 
-    /// Follows every wake-up until there is none.
+    /// Polls every task that was woken until no task is woken any more.
     fn settle(&mut self) {
         loop {
             let due = self.lanes.iter_mut().find(|lane| lane.is_due()).map(Lane::serve);
@@ -342,7 +342,7 @@ impl World {
         self.check();
     }
 
-    /// Checks what holds when everything is served and every peer has read.
+    /// Checks what must hold when everything is served and every peer has read.
     fn judge(&self) {
         for (number, line) in self.lines.iter().enumerate() {
             let bytes = line.socket.bytes();
@@ -416,7 +416,7 @@ impl World {
                 );
             }
             if let Some(reason) = reason.filter(|_| line.owned.is_some()) {
-                // An owner that saw the end of its drain need not ask for a later end.
+                // An owner that saw the end of its drain does not ask for a later end.
                 let notified = [Some(reason), Some(CloseReason::Shutdown)].contains(&line.closed);
                 assert!(notified, "{number}: CLO-5: its owner was not notified of the end");
             }
@@ -440,7 +440,7 @@ proptest! {
         for step in steps.into_iter().chain(last) {
             world.run(step);
         }
-        // Every peer reads on. Nothing is polled that was not woken.
+        // Every peer reads on. Only woken tasks are polled.
         for line in &world.lines {
             line.socket.set_room(usize::MAX);
         }

@@ -1,5 +1,5 @@
-//! PRG, QUE-2 and QUE-3: a sink that does not return delays nobody, and what waits behind it is
-//! bounded.
+//! PRG, QUE-2 and QUE-3: a sink that does not return delays no other call, and the broadcasts that
+//! wait behind it are bounded.
 
 use crate::kit::*;
 use registry_core::{
@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
 use std::thread;
 
-/// A sink is stuck in `send` on a thread of its own, while `meanwhile` waits for something.
+/// Runs `meanwhile`, which does nothing but wait, while a sink is stuck in `send` on another
+/// thread.
 fn while_stuck(
     options: RegistryOptions,
     meanwhile: impl FnOnce(&Registry, &Probe) + Send + 'static,
@@ -18,7 +19,7 @@ fn while_stuck(
     works_while_stuck(options, |registry, stuck, _| meanwhile(registry, stuck));
 }
 
-/// A sink is stuck in `send` on a thread of its own, while `meanwhile` works.
+/// Runs `meanwhile`, which may take long, while a sink is stuck in `send` on another thread.
 fn works_while_stuck(
     options: RegistryOptions,
     meanwhile: impl FnOnce(&Registry, &Probe, &Steps) + Send + 'static,
@@ -77,7 +78,7 @@ fn prg_3_and_que_2_a_broadcast_waits_for_no_stuck_sink_and_outboxes_get_it_at_on
         let report = registry.broadcast("c", 1).unwrap();
         assert_eq!((report.matched, report.accepted, report.pending), (3, 1, 2));
         assert_eq!((frames(&mut outbox), probe.sent(), stuck.sent()), (vec![1], vec![], vec![0]));
-        // Everything else works too.
+        // Every other operation works too.
         guard.unsubscribe();
         assert_eq!(registry.stats().subscribers, 2);
         assert_eq!(registry.begin_shutdown(), 2);
@@ -85,7 +86,7 @@ fn prg_3_and_que_2_a_broadcast_waits_for_no_stuck_sink_and_outboxes_get_it_at_on
 }
 
 #[test]
-fn del_1_what_waited_behind_a_stuck_sink_arrives_when_it_returns() {
+fn del_1_broadcasts_behind_a_stuck_sink_are_delivered_when_it_returns() {
     let probe = Probe::new();
     let seen = probe.clone();
     while_stuck(RegistryOptions::new(), move |registry, _| {
@@ -112,7 +113,7 @@ fn que_3_the_broadcasts_behind_a_stuck_sink_are_bounded_and_counted() {
 }
 
 #[test]
-fn que_3_a_broadcast_is_not_kept_in_a_lane_where_nobody_hears_it() {
+fn que_3_a_lane_without_a_matching_subscriber_keeps_no_broadcast() {
     let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), |_: &Arc<()>| {
         Ok(Encoded::text("1"))
     });
@@ -137,7 +138,7 @@ impl Sink<Arc<()>> for Accepting {
 }
 
 #[test]
-fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
+fn que_3_subscribers_that_join_and_leave_behind_a_stuck_sink_leave_nothing() {
     works_while_stuck(RegistryOptions::new(), |registry, stuck, steps| {
         let stay = Probe::new();
         let stayer = join(registry, &stay, Registration::new());
@@ -160,8 +161,7 @@ fn que_3_subscribers_that_come_and_go_behind_a_stuck_sink_leave_nothing() {
 }
 
 #[test]
-fn que_3_subscribers_that_come_and_go_behind_many_waiting_broadcasts_leave_nothing_and_stay_cheap()
-{
+fn que_3_subscribers_that_join_and_leave_behind_many_broadcasts_leave_nothing_and_stay_cheap() {
     works_while_stuck(RegistryOptions::new(), |registry, _, steps| {
         let one = || {
             drop(join(registry, &Probe::new(), hears(&["a"])));
@@ -196,7 +196,8 @@ fn que_3_a_sink_that_is_stuck_again_keeps_no_more_than_the_first_time() {
                 steps.step();
             });
         };
-        // The first time many broadcasts wait, so that the log is compacted only once it is long.
+        // In the first round many broadcasts wait, so that the log is compacted only when it is
+        // long.
         for ((first, waiting), stop) in (0..).zip([6_000, 0]).zip(stops) {
             thread::scope(|scope| {
                 scope.spawn(|| registry.broadcast("c", first).unwrap());
@@ -241,12 +242,12 @@ fn que_3_subscribers_that_left_behind_a_stuck_sink_cost_nothing_afterwards() {
 }
 
 #[test]
-fn que_3_compaction_keeps_the_order_of_what_stays() {
+fn que_3_compaction_keeps_the_order_of_the_remaining_entries() {
     let (stayed, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let (note_stayed, note_left) = (stayed.clone(), left.clone());
     works_while_stuck(RegistryOptions::new(), move |registry, _, steps| {
         for n in 1..=1_500 {
-            // Places and channel numbers are reused, now and then by a subscriber that stays.
+            // Keys and channel numbers are reused, at times by a subscriber that stays.
             let leaves = Probe::new();
             let name = format!("{n}");
             let guard = join(registry, &leaves, hears(&[&name]));
@@ -272,7 +273,7 @@ fn que_3_compaction_keeps_the_order_of_what_stays() {
 }
 
 #[test]
-fn del_1_a_subscriber_that_comes_and_goes_before_sinks_are_served_loses_no_message() {
+fn del_1_a_subscriber_that_joins_and_leaves_before_sinks_are_served_loses_no_message() {
     let registry = encoding();
     let probe = Probe::new();
     let _probe = join(&registry, &probe, Registration::new());
@@ -311,7 +312,7 @@ fn que_2_a_broadcast_that_only_outboxes_hear_serves_no_sink() {
 }
 
 #[test]
-fn sub_7_what_piled_up_behind_a_publisher_is_given_back() {
+fn sub_7_a_log_that_grew_behind_a_publisher_frees_its_memory() {
     static PARKS: Mutex<Vec<Box<dyn Fn() + Send + Sync>>> = Mutex::new(Vec::new());
     static SLOW: WireFormat = WireFormat::new("slow", |_, encoded, out| {
         let park = PARKS.lock().unwrap().pop();
@@ -323,8 +324,8 @@ fn sub_7_what_piled_up_behind_a_publisher_is_given_back() {
     works(|steps| {
         let registry = encoding();
         let _slow = registry.open_outbox(&SLOW, OutboxOptions::new(), hears(&["slow"])).unwrap();
-        // While the publisher is stuck, many subscribers leave. Each time the log of outboxes must
-        // allocate the room for them again.
+        // While the publisher is stuck, many subscribers leave. Their entries make the log of
+        // outboxes grow, and it must allocate that memory again in each round.
         let mut needed = Vec::new();
         for round in 0..4 {
             let crowd: Vec<_> = (0..5_000)
@@ -345,7 +346,7 @@ fn sub_7_what_piled_up_behind_a_publisher_is_given_back() {
             });
         }
         let (least, most) = (needed.iter().min().unwrap(), needed.iter().max().unwrap());
-        assert!(*least > 100_000 && *least > most / 2, "the room was kept: {needed:?}");
+        assert!(*least > 100_000 && *least > most / 2, "the memory was kept: {needed:?}");
     });
 }
 

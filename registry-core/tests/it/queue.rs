@@ -1,4 +1,4 @@
-//! QUE and REV-3: bounded queues, and what becomes of the messages in them.
+//! QUE and REV-3: bounded queues, and the messages in them.
 
 use crate::kit::*;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// A frame as long as its payload says.
+/// A frame whose length is its payload.
 static SIZED: WireFormat = WireFormat::new("sized", |_, encoded, out| {
     let length = std::str::from_utf8(encoded.body()).unwrap().parse().unwrap();
     out.resize(length, b'x');
@@ -141,7 +141,7 @@ proptest! {
 }
 
 #[test]
-fn que_1_what_the_owner_took_makes_room() {
+fn que_1_frames_that_the_owner_took_make_room() {
     let registry = encoding();
     let mut outbox = sized(&registry, bounded(4, 100, Overflow::Close));
     for _ in 0..50 {
@@ -177,7 +177,7 @@ fn que_3_an_emptied_outbox_keeps_a_small_buffer_and_no_large_one() {
         outboxes.iter_mut().for_each(|outbox| assert_eq!(frames(outbox).len(), 1_000));
     };
     let mut outboxes = vec![open(&registry, Registration::new())];
-    burst(&mut outboxes); // The registry allocates the room that it needs.
+    burst(&mut outboxes); // Here the registry allocates its buffers.
     outboxes.push(open(&registry, Registration::new()));
     let kept = allocation_counter::measure(|| burst(&mut outboxes));
     assert!(kept.bytes_current < 4_096, "{kept:?}");
@@ -249,7 +249,7 @@ fn que_2_a_lagging_end_wakes_the_owner() {
 }
 
 #[test]
-fn que_2_a_full_outbox_delays_nobody() {
+fn que_2_a_full_outbox_delays_no_other_subscriber() {
     let registry = encoding();
     let mut slow =
         registry.open_outbox(&RAW, bounded(2, 1_000, Overflow::DropOldest), group("a")).unwrap();
@@ -298,7 +298,7 @@ fn sub_2_a_close_handle_ends_its_own_subscriber_and_keeps_nothing() {
     handle.close(CloseReason::Expired);
     assert_eq!((ended(&mut outbox), registry.len()), (Some(CloseReason::Expired), 0));
     drop(outbox);
-    let _later = open(&registry, group("a")); // In the same place.
+    let _later = open(&registry, group("a")); // It gets the same key.
     handle.close(CloseReason::Expired);
     assert_eq!((registry.len(), registry.stats().ended[&CloseReason::Expired]), (1, 1));
     drop(registry);

@@ -31,8 +31,8 @@ fn everything(registry: &Registry) {
 }
 
 /// A sink whose destructor calls the registry. The registry contains its panics, so a count shows
-/// that it ran to its end. It calls nothing in a test that is failing: a second panic would end the
-/// process before the failure is reported.
+/// that the destructor ran to its end. It makes no call in a test that is failing: a second panic
+/// would end the process before the failure is reported.
 struct CallsInDrop(Registry, Arc<AtomicUsize>);
 
 impl Sink<u32> for CallsInDrop {
@@ -190,7 +190,8 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
         assert_eq!(this.upgrade().unwrap().closed(), [], "its own send has not ended");
         SendOutcome::Accepted
     });
-    // Two before and two after the sending one, whatever the order of the delivery.
+    // Two subscribers before and two after the one that revokes, whatever the order of the
+    // delivery.
     let mut guards: Vec<_> =
         others[..2].iter().map(|other| join(&registry, other, group("a"))).collect();
     guards.push(join(&registry, &probe, group("a")));
@@ -279,8 +280,8 @@ fn re_6_and_rev_1_a_revocation_inside_a_close_notifies_before_it_returns() {
     assert_eq!([first.closed(), last.closed()], [[CloseReason::Revoked]; 2]);
 }
 
-/// How deep calls lie in each other. Beyond a hundred they go no further: what is missing then
-/// fails the test, while an overflow of the stack would end the process without naming the test.
+/// The depth of nested calls. Beyond a hundred no further call is made, so that the test fails for
+/// what is missing. An overflow of the stack would end the process without naming the test.
 #[derive(Clone, Default)]
 struct Depth(Arc<AtomicUsize>);
 
@@ -407,7 +408,7 @@ fn re_8_the_cap_holds_when_the_evicted_come_back() {
             .flat_map(|probe| probe.closed())
             .all(|why| why == CloseReason::Evicted)
     );
-    // Six were subscribed, and one more for each first eviction; two remain.
+    // Six were subscribed, and each of them once more at its first eviction; two remain.
     let returned = probes.iter().map(|probe| probe.closed().len()).sum::<usize>();
     assert_eq!(returned + back.closed().len(), 6 + returned - 2);
 }
@@ -523,23 +524,23 @@ fn iso_6_a_close_of_one_registry_does_not_hold_up_the_closes_of_another() {
 fn re_6_revocations_nest_32_deep_and_the_notice_of_a_deeper_one_waits_for_the_outermost() {
     const LENGTH: usize = 40;
     let registry = Registry::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let notified = Arc::new(Mutex::new(Vec::new()));
     let probes: Vec<_> = (0..LENGTH).map(|_| Probe::new()).collect();
     for (n, pair) in probes.windows(2).enumerate() {
-        let (inner, next, told) = (registry.clone(), pair[1].clone(), told.clone());
+        let (inner, next, notified) = (registry.clone(), pair[1].clone(), notified.clone());
         pair[0].on_close(move |_| {
             assert_eq!(inner.close_by_identity(&id(&(n + 1).to_string())), 1, "it counts at once");
-            told.lock().unwrap().push((n, !next.closed().is_empty()));
+            notified.lock().unwrap().push((n, !next.closed().is_empty()));
         });
     }
     let _guards: Vec<_> =
         probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
     assert_eq!(registry.close_by_identity(&id("0")), 1);
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
-    let mut told = told.lock().unwrap().clone();
-    told.sort_unstable();
-    // The first close lies one deep.
-    assert_eq!(told, (0..LENGTH - 1).map(|n| (n, n + 1 != 32)).collect::<Vec<_>>());
+    let mut notified = notified.lock().unwrap().clone();
+    notified.sort_unstable();
+    // The first close has depth one.
+    assert_eq!(notified, (0..LENGTH - 1).map(|n| (n, n + 1 != 32)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -552,8 +553,8 @@ fn re_8_a_sink_that_is_evicted_inside_a_close_is_notified_after_it_in_the_order_
         move || seen.lock().unwrap().push(name)
     };
     for name in names {
-        let told = note(name);
-        kept.keep(join(&registry, &Probe::closing(move |_| told()), scope(name)));
+        let notified = note(name);
+        kept.keep(join(&registry, &Probe::closing(move |_| notified()), scope(name)));
     }
     let (inner, keep, over) = (registry.clone(), kept.clone(), note("the close is over"));
     let closing = Probe::closing(move |_| {

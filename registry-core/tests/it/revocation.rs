@@ -41,7 +41,8 @@ fn rev_2_nothing_is_sent_by_a_broadcast_that_began_earlier() {
     let registry = Registry::new();
     let (stop, park) = Stop::new();
     let park = Arc::new(park);
-    // The sink that is served first waits there; the other two have yet to get the broadcast.
+    // The sink that is served first waits in its send. The other two have not got the broadcast
+    // yet.
     let probes: Vec<_> = (0..3)
         .map(|_| {
             let park = park.clone();
@@ -86,8 +87,8 @@ fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_began_earlier()
         .collect();
     finishes(move || {
         thread::scope(|scope| {
-            // The delivery waits in the middle: it knows the subscribers and has yet to build the
-            // frame.
+            // The delivery waits in the middle: it has the list of subscribers, and has not built
+            // the frame yet.
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
             stop.arrived();
             assert_eq!(registry.close_by_identity(&id("a")), 3);
@@ -230,7 +231,8 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
     let noted = notified.clone();
     outbox.on_end(move |reason| noted.lock().unwrap().push(reason));
     finishes(move || {
-        // The delivery serves any of the four first, so it has handed the message to one at most.
+        // The order of the four is open, so the delivery has handed the message to one of them at
+        // most.
         let sent = || revoked.iter().map(|probe| probe.sent().len()).sum::<usize>();
         thread::scope(|scope| {
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
@@ -311,7 +313,7 @@ fn clo_5_the_first_discarding_reason_stands() {
 }
 
 #[test]
-fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_to_come_back() {
+fn clo_5_each_revocation_has_the_reason_of_its_name_and_the_default_is_revoked() {
     let table = [
         (Revocation::Revoked, CloseReason::Revoked, "revoked"),
         (Revocation::LoggedOut, CloseReason::LoggedOut, "logged_out"),

@@ -1,5 +1,5 @@
-//! CON, and what must hold when several threads use a registry. No assertion depends on the
-//! schedule; every round is another chance to see a wrong interleaving.
+//! CON, and other requirements when several threads use a registry. No assertion depends on the
+//! schedule; each round is another chance to see a wrong interleaving.
 
 use crate::kit::*;
 use registry_core::{
@@ -15,7 +15,8 @@ fn rev_1_of_two_revocations_at_once_none_returns_before_the_gates_are_shut() {
         let registry = encoding();
         let mut outboxes: Vec<_> =
             (0..500).map(|_| open(&registry, group("a").with_group(id("b")))).collect();
-        // Full queues, so that ending the outboxes takes longer than finding no holder left.
+        // The queues are full, so that it takes longer to end the outboxes than to find that no
+        // holder is left.
         (0..200).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 500));
         let start = Barrier::new(2);
         let revoke = |name: &str, outboxes: &mut [Outbox]| {
@@ -96,8 +97,8 @@ fn con_2_an_unsubscribe_that_meets_a_revocation_takes_back_neither_its_close_nor
     let registry = Registry::new();
     let (stop, park) = Stop::new();
     let park = Arc::new(park);
-    // The revocation waits in its first close: all have ended, and the others have yet to be
-    // notified.
+    // The revocation waits in its first close: all subscribers have ended, and the others are not
+    // notified yet.
     let probes: Vec<_> = (0..3)
         .map(|_| {
             let park = park.clone();
@@ -127,8 +128,8 @@ fn con_2_an_unsubscribe_inside_a_close_changes_nothing_for_the_others_of_the_sam
     let probes: Vec<_> = (0..3)
         .map(|_| {
             let guards = guards.clone();
-            // The first that is notified ends the others: two of the same revocation, and one
-            // other.
+            // The subscriber that is notified first unsubscribes the others: two of the same
+            // revocation, and one other.
             Probe::closing(move |_| drop(std::mem::take(&mut *guards.lock().unwrap())))
         })
         .collect();
@@ -286,7 +287,7 @@ fn con_1_joins_broadcasts_and_removals_of_many_threads_agree() {
                         let probe = Probe::sending(|_| SendOutcome::Accepted);
                         let guard = join(registry, &probe, group(&name));
                         let mut outbox = open_wide(registry, group(&name));
-                        // It hears its own broadcast exactly once (DEL-2).
+                        // The outbox gets its thread's broadcast exactly once (DEL-2).
                         registry.broadcast("c", thread).unwrap();
                         assert_eq!(frames(&mut outbox).iter().filter(|n| **n == thread).count(), 1);
                         if round % 2 == 0 {
@@ -297,8 +298,7 @@ fn con_1_joins_broadcasts_and_removals_of_many_threads_agree() {
                             assert_eq!(registry.close_by_identity(&id(&name)), 0);
                             assert_eq!(probe.closed(), []);
                         }
-                        // A send that began before the end may be recorded after it, and only that
-                        // one.
+                        // One send may be recorded after the end: one that began before it.
                         let after = probe
                             .events()
                             .iter()

@@ -53,8 +53,8 @@ pub(crate) enum Read {
     Control(usize),
 }
 
-/// Parses what a peer received. Returns its frames, and the bytes at the end that are no whole
-/// frame.
+/// Parses what a peer received. Returns its frames, and the bytes of an incomplete frame at the
+/// end.
 pub(crate) fn read(bytes: &[u8], enveloped: bool) -> (Vec<Read>, Vec<u8>) {
     let mut reads = Vec::new();
     let mut rest = bytes;
@@ -105,9 +105,9 @@ fn line(line: &[u8]) -> Read {
 
 #[derive(Default)]
 struct State {
-    /// Bytes that it takes before it is full.
+    /// Bytes that the socket takes before it is full.
     room: usize,
-    /// How often it was asked for room since it last took something.
+    /// How often the owner asked for room since the socket last took bytes.
     asked: usize,
     broken: bool,
     sealed: bool,
@@ -137,17 +137,17 @@ impl Socket {
         self.0.lock().unwrap().broken = true;
     }
 
-    /// From now on every write is too late (REV-12).
+    /// Counts every later write as too late (REV-12).
     pub(crate) fn seal(&self) {
         self.0.lock().unwrap().sealed = true;
     }
 
-    /// Writes that came too late.
+    /// Returns how many writes were too late.
     pub(crate) fn late(&self) -> usize {
         self.0.lock().unwrap().late
     }
 
-    /// How many writes it took something of.
+    /// Returns how many writes it took bytes of.
     pub(crate) fn writes(&self) -> usize {
         self.0.lock().unwrap().writes
     }
@@ -197,7 +197,7 @@ impl Wire for Socket {
         Ok(taken)
     }
 
-    /// It wakes nobody: a test that makes room polls the owner itself.
+    /// Wakes no task: a test that makes room polls the owner itself.
     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.lock().unwrap();
         state.asked += 1;
@@ -207,7 +207,7 @@ impl Wire for Socket {
     }
 }
 
-/// A wire that takes everything and keeps nothing.
+/// A wire that takes all bytes and keeps none.
 pub(crate) struct Nothing;
 
 impl Wire for Nothing {
@@ -247,7 +247,7 @@ pub(crate) fn wired_with(
     (outbox.attach(socket.clone()), socket)
 }
 
-/// Serves until nothing is left; true when the flusher is done for ever.
+/// Serves until nothing is left; true if the flusher is done.
 pub(crate) fn serve<T: Send + Sync + 'static>(flusher: &mut Flusher<T>) -> bool {
     loop {
         match flusher.poll_serve(&mut Context::from_waker(Waker::noop()), now()) {
@@ -263,7 +263,7 @@ pub(crate) fn flush_with(outbox: &SocketOutbox, waker: &Waker) -> Poll<io::Resul
     outbox.poll_flush(&mut Context::from_waker(waker), now())
 }
 
-/// Writes what waits; the reason if the end has come.
+/// Writes what waits; returns the reason if the subscriber has ended.
 pub(crate) fn flush(outbox: &SocketOutbox) -> Option<CloseReason> {
     match flush_with(outbox, Waker::noop()) {
         Poll::Ready(reason) => Some(reason.unwrap()),

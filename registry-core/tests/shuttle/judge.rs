@@ -1,8 +1,8 @@
 //! Decides whether a history of calls could have been made by a registry that keeps its promises.
 //!
-//! A history is the sequence of everything that threads saw: calls, their returns, and what reached
-//! the sinks. Each operation took effect somewhere between its call and its return, so each rule
-//! speaks only of what *must* have come before or after. A hand-over to a sink has such an interval
+//! A history is the sequence of everything that the threads saw: calls, their returns, and the
+//! calls of sinks. Each operation took effect somewhere between its call and its return, so each
+//! rule uses only what *must* have come before or after. A hand-over to a sink has such an interval
 //! too: it began after the last event of its thread (`since`), and at the latest when the sink saw
 //! it (`at`).
 //!
@@ -17,13 +17,14 @@ pub(crate) type OpNo = usize;
 /// A set of channels, or of identities, as bits.
 pub(crate) type Bits = u8;
 
-/// What a subscriber is.
+/// The kind of a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sink,
-    /// It is handed what its owner takes.
+    /// A message is handed to it when its owner takes it.
     Outbox,
-    /// An outbox with a flusher and a wire: it is handed what is written, and its hook is notified.
+    /// An outbox with a flusher and a wire: a message is handed to it when it is written, and its
+    /// hook is notified.
     Wired,
 }
 
@@ -48,7 +49,7 @@ pub(crate) enum Call {
     Broadcast {
         channel: Bits,
     },
-    /// Takes all that an outbox holds, or writes all that waits for its wire.
+    /// Takes everything from an outbox, or writes everything that waits for its wire.
     Take {
         sub: Sub,
     },
@@ -67,14 +68,15 @@ pub(crate) enum Outcome {
 pub(crate) enum Event {
     Call(OpNo, Call),
     Return(OpNo, Outcome),
-    /// A send reached the sink, and is inside until `Sent`.
+    /// A send began in the sink; it runs until `Sent`.
     Send(Sub, u64),
     Sent(Sub, u64),
     /// Bytes are handed to its wire.
     Write(Sub),
     /// The send that is running will report that the sink, or the wire, is broken.
     Failing(Sub),
-    /// The sink was closed, or the outbox was found closed by force; true if as revoked.
+    /// The sink was closed, or the outbox was found closed by force; true if the reason is
+    /// *revoked*.
     Closed(Sub, bool),
 }
 
@@ -105,7 +107,7 @@ struct HandOver {
     thread: usize,
     since: usize,
     at: usize,
-    /// When the sink was done with it.
+    /// When the sink returned.
     until: usize,
 }
 
@@ -113,7 +115,7 @@ struct HandOver {
 #[derive(Default)]
 struct Life {
     hand_overs: Vec<HandOver>,
-    /// When and on which thread it was closed, and true if as revoked.
+    /// When and on which thread it was closed; true if the reason was *revoked*.
     closes: Vec<(usize, usize, bool)>,
     failing: Option<usize>,
     /// When something was written to its wire.
@@ -190,8 +192,8 @@ fn read(history: &[Record]) -> (BTreeMap<OpNo, Op>, BTreeMap<Sub, Life>) {
     (ops, lives)
 }
 
-/// A broadcast, and when it certainly had its place in the order: on its return, or when a
-/// subscriber saw it.
+/// A broadcast, and the moment at which its place in the order was fixed at the latest: its return,
+/// or the first subscriber that saw it.
 struct Placed<'a> {
     op: &'a Op,
     at: usize,
@@ -225,7 +227,7 @@ fn broadcasts<'a>(
     Ok(placed)
 }
 
-/// One subscriber before the judge.
+/// One subscriber, as the judge sees it.
 struct Case<'a> {
     ops: &'a BTreeMap<OpNo, Op>,
     broadcasts: &'a BTreeMap<u64, Placed<'a>>,
@@ -250,7 +252,8 @@ impl Case<'_> {
             self.refusal(ticket, &revocations)?;
             return Ok(false);
         }
-        // From here on a revocation must reach it. A ticket remembers those before the admission.
+        // A revocation from this moment on must reach it; with a ticket, also one before the
+        // admission.
         let reachable = ticket.unwrap_or(self.join).end;
         for op in &revocations {
             let missed = op.begin > reachable && op.end < self.join.begin;
@@ -307,7 +310,7 @@ impl Case<'_> {
         kind: Kind,
     ) -> Result<(), String> {
         let Life { hand_overs, closes, failing, writes } = self.life;
-        // A write under the gate's lock begins when it is seen.
+        // A write happens under the gate's lock, so it begins when it is seen.
         let began = |send: &HandOver| if kind == Kind::Wired { send.at } else { send.since };
         require(closes.len() <= 1, || format!("CLO-1: closed {} times", closes.len()))?;
         for send in hand_overs {
@@ -370,7 +373,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Checks that nothing of what it had to be handed is missing.
+    /// Checks that it was handed every broadcast that it had to be handed.
     fn deliveries(
         &self,
         sub: Sub,
@@ -394,7 +397,7 @@ impl Case<'_> {
             let due = if kind == Kind::Wired {
                 Some(usize::MAX) // when its flusher and its owner are done
             } else if kind == Kind::Outbox {
-                // An owner that takes after the broadcast returned finds it.
+                // An owner that takes after the broadcast returned gets it.
                 let looks = self
                     .ops
                     .values()

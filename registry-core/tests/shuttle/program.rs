@@ -32,7 +32,7 @@ enum Act {
     Subscribe(Spec),
     Admit(Spec),
     Revoke(Bits),
-    /// Of the subscribers at hand, the one at this place, modulo their number.
+    /// Unsubscribes one of the subscribers at hand: the one at this index, modulo their number.
     Unsubscribe(usize),
     Take(usize),
 }
@@ -43,7 +43,7 @@ struct Spec {
     kind: Kind,
     hears: Bits,
     holds: Bits,
-    /// What a sink does in its first send and in its close; with a wire, only in its hook.
+    /// The act of a sink in its first send and in its close; with a wire, only in its hook.
     in_send: Option<Box<Act>>,
     in_close: Option<Box<Act>>,
     /// The first send fails.
@@ -94,7 +94,7 @@ enum Guard {
     Wired(SocketOutbox),
 }
 
-/// A registry, the subscribers at hand, and what happened so far.
+/// A registry, the subscribers at hand, and the history so far.
 ///
 /// Its own locks are those of `std` and are held for one statement, so they are not part of the
 /// schedule.
@@ -124,7 +124,7 @@ impl World {
         self.history.lock().unwrap().push(Record { thread, event });
     }
 
-    /// Records a call; returns its number, which is its moment.
+    /// Records a call. Returns its index in the history, which also names the call.
     fn call(&self, call: Call) -> OpNo {
         let mut history = self.history.lock().unwrap();
         let no = history.len();
@@ -169,7 +169,7 @@ impl World {
             let op = self.call(Call::Draw);
             let ticket = self.registry.draw_ticket();
             self.record(Event::Return(op, Outcome::Done));
-            // The credential is read.
+            // Here the credential is read.
             shuttle::thread::yield_now();
             (op, ticket)
         });
@@ -243,7 +243,7 @@ impl World {
             Guard::Sink(subscription) => drop(subscription),
             Guard::Outbox(mut outbox) => {
                 outbox.subscription().unsubscribe();
-                // Did this end it, or a revocation?
+                // Looks whether this ended it, or a revocation did.
                 self.look(sub, &mut outbox);
             }
             Guard::Wired(outbox) => drop(outbox),
@@ -325,7 +325,7 @@ impl Sink<u64> for Probe {
 fn random_program() {
     let mut rng = thread_rng();
     let mut first: Vec<Act> = (0..rng.gen_range(1..4)).map(|_| Act::Subscribe(spec(1))).collect();
-    // A schedule is only interesting if it sends to subscribers that it also revokes.
+    // A program is useful only if it sends to subscribers that it also revokes.
     first.push(Act::Broadcast(1));
     let threads: Vec<Vec<Act>> = (0..rng.gen_range(2..5))
         .map(|_| (0..rng.gen_range(1..4)).map(|_| act(2)).collect())

@@ -290,3 +290,186 @@ impl<F> fmt::Debug for Entered<F> {
         shown.field("ungranted", &self.ungranted).field("subscriber", &self.subscriber).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::authorise::Authorise;
+    use crate::admission::builder::LiveBuilder;
+    use crate::admission::options::LiveOptions;
+    use axum::http::Request;
+    use registry_core::{Identity, Json, RegistryOptions, ScopeCap};
+    use std::num::NonZeroUsize;
+
+    static RAW: WireFormat =
+        WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+
+    struct Raw;
+
+    impl Framing for Raw {
+        fn format() -> &'static WireFormat {
+            &RAW
+        }
+    }
+
+    /// A request whose ticket is drawn.
+    fn request(live: &Live<u8>, method: &str, target: &str) -> Parts {
+        let mut request = Request::builder().method(method).uri(target).body(()).unwrap();
+        live.draw_ticket_for(request.extensions_mut());
+        request.into_parts().0
+    }
+
+    fn get(live: &Live<u8>, target: &str) -> Parts {
+        request(live, "GET", target)
+    }
+
+    fn admit(parts: &Parts, grant: Grant) -> Result<Entered<Raw>, Refusal> {
+        Entry::<u8>::take(parts)?.admit(grant)
+    }
+
+    fn ada() -> Identity {
+        Identity::new("account", "ada")
+    }
+
+    fn everything() -> Grant {
+        Grant::new(ChannelFilter::All)
+    }
+
+    fn refused<R>(outcome: Result<R, Refusal>) -> u16 {
+        outcome.err().expect("a refusal").status().as_u16()
+    }
+
+    #[test]
+    fn adm_7_a_revocation_after_the_ticket_was_drawn_refuses_the_admission() {
+        let live = Live::<u8>::new();
+        for method in ["GET", "HEAD"] {
+            let crossed = request(&live, method, "/");
+            assert_eq!(live.close_by_identity(&ada()), 0, "nobody is subscribed yet");
+            assert_eq!(refused(admit(&crossed, everything().with_group(ada()))), 503);
+            assert!(live.is_empty());
+            let next = request(&live, method, "/");
+            assert!(admit(&next, everything().with_group(ada())).is_ok(), "the next one is good");
+        }
+        assert_eq!(live.admission_stats().refusals, [(503, 2)].into());
+        assert_eq!(live.stats().tickets, 0);
+    }
+
+    #[test]
+    fn adm_7_a_request_is_admitted_once_however_often_it_is_cloned() {
+        let live = Live::<u8>::new();
+        let first = get(&live, "/");
+        let again = first.clone();
+        let entered = admit(&first, everything()).unwrap();
+        assert_eq!(refused(admit(&again, everything())), 503);
+        assert_eq!(live.len(), 1);
+        drop(entered);
+        assert_eq!(live.len(), 0);
+    }
+
+    #[test]
+    fn adm_7_a_request_without_a_ticket_is_answered_with_the_missing_line() {
+        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let refusal = Entry::<u8>::take(&parts).unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        for line in [".layer(live.entry_layer())", "Server::run(app, &live"] {
+            assert!(refusal.reason().contains(line), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn adm_7_two_registries_of_one_payload_are_not_taken_for_each_other() {
+        let (one, two) = (Live::<u8>::new(), Live::<u8>::new());
+        let drawn_by = |all: &[&Live<u8>]| {
+            let mut request = Request::get("/").body(()).unwrap();
+            all.iter().for_each(|live| live.draw_ticket_for(request.extensions_mut()));
+            request.into_parts().0
+        };
+        assert_eq!(refused(Entry::<u8>::take(&drawn_by(&[&one, &two]))), 500);
+        assert_eq!(refused(two.entry(&drawn_by(&[&one]))), 500, "the route is of another registry");
+        assert!(one.entry(&drawn_by(&[&one, &one])).is_ok(), "a second layer changes nothing");
+        let other = Live::<String>::new();
+        let mut request = Request::get("/").body(()).unwrap();
+        one.draw_ticket_for(request.extensions_mut());
+        other.draw_ticket_for(request.extensions_mut());
+        let (parts, ()) = request.into_parts();
+        assert!(Entry::<u8>::take(&parts).is_ok() && Entry::<String>::take(&parts).is_ok());
+    }
+
+    #[test]
+    fn adm_8_a_subscriber_hears_what_it_asked_for_and_is_granted() {
+        let live = Live::<u8>::new();
+        let some = || Grant::new(ChannelFilter::only(["a", "b"]));
+        let entered = admit(&get(&live, "/?channels=b,c"), some()).unwrap();
+        assert_eq!(entered.ungranted().names().collect::<Vec<_>>(), ["c"]);
+        let heard = live.channels(None, 9);
+        assert_eq!(heard.iter().map(|heard| heard.channel.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(refused(admit(&get(&live, "/?channel=c"), some())), 403);
+    }
+
+    #[test]
+    fn adm_8_a_head_request_is_answered_as_an_admission_and_takes_no_place() {
+        let cap = ScopeCap::new(NonZeroUsize::MIN);
+        let registry = RegistryOptions::new().with_scope_cap(cap);
+        let live = LiveBuilder::new(Json).with_registry_options(registry).build();
+        let grant = || Grant::new(ChannelFilter::only(["a"])).with_scope(ada());
+        let _oldest = admit(&get(&live, "/"), grant()).unwrap();
+        let head = admit(&request(&live, "HEAD", "/?channels=a,b"), grant()).unwrap();
+        assert_eq!(head.ungranted().names().collect::<Vec<_>>(), ["b"]);
+        assert!(head.into_admitted().is_none());
+        assert_eq!((live.len(), live.stats().ended.len()), (1, 0), "nobody was evicted");
+    }
+
+    #[test]
+    fn rev_7_a_subscriber_holds_every_identity_of_its_grant() {
+        let names = ["scope", "first", "second", "third"].map(|name| Identity::new("name", name));
+        let [scope, groups @ ..] = names.clone();
+        let grant = groups.into_iter().fold(everything().with_scope(scope), Grant::with_group);
+        for name in names {
+            let live = Live::<u8>::new();
+            let _entered = admit(&get(&live, "/"), grant.clone()).unwrap();
+            assert_eq!(live.close_by_identity(&name), 1, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn ws_3_an_upgrade_from_a_page_of_another_host_is_refused_and_counted() {
+        let live = Live::<u8>::new();
+        let mut parts = get(&live, "/");
+        parts.headers.insert("origin", "https://evil.example".parse().unwrap());
+        parts.headers.insert("host", "live.example".parse().unwrap());
+        parts.headers.insert("upgrade", "websocket".parse().unwrap());
+        assert_eq!(refused(Entry::<u8>::take(&parts)), 403);
+        assert_eq!(live.admission_stats().refusals, [(403, 1)].into());
+        parts.headers.remove("upgrade");
+        assert!(Entry::<u8>::take(&parts).is_ok(), "an event stream needs no such check");
+    }
+
+    /// Grants this after so long.
+    struct After(Duration, Grant);
+
+    #[async_trait::async_trait]
+    impl Authorise for After {
+        async fn authorise(&self, _: &Parts) -> Result<Grant, Refusal> {
+            tokio::time::sleep(self.0).await;
+            Ok(self.1.clone())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn adm_6_a_login_check_is_given_up_when_its_time_is_over() {
+        let (patience, start) = (Duration::from_secs(3), Instant::now());
+        let options = LiveOptions::new().with_authorise_timeout(patience);
+        let live = LiveBuilder::new(Json).with_options(options).build();
+        let parts = get(&live, "/");
+        let entry = live.entry(&parts).unwrap();
+        let endless = After(Duration::from_secs(3600), everything());
+        let refused = entry.authorise(&endless, &parts).await.unwrap_err();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            (start.elapsed(), live.admission_stats().refusals),
+            (patience, [(503, 1)].into())
+        );
+        drop(entry);
+        assert_eq!(live.stats().tickets, 0);
+    }
+}

@@ -228,7 +228,7 @@ async fn a_delivery_costs_one_write() {
 }
 
 #[tokio::test]
-async fn sse_5_a_peer_that_a_write_finds_gone_counts_as_having_left() {
+async fn sse_5_a_peer_whose_socket_fails_at_a_write_counts_as_having_left() {
     let site = Site::start(ServerOptions::new(), WsOptions::new()).await;
     let ada = site.open("ada").await;
     until_is("the socket", 1, || site.live.stats().wired).await;

@@ -50,7 +50,7 @@ fn del_1_the_flusher_is_woken_for_every_broadcast_and_for_the_end() {
 fn prg_3_a_publisher_that_waits_for_the_flusher_is_woken_when_it_has_caught_up() {
     every_schedule(|| {
         let log = log(usize::MAX);
-        // More than a flusher that keeps up has before it.
+        // More bytes than a flusher that has caught up has before it.
         log.state.lock().bytes = CAUGHT_UP + 1;
         assert!(log.broadcast(None, &message(1), 1).is_none(), "nobody waits yet");
         let flusher = {

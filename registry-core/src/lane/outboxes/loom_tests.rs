@@ -78,9 +78,9 @@ fn sub_7_a_subscriber_that_leaves_while_another_thread_consumes_is_removed_by_on
                     outboxes.lane.append(Entry::Join(1, seat(), Numbers::All));
                     outboxes.lane.append(Entry::Leave(1));
                 }
-                // Loom sees no conflict in a `try_lock` that fails. This one, with the push of the
-                // draining thread, makes it try the order in which that thread has the log's
-                // entries and not yet these.
+                // Loom sees no conflict in a `try_lock` that fails. This call conflicts with the
+                // push of the draining thread. So loom also tries the order in which that thread
+                // took the log before these two entries were appended.
                 outboxes.outbox.notify();
                 outboxes.lane.settle(false, |_| {});
             })

@@ -4,7 +4,7 @@ use super::*;
 use crate::subscriber::sink::Sink;
 use crate::sync::model::{every_schedule, message, spawn};
 
-/// What reached a sink. Kept outside of the facade: it is read when all threads are done.
+/// The messages that reached a sink. Invisible to loom: they are read when all threads have ended.
 #[derive(Default)]
 struct Inbox(std::sync::Mutex<Vec<u64>>);
 

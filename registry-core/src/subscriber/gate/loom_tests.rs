@@ -24,7 +24,7 @@ fn close(outbox: &Gate, reason: CloseReason) -> bool {
     first
 }
 
-/// Takes until the end. Returns what came, and the reason.
+/// Takes until the end. Returns the frames and the reason.
 fn take_all(outbox: &Gate) -> (Vec<Bytes>, CloseReason) {
     let mut taken = Vec::new();
     loop {
@@ -67,7 +67,7 @@ fn que_2_the_owner_is_woken_for_every_frame() {
             let outbox = outbox.clone();
             spawn(move || assert!(push(&outbox, frame)))
         });
-        // Nobody closes: only a push can end this wait.
+        // No thread closes the gate: only a push can end this wait.
         let mut taken = 0;
         while taken < publishers.len() {
             let Next::Frames(batch) = wait(|cx| outbox.poll_next(cx, 1)) else {
@@ -140,8 +140,7 @@ fn clo_5_a_discarding_end_overrides_a_draining_one_in_either_order() {
             let outbox = outbox.clone();
             spawn(move || close(&outbox, reason))
         });
-        // Only the discarding end answers this wait: the draining one must not use its waker up for
-        // good.
+        // Only the discarding end answers this wait: the draining one must not use up its waker.
         assert_eq!(wait(|cx| outbox.poll_discarded(cx)), CloseReason::Revoked);
         push(&outbox, b"1");
         let ends = closers.map(|closer| closer.join().unwrap());
@@ -152,7 +151,7 @@ fn clo_5_a_discarding_end_overrides_a_draining_one_in_either_order() {
 
 /// A socket that takes so many more bytes, and counts the writes after it was sealed.
 ///
-/// Its lock is outside of the facade: what orders the writes is to be the gate.
+/// Its lock is invisible to loom, because the gate must order the writes.
 struct Socket(std::sync::Mutex<Written>);
 
 struct Written {
@@ -187,7 +186,7 @@ impl Wire for Socket {
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        // A step of its own, at which the other threads may come in between.
+        // A step of its own, so that other threads can run between the gate's check and the write.
         loom::thread::yield_now();
         let mut state = self.state();
         state.late += usize::from(state.sealed);
@@ -267,7 +266,7 @@ fn rev_12_nothing_is_written_after_an_end_returned_by_flusher_or_owner() {
 }
 
 #[test]
-fn ord_1_a_wire_that_comes_while_a_flusher_offers_gets_everything_in_order() {
+fn ord_1_a_wire_that_is_attached_while_a_flusher_offers_gets_everything_in_order() {
     every_schedule(|| {
         let (gate, socket) = (with_flusher(), Socket::with_room(usize::MAX));
         let flusher = {
@@ -294,7 +293,8 @@ fn que_2_the_owner_of_a_slow_wire_is_woken_for_what_the_flusher_leaves() {
             let gate = gate.clone();
             spawn(move || assert!(offer(&gate, &[b"1", b"2"])))
         };
-        // Nobody ends it, and nobody else writes: only the flusher's wake-up can end this wait.
+        // No thread ends it, and no other thread writes: only the flusher's wake-up can end this
+        // wait.
         while socket.text() != "12" {
             assert_eq!(wait(|cx| gate.poll_work(cx)), Work::Write);
             socket.state().room = 1;

@@ -5,7 +5,7 @@ use crate::sync::model::{every_schedule, message, spawn};
 use crate::sync::{AtomicUsize, Ordering};
 use std::sync::OnceLock;
 
-/// Counts what reaches it. The counts go through the facade, so that every order of them is tried.
+/// Counts its calls. The counts are loom's, so that every order of them is tried.
 #[derive(Default)]
 struct Probe {
     closes: AtomicUsize,
@@ -15,7 +15,7 @@ struct Probe {
     ends: OnceLock<Arc<SinkSeat<u64>>>,
     /// Closes that ran inside the send that caused them.
     nested: AtomicUsize,
-    /// Ends from inside a send that were the first.
+    /// Ends from inside a send that were the subscriber's first.
     ended: AtomicUsize,
 }
 

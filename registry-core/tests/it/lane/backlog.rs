@@ -33,7 +33,7 @@ impl Wire for Socket {
         Ok(bytes.len())
     }
 
-    /// It wakes nobody: no test here makes room for an owner that waits for it.
+    /// Wakes no task: no test here makes room for an owner that waits for it.
     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.full.load(Ordering::SeqCst) { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
@@ -85,7 +85,7 @@ fn flush(outbox: &SocketOutbox) {
 }
 
 #[test]
-fn que_3_what_waits_holds_no_more_memory_than_its_bytes() {
+fn que_3_waiting_frames_hold_no_more_memory_than_their_bytes() {
     let mut lane = Lane::open(LaneOptions::new());
     let (stalled, full) = lane.join(OutboxOptions::new(), "rare");
     let (_reader, busy_socket) = lane.join(OutboxOptions::new(), "busy");

@@ -37,9 +37,9 @@ fn que_1_a_lane_obeys_the_policy_of_each_outbox() {
 }
 
 #[test]
-fn que_1_a_full_log_counts_what_it_drops_and_every_peer_is_notified() {
+fn que_1_a_full_log_counts_its_losses_and_every_peer_is_notified() {
     let registry = encoding();
-    // Room for three: 128 bytes and a digit each.
+    // There is room for three broadcasts of 128 bytes and a digit each.
     let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(3 * 129)));
     let (close, closed) = wired(&registry, hears(&["a"]));
     let (_open, open) = wired_with(&registry, &BARE, lossy(), Registration::new());
@@ -144,7 +144,7 @@ fn que_1_one_broadcast_larger_than_the_bound_is_taken_by_an_empty_log() {
 }
 
 #[test]
-fn que_1_every_loss_is_reported_while_other_subscribers_come_and_go() {
+fn que_1_every_loss_is_reported_while_other_subscribers_join_and_leave() {
     let registry = encoding();
     let mut flusher = registry.open_lane(LaneOptions::new().with_max_bytes(size(1)));
     let (outbox, socket) = wired_with(&registry, &BARE, lossy(), hears(&["b", "c"]));
@@ -202,7 +202,7 @@ fn del_7_the_report_counts_each_match_once_in_every_lane() {
     let options =
         [LaneOptions::new().with_max_bytes(size(1)), LaneOptions::new(), LaneOptions::new()];
     let mut flushers = options.map(|options| registry.open_lane(options));
-    // Each goes to the lane with the fewest: three, two and two.
+    // Each joins the lane with the fewest: three, two and two.
     let mut members: Vec<_> =
         (0..7).map(|_| wired_with(&registry, &BARE, lossy(), hears(&["c"]))).collect();
     let mut outbox = open(&registry, hears(&["c"]));

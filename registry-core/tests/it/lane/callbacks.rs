@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
 #[test]
-fn iso_8_a_waker_that_panics_harms_nobody() {
+fn iso_8_a_waker_that_panics_is_contained() {
     let (registry, mut flusher) = registry_and_flusher();
     let woken = Arc::new(AtomicUsize::new(0));
     let count = woken.clone();
@@ -36,8 +36,8 @@ fn iso_8_a_waker_that_panics_harms_nobody() {
     assert!(serve(&mut flusher));
 }
 
-/// A function that calls every operation of a registry, and how often all of them answered as they
-/// should.
+/// Returns a function that calls every operation of a registry, and a count of the calls in which
+/// all of them answered as they should.
 fn busybody(
     registry: &Registry,
     number: u32,
@@ -125,7 +125,7 @@ fn re_1_wakers_and_hooks_may_call_back() {
     });
 }
 
-/// A waker that panics when its last clone is dropped, and counts that it did.
+/// A waker that panics when its last clone is dropped, and counts it.
 struct Bomb(Arc<AtomicUsize>);
 
 impl Wake for Bomb {
@@ -142,7 +142,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn iso_8_a_waker_whose_destructor_panics_harms_nobody() {
+fn iso_8_a_waker_whose_destructor_panics_is_contained() {
     let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, group("a"));
     serve(&mut flusher);

@@ -80,7 +80,7 @@ fn rev_3_an_end_frees_everything_that_waited_while_its_owner_holds_on() {
     let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, group("a"));
     socket.set_room(10);
-    // The first is written in part, the second waits, and so does the owner's own frame.
+    // The first message is written in part; the second and the owner's own frame wait.
     for value in [60_000, 50_000] {
         registry.broadcast("c", value).unwrap();
         serve(&mut flusher);

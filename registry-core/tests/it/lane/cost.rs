@@ -1,4 +1,4 @@
-//! What a turn costs, in steps, frames and allocations.
+//! The cost of a turn, in visits, frames and allocations.
 
 use super::*;
 use crate::kit::*;
@@ -73,9 +73,9 @@ fn del_1_a_turn_costs_its_matches() {
     assert_eq!(steps(5_000, &["crowded", "more"]), alone);
 }
 
-/// Many subscribers join while the flusher is held up, and do not hear most of what is broadcast.
+/// Many subscribers join while the flusher does not run, and hear few of the broadcasts.
 #[test]
-fn prg_1_newcomers_cost_a_look_for_each_segment_and_a_flusher_pauses_while_it_plans() {
+fn prg_1_new_subscribers_cost_a_visit_for_each_segment_and_a_flusher_pauses_while_it_plans() {
     let (registry, mut flusher) = registry_and_flusher();
     let _joined: Vec<_> = (0..5_000).map(|_| wired(&registry, hears(&["quiet"]))).collect();
     let (_one, socket) = wired(&registry, hears(&["busy"]));
@@ -110,7 +110,7 @@ fn del_1_a_delivery_allocates_nothing() {
         serve(&mut flusher);
         let mut counted = 0;
         for n in 0..3 {
-            // The first turns may still allocate room for later ones.
+            // The first turns may still allocate buffers for later ones.
             counted = allocation_counter::measure(|| {
                 registry.broadcast("a", n).unwrap();
                 serve(&mut flusher);
@@ -120,7 +120,7 @@ fn del_1_a_delivery_allocates_nothing() {
         counted
     };
     assert_eq!(allocations(1_000, &["a"]), allocations(10, &["a"]));
-    // Subscribers of several channels are grouped by what they hear of the turn.
+    // Subscribers of several channels are grouped by the broadcasts of the turn that they hear.
     let (few, many) = (allocations(10, &["a", "b"]), allocations(1_000, &["a", "b"]));
     assert!(many < few + 40, "{few} allocations for ten, {many} for a thousand");
 }

@@ -75,7 +75,7 @@ fn drn_1_a_draining_subscriber_gets_earlier_broadcasts_when_its_flusher_is_dropp
 }
 
 #[test]
-fn drn_1_nobody_waits_for_a_flusher_that_is_dropped_by_a_panic_and_it_writes_no_more() {
+fn drn_1_a_flusher_that_a_panic_drops_writes_no_more_and_no_owner_waits_for_it() {
     let (registry, mut flusher) = registry_and_flusher();
     let members: Vec<_> = (0..200).map(|_| wired(&registry, Registration::new())).collect();
     serve(&mut flusher);
@@ -119,7 +119,7 @@ fn sub_6_and_drn_1_idle_flushers_are_woken_when_the_registry_ends() {
     for end in END_REGISTRY {
         let registry = encoding();
         let mut flushers: Vec<_> = (0..3).map(|_| registry.open_lane(LaneOptions::new())).collect();
-        // In the first lane; the others have no subscribers.
+        // It is in the first lane; the others have no subscribers.
         let (_outbox, _socket) = wired(&registry, Registration::new());
         let wakes: Vec<_> = flushers
             .iter_mut()

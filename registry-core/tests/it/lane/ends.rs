@@ -40,7 +40,7 @@ fn iso_5_a_flusher_that_is_dropped_ends_its_subscribers_and_no_others() {
     let registry = encoding();
     let dropped = registry.open_lane(LaneOptions::new());
     let mut other = registry.open_lane(LaneOptions::new());
-    // Each goes to the lane with the fewest, the first of two equal ones.
+    // Each joins the lane with the fewest; of two equal lanes, the first.
     let (first, first_socket) = wired(&registry, group("a"));
     let (_second, second_socket) = wired(&registry, group("a"));
     let (draining, _socket) = wired(&registry, Registration::new());
@@ -91,7 +91,7 @@ fn sub_6_a_registry_that_is_dropped_first_leaves_the_rest_to_its_flushers() {
 }
 
 #[test]
-fn sub_6_an_end_that_a_flusher_meets_after_the_registry_is_gone_is_notified() {
+fn sub_6_an_end_that_a_flusher_finds_after_the_registry_was_dropped_is_notified() {
     let (registry, mut flusher) = registry_and_flusher();
     let outbox = registry.open_outbox(&BARE, with_flusher(), Registration::new()).unwrap();
     let reasons = Arc::new(Mutex::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! Which subscribers hear what: joins, leaves and channels within a turn, and several lanes.
+//! Joins, leaves and channels within a turn, and several lanes.
 
 use super::*;
 use crate::kit::*;
@@ -38,7 +38,7 @@ fn ord_1_a_turn_is_one_write_for_each_subscriber_and_in_order() {
 }
 
 #[test]
-fn re_3_a_subscriber_that_joins_within_a_turn_hears_what_comes_after_it() {
+fn re_3_a_subscriber_that_joins_within_a_turn_hears_only_later_broadcasts() {
     let (registry, mut flusher) = registry_and_flusher();
     let (_first, first) = wired(&registry, Registration::new());
     serve(&mut flusher);
@@ -63,7 +63,7 @@ fn re_3_a_subscriber_that_joins_within_a_turn_hears_what_comes_after_it() {
 
 /// A subscriber that joins within a turn is served segment by segment, like the earlier ones.
 #[test]
-fn re_3_a_subscriber_that_joins_many_segments_into_a_turn_hears_exactly_what_comes_after_it() {
+fn re_3_a_subscriber_that_joins_many_segments_into_a_turn_hears_exactly_the_later_broadcasts() {
     // 200 channels are four segments. Of one channel, a segment of 64 KiB holds about 900 messages:
     // each counts 64 bytes and a number.
     let many: Vec<String> = (0..200).map(|n| format!("c{n}")).collect();
@@ -116,7 +116,7 @@ fn re_3_a_subscriber_that_joins_many_segments_into_a_turn_hears_exactly_what_com
 }
 
 #[test]
-fn flt_1_a_channel_number_that_is_reused_within_a_turn_brings_nothing_of_the_former_channel() {
+fn flt_1_a_channel_number_that_is_reused_within_a_turn_delivers_nothing_of_the_former_channel() {
     let (registry, mut flusher) = registry_and_flusher();
     let ends: [fn(SocketOutbox) -> Option<SocketOutbox>; 2] = [
         |outbox| {
@@ -162,7 +162,8 @@ fn flt_1_more_channels_than_a_mask_has_bits_are_kept_apart() {
     let some = |from: usize, step: usize| -> Vec<&str> {
         names.iter().skip(from).step_by(step).map(String::as_str).collect()
     };
-    // A subscriber from before the turn is sorted by masks; one that joins in it, by its numbers.
+    // A subscriber from before the turn is grouped by its mask, one that joins in the turn by its
+    // numbers.
     for there_before in [true, false] {
         let (registry, mut flusher) = registry_and_flusher();
         let mut members = Vec::new();

@@ -1,4 +1,4 @@
-//! What is kept in memory, and for how long.
+//! What lanes keep in memory, and for how long.
 
 use super::*;
 use crate::kit::*;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 #[test]
-fn sub_7_a_flusher_that_stands_still_keeps_few_of_the_subscribers_that_came_and_went() {
+fn sub_7_a_flusher_that_does_not_run_keeps_few_of_the_subscribers_that_joined_and_left() {
     let (registry, mut flusher) = registry_and_flusher();
     let (_stays, stays) = wired(&registry, Registration::new());
     let socket = Socket::new();
@@ -28,7 +28,7 @@ fn sub_7_a_flusher_that_stands_still_keeps_few_of_the_subscribers_that_came_and_
 }
 
 #[test]
-fn sub_7_a_subscriber_that_leaves_an_idle_flusher_is_removed_however_many_come_and_go() {
+fn sub_7_a_subscriber_that_leaves_an_idle_flusher_is_removed_however_many_join_and_leave() {
     let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired(&registry, hears(&["a"]));
     serve(&mut flusher);
@@ -79,7 +79,7 @@ fn sub_7_a_flusher_that_is_dropped_leaves_nothing_in_its_log() {
 }
 
 #[test]
-fn que_3_what_a_group_was_sent_is_not_kept_while_the_others_are_served() {
+fn que_3_the_frames_of_a_served_group_are_not_kept_while_the_others_are_served() {
     let (registry, mut flusher) = registry_and_flusher();
     let names: Vec<String> = (0..60).map(|n| format!("c{n}")).collect();
     let wire = Arc::new(Nothing);

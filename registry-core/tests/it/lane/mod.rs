@@ -1,4 +1,4 @@
-//! Lanes of flushers: what flushers, their logs and the sockets behind them promise.
+//! Lanes: the promises of flushers, their logs and their sockets.
 
 mod backlog;
 mod bounds;
@@ -7,9 +7,9 @@ mod control;
 mod cost;
 mod drain;
 mod ends;
-mod foreign;
 mod joining;
 mod memory;
+mod panics;
 mod publishers;
 mod segments;
 mod slow;
@@ -50,8 +50,9 @@ pub(crate) fn ones(length: &usize) -> Result<Encoded, EncodeError> {
     Ok(Encoded::text("1".repeat(*length)))
 }
 
-/// A payload that counts how many of its kind are alive, and whose destructor may panic. It does
-/// not in a test that is failing: that would end the process before the failure is reported.
+/// A payload that counts the live ones of its kind, and whose destructor may panic. It does not
+/// panic in a test that is failing: a second panic would end the process before the failure is
+/// reported.
 pub(crate) struct Load {
     number: u32,
     _alive: Arc<()>,

@@ -65,7 +65,7 @@ fn ord_1_a_pause_within_a_turn_keeps_the_order() {
     while let Poll::Ready(served) = flusher.poll_serve(&mut noop(), now()) {
         assert_eq!(served, Progress::More);
         pauses += 1;
-        // What is broadcast in a pause belongs to the next turn.
+        // A broadcast in a pause belongs to the next turn.
         registry.broadcast("c", 1 + pauses).unwrap();
         if pauses > 10 {
             break;

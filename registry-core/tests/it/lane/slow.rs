@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 #[test]
-fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
+fn que_1_bytes_that_do_not_fit_wait_and_the_owner_writes_them() {
     let (registry, mut flusher) = registry_and_flusher();
     let (outbox, socket) = wired_with(&registry, &ENVELOPED, with_flusher(), Registration::new());
     let (wakes, waker) = Wakes::new();
@@ -35,7 +35,7 @@ fn que_1_what_does_not_fit_waits_and_its_owner_writes_it() {
         [Read::Message(1, 1), Read::Message(2, 2), Read::Control(0), Read::Message(3, 3)]
     );
     assert_eq!((partial.len(), outbox.is_mid_frame(), outbox.pending_control()), (0, false, 0));
-    // It is open again: the flusher writes.
+    // The gate is open again: the flusher writes.
     socket.set_room(usize::MAX);
     let before = registry.stats().lane_writes;
     registry.broadcast("c", 4).unwrap();
@@ -123,7 +123,7 @@ fn rev_3_a_wire_that_is_attached_after_the_end_finds_nothing_waiting() {
 #[test]
 fn del_1_an_outbox_without_a_flusher_is_written_by_its_owner() {
     let registry = encoding();
-    // It asks for a flusher, and there is none.
+    // The outbox asks for a flusher, and there is none.
     let (outbox, socket) = wired(&registry, Registration::new());
     let (wakes, waker) = Wakes::new();
     assert!(flush_with(&outbox, &waker).is_pending());
@@ -190,7 +190,8 @@ fn ord_1_a_write_that_is_interrupted_or_takes_nothing_loses_nothing() {
     }
 }
 
-/// A wire that gives one answer to each question. An owner that asks twice has not learned.
+/// A wire that answers each question once: an owner must not ask again after it learned that its
+/// peer has left.
 struct Once {
     room: Mutex<Option<io::Result<()>>>,
     written: Mutex<Option<io::Result<usize>>>,
@@ -207,13 +208,13 @@ impl Wire for Once {
 }
 
 #[test]
-fn clo_4_an_owner_learns_that_its_peer_is_gone() {
+fn clo_4_an_owner_learns_that_its_peer_has_left() {
     for (room, written, kind) in [
         (Ok(()), Ok(0), io::ErrorKind::WriteZero),
         (Ok(()), Err(io::ErrorKind::ConnectionReset), io::ErrorKind::ConnectionReset),
         (Err(io::ErrorKind::BrokenPipe), Ok(1), io::ErrorKind::BrokenPipe),
     ] {
-        // There is no flusher: its owner is the first to write.
+        // There is no flusher, so its owner is the first to write.
         let registry = encoding();
         let wire = Once {
             room: Mutex::new(Some(room.map_err(io::Error::from))),

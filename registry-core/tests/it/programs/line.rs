@@ -7,7 +7,7 @@ use registry_core::{CloseReason, Flusher, Next, Outbox, Progress, SocketOutbox};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-/// What the owner of a subscriber holds.
+/// The outbox that the owner of a subscriber holds.
 pub(super) enum Owned {
     Queue(Outbox),
     Wire(SocketOutbox),
@@ -29,7 +29,7 @@ impl Owned {
     }
 }
 
-/// One line of the list, and the subscriber that it is about.
+/// One line of the list, and its subscriber.
 pub(super) struct Line {
     pub(super) plan: Plan,
     pub(super) owned: Option<Owned>,
@@ -39,16 +39,16 @@ pub(super) struct Line {
     pub(super) waker: Waker,
     /// Wake-ups after which its owner was polled.
     pub(super) followed: usize,
-    /// Its owner waits for room.
+    /// The owner waits for room.
     pub(super) waits_for_room: bool,
-    /// The end that its owner has seen.
+    /// The end that the owner has seen.
     pub(super) closed: Option<CloseReason>,
     pub(super) lane: Option<usize>,
     pub(super) reasons: Arc<Mutex<Vec<CloseReason>>>,
-    /// What it should hear: the sequence number and the value of each.
+    /// The messages that the subscriber should get: the sequence number and the value of each.
     pub(super) expected: Vec<(u64, u32)>,
     pub(super) controls: usize,
-    /// What its owner took before it had a wire.
+    /// The frames that the owner took before there was a wire.
     pub(super) taken: Vec<Read>,
     pub(super) was_mid_frame: bool,
 }
@@ -109,7 +109,7 @@ impl Line {
         self.socket.seal();
     }
 
-    /// Its owner was woken, or its socket has room again.
+    /// Tells whether the owner was woken, or the socket has room again.
     pub(super) fn is_due(&self) -> bool {
         self.owned.is_some()
             && self.closed.is_none()
@@ -141,7 +141,7 @@ pub(super) struct Lane {
     pub(super) wakes: Arc<Wakes>,
     pub(super) waker: Waker,
     pub(super) followed: usize,
-    /// It said that there is more to do, or was never called.
+    /// The flusher said that there is more to do, or was never called.
     pub(super) more: bool,
     pub(super) done: bool,
 }

@@ -1,4 +1,4 @@
-//! What the judge passes and what it notices.
+//! Histories that the judge passes, and faults that it notices.
 
 use super::*;
 use Call::{Broadcast, Draw, Revoke, Subscribe, Take, Unsubscribe};
@@ -70,7 +70,7 @@ fn subscribe(sub: Sub, outbox: bool, ticket: Option<OpNo>) -> Call {
 }
 
 #[test]
-fn a_life_without_fault_passes() {
+fn a_history_without_a_fault_passes() {
     let mut h = History::default();
     h.join(1).broadcast(0, 1, &[1]).join(2).broadcast(1, 2, &[2, 1]);
     h.now(0, Broadcast { channel: 2 }, Outcome::Sent(3)).now(1, Unsubscribe { sub: 2 }, Done);
@@ -109,7 +109,7 @@ fn del_1_a_frame_missing_from_an_outbox_is_noticed() {
 }
 
 #[test]
-fn del_2_del_4_a_repeated_or_foreign_broadcast_is_noticed() {
+fn del_2_del_4_a_repeated_unknown_or_unmatched_broadcast_is_noticed() {
     History::default().join(1).broadcast(0, 1, &[1, 1]).breaks(1, "DEL-2");
     History::default().join(1).broadcast(0, 1, &[1]).send(0, 1, 7).breaks(1, "DEL-4");
     let mut h = History::default();
@@ -127,7 +127,7 @@ fn ord_3_a_wrong_order_is_noticed() {
         .breaks(1, "ORD-3");
     History::default().broadcast(0, 2, &[]).broadcast(0, 1, &[]).breaks(0, "ORD-1");
     History::default().broadcast(0, 1, &[]).broadcast(0, 1, &[]).breaks(0, "ORD-3");
-    // Called from inside the delivery of another broadcast, and yet ordered before it.
+    // A broadcast that is called from inside the delivery of another one, and is ordered before it.
     let mut h = History::default();
     let outer = h.join(1).call(1, BROADCAST);
     h.see(1, Send(1, 2)).now(1, BROADCAST, Outcome::Sent(1)).see(1, Sent(1, 2)).done(
@@ -147,7 +147,7 @@ fn con_1_a_gap_or_an_earlier_broadcast_is_noticed() {
         .done(1, other, Outcome::Sent(2))
         .breaks(1, "CON-1");
     History::default().broadcast(0, 1, &[]).join(1).send(0, 1, 1).breaks(1, "CON-1");
-    // Subscribed from inside the delivery that then reaches it.
+    // A subscriber that subscribes from inside a delivery, and gets that broadcast.
     let mut h = History::default();
     let outer = h.join(1).call(1, BROADCAST);
     h.see(1, Send(1, 1))
@@ -179,7 +179,7 @@ fn rev_2_sub_3_a_send_that_begins_too_late_is_noticed() {
             Outcome::Sent(1),
         );
         h.breaks(1, rule);
-        // A send that may have begun before is not too late.
+        // A send that may have begun before the end is not too late.
         let mut h = History::default();
         h.join(1);
         let broadcast = h.call(1, BROADCAST);
@@ -200,14 +200,14 @@ fn rev_2_a_frame_taken_after_the_revocation_returned_is_noticed() {
 }
 
 #[test]
-fn rev_1_a_revocation_that_closes_nobody_or_too_late_is_noticed() {
+fn rev_1_a_revocation_that_closes_no_subscriber_or_closes_too_late_is_noticed() {
     History::default().join(1).now(0, REVOKE, Revoked(0)).breaks(1, "REV-1");
     History::default()
         .join(1)
         .now(0, REVOKE, Revoked(1))
         .see(1, Closed(1, true))
         .breaks(0, "REV-1");
-    // Two at once: either may have closed it, but one of them must.
+    // Two revocations overlap: either may have closed it, but one of them must.
     let mut h = History::default();
     let other = h.join(1).call(1, REVOKE);
     h.now(0, REVOKE, Revoked(0)).see(1, Closed(1, true)).done(1, other, Revoked(1)).passes(0);
@@ -273,7 +273,7 @@ fn con_2_an_unsubscribe_that_wins_and_is_counted_is_noticed() {
 }
 
 #[test]
-fn adm_1_an_admission_with_a_dead_credential_is_noticed() {
+fn adm_1_an_admission_with_a_revoked_credential_is_noticed() {
     let begun = || {
         let mut h = History::default();
         let ticket = h.call(0, Draw);
@@ -325,7 +325,7 @@ fn rev_12_a_write_after_or_across_the_return_of_a_revocation_is_noticed() {
     let revoke = h.call(1, REVOKE);
     h.see(1, Closed(1, true)).done(1, revoke, Revoked(1)).passes(0);
     h.see(2, Write(1)).breaks(0, "REV-12");
-    // A sink may be sent to that late, but a wire may not be written to.
+    // A send to a sink may be seen that late, a write to a wire may not.
     let mut h = History::default();
     h.now(0, WIRED, Done);
     let (broadcast, revoke) = (h.call(0, BROADCAST), h.call(1, REVOKE));
@@ -339,7 +339,7 @@ fn rev_12_a_write_after_or_across_the_return_of_a_revocation_is_noticed() {
 }
 
 #[test]
-fn del_1_what_no_flusher_writes_is_noticed() {
+fn del_1_a_message_that_no_flusher_writes_is_noticed() {
     let mut h = History::default();
     h.now(0, WIRED, Done).broadcast(0, 1, &[]).breaks(1, "DEL-1");
     let mut h = History::default();
@@ -347,7 +347,7 @@ fn del_1_what_no_flusher_writes_is_noticed() {
 }
 
 #[test]
-fn clo_2_a_broken_wire_notifies_nobody() {
+fn clo_2_a_subscriber_whose_wire_broke_need_not_be_notified() {
     let mut h = History::default();
     h.now(0, WIRED, Done).broadcast(0, 1, &[]);
     h.see(2, Write(1)).see(2, Send(1, 1)).see(2, Failing(1)).see(2, Sent(1, 1)).passes(0);

@@ -4,7 +4,7 @@ use registry_core::{Clock, Flusher, Progress, SystemClock};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-/// What a flusher's thread waits for: a wake-up, or the end of the program.
+/// Wakes the thread of a flusher, when the flusher is woken or the program ends.
 #[derive(Default)]
 pub(super) struct Bell {
     state: shuttle::sync::Mutex<(bool, bool)>,
@@ -56,7 +56,7 @@ pub(super) fn start(
             serve(&mut flusher, &waker);
             if rung.wait() {
                 serve(&mut flusher, &waker);
-                // Dropping it would end its subscribers.
+                // The flusher is returned, because dropping it would end its subscribers.
                 return flusher;
             }
         }

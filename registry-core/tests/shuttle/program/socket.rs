@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// A peer's socket, which takes everything, a few bytes, or nothing; of a subscriber that fails, no
-/// whole message.
+/// A peer's socket, which takes everything, a few bytes, or nothing. The socket of a subscriber
+/// that fails never takes a whole message.
 struct Socket {
     probe: Probe,
     /// The part of the next message that has arrived.

@@ -80,9 +80,9 @@ fn iso_8_an_envelope_or_a_notice_that_panics_fails_its_subscriber_on_every_path(
 }
 
 #[test]
-fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped() {
+fn iso_8_a_payload_whose_destructor_panics_is_contained_wherever_it_is_dropped() {
     let loads = Loads::new();
-    // After it was served.
+    // It is dropped after it was served.
     let (registry, mut flusher) = loaded(LaneOptions::new());
     let members: Vec<_> = (0..300).map(|_| wired_load(&registry, with_flusher())).collect();
     (1..=3).for_each(|n| {
@@ -92,7 +92,7 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped()
     serve(&mut flusher);
     assert!(members.iter().all(|(_, socket)| socket.values() == [1, 2, 3]));
     assert_eq!(loads.alive(), 0);
-    // In a turn that is not finished, and in a log that is not served.
+    // It is dropped in a turn that is not finished, and in a log that is not served.
     (4..=6).for_each(|n| {
         assert_eq!(registry.broadcast("c", loads.make(n, true)).unwrap().accepted, 300)
     });
@@ -105,7 +105,7 @@ fn iso_8_a_payload_whose_destructor_panics_harms_nobody_wherever_it_is_dropped()
     assert!(registry.is_empty());
     drop(registry);
     assert_eq!(loads.alive(), 0);
-    // In a log that outlives its registry.
+    // It is dropped in a log that outlives its registry.
     let (registry, flusher) = loaded(LaneOptions::new());
     let _member = wired_load(&registry, with_flusher());
     (1..=3).for_each(|n| {
