@@ -13,6 +13,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -87,6 +88,8 @@ struct Process {
     requests: Sender<String>,
     lines: Receiver<String>,
     stderr: Arc<Mutex<VecDeque<String>>>,
+    /// Keeps those lines.
+    keeper: JoinHandle<()>,
     fresh: bool,
 }
 
@@ -252,7 +255,7 @@ impl Adapter {
         std::thread::spawn(move || read_lines(stdout, |line| sender.send(line).is_ok()));
         let kept = Arc::new(Mutex::new(VecDeque::new()));
         let keep = Arc::clone(&kept);
-        std::thread::spawn(move || {
+        let keeper = std::thread::spawn(move || {
             read_lines(stderr, |line| {
                 let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() == STDERR_LINES {
@@ -262,7 +265,7 @@ impl Adapter {
                 true
             });
         });
-        self.process = Some(Process { child, requests, lines, stderr: kept, fresh: true });
+        self.process = Some(Process { child, requests, lines, stderr: kept, keeper, fresh: true });
         Ok(())
     }
 
@@ -325,7 +328,8 @@ impl Adapter {
         }
     }
 
-    /// Waits for its exit, but not for ever: it may have closed its output and live on.
+    /// Waits for its exit and for its last lines, but not for ever: it may have closed its output and
+    /// live on.
     #[expect(
         clippy::disallowed_methods,
         reason = "there is no event for the end of a process that can be waited for briefly"
@@ -334,13 +338,11 @@ impl Adapter {
         let started = Started::now();
         let mut status = None;
         while let Some(process) = &mut self.process
-            && status.is_none()
+            && (status.is_none() || !process.keeper.is_finished())
             && started.ago() < LEAVING
         {
-            status = process.child.try_wait().ok().flatten();
-            if status.is_none() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            status = status.or_else(|| process.child.try_wait().ok().flatten());
+            std::thread::sleep(Duration::from_millis(5));
         }
         let how = status.map_or_else(
             || "it closed its standard output and did not exit".to_owned(),
