@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 use transport_core::{Admitted, Grant};
-use transport_ws::{OnText, WS, WsOptions, fuzzing::serve};
+use transport_ws::{WS, WsOptions, fuzzing::serve};
 
 const SOCKET_BYTES: usize = 512;
 /// The longest close frame.
@@ -165,17 +165,12 @@ impl FromServer {
 }
 
 /// Fails by unwinding at "fail", and never ends at "stay".
-struct Handler;
-
-#[async_trait::async_trait]
-impl OnText for Handler {
-    async fn on_text(&self, _: &Grant, text: String) {
-        match text.as_str() {
-            // Not `panic!`: the fuzzer takes the hook's word for a finding.
-            "fail" => std::panic::resume_unwind(Box::new("failed")),
-            "stay" => std::future::pending().await,
-            _ => {}
-        }
+async fn handle(_: transport_ws::Peer, text: String) {
+    match text.as_str() {
+        // Not `panic!`: the fuzzer takes the hook's word for a finding.
+        "fail" => std::panic::resume_unwind(Box::new("failed")),
+        "stay" => std::future::pending().await,
+        _ => {}
     }
 }
 
@@ -264,7 +259,7 @@ async fn run(life: &Life<'_>) {
     let outbox = registry.open_outbox(&WS, bounds, ada).expect("a subscriber");
     let grant = Arc::new(Grant::new(ChannelFilter::All));
     let admitted = Admitted::new(outbox, grant);
-    let mut options = WsOptions::new().with_max_message_bytes(MESSAGE_BYTES).with_on_text(Handler);
+    let mut options = WsOptions::new().with_max_message_bytes(MESSAGE_BYTES).with_on_text(handle);
     if life.unlimited {
         options = options.with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
     }

@@ -21,10 +21,26 @@ pub(crate) struct Transient;
 
 /// Tells whether the client reads event streams: a `GET` that names them. A wildcard does not.
 pub(crate) fn reads_event_streams(method: &Method, headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut kinds =
-        accepted.flat_map(|value| value.split(',')).filter_map(|kind| kind.split(';').next());
-    method == Method::GET && kinds.any(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    method == Method::GET && accepted.any(|value| names_event_streams(value.as_bytes()))
+}
+
+/// Tells the same of the head of a request that has not been parsed.
+pub(crate) fn head_reads_event_streams(head: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; 100];
+    let mut request = httparse::Request::new(&mut headers);
+    let complete = request.parse(head).is_ok_and(|status| status.is_complete());
+    let accepts = |header: &httparse::Header<'_>| {
+        header.name.eq_ignore_ascii_case("accept") && names_event_streams(header.value)
+    };
+    complete && request.method == Some("GET") && request.headers.iter().any(accepts)
+}
+
+fn names_event_streams(accept: &[u8]) -> bool {
+    let kinds = accept
+        .split(|byte| *byte == b',')
+        .filter_map(|kind| kind.split(|byte| *byte == b';').next());
+    kinds.map(<[u8]>::trim_ascii).any(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// The event stream that stands for a refusal.

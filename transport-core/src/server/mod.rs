@@ -7,11 +7,12 @@ pub(crate) mod options;
 pub(crate) mod stats;
 
 use crate::admission::live::Live;
+use crate::admission::soft::{self, head_reads_event_streams};
 use crate::socket::accepted::{Socket, Sockets};
 use crate::socket::cut::{Cutter, Deadlines};
 use crate::socket::io::ServerIo;
 use axum::Router;
-use axum::http::Extensions;
+use axum::http::{Extensions, StatusCode};
 use connection::{Shared, connect};
 use http::Http;
 use options::ServerOptions;
@@ -39,6 +40,8 @@ const BACKLOG: u32 = 4096;
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 /// How long a refused connection may take to read its answer.
 const REFUSAL: Duration = Duration::from_secs(1);
+/// How much of its request is read, to find out how to answer it.
+const REFUSED_HEAD_BYTES: usize = 8 * 1024;
 
 /// Serves an axum router on a TCP listener, for applications whose responses do not end by
 /// themselves.
@@ -224,7 +227,7 @@ impl Server {
             if limit.is_some_and(|limit| sockets.len() >= limit.get()) {
                 shared.counts.refused.fetch_add(1, Ordering::Relaxed);
                 if refused.len() < ServerOptions::MAX_REFUSALS {
-                    tokio::spawn(refuse(refused.open(tcp)));
+                    tokio::spawn(refuse(refused.open(tcp), plain));
                 }
                 continue;
             }
@@ -271,12 +274,24 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Answers a connection beyond the limit that it should come back later.
-async fn refuse(socket: Arc<Socket>) {
-    let body = r#"{"error":"too many connections: come back in a second"}"#;
+/// Answers a connection beyond the limit that it should come back later: with a status, or with an
+/// event stream if it reads those. `head` says whether a request can be read from the socket.
+async fn refuse(socket: Arc<Socket>, head: bool) {
+    let mut request = Vec::new();
+    if head {
+        // Without a whole head in time, the answer is the status.
+        let _elapsed = timeout(REFUSAL, socket.read_head(&mut request, REFUSED_HEAD_BYTES)).await;
+    }
+    let (status, kind, body) = if head_reads_event_streams(&request) {
+        let body = soft::stream(StatusCode::SERVICE_UNAVAILABLE, Some(1));
+        ("200 OK", "text/event-stream", body)
+    } else {
+        let body = r#"{"error":"too many connections: come back in a second"}"#.to_owned();
+        ("503 Service Unavailable", "application/json", body)
+    };
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncache-control: no-store\r\n\
          content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}"
     );
     socket.answer(answer.as_bytes());

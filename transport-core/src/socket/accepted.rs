@@ -209,6 +209,22 @@ impl Socket {
         std::future::pending::<()>().await;
     }
 
+    /// Reads to the end of a request's head, or to `most` bytes, or to the end.
+    pub(crate) async fn read_head(&self, head: &mut Vec<u8>, most: usize) {
+        while head.len() < most && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            if self.tcp.readable().await.is_err() {
+                return;
+            }
+            let mut chunk = [0; 1024];
+            match self.tcp.try_read(&mut chunk) {
+                Ok(0) => return,
+                Ok(read) => head.extend_from_slice(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Writes a short answer without waiting, and ends the writing side.
     pub(crate) fn answer(&self, bytes: &[u8]) {
         let _unheard = self.tcp.try_io(Interest::WRITABLE, || SockRef::from(&self.tcp).send(bytes));

@@ -76,7 +76,10 @@ impl Running {
     /// Serves a router on the host.
     pub async fn start<T: Send + Sync + 'static>(host: Host, app: Router, live: &Live<T>) -> Self {
         match host {
-            Host::Axum => Self { address: serve(app).await, _server: None },
+            Host::Axum => {
+                let app = app.layer(live.entry_layer());
+                Self { address: serve(app).await, _server: None }
+            }
             Host::Server => {
                 let server = TestServer::start(app, live, ServerOptions::new()).await;
                 Self { address: server.address, _server: Some(server) }

@@ -89,6 +89,7 @@ async fn limits_idle_connections_are_closed_and_are_no_slow_heads() {
 async fn refused(server: &TestServer) -> Raw {
     let before = server.metrics.stats().refused;
     let mut raw = Raw::connect(server.address).await;
+    raw.tcp.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
     assert!(raw.read_past("come back in a second").await.starts_with("HTTP/1.1 503 "));
     assert_eq!(server.metrics.stats().refused, before + 1);
     raw
@@ -110,6 +111,23 @@ async fn limits_refused_connections_do_not_count_as_open() {
     assert_eq!(Raw::get(server.address, "/hello").await.0.status, 200);
     assert_eq!((server.metrics.stats().refused, server.metrics.stats().accepted), (10, 12));
     assert_eq!(start(ServerOptions::new()).await.metrics.stats().limit, None);
+}
+
+#[tokio::test]
+async fn adm_2_a_browser_beyond_the_limit_is_asked_to_come_back() {
+    let server = start(at_most(1)).await;
+    let _first = Raw::get(server.address, "/endless").await;
+    let accept = "accept: text/event-stream\r\n";
+    let (head, mut raw) = Raw::request(server.address, "GET", "/hello", accept).await;
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    let read = raw.read_past("\"status\":503}\n\n").await;
+    assert!(read.starts_with("retry: 1") && read.contains("event: close\n"), "{read}");
+    assert_eq!(server.metrics.stats().refused, 1);
+    // A request that asks for something else, or nothing at all within a second, gets the status.
+    let (head, _raw) = Raw::request(server.address, "POST", "/hello", accept).await;
+    assert_eq!(head.status, 503);
+    let mut silent = Raw::connect(server.address).await;
+    assert!(silent.read_past("come back in a second").await.starts_with("HTTP/1.1 503 "));
 }
 
 /// Writes until the server has closed the connection.

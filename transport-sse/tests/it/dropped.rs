@@ -15,7 +15,9 @@ use transport_sse::sse;
 fn tenant() -> (Live<Payload>, Tenant, Router) {
     let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
     let live = Live::builder().with_options(LiveOptions::new().with_outbox(roomy)).build();
-    let (tenant, app) = Tenant::new("/events", sse(&live, Tokens::of(&["ada"])));
+    // The server draws the tickets of another registry.
+    let route = sse(&live, Tokens::of(&["ada"])).layer(live.entry_layer());
+    let (tenant, app) = Tenant::new("/events", route);
     (live, tenant, app)
 }
 
@@ -40,7 +42,7 @@ async fn expect_farewells(streams: Vec<Raw>) {
 }
 
 async fn sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server(host: Host) {
-    let other = Live::<Payload>::new();
+    let other = Live::<()>::new();
     let (live, tenant, app) = tenant();
     let running = Running::start(host, app, &other).await;
     let mut streams = Vec::new();
@@ -70,7 +72,7 @@ transport_core::on_both_hosts!(
 #[tokio::test]
 async fn drn_3_a_server_whose_streams_lost_their_registry_ends() {
     for lanes in [false, true] {
-        let other = Live::<Payload>::new();
+        let other = Live::<()>::new();
         let (live, tenant, app) = tenant();
         let server = TestServer::start(app, &other, ServerOptions::new()).await;
         if lanes {
@@ -109,7 +111,7 @@ async fn drn_3_a_server_whose_streams_lost_their_registry_ends() {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn sse_5_a_peer_that_does_not_read_outlives_its_registry_by_the_user_timeout() {
-    let other = Live::<Payload>::new();
+    let other = Live::<()>::new();
     let (live, tenant, app) = tenant();
     let options = ServerOptions::new().with_user_timeout(Duration::from_secs(1));
     let server = TestServer::start(app, &other, options).await;

@@ -285,14 +285,14 @@ async fn sub_7_a_thousand_connections_leave_nothing_behind() {
 
 #[tokio::test]
 async fn drn_1_a_registry_beside_the_servers_own_drains_too() {
-    let (first, second) = (roomy(), roomy());
+    let (first, second) = (roomy(), Live::<u8>::new());
     let tokens = Tokens::of(&["ada"]);
-    let app =
-        router(&first, &tokens, SseOptions::new()).route("/second", sse(&second, tokens.clone()));
+    let beside = sse(&second, tokens.clone()).layer(second.entry_layer());
+    let app = router(&first, &tokens, SseOptions::new()).route("/second", beside);
     let server = TestServer::start(app, &first, ServerOptions::new()).await;
     let (_, mut ada) = Raw::get(server.address, "/second?token=ada").await;
     until_is("the socket", 1, || second.stats().wired).await;
-    second.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
+    second.broadcast("runs", 1).unwrap();
     ada.read_past("data: 1\n\n\r\n").await;
     assert_eq!(second.begin_shutdown(), 1);
     let (text, over) = dechunk(&ada.read_to_end().await);

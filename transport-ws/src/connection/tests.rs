@@ -137,9 +137,6 @@ async fn drn_1_the_farewell_of_a_drain_waits_as_long_as_the_drain_for_room() {
     ada.reads(b"\x88\x0a\x03\xe9shutdown").await;
 }
 
-/// Takes a minute for each text, and reports when its future is dropped.
-struct Slow(mpsc::UnboundedSender<&'static str>);
-
 struct Says(mpsc::UnboundedSender<&'static str>);
 
 impl Drop for Says {
@@ -148,13 +145,16 @@ impl Drop for Says {
     }
 }
 
-#[async_trait::async_trait]
-impl crate::OnText for Slow {
-    async fn on_text(&self, _: &Grant, _: String) {
-        let _says = Says(self.0.clone());
-        self.0.send("begun").unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
-    }
+/// Takes a minute for each text, and reports when it begins and when its future is dropped.
+fn slow(says: mpsc::UnboundedSender<&'static str>) -> WsOptions {
+    WsOptions::new().with_on_text(move |_, _| {
+        let says = says.clone();
+        async move {
+            let _says = Says(says.clone());
+            says.send("begun").unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    })
 }
 
 const HI: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
@@ -162,7 +162,7 @@ const HI: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
 #[tokio::test(start_paused = true)]
 async fn ws_2_a_peer_that_answers_its_pings_outlives_a_slow_handler() {
     let (says, mut said) = mpsc::unbounded_channel();
-    let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
+    let mut ada = subscriber(slow(says), |io| io);
     ada.peer.write_all(&HI).await.unwrap();
     assert_eq!(said.recv().await, Some("begun"));
     ada.reads(&PING).await;
@@ -176,7 +176,7 @@ async fn ws_2_a_peer_that_answers_its_pings_outlives_a_slow_handler() {
 #[tokio::test(start_paused = true)]
 async fn ws_2_texts_are_handled_one_after_the_other() {
     let (says, mut said) = mpsc::unbounded_channel();
-    let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
+    let mut ada = subscriber(slow(says), |io| io);
     ada.peer.write_all(&[HI, HI].concat()).await.unwrap();
     let start = Instant::now();
     for (what, seconds) in [("begun", 0), ("over", 60), ("begun", 60), ("over", 120)] {
@@ -203,7 +203,7 @@ async fn ws_2_pings_come_a_period_after_the_pong_and_wait_as_long_as_they_may() 
 #[tokio::test(start_paused = true)]
 async fn ws_2_a_handler_does_not_outlive_its_subscriber() {
     let (says, mut said) = mpsc::unbounded_channel();
-    let mut ada = subscriber(WsOptions::new().with_on_text(Slow(says)), |io| io);
+    let mut ada = subscriber(slow(says), |io| io);
     ada.peer.write_all(&HI).await.unwrap();
     assert_eq!(said.recv().await, Some("begun"));
     let revoked = Instant::now();

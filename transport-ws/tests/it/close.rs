@@ -163,8 +163,10 @@ async fn ws_4_the_peers_own_close_is_echoed(host: Host) {
 }
 
 async fn sub_6_a_registry_that_is_dropped_ends_its_connections_and_not_the_server(host: Host) {
-    let (live, other) = (Live::new(), Live::<String>::new());
-    let (tenant, app) = Tenant::new("/ws", ws(&live, Tokens::of(&["ada"])));
+    let (live, other) = (Live::new(), Live::<()>::new());
+    // The server draws the tickets of another registry.
+    let route = ws(&live, Tokens::of(&["ada"])).layer(live.entry_layer());
+    let (tenant, app) = Tenant::new("/ws", route);
     let running = Running::start(host, app, &other).await;
     let clients =
         [open(running.address, "token=ada").await, open(running.address, "token=ada").await];

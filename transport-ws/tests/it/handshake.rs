@@ -122,8 +122,9 @@ async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(host: Host) {
         tokens.remove("ada");
         live.close_by_identity(&account("ada"));
     });
-    assert_eq!(server.upgrade("token=ada", "").await.0, 401);
-    assert_eq!((server.tokens.looks(), server.live.len()), (2, 0));
+    assert_eq!(server.upgrade("token=ada", "").await.0, 503);
+    assert_eq!((server.tokens.looks(), server.live.len()), (1, 0), "one attempt");
+    assert_eq!(server.upgrade("token=ada", "").await.0, 401, "the next one is checked anew");
 }
 
 async fn sse_5_a_websocket_client_that_leaves_is_noticed(host: Host) {

@@ -1,7 +1,6 @@
 //! Messages from the peer.
 
 use crate::{Client, Server};
-use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use registry_core::{CloseReason, RegistryOptions};
 use std::num::NonZeroU32;
@@ -9,26 +8,22 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
+use transport_core::LiveOptions;
 use transport_core::test_util::{Host, account, soon};
-use transport_core::{Grant, LiveOptions};
-use transport_ws::{OnText, WsOptions};
+use transport_ws::{Peer, WsOptions};
 
 /// Hands texts on, with the account that sent them; panics at "panic" and never ends at "stay".
-struct Forward(mpsc::UnboundedSender<(String, String)>);
-
-#[async_trait]
-impl OnText for Forward {
-    async fn on_text(&self, grant: &Grant, text: String) {
-        assert_ne!(text, "panic");
-        let account = grant
-            .registration()
-            .identities()
-            .find(|identity| identity.kind() == Some("account"))
-            .unwrap();
-        self.0.send((account.value().to_owned(), text.clone())).unwrap();
-        if text == "stay" {
-            std::future::pending::<()>().await;
-        }
+async fn forward(sender: mpsc::UnboundedSender<(String, String)>, peer: Peer, text: String) {
+    assert_ne!(text, "panic");
+    let account = peer
+        .grant()
+        .registration()
+        .identities()
+        .find(|identity| identity.kind() == Some("account"))
+        .unwrap();
+    sender.send((account.value().to_owned(), text.clone())).unwrap();
+    if text == "stay" {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -36,8 +31,8 @@ async fn start(
     host: Host,
     options: WsOptions,
 ) -> (Server, mpsc::UnboundedReceiver<(String, String)>) {
-    let (forward, received) = mpsc::unbounded_channel();
-    let options = options.with_on_text(Forward(forward));
+    let (sender, received) = mpsc::unbounded_channel();
+    let options = options.with_on_text(move |peer, text| forward(sender.clone(), peer, text));
     (
         Server::with(host, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await,
         received,
