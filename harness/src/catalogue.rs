@@ -1,13 +1,12 @@
 //! The catalogue of requirements: `spec/requirements.toml`, built in.
 
-use std::{fmt::Write as _, sync::OnceLock};
+use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    features::{Feature, Features},
-    protocol::{FullScope, Hello, Reentrancy},
-};
+use crate::features::{Feature, Features};
+use crate::protocol::{FullScope, Hello, Reentrancy};
 
 const SOURCE: &str = include_str!("../spec/requirements.toml");
 

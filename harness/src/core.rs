@@ -1,10 +1,8 @@
 //! `registry-core` as a [`Subject`].
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
-};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use registry_core::{
@@ -12,12 +10,10 @@ use registry_core::{
     ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
-use crate::{
-    protocol::{Hello, Order},
-    script::{self, Identity, Reason, Registration},
-    subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
-    trace::{Report, Taken},
-};
+use crate::protocol::{Hello, Order};
+use crate::script::{self, Identity, Reason, Registration};
+use crate::subject::{Factory, Handle, Probe, Refused, Subject, Ticket};
+use crate::trace::{Report, Taken};
 
 /// What `registry-core` claims.
 #[must_use]

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    protocol::{Delivery, Hello},
-    script::{Act, Ending, Hook, Script},
-};
+use crate::protocol::{Delivery, Hello};
+use crate::script::{Act, Ending, Hook, Script};
 
 macro_rules! features {
     ($($(#[doc = $text:literal])* $name:ident,)*) => {

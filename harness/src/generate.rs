@@ -7,12 +7,10 @@
 
 use fastrand::Rng;
 
-use crate::{
-    features::{FEATURES, Feature, Features},
-    script::{
-        Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
-        SinkScript,
-    },
+use crate::features::{FEATURES, Feature, Features};
+use crate::script::{
+    Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
+    SinkScript,
 };
 
 /// True `of` times in `all`.

@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::{
-    script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script},
-    text::short,
-    trace::{Event, Trace},
-};
+use crate::script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script};
+use crate::text::short;
+use crate::trace::{Event, Trace};
 
 /// A script as pseudo-code, one operation a line.
 ///

@@ -3,19 +3,15 @@
 //! [`arb_script`] generates and shrinks with the suite's own [generator](crate::generate) and
 //! [shrinker](crate::shrink): what proptest finds is as small as what the runner finds.
 
-use proptest::{
-    prelude::*,
-    sample::select,
-    strategy::{NewTree, ValueTree},
-    test_runner::TestRunner,
-};
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::{NewTree, ValueTree};
+use proptest::test_runner::TestRunner;
 
-use crate::{
-    features::Features,
-    generate::{CONFUSABLE, generate},
-    script::{Identity, Outbox, Overflow, Registration, Script},
-    shrink::candidates,
-};
+use crate::features::Features;
+use crate::generate::{CONFUSABLE, generate};
+use crate::script::{Identity, Outbox, Overflow, Registration, Script};
+use crate::shrink::candidates;
 
 /// Scripts of at most these features: of what a registry claims ([`Features::offered_by`]), of some
 /// profiles ([`Features::of_profiles`]), or of a few that are put together one by one.

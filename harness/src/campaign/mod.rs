@@ -5,23 +5,22 @@
 //! then avoid the feature that triggers the failure, so that they explore the rest; every eighth
 //! script has it, which confirms that the failure is still there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde::Serialize;
 
-use crate::{
-    cases::cases,
-    catalogue::{self, Level},
-    clock::Started,
-    features::{FEATURES, Feature, Features},
-    generate::generate,
-    oracle::{self, Verdict, Violation},
-    protocol::{Hello, Reentrancy},
-    script::{Act, Script},
-    shrink::{Bounds, same_or_more_general, shrink},
-    trace::Trace,
-};
+use crate::cases::cases;
+use crate::catalogue::{self, Level};
+use crate::clock::Started;
+use crate::features::{FEATURES, Feature, Features};
+use crate::generate::generate;
+use crate::oracle::{self, Verdict, Violation};
+use crate::protocol::{Hello, Reentrancy};
+use crate::script::{Act, Script};
+use crate::shrink::{Bounds, same_or_more_general, shrink};
+use crate::trace::Trace;
 
 mod driver;
 mod exercised;

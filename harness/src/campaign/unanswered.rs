@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use super::{Answer, Failure, Run};
-use crate::{
-    catalogue::Level,
-    features::{Feature, Features},
-    oracle::Violation,
-    script::{Act, Ending, Outbox, Script},
-    shrink::{Bounds, shrink},
-    trace::Trace,
-};
+use crate::catalogue::Level;
+use crate::features::{Feature, Features};
+use crate::oracle::Violation;
+use crate::script::{Act, Ending, Outbox, Script};
+use crate::shrink::{Bounds, shrink};
+use crate::trace::Trace;
 
 /// How long a script that never ends is shrunk at most.
 const SHRINKING: Duration = Duration::from_secs(30);

@@ -1,24 +1,17 @@
 //! The registry kit: one check per requirement that scripts can judge, and a few that only Rust
 //! can.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-        mpsc,
-    },
-    thread,
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use super::Verdict;
-use crate::{
-    campaign::{InProcess, Plan, campaign},
-    catalogue, pretty,
-    protocol::Hello,
-    script::Registration,
-    subject::{Factory, Handle, Probe, Refused, Subject},
-};
+use crate::campaign::{InProcess, Plan, campaign};
+use crate::protocol::Hello;
+use crate::script::Registration;
+use crate::subject::{Factory, Handle, Probe, Refused, Subject};
+use crate::{catalogue, pretty};
 
 /// A registry under test: what it claims, and how to make one.
 #[derive(Clone)]

@@ -4,7 +4,9 @@
 //! what the peer got. The checks use witnesses, never silence: that something did *not* arrive is
 //! known because a later message or the end of the stream did.
 
-use std::{future::Future, ops::Deref, time::Duration};
+use std::future::Future;
+use std::ops::Deref;
+use std::time::Duration;
 
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 

@@ -1,12 +1,14 @@
 //! How a [`SampleRegistry`] takes subscribers.
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
+use std::thread;
 
-use super::{Bug, Variety, gate::Member, handles::Subscription, sample::SampleRegistry};
-use crate::{
-    script::{Identity, Registration},
-    subject::{Handle, Probe, Refused},
-};
+use super::gate::Member;
+use super::handles::Subscription;
+use super::sample::SampleRegistry;
+use super::{Bug, Variety};
+use crate::script::{Identity, Registration};
+use crate::subject::{Handle, Probe, Refused};
 
 impl SampleRegistry {
     pub(super) fn admit(

@@ -1,17 +1,14 @@
 //! The gate of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry): decides,
 //! atomically, whether a send or a close may begin.
 
-use std::{
-    panic::{self, AssertUnwindSafe},
-    sync::{Mutex, MutexGuard, PoisonError},
-    thread::{self, ThreadId},
-};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
-use super::{
-    Bug, Variety,
-    outbox::{Outbox, Pushed},
-};
-use crate::{script::Registration, subject::Probe};
+use super::outbox::{Outbox, Pushed};
+use super::{Bug, Variety};
+use crate::script::Registration;
+use crate::subject::Probe;
 
 /// One registration.
 pub(super) struct Member {

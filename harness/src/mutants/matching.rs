@@ -1,6 +1,7 @@
 //! Which subscribers hear a channel, and which hold an identity.
 
-use super::{Bug, sample::SampleRegistry};
+use super::Bug;
+use super::sample::SampleRegistry;
 use crate::script::{Identity, Registration};
 
 impl SampleRegistry {

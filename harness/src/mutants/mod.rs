@@ -18,13 +18,11 @@ mod variants;
 use std::sync::Arc;
 
 pub use list::{Bug, MUTANTS, Mutant};
+use sample::{SampleRegistry, SharedQueue};
 pub use variants::{VARIANTS, Variant, Variety};
 
-use crate::{
-    protocol::{Hello, Order, SendFailure},
-    subject::{Factory, Subject},
-};
-use sample::{SampleRegistry, SharedQueue};
+use crate::protocol::{Hello, Order, SendFailure};
+use crate::subject::{Factory, Subject};
 
 /// What all samples claim.
 #[must_use]

@@ -1,16 +1,12 @@
 //! The outbox of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry).
 
-use std::{
-    collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Bug, Variety};
-use crate::{
-    script::{self, Overflow},
-    trace::Taken,
-};
+use crate::script::{self, Overflow};
+use crate::trace::Taken;
 
 /// A bounded queue, right unless told otherwise.
 pub(super) struct Outbox {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Bug, Variety, gate::Member, sample::SampleRegistry};
+use super::gate::Member;
+use super::sample::SampleRegistry;
+use super::{Bug, Variety};
 use crate::script::{Identity, Reason};
 
 impl SampleRegistry {

@@ -5,16 +5,12 @@
 //! No lock is held while a sink runs. Each bug is one condition at the place where a careless
 //! implementation would go wrong.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, ThreadId},
-};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
-use super::{
-    Bug, Variety,
-    gate::{Member, Sent},
-};
+use super::gate::{Member, Sent};
+use super::{Bug, Variety};
 use crate::script::Identity;
 
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.

@@ -1,21 +1,15 @@
 //! What a [`SampleRegistry`] does when it is called.
 
-use std::{
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use super::{
-    Bug, Variety,
-    gate::Member,
-    handles::Admission,
-    sample::{Cast, SampleRegistry},
-};
-use crate::{
-    script::{Identity, Reason, Registration},
-    subject::{Handle, Probe, Refused, Subject, Ticket},
-    trace::Report,
-};
+use super::gate::Member;
+use super::handles::Admission;
+use super::sample::{Cast, SampleRegistry};
+use super::{Bug, Variety};
+use crate::script::{Identity, Reason, Registration};
+use crate::subject::{Handle, Probe, Refused, Subject, Ticket};
+use crate::trace::Report;
 
 impl Subject for SampleRegistry {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {

@@ -3,17 +3,13 @@
 //!
 //! The same lists say, for a trace that is right, which requirements it had occasion to break.
 
-use super::{
-    deliver::{Ended, Refusal},
-    similar::{MAGIC, joined, near, plain, similar, similar_kinds},
-    state::{Claim, Frame, Walk},
-    why::Why,
-};
-use crate::{
-    pretty,
-    protocol::SendFailure,
-    script::{Act, Hook, Identity, OpId, Reason},
-};
+use super::deliver::{Ended, Refusal};
+use super::similar::{MAGIC, joined, near, plain, similar, similar_kinds};
+use super::state::{Claim, Frame, Walk};
+use super::why::Why;
+use crate::pretty;
+use crate::protocol::SendFailure;
+use crate::script::{Act, Hook, Identity, OpId, Reason};
 
 /// How many names make a long list, and how many bytes a long name.
 const LONG: usize = 1_000;

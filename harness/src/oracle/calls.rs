@@ -1,15 +1,11 @@
 //! Operations: what they claim when they begin, what they owe when they return.
 
-use super::{
-    Step, Stop, similar,
-    state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk},
-    why::Why,
-};
-use crate::{
-    protocol::Reentrancy,
-    script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE},
-    trace::{Report, Taken},
-};
+use super::state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk};
+use super::why::Why;
+use super::{Step, Stop, similar};
+use crate::protocol::Reentrancy;
+use crate::script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE};
+use crate::trace::{Report, Taken};
 
 fn no_number(id: OpId) -> Stop {
     Stop::Nonsense(format!(

@@ -1,14 +1,10 @@
 //! Forced ends: closes, the numbers that revocations return, and what is active.
 
-use super::{
-    Step, Stop,
-    state::{Claim, Failure, Frame, Sub, Walk},
-    why::Why,
-};
-use crate::{
-    protocol::{Delivery, SendFailure},
-    script::{Act, Hook, Op, OpId},
-};
+use super::state::{Claim, Failure, Frame, Sub, Walk};
+use super::why::Why;
+use super::{Step, Stop};
+use crate::protocol::{Delivery, SendFailure};
+use crate::script::{Act, Hook, Op, OpId};
 
 impl Walk<'_> {
     pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, thread: u32) -> Step {

@@ -1,15 +1,11 @@
 //! Sends: which broadcast and which subscriber they are for, and whether they may be.
 
-use super::{
-    Step, Stop,
-    state::{Delivery, Failure, Frame, Walk},
-    why::Why,
-};
-use crate::{
-    protocol::{Delivery as When, Order, SendFailure},
-    script::{Act, Hook},
-    text::short,
-};
+use super::state::{Delivery, Failure, Frame, Walk};
+use super::why::Why;
+use super::{Step, Stop};
+use crate::protocol::{Delivery as When, Order, SendFailure};
+use crate::script::{Act, Hook};
+use crate::text::short;
 
 /// Why a subscriber must not receive a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

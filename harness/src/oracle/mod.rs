@@ -37,16 +37,13 @@ mod why;
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
-
-use crate::{
-    protocol::{Delivery, Hello, Policies},
-    script::{Act, Script},
-    trace::{Event, Trace},
-};
-
 use choices::Choices;
+use serde::Serialize;
 pub(crate) use state::Walk;
+
+use crate::protocol::{Delivery, Hello, Policies};
+use crate::script::{Act, Script};
+use crate::trace::{Event, Trace};
 
 /// Why a trace is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,13 +1,13 @@
 //! Outboxes: what happens to them, and what it means when their owner finds what it should not.
 
-use super::{
-    Step, Stop,
-    deliver::Refusal,
-    queue::{self, Change, Fate, Message, Queue, Rule},
-    state::Walk,
-    why::Why,
-};
-use crate::{script::OpId, text::short, trace::Taken};
+use super::deliver::Refusal;
+use super::queue::{self, Change, Fate, Message, Queue, Rule};
+use super::state::Walk;
+use super::why::Why;
+use super::{Step, Stop};
+use crate::script::OpId;
+use crate::text::short;
+use crate::trace::Taken;
 
 fn shown(taken: &Taken) -> String {
     let messages: Vec<_> = taken.messages.iter().map(|data| short(data)).collect();

@@ -1,10 +1,8 @@
 //! What ends early, or not at all, or never began: fuel, threads that wait in vain, registries that
 //! cannot be built.
 
-use super::{
-    Step, Stop,
-    state::{Frame, Walk},
-};
+use super::state::{Frame, Walk};
+use super::{Step, Stop};
 use crate::script::{Act, Hook, Op, OpId};
 
 impl Walk<'_> {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Step, Stop, Violation, choices::Choices, queue::Queue, why::Why};
-use crate::{
-    catalogue,
-    protocol::{Concurrency, Delivery as When, EmptyChannels, Policies},
-    script::{Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script},
-    trace::{Event, Taken, Trace},
-};
+use super::choices::Choices;
+use super::queue::Queue;
+use super::why::Why;
+use super::{Step, Stop, Violation};
+use crate::catalogue;
+use crate::protocol::{Concurrency, Delivery as When, EmptyChannels, Policies};
+use crate::script::{Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script};
+use crate::trace::{Event, Taken, Trace};
 
 /// An operation that ends a subscriber, or may.
 #[derive(Debug, Clone)]

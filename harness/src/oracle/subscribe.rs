@@ -1,18 +1,13 @@
 //! Subscribes and admissions: which may be accepted, which must be refused, and which subscriber
 //! makes room.
 
-use super::{
-    Step, Stop,
-    queue::Queue,
-    similar,
-    state::{Revocation, Sub, Walk},
-    why::Why,
-};
-use crate::{
-    pretty,
-    protocol::FullScope,
-    script::{Act, Hook, Identity, Op, OpId},
-};
+use super::queue::Queue;
+use super::state::{Revocation, Sub, Walk};
+use super::why::Why;
+use super::{Step, Stop, similar};
+use crate::pretty;
+use crate::protocol::FullScope;
+use crate::script::{Act, Hook, Identity, Op, OpId};
 
 impl<'s> Walk<'s> {
     pub(crate) fn call_sub(&mut self, op: &'s Op, thread: u32, ticket: Option<u32>) -> Step {

@@ -4,26 +4,20 @@
 //! one script is to blame. What it writes to standard output that is not a JSON object is a
 //! warning.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    io::{BufRead, BufReader, Read, Write},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
-    },
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::{
-    campaign::{Answer, Driver},
-    clock::Started,
-    features::{Feature, Features},
-    protocol::{Hello, PROTOCOL, Reply, Request},
-    script::Script,
-    trace::Event,
-};
+use crate::campaign::{Answer, Driver};
+use crate::clock::Started;
+use crate::features::{Feature, Features};
+use crate::protocol::{Hello, PROTOCOL, Reply, Request};
+use crate::script::Script;
+use crate::trace::Event;
 
 /// Deadlines and bounds.
 #[derive(Debug, Clone, Copy)]
@@ -455,8 +449,9 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io;
+
+    use super::*;
 
     #[test]
     fn an_endless_line_is_read_in_pieces() {

@@ -4,22 +4,18 @@
 //! as sinks and writes the trace. One lock orders the events of all threads; no lock is held while
 //! foreign code runs.
 
-use std::{
-    any::Any,
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-    panic::{self, AssertUnwindSafe},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::{
-    script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script, TAKEN_AT_ONCE},
-    trace::{Event, Report, Taken, Trace},
+use crate::script::{
+    Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script, TAKEN_AT_ONCE,
 };
+use crate::trace::{Event, Report, Taken, Trace};
 
 mod probe;
 

@@ -1,6 +1,8 @@
 //! The catalogue, what is generated from it, and what it says of its own checks.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 
 use harness::catalogue::{Level, catalogue, spec};
 

@@ -1,14 +1,11 @@
 //! The registry kit on `registry-core`.
 
-use harness::{
-    campaign::{InProcess, Plan, campaign, never_exercised},
-    catalogue::catalogue,
-    core,
-    kit::registry::Rig,
-    oracle,
-    script::{Act, Hook, Op, Registration, Rule, Script, SinkScript},
-    subject::{Limits, execute},
-};
+use harness::campaign::{InProcess, Plan, campaign, never_exercised};
+use harness::catalogue::catalogue;
+use harness::kit::registry::Rig;
+use harness::script::{Act, Hook, Op, Registration, Rule, Script, SinkScript};
+use harness::subject::{Limits, execute};
+use harness::{core, oracle};
 
 harness::registry_suite!(kit, Rig::new(core::hello(), core::factory()));
 

@@ -16,12 +16,11 @@ mod change;
 
 use std::collections::BTreeSet;
 
-use super::why::Why;
-use crate::{
-    script::{OpId, Outbox, Overflow},
-    trace::Taken,
-};
 use change::State;
+
+use super::why::Why;
+use crate::script::{OpId, Outbox, Overflow};
+use crate::trace::Taken;
 
 /// One broadcast, as an outbox sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

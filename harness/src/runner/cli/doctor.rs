@@ -1,17 +1,17 @@
 //! `doctor`: a few tiny scripts, before the registry is judged.
 
-use std::{collections::BTreeSet, io::stdout};
+use std::collections::BTreeSet;
+use std::io::stdout;
 
-use super::{Problem, adapter, colours, options::Options, say};
-use crate::{
-    campaign::{Answer, Driver},
-    oracle, pretty,
-    runner::{Exit, Paint},
-    script::{
-        Act, Ending, Hook, Identity, Op, Outbox, Reason, Registration, Rule, Script, SinkScript,
-    },
-    trace::{Event, Trace},
+use super::options::Options;
+use super::{Problem, adapter, colours, say};
+use crate::campaign::{Answer, Driver};
+use crate::runner::{Exit, Paint};
+use crate::script::{
+    Act, Ending, Hook, Identity, Op, Outbox, Reason, Registration, Rule, Script, SinkScript,
 };
+use crate::trace::{Event, Trace};
+use crate::{oracle, pretty};
 
 pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
     let (mut adapter, hello) = adapter(&options)?;

@@ -1,14 +1,14 @@
 //! What stands on the command line.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::prelude::*;
 
 use super::Problem;
-use crate::{
-    catalogue,
-    runner::{Deadlines, Part},
-};
+use crate::catalogue;
+use crate::runner::{Deadlines, Part};
 
 pub(super) struct Options {
     pub(super) scripts: u64,

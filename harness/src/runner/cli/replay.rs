@@ -1,19 +1,17 @@
 //! `replay`: one script in full view.
 
-use std::{
-    io::{Write as _, stdout},
-    path::Path,
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
-    time::Duration,
-};
+use std::io::{Write as _, stdout};
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
-use super::{Problem, adapter, colours, options::Options, saved::read_saved, say, say_error};
-use crate::{
-    campaign::{Answer, Driver, UNANSWERED},
-    oracle, pretty,
-    protocol::{PROTOCOL, Request},
-    runner::{Deadlines, Exit, Paint},
-};
+use super::options::Options;
+use super::saved::read_saved;
+use super::{Problem, adapter, colours, say, say_error};
+use crate::campaign::{Answer, Driver, UNANSWERED};
+use crate::protocol::{PROTOCOL, Request};
+use crate::runner::{Deadlines, Exit, Paint};
+use crate::{oracle, pretty};
 
 pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
     let [file] = options.files.as_slice() else {

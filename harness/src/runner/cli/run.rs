@@ -1,20 +1,14 @@
 //! `run`: judges a registry.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{IsTerminal, Write as _, stderr, stdout},
-};
+use std::fs::{self, OpenOptions};
+use std::io::{IsTerminal, Write as _, stderr, stdout};
 
-use super::{
-    Problem, adapter, colours,
-    options::Options,
-    saved::{save, saved_scripts, write_file},
-};
-use crate::{
-    campaign::{Outcome, Plan, campaign},
-    catalogue,
-    runner::{Exit, Input, Known, Paint, Report, quoted, today},
-};
+use super::options::Options;
+use super::saved::{save, saved_scripts, write_file};
+use super::{Problem, adapter, colours};
+use crate::campaign::{Outcome, Plan, campaign};
+use crate::catalogue;
+use crate::runner::{Exit, Input, Known, Paint, Report, quoted, today};
 
 pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     let known = match &options.known {

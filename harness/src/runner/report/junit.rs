@@ -5,7 +5,8 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Exit, Line, Report, Status};
-use crate::{campaign::Failure, pretty};
+use crate::campaign::Failure;
+use crate::pretty;
 
 impl Report {
     /// What stands in the way of a verdict and is of no one requirement: a class, a name, and why.

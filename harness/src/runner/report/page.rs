@@ -3,12 +3,10 @@
 use std::fmt::Write as _;
 
 use super::{Report, Status};
-use crate::{
-    campaign::Failure,
-    catalogue::{self, Level},
-    pretty,
-    runner::terminal::{Paint, counted, quoted, wrap},
-};
+use crate::campaign::Failure;
+use crate::catalogue::{self, Level};
+use crate::pretty;
+use crate::runner::terminal::{Paint, counted, quoted, wrap};
 
 impl Report {
     /// The report for a terminal, or for a log.
