@@ -312,9 +312,7 @@ impl Generator {
 
     /// Small bounds, so that a few messages reach them.
     fn outbox(&mut self) -> Outbox {
-        let policies =
-            [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
-        let overflow = *pick(&mut self.rng, &policies);
+        let overflow = *pick(&mut self.rng, &Overflow::ALL);
         match self.rng.u32(..4) {
             0 | 1 => Outbox::of(1 + self.rng.u32(..4), overflow),
             2 => Outbox::of_bytes(2 + self.rng.u32(..9), overflow),

@@ -143,13 +143,8 @@ pub fn arb_identity() -> impl Strategy<Value = Identity> {
 
 /// Bounds of outboxes that a few short messages reach.
 pub fn arb_outbox() -> impl Strategy<Value = Outbox> {
-    let policies =
-        vec![Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
-    (1_u32..5, 1_u32..20, select(policies)).prop_map(|(messages, bytes, overflow)| Outbox {
-        messages,
-        bytes,
-        overflow,
-    })
+    (1_u32..5, 1_u32..20, select(&Overflow::ALL[..]))
+        .prop_map(|(messages, bytes, overflow)| Outbox { messages, bytes, overflow })
 }
 
 /// Whole registrations, of sinks.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::script::OpId;
+use crate::script::{OpId, is_default};
 
 /// What was observed, in order.
 pub type Trace = Vec<Event>;
@@ -139,8 +139,4 @@ pub struct Taken {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }

@@ -66,7 +66,7 @@ pub struct Rule {
     #[serde(rename = "do", default, skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<Op>,
     /// How the call ends.
-    #[serde(default, skip_serializing_if = "Ending::is_ok")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub then: Ending,
 }
 
@@ -93,19 +93,13 @@ pub enum Ending {
     Fail,
 }
 
-impl Ending {
-    fn is_ok(&self) -> bool {
-        *self == Ending::Ok
-    }
-}
-
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Op {
     /// Unique within the script.
     pub id: OpId,
     /// Which registry; only scripts for ISO-6 use a second one.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub registry: u32,
     /// What is done.
     #[serde(flatten)]
@@ -407,7 +401,7 @@ fn visit_ops_mut(ops: &mut [Op], see: &mut dyn FnMut(&mut Op)) {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(value: &u32) -> bool {
-    *value == 0
+/// Whether serde may leave a field out.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
