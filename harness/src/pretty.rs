@@ -1,5 +1,6 @@
 //! Scripts and traces for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script};
@@ -141,11 +142,8 @@ pub fn identity(identity: &Identity) -> String {
 /// A trace, one event a line, indented by what it is inside of, with a mark at `wrong`.
 #[must_use]
 pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String {
-    let mut names = std::collections::BTreeMap::new();
-    script.visit(&mut |one| {
-        names.insert(one.id, op(one));
-    });
-    let threads = trace.iter().any(|event| thread(event) != 0);
+    let names: BTreeMap<_, _> = script.ops().into_iter().map(|one| (one.id, op(one))).collect();
+    let threads = trace.iter().any(|event| event.thread().is_some_and(|thread| thread != 0));
     let mut depth = 0_usize;
     let mut page = String::new();
     for (at, event) in trace.iter().enumerate() {
@@ -208,7 +206,11 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
         }
         if !empty {
             let arrow = if at == wrong { mark } else { "  " };
-            let on = if threads { format!("[{}] ", thread(event)) } else { String::new() };
+            let on = if threads {
+                format!("[{}] ", event.thread().unwrap_or_default())
+            } else {
+                String::new()
+            };
             let _ =
                 writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if threads { 0 } else { depth }));
         }
@@ -220,15 +222,4 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
         let _ = writeln!(page, "{mark}(end)");
     }
     page
-}
-
-fn thread(event: &Event) -> u32 {
-    match event {
-        Event::Call { thread, .. }
-        | Event::Send { thread, .. }
-        | Event::Sent { thread, .. }
-        | Event::Close { thread, .. }
-        | Event::Closed { thread, .. } => *thread,
-        _ => 0,
-    }
 }

@@ -105,6 +105,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The thread, where the event names it.
+    #[must_use]
+    pub fn thread(&self) -> Option<u32> {
+        match self {
+            Event::Call { thread, .. }
+            | Event::Send { thread, .. }
+            | Event::Sent { thread, .. }
+            | Event::Close { thread, .. }
+            | Event::Closed { thread, .. } => Some(*thread),
+            _ => None,
+        }
+    }
+}
+
 /// What a broadcast says of its hand-over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,9 +2,13 @@
 
 use super::state::{Claim, Failure, Frame, Sub, Walk};
 use super::why::Why;
-use super::{Step, Stop};
+use super::{Step, Stop, nonsense};
 use crate::protocol::{Delivery, SendFailure};
 use crate::script::{Act, Hook, Op, OpId};
+
+fn range(least: i64, most: i64) -> String {
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
+}
 
 impl Walk<'_> {
     pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, thread: u32) -> Step {
@@ -12,7 +16,7 @@ impl Walk<'_> {
         *nth += 1;
         let nth = *nth;
         let Some(subs) = self.by_sink.get(&sink).cloned() else {
-            return Err(Stop::Nonsense(format!("sink {sink} was never subscribed")));
+            return nonsense(format!("sink {sink} was never subscribed"));
         };
         let silent = self.policies.send_failure == SendFailure::Drop;
         let owed = |sub: &&usize| {
@@ -83,15 +87,13 @@ impl Walk<'_> {
         match self.stack(thread).pop() {
             Some(Frame::Close { sink: of, rule }) if of == sink => {
                 if threw != rule {
-                    return Err(Stop::Nonsense(format!(
+                    return nonsense(format!(
                         "whether sink {sink} threw is not what its rules say"
-                    )));
+                    ));
                 }
             }
             _ => {
-                return Err(Stop::Nonsense(format!(
-                    "a close of sink {sink} ended that had not begun"
-                )));
+                return nonsense(format!("a close of sink {sink} ended that had not begun"));
             }
         }
         if threw {
@@ -155,19 +157,14 @@ impl Walk<'_> {
         }
         if !(least..=most).contains(&n) {
             let requirement = self.blame_number(index, n > most);
-            let range =
-                if least == most { least.to_string() } else { format!("{least} to {most}") };
+            let range = range(least, most);
             return self
                 .breaks(requirement, format!("the revocation ended {range} and returned {n}"));
         }
         let occasions = self.occasions_of_number(index);
         self.keeps(&occasions);
         let stuck = self.stacks.values().any(|stack| {
-            let holding = stack
-                .last()
-                .and_then(Frame::op)
-                .is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
-            holding && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
+            self.is_parked(stack) && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
         });
         if stuck {
             self.keeps(&["PRG-1"]);
@@ -211,7 +208,7 @@ impl Walk<'_> {
         let most = sure + doubtful.len() as i64;
         if !(sure..=most).contains(&n) {
             let requirement = self.blame_count(op.registry);
-            let range = if sure == most { sure.to_string() } else { format!("{sure} to {most}") };
+            let range = range(sure, most);
             return self.breaks(requirement, format!("{range} are active and count returned {n}"));
         }
         let strict = most - closing - waiting;
@@ -367,7 +364,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let requirement = self.blame_number(last, total > most);
-        let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        let range = range(least, most);
         self.breaks(
             requirement,
             format!("revocations that overlap ended {range} and returned {total} in all"),

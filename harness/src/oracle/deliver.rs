@@ -2,7 +2,7 @@
 
 use super::state::{Delivery, Failure, Frame, Walk};
 use super::why::Why;
-use super::{Step, Stop};
+use super::{Step, Stop, nonsense};
 use crate::protocol::{Delivery as When, Order, SendFailure};
 use crate::script::{Act, Hook};
 use crate::text::short;
@@ -20,34 +20,10 @@ pub(crate) enum Refusal {
     Later { inside: bool },
     /// It has had it.
     Again,
-    /// It has ended.
-    Ended(Ended),
-}
-
-/// How a subscriber that must not receive has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Ended {
-    Unsub,
-    Revoke,
-    Evict,
-    Fail,
-    Shutdown,
-    Lag,
+    /// It has ended; by which revocation does not matter.
+    Ended(Why),
     /// Its close has begun.
     Closing,
-}
-
-impl From<Why> for Ended {
-    fn from(why: Why) -> Self {
-        match why {
-            Why::Unsub => Ended::Unsub,
-            Why::Revoke(_) => Ended::Revoke,
-            Why::Evict => Ended::Evict,
-            Why::Fail => Ended::Fail,
-            Why::Shutdown => Ended::Shutdown,
-            Why::Lag => Ended::Lag,
-        }
-    }
 }
 
 impl Walk<'_> {
@@ -56,7 +32,7 @@ impl Walk<'_> {
         *nth += 1;
         let nth = *nth;
         let Some(subs) = self.by_sink.get(&sink).cloned() else {
-            return Err(Stop::Nonsense(format!("sink {sink} was never subscribed")));
+            return nonsense(format!("sink {sink} was never subscribed"));
         };
         for cast in self.first_open..self.casts.len() {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
@@ -111,12 +87,12 @@ impl Walk<'_> {
         if let Some((at, why)) = sub.gone
             && !(self.turn_before(thread, at) && cast.called < at)
         {
-            return Err(Refusal::Ended(why.into()));
+            return Err(Refusal::Ended(why.unnamed()));
         }
         if let Some(at) = sub.close
             && !(self.turn_before(thread, at) && cast.called < at)
         {
-            return Err(Refusal::Ended(Ended::Closing));
+            return Err(Refusal::Closing);
         }
         Ok(())
     }
@@ -172,39 +148,29 @@ impl Walk<'_> {
     pub(crate) fn order(&mut self, sub: usize, had: Vec<usize>, cast: usize) -> Step {
         self.seen_after.resize_with(self.casts.len(), Vec::new);
         self.seen_after[cast].resize(self.casts.len(), false);
-        let mut compared = false;
+        let (mut compared, who) = (false, self.name(sub));
         for other in had.into_iter().filter(|other| *other != cast) {
-            if self.casts[cast].returned.is_some_and(|returned| returned < self.casts[other].called)
-                && !self.stems_from(other, cast)
-            {
-                let (first, second) = (self.casts[cast].op, self.casts[other].op);
-                let who = self.name(sub);
-                return self.breaks(
-                    "ORD-1",
-                    format!("{who} got broadcast {second} before {first}, which had ended earlier"),
-                );
-            }
+            let (own, before) = (self.casts[cast].op, self.casts[other].op);
             if self.stems_from(other, cast) {
-                let (outer, inner) = (self.casts[cast].op, self.casts[other].op);
-                let who = self.name(sub);
-                self.breaks(
-                    "ORD-2",
-                    format!(
-                        "{who} got the inner broadcast {inner} before the outer broadcast {outer}"
-                    ),
-                )?;
+                let cause = format!(
+                    "{who} got the inner broadcast {before} before the outer broadcast {own}"
+                );
+                self.breaks("ORD-2", cause)?;
+            } else if self.casts[cast]
+                .returned
+                .is_some_and(|returned| returned < self.casts[other].called)
+            {
+                let cause =
+                    format!("{who} got broadcast {before} before {own}, which had ended earlier");
+                return self.breaks("ORD-1", cause);
             }
             if self.policies.order == Order::Total
                 && self.seen_after[other].get(cast) == Some(&true)
             {
-                let (first, second) = (self.casts[other].op, self.casts[cast].op);
-                let who = self.name(sub);
-                return self.breaks(
-                    "ORD-3",
-                    format!(
-                        "{who} got broadcast {first} before {second}, another the other way round"
-                    ),
+                let cause = format!(
+                    "{who} got broadcast {before} before {own}, another the other way round"
                 );
+                return self.breaks("ORD-3", cause);
             }
             self.seen_after[cast][other] = true;
             if !std::mem::replace(&mut compared, true) {
@@ -278,13 +244,13 @@ impl Walk<'_> {
             Refusal::Filtered => "does not listen to it",
             Refusal::Later { .. } => "subscribed after it had begun",
             Refusal::Again => "has had it already",
-            Refusal::Ended(Ended::Unsub) => "was unsubscribed before",
-            Refusal::Ended(Ended::Revoke) => "was revoked before",
-            Refusal::Ended(Ended::Evict) => "was evicted before",
-            Refusal::Ended(Ended::Fail) => "was removed for a failure before",
-            Refusal::Ended(Ended::Shutdown) => "was shut down before",
-            Refusal::Ended(Ended::Lag) => "had lagged before",
-            Refusal::Ended(Ended::Closing) => "had its close begun before",
+            Refusal::Ended(Why::Unsub) => "was unsubscribed before",
+            Refusal::Ended(Why::Revoke(_)) => "was revoked before",
+            Refusal::Ended(Why::Evict) => "was evicted before",
+            Refusal::Ended(Why::Fail) => "was removed for a failure before",
+            Refusal::Ended(Why::Shutdown) => "was shut down before",
+            Refusal::Ended(Why::Lag) => "had lagged before",
+            Refusal::Closing => "had its close begun before",
         };
         (
             requirement,
@@ -295,17 +261,13 @@ impl Walk<'_> {
     pub(crate) fn sent(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
         let frame = self.stack(thread).pop();
         let Some(Frame::Send { sink: of, sub, rule, cast }) = frame else {
-            return Err(Stop::Nonsense(format!("a send on sink {sink} ended that had not begun")));
+            return nonsense(format!("a send on sink {sink} ended that had not begun"));
         };
         if of != sink {
-            return Err(Stop::Nonsense(format!(
-                "a send on sink {sink} ended inside one on sink {of}"
-            )));
+            return nonsense(format!("a send on sink {sink} ended inside one on sink {of}"));
         }
         if threw != rule {
-            return Err(Stop::Nonsense(format!(
-                "whether sink {sink} threw is not what its rules say"
-            )));
+            return nonsense(format!("whether sink {sink} threw is not what its rules say"));
         }
         if let Some(busy) = self.busy.get_mut(&sink) {
             *busy -= 1;

@@ -4,7 +4,7 @@ use super::deliver::Refusal;
 use super::queue::{self, Change, Fate, Message, Queue, Rule};
 use super::state::Walk;
 use super::why::Why;
-use super::{Step, Stop};
+use super::{Step, Stop, nonsense};
 use crate::script::OpId;
 use crate::text::short;
 use crate::trace::Taken;
@@ -115,9 +115,7 @@ impl Walk<'_> {
             .map(|sub| &mut self.subs[*sub])
             .and_then(|sub| sub.queue.as_mut());
         let Some(queue) = found else {
-            return Err(Stop::Nonsense(format!(
-                "operation {op} takes from a subscriber that has no outbox"
-            )));
+            return nonsense(format!("operation {op} takes from a subscriber that has no outbox"));
         };
         if let Some(taken) = self.taken.get(&op) {
             queue.take_begins();
@@ -128,9 +126,7 @@ impl Walk<'_> {
 
     pub(crate) fn ret_take(&mut self, op: OpId, label: u32, limit: u32, taken: &Taken) -> Step {
         if taken.end.is_some() && !taken.messages.is_empty() {
-            return Err(Stop::Nonsense(format!(
-                "operation {op} found messages and the end at once"
-            )));
+            return nonsense(format!("operation {op} found messages and the end at once"));
         }
         let Some(sub) = self.by_label.get(&label).copied() else { return Ok(()) };
         let Some(queue) = &mut self.subs[sub].queue else { return Ok(()) };
@@ -281,7 +277,7 @@ impl Walk<'_> {
             (queue.ended_before(), queue.first_wrong(&Taken::default()), taken.messages.first())
         {
             let cast = queue.offered(data).next().unwrap_or_default();
-            let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why.into()));
+            let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why));
             let (reason, data) = (why.reason(), short(data));
             return (requirement, format!("was {reason} and got {data} afterwards"));
         }

@@ -2,7 +2,7 @@
 //! cannot be built.
 
 use super::state::{Frame, Walk};
-use super::{Step, Stop};
+use super::{Step, Stop, nonsense};
 use crate::script::{Act, Hook, Op, OpId};
 
 impl Walk<'_> {
@@ -34,12 +34,7 @@ impl Walk<'_> {
         let parked: Vec<u32> = self
             .stacks
             .values()
-            .filter(|stack| {
-                stack
-                    .last()
-                    .and_then(Frame::op)
-                    .is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }))
-            })
+            .filter(|stack| self.is_parked(stack))
             .flat_map(|stack| {
                 stack.iter().filter_map(|frame| {
                     if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None }
@@ -68,11 +63,8 @@ impl Walk<'_> {
             return Ok(());
         };
         let in_sink = |frame: &Frame| matches!(frame, Frame::Send { .. } | Frame::Close { .. });
-        let waits = |stack: &&Vec<Frame>| {
-            let top = stack.last().and_then(Frame::op).map(|op| &self.ops[&op].act);
-            matches!(top, Some(Act::Hold { .. })) && stack.iter().any(in_sink)
-        };
-        if !self.stacks.values().any(|stack| waits(&stack)) && !self.waits_for_a_reader() {
+        let waits = |stack: &Vec<Frame>| self.is_parked(stack) && stack.iter().any(in_sink);
+        if !self.stacks.values().any(waits) && !self.waits_for_a_reader() {
             return self.breaks(
                 "CON-0",
                 format!("no sink is stuck, and operation {blocked} does not come back"),
@@ -107,7 +99,7 @@ impl Walk<'_> {
             self.keeps(&["CAP-5"]);
             return Err(Stop::End);
         }
-        Err(Stop::Nonsense(format!("the registry could not be constructed: {error}")))
+        nonsense(format!("the registry could not be constructed: {error}"))
     }
 
     /// Operations that the script orders and the trace does not have.
@@ -146,6 +138,6 @@ impl Walk<'_> {
         if may_skip || self.called.contains_key(&op.id) {
             return Ok(());
         }
-        Err(Stop::Nonsense(format!("operation {} is missing from the trace", op.id)))
+        nonsense(format!("operation {} is missing from the trace", op.id))
     }
 }

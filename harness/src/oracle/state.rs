@@ -8,7 +8,7 @@ use super::why::Why;
 use super::{Step, Stop, Violation};
 use crate::catalogue;
 use crate::protocol::{Concurrency, Delivery as When, EmptyChannels, Policies};
-use crate::script::{Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script};
+use crate::script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script};
 use crate::trace::{Event, Taken, Trace};
 
 /// An operation that ends a subscriber, or may.
@@ -148,7 +148,7 @@ pub(crate) struct Shutdown {
 }
 
 /// One admission ticket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ticket {
     pub(crate) registry: u32,
     pub(crate) called: usize,
@@ -255,10 +255,7 @@ impl<'s> Walk<'s> {
         policies: Policies,
         choices: Choices,
     ) -> Self {
-        let mut ops = HashMap::new();
-        script.visit(&mut |op| {
-            ops.insert(op.id, op);
-        });
+        let ops = script.ops().into_iter().map(|op| (op.id, op)).collect();
         let found = |event: &'s Event| match event {
             Event::Ret { op, taken: Some(taken), .. } => Some((*op, taken)),
             _ => None,
@@ -362,6 +359,12 @@ impl<'s> Walk<'s> {
     pub(crate) fn rule(&self, sink: u32, hook: Hook, nth: u32) -> Option<&'s Rule> {
         let sink = self.script.sinks.get(sink as usize)?;
         sink.rules.iter().find(|rule| rule.on == hook && rule.nth == nth)
+    }
+
+    /// Whether the thread with this stack waits for a gate.
+    pub(crate) fn is_parked(&self, stack: &[Frame]) -> bool {
+        let top = stack.last().and_then(Frame::op).map(|op| &self.ops[&op].act);
+        matches!(top, Some(Act::Hold { .. }))
     }
 
     /// How many sends to this subscriber the thread is inside of.

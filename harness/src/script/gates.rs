@@ -54,16 +54,16 @@ struct Past<'s> {
 
 impl<'s> Past<'s> {
     fn of(script: &'s Script, studied: Option<Studied<'s>>) -> Self {
-        let mut registered = Vec::new();
-        script.visit(&mut |op| {
-            if let Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } = &op.act {
-                registered.push((*sink as usize, with));
+        let registered = script.ops().into_iter().filter_map(|op| match &op.act {
+            Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => {
+                Some((*sink as usize, with))
             }
+            _ => None,
         });
         let (done, released, heard) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let mut past = Self {
             script,
-            registered,
+            registered: registered.collect(),
             studied,
             done,
             released,
@@ -180,10 +180,8 @@ impl<'s> Past<'s> {
     }
 
     fn may_have_fired(&self, sink: usize, rule: &Rule) -> bool {
-        let mut fired = false;
-        self.script.visit(&mut |op| {
-            fired |= self.done.contains(&op.id) && self.may_fire(sink, rule, op, false)
-        });
+        let done = self.script.ops().into_iter().filter(|op| self.done.contains(&op.id));
+        let fired = done.into_iter().any(|op| self.may_fire(sink, rule, op, false));
         // An operation that waits inside a sink has called others before.
         fired || (self.studied.is_some() && self.heard.contains_key(&sink) && self.waits.is_some())
     }

@@ -215,13 +215,11 @@ impl Script {
     /// One more than the highest sink label that anything names.
     #[must_use]
     pub fn sink_count(&self) -> usize {
-        let mut count = self.sinks.len();
-        self.visit(&mut |op| {
-            if let Act::Sub { sink, .. } | Act::Admit { sink, .. } = &op.act {
-                count = count.max(*sink as usize + 1);
-            }
+        let named = self.ops().into_iter().filter_map(|op| match &op.act {
+            Act::Sub { sink, .. } | Act::Admit { sink, .. } => Some(*sink as usize + 1),
+            _ => None,
         });
-        count
+        named.fold(self.sinks.len(), usize::max)
     }
 
     /// Calls `see` with every operation: steps, their threads, and what sinks run.
@@ -230,6 +228,14 @@ impl Script {
         for rule in self.sinks.iter().flat_map(|sink| &sink.rules) {
             visit_ops(&rule.ops, see);
         }
+    }
+
+    /// All operations, in the order of [`Script::visit`].
+    #[must_use]
+    pub fn ops(&self) -> Vec<&Op> {
+        let mut all = Vec::new();
+        self.visit(&mut |op| all.push(op));
+        all
     }
 
     /// As [`Script::visit`], with the operations open to change.
@@ -316,20 +322,12 @@ impl Script {
     ///
     /// The reason, as a sentence.
     pub fn check(&self) -> Result<(), String> {
+        let ops = self.ops();
         let mut ids = BTreeSet::new();
-        let mut twice = None;
-        let mut all: Vec<&str> = Vec::new();
-        self.visit(&mut |op| {
-            if !ids.insert(op.id) {
-                twice = Some(op.id);
-            }
-            if let Act::Cast { data, .. } = &op.act {
-                all.push(data);
-            }
-        });
-        if let Some(id) = twice {
-            return Err(format!("the operation number {id} is used twice"));
+        if let Some(twice) = ops.iter().find(|op| !ids.insert(op.id)) {
+            return Err(format!("the operation number {} is used twice", twice.id));
         }
+        let all: Vec<&str> = ops.iter().filter_map(|op| op.payload()).collect();
         self.check_takes()?;
         if let Some(gate) = self.shut_gate() {
             return Err(format!(

@@ -81,9 +81,9 @@ enum Past<'s> {
 }
 
 /// An outbox, as far as it is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Queue<'s> {
-    bounds: &'s Outbox,
+    bounds: Outbox,
     without: Option<Rule>,
     messages: Vec<Message<'s>>,
     pending: Vec<Pending<'s>>,
@@ -114,24 +114,8 @@ pub(crate) struct Queue<'s> {
 const STATES: usize = 10_000;
 
 impl<'s> Queue<'s> {
-    pub(crate) fn new(bounds: &'s Outbox) -> Self {
-        Self {
-            bounds,
-            without: None,
-            messages: Vec::new(),
-            pending: Vec::new(),
-            states: vec![State::default()],
-            nearest: State::default(),
-            history: Vec::new(),
-            had: Vec::new(),
-            takes: 0,
-            beside: false,
-            said: None,
-            cut_short: false,
-            crowded: BTreeSet::new(),
-            together: (0, 0),
-            gave_up: false,
-        }
+    pub(crate) fn new(bounds: &Outbox) -> Self {
+        Self { bounds: *bounds, states: vec![State::default()], ..Self::default() }
     }
 
     /// An operation begins that makes this change at some moment, unless it need not.
@@ -363,7 +347,7 @@ impl<'s> Queue<'s> {
 
     /// Whether the same history makes sense without a rule.
     pub(crate) fn explained_without(&self, rule: Rule) -> bool {
-        let mut other = Queue { without: Some(rule), ..Queue::new(self.bounds) };
+        let mut other = Queue { without: Some(rule), ..Queue::new(&self.bounds) };
         for past in &self.history {
             match past {
                 Past::Begin(op, change, must) => other.begin(*op, change.clone(), *must),
@@ -377,7 +361,7 @@ impl<'s> Queue<'s> {
         !other.gave_up && !other.states.is_empty()
     }
 
-    pub(crate) fn bounds(&self) -> &Outbox {
+    pub(crate) fn bounds(&self) -> Outbox {
         self.bounds
     }
 }

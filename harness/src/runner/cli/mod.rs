@@ -51,7 +51,7 @@ impl From<lexopt::Error> for Problem {
 
 fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
     let Some((command, rest)) = arguments.split_first() else {
-        say(&help());
+        say(help());
         return Ok(Exit::Usage);
     };
     let command = command.to_string_lossy();
@@ -81,7 +81,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
             Ok(Exit::Conforming)
         }
         "help" | "--help" | "-h" => {
-            say(&help());
+            say(help());
             Ok(Exit::Conforming)
         }
         "--version" => {
