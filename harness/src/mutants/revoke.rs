@@ -58,7 +58,7 @@ impl SampleRegistry {
     }
 
     pub(super) fn revoke(&self, identity: &Identity, named: Option<Reason>) -> usize {
-        let reason = match (self.bug(), named) {
+        let reason = match (self.twist.bug, named) {
             (Some(Bug::IgnoresTheReason), _) => Reason::Revoked,
             (Some(Bug::RevokesAsLoggedOut), None) => Reason::LoggedOut,
             _ => named.unwrap_or_default(),
@@ -86,7 +86,7 @@ impl SampleRegistry {
         loop {
             let matching = self.claim(identity, named);
             let alone = self.table().clock;
-            if self.bug().is_none() {
+            if self.twist.bug.is_none() {
                 matching.iter().for_each(|member| member.shut());
             }
             let found = matching.len();

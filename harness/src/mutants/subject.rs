@@ -59,7 +59,7 @@ impl Subject for SampleRegistry {
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
             }
-            if let Some(shared_queue) = self.shared_queue() {
+            if let Some(shared_queue) = &self.shared_queue {
                 drop(table);
                 shared_queue.deliver(self, cast);
                 return Ok(None);
@@ -142,7 +142,7 @@ impl Subject for SampleRegistry {
         for member in told {
             member.sink.close(Some("shutdown"));
         }
-        if self.bug().is_none() {
+        if self.twist.bug.is_none() {
             members.iter().for_each(|member| member.shut());
         }
         for member in members {

@@ -370,6 +370,3 @@ impl<'s> Queue<'s> {
 pub(crate) fn bytes(taken: &Taken) -> usize {
     taken.messages.iter().map(String::len).sum()
 }
-
-#[cfg(test)]
-mod tests;
