@@ -94,6 +94,8 @@ pub struct Catalogue {
     pub edition: u32,
     /// Profiles that nothing here implements or checks yet.
     pub unimplemented: Vec<String>,
+    /// Chains of requirements, from the special case to the general rule.
+    pub chains: Vec<Vec<String>>,
     /// The promises, in reading order.
     #[serde(rename = "requirement")]
     pub requirements: Vec<Requirement>,

@@ -95,19 +95,11 @@ impl Subject for SubscriberRegistry<String> {
             return opened.map(Outbox::boxed).map_err(|_| Refused);
         }
         // The compatible call wherever it can say what is asked for, so that it is tested too.
+        let names: Option<Vec<&str>> =
+            with.channels.as_ref().map(|names| names.iter().map(String::as_str).collect());
         let made = match (with.exact, &with.scope, with.groups.as_slice()) {
-            (false, None, []) => {
-                let names = with
-                    .channels
-                    .as_ref()
-                    .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
-                SubscriberRegistry::subscribe(self, sink, names.as_deref(), None)
-            }
+            (false, None, []) => SubscriberRegistry::subscribe(self, sink, names.as_deref(), None),
             (false, None, [Identity::Plain(identity)]) => {
-                let names = with
-                    .channels
-                    .as_ref()
-                    .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
                 SubscriberRegistry::subscribe(self, sink, names.as_deref(), Some(identity))
             }
             _ => self.subscribe_with(sink, registration(with)),

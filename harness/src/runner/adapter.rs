@@ -349,10 +349,8 @@ impl Adapter {
         if said.is_empty() {
             return String::new();
         }
-        format!(
-            "; on standard error:\n    {}",
-            said.iter().cloned().collect::<Vec<_>>().join("\n    ")
-        )
+        let lines: String = said.iter().map(|line| format!("\n    {line}")).collect();
+        format!("; on standard error:{lines}")
     }
 
     fn ask(&mut self, script: &Script) -> Answer {
@@ -400,30 +398,28 @@ impl Adapter {
     }
 
     fn reply(&mut self, id: u64, reply: Reply) -> Answer {
-        let of = match &reply {
-            Reply::Trace { id, .. } | Reply::Unsupported { id, .. } => Some(*id),
-            Reply::AdapterError { id, .. } => *id,
+        let (of, answer) = match reply {
+            Reply::Trace { id, events } => (Some(id), Answer::Trace(events)),
+            Reply::Unsupported { id, need } => (Some(id), Answer::Unsupported(need)),
+            Reply::AdapterError { id, message } => {
+                let why = format!("the adapter reports its own failure: {message}");
+                (id, Answer::Fault(why))
+            }
             Reply::Hello(_) => {
                 return Answer::Fault("the adapter said hello again, unasked".into());
             }
         };
-        if let Some(of) = of
-            && of != id
-        {
-            return Answer::Fault(if of == self.answered {
-                format!("the adapter answered request {of} twice")
-            } else {
-                format!("the adapter answered request {of}, but was asked {id}")
-            });
-        }
-        self.answered = id;
-        match reply {
-            Reply::Trace { events, .. } => Answer::Trace(events),
-            Reply::Unsupported { need, .. } => Answer::Unsupported(need),
-            Reply::AdapterError { message, .. } => {
-                Answer::Fault(format!("the adapter reports its own failure: {message}"))
+        match of {
+            Some(of) if of != id && of == self.answered => {
+                Answer::Fault(format!("the adapter answered request {of} twice"))
             }
-            Reply::Hello(_) => Answer::Fault("the adapter said hello again, unasked".into()),
+            Some(of) if of != id => {
+                Answer::Fault(format!("the adapter answered request {of}, but was asked {id}"))
+            }
+            _ => {
+                self.answered = id;
+                answer
+            }
         }
     }
 }

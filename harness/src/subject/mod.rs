@@ -207,10 +207,6 @@ impl World {
         }
     }
 
-    fn probe(self: &Arc<Self>, sink: u32) -> Probe {
-        Probe::new(self, sink)
-    }
-
     fn log(&self, event: Event) {
         let mut log = lock(&self.log);
         if !log.over {
@@ -297,12 +293,12 @@ impl World {
         let mut done = Done::default();
         match &op.act {
             Act::Sub { sub, sink, with } => {
-                let made = registry()?.subscribe(self.probe(*sink), with);
+                let made = registry()?.subscribe(Probe::new(self, *sink), with);
                 done.refused = self.keep(*sub, made);
             }
             Act::Admit { ticket, sub, sink, with } => {
                 let held = lock(&self.tickets).get(ticket).cloned();
-                let made = held.ok_or("no ticket")?.admit(self.probe(*sink), with);
+                let made = held.ok_or("no ticket")?.admit(Probe::new(self, *sink), with);
                 done.refused = self.keep(*sub, made);
             }
             Act::Unsub { sub } => {
