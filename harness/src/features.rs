@@ -208,7 +208,7 @@ impl Features {
                 _ => {}
             }
         });
-        for rule in script.sinks.iter().flat_map(|sink| &sink.rules) {
+        for (_, rule) in script.rules() {
             let (inside, failing) = match rule.on {
                 Hook::Send => (Feature::InSend, Feature::FailingSend),
                 Hook::Close => (Feature::InClose, Feature::FailingClose),

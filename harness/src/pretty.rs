@@ -23,17 +23,15 @@ pub fn script(script: &Script) -> String {
         let _ = writeln!(page, "     at most {cap} in a scope");
     }
     ops(&script.steps, 0, &mut page);
-    for (sink, rules) in script.sinks.iter().enumerate() {
-        for rule in &rules.rules {
-            let hook = if rule.on == Hook::Send { "send" } else { "close" };
-            let _ = writeln!(page, "     in {hook} {} of sink {sink}:", rule.nth);
-            ops(&rule.ops, 1, &mut page);
-            match rule.then {
-                Ending::Ok => {}
-                Ending::Throw => page.push_str("         throw\n"),
-                Ending::Fail => page.push_str("         report failure\n"),
-            }
-        }
+    for (sink, rule) in script.rules() {
+        let hook = if rule.on == Hook::Send { "send" } else { "close" };
+        let _ = writeln!(page, "     in {hook} {} of sink {sink}:", rule.nth);
+        ops(&rule.ops, 1, &mut page);
+        page.push_str(match rule.then {
+            Ending::Ok => "",
+            Ending::Throw => "         throw\n",
+            Ending::Fail => "         report failure\n",
+        });
     }
     page
 }

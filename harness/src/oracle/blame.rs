@@ -302,8 +302,7 @@ impl Walk<'_> {
             Why::Unsub | Why::Revoke(_) => {}
         }
         let during = |past: &Revocation<'_>| {
-            past.registry == subject.registry
-                && subject.holds(past.identity)
+            past.names(subject)
                 && subject.returned.is_some_and(|returned| past.called < returned)
                 && past.returned.is_none_or(|returned| returned > subject.called)
         };
@@ -338,11 +337,10 @@ impl Walk<'_> {
     /// Names a reason that none of these ends has.
     pub(crate) fn blame_reason(&self, sub: usize, reason: &str, due: &[Why]) -> &'static str {
         let subject = &self.subs[sub];
-        let own = self.revocations.iter().filter(|past| {
-            past.registry == subject.registry
-                && past.called > subject.called
-                && subject.holds(past.identity)
-        });
+        let own = self
+            .revocations
+            .iter()
+            .filter(|past| past.called > subject.called && past.names(subject));
         // *Revoked* is also what a registry says that does not listen to the reason.
         let later = own.skip(1).filter_map(|past| past.named).any(|named| named.word() == reason);
         let takes_the_last = later && reason != Reason::Revoked.word();

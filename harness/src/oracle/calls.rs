@@ -259,10 +259,7 @@ impl<'s> Walk<'s> {
             called: self.now,
             returned: None,
             settled: None,
-            outer: match inside {
-                Some(Frame::Send { cast, .. }) => Some(cast),
-                _ => None,
-            },
+            outer: inside.and_then(|frame| frame.cast()),
             nested: inside.is_some(),
             must,
             deliveries: Vec::new(),
@@ -319,14 +316,14 @@ impl<'s> Walk<'s> {
             summed: false,
         });
         for sub in 0..self.subs.len() {
-            if self.subs[sub].registry == op.registry
-                && self.subs[sub].holds(identity)
-                && !self.subs[sub].over()
-            {
-                let sure = self.subs[sub].active();
-                self.claim(sub, Why::Revoke(named), op.id, sure);
-            } else if self.subs[sub].registry == op.registry && self.subs[sub].holds(identity) {
+            let subject = &self.subs[sub];
+            if subject.registry != op.registry || !subject.holds(identity) {
+                continue;
+            }
+            if subject.over() {
                 self.end_queue(sub, Why::Revoke(named), op.id);
+            } else {
+                self.claim(sub, Why::Revoke(named), op.id, subject.active());
             }
         }
     }

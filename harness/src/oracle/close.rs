@@ -12,12 +12,7 @@ fn range(least: i64, most: i64) -> String {
 
 impl Walk<'_> {
     pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, thread: u32) -> Step {
-        let nth = self.closes_of.entry(sink).or_default();
-        *nth += 1;
-        let nth = *nth;
-        let Some(subs) = self.by_sink.get(&sink).cloned() else {
-            return nonsense(format!("sink {sink} was never subscribed"));
-        };
+        let (nth, subs) = self.count_call(sink, Hook::Close)?;
         let silent = self.policies.send_failure == SendFailure::Drop;
         let owed = |sub: &&usize| {
             let sub = &self.subs[**sub];

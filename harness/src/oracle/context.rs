@@ -39,8 +39,8 @@ impl Walk<'_> {
 
     /// Whether the script has the operation inside a sink's rule on this hook.
     pub(crate) fn nested_at(&self, op: OpId, hook: Hook) -> bool {
-        let rules = self.script.sinks.iter().flat_map(|sink| &sink.rules);
-        rules.filter(|rule| rule.on == hook).any(|rule| rule.ops.iter().any(|own| own.id == op))
+        let mut rules = self.script.rules().filter(|(_, rule)| rule.on == hook);
+        rules.any(|(_, rule)| rule.ops.iter().any(|own| own.id == op))
     }
 
     /// A victim that was never told: whether it is still subscribed is open.

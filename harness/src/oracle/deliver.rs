@@ -28,12 +28,7 @@ pub(crate) enum Refusal {
 
 impl Walk<'_> {
     pub(crate) fn send(&mut self, sink: u32, data: &str, thread: u32) -> Step {
-        let nth = self.sends_of.entry(sink).or_default();
-        *nth += 1;
-        let nth = *nth;
-        let Some(subs) = self.by_sink.get(&sink).cloned() else {
-            return nonsense(format!("sink {sink} was never subscribed"));
-        };
+        let (nth, subs) = self.count_call(sink, Hook::Send)?;
         for cast in self.first_open..self.casts.len() {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
                 continue;

@@ -3,7 +3,7 @@
 
 use super::state::{Frame, Walk};
 use super::{Step, Stop, nonsense};
-use crate::script::{Act, Hook, Op, OpId};
+use crate::script::{Act, Op, OpId, Rule};
 
 impl Walk<'_> {
     pub(crate) fn fuel(&mut self) -> Step {
@@ -35,20 +35,17 @@ impl Walk<'_> {
             .stacks
             .values()
             .filter(|stack| self.is_parked(stack))
-            .flat_map(|stack| {
-                stack.iter().filter_map(|frame| {
-                    if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None }
-                })
+            .flatten()
+            .filter_map(|frame| match frame {
+                Frame::Send { sink, .. } => Some(*sink),
+                _ => None,
             })
             .collect();
         // A broadcast that is being delivered on another thread does not wait for it: that is where
         // it is.
         let delivering = |op: &OpId| {
-            let own = |frame: &Frame| match frame {
-                Frame::Send { cast, .. } => self.casts[*cast].op == *op,
-                _ => false,
-            };
-            self.stacks.values().flatten().any(own)
+            let mut casts = self.stacks.values().flatten().filter_map(Frame::cast);
+            casts.any(|cast| self.casts[cast].op == *op)
         };
         let blocked = self
             .stacks
@@ -107,20 +104,11 @@ impl Walk<'_> {
         for op in &self.script.steps {
             self.was_executed(op)?;
         }
-        for (sink, script) in self.script.sinks.iter().enumerate() {
-            for rule in &script.rules {
-                let calls = match rule.on {
-                    Hook::Send => &self.sends_of,
-                    Hook::Close => &self.closes_of,
-                };
-                if calls.get(&(sink as u32)).is_some_and(|calls| *calls >= rule.nth) {
-                    for op in &rule.ops {
-                        self.was_executed(op)?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        let fired = |(sink, rule): &(u32, &Rule)| {
+            self.calls_of.get(&(*sink, rule.on)).is_some_and(|calls| *calls >= rule.nth)
+        };
+        let mut due = self.script.rules().filter(fired).flat_map(|(_, rule)| &rule.ops);
+        due.try_for_each(|op| self.was_executed(op))
     }
 
     fn was_executed(&self, op: &Op) -> Step {
@@ -129,12 +117,12 @@ impl Walk<'_> {
                 self.was_executed(op)?;
             }
         }
-        let may_skip = match &op.act {
-            // In threads and rules the label may have come into being later; that it exists is not
-            // enough to know.
-            Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => true,
-            _ => false,
-        };
+        // In threads and rules the label may have come into being later; that it exists is not
+        // enough to know.
+        let may_skip = matches!(
+            op.act,
+            Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. }
+        );
         if may_skip || self.called.contains_key(&op.id) {
             return Ok(());
         }

@@ -57,11 +57,7 @@ impl<'s> Walk<'s> {
         let open: Vec<_> = self
             .revocations
             .iter()
-            .filter(|past| {
-                past.returned.is_none()
-                    && past.registry == registry
-                    && self.subs[new].holds(past.identity)
-            })
+            .filter(|past| past.returned.is_none() && past.names(&self.subs[new]))
             .map(|past| (past.op, past.named))
             .collect();
         for (revoke, named) in open {
@@ -245,9 +241,7 @@ impl<'s> Walk<'s> {
                 return Ok(());
             }
         }
-        let own = |past: &&Revocation<'_>| {
-            past.registry == self.subs[new].registry && self.subs[new].holds(past.identity)
-        };
+        let own = |past: &&Revocation<'_>| past.names(&self.subs[new]);
         let within = self.revocations.iter().filter(own).find(|past| {
             past.called > ready && past.returned.is_some_and(|returned| returned < began)
         });

@@ -71,7 +71,7 @@ pub struct Rule {
 }
 
 /// The calls that a registry makes on a sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// A message is handed over.
@@ -197,11 +197,29 @@ pub enum Act {
     Shutdown,
 }
 
+impl Act {
+    /// The sink and the registration, if it subscribes or admits.
+    #[must_use]
+    pub fn registers(&self) -> Option<(u32, &Registration)> {
+        match self {
+            Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => Some((*sink, with)),
+            _ => None,
+        }
+    }
+}
+
 impl Op {
     /// An operation on the first registry.
     #[must_use]
     pub fn new(id: OpId, act: Act) -> Self {
         Self { id, registry: 0, act }
+    }
+}
+
+impl Default for &Script {
+    /// The script that does nothing.
+    fn default() -> Self {
+        const { &Script { cap: None, sinks: Vec::new(), steps: Vec::new() } }
     }
 }
 
@@ -215,17 +233,21 @@ impl Script {
     /// One more than the highest sink label that anything names.
     #[must_use]
     pub fn sink_count(&self) -> usize {
-        let named = self.ops().into_iter().filter_map(|op| match &op.act {
-            Act::Sub { sink, .. } | Act::Admit { sink, .. } => Some(*sink as usize + 1),
-            _ => None,
-        });
-        named.fold(self.sinks.len(), usize::max)
+        let named = self.ops().into_iter().filter_map(|op| op.act.registers());
+        named.map(|(sink, _)| sink as usize + 1).fold(self.sinks.len(), usize::max)
+    }
+
+    /// All rules, each with the number of its sink.
+    pub fn rules(&self) -> impl Iterator<Item = (u32, &Rule)> {
+        (0..)
+            .zip(&self.sinks)
+            .flat_map(|(sink, own)| own.rules.iter().map(move |rule| (sink, rule)))
     }
 
     /// Calls `see` with every operation: steps, their threads, and what sinks run.
     pub fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Op)) {
         visit_ops(&self.steps, see);
-        for rule in self.sinks.iter().flat_map(|sink| &sink.rules) {
+        for (_, rule) in self.rules() {
             visit_ops(&rule.ops, see);
         }
     }

@@ -85,7 +85,7 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
 fn weigh(script: &Script) -> usize {
     let mut weight = script.cap.map_or(0, |cap| 20 + cap as usize);
     let mut sinks: Vec<u32> = Vec::new();
-    for rule in script.sinks.iter().flat_map(|sink| &sink.rules) {
+    for (_, rule) in script.rules() {
         weight += 50 + 2 * rule.nth as usize;
         weight += match rule.then {
             Ending::Ok => 0,

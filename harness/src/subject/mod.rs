@@ -171,8 +171,8 @@ struct World {
 #[derive(Default)]
 struct Log {
     events: Trace,
-    sends: BTreeMap<u32, u32>,
-    closes: BTreeMap<u32, u32>,
+    /// How often each sink was called.
+    calls_of: BTreeMap<(u32, Hook), u32>,
     calls: u32,
     over: bool,
 }
@@ -238,16 +238,12 @@ impl World {
             drop(log);
             panic::resume_unwind(Box::new("out of fuel"));
         }
-        let count = match hook {
-            Hook::Send => log.sends.entry(sink).or_default(),
-            Hook::Close => log.closes.entry(sink).or_default(),
-        };
+        let count = log.calls_of.entry((sink, hook)).or_default();
         *count += 1;
-        let nth = *count;
+        let now = (sink, hook, *count);
         drop(log);
-        let rules = self.script.sinks.get(sink as usize).map(|script| &script.rules);
-        match rules.into_iter().flatten().find(|rule| rule.on == hook && rule.nth == nth) {
-            Some(rule) => {
+        match self.script.rules().find(|(sink, rule)| (*sink, rule.on, rule.nth) == now) {
+            Some((_, rule)) => {
                 self.run(&rule.ops);
                 rule.then
             }

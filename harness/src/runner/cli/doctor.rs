@@ -72,20 +72,13 @@ fn skipped(script: &Script, trace: &Trace) -> Option<String> {
             Act::Admit { ticket, .. } | Act::Abandon { ticket } => tickets.contains(ticket),
             _ => true,
         };
-        match (known, called(op)) {
-            (true, false) => {
-                return Some(format!(
-                    "operation {} was skipped, and what it names does exist",
-                    op.id
-                ));
-            }
-            (false, true) => {
-                return Some(format!(
-                    "operation {} was run, and what it names does not exist",
-                    op.id
-                ));
-            }
-            _ => {}
+        let wrong = match (known, called(op)) {
+            (true, false) => Some("was skipped, and what it names does exist"),
+            (false, true) => Some("was run, and what it names does not exist"),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Some(format!("operation {} {wrong}", op.id));
         }
         match &op.act {
             Act::Sub { sub, .. } => subs.insert(*sub),
@@ -93,10 +86,7 @@ fn skipped(script: &Script, trace: &Trace) -> Option<String> {
             _ => false,
         };
     }
-    for (sink, rule) in (0..)
-        .zip(&script.sinks)
-        .flat_map(|(sink, of)| of.rules.iter().map(move |rule| (sink, rule)))
-    {
+    for (sink, rule) in script.rules() {
         let is_call = |event: &&Event| match event {
             Event::Send { sink: on, .. } => rule.on == Hook::Send && *on == sink,
             Event::Close { sink: on, .. } => rule.on == Hook::Close && *on == sink,
