@@ -130,14 +130,14 @@ impl Generator {
     fn new(mut rng: Rng, features: Features) -> Self {
         let hostile = features.has(Feature::Hostile);
         let channels: Vec<String> = if hostile && chance(&mut rng, 3, 4) {
-            texts(*pick(&mut rng, &CONFUSABLE))
+            texts(pick::<&[&str]>(&mut rng, &CONFUSABLE))
         } else {
             texts(&["a", "b", "c"][..1 + rng.u32(..3) as usize])
         };
         let identities: Vec<Identity> = if features.has(Feature::Kinds) && chance(&mut rng, 3, 4) {
             kinds(rng.u32(..5))
         } else if hostile && chance(&mut rng, 1, 2) {
-            texts(*pick(&mut rng, &CONFUSABLE))
+            texts(pick::<&[&str]>(&mut rng, &CONFUSABLE))
         } else if chance(&mut rng, 1, 5) {
             channels.iter().map(|name| Identity::from(name.as_str())).collect()
         } else {

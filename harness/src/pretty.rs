@@ -98,16 +98,10 @@ fn registration(with: &Registration) -> String {
     let mut text = match &with.channels {
         None => "every channel".to_owned(),
         Some(names) if names.len() > 8 => {
-            format!(
-                "{} names from {} to {}",
-                names.len(),
-                short(&names[0]),
-                short(&names[names.len() - 1])
-            )
+            let (first, last) = (short(&names[0]), short(&names[names.len() - 1]));
+            format!("{} names from {first} to {last}", names.len())
         }
-        Some(names) => {
-            format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", "))
-        }
+        Some(names) => list(names, |name| short(name)),
     };
     if with.exact {
         text.push_str(" exactly");
@@ -116,16 +110,17 @@ fn registration(with: &Registration) -> String {
         let _ = write!(text, ", scope {}", identity(scope));
     }
     if !with.groups.is_empty() {
-        let _ = write!(
-            text,
-            ", groups [{}]",
-            with.groups.iter().map(identity).collect::<Vec<_>>().join(", ")
-        );
+        let _ = write!(text, ", groups {}", list(&with.groups, identity));
     }
     if let Some(name) = &with.overwrite {
         let _ = write!(text, "; the caller then writes {} over its list", short(name));
     }
     text
+}
+
+/// A list of these, in brackets.
+pub(crate) fn list<T>(all: &[T], shown: impl Fn(&T) -> String) -> String {
+    format!("[{}]", all.iter().map(shown).collect::<Vec<_>>().join(", "))
 }
 
 /// An identity.
@@ -162,9 +157,8 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
                         write!(text, " matched {}, accepted {}", report.matched, report.accepted);
                 }
                 if let Some(taken) = taken {
-                    let found: Vec<String> =
-                        taken.messages.iter().map(|data| short(data)).collect();
-                    let _ = write!(text, " [{}], {} lost", found.join(", "), taken.lost);
+                    let found = list(&taken.messages, |data| short(data));
+                    let _ = write!(text, " {found}, {} lost", taken.lost);
                     if let Some(reason) = &taken.end {
                         let _ = write!(text, ", the end: {reason:?}");
                     }
@@ -176,13 +170,10 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             Event::Sent { sink, threw, .. } => {
                 (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1)
             }
-            Event::Close { sink, reason, .. } => (
-                format!(
-                    "close of sink {sink}{}",
-                    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
-                ),
-                1,
-            ),
+            Event::Close { sink, reason, .. } => {
+                let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                (format!("close of sink {sink}{why}"), 1)
+            }
             Event::Closed { sink, threw, .. } => {
                 (format!("sink {sink} {}", if *threw { "failed to close" } else { "closed" }), -1)
             }

@@ -34,7 +34,7 @@ impl Walk<'_> {
         let (subject, message) = (&self.subs[sub], &self.casts[cast]);
         let began = message.called;
         let is_full = |other: usize| {
-            self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded_at(cast))
+            self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded.contains(&cast))
         };
         let unsubbed = |after: usize, before: usize| {
             self.unsubs.iter().any(|(at, other)| *other != sub && (after..before).contains(at))

@@ -16,11 +16,10 @@ impl Walk<'_> {
         let silent = self.policies.send_failure == SendFailure::Drop;
         let owed = |sub: &&usize| {
             let sub = &self.subs[**sub];
-            let forced = sub
-                .claims
-                .iter()
-                .filter(|claim| claim.why.forced() && !(silent && claim.why == Why::Fail));
-            sub.close.is_none() && !sub.doomed && forced.clone().next().is_some()
+            let mut forced = sub.claims.iter().filter(|claim| claim.why.forced());
+            sub.close.is_none()
+                && !sub.doomed
+                && forced.any(|claim| !(silent && claim.why == Why::Fail))
         };
         let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
         // The likeliest comes first, so that most traces take one walk.
@@ -33,8 +32,7 @@ impl Walk<'_> {
             ))
         });
         let choice = self.choices.pick(owing.len());
-        let chosen = owing.get(choice).copied();
-        let Some(sub) = chosen else {
+        let Some(sub) = owing.get(choice).copied() else {
             let (requirement, cause) = self.blame_close(sink, &subs, thread);
             self.breaks(requirement, cause)?;
             return Err(Stop::End);
@@ -247,7 +245,7 @@ impl Walk<'_> {
             {
                 self.silent_victims.push((index, op));
             }
-            let silent_victim = self.silent_victims.iter().any(|(victim, _)| *victim == index);
+            let silent_victim = self.is_silent_victim(index);
             let sub = &mut self.subs[index];
             let ended = silent_victim
                 || told

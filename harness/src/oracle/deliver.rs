@@ -1,5 +1,7 @@
 //! Sends: which broadcast and which subscriber they are for, and whether they may be.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::state::{Delivery, Failure, Frame, Walk};
 use super::why::Why;
 use super::{Step, Stop, nonsense};
@@ -40,7 +42,7 @@ impl Walk<'_> {
                 .collect();
             // What the sink does from inside the call depends on whose call it is; otherwise it may
             // stay open.
-            if eligible.len() > 1 && self.rule(sink, Hook::Send, nth).is_some() {
+            if eligible.len() > 1 && self.script.rule(sink, Hook::Send, nth).is_some() {
                 eligible.retain(|sub| self.casts[cast].has_room(sink, *sub));
                 if !eligible.is_empty() {
                     eligible = vec![eligible[self.choices.pick(eligible.len())]];
@@ -350,80 +352,64 @@ impl super::state::Cast<'_> {
     /// Counts a send for one of `eligible`, moving others over if need be. False if all have had
     /// it.
     fn attribute(&mut self, sink: u32, eligible: Vec<usize>) -> bool {
-        let mut visited = Vec::new();
-        let Some(taken) = Self::make_room(&mut self.deliveries, sink, &eligible, &mut visited)
-        else {
+        let mut holders: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, delivery) in self.deliveries.iter().enumerate() {
+            if delivery.sink == sink {
+                holders.insert(delivery.taken, index);
+            }
+        }
+        let new = self.deliveries.len();
+        self.deliveries.push(Delivery { sink, eligible, taken: usize::MAX });
+        let eligible = |index: usize| self.deliveries[index].eligible.clone();
+        if !augment(new, &eligible, &mut holders, &mut BTreeSet::new()) {
+            self.deliveries.pop();
             return false;
-        };
-        self.deliveries.push(Delivery { sink, eligible, taken });
+        }
+        for (sub, index) in holders {
+            self.deliveries[index].taken = sub;
+        }
         true
     }
 
     /// Whether a send could be counted for this one.
     fn has_room(&self, sink: u32, sub: usize) -> bool {
-        let mut copy = self.deliveries.clone();
-        Self::make_room(&mut copy, sink, &[sub], &mut Vec::new()).is_some()
-    }
-
-    /// Finds one of `eligible` that no delivery is counted for, along an augmenting path.
-    fn make_room(
-        deliveries: &mut [Delivery],
-        sink: u32,
-        eligible: &[usize],
-        visited: &mut Vec<usize>,
-    ) -> Option<usize> {
-        for sub in eligible {
-            if visited.contains(sub) {
-                continue;
-            }
-            visited.push(*sub);
-            let holder = deliveries
-                .iter()
-                .position(|delivery| delivery.sink == sink && delivery.taken == *sub);
-            let Some(holder) = holder else { return Some(*sub) };
-            let others = deliveries[holder].eligible.clone();
-            if let Some(moved) = Self::make_room(deliveries, sink, &others, visited) {
-                deliveries[holder].taken = moved;
-                return Some(*sub);
-            }
-        }
-        None
+        let mut copy = Self { deliveries: self.deliveries.clone(), must: Vec::new(), ..*self };
+        copy.attribute(sink, vec![sub])
     }
 
     /// One of `must` that the deliveries cannot account for. If all sends and all of `must` can be
     /// matched apart, both can be matched at once (Mendelsohn and Dulmage), so looking at `must`
     /// alone is enough.
     fn lost(&self, must: &[usize], sink_of: impl Fn(usize) -> u32) -> Option<usize> {
-        let mut given: Vec<Option<usize>> = vec![None; self.deliveries.len()];
-        must.iter()
-            .copied()
-            .find(|sub| !self.give(*sub, sink_of(*sub), &mut given, &mut Vec::new()))
-    }
-
-    fn give(
-        &self,
-        sub: usize,
-        sink: u32,
-        given: &mut Vec<Option<usize>>,
-        visited: &mut Vec<usize>,
-    ) -> bool {
-        for (index, delivery) in self.deliveries.iter().enumerate() {
-            if delivery.sink != sink
-                || visited.contains(&index)
-                || !delivery.eligible.contains(&sub)
-            {
-                continue;
-            }
-            visited.push(index);
-            let free = match given[index] {
-                None => true,
-                Some(other) => self.give(other, sink, given, visited),
+        let sends = |sub: usize| {
+            let fits = |delivery: &Delivery| {
+                delivery.sink == sink_of(sub) && delivery.eligible.contains(&sub)
             };
-            if free {
-                given[index] = Some(sub);
-                return true;
-            }
-        }
-        false
+            (0..self.deliveries.len()).filter(|index| fits(&self.deliveries[*index])).collect()
+        };
+        let mut given = BTreeMap::new();
+        let mut is_given = |sub| augment(sub, &sends, &mut given, &mut BTreeSet::new());
+        must.iter().copied().find(|sub| !is_given(*sub))
     }
+}
+
+/// Finds one of its options for `new`, along an augmenting path: those that hold others move over
+/// if need be. False if there is none.
+fn augment(
+    new: usize,
+    options: &dyn Fn(usize) -> Vec<usize>,
+    holders: &mut BTreeMap<usize, usize>,
+    visited: &mut BTreeSet<usize>,
+) -> bool {
+    for option in options(new) {
+        if !visited.insert(option) {
+            continue;
+        }
+        let holder = holders.get(&option).copied();
+        if holder.is_none_or(|other| augment(other, options, holders, visited)) {
+            holders.insert(option, new);
+            return true;
+        }
+    }
+    false
 }

@@ -5,14 +5,10 @@ use super::queue::{self, Change, Fate, Message, Queue, Rule};
 use super::state::Walk;
 use super::why::Why;
 use super::{Step, Stop, nonsense};
+use crate::pretty;
 use crate::script::OpId;
 use crate::text::short;
 use crate::trace::Taken;
-
-fn shown(taken: &Taken) -> String {
-    let messages: Vec<_> = taken.messages.iter().map(|data| short(data)).collect();
-    format!("[{}]", messages.join(", "))
-}
 
 impl Walk<'_> {
     /// A broadcast begins: each subscriber with an outbox that listens gets it at some moment.
@@ -145,7 +141,7 @@ impl Walk<'_> {
         let in_order = self.subs[sub].queue.as_mut().is_some_and(Queue::take_ends);
         for data in &taken.messages {
             let Some(queue) = &mut self.subs[sub].queue else { break };
-            let (had, full) = (queue.had.clone(), queue.was_crowded());
+            let (had, full) = (queue.had.clone(), !queue.crowded.is_empty());
             let Some(cast) = queue.only(data) else { continue };
             queue.had.push(cast);
             if in_order {
@@ -161,7 +157,7 @@ impl Walk<'_> {
         self.said_again(sub, taken)?;
         let Some(queue) = &self.subs[sub].queue else { return Ok(()) };
         if let (Some(reason), Some(why)) = (&taken.end, queue.ended()) {
-            let discarded = queue.was_cut_short();
+            let discarded = queue.cut_short;
             if !reason.is_empty() {
                 self.keeps(&["CLO-5"]);
             }
@@ -223,7 +219,7 @@ impl Walk<'_> {
             }
         }
         if exceeds {
-            let bounds = queue.bounds();
+            let bounds = queue.bounds;
             let cause = format!(
                 "held more at once than {} messages of {} bytes in all",
                 bounds.messages, bounds.bytes
@@ -281,8 +277,9 @@ impl Walk<'_> {
             let (reason, data) = (why.reason(), short(data));
             return (requirement, format!("was {reason} and got {data} afterwards"));
         }
-        let (found, lost) = (shown(taken), taken.lost);
-        if queue.was_crowded() {
+        let found = pretty::list(&taken.messages, |data| short(data));
+        let lost = taken.lost;
+        if !queue.crowded.is_empty() {
             return ("QUE-1", format!("found {found}, which its policy does not leave there"));
         }
         if lost > 0 {
@@ -295,7 +292,7 @@ impl Walk<'_> {
             ("DEL-5", format!("found {found}, which is fewer equal messages than there were"))
         } else if taken.messages.iter().any(|data| data == missing.data) {
             ("ORD-1", format!("found {found}, which is not the order of the broadcasts"))
-        } else if missing.data.len() > queue.bounds().bytes as usize {
+        } else if missing.data.len() > queue.bounds.bytes as usize {
             let cause = "did not get a message larger than the bound, though its outbox was empty";
             ("QUE-1", cause.to_owned())
         } else {

@@ -8,7 +8,7 @@ use super::why::Why;
 use super::{Step, Stop, Violation, nonsense};
 use crate::catalogue;
 use crate::protocol::{Concurrency, Delivery as When, EmptyChannels, Policies};
-use crate::script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script};
+use crate::script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script};
 use crate::trace::{Event, Taken, Trace};
 
 /// An operation that ends a subscriber, or may.
@@ -334,11 +334,6 @@ impl<'s> Walk<'s> {
         stack.iter().rev().copied().find(|frame| !matches!(frame, Frame::Call(_)))
     }
 
-    pub(crate) fn rule(&self, sink: u32, hook: Hook, nth: u32) -> Option<&'s Rule> {
-        let sink = self.script.sinks.get(sink as usize)?;
-        sink.rules.iter().find(|rule| rule.on == hook && rule.nth == nth)
-    }
-
     /// Whether the thread with this stack waits for a gate.
     pub(crate) fn is_parked(&self, stack: &[Frame]) -> bool {
         let top = stack.last().and_then(Frame::op).map(|op| &self.ops[&op].act);
@@ -369,7 +364,7 @@ impl<'s> Walk<'s> {
 
     /// Whether a rule tells this call to throw or fail.
     pub(crate) fn throws(&self, sink: u32, hook: Hook, nth: u32) -> bool {
-        self.rule(sink, hook, nth).is_some_and(|rule| rule.then != Ending::Ok)
+        self.script.rule(sink, hook, nth).is_some_and(|rule| rule.then != Ending::Ok)
     }
 
     pub(crate) fn hears(&self, sub: &Sub<'_>, channel: &str) -> bool {

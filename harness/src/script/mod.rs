@@ -244,6 +244,12 @@ impl Script {
             .flat_map(|(sink, own)| own.rules.iter().map(move |rule| (sink, rule)))
     }
 
+    /// The rule for this call of a sink, if there is one.
+    pub(crate) fn rule(&self, sink: u32, on: Hook, nth: u32) -> Option<&Rule> {
+        let own = &self.sinks.get(sink as usize)?.rules;
+        own.iter().find(|rule| rule.on == on && rule.nth == nth)
+    }
+
     /// Calls `see` with every operation: steps, their threads, and what sinks run.
     pub fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Op)) {
         visit_ops(&self.steps, see);

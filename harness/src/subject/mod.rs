@@ -240,10 +240,10 @@ impl World {
         }
         let count = log.calls_of.entry((sink, hook)).or_default();
         *count += 1;
-        let now = (sink, hook, *count);
+        let nth = *count;
         drop(log);
-        match self.script.rules().find(|(sink, rule)| (*sink, rule.on, rule.nth) == now) {
-            Some((_, rule)) => {
+        match self.script.rule(sink, hook, nth) {
+            Some(rule) => {
                 self.run(&rule.ops);
                 rule.then
             }

@@ -8,6 +8,7 @@ use super::saved::{save, saved_scripts, write_file};
 use super::{Problem, adapter, colours};
 use crate::campaign::{Outcome, Plan, campaign};
 use crate::catalogue;
+use crate::oracle::Violation;
 use crate::runner::{Exit, Input, Known, Paint, Report, quoted, today};
 
 pub(super) fn run(options: Options) -> Result<Exit, Problem> {
@@ -53,11 +54,8 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     let outcome = campaign(&hello, &mut adapter, &plan, &mut |outcome, _| {
         if let Some((violation, found_by)) = &outcome.shrinking {
             progress.clear();
-            let line = format!(
-                "{} {} (found by {found_by}), shrinking…",
-                violation.requirement, violation.cause
-            );
-            let _ = writeln!(stderr(), "{line}");
+            let Violation { requirement, cause, .. } = violation;
+            let _ = writeln!(stderr(), "{requirement} {cause} (found by {found_by}), shrinking…");
             return;
         }
         seen += 1;
@@ -68,15 +66,9 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
                 "{} {} (found by {})",
                 failure.violation.requirement, failure.violation.cause, failure.found_by
             );
-            let _ = writeln!(
-                stderr(),
-                "{}",
-                if failure.level == catalogue::Level::M {
-                    aside.red(&line)
-                } else {
-                    aside.yellow(&line)
-                }
-            );
+            let must = failure.level == catalogue::Level::M;
+            let line = if must { aside.red(&line) } else { aside.yellow(&line) };
+            let _ = writeln!(stderr(), "{line}");
         }
         printed = outcome.failures.len();
     });
