@@ -1,13 +1,12 @@
 //! The catalogue of requirements: `spec/requirements.toml`, built in.
 
-use std::{fmt::Write as _, sync::OnceLock};
+use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    features::{Feature, Features},
-    protocol::{FullScope, Hello, Reentrancy},
-};
+use crate::features::{Feature, Features};
+use crate::protocol::{FullScope, Hello, Reentrancy};
 
 const SOURCE: &str = include_str!("../spec/requirements.toml");
 
@@ -95,6 +94,8 @@ pub struct Catalogue {
     pub edition: u32,
     /// Profiles that nothing here implements or checks yet.
     pub unimplemented: Vec<String>,
+    /// Chains of requirements, from the special case to the general rule.
+    pub chains: Vec<Vec<String>>,
     /// The promises, in reading order.
     #[serde(rename = "requirement")]
     pub requirements: Vec<Requirement>,

@@ -1,10 +1,8 @@
 //! `registry-core` as a [`Subject`].
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
-};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use registry_core::{
@@ -12,12 +10,10 @@ use registry_core::{
     ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
-use crate::{
-    protocol::{Hello, Order},
-    script::{self, Identity, Reason, Registration},
-    subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
-    trace::{Report, Taken},
-};
+use crate::protocol::{Hello, Order};
+use crate::script::{self, Identity, Reason, Registration};
+use crate::subject::{Factory, Handle, Probe, Refused, Subject, Ticket};
+use crate::trace::{Report, Taken};
 
 /// What `registry-core` claims.
 #[must_use]
@@ -99,19 +95,11 @@ impl Subject for SubscriberRegistry<String> {
             return opened.map(Outbox::boxed).map_err(|_| Refused);
         }
         // The compatible call wherever it can say what is asked for, so that it is tested too.
+        let names: Option<Vec<&str>> =
+            with.channels.as_ref().map(|names| names.iter().map(String::as_str).collect());
         let made = match (with.exact, &with.scope, with.groups.as_slice()) {
-            (false, None, []) => {
-                let names = with
-                    .channels
-                    .as_ref()
-                    .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
-                SubscriberRegistry::subscribe(self, sink, names.as_deref(), None)
-            }
+            (false, None, []) => SubscriberRegistry::subscribe(self, sink, names.as_deref(), None),
             (false, None, [Identity::Plain(identity)]) => {
-                let names = with
-                    .channels
-                    .as_ref()
-                    .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
                 SubscriberRegistry::subscribe(self, sink, names.as_deref(), Some(identity))
             }
             _ => self.subscribe_with(sink, registration(with)),

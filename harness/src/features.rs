@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    protocol::{Delivery, Hello},
-    script::{Act, Ending, Hook, Script},
-};
+use crate::protocol::{Delivery, Hello};
+use crate::script::{Act, Ending, Hook, Script};
 
 macro_rules! features {
     ($($(#[doc = $text:literal])* $name:ident,)*) => {
@@ -210,7 +208,7 @@ impl Features {
                 _ => {}
             }
         });
-        for rule in script.sinks.iter().flat_map(|sink| &sink.rules) {
+        for (_, rule) in script.rules() {
             let (inside, failing) = match rule.on {
                 Hook::Send => (Feature::InSend, Feature::FailingSend),
                 Hook::Close => (Feature::InClose, Feature::FailingClose),

@@ -7,12 +7,10 @@
 
 use fastrand::Rng;
 
-use crate::{
-    features::{FEATURES, Feature, Features},
-    script::{
-        Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
-        SinkScript,
-    },
+use crate::features::{FEATURES, Feature, Features};
+use crate::script::{
+    Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
+    SinkScript,
 };
 
 /// True `of` times in `all`.
@@ -23,6 +21,10 @@ fn chance(rng: &mut Rng, of: u32, all: u32) -> bool {
 /// One of a list that is not empty.
 fn pick<'a, T>(rng: &mut Rng, list: &'a [T]) -> &'a T {
     &list[rng.usize(..list.len())]
+}
+
+fn texts<T: From<&'static str>>(names: &[&'static str]) -> Vec<T> {
+    names.iter().map(|name| T::from(name)).collect()
 }
 
 /// Families of names that careless code confuses with each other.
@@ -128,24 +130,18 @@ impl Generator {
     fn new(mut rng: Rng, features: Features) -> Self {
         let hostile = features.has(Feature::Hostile);
         let channels: Vec<String> = if hostile && chance(&mut rng, 3, 4) {
-            pick(&mut rng, &CONFUSABLE).iter().map(|name| (*name).to_owned()).collect()
+            texts(pick::<&[&str]>(&mut rng, &CONFUSABLE))
         } else {
-            ["a", "b", "c"][..1 + rng.u32(..3) as usize]
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect()
+            texts(&["a", "b", "c"][..1 + rng.u32(..3) as usize])
         };
         let identities: Vec<Identity> = if features.has(Feature::Kinds) && chance(&mut rng, 3, 4) {
             kinds(rng.u32(..5))
         } else if hostile && chance(&mut rng, 1, 2) {
-            pick(&mut rng, &CONFUSABLE).iter().map(|name| Identity::from(*name)).collect()
+            texts(pick::<&[&str]>(&mut rng, &CONFUSABLE))
         } else if chance(&mut rng, 1, 5) {
             channels.iter().map(|name| Identity::from(name.as_str())).collect()
         } else {
-            ["x", "y"][..1 + rng.u32(..2) as usize]
-                .iter()
-                .map(|name| Identity::from(*name))
-                .collect()
+            texts(&["x", "y"][..1 + rng.u32(..2) as usize])
         };
         let mut scopes = vec![Identity::from("s"), Identity::from("t")];
         if chance(&mut rng, 1, 3) {
@@ -245,11 +241,8 @@ impl Generator {
         let registry = u32::from(self.features.has(Feature::TwoRegistries) && self.chance(1, 3));
         if !self.outboxes.is_empty() && self.chance(1, 5) {
             let bytes = self.chance(1, 2).then(|| 1 + self.rng.u32(..8));
-            return Op {
-                id: 0,
-                registry,
-                act: Act::Take { sub: *pick(&mut self.rng, &self.outboxes), bytes },
-            };
+            let act = Act::Take { sub: *pick(&mut self.rng, &self.outboxes), bytes };
+            return Op { id: 0, registry, act };
         }
         let act = match self.rng.u32(..20) {
             0..=5 => self.sub(plain),
@@ -314,9 +307,7 @@ impl Generator {
 
     /// Small bounds, so that a few messages reach them.
     fn outbox(&mut self) -> Outbox {
-        let policies =
-            [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
-        let overflow = *pick(&mut self.rng, &policies);
+        let overflow = *pick(&mut self.rng, &Overflow::ALL);
         match self.rng.u32(..4) {
             0 | 1 => Outbox::of(1 + self.rng.u32(..4), overflow),
             2 => Outbox::of_bytes(2 + self.rng.u32(..9), overflow),

@@ -1,12 +1,11 @@
 //! Scripts and traces for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::{
-    script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script},
-    text::short,
-    trace::{Event, Trace},
-};
+use crate::script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script};
+use crate::text::short;
+use crate::trace::{Event, Trace};
 
 /// A script as pseudo-code, one operation a line.
 ///
@@ -24,17 +23,15 @@ pub fn script(script: &Script) -> String {
         let _ = writeln!(page, "     at most {cap} in a scope");
     }
     ops(&script.steps, 0, &mut page);
-    for (sink, rules) in script.sinks.iter().enumerate() {
-        for rule in &rules.rules {
-            let hook = if rule.on == Hook::Send { "send" } else { "close" };
-            let _ = writeln!(page, "     in {hook} {} of sink {sink}:", rule.nth);
-            ops(&rule.ops, 1, &mut page);
-            match rule.then {
-                Ending::Ok => {}
-                Ending::Throw => page.push_str("         throw\n"),
-                Ending::Fail => page.push_str("         report failure\n"),
-            }
-        }
+    for (sink, rule) in script.rules() {
+        let hook = if rule.on == Hook::Send { "send" } else { "close" };
+        let _ = writeln!(page, "     in {hook} {} of sink {sink}:", rule.nth);
+        ops(&rule.ops, 1, &mut page);
+        page.push_str(match rule.then {
+            Ending::Ok => "",
+            Ending::Throw => "         throw\n",
+            Ending::Fail => "         report failure\n",
+        });
     }
     page
 }
@@ -101,16 +98,10 @@ fn registration(with: &Registration) -> String {
     let mut text = match &with.channels {
         None => "every channel".to_owned(),
         Some(names) if names.len() > 8 => {
-            format!(
-                "{} names from {} to {}",
-                names.len(),
-                short(&names[0]),
-                short(&names[names.len() - 1])
-            )
+            let (first, last) = (short(&names[0]), short(&names[names.len() - 1]));
+            format!("{} names from {first} to {last}", names.len())
         }
-        Some(names) => {
-            format!("[{}]", names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", "))
-        }
+        Some(names) => list(names, |name| short(name)),
     };
     if with.exact {
         text.push_str(" exactly");
@@ -119,16 +110,17 @@ fn registration(with: &Registration) -> String {
         let _ = write!(text, ", scope {}", identity(scope));
     }
     if !with.groups.is_empty() {
-        let _ = write!(
-            text,
-            ", groups [{}]",
-            with.groups.iter().map(identity).collect::<Vec<_>>().join(", ")
-        );
+        let _ = write!(text, ", groups {}", list(&with.groups, identity));
     }
     if let Some(name) = &with.overwrite {
         let _ = write!(text, "; the caller then writes {} over its list", short(name));
     }
     text
+}
+
+/// A list of these, in brackets.
+pub(crate) fn list<T>(all: &[T], shown: impl Fn(&T) -> String) -> String {
+    format!("[{}]", all.iter().map(shown).collect::<Vec<_>>().join(", "))
 }
 
 /// An identity.
@@ -143,11 +135,8 @@ pub fn identity(identity: &Identity) -> String {
 /// A trace, one event a line, indented by what it is inside of, with a mark at `wrong`.
 #[must_use]
 pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String {
-    let mut names = std::collections::BTreeMap::new();
-    script.visit(&mut |one| {
-        names.insert(one.id, op(one));
-    });
-    let threads = trace.iter().any(|event| thread(event) != 0);
+    let names: BTreeMap<_, _> = script.ops().into_iter().map(|one| (one.id, op(one))).collect();
+    let threads = trace.iter().any(|event| event.thread().is_some_and(|thread| thread != 0));
     let mut depth = 0_usize;
     let mut page = String::new();
     for (at, event) in trace.iter().enumerate() {
@@ -168,9 +157,8 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
                         write!(text, " matched {}, accepted {}", report.matched, report.accepted);
                 }
                 if let Some(taken) = taken {
-                    let found: Vec<String> =
-                        taken.messages.iter().map(|data| short(data)).collect();
-                    let _ = write!(text, " [{}], {} lost", found.join(", "), taken.lost);
+                    let found = list(&taken.messages, |data| short(data));
+                    let _ = write!(text, " {found}, {} lost", taken.lost);
                     if let Some(reason) = &taken.end {
                         let _ = write!(text, ", the end: {reason:?}");
                     }
@@ -182,13 +170,10 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             Event::Sent { sink, threw, .. } => {
                 (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1)
             }
-            Event::Close { sink, reason, .. } => (
-                format!(
-                    "close of sink {sink}{}",
-                    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
-                ),
-                1,
-            ),
+            Event::Close { sink, reason, .. } => {
+                let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                (format!("close of sink {sink}{why}"), 1)
+            }
             Event::Closed { sink, threw, .. } => {
                 (format!("sink {sink} {}", if *threw { "failed to close" } else { "closed" }), -1)
             }
@@ -210,7 +195,11 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
         }
         if !empty {
             let arrow = if at == wrong { mark } else { "  " };
-            let on = if threads { format!("[{}] ", thread(event)) } else { String::new() };
+            let on = if threads {
+                format!("[{}] ", event.thread().unwrap_or_default())
+            } else {
+                String::new()
+            };
             let _ =
                 writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if threads { 0 } else { depth }));
         }
@@ -222,15 +211,4 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
         let _ = writeln!(page, "{mark}(end)");
     }
     page
-}
-
-fn thread(event: &Event) -> u32 {
-    match event {
-        Event::Call { thread, .. }
-        | Event::Send { thread, .. }
-        | Event::Sent { thread, .. }
-        | Event::Close { thread, .. }
-        | Event::Closed { thread, .. } => *thread,
-        _ => 0,
-    }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{script::Script, trace::Trace};
+use crate::script::Script;
+use crate::trace::Trace;
 
 /// The version of the protocol that this suite speaks.
 pub const PROTOCOL: u32 = 1;

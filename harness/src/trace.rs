@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::script::OpId;
+use crate::script::{OpId, is_default};
 
 /// What was observed, in order.
 pub type Trace = Vec<Event>;
@@ -105,6 +105,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The thread, where the event names it.
+    #[must_use]
+    pub fn thread(&self) -> Option<u32> {
+        match self {
+            Event::Call { thread, .. }
+            | Event::Send { thread, .. }
+            | Event::Sent { thread, .. }
+            | Event::Close { thread, .. }
+            | Event::Closed { thread, .. } => Some(*thread),
+            _ => None,
+        }
+    }
+}
+
 /// What a broadcast says of its hand-over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,8 +154,4 @@ pub struct Taken {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }

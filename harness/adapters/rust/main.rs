@@ -1,16 +1,12 @@
 //! The adapter of `registry-core`: the protocol on standard input and output, all profiles that it
 //! has.
 
-use std::{
-    io::{BufRead, Write, stdin, stdout},
-    time::Duration,
-};
+use std::io::{BufRead, Write, stdin, stdout};
+use std::time::Duration;
 
-use harness::{
-    core,
-    protocol::{Reply, Request},
-    subject::{Limits, execute_or},
-};
+use harness::core;
+use harness::protocol::{Reply, Request};
+use harness::subject::{Limits, execute_or};
 
 fn main() {
     let factory = core::factory();

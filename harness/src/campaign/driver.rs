@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use crate::{
-    script::Script,
-    subject::{Factory, Limits, execute},
-    trace::Trace,
-};
+use crate::script::Script;
+use crate::subject::{Factory, Limits, execute};
+use crate::trace::Trace;
 
 /// Runs scripts on an implementation.
 pub trait Driver {

@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Outcome;
-use crate::{
-    catalogue::{self, Level},
-    protocol::Hello,
-};
+use crate::catalogue::{self, Level};
+use crate::protocol::Hello;
 
 /// Returns the MUSTs that the oracle judges and that no script put to the test, though the
 /// implementation offers what they need.

@@ -5,23 +5,22 @@
 //! then avoid the feature that triggers the failure, so that they explore the rest; every eighth
 //! script has it, which confirms that the failure is still there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde::Serialize;
 
-use crate::{
-    cases::cases,
-    catalogue::{self, Level},
-    clock::Started,
-    features::{FEATURES, Feature, Features},
-    generate::generate,
-    oracle::{self, Verdict, Violation},
-    protocol::{Hello, Reentrancy},
-    script::{Act, Script},
-    shrink::{Bounds, same_or_more_general, shrink},
-    trace::Trace,
-};
+use crate::cases::cases;
+use crate::catalogue::{self, Level};
+use crate::clock::Started;
+use crate::features::{FEATURES, Feature, Features};
+use crate::generate::generate;
+use crate::oracle::{self, Verdict, Violation};
+use crate::protocol::{Hello, Reentrancy};
+use crate::script::{Act, Script};
+use crate::shrink::{Bounds, same_or_more_general, shrink};
+use crate::trace::Trace;
 
 mod driver;
 mod exercised;
@@ -97,6 +96,22 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A failure of a MUST, found by a script before any was run, that has happened each time.
+    fn new(violation: Violation, found_by: &str, script: Script) -> Self {
+        Self {
+            violation,
+            level: Level::M,
+            found_by: found_by.to_owned(),
+            found_after: 0,
+            original: script.clone(),
+            script,
+            trace: Trace::new(),
+            again: 3,
+            needs_others: false,
+            times: 1,
+        }
+    }
+
     /// Whether it failed each time.
     #[must_use]
     pub fn deterministic(&self) -> bool {
@@ -406,15 +421,12 @@ impl Run<'_> {
         let level = catalogue::find(violation.requirement).map_or(Level::M, |found| found.level);
         self.outcome.failures.push(Failure {
             level: if catalogue::is_must(violation.requirement) { Level::M } else { level },
-            violation,
-            found_by: name.to_owned(),
             found_after: self.outcome.runs,
             script: small,
             trace,
-            original: script.clone(),
             again,
             needs_others: alone || (tries == 1 && again == 0),
-            times: 1,
+            ..Failure::new(violation, name, script.clone())
         });
     }
 
@@ -454,18 +466,8 @@ impl Run<'_> {
         }
         let cause =
             "the implementation declares that it refuses calls from inside a sink".to_owned();
-        self.outcome.failures.push(Failure {
-            violation: Violation { requirement: "RE-1", at: 0, cause },
-            level: Level::M,
-            found_by: "hello".into(),
-            found_after: 0,
-            script: Script::default(),
-            trace: Trace::new(),
-            original: Script::default(),
-            again: 3,
-            needs_others: false,
-            times: 1,
-        });
+        let violation = Violation { requirement: "RE-1", at: 0, cause };
+        self.outcome.failures.push(Failure::new(violation, "hello", Script::default()));
     }
 }
 

@@ -3,14 +3,10 @@
 use std::time::Duration;
 
 use super::{Answer, Failure, Run};
-use crate::{
-    catalogue::Level,
-    features::{Feature, Features},
-    oracle::Violation,
-    script::{Act, Ending, Outbox, Script},
-    shrink::{Bounds, shrink},
-    trace::Trace,
-};
+use crate::features::{Feature, Features};
+use crate::oracle::Violation;
+use crate::script::{Act, Ending, Outbox, Script};
+use crate::shrink::{Bounds, shrink};
 
 /// How long a script that never ends is shrunk at most.
 const SHRINKING: Duration = Duration::from_secs(30);
@@ -87,16 +83,10 @@ impl Run<'_> {
             }
         }
         self.outcome.failures.push(Failure {
-            violation,
-            level: Level::M,
-            found_by: name.to_owned(),
             found_after: self.outcome.runs,
             script: small,
-            trace: Trace::new(),
-            original: script.clone(),
             again,
-            needs_others: false,
-            times: 1,
+            ..Failure::new(violation, name, script.clone())
         });
     }
 

@@ -26,10 +26,10 @@ pub(super) fn lives() -> Vec<Case> {
         };
         "three hundred subscribers" ({
             let mut steps: Vec<Op> = (0..300).map(|label| sub(label, a().group("x"))).collect();
-            steps.extend(steps!({
+            steps.extend(steps! {
                 sub(300, a()); count(); cast("a", "m1"); settle(); revoke("x"); count();
                 cast("a", "m2"); settle();
-            }));
+            });
             steps
         });
         // One way only: where deliveries settle later, they settle registry by registry.

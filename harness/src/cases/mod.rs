@@ -7,13 +7,15 @@
 /// A list of cases: `"name" { operation; … } .modifier(…);`, or `"name" (operations);`.
 macro_rules! cases {
     ($($name:literal $steps:tt $(. $change:ident $arguments:tt)*;)*) => {
-        vec![$(case($name, steps!($steps)) $(. $change $arguments)*),*]
+        vec![$(case($name, cases!(@ $steps)) $(. $change $arguments)*),*]
     };
+    (@ { $($step:expr;)* }) => { vec![$($step),*] };
+    (@ ($steps:expr)) => { $steps };
 }
 
+/// A list of operations: `steps! { operation; … }`.
 macro_rules! steps {
-    ({ $($step:expr;)* }) => { vec![$($step),*] };
-    (($steps:expr)) => { $steps };
+    ($($step:expr;)*) => { vec![$($step),*] };
 }
 
 mod admissions;
@@ -22,6 +24,7 @@ mod names;
 mod queued;
 mod reentrant;
 mod threads;
+mod tiny;
 
 use crate::script::{
     Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript,
@@ -49,6 +52,11 @@ pub fn cases() -> Vec<Case> {
     cases.extend(threads::threads());
     cases.extend(queued::queued());
     cases
+}
+
+/// A few tiny scripts: what an adapter must get right before it is worth judging a registry.
+pub(crate) fn tiny() -> Vec<Case> {
+    tiny::tiny()
 }
 
 fn case(name: impl Into<String>, steps: Vec<Op>) -> Case {

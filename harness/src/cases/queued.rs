@@ -3,8 +3,6 @@
 use super::*;
 use crate::script::{Outbox, Overflow};
 
-const POLICIES: [Overflow; 4] =
-    [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
 const LARGE: &str = "larger than the bound";
 
 fn take(sub: u32) -> Op {
@@ -54,123 +52,70 @@ fn nested() -> Vec<Case> {
 /// So these cases come early.
 fn stalled() -> Vec<Case> {
     let each = |policy| {
-        let full = Outbox::of(1, policy);
-        let par = op(Act::Par {
-            threads: vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]],
-        });
-        let threads = case(
-            format!("broadcasts past a full outbox from two threads: {policy:?}"),
-            vec![
-                sub(0, a().outbox(full)),
-                sub(1, a().outbox(roomy())),
-                sub(2, a()),
-                par,
-                settle(),
-                take(1),
-                take(0),
-            ],
-        );
-        let one = case(
-            format!("others get what a full outbox does not: {policy:?}"),
-            vec![
-                sub(0, a()),
-                sub(1, a().outbox(full)),
-                sub(2, a().outbox(roomy())),
-                sub(3, a()),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                cast("a", "m3"),
-                settle(),
-                take(2),
-                take(2),
-            ],
-        );
-        [threads, one]
+        let full = || a().outbox(Outbox::of(1, policy));
+        let threads = vec![vec![cast("a", "m1"), cast("a", "m2")], vec![cast("a", "m3")]];
+        let threads = steps! {
+            sub(0, full()); sub(1, a().outbox(roomy())); sub(2, a()); op(Act::Par { threads });
+            settle(); take(1); take(0);
+        };
+        let one = steps! {
+            sub(0, a()); sub(1, full()); sub(2, a().outbox(roomy())); sub(3, a());
+            cast("a", "m1"); cast("a", "m2"); cast("a", "m3"); settle(); take(2); take(2);
+        };
+        [
+            case(format!("broadcasts past a full outbox from two threads: {policy:?}"), threads),
+            case(format!("others get what a full outbox does not: {policy:?}"), one),
+        ]
     };
-    POLICIES.into_iter().flat_map(each).collect()
+    Overflow::ALL.into_iter().flat_map(each).collect()
 }
 
 fn overflow() -> Vec<Case> {
     let mut all = Vec::new();
-    for policy in POLICIES {
-        let steps = |bounds| {
-            vec![
-                sub(0, a().group("x").outbox(bounds)),
-                cast("a", "m1"),
-                cast("a", "m2"),
-                cast("a", "m3"),
-                settle(),
-                take(0),
-                count(),
-                cast("a", "m4"),
-                settle(),
-                take(0),
-                take(0),
-                revoke("x"),
-                take(0),
-            ]
+    for policy in Overflow::ALL {
+        let past = |bounds| {
+            steps! {
+                sub(0, a().group("x").outbox(bounds)); cast("a", "m1"); cast("a", "m2");
+                cast("a", "m3"); settle(); take(0); count(); cast("a", "m4"); settle(); take(0);
+                take(0); revoke("x"); take(0);
+            }
         };
-        all.push(case(format!("more messages than fit: {policy:?}"), steps(Outbox::of(2, policy))));
-        all.push(case(
-            format!("more bytes than fit: {policy:?}"),
-            steps(Outbox::of_bytes(5, policy)),
-        ));
-        all.push(case(
-            format!("a message larger than the bound: {policy:?}"),
-            vec![
-                sub(0, a().outbox(Outbox::of_bytes(4, policy))),
-                cast("a", LARGE),
-                settle(),
-                take(0),
-                cast("a", "m1"),
-                cast("a", LARGE),
-                settle(),
-                take(0),
-                take(0),
-            ],
-        ));
+        let large = steps! {
+            sub(0, a().outbox(Outbox::of_bytes(4, policy))); cast("a", LARGE); settle(); take(0);
+            cast("a", "m1"); cast("a", LARGE); settle(); take(0); take(0);
+        };
+        all.extend([
+            case(format!("more messages than fit: {policy:?}"), past(Outbox::of(2, policy))),
+            case(format!("more bytes than fit: {policy:?}"), past(Outbox::of_bytes(5, policy))),
+            case(format!("a message larger than the bound: {policy:?}"), large),
+        ]);
     }
     for policy in [Overflow::DropOldest, Overflow::DropNewest] {
-        all.push(case(
-            format!("bytes are not letters: {policy:?}"),
-            vec![
-                sub(0, a().outbox(Outbox::of_bytes(4, policy))),
-                cast("a", "\u{e9}1"),
-                cast("a", "\u{e9}"),
-                settle(),
-                take(0),
-                take(0),
-            ],
-        ));
+        let letters = steps! {
+            sub(0, a().outbox(Outbox::of_bytes(4, policy))); cast("a", "\u{e9}1");
+            cast("a", "\u{e9}"); settle(); take(0); take(0);
+        };
+        all.push(case(format!("bytes are not letters: {policy:?}"), letters));
     }
     // The bounds of an outbox that names none, to the last message and to the last byte.
     let usual = || a().outbox(Outbox { overflow: Overflow::DropNewest, ..Outbox::default() });
-    all.push(case("as many messages as fit by default", {
-        let casts = (1..=1_025).map(|n| cast("a", &format!("m{n}")));
-        [vec![sub(0, usual())], casts.collect(), vec![settle(), take(0), take(0)]].concat()
-    }));
-    all.push(case("as many bytes as fit by default", {
-        let quarter = |n: u32| cast("a", &format!("{n}{}", "x".repeat(256 * 1024 - 1)));
-        let takes = (0..5).map(|_| take(0));
-        [vec![sub(0, usual())], (1..=5).map(quarter).collect(), vec![settle()], takes.collect()]
-            .concat()
-    }));
-    let latest = |messages| on(&["a", "b"]).outbox(Outbox::of(messages, Overflow::KeepLatest));
-    all.push(case(
-        "the latest of a channel displaces its older ones",
-        vec![
-            sub(0, latest(3)),
-            cast("b", "m1"),
-            cast("a", "m2"),
-            cast("b", "m3"),
-            cast("a", "m4"),
-            settle(),
-            take(0),
-            cast("b", "m5"),
-            settle(),
-            take(0),
-        ],
-    ));
+    let casts = (1..=1_025).map(|n| cast("a", &format!("m{n}"))).collect();
+    let quarter = |n: u32| cast("a", &format!("{n}{}", "x".repeat(256 * 1024 - 1)));
+    let quarters = (1..=5).map(quarter).collect();
+    let takes = (0..5).map(|_| take(0)).collect();
+    let latest = on(&["a", "b"]).outbox(Outbox::of(3, Overflow::KeepLatest));
+    all.extend(cases! {
+        "as many messages as fit by default" (
+            [vec![sub(0, usual())], casts, vec![settle(), take(0), take(0)]].concat()
+        );
+        "as many bytes as fit by default" (
+            [vec![sub(0, usual())], quarters, vec![settle()], takes].concat()
+        );
+        "the latest of a channel displaces its older ones" {
+            sub(0, latest); cast("b", "m1"); cast("a", "m2"); cast("b", "m3"); cast("a", "m4");
+            settle(); take(0); cast("b", "m5"); settle(); take(0);
+        };
+    });
     all
 }
 
@@ -186,10 +131,10 @@ fn taking() -> Vec<Case> {
         };
         "64 KiB at once, if nothing is said" ({
             let large = |n: u32| cast("a", &format!("{n}{}", "x".repeat(40 * 1024)));
-            steps!({
+            steps! {
                 sub(0, a().outbox(roomy())); large(1); large(2); settle(); take(0); take(0);
                 take(0);
-            })
+            }
         });
         "the end is said again" {
             sub(0, a().group("x").outbox(roomy())); cast("a", "m1"); settle(); revoke("x"); take(0);
@@ -249,23 +194,16 @@ fn discards() -> Vec<Case> {
 }
 
 fn overlaps() -> Vec<Case> {
-    let x = || a().group("x").outbox(roomy());
-    let par = |threads: Vec<Vec<Op>>| op(Act::Par { threads });
-    vec![case(
-        "take against broadcast and revoke",
-        vec![
-            sub(0, x()),
-            sub(1, a().outbox(Outbox::of(1, Overflow::DropOldest))),
-            par(vec![
-                vec![cast("a", "m1"), cast("a", "m2")],
-                vec![take(0), revoke("x"), take(0)],
-                vec![take(1), take(1)],
-            ]),
-            settle(),
-            take(0),
-            take(1),
-            take(1),
-            count(),
-        ],
-    )]
+    let threads = vec![
+        vec![cast("a", "m1"), cast("a", "m2")],
+        vec![take(0), revoke("x"), take(0)],
+        vec![take(1), take(1)],
+    ];
+    cases! {
+        "take against broadcast and revoke" {
+            sub(0, a().group("x").outbox(roomy()));
+            sub(1, a().outbox(Outbox::of(1, Overflow::DropOldest))); op(Act::Par { threads });
+            settle(); take(0); take(1); take(1); count();
+        };
+    }
 }

@@ -1,24 +1,17 @@
 //! The registry kit: one check per requirement that scripts can judge, and a few that only Rust
 //! can.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-        mpsc,
-    },
-    thread,
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use super::Verdict;
-use crate::{
-    campaign::{InProcess, Plan, campaign},
-    catalogue, pretty,
-    protocol::Hello,
-    script::Registration,
-    subject::{Factory, Handle, Probe, Refused, Subject},
-};
+use crate::campaign::{InProcess, Plan, campaign};
+use crate::protocol::Hello;
+use crate::script::Registration;
+use crate::subject::{Factory, Handle, Probe, Refused, Subject};
+use crate::{catalogue, pretty};
 
 /// A registry under test: what it claims, and how to make one.
 #[derive(Clone)]
@@ -52,13 +45,16 @@ impl Rig {
         (self.factory)(None).ok_or_else(|| "the registry could not be constructed".to_owned())
     }
 
-    /// Runs scripts that put one requirement to the test, if the registry claims what it takes.
+    /// Runs scripts that put one requirement, given as `REV-2` or as `rev_2`, to the test, if the
+    /// registry claims what it takes.
     ///
     /// # Errors
     ///
     /// How the requirement is broken, or that no script put it to the test.
     pub fn check(&self, requirement: &str) -> Verdict {
-        let own = catalogue::find(requirement).ok_or("there is no such requirement")?;
+        let own = catalogue::find(&requirement.replace('_', "-"))
+            .ok_or("there is no such requirement")?;
+        let requirement = own.id.as_str();
         if !own.is_testable(&self.hello) {
             return Ok(());
         }
@@ -100,22 +96,22 @@ const ONLY_BREACHES: [&str; 2] = ["PRG-2", "PRG-3"];
 /// Which end leaves one behind.
 pub fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
     let registry = rig.fresh()?;
-    for (how, end) in [("unsubscribe", 0), ("close_by_identity", 1), ("dropping the handle", 2)] {
+    for how in ["unsubscribe", "close_by_identity", "dropping the handle"] {
         let dropped = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&dropped);
         let probe = Probe::lone(move || {
             seen.fetch_add(1, Ordering::SeqCst);
         });
         let handle = subscribe(&registry, probe, "x")?;
-        match end {
-            0 => handle.unsubscribe(),
-            1 => {
+        match how {
+            "unsubscribe" => handle.unsubscribe(),
+            "close_by_identity" => {
                 registry.close_by_identity(&"x".into());
             }
             _ => {}
         }
         drop(handle);
-        if end == 2 {
+        if how == "dropping the handle" {
             // Dropping a handle need not unsubscribe in every registry; ours does, and a revocation
             // ends it in any.
             registry.close_by_identity(&"x".into());
@@ -235,30 +231,20 @@ macro_rules! registry_suite {
             use super::*;
 
             $crate::kit::registry::registry_suite!(@ $rig;
-                flt_1 = "FLT-1", flt_2 = "FLT-2", flt_3 = "FLT-3", flt_4 = "FLT-4", flt_5 = "FLT-5",
-                flt_6 = "FLT-6", flt_7 = "FLT-7", flt_8 = "FLT-8", del_1 = "DEL-1", del_2 = "DEL-2",
-                del_3 = "DEL-3", del_4 = "DEL-4", del_5 = "DEL-5", del_7 = "DEL-7", ord_1 = "ORD-1",
-                ord_2 = "ORD-2", ord_3 = "ORD-3", sub_1 = "SUB-1", sub_2 = "SUB-2", sub_3 = "SUB-3",
-                sub_4 = "SUB-4", sub_5 = "SUB-5", sub_6 = "SUB-6", rev_1 = "REV-1", rev_2 = "REV-2",
-                rev_4 = "REV-4", rev_5 = "REV-5", rev_6 = "REV-6", rev_7 = "REV-7", rev_8 = "REV-8",
-                rev_9 = "REV-9", rev_10 = "REV-10", rev_13 = "REV-13", clo_1 = "CLO-1",
-                clo_2 = "CLO-2", clo_3 = "CLO-3", clo_4 = "CLO-4", clo_5 = "CLO-5", cnt_1 = "CNT-1",
-                cnt_2 = "CNT-2", cnt_3 = "CNT-3", iso_1 = "ISO-1", iso_2 = "ISO-2", iso_3 = "ISO-3",
-                iso_4 = "ISO-4", iso_5 = "ISO-5", iso_6 = "ISO-6", iso_7 = "ISO-7", re_1 = "RE-1",
-                re_3 = "RE-3", re_4 = "RE-4", re_5 = "RE-5", re_6 = "RE-6", re_7 = "RE-7",
-                re_8 = "RE-8", cap_1 = "CAP-1", cap_2 = "CAP-2", cap_3 = "CAP-3", cap_4 = "CAP-4",
-                cap_5 = "CAP-5", cap_6 = "CAP-6", adm_1 = "ADM-1", adm_2 = "ADM-2", adm_3 = "ADM-3",
-                adm_4 = "ADM-4", adm_5 = "ADM-5", adm_6 = "ADM-6", que_1 = "QUE-1", que_2 = "QUE-2",
-                que_3 = "QUE-3", rev_3 = "REV-3", prg_1 = "PRG-1", prg_2 = "PRG-2", prg_3 = "PRG-3",
-                con_0 = "CON-0", con_1 = "CON-1", con_2 = "CON-2";
+                flt_1 flt_2 flt_3 flt_4 flt_5 flt_6 flt_7 flt_8 del_1 del_2 del_3 del_4 del_5
+                del_7 ord_1 ord_2 ord_3 sub_1 sub_2 sub_3 sub_4 sub_5 sub_6 rev_1 rev_2 rev_4
+                rev_5 rev_6 rev_7 rev_8 rev_9 rev_10 rev_13 clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1
+                cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3 re_4 re_5 re_6
+                re_7 re_8 cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
+                que_1 que_2 que_3 rev_3 prg_1 prg_2 prg_3 con_0 con_1 con_2;
                 sub_7_nothing_is_kept re_1_a_drop_may_call_back
                 iso_8_a_panicking_drop_is_contained);
         }
     };
-    (@ $rig:expr; $($name:ident = $id:literal),*; $($check:ident)*) => {
+    (@ $rig:expr; $($name:ident)*; $($check:ident)*) => {
         $(#[test]
         fn $name() {
-            if let Err(why) = $rig.check($id) {
+            if let Err(why) = $rig.check(stringify!($name)) {
                 panic!("{why}");
             }
         })*

@@ -4,7 +4,9 @@
 //! what the peer got. The checks use witnesses, never silence: that something did *not* arrive is
 //! known because a later message or the end of the stream did.
 
-use std::{future::Future, ops::Deref, time::Duration};
+use std::future::Future;
+use std::ops::Deref;
+use std::time::Duration;
 
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 
@@ -95,16 +97,35 @@ async fn rest<R: Rig>(
     Ok(all)
 }
 
+/// Expects the end of the stream, and nothing before it.
+async fn ends<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str, when: &str) -> Verdict {
+    let late = rest(rig, peer, requirement).await?;
+    if late.is_empty() { Ok(()) } else { Err(format!("{requirement}: {late:?} came {when}")) }
+}
+
+/// Broadcasts to one peer, on channels, and expects that it gets what is wanted.
+async fn hears<R: Rig>(
+    rig: &R,
+    requirement: &str,
+    with: Registration,
+    sent: &[(&str, &str)],
+    wanted: &[&str],
+) -> Verdict {
+    let registry = rig.registry();
+    let mut peer = rig.connect(&registry, with).await;
+    for (channel, data) in sent {
+        cast(&registry, channel, data)?;
+    }
+    expect(rig, &mut peer, requirement, wanted).await
+}
+
 /// A peer that listens is handed what is broadcast.
 ///
 /// # Errors
 ///
 /// How it is broken; so for all of them.
 pub async fn del_1<R: Rig>(rig: &R) -> Verdict {
-    let registry = rig.registry();
-    let mut peer = rig.connect(&registry, on("a")).await;
-    cast(&registry, "a", "m1")?;
-    expect(rig, &mut peer, "DEL-1", &["m1"]).await
+    hears(rig, "DEL-1", on("a"), &[("a", "m1")], &["m1"]).await
 }
 
 /// Exactly once.
@@ -113,11 +134,7 @@ pub async fn del_1<R: Rig>(rig: &R) -> Verdict {
 ///
 /// See [`del_1`].
 pub async fn del_2<R: Rig>(rig: &R) -> Verdict {
-    let registry = rig.registry();
-    let mut peer = rig.connect(&registry, on("a")).await;
-    cast(&registry, "a", "m1")?;
-    cast(&registry, "a", "witness")?;
-    expect(rig, &mut peer, "DEL-2", &["m1", "witness"]).await
+    hears(rig, "DEL-2", on("a"), &[("a", "m1"), ("a", "witness")], &["m1", "witness"]).await
 }
 
 /// Equal payloads are not merged.
@@ -126,12 +143,8 @@ pub async fn del_2<R: Rig>(rig: &R) -> Verdict {
 ///
 /// See [`del_1`].
 pub async fn del_5<R: Rig>(rig: &R) -> Verdict {
-    let registry = rig.registry();
-    let mut peer = rig.connect(&registry, on("a")).await;
-    for data in ["same", "same", "same", "witness"] {
-        cast(&registry, "a", data)?;
-    }
-    expect(rig, &mut peer, "DEL-5", &["same", "same", "same", "witness"]).await
+    let all = ["same", "same", "same", "witness"];
+    hears(rig, "DEL-5", on("a"), &all.map(|data| ("a", data)), &all).await
 }
 
 /// A sink hands over what it was given, whatever is in it.
@@ -140,8 +153,6 @@ pub async fn del_5<R: Rig>(rig: &R) -> Verdict {
 ///
 /// See [`del_1`].
 pub async fn del_4<R: Rig>(rig: &R) -> Verdict {
-    let registry = rig.registry();
-    let mut peer = rig.connect(&registry, on("a")).await;
     let odd = [
         "",
         " ",
@@ -154,10 +165,8 @@ pub async fn del_4<R: Rig>(rig: &R) -> Verdict {
     ];
     let large = "large".repeat(16 * 1024);
     let all = [&odd[..], &[&large, "witness"]].concat();
-    for data in &all {
-        cast(&registry, "a", data)?;
-    }
-    expect(rig, &mut peer, "DEL-4", &all).await
+    let sent: Vec<_> = all.iter().map(|data| ("a", *data)).collect();
+    hears(rig, "DEL-4", on("a"), &sent, &all).await
 }
 
 /// Messages arrive in their order.
@@ -166,14 +175,10 @@ pub async fn del_4<R: Rig>(rig: &R) -> Verdict {
 ///
 /// See [`del_1`].
 pub async fn ord_1<R: Rig>(rig: &R) -> Verdict {
-    let registry = rig.registry();
-    let mut peer = rig.connect(&registry, on("a")).await;
     let all: Vec<String> = (0..100).map(|n| format!("m{n}")).collect();
-    for data in &all {
-        cast(&registry, "a", data)?;
-    }
     let wanted: Vec<&str> = all.iter().map(String::as_str).collect();
-    expect(rig, &mut peer, "ORD-1", &wanted).await
+    let sent: Vec<_> = wanted.iter().map(|data| ("a", *data)).collect();
+    hears(rig, "ORD-1", on("a"), &sent, &wanted).await
 }
 
 /// Two peers see one order, and do not disturb each other.
@@ -198,11 +203,7 @@ pub async fn ord_3<R: Rig>(rig: &R) -> Verdict {
 ///
 /// See [`del_1`].
 pub async fn flt_1<R: Rig>(rig: &R) -> Verdict {
-    let registry = rig.registry();
-    let mut peer = rig.connect(&registry, on("a")).await;
-    cast(&registry, "b", "not for you")?;
-    cast(&registry, "a", "witness")?;
-    expect(rig, &mut peer, "FLT-1", &["witness"]).await
+    hears(rig, "FLT-1", on("a"), &[("b", "not for you"), ("a", "witness")], &["witness"]).await
 }
 
 /// An unfiltered peer hears every channel.
@@ -211,11 +212,7 @@ pub async fn flt_1<R: Rig>(rig: &R) -> Verdict {
 ///
 /// See [`del_1`].
 pub async fn flt_2<R: Rig>(rig: &R) -> Verdict {
-    let registry = rig.registry();
-    let mut peer = rig.connect(&registry, Registration::new()).await;
-    cast(&registry, "a", "m1")?;
-    cast(&registry, "b", "m2")?;
-    expect(rig, &mut peer, "FLT-2", &["m1", "m2"]).await
+    hears(rig, "FLT-2", Registration::new(), &[("a", "m1"), ("b", "m2")], &["m1", "m2"]).await
 }
 
 /// A revocation ends the peer's stream, and counts it.
@@ -230,12 +227,7 @@ pub async fn rev_1<R: Rig>(rig: &R) -> Verdict {
     if closed != 1 {
         return Err(format!("REV-1: it ended {closed} instead of 1"));
     }
-    let late = rest(rig, &mut peer, "REV-1").await?;
-    if late.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("REV-1: {late:?} came before the end of the stream"))
-    }
+    ends(rig, &mut peer, "REV-1", "before the end of the stream").await
 }
 
 /// Nothing that is broadcast after the revocation reaches the revoked; another peer is the witness.
@@ -252,8 +244,7 @@ pub async fn rev_2<R: Rig>(rig: &R) -> Verdict {
     registry.close_by_identity(&Identity::new("account", "ada"));
     cast(&registry, "a", "late")?;
     expect(rig, &mut stays, "REV-2", &["early", "late"]).await?;
-    let late = rest(rig, &mut gone, "REV-2").await?;
-    if late.is_empty() { Ok(()) } else { Err(format!("REV-2: {late:?} came after the revocation")) }
+    ends(rig, &mut gone, "REV-2", "after the revocation").await
 }
 
 /// Others are untouched.
@@ -287,12 +278,7 @@ pub async fn clo_1<R: Rig>(rig: &R) -> Verdict {
     if counts != [1, 0] {
         return Err(format!("CLO-1: two revocations ended {counts:?}"));
     }
-    let late = rest(rig, &mut peer, "CLO-1").await?;
-    if late.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("CLO-1: {late:?} came before the end of the stream"))
-    }
+    ends(rig, &mut peer, "CLO-1", "before the end of the stream").await
 }
 
 /// When a peer goes away, no other peer misses a message.

@@ -1,12 +1,14 @@
 //! How a [`SampleRegistry`] takes subscribers.
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
+use std::thread;
 
-use super::{Bug, Variety, gate::Member, handles::Subscription, sample::SampleRegistry};
-use crate::{
-    script::{Identity, Registration},
-    subject::{Handle, Probe, Refused},
-};
+use super::gate::Member;
+use super::handles::Subscription;
+use super::sample::SampleRegistry;
+use super::{Bug, Variety};
+use crate::script::{Identity, Registration};
+use crate::subject::{Handle, Probe, Refused};
 
 impl SampleRegistry {
     pub(super) fn admit(
@@ -56,8 +58,8 @@ impl SampleRegistry {
                 }
                 table.members.retain(|member| member.sink.sink() != sink.sink());
             }
-            if let (Some(cap), Some(scope)) = (self.cap(), &with.scope) {
-                let in_scope = |member: &&Arc<Member>| match self.bug() {
+            if let (Some(cap), Some(scope)) = (self.cap, &with.scope) {
+                let in_scope = |member: &&Arc<Member>| match self.twist.bug {
                     Some(Bug::CapsEverything) => member.with.scope.is_some(),
                     Some(Bug::ScopesIgnoreKinds) => {
                         member.with.scope.as_ref().map(Identity::value) == Some(scope.value())
@@ -75,7 +77,7 @@ impl SampleRegistry {
                 }
                 let all = own.len();
                 let left = table.ended.iter().filter(in_scope).count();
-                let excess = match self.bug() {
+                let excess = match self.twist.bug {
                     Some(Bug::CapOffByOne) => all.saturating_sub(cap),
                     Some(Bug::EvictsAll) if all >= cap => all,
                     Some(Bug::EvictsOneTooMany) if all >= cap => (all + 2 - cap).min(all),
@@ -101,8 +103,7 @@ impl SampleRegistry {
                 return Err(Refused);
             }
             table.next += 1;
-            let member =
-                Arc::new(Member::new(table.next, sink, with.clone(), self.bug(), self.variety()));
+            let member = Arc::new(Member::new(table.next, sink, with.clone(), self.twist));
             let lost = self.has(Bug::LosesSubscribesInCloses)
                 && table.closing.contains(&thread::current().id());
             if !lost {

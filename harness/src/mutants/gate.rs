@@ -1,24 +1,21 @@
 //! The gate of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry): decides,
 //! atomically, whether a send or a close may begin.
 
-use std::{
-    panic::{self, AssertUnwindSafe},
-    sync::{Mutex, MutexGuard, PoisonError},
-    thread::{self, ThreadId},
-};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
-use super::{
-    Bug, Variety,
-    outbox::{Outbox, Pushed},
-};
-use crate::{script::Registration, subject::Probe};
+use super::outbox::{Outbox, Sent};
+use super::{Bug, Twist};
+use crate::script::Registration;
+use crate::subject::Probe;
 
 /// One registration.
 pub(super) struct Member {
     pub(super) id: u64,
     pub(super) sink: Probe,
     pub(super) with: Registration,
-    pub(super) bug: Option<Bug>,
+    twist: Twist,
     /// In place of the sink.
     pub(super) outbox: Option<Outbox>,
     gate: Mutex<Gate>,
@@ -35,27 +32,10 @@ struct Gate {
     pending: Option<&'static str>,
 }
 
-/// What became of a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    Skipped,
-    Accepted,
-    Failed,
-    /// An outbox was full and something was lost.
-    Lossy,
-    Lagged,
-}
-
 impl Member {
-    pub(super) fn new(
-        id: u64,
-        sink: Probe,
-        with: Registration,
-        bug: Option<Bug>,
-        variety: Option<Variety>,
-    ) -> Self {
-        let outbox = with.outbox.map(|bounds| Outbox::new(bounds, bug, variety));
-        Self { id, sink, with, bug, outbox, gate: Mutex::new(Gate::default()) }
+    pub(super) fn new(id: u64, sink: Probe, with: Registration, twist: Twist) -> Self {
+        let outbox = with.outbox.map(|bounds| Outbox::new(bounds, twist));
+        Self { id, sink, with, twist, outbox, gate: Mutex::default() }
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -101,12 +81,7 @@ impl Member {
     /// Takes its turn, if it is still active, and sends.
     pub(super) fn send(&self, channel: &str, data: &str, whatever: bool) -> Sent {
         if let Some(outbox) = &self.outbox {
-            return match outbox.push(channel, data) {
-                Pushed::Skipped => Sent::Skipped,
-                Pushed::Accepted => Sent::Accepted,
-                Pushed::Lossy => Sent::Lossy,
-                Pushed::Lagged => Sent::Lagged,
-            };
+            return outbox.push(channel, data);
         }
         let me = thread::current().id();
         {
@@ -138,24 +113,20 @@ impl Member {
     pub(super) fn close(&self, reason: &'static str) -> Result<bool, ()> {
         {
             let mut gate = self.gate();
-            gate.over = self.bug != Some(Bug::ClosesBeforeTheGate);
-            if gate.told && self.bug != Some(Bug::ClosesTwice) {
+            gate.over = !self.twist.has(Bug::ClosesBeforeTheGate);
+            if gate.told && !self.twist.has(Bug::ClosesTwice) {
                 return Ok(false);
             }
             gate.told = true;
             if let Some(outbox) = &self.outbox {
-                outbox.end(if self.bug == Some(Bug::SaysTheWrongReason) {
-                    "shutdown"
-                } else {
-                    reason
-                });
+                outbox.end(self.said(reason));
                 return Ok(true);
             }
             if gate.sending.contains(&thread::current().id())
-                && self.bug != Some(Bug::ClosesInsideTheSend)
+                && !self.twist.has(Bug::ClosesInsideTheSend)
             {
-                let forgets = self.bug == Some(Bug::ForgetsTheReasonOfADelayedClose)
-                    && reason == "logged_out";
+                let forgets =
+                    self.twist.has(Bug::ForgetsTheReasonOfADelayedClose) && reason == "logged_out";
                 gate.pending = Some(if forgets { "revoked" } else { reason });
                 return Ok(true);
             }
@@ -165,12 +136,16 @@ impl Member {
         told.map(|()| true)
     }
 
+    fn said(&self, reason: &'static str) -> &'static str {
+        if self.twist.has(Bug::SaysTheWrongReason) { "shutdown" } else { reason }
+    }
+
     fn tell(&self, reason: &'static str) -> Result<(), ()> {
-        let reason = if self.bug == Some(Bug::SaysTheWrongReason) { "shutdown" } else { reason };
+        let reason = self.said(reason);
         let said = Some(reason)
-            .filter(|reason| self.bug != Some(Bug::EvictsWithoutAReason) || *reason != "evicted");
+            .filter(|reason| !self.twist.has(Bug::EvictsWithoutAReason) || *reason != "evicted");
         let told = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(said))).map_err(drop);
-        if self.bug == Some(Bug::ClosesTwice) {
+        if self.twist.has(Bug::ClosesTwice) {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason))));
         }
         told

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Bug, gate::Member, sample::SampleRegistry};
-use crate::{
-    script::Registration,
-    subject::{Handle, Probe, Refused, Ticket},
-    trace::Taken,
-};
+use super::Bug;
+use super::gate::Member;
+use super::sample::SampleRegistry;
+use crate::script::Registration;
+use crate::subject::{Handle, Probe, Refused, Ticket};
+use crate::trace::Taken;
 
 pub(super) struct Subscription {
     pub(super) registry: SampleRegistry,

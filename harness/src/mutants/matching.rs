@@ -1,6 +1,7 @@
 //! Which subscribers hear a channel, and which hold an identity.
 
-use super::{Bug, sample::SampleRegistry};
+use super::Bug;
+use super::sample::SampleRegistry;
 use crate::script::{Identity, Registration};
 
 impl SampleRegistry {
@@ -10,12 +11,10 @@ impl SampleRegistry {
             let exact = with.exact && !self.has(Bug::ExactEmptyHearsAll);
             return !exact && !self.has(Bug::EmptyListHearsNothing);
         }
-        if let (Bug::KeepsTheCallersList, Some(name)) =
-            (self.bug().unwrap_or(Bug::CapOfZero), &with.overwrite)
-        {
+        if let Some(name) = with.overwrite.as_ref().filter(|_| self.has(Bug::KeepsTheCallersList)) {
             return name == channel;
         }
-        let same = |name: &String| match self.bug() {
+        let same = |name: &String| match self.twist.bug {
             Some(Bug::MatchesPrefixes) => {
                 channel.starts_with(name.as_str()) && !name.is_empty() || name == channel
             }
@@ -26,10 +25,7 @@ impl SampleRegistry {
             Some(Bug::EmptyNameHearsAll) => name == channel || name.is_empty(),
             Some(Bug::EmptyNameHearsNothing) => name == channel && !name.is_empty(),
             Some(Bug::MagicNamesHearNothing) => name == channel && !name.starts_with("__"),
-            Some(Bug::ComparesNumbers) => {
-                let numbers = (name.parse::<f64>(), channel.parse::<f64>());
-                name == channel || matches!(numbers, (Ok(a), Ok(b)) if a == b)
-            }
+            Some(Bug::ComparesNumbers) => name == channel || same_number(name, channel),
             Some(Bug::EncodesLatin1) => latin_1(name) == latin_1(channel),
             Some(Bug::CastsLettersToBytes) => low_bytes(name) == low_bytes(channel),
             Some(Bug::KeysByHash) => hash(name) == hash(channel),
@@ -38,7 +34,7 @@ impl SampleRegistry {
             Some(Bug::CutsLongNames) => name.len() <= 4_096 && name == channel,
             _ => name == channel,
         };
-        let limit = match self.bug() {
+        let limit = match self.twist.bug {
             Some(Bug::FirstNameOnly) => 1,
             Some(Bug::CutsLongLists) => 1_000,
             _ => usize::MAX,
@@ -47,42 +43,43 @@ impl SampleRegistry {
     }
 
     pub(super) fn holds(&self, with: &Registration, identity: &Identity) -> bool {
-        match self.bug() {
-            Some(Bug::ConcatenatesKinds) => {
-                with.identities().any(|own| joined(own) == joined(identity))
+        let value = identity.value();
+        let of_its_kind = |own: &Identity| own.kind() == identity.kind();
+        let folded = |own: &Identity| own.kind().map(str::to_lowercase);
+        let same = |own: &Identity| match self.twist.bug {
+            Some(Bug::ConcatenatesKinds) => joined(own) == joined(identity),
+            Some(Bug::IgnoresKinds) => own.value() == value,
+            Some(Bug::FoldsIdentities) => {
+                of_its_kind(own) && own.value().eq_ignore_ascii_case(value)
             }
-            Some(Bug::IgnoresKinds) => with.identities().any(|own| own.value() == identity.value()),
-            Some(Bug::FoldsIdentities) => with.identities().any(|own| {
-                own.kind() == identity.kind() && own.value().eq_ignore_ascii_case(identity.value())
-            }),
-            Some(Bug::ComparesNumericIdentities) => with.identities().any(|own| {
-                let numbers = (own.value().parse::<f64>(), identity.value().parse::<f64>());
-                own == identity
-                    || (own.kind() == identity.kind()
-                        && matches!(numbers, (Ok(a), Ok(b)) if a == b))
-            }),
-            Some(Bug::FoldsKinds) => with.identities().any(|own| {
-                own.kind().map(str::to_lowercase) == identity.kind().map(str::to_lowercase)
-                    && own.value() == identity.value()
-            }),
-            Some(Bug::EncodesIdentities) => with.identities().any(|own| {
-                own.kind() == identity.kind() && latin_1(own.value()) == latin_1(identity.value())
-            }),
-            Some(Bug::MatchesIdentityPrefixes) => with.identities().any(|own| {
-                own.kind() == identity.kind() && own.value().starts_with(identity.value())
-            }),
+            Some(Bug::ComparesNumericIdentities) => {
+                of_its_kind(own) && (own == identity || same_number(own.value(), value))
+            }
+            Some(Bug::FoldsKinds) => folded(own) == folded(identity) && own.value() == value,
+            Some(Bug::EncodesIdentities) => {
+                of_its_kind(own) && latin_1(own.value()) == latin_1(value)
+            }
+            Some(Bug::MatchesIdentityPrefixes) => {
+                of_its_kind(own) && own.value().starts_with(value)
+            }
+            _ => own == identity,
+        };
+        let mut all = with.identities();
+        match self.twist.bug {
             Some(Bug::RevokesChannels) => {
-                with.identities().any(|own| own == identity)
-                    || with.channels.iter().flatten().any(|name| name == identity.value())
+                all.any(same) || with.channels.iter().flatten().any(|name| name == value)
             }
-            Some(Bug::RevokesTheNameless) => {
-                with.identities().any(|own| own == identity) || with.identities().next().is_none()
-            }
-            Some(Bug::FirstIdentityOnly) => with.identities().next() == Some(identity),
+            Some(Bug::RevokesTheNameless) => all.any(same) || with.identities().next().is_none(),
+            Some(Bug::FirstIdentityOnly) => all.next().is_some_and(same),
             Some(Bug::ScopeIsNoIdentity) => with.groups.contains(identity),
-            _ => with.identities().any(|own| own == identity),
+            _ => all.any(same),
         }
     }
+}
+
+/// Different texts of one number.
+fn same_number(a: &str, b: &str) -> bool {
+    matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn latin_1(name: &str) -> Vec<u8> {

@@ -18,13 +18,11 @@ mod variants;
 use std::sync::Arc;
 
 pub use list::{Bug, MUTANTS, Mutant};
+use sample::{SampleRegistry, SharedQueue};
 pub use variants::{VARIANTS, Variant, Variety};
 
-use crate::{
-    protocol::{Hello, Order, SendFailure},
-    subject::{Factory, Subject},
-};
-use sample::{SampleRegistry, SharedQueue};
+use crate::protocol::{Delivery, FullScope, Hello, Order, SendFailure};
+use crate::subject::{Factory, Subject};
 
 /// What all samples claim.
 #[must_use]
@@ -42,13 +40,13 @@ pub fn hello() -> Hello {
 /// The right registry.
 #[must_use]
 pub fn sound() -> Factory {
-    build(None, None)
+    build(Twist::default())
 }
 
 /// A wrong one.
 #[must_use]
 pub fn mutant(bug: Bug) -> Factory {
-    build(Some(bug), None)
+    build(Twist { bug: Some(bug), variety: None })
 }
 
 /// A right one that differs, and what it declares.
@@ -59,25 +57,39 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
         Variety::KeepsFailing => hello.policies.send_failure = SendFailure::Keep,
         Variety::DropsFailing => hello.policies.send_failure = SendFailure::Drop,
         Variety::DeliversInnerFirst => hello.policies.order = Order::PerSubscriber,
-        Variety::RefusesWhenFull => {
-            hello.policies.full_scope = crate::protocol::FullScope::RefuseNew
-        }
-        Variety::Asynchronous => hello.policies.delivery = crate::protocol::Delivery::Async,
+        Variety::RefusesWhenFull => hello.policies.full_scope = FullScope::RefuseNew,
+        Variety::Asynchronous => hello.policies.delivery = Delivery::Async,
         _ => {}
     }
-    (hello, build(None, Some(variety)))
+    (hello, build(Twist { bug: None, variety: Some(variety) }))
 }
 
-fn build(bug: Option<Bug>, variety: Option<Variety>) -> Factory {
+/// In what a sample differs from the plain right registry.
+#[derive(Debug, Clone, Copy, Default)]
+struct Twist {
+    bug: Option<Bug>,
+    variety: Option<Variety>,
+}
+
+impl Twist {
+    fn has(self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    fn is(self, variety: Variety) -> bool {
+        self.variety == Some(variety)
+    }
+}
+
+fn build(twist: Twist) -> Factory {
     let shared: std::sync::Mutex<Option<SampleRegistry>> = std::sync::Mutex::new(None);
-    let shared_queue = (bug == Some(Bug::OneQueueForAll)).then(Arc::<SharedQueue>::default);
+    let shared_queue = twist.has(Bug::OneQueueForAll).then(Arc::<SharedQueue>::default);
     Arc::new(move |cap| {
-        if cap == Some(0) && bug != Some(Bug::CapOfZero) {
+        if cap == Some(0) && !twist.has(Bug::CapOfZero) {
             return None;
         }
-        let fresh =
-            SampleRegistry::new(cap.map(|cap| cap as usize), bug, variety, shared_queue.clone());
-        if bug == Some(Bug::OneTableForAll) {
+        let fresh = SampleRegistry::new(cap.map(|cap| cap as usize), twist, shared_queue.clone());
+        if twist.has(Bug::OneTableForAll) {
             // All registries of one script share a table; the next script is known by the table
             // having been dropped.
             let mut shared = shared.lock().ok()?;

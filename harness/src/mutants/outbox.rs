@@ -1,22 +1,17 @@
 //! The outbox of one subscriber of a [`SampleRegistry`](super::sample::SampleRegistry).
 
-use std::{
-    collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::{Bug, Variety};
-use crate::{
-    script::{self, Overflow},
-    trace::Taken,
-};
+use super::{Bug, Twist, Variety};
+use crate::script::{self, Overflow};
+use crate::trace::Taken;
 
 /// A bounded queue, right unless told otherwise.
 pub(super) struct Outbox {
     bounds: script::Outbox,
-    bug: Option<Bug>,
-    variety: Option<Variety>,
+    twist: Twist,
     queue: Mutex<Queue>,
     moved: Condvar,
 }
@@ -30,10 +25,12 @@ struct Queue {
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pushed {
+pub(super) enum Sent {
     Skipped,
     Accepted,
-    /// It, or another, was lost.
+    /// The sink failed.
+    Failed,
+    /// An outbox was full: it, or another, was lost.
     Lossy,
     Lagged,
 }
@@ -42,8 +39,8 @@ pub(super) enum Pushed {
 const WAIT: Duration = Duration::from_millis(300);
 
 impl Outbox {
-    pub(super) fn new(bounds: script::Outbox, bug: Option<Bug>, variety: Option<Variety>) -> Self {
-        Self { bounds, bug, variety, queue: Mutex::default(), moved: Condvar::new() }
+    pub(super) fn new(bounds: script::Outbox, twist: Twist) -> Self {
+        Self { bounds, twist, queue: Mutex::default(), moved: Condvar::new() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -51,7 +48,7 @@ impl Outbox {
     }
 
     fn has(&self, bug: Bug) -> bool {
-        self.bug == Some(bug)
+        self.twist.has(bug)
     }
 
     fn has_room(&self, queue: &Queue, data: &str) -> bool {
@@ -68,10 +65,10 @@ impl Outbox {
             || (waiting.len() < most && (fits || self.has(Bug::IgnoresTheBytes)))
     }
 
-    pub(super) fn push(&self, channel: &str, data: &str) -> Pushed {
+    pub(super) fn push(&self, channel: &str, data: &str) -> Sent {
         let mut queue = self.queue();
         if queue.ended.is_some() && !self.has(Bug::PushesAfterTheEnd) {
-            return Pushed::Skipped;
+            return Sent::Skipped;
         }
         if self.has(Bug::WaitsForRoom) && !self.has_room(&queue, data) {
             let full = |queue: &mut Queue| !self.has_room(queue, data);
@@ -84,13 +81,13 @@ impl Outbox {
         let before = queue.lost;
         let room = self.has_room(&queue, data);
         let latest = self.bounds.overflow == Overflow::KeepLatest && !self.has(Bug::IgnoresTheKey);
-        if latest && (!room || self.variety == Some(Variety::DisplacesEarly)) {
+        if latest && (!room || self.twist.is(Variety::DisplacesEarly)) {
             if self.has(Bug::ReplacesInPlace)
                 && let Some(older) = queue.waiting.iter_mut().find(|(own, _)| own == channel)
             {
                 data.clone_into(&mut older.1);
                 queue.lost += 1;
-                return Pushed::Lossy;
+                return Sent::Lossy;
             }
             let all = queue.waiting.len();
             queue.waiting.retain(|(own, _)| own != channel);
@@ -101,7 +98,7 @@ impl Outbox {
             match self.bounds.overflow {
                 Overflow::Close if !self.has(Bug::DropsInsteadOfClosing) => {
                     queue.end("lagged");
-                    return Pushed::Lagged;
+                    return Sent::Lagged;
                 }
                 Overflow::DropOldest | Overflow::KeepLatest if !newest => {
                     queue.waiting.pop_front();
@@ -109,12 +106,12 @@ impl Outbox {
                 }
                 _ => {
                     queue.lost += 1;
-                    return Pushed::Lossy;
+                    return Sent::Lossy;
                 }
             }
         }
         queue.waiting.push_back((channel.to_owned(), data.to_owned()));
-        if queue.lost > before { Pushed::Lossy } else { Pushed::Accepted }
+        if queue.lost > before { Sent::Lossy } else { Sent::Accepted }
     }
 
     pub(super) fn take(&self, max_bytes: u32) -> Taken {
@@ -135,7 +132,7 @@ impl Outbox {
             let Some((_, data)) = queue.waiting.pop_front() else { break };
             room = room.saturating_sub(data.len());
             messages.push(data);
-            if self.variety == Some(Variety::TakesOneByOne) {
+            if self.twist.is(Variety::TakesOneByOne) {
                 break;
             }
         }

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Bug, Variety, gate::Member, sample::SampleRegistry};
+use super::gate::Member;
+use super::sample::SampleRegistry;
+use super::{Bug, Variety};
 use crate::script::{Identity, Reason};
 
 impl SampleRegistry {
+    fn holders(&self, members: &[Arc<Member>], identity: &Identity) -> Vec<Arc<Member>> {
+        members.iter().filter(|member| self.holds(&member.with, identity)).cloned().collect()
+    }
+
     fn claim(&self, identity: &Identity, named: Option<Reason>) -> Vec<Arc<Member>> {
         let mut table = self.table();
         table.clock += 1;
@@ -17,12 +23,7 @@ impl SampleRegistry {
         if self.has(Bug::BansTheRevoked) {
             table.banned.push(identity.clone());
         }
-        let mut matching: Vec<_> = table
-            .members
-            .iter()
-            .filter(|member| self.holds(&member.with, identity))
-            .cloned()
-            .collect();
+        let mut matching = self.holders(&table.members, identity);
         matching.retain(|member| !table.entering.contains(&member.id));
         if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
             matching.truncate(1);
@@ -40,13 +41,7 @@ impl SampleRegistry {
             table.members.pop();
         }
         if self.has(Bug::ClosesTheUnsubscribed) {
-            let late: Vec<_> = table
-                .ended
-                .iter()
-                .filter(|member| self.holds(&member.with, identity))
-                .cloned()
-                .collect();
-            table.ended.clear();
+            let late = self.holders(&std::mem::take(&mut table.ended), identity);
             drop(table);
             for member in late {
                 let _ = member.close("revoked");
@@ -56,7 +51,7 @@ impl SampleRegistry {
     }
 
     pub(super) fn revoke(&self, identity: &Identity, named: Option<Reason>) -> usize {
-        let reason = match (self.bug(), named) {
+        let reason = match (self.twist.bug, named) {
             (Some(Bug::IgnoresTheReason), _) => Reason::Revoked,
             (Some(Bug::RevokesAsLoggedOut), None) => Reason::LoggedOut,
             _ => named.unwrap_or_default(),
@@ -69,22 +64,17 @@ impl SampleRegistry {
             self.wait_for_others();
         }
         let inside = self.is_closing();
-        for member in &self.table().draining {
-            if let Some(outbox) =
-                member.outbox.as_ref().filter(|_| self.holds(&member.with, identity))
-            {
-                outbox.end(reason);
-            }
+        let draining = self.holders(&self.table().draining, identity);
+        for outbox in draining.iter().filter_map(|member| member.outbox.as_ref()) {
+            outbox.end(reason);
         }
-        let told = self.table().told.clone();
-        told.iter()
-            .filter(|member| self.holds(&member.with, identity))
-            .for_each(|member| member.tell_otherwise(reason));
+        let told = self.holders(&self.table().told, identity);
+        told.iter().for_each(|member| member.tell_otherwise(reason));
         let mut count = 0;
         loop {
             let matching = self.claim(identity, named);
             let alone = self.table().clock;
-            if self.bug().is_none() {
+            if self.twist.bug.is_none() {
                 matching.iter().for_each(|member| member.shut());
             }
             let found = matching.len();

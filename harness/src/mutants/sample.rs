@@ -5,16 +5,14 @@
 //! No lock is held while a sink runs. Each bug is one condition at the place where a careless
 //! implementation would go wrong.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, ThreadId},
-};
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
-use super::{
-    Bug, Variety,
-    gate::{Member, Sent},
-};
+use super::gate::Member;
+use super::outbox::Sent;
+use super::{Bug, Twist, Variety};
 use crate::script::Identity;
 
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
@@ -22,18 +20,23 @@ const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A registry that may have a bug; clones share everything.
 #[derive(Clone)]
-pub(super) struct SampleRegistry {
-    shared: Arc<Shared>,
-}
+pub(super) struct SampleRegistry(Arc<Shared>);
 
-struct Shared {
-    cap: Option<usize>,
-    bug: Option<Bug>,
-    variety: Option<Variety>,
+pub(super) struct Shared {
+    pub(super) cap: Option<usize>,
+    pub(super) twist: Twist,
     /// Shared by registries that should share nothing.
-    shared_queue: Option<Arc<SharedQueue>>,
+    pub(super) shared_queue: Option<Arc<SharedQueue>>,
     table: Mutex<Table>,
     quiet: Condvar,
+}
+
+impl Deref for SampleRegistry {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 /// What all clones share.
@@ -78,86 +81,46 @@ pub(super) struct Cast {
 }
 
 impl Shared {
-    fn table(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has(&self, bug: Bug) -> bool {
-        self.bug == Some(bug)
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        self.twist.has(bug)
     }
 
-    fn is(&self, variety: Variety) -> bool {
-        self.variety == Some(variety)
+    pub(super) fn is(&self, variety: Variety) -> bool {
+        self.twist.is(variety)
     }
 }
 
 impl SampleRegistry {
     pub(super) fn new(
         cap: Option<usize>,
-        bug: Option<Bug>,
-        variety: Option<Variety>,
+        twist: Twist,
         shared_queue: Option<Arc<SharedQueue>>,
     ) -> Self {
-        let shared = Shared {
-            cap,
-            bug,
-            variety,
-            shared_queue,
-            table: Mutex::default(),
-            quiet: Condvar::new(),
-        };
-        Self { shared: Arc::new(shared) }
+        let (table, quiet) = (Mutex::default(), Condvar::new());
+        Self(Arc::new(Shared { cap, twist, shared_queue, table, quiet }))
     }
 
     pub(super) fn in_use(&self) -> bool {
-        Arc::strong_count(&self.shared) > 1
-    }
-
-    pub(super) fn has(&self, bug: Bug) -> bool {
-        self.shared.has(bug)
-    }
-
-    pub(super) fn shared_queue(&self) -> Option<&SharedQueue> {
-        self.shared.shared_queue.as_deref()
-    }
-
-    pub(super) fn cap(&self) -> Option<usize> {
-        self.shared.cap
-    }
-
-    pub(super) fn variety(&self) -> Option<Variety> {
-        self.shared.variety
-    }
-
-    pub(super) fn bug(&self) -> Option<Bug> {
-        self.shared.bug
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Waits until what another thread is delivering has been delivered.
     pub(super) fn wait_for_deliveries(&self) {
         let me = thread::current().id();
-        let table = self.shared.table();
-        drop(
-            self.shared
-                .quiet
-                .wait_while(table, |table| table.delivering && table.deliverer != Some(me)),
-        );
+        let table = self.table();
+        drop(self.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
     }
 
     /// Waits until nothing is being delivered, or for a while.
     pub(super) fn wait_for_rest(&self) {
-        let table = self.shared.table();
+        let table = self.table();
         let patience = std::time::Duration::from_secs(5);
         let wedged = self.has(Bug::WedgesAtAFailure);
-        drop(
-            self.shared
-                .quiet
-                .wait_timeout_while(table, patience, |table| table.delivering && !wedged),
-        );
-    }
-
-    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
-        self.shared.table()
+        drop(self.quiet.wait_timeout_while(table, patience, |table| table.delivering && !wedged));
     }
 
     /// Runs a close, and notes that this thread is closing meanwhile.
@@ -187,11 +150,7 @@ impl SampleRegistry {
             (delivers && table.closing.iter().any(|thread| *thread != me))
                 || (closes && table.delivering && table.deliverer != Some(me))
         };
-        drop(self.shared.quiet.wait_timeout_while(table, DEADLOCK, others));
-    }
-
-    pub(super) fn is(&self, variety: Variety) -> bool {
-        self.shared.is(variety)
+        drop(self.quiet.wait_timeout_while(table, DEADLOCK, others));
     }
 
     pub(super) fn deliver(&self, cast: &Cast) -> Result<(), String> {
@@ -199,13 +158,13 @@ impl SampleRegistry {
         let (mut index, mut last) = (0, 0);
         loop {
             let member = if self.has(Bug::IteratesTheLiveTable) {
-                let table = self.shared.table();
+                let table = self.table();
                 let fits = |member: &&Arc<Member>| {
                     member.id > last && self.hears(&member.with, &cast.channel)
                 };
                 table.members.iter().find(fits).cloned()
             } else if self.has(Bug::SkipsAfterARemoval) {
-                let table = self.shared.table();
+                let table = self.table();
                 let fits =
                     |member: &&Arc<Member>| cast.members.iter().any(|old| old.id == member.id);
                 table.members.iter().filter(fits).nth(index).cloned()
@@ -220,14 +179,10 @@ impl SampleRegistry {
             {
                 continue;
             }
-            let whatever = match self.shared.bug {
-                Some(Bug::SendsToUnsubscribed) => {
-                    self.shared.table().ended.iter().any(|ended| ended.id == member.id)
-                }
-                Some(Bug::SendsToRevoked) => {
-                    !self.shared.table().ended.iter().any(|ended| ended.id == member.id)
-                }
-                Some(Bug::SendsToEvicted) => self.shared.table().evicted.contains(&member.id),
+            let whatever = match self.twist.bug {
+                Some(Bug::SendsToUnsubscribed) => self.was_unsubscribed(&member),
+                Some(Bug::SendsToRevoked) => !self.was_unsubscribed(&member),
+                Some(Bug::SendsToEvicted) => self.table().evicted.contains(&member.id),
                 _ => false,
             };
             let times = match &member.with.channels {
@@ -266,12 +221,15 @@ impl SampleRegistry {
         Ok(())
     }
 
+    fn was_unsubscribed(&self, member: &Member) -> bool {
+        self.table().ended.iter().any(|ended| ended.id == member.id)
+    }
+
     fn failed(&self, member: &Arc<Member>) {
         if self.is(Variety::KeepsFailing) || self.has(Bug::KeepsFailingSinks) {
             return;
         }
-        let left = || self.shared.table().ended.iter().any(|ended| ended.id == member.id);
-        if self.has(Bug::ClosesAFailureAfterLeaving) && left() {
+        if self.has(Bug::ClosesAFailureAfterLeaving) && self.was_unsubscribed(member) {
             member.sink.close(Some("failed"));
         }
         if self.remove(member.id) {
@@ -283,7 +241,7 @@ impl SampleRegistry {
     }
 
     pub(super) fn remove(&self, id: u64) -> bool {
-        let mut table = self.shared.table();
+        let mut table = self.table();
         let before = table.members.len();
         table.members.retain(|member| member.id != id);
         table.members.len() < before
@@ -293,7 +251,7 @@ impl SampleRegistry {
         let mut outcome = Ok(());
         loop {
             let cast = {
-                let mut table = self.shared.table();
+                let mut table = self.table();
                 let next = if self.has(Bug::LastInFirstOut) {
                     table.queue.pop_back()
                 } else {
@@ -301,7 +259,7 @@ impl SampleRegistry {
                 };
                 if next.is_none() {
                     table.delivering = false;
-                    self.shared.quiet.notify_all();
+                    self.quiet.notify_all();
                 }
                 next
             };

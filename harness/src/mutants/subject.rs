@@ -1,21 +1,15 @@
 //! What a [`SampleRegistry`] does when it is called.
 
-use std::{
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use super::{
-    Bug, Variety,
-    gate::Member,
-    handles::Admission,
-    sample::{Cast, SampleRegistry},
-};
-use crate::{
-    script::{Identity, Reason, Registration},
-    subject::{Handle, Probe, Refused, Subject, Ticket},
-    trace::Report,
-};
+use super::gate::Member;
+use super::handles::Admission;
+use super::sample::{Cast, SampleRegistry};
+use super::{Bug, Variety};
+use crate::script::{Identity, Reason, Registration};
+use crate::subject::{Handle, Probe, Refused, Subject, Ticket};
+use crate::trace::Report;
 
 impl Subject for SampleRegistry {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
@@ -65,7 +59,7 @@ impl Subject for SampleRegistry {
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
             }
-            if let Some(shared_queue) = self.shared_queue() {
+            if let Some(shared_queue) = &self.shared_queue {
                 drop(table);
                 shared_queue.deliver(self, cast);
                 return Ok(None);
@@ -148,7 +142,7 @@ impl Subject for SampleRegistry {
         for member in told {
             member.sink.close(Some("shutdown"));
         }
-        if self.bug().is_none() {
+        if self.twist.bug.is_none() {
             members.iter().for_each(|member| member.shut());
         }
         for member in members {

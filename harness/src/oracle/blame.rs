@@ -3,20 +3,26 @@
 //!
 //! The same lists say, for a trace that is right, which requirements it had occasion to break.
 
-use super::{
-    deliver::{Ended, Refusal},
-    similar::{MAGIC, joined, near, plain, similar, similar_kinds},
-    state::{Claim, Frame, Walk},
-    why::Why,
-};
-use crate::{
-    pretty,
-    protocol::SendFailure,
-    script::{Act, Hook, Identity, OpId, Reason},
-};
+use super::deliver::Refusal;
+use super::similar::{MAGIC, joined, near, plain, similar, similar_kinds};
+use super::state::{Claim, Frame, Revocation, Sub, Walk};
+use super::why::Why;
+use crate::pretty;
+use crate::protocol::SendFailure;
+use crate::script::{Act, Hook, Identity, OpId, Reason};
 
 /// How many names make a long list, and how many bytes a long name.
-const LONG: usize = 1_000;
+pub(super) const LONG: usize = 1_000;
+
+/// The requirements whose condition holds.
+fn those<const N: usize>(list: [(bool, &'static str); N]) -> Vec<&'static str> {
+    list.into_iter().filter_map(|(holds, requirement)| holds.then_some(requirement)).collect()
+}
+
+/// The first of these whose condition holds; that of the last one always does.
+pub(super) fn first_of<const N: usize>(list: [(bool, &'static str); N]) -> &'static str {
+    those(list)[0]
+}
 
 impl Walk<'_> {
     pub(crate) fn blame_missing(&self, sub: usize, cast: usize) -> &'static str {
@@ -25,28 +31,11 @@ impl Walk<'_> {
 
     /// What a delivery to `sub` proves, most special first; never empty.
     pub(crate) fn occasions(&self, sub: usize, cast: usize) -> Vec<&'static str> {
-        let mut list = Vec::new();
         let (subject, message) = (&self.subs[sub], &self.casts[cast]);
         let began = message.called;
-        let mut when = |condition: bool, requirement| {
-            if condition {
-                list.push(requirement);
-            }
-        };
         let is_full = |other: usize| {
-            self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded_at(cast))
+            self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded.contains(&cast))
         };
-        when((0..self.subs.len()).any(|other| other != sub && is_full(other)), "QUE-2");
-        when(self.overlapped(message.op), "CON-1");
-        when(self.is_overwritten(sub), "FLT-7");
-        when(self.shares_sink(sub), "SUB-5");
-        when(self.several_registries(), "ISO-6");
-        when(self.nested_at(subject.op, Hook::Close), "RE-7");
-        when(subject.by_ticket, "ADM-4");
-        let failed =
-            |hook| self.failures.iter().any(|failure| failure.at > began && failure.hook == hook);
-        when(failed(Hook::Send), "ISO-1");
-        when(failed(Hook::Close), "ISO-3");
         let unsubbed = |after: usize, before: usize| {
             self.unsubs.iter().any(|(at, other)| *other != sub && (after..before).contains(at))
         };
@@ -55,62 +44,55 @@ impl Walk<'_> {
                 .iter()
                 .any(|past| (after..before).contains(&past.called) && !subject.holds(past.identity))
         };
-        when(unsubbed(began, usize::MAX), "SUB-2");
-        when(revoked(began, usize::MAX), "REV-4");
+        let calls_within =
+            self.called.values().any(|at| *at > began && Some(*at) < message.returned);
         let kept = self.failures.iter().any(|failure| {
             failure.hook == Hook::Send && failure.sink == subject.sink && failure.at < began
         });
-        when(kept && self.policies.send_failure == SendFailure::Keep, "ISO-5");
-        when(
-            message.nested
-                || self.called.values().any(|at| *at > began && Some(*at) < message.returned),
-            "RE-1",
-        );
-        when(self.failures.iter().any(|failure| failure.at < began), "ISO-4");
-        let again = self
-            .revocations
-            .iter()
-            .any(|past| past.called < subject.called && subject.holds(past.identity));
-        when(again, "REV-9");
-        let similar = |past: &&super::state::Revocation<'_>| {
+        let similar = |past: &&Revocation<'_>| {
             past.called < began && subject.with.identities().any(|own| similar(own, past.identity))
         };
-        when(self.revocations.iter().any(|past| similar(&past)), "REV-5");
-        when(revoked(0, began), "REV-4");
         let other_scope =
             self.evictions.iter().any(|victim| self.subs[*victim].with.scope != subject.with.scope);
-        when(other_scope, "CAP-4");
-        when(self.script.cap.is_some() && subject.with.scope.is_some(), "CAP-3");
-        when(unsubbed(subject.called, began), "SUB-2");
-        when(cast > 0 && self.casts[cast - 1].data == message.data, "DEL-5");
-        self.filter_occasions(sub, message.channel, &mut list);
-        list.push("DEL-1");
+        let mut list = those([
+            ((0..self.subs.len()).any(|other| other != sub && is_full(other)), "QUE-2"),
+            (self.overlapped(message.op), "CON-1"),
+            (self.is_overwritten(sub), "FLT-7"),
+            (self.shares_sink(sub), "SUB-5"),
+            (self.several_registries(), "ISO-6"),
+            (self.nested_at(subject.op, Hook::Close), "RE-7"),
+            (subject.by_ticket, "ADM-4"),
+            (self.failed_after(began, Hook::Send), "ISO-1"),
+            (self.failed_after(began, Hook::Close), "ISO-3"),
+            (unsubbed(began, usize::MAX), "SUB-2"),
+            (revoked(began, usize::MAX), "REV-4"),
+            (kept && self.policies.send_failure == SendFailure::Keep, "ISO-5"),
+            (message.nested || calls_within, "RE-1"),
+            (self.failures.iter().any(|failure| failure.at < began), "ISO-4"),
+            (self.was_revoked_before(subject), "REV-9"),
+            (self.revocations.iter().any(|past| similar(&past)), "REV-5"),
+            (revoked(0, began), "REV-4"),
+            (other_scope, "CAP-4"),
+            (self.script.cap.is_some() && subject.with.scope.is_some(), "CAP-3"),
+            (unsubbed(subject.called, began), "SUB-2"),
+            (cast > 0 && self.casts[cast - 1].data == message.data, "DEL-5"),
+        ]);
+        list.extend(self.filter_occasions(sub, message.channel));
         list
     }
 
-    fn filter_occasions(&self, sub: usize, channel: &str, list: &mut Vec<&'static str>) {
+    fn filter_occasions(&self, sub: usize, channel: &str) -> Vec<&'static str> {
         let names = self.subs[sub].with.channels.as_deref().unwrap_or_default();
-        if names.len() > LONG || channel.len() > LONG {
-            list.push("FLT-8");
-        }
-        if names.iter().filter(|name| *name == channel).count() > 1 {
-            list.push("FLT-3");
-        }
-        if channel.is_empty() {
-            list.push("FLT-4");
-        }
-        if MAGIC.contains(&channel) {
-            list.push("FLT-6");
-        }
-        if !plain(channel) && !channel.is_empty() {
-            list.push("FLT-5");
-        }
-        if names.is_empty() {
-            list.push("FLT-2");
-        }
-        if names.len() > 1 {
-            list.push("FLT-1");
-        }
+        those([
+            (names.len() > LONG || channel.len() > LONG, "FLT-8"),
+            (names.iter().filter(|name| *name == channel).count() > 1, "FLT-3"),
+            (channel.is_empty(), "FLT-4"),
+            (MAGIC.contains(&channel), "FLT-6"),
+            (!plain(channel) && !channel.is_empty(), "FLT-5"),
+            (names.is_empty(), "FLT-2"),
+            (names.len() > 1, "FLT-1"),
+            (true, "DEL-1"),
+        ])
     }
 
     pub(crate) fn blame_unwanted(&self, sub: usize, cast: usize, refusal: Refusal) -> &'static str {
@@ -121,20 +103,20 @@ impl Walk<'_> {
             Refusal::Refused => "ADM-2",
             Refusal::Later { inside: true } => "RE-3",
             Refusal::Later { inside: false } => "DEL-4",
-            Refusal::Ended(Ended::Unsub) => "SUB-3",
-            Refusal::Ended(Ended::Revoke) => "REV-2",
+            Refusal::Ended(Why::Unsub) => "SUB-3",
+            Refusal::Ended(Why::Revoke(_)) => "REV-2",
             // The subscriber left its scope before its close, so the cap holds. The late send
             // breaks CLO-4.
-            Refusal::Ended(Ended::Evict)
+            Refusal::Ended(Why::Evict)
                 if self.subs[sub].close.is_some_and(|at| self.casts[cast].called < at) =>
             {
                 "CLO-4"
             }
-            Refusal::Ended(Ended::Evict) => "CAP-1",
-            Refusal::Ended(Ended::Fail) => "ISO-5",
-            Refusal::Ended(Ended::Shutdown) => "SUB-6",
-            Refusal::Ended(Ended::Lag) => "QUE-1",
-            Refusal::Ended(Ended::Closing) => "CLO-4",
+            Refusal::Ended(Why::Evict) => "CAP-1",
+            Refusal::Ended(Why::Fail) => "ISO-5",
+            Refusal::Ended(Why::Shutdown) => "SUB-6",
+            Refusal::Ended(Why::Lag) => "QUE-1",
+            Refusal::Closing => "CLO-4",
             Refusal::Again => {
                 let doubled =
                     with.channels.iter().flatten().filter(|name| *name == channel).count() > 1;
@@ -142,27 +124,18 @@ impl Walk<'_> {
             }
             Refusal::Filtered => {
                 let names = with.channels.as_deref().unwrap_or_default();
-                if with.overwrite.as_deref() == Some(channel) {
-                    "FLT-7"
-                } else if channel.len() > LONG {
-                    "FLT-8"
-                } else if names.is_empty() {
-                    "FLT-2"
-                } else if with.identities().any(|own| own.value() == channel) {
-                    "REV-6"
-                } else if channel.is_empty() || names.iter().any(String::is_empty) {
-                    "FLT-4"
-                } else if MAGIC.contains(&channel)
-                    || names.iter().any(|name| MAGIC.contains(&name.as_str()))
-                {
-                    "FLT-6"
-                } else if !plain(channel)
-                    || names.iter().any(|name| !plain(name) || near(name, channel))
-                {
-                    "FLT-5"
-                } else {
-                    "FLT-1"
-                }
+                let any =
+                    |odd: &dyn Fn(&str) -> bool| odd(channel) || names.iter().any(|name| odd(name));
+                first_of([
+                    (with.overwrite.as_deref() == Some(channel), "FLT-7"),
+                    (channel.len() > LONG, "FLT-8"),
+                    (names.is_empty(), "FLT-2"),
+                    (with.identities().any(|own| own.value() == channel), "REV-6"),
+                    (any(&str::is_empty), "FLT-4"),
+                    (any(&|name| MAGIC.contains(&name)), "FLT-6"),
+                    (any(&|name| !plain(name) || near(name, channel)), "FLT-5"),
+                    (true, "FLT-1"),
+                ])
             }
         }
     }
@@ -280,25 +253,21 @@ impl Walk<'_> {
     ) -> &'static str {
         let subject = &self.subs[sub];
         let mut names = subject.with.channels.iter().flatten();
-        if subject.registry != registry {
-            "ISO-6"
-        } else if self.shares_sink(sub) {
-            "SUB-5"
-        } else if subject.with.identities().any(|own| {
+        let of_another_kind = |own: &Identity| {
             let joint = joined(own) == joined(identity);
             let (kind, other) = (own.kind(), identity.kind());
             !similar_kinds(own, identity)
                 && ((kind != other && (joint || own.value() == identity.value()))
                     || (kind.is_some() && joint))
-        }) {
-            "REV-6"
-        } else if subject.with.identities().any(|own| similar(own, identity)) {
-            "REV-5"
-        } else if names.any(|name| name == identity.value()) {
-            "REV-6"
-        } else {
-            "REV-4"
-        }
+        };
+        first_of([
+            (subject.registry != registry, "ISO-6"),
+            (self.shares_sink(sub), "SUB-5"),
+            (subject.with.identities().any(of_another_kind), "REV-6"),
+            (subject.with.identities().any(|own| similar(own, identity)), "REV-5"),
+            (names.any(|name| name == identity.value()), "REV-6"),
+            (true, "REV-4"),
+        ])
     }
 
     /// Names a subscriber that was not notified before the operation returned.
@@ -316,9 +285,7 @@ impl Walk<'_> {
     pub(crate) fn blame_silence(&self, sub: usize, why: Why, op: OpId) -> &'static str {
         let order = self.occasions_of_close(sub, why);
         let began = self.called.get(&op).copied().unwrap_or_default();
-        let failing =
-            self.failures.iter().any(|failure| failure.hook == Hook::Close && failure.at > began);
-        if failing && why != Why::Fail {
+        if self.failed_after(began, Hook::Close) && why != Why::Fail {
             return "ISO-3";
         }
         order.first().copied().unwrap_or("REV-1")
@@ -334,60 +301,46 @@ impl Walk<'_> {
             Why::Lag => return vec!["QUE-1"],
             Why::Unsub | Why::Revoke(_) => {}
         }
-        let mut list = Vec::new();
-        let mut when = |condition: bool, requirement| {
-            if condition {
-                list.push(requirement);
-            }
-        };
-        let during = |past: &super::state::Revocation<'_>| {
-            past.registry == subject.registry
-                && subject.holds(past.identity)
+        let during = |past: &Revocation<'_>| {
+            past.names(subject)
                 && subject.returned.is_some_and(|returned| past.called < returned)
                 && past.returned.is_none_or(|returned| returned > subject.called)
         };
-        when(subject.by_ticket && self.revocations.iter().any(during), "ADM-1");
-        when(self.shares_sink(sub), "SUB-5");
-        when(self.several_registries(), "ISO-6");
-        when(self.nested_at(subject.op, Hook::Close), "RE-7");
-        when(subject.by_ticket, "ADM-4");
-        when(self.failures.iter().any(|failure| failure.hook == Hook::Close), "ISO-3");
-        when(!self.failures.is_empty(), "ISO-4");
-        when(subject.with.identities().count() > 1, "REV-7");
-        when(subject.with.identities().any(|own| own.kind().is_some()), "REV-6");
         let at = subject.last_claim.unwrap_or_default();
         let inside = |hook| {
             self.revocations.iter().any(|past| past.called == at && self.nested_at(past.op, hook))
         };
-        when(inside(Hook::Send), "RE-5");
-        when(inside(Hook::Close), "RE-6");
-        let again = self
-            .revocations
-            .iter()
-            .any(|past| past.called < subject.called && subject.holds(past.identity));
-        when(again, "REV-9");
-        when(subject.with.identities().any(|own| !plain(own.value())), "REV-5");
-        when(self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2");
         // A revocation in progress around it is another context.
-        let over = |past: &super::state::Revocation<'_>| {
-            past.returned.is_some_and(|returned| returned < at)
+        let over = |past: &Revocation<'_>| {
+            past.returned.is_some_and(|returned| returned < at) && !subject.holds(past.identity)
         };
-        when(
-            self.revocations.iter().any(|past| over(past) && !subject.holds(past.identity)),
-            "REV-4",
-        );
-        list.push("REV-1");
-        list
+        those([
+            (subject.by_ticket && self.revocations.iter().any(during), "ADM-1"),
+            (self.shares_sink(sub), "SUB-5"),
+            (self.several_registries(), "ISO-6"),
+            (self.nested_at(subject.op, Hook::Close), "RE-7"),
+            (subject.by_ticket, "ADM-4"),
+            (self.failures.iter().any(|failure| failure.hook == Hook::Close), "ISO-3"),
+            (!self.failures.is_empty(), "ISO-4"),
+            (subject.with.identities().count() > 1, "REV-7"),
+            (subject.with.identities().any(|own| own.kind().is_some()), "REV-6"),
+            (inside(Hook::Send), "RE-5"),
+            (inside(Hook::Close), "RE-6"),
+            (self.was_revoked_before(subject), "REV-9"),
+            (subject.with.identities().any(|own| !plain(own.value())), "REV-5"),
+            (self.unsubs.iter().any(|(_, other)| *other != sub), "SUB-2"),
+            (self.revocations.iter().any(over), "REV-4"),
+            (true, "REV-1"),
+        ])
     }
 
     /// Names a reason that none of these ends has.
     pub(crate) fn blame_reason(&self, sub: usize, reason: &str, due: &[Why]) -> &'static str {
         let subject = &self.subs[sub];
-        let own = self.revocations.iter().filter(|past| {
-            past.registry == subject.registry
-                && past.called > subject.called
-                && subject.holds(past.identity)
-        });
+        let own = self
+            .revocations
+            .iter()
+            .filter(|past| past.called > subject.called && past.names(subject));
         // *Revoked* is also what a registry says that does not listen to the reason.
         let later = own.skip(1).filter_map(|past| past.named).any(|named| named.word() == reason);
         let takes_the_last = later && reason != Reason::Revoked.word();
@@ -416,61 +369,40 @@ impl Walk<'_> {
         if !known {
             return vec!["REV-10"];
         }
-        let mut list = Vec::new();
-        let mut when = |condition: bool, requirement| {
-            if condition {
-                list.push(requirement);
-            }
-        };
-        let failed = |hook| {
-            self.failures.iter().any(|failure| failure.at > past.called && failure.hook == hook)
-        };
         let mine = || self.subs.iter().enumerate().filter(|(_, sub)| sub.holds(past.identity));
-        when(mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.revoked()), "CON-2");
-        when(failed(Hook::Close), "ISO-3");
-        when(
-            mine().any(|(_, sub)| {
-                sub.with.identities().filter(|own| *own == past.identity).count() > 1
-            }),
-            "REV-7",
-        );
-        when(mine().any(|(index, _)| self.shares_sink(index)), "SUB-5");
-        when(self.failures.iter().any(|failure| failure.at < past.called), "ISO-4");
-        when(self.nested_at(past.op, Hook::Send), "RE-5");
+        let twice =
+            |sub: &Sub<'_>| sub.with.identities().filter(|own| *own == past.identity).count() > 1;
         // It, or one from inside its closes, which both of them may count.
-        let within = |inner: &super::state::Revocation<'_>| {
-            inner.called >= past.called && inner.begins_before_the_end_of(past)
+        let within = |inner: &Revocation<'_>| {
+            inner.called >= past.called
+                && inner.begins_before_the_end_of(past)
+                && self.nested_at(inner.op, Hook::Close)
         };
-        when(
-            self.revocations
-                .iter()
-                .any(|inner| within(inner) && self.nested_at(inner.op, Hook::Close)),
-            "RE-6",
-        );
-        when(self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity)), "CAP-6");
-        list.push("CNT-1");
-        list
+        those([
+            (mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.revoked()), "CON-2"),
+            (self.failed_after(past.called, Hook::Close), "ISO-3"),
+            (mine().any(|(_, sub)| twice(sub)), "REV-7"),
+            (mine().any(|(index, _)| self.shares_sink(index)), "SUB-5"),
+            (self.failures.iter().any(|failure| failure.at < past.called), "ISO-4"),
+            (self.nested_at(past.op, Hook::Send), "RE-5"),
+            (self.revocations.iter().any(within), "RE-6"),
+            (self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity)), "CAP-6"),
+            (true, "CNT-1"),
+        ])
     }
 
     pub(crate) fn blame_count(&self, registry: u32) -> &'static str {
-        if self.subs.iter().any(|sub| sub.gone.is_some_and(|(_, why)| why == Why::Lag)) {
-            "QUE-1"
-        } else if self.subs.iter().any(|sub| sub.registry != registry) {
-            "ISO-6"
-        } else if self.by_sink.values().any(|all| all.len() > 1) {
-            "SUB-5"
-        } else if self.tickets.values().any(|ticket| ticket.open()) {
-            "ADM-3"
-        } else if self.subs.iter().any(|sub| sub.refused) {
-            "ADM-2"
-        } else if self.evictions.iter().any(|victim| self.subs[*victim].close.is_none()) {
-            "CAP-1"
-        } else if self.failures.iter().any(|failure| failure.hook == Hook::Send) {
-            "ISO-5"
-        } else if !self.failures.is_empty() {
-            "ISO-3"
-        } else {
-            "CNT-2"
-        }
+        let lagged = |sub: &Sub<'_>| sub.gone.is_some_and(|(_, why)| why == Why::Lag);
+        first_of([
+            (self.subs.iter().any(lagged), "QUE-1"),
+            (self.subs.iter().any(|sub| sub.registry != registry), "ISO-6"),
+            (self.by_sink.values().any(|all| all.len() > 1), "SUB-5"),
+            (self.tickets.values().any(|ticket| ticket.open()), "ADM-3"),
+            (self.subs.iter().any(|sub| sub.refused), "ADM-2"),
+            (self.evictions.iter().any(|victim| self.subs[*victim].close.is_none()), "CAP-1"),
+            (self.failures.iter().any(|failure| failure.hook == Hook::Send), "ISO-5"),
+            (!self.failures.is_empty(), "ISO-3"),
+            (true, "CNT-2"),
+        ])
     }
 }

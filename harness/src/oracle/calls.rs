@@ -1,15 +1,11 @@
 //! Operations: what they claim when they begin, what they owe when they return.
 
-use super::{
-    Step, Stop, similar,
-    state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk},
-    why::Why,
-};
-use crate::{
-    protocol::Reentrancy,
-    script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE},
-    trace::{Report, Taken},
-};
+use super::state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk};
+use super::why::Why;
+use super::{Step, Stop, nonsense, similar};
+use crate::protocol::Reentrancy;
+use crate::script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE};
+use crate::trace::{Report, Taken};
 
 fn no_number(id: OpId) -> Stop {
     Stop::Nonsense(format!(
@@ -20,10 +16,10 @@ fn no_number(id: OpId) -> Stop {
 impl<'s> Walk<'s> {
     pub(crate) fn call(&mut self, id: OpId, thread: u32) -> Step {
         let Some(op) = self.ops.get(&id).copied() else {
-            return Err(Stop::Nonsense(format!("the script has no operation {id}")));
+            return nonsense(format!("the script has no operation {id}"));
         };
         if self.called.insert(id, self.now).is_some() {
-            return Err(Stop::Nonsense(format!("operation {id} was run twice")));
+            return nonsense(format!("operation {id} was run twice"));
         }
         self.threads.insert(id, thread);
         if self.script.cap == Some(0) {
@@ -37,14 +33,8 @@ impl<'s> Walk<'s> {
             Act::Cast { channel, data } => self.call_cast(op, channel, data, thread),
             Act::Revoke { identity, reason } => self.call_revoke(op, identity, *reason),
             Act::Begin { ticket } => {
-                let fresh = Ticket {
-                    registry: op.registry,
-                    called: self.now,
-                    returned: None,
-                    uses: Vec::new(),
-                    admitted: false,
-                };
-                self.tickets.insert(*ticket, fresh);
+                let (registry, called) = (op.registry, self.now);
+                self.tickets.insert(*ticket, Ticket { registry, called, ..Ticket::default() });
             }
             Act::Shutdown => {
                 self.shutdowns.push(Shutdown {
@@ -180,7 +170,7 @@ impl<'s> Walk<'s> {
             Act::Count => ("CNT-2", "count failed"),
             Act::Shutdown => ("SUB-6", "shutdown failed"),
             Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {
-                return Err(Stop::Nonsense(format!("operation {id} threw: {error}")));
+                return nonsense(format!("operation {id} threw: {error}"));
             }
         };
         let special = ["ISO-7", "ISO-2", "ISO-3", "ISO-4"].contains(&requirement);
@@ -215,9 +205,9 @@ impl<'s> Walk<'s> {
         match self.stack(thread).pop() {
             Some(Frame::Call(top)) if top == id => {}
             _ => {
-                return Err(Stop::Nonsense(format!(
+                return nonsense(format!(
                     "operation {id} ended while something that it contains had not"
-                )));
+                ));
             }
         }
         self.open.remove(&id);
@@ -227,9 +217,7 @@ impl<'s> Walk<'s> {
 
     fn call_unsub(&mut self, id: OpId, label: u32) -> Step {
         let Some(sub) = self.by_label.get(&label).copied() else {
-            return Err(Stop::Nonsense(format!(
-                "operation {id} names a subscriber that does not exist"
-            )));
+            return nonsense(format!("operation {id} names a subscriber that does not exist"));
         };
         self.unsubs.push((self.now, sub));
         if self.subs[sub].gone.is_none() {
@@ -271,10 +259,7 @@ impl<'s> Walk<'s> {
             called: self.now,
             returned: None,
             settled: None,
-            outer: match inside {
-                Some(Frame::Send { cast, .. }) => Some(cast),
-                _ => None,
-            },
+            outer: inside.and_then(|frame| frame.cast()),
             nested: inside.is_some(),
             must,
             deliveries: Vec::new(),
@@ -331,14 +316,14 @@ impl<'s> Walk<'s> {
             summed: false,
         });
         for sub in 0..self.subs.len() {
-            if self.subs[sub].registry == op.registry
-                && self.subs[sub].holds(identity)
-                && !self.subs[sub].over()
-            {
-                let sure = self.subs[sub].active();
-                self.claim(sub, Why::Revoke(named), op.id, sure);
-            } else if self.subs[sub].registry == op.registry && self.subs[sub].holds(identity) {
+            let subject = &self.subs[sub];
+            if subject.registry != op.registry || !subject.holds(identity) {
+                continue;
+            }
+            if subject.over() {
                 self.end_queue(sub, Why::Revoke(named), op.id);
+            } else {
+                self.claim(sub, Why::Revoke(named), op.id, subject.active());
             }
         }
     }

@@ -1,31 +1,25 @@
 //! Forced ends: closes, the numbers that revocations return, and what is active.
 
-use super::{
-    Step, Stop,
-    state::{Claim, Failure, Frame, Sub, Walk},
-    why::Why,
-};
-use crate::{
-    protocol::{Delivery, SendFailure},
-    script::{Act, Hook, Op, OpId},
-};
+use super::state::{Claim, Failure, Frame, Sub, Walk};
+use super::why::Why;
+use super::{Step, Stop, nonsense};
+use crate::protocol::{Delivery, SendFailure};
+use crate::script::{Act, Hook, Op, OpId};
+
+fn range(least: i64, most: i64) -> String {
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
+}
 
 impl Walk<'_> {
     pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, thread: u32) -> Step {
-        let nth = self.closes_of.entry(sink).or_default();
-        *nth += 1;
-        let nth = *nth;
-        let Some(subs) = self.by_sink.get(&sink).cloned() else {
-            return Err(Stop::Nonsense(format!("sink {sink} was never subscribed")));
-        };
+        let (nth, subs) = self.count_call(sink, Hook::Close)?;
         let silent = self.policies.send_failure == SendFailure::Drop;
         let owed = |sub: &&usize| {
             let sub = &self.subs[**sub];
-            let forced = sub
-                .claims
-                .iter()
-                .filter(|claim| claim.why.forced() && !(silent && claim.why == Why::Fail));
-            sub.close.is_none() && !sub.doomed && forced.clone().next().is_some()
+            let mut forced = sub.claims.iter().filter(|claim| claim.why.forced());
+            sub.close.is_none()
+                && !sub.doomed
+                && forced.any(|claim| !(silent && claim.why == Why::Fail))
         };
         let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
         // The likeliest comes first, so that most traces take one walk.
@@ -38,8 +32,7 @@ impl Walk<'_> {
             ))
         });
         let choice = self.choices.pick(owing.len());
-        let chosen = owing.get(choice).copied();
-        let Some(sub) = chosen else {
+        let Some(sub) = owing.get(choice).copied() else {
             let (requirement, cause) = self.blame_close(sink, &subs, thread);
             self.breaks(requirement, cause)?;
             return Err(Stop::End);
@@ -87,15 +80,13 @@ impl Walk<'_> {
         match self.stack(thread).pop() {
             Some(Frame::Close { sink: of, rule }) if of == sink => {
                 if threw != rule {
-                    return Err(Stop::Nonsense(format!(
+                    return nonsense(format!(
                         "whether sink {sink} threw is not what its rules say"
-                    )));
+                    ));
                 }
             }
             _ => {
-                return Err(Stop::Nonsense(format!(
-                    "a close of sink {sink} ended that had not begun"
-                )));
+                return nonsense(format!("a close of sink {sink} ended that had not begun"));
             }
         }
         if threw {
@@ -159,19 +150,14 @@ impl Walk<'_> {
         }
         if !(least..=most).contains(&n) {
             let requirement = self.blame_number(index, n > most);
-            let range =
-                if least == most { least.to_string() } else { format!("{least} to {most}") };
+            let range = range(least, most);
             return self
                 .breaks(requirement, format!("the revocation ended {range} and returned {n}"));
         }
         let occasions = self.occasions_of_number(index);
         self.keeps(&occasions);
         let stuck = self.stacks.values().any(|stack| {
-            let holding = stack
-                .last()
-                .and_then(Frame::op)
-                .is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }));
-            holding && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
+            self.is_parked(stack) && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
         });
         if stuck {
             self.keeps(&["PRG-1"]);
@@ -215,7 +201,7 @@ impl Walk<'_> {
         let most = sure + doubtful.len() as i64;
         if !(sure..=most).contains(&n) {
             let requirement = self.blame_count(op.registry);
-            let range = if sure == most { sure.to_string() } else { format!("{sure} to {most}") };
+            let range = range(sure, most);
             return self.breaks(requirement, format!("{range} are active and count returned {n}"));
         }
         let strict = most - closing - waiting;
@@ -259,7 +245,7 @@ impl Walk<'_> {
             {
                 self.silent_victims.push((index, op));
             }
-            let silent_victim = self.silent_victims.iter().any(|(victim, _)| *victim == index);
+            let silent_victim = self.is_silent_victim(index);
             let sub = &mut self.subs[index];
             let ended = silent_victim
                 || told
@@ -371,7 +357,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let requirement = self.blame_number(last, total > most);
-        let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        let range = range(least, most);
         self.breaks(
             requirement,
             format!("revocations that overlap ended {range} and returned {total} in all"),

@@ -21,17 +21,26 @@ impl Walk<'_> {
     }
 
     pub(crate) fn several_registries(&self) -> bool {
-        self.subs.iter().any(|sub| sub.registry != self.subs[0].registry)
-            || self
-                .casts
-                .iter()
-                .any(|cast| Some(cast.registry) != self.subs.first().map(|sub| sub.registry))
+        let casts = self.casts.iter().map(|cast| cast.registry);
+        let mut all = self.subs.iter().map(|sub| sub.registry).chain(casts);
+        let first = all.next();
+        all.any(|registry| Some(registry) != first)
+    }
+
+    /// Whether it holds an identity that was revoked before it came.
+    pub(crate) fn was_revoked_before(&self, sub: &Sub<'_>) -> bool {
+        self.revocations.iter().any(|past| past.called < sub.called && sub.holds(past.identity))
+    }
+
+    /// Whether a sink has failed in this hook since then.
+    pub(crate) fn failed_after(&self, at: usize, hook: Hook) -> bool {
+        self.failures.iter().any(|failure| failure.at > at && failure.hook == hook)
     }
 
     /// Whether the script has the operation inside a sink's rule on this hook.
     pub(crate) fn nested_at(&self, op: OpId, hook: Hook) -> bool {
-        let rules = self.script.sinks.iter().flat_map(|sink| &sink.rules);
-        rules.filter(|rule| rule.on == hook).any(|rule| rule.ops.iter().any(|own| own.id == op))
+        let mut rules = self.script.rules().filter(|(_, rule)| rule.on == hook);
+        rules.any(|(_, rule)| rule.ops.iter().any(|own| own.id == op))
     }
 
     /// A victim that was never told: whether it is still subscribed is open.

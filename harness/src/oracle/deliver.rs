@@ -1,15 +1,13 @@
 //! Sends: which broadcast and which subscriber they are for, and whether they may be.
 
-use super::{
-    Step, Stop,
-    state::{Delivery, Failure, Frame, Walk},
-    why::Why,
-};
-use crate::{
-    protocol::{Delivery as When, Order, SendFailure},
-    script::{Act, Hook},
-    text::short,
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::state::{Delivery, Failure, Frame, Walk};
+use super::why::Why;
+use super::{Step, Stop, nonsense};
+use crate::protocol::{Delivery as When, Order, SendFailure};
+use crate::script::{Act, Hook};
+use crate::text::short;
 
 /// Why a subscriber must not receive a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,44 +22,15 @@ pub(crate) enum Refusal {
     Later { inside: bool },
     /// It has had it.
     Again,
-    /// It has ended.
-    Ended(Ended),
-}
-
-/// How a subscriber that must not receive has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Ended {
-    Unsub,
-    Revoke,
-    Evict,
-    Fail,
-    Shutdown,
-    Lag,
+    /// It has ended; by which revocation does not matter.
+    Ended(Why),
     /// Its close has begun.
     Closing,
 }
 
-impl From<Why> for Ended {
-    fn from(why: Why) -> Self {
-        match why {
-            Why::Unsub => Ended::Unsub,
-            Why::Revoke(_) => Ended::Revoke,
-            Why::Evict => Ended::Evict,
-            Why::Fail => Ended::Fail,
-            Why::Shutdown => Ended::Shutdown,
-            Why::Lag => Ended::Lag,
-        }
-    }
-}
-
 impl Walk<'_> {
     pub(crate) fn send(&mut self, sink: u32, data: &str, thread: u32) -> Step {
-        let nth = self.sends_of.entry(sink).or_default();
-        *nth += 1;
-        let nth = *nth;
-        let Some(subs) = self.by_sink.get(&sink).cloned() else {
-            return Err(Stop::Nonsense(format!("sink {sink} was never subscribed")));
-        };
+        let (nth, subs) = self.count_call(sink, Hook::Send)?;
         for cast in self.first_open..self.casts.len() {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
                 continue;
@@ -73,7 +42,7 @@ impl Walk<'_> {
                 .collect();
             // What the sink does from inside the call depends on whose call it is; otherwise it may
             // stay open.
-            if eligible.len() > 1 && self.rule(sink, Hook::Send, nth).is_some() {
+            if eligible.len() > 1 && self.script.rule(sink, Hook::Send, nth).is_some() {
                 eligible.retain(|sub| self.casts[cast].has_room(sink, *sub));
                 if !eligible.is_empty() {
                     eligible = vec![eligible[self.choices.pick(eligible.len())]];
@@ -115,12 +84,12 @@ impl Walk<'_> {
         if let Some((at, why)) = sub.gone
             && !(self.turn_before(thread, at) && cast.called < at)
         {
-            return Err(Refusal::Ended(why.into()));
+            return Err(Refusal::Ended(why.unnamed()));
         }
         if let Some(at) = sub.close
             && !(self.turn_before(thread, at) && cast.called < at)
         {
-            return Err(Refusal::Ended(Ended::Closing));
+            return Err(Refusal::Closing);
         }
         Ok(())
     }
@@ -176,39 +145,29 @@ impl Walk<'_> {
     pub(crate) fn order(&mut self, sub: usize, had: Vec<usize>, cast: usize) -> Step {
         self.seen_after.resize_with(self.casts.len(), Vec::new);
         self.seen_after[cast].resize(self.casts.len(), false);
-        let mut compared = false;
+        let (mut compared, who) = (false, self.name(sub));
         for other in had.into_iter().filter(|other| *other != cast) {
-            if self.casts[cast].returned.is_some_and(|returned| returned < self.casts[other].called)
-                && !self.stems_from(other, cast)
-            {
-                let (first, second) = (self.casts[cast].op, self.casts[other].op);
-                let who = self.name(sub);
-                return self.breaks(
-                    "ORD-1",
-                    format!("{who} got broadcast {second} before {first}, which had ended earlier"),
-                );
-            }
+            let (own, before) = (self.casts[cast].op, self.casts[other].op);
             if self.stems_from(other, cast) {
-                let (outer, inner) = (self.casts[cast].op, self.casts[other].op);
-                let who = self.name(sub);
-                self.breaks(
-                    "ORD-2",
-                    format!(
-                        "{who} got the inner broadcast {inner} before the outer broadcast {outer}"
-                    ),
-                )?;
+                let cause = format!(
+                    "{who} got the inner broadcast {before} before the outer broadcast {own}"
+                );
+                self.breaks("ORD-2", cause)?;
+            } else if self.casts[cast]
+                .returned
+                .is_some_and(|returned| returned < self.casts[other].called)
+            {
+                let cause =
+                    format!("{who} got broadcast {before} before {own}, which had ended earlier");
+                return self.breaks("ORD-1", cause);
             }
             if self.policies.order == Order::Total
                 && self.seen_after[other].get(cast) == Some(&true)
             {
-                let (first, second) = (self.casts[other].op, self.casts[cast].op);
-                let who = self.name(sub);
-                return self.breaks(
-                    "ORD-3",
-                    format!(
-                        "{who} got broadcast {first} before {second}, another the other way round"
-                    ),
+                let cause = format!(
+                    "{who} got broadcast {before} before {own}, another the other way round"
                 );
+                return self.breaks("ORD-3", cause);
             }
             self.seen_after[cast][other] = true;
             if !std::mem::replace(&mut compared, true) {
@@ -282,13 +241,13 @@ impl Walk<'_> {
             Refusal::Filtered => "does not listen to it",
             Refusal::Later { .. } => "subscribed after it had begun",
             Refusal::Again => "has had it already",
-            Refusal::Ended(Ended::Unsub) => "was unsubscribed before",
-            Refusal::Ended(Ended::Revoke) => "was revoked before",
-            Refusal::Ended(Ended::Evict) => "was evicted before",
-            Refusal::Ended(Ended::Fail) => "was removed for a failure before",
-            Refusal::Ended(Ended::Shutdown) => "was shut down before",
-            Refusal::Ended(Ended::Lag) => "had lagged before",
-            Refusal::Ended(Ended::Closing) => "had its close begun before",
+            Refusal::Ended(Why::Unsub) => "was unsubscribed before",
+            Refusal::Ended(Why::Revoke(_)) => "was revoked before",
+            Refusal::Ended(Why::Evict) => "was evicted before",
+            Refusal::Ended(Why::Fail) => "was removed for a failure before",
+            Refusal::Ended(Why::Shutdown) => "was shut down before",
+            Refusal::Ended(Why::Lag) => "had lagged before",
+            Refusal::Closing => "had its close begun before",
         };
         (
             requirement,
@@ -299,17 +258,13 @@ impl Walk<'_> {
     pub(crate) fn sent(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
         let frame = self.stack(thread).pop();
         let Some(Frame::Send { sink: of, sub, rule, cast }) = frame else {
-            return Err(Stop::Nonsense(format!("a send on sink {sink} ended that had not begun")));
+            return nonsense(format!("a send on sink {sink} ended that had not begun"));
         };
         if of != sink {
-            return Err(Stop::Nonsense(format!(
-                "a send on sink {sink} ended inside one on sink {of}"
-            )));
+            return nonsense(format!("a send on sink {sink} ended inside one on sink {of}"));
         }
         if threw != rule {
-            return Err(Stop::Nonsense(format!(
-                "whether sink {sink} threw is not what its rules say"
-            )));
+            return nonsense(format!("whether sink {sink} threw is not what its rules say"));
         }
         if let Some(busy) = self.busy.get_mut(&sink) {
             *busy -= 1;
@@ -397,80 +352,64 @@ impl super::state::Cast<'_> {
     /// Counts a send for one of `eligible`, moving others over if need be. False if all have had
     /// it.
     fn attribute(&mut self, sink: u32, eligible: Vec<usize>) -> bool {
-        let mut visited = Vec::new();
-        let Some(taken) = Self::make_room(&mut self.deliveries, sink, &eligible, &mut visited)
-        else {
+        let mut holders: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, delivery) in self.deliveries.iter().enumerate() {
+            if delivery.sink == sink {
+                holders.insert(delivery.taken, index);
+            }
+        }
+        let new = self.deliveries.len();
+        self.deliveries.push(Delivery { sink, eligible, taken: usize::MAX });
+        let eligible = |index: usize| self.deliveries[index].eligible.clone();
+        if !augment(new, &eligible, &mut holders, &mut BTreeSet::new()) {
+            self.deliveries.pop();
             return false;
-        };
-        self.deliveries.push(Delivery { sink, eligible, taken });
+        }
+        for (sub, index) in holders {
+            self.deliveries[index].taken = sub;
+        }
         true
     }
 
     /// Whether a send could be counted for this one.
     fn has_room(&self, sink: u32, sub: usize) -> bool {
-        let mut copy = self.deliveries.clone();
-        Self::make_room(&mut copy, sink, &[sub], &mut Vec::new()).is_some()
-    }
-
-    /// Finds one of `eligible` that no delivery is counted for, along an augmenting path.
-    fn make_room(
-        deliveries: &mut [Delivery],
-        sink: u32,
-        eligible: &[usize],
-        visited: &mut Vec<usize>,
-    ) -> Option<usize> {
-        for sub in eligible {
-            if visited.contains(sub) {
-                continue;
-            }
-            visited.push(*sub);
-            let holder = deliveries
-                .iter()
-                .position(|delivery| delivery.sink == sink && delivery.taken == *sub);
-            let Some(holder) = holder else { return Some(*sub) };
-            let others = deliveries[holder].eligible.clone();
-            if let Some(moved) = Self::make_room(deliveries, sink, &others, visited) {
-                deliveries[holder].taken = moved;
-                return Some(*sub);
-            }
-        }
-        None
+        let mut copy = Self { deliveries: self.deliveries.clone(), must: Vec::new(), ..*self };
+        copy.attribute(sink, vec![sub])
     }
 
     /// One of `must` that the deliveries cannot account for. If all sends and all of `must` can be
     /// matched apart, both can be matched at once (Mendelsohn and Dulmage), so looking at `must`
     /// alone is enough.
     fn lost(&self, must: &[usize], sink_of: impl Fn(usize) -> u32) -> Option<usize> {
-        let mut given: Vec<Option<usize>> = vec![None; self.deliveries.len()];
-        must.iter()
-            .copied()
-            .find(|sub| !self.give(*sub, sink_of(*sub), &mut given, &mut Vec::new()))
-    }
-
-    fn give(
-        &self,
-        sub: usize,
-        sink: u32,
-        given: &mut Vec<Option<usize>>,
-        visited: &mut Vec<usize>,
-    ) -> bool {
-        for (index, delivery) in self.deliveries.iter().enumerate() {
-            if delivery.sink != sink
-                || visited.contains(&index)
-                || !delivery.eligible.contains(&sub)
-            {
-                continue;
-            }
-            visited.push(index);
-            let free = match given[index] {
-                None => true,
-                Some(other) => self.give(other, sink, given, visited),
+        let sends = |sub: usize| {
+            let fits = |delivery: &Delivery| {
+                delivery.sink == sink_of(sub) && delivery.eligible.contains(&sub)
             };
-            if free {
-                given[index] = Some(sub);
-                return true;
-            }
-        }
-        false
+            (0..self.deliveries.len()).filter(|index| fits(&self.deliveries[*index])).collect()
+        };
+        let mut given = BTreeMap::new();
+        let mut is_given = |sub| augment(sub, &sends, &mut given, &mut BTreeSet::new());
+        must.iter().copied().find(|sub| !is_given(*sub))
     }
+}
+
+/// Finds one of its options for `new`, along an augmenting path: those that hold others move over
+/// if need be. False if there is none.
+fn augment(
+    new: usize,
+    options: &dyn Fn(usize) -> Vec<usize>,
+    holders: &mut BTreeMap<usize, usize>,
+    visited: &mut BTreeSet<usize>,
+) -> bool {
+    for option in options(new) {
+        if !visited.insert(option) {
+            continue;
+        }
+        let holder = holders.get(&option).copied();
+        if holder.is_none_or(|other| augment(other, options, holders, visited)) {
+            holders.insert(option, new);
+            return true;
+        }
+    }
+    false
 }

@@ -37,16 +37,13 @@ mod why;
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
-
-use crate::{
-    protocol::{Delivery, Hello, Policies},
-    script::{Act, Script},
-    trace::{Event, Trace},
-};
-
 use choices::Choices;
+use serde::Serialize;
 pub(crate) use state::Walk;
+
+use crate::protocol::{Delivery, Hello, Policies};
+use crate::script::{Act, Script};
+use crate::trace::{Event, Trace};
 
 /// Why a trace is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -155,12 +152,8 @@ pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
 
 /// Notes a broadcast that returned without the report that is claimed.
 fn reports_missing(script: &Script, trace: &Trace, verdict: &mut Verdict) {
-    let mut casts = BTreeSet::new();
-    script.visit(&mut |op| {
-        if let Act::Cast { .. } = op.act {
-            casts.insert(op.id);
-        }
-    });
+    let casts = script.ops().into_iter().filter(|op| matches!(op.act, Act::Cast { .. }));
+    let casts: BTreeSet<_> = casts.map(|op| op.id).collect();
     let silent =
         |event: &Event| matches!(event, Event::Ret { op, report: None, .. } if casts.contains(op));
     let Some(at) = trace.iter().position(silent) else { return };
@@ -210,17 +203,16 @@ pub(crate) enum Stop {
 
 pub(crate) type Step = Result<(), Stop>;
 
+fn nonsense<T>(why: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Nonsense(why.into()))
+}
+
 impl Walk<'_> {
     fn event(&mut self, at: usize, event: &Event) -> Step {
         self.now = at;
         let thread = match event {
-            Event::Call { thread, .. }
-            | Event::Send { thread, .. }
-            | Event::Sent { thread, .. }
-            | Event::Close { thread, .. }
-            | Event::Closed { thread, .. } => Some(*thread),
             Event::Ret { op, .. } | Event::Err { op, .. } => Some(self.thread_of(*op)?),
-            Event::Stuck { .. } | Event::Fuel | Event::Unbuilt { .. } => None,
+            _ => event.thread(),
         };
         match event {
             Event::Call { op, thread } => self.call(*op, *thread),
@@ -279,22 +271,22 @@ impl Walk<'_> {
             } else {
                 ""
             };
-            return Err(Stop::Nonsense(format!("operation {op} never returned{who}")));
+            return nonsense(format!("operation {op} never returned{who}"));
         }
         self.unexecuted()?;
         // Asynchronous deliveries may still be in progress, and owe nothing yet.
         let settled = self.policies.delivery == Delivery::Sync;
         if settled && self.stacks.values().any(|stack| !stack.is_empty()) {
-            return Err(Stop::Nonsense("a call of a sink never ended".into()));
+            return nonsense("a call of a sink never ended");
         }
         self.rest(len)?;
         self.told_victims()?;
         if self.in_vain && self.notes.is_empty() {
             // Every call returned and owed nothing: the thread waited for what the script never
             // brought about, or was slow.
-            return Err(Stop::Nonsense(
-                "a thread waited in vain, and nothing that the registry owes is missing".into(),
-            ));
+            return nonsense(
+                "a thread waited in vain, and nothing that the registry owes is missing",
+            );
         }
         Ok(())
     }

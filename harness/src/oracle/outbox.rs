@@ -1,18 +1,14 @@
 //! Outboxes: what happens to them, and what it means when their owner finds what it should not.
 
-use super::{
-    Step, Stop,
-    deliver::Refusal,
-    queue::{self, Change, Fate, Message, Queue, Rule},
-    state::Walk,
-    why::Why,
-};
-use crate::{script::OpId, text::short, trace::Taken};
-
-fn shown(taken: &Taken) -> String {
-    let messages: Vec<_> = taken.messages.iter().map(|data| short(data)).collect();
-    format!("[{}]", messages.join(", "))
-}
+use super::deliver::Refusal;
+use super::queue::{self, Change, Fate, Message, Queue, Rule};
+use super::state::Walk;
+use super::why::Why;
+use super::{Step, Stop, nonsense};
+use crate::pretty;
+use crate::script::OpId;
+use crate::text::short;
+use crate::trace::Taken;
 
 impl Walk<'_> {
     /// A broadcast begins: each subscriber with an outbox that listens gets it at some moment.
@@ -115,9 +111,7 @@ impl Walk<'_> {
             .map(|sub| &mut self.subs[*sub])
             .and_then(|sub| sub.queue.as_mut());
         let Some(queue) = found else {
-            return Err(Stop::Nonsense(format!(
-                "operation {op} takes from a subscriber that has no outbox"
-            )));
+            return nonsense(format!("operation {op} takes from a subscriber that has no outbox"));
         };
         if let Some(taken) = self.taken.get(&op) {
             queue.take_begins();
@@ -128,9 +122,7 @@ impl Walk<'_> {
 
     pub(crate) fn ret_take(&mut self, op: OpId, label: u32, limit: u32, taken: &Taken) -> Step {
         if taken.end.is_some() && !taken.messages.is_empty() {
-            return Err(Stop::Nonsense(format!(
-                "operation {op} found messages and the end at once"
-            )));
+            return nonsense(format!("operation {op} found messages and the end at once"));
         }
         let Some(sub) = self.by_label.get(&label).copied() else { return Ok(()) };
         let Some(queue) = &mut self.subs[sub].queue else { return Ok(()) };
@@ -149,7 +141,7 @@ impl Walk<'_> {
         let in_order = self.subs[sub].queue.as_mut().is_some_and(Queue::take_ends);
         for data in &taken.messages {
             let Some(queue) = &mut self.subs[sub].queue else { break };
-            let (had, full) = (queue.had.clone(), queue.was_crowded());
+            let (had, full) = (queue.had.clone(), !queue.crowded.is_empty());
             let Some(cast) = queue.only(data) else { continue };
             queue.had.push(cast);
             if in_order {
@@ -165,7 +157,7 @@ impl Walk<'_> {
         self.said_again(sub, taken)?;
         let Some(queue) = &self.subs[sub].queue else { return Ok(()) };
         if let (Some(reason), Some(why)) = (&taken.end, queue.ended()) {
-            let discarded = queue.was_cut_short();
+            let discarded = queue.cut_short;
             if !reason.is_empty() {
                 self.keeps(&["CLO-5"]);
             }
@@ -227,7 +219,7 @@ impl Walk<'_> {
             }
         }
         if exceeds {
-            let bounds = queue.bounds();
+            let bounds = queue.bounds;
             let cause = format!(
                 "held more at once than {} messages of {} bytes in all",
                 bounds.messages, bounds.bytes
@@ -281,12 +273,13 @@ impl Walk<'_> {
             (queue.ended_before(), queue.first_wrong(&Taken::default()), taken.messages.first())
         {
             let cast = queue.offered(data).next().unwrap_or_default();
-            let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why.into()));
+            let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why));
             let (reason, data) = (why.reason(), short(data));
             return (requirement, format!("was {reason} and got {data} afterwards"));
         }
-        let (found, lost) = (shown(taken), taken.lost);
-        if queue.was_crowded() {
+        let found = pretty::list(&taken.messages, |data| short(data));
+        let lost = taken.lost;
+        if !queue.crowded.is_empty() {
             return ("QUE-1", format!("found {found}, which its policy does not leave there"));
         }
         if lost > 0 {
@@ -299,7 +292,7 @@ impl Walk<'_> {
             ("DEL-5", format!("found {found}, which is fewer equal messages than there were"))
         } else if taken.messages.iter().any(|data| data == missing.data) {
             ("ORD-1", format!("found {found}, which is not the order of the broadcasts"))
-        } else if missing.data.len() > queue.bounds().bytes as usize {
+        } else if missing.data.len() > queue.bounds.bytes as usize {
             let cause = "did not get a message larger than the bound, though its outbox was empty";
             ("QUE-1", cause.to_owned())
         } else {

@@ -1,11 +1,9 @@
 //! What ends early, or not at all, or never began: fuel, threads that wait in vain, registries that
 //! cannot be built.
 
-use super::{
-    Step, Stop,
-    state::{Frame, Walk},
-};
-use crate::script::{Act, Hook, Op, OpId};
+use super::state::{Frame, Walk};
+use super::{Step, Stop, nonsense};
+use crate::script::{Act, Op, OpId, Rule};
 
 impl Walk<'_> {
     pub(crate) fn fuel(&mut self) -> Step {
@@ -36,26 +34,18 @@ impl Walk<'_> {
         let parked: Vec<u32> = self
             .stacks
             .values()
-            .filter(|stack| {
-                stack
-                    .last()
-                    .and_then(Frame::op)
-                    .is_some_and(|op| matches!(self.ops[&op].act, Act::Hold { .. }))
-            })
-            .flat_map(|stack| {
-                stack.iter().filter_map(|frame| {
-                    if let Frame::Send { sink, .. } = frame { Some(*sink) } else { None }
-                })
+            .filter(|stack| self.is_parked(stack))
+            .flatten()
+            .filter_map(|frame| match frame {
+                Frame::Send { sink, .. } => Some(*sink),
+                _ => None,
             })
             .collect();
         // A broadcast that is being delivered on another thread does not wait for it: that is where
         // it is.
         let delivering = |op: &OpId| {
-            let own = |frame: &Frame| match frame {
-                Frame::Send { cast, .. } => self.casts[*cast].op == *op,
-                _ => false,
-            };
-            self.stacks.values().flatten().any(own)
+            let mut casts = self.stacks.values().flatten().filter_map(Frame::cast);
+            casts.any(|cast| self.casts[cast].op == *op)
         };
         let blocked = self
             .stacks
@@ -70,11 +60,8 @@ impl Walk<'_> {
             return Ok(());
         };
         let in_sink = |frame: &Frame| matches!(frame, Frame::Send { .. } | Frame::Close { .. });
-        let waits = |stack: &&Vec<Frame>| {
-            let top = stack.last().and_then(Frame::op).map(|op| &self.ops[&op].act);
-            matches!(top, Some(Act::Hold { .. })) && stack.iter().any(in_sink)
-        };
-        if !self.stacks.values().any(|stack| waits(&stack)) && !self.waits_for_a_reader() {
+        let waits = |stack: &Vec<Frame>| self.is_parked(stack) && stack.iter().any(in_sink);
+        if !self.stacks.values().any(waits) && !self.waits_for_a_reader() {
             return self.breaks(
                 "CON-0",
                 format!("no sink is stuck, and operation {blocked} does not come back"),
@@ -109,7 +96,7 @@ impl Walk<'_> {
             self.keeps(&["CAP-5"]);
             return Err(Stop::End);
         }
-        Err(Stop::Nonsense(format!("the registry could not be constructed: {error}")))
+        nonsense(format!("the registry could not be constructed: {error}"))
     }
 
     /// Operations that the script orders and the trace does not have.
@@ -117,20 +104,11 @@ impl Walk<'_> {
         for op in &self.script.steps {
             self.was_executed(op)?;
         }
-        for (sink, script) in self.script.sinks.iter().enumerate() {
-            for rule in &script.rules {
-                let calls = match rule.on {
-                    Hook::Send => &self.sends_of,
-                    Hook::Close => &self.closes_of,
-                };
-                if calls.get(&(sink as u32)).is_some_and(|calls| *calls >= rule.nth) {
-                    for op in &rule.ops {
-                        self.was_executed(op)?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        let fired = |(sink, rule): &(u32, &Rule)| {
+            self.calls_of.get(&(*sink, rule.on)).is_some_and(|calls| *calls >= rule.nth)
+        };
+        let mut due = self.script.rules().filter(fired).flat_map(|(_, rule)| &rule.ops);
+        due.try_for_each(|op| self.was_executed(op))
     }
 
     fn was_executed(&self, op: &Op) -> Step {
@@ -139,15 +117,15 @@ impl Walk<'_> {
                 self.was_executed(op)?;
             }
         }
-        let may_skip = match &op.act {
-            // In threads and rules the label may have come into being later; that it exists is not
-            // enough to know.
-            Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. } => true,
-            _ => false,
-        };
+        // In threads and rules the label may have come into being later; that it exists is not
+        // enough to know.
+        let may_skip = matches!(
+            op.act,
+            Act::Unsub { .. } | Act::Take { .. } | Act::Admit { .. } | Act::Abandon { .. }
+        );
         if may_skip || self.called.contains_key(&op.id) {
             return Ok(());
         }
-        Err(Stop::Nonsense(format!("operation {} is missing from the trace", op.id)))
+        nonsense(format!("operation {} is missing from the trace", op.id))
     }
 }

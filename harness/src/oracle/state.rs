@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Step, Stop, Violation, choices::Choices, queue::Queue, why::Why};
-use crate::{
-    catalogue,
-    protocol::{Concurrency, Delivery as When, EmptyChannels, Policies},
-    script::{Ending, Hook, Identity, Op, OpId, Reason, Registration, Rule, Script},
-    trace::{Event, Taken, Trace},
-};
+use super::choices::Choices;
+use super::queue::Queue;
+use super::why::Why;
+use super::{Step, Stop, Violation, nonsense};
+use crate::catalogue;
+use crate::protocol::{Concurrency, Delivery as When, EmptyChannels, Policies};
+use crate::script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script};
+use crate::trace::{Event, Taken, Trace};
 
 /// An operation that ends a subscriber, or may.
 #[derive(Debug, Clone)]
@@ -131,6 +132,11 @@ pub(crate) struct Revocation<'s> {
 }
 
 impl Revocation<'_> {
+    /// Whether it is for this subscriber.
+    pub(crate) fn names(&self, sub: &Sub<'_>) -> bool {
+        self.registry == sub.registry && sub.holds(self.identity)
+    }
+
     /// Whether it was called before the other returned.
     pub(crate) fn begins_before_the_end_of(&self, other: &Self) -> bool {
         other.returned.is_none_or(|returned| self.called < returned)
@@ -147,7 +153,7 @@ pub(crate) struct Shutdown {
 }
 
 /// One admission ticket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ticket {
     pub(crate) registry: u32,
     pub(crate) called: usize,
@@ -187,6 +193,14 @@ impl Frame {
             _ => None,
         }
     }
+
+    /// The broadcast that is being delivered.
+    pub(crate) fn cast(&self) -> Option<usize> {
+        match self {
+            Frame::Send { cast, .. } => Some(*cast),
+            _ => None,
+        }
+    }
 }
 
 /// A sink failed.
@@ -198,6 +212,7 @@ pub(crate) struct Failure {
 }
 
 /// The walk over one trace.
+#[derive(Default)]
 pub(crate) struct Walk<'s> {
     pub(crate) script: &'s Script,
     pub(crate) policies: Policies,
@@ -230,8 +245,8 @@ pub(crate) struct Walk<'s> {
     pub(crate) contended: Vec<(u32, &'s Identity)>,
     pub(crate) unsubs: Vec<(usize, usize)>,
     pub(crate) failures: Vec<Failure>,
-    pub(crate) sends_of: HashMap<u32, u32>,
-    pub(crate) closes_of: HashMap<u32, u32>,
+    /// How often each sink was called.
+    pub(crate) calls_of: HashMap<(u32, Hook), u32>,
     /// Sends in progress, per sink.
     pub(crate) busy: HashMap<u32, u32>,
     pub(crate) shutdowns: Vec<Shutdown>,
@@ -254,10 +269,7 @@ impl<'s> Walk<'s> {
         policies: Policies,
         choices: Choices,
     ) -> Self {
-        let mut ops = HashMap::new();
-        script.visit(&mut |op| {
-            ops.insert(op.id, op);
-        });
+        let ops = script.ops().into_iter().map(|op| (op.id, op)).collect();
         let found = |event: &'s Event| match event {
             Event::Ret { op, taken: Some(taken), .. } => Some((*op, taken)),
             _ => None,
@@ -268,43 +280,7 @@ impl<'s> Walk<'s> {
             _ => None,
         };
         let refusals = trace.iter().filter_map(refusal).collect();
-        Self {
-            script,
-            policies,
-            choices,
-            now: 0,
-            ops,
-            taken,
-            refusals,
-            open: HashMap::new(),
-            called: HashMap::new(),
-            threads: HashMap::new(),
-            returned: HashMap::new(),
-            stacks: BTreeMap::new(),
-            last_event: BTreeMap::new(),
-            subs: Vec::new(),
-            by_label: HashMap::new(),
-            by_sink: HashMap::new(),
-            casts: Vec::new(),
-            first_open: 0,
-            revocations: Vec::new(),
-            tickets: HashMap::new(),
-            evictions: Vec::new(),
-            silent_victims: Vec::new(),
-            contended: Vec::new(),
-            unsubs: Vec::new(),
-            failures: Vec::new(),
-            sends_of: HashMap::new(),
-            closes_of: HashMap::new(),
-            busy: HashMap::new(),
-            shutdowns: Vec::new(),
-            seen_after: Vec::new(),
-            was_stuck: false,
-            in_vain: false,
-            settled: false,
-            notes: Vec::new(),
-            kept: BTreeSet::new(),
-        }
+        Self { script, policies, choices, ops, taken, refusals, ..Self::default() }
     }
 
     /// Rejects, or takes a note if the requirement is not a MUST.
@@ -358,9 +334,20 @@ impl<'s> Walk<'s> {
         stack.iter().rev().copied().find(|frame| !matches!(frame, Frame::Call(_)))
     }
 
-    pub(crate) fn rule(&self, sink: u32, hook: Hook, nth: u32) -> Option<&'s Rule> {
-        let sink = self.script.sinks.get(sink as usize)?;
-        sink.rules.iter().find(|rule| rule.on == hook && rule.nth == nth)
+    /// Whether the thread with this stack waits for a gate.
+    pub(crate) fn is_parked(&self, stack: &[Frame]) -> bool {
+        let top = stack.last().and_then(Frame::op).map(|op| &self.ops[&op].act);
+        matches!(top, Some(Act::Hold { .. }))
+    }
+
+    /// Counts a call of a sink; gives its number and the subscribers that it may be for.
+    pub(crate) fn count_call(&mut self, sink: u32, hook: Hook) -> Result<(u32, Vec<usize>), Stop> {
+        let nth = self.calls_of.entry((sink, hook)).or_default();
+        *nth += 1;
+        match self.by_sink.get(&sink) {
+            Some(subs) => Ok((*nth, subs.clone())),
+            None => nonsense(format!("sink {sink} was never subscribed")),
+        }
     }
 
     /// How many sends to this subscriber the thread is inside of.
@@ -372,16 +359,12 @@ impl<'s> Walk<'s> {
     /// The broadcasts that this thread is delivering.
     pub(crate) fn casts_around(&self, thread: u32) -> Vec<usize> {
         let stack = self.around(thread).iter();
-        stack
-            .filter_map(
-                |frame| if let Frame::Send { cast, .. } = frame { Some(*cast) } else { None },
-            )
-            .collect()
+        stack.filter_map(Frame::cast).collect()
     }
 
     /// Whether a rule tells this call to throw or fail.
     pub(crate) fn throws(&self, sink: u32, hook: Hook, nth: u32) -> bool {
-        self.rule(sink, hook, nth).is_some_and(|rule| rule.then != Ending::Ok)
+        self.script.rule(sink, hook, nth).is_some_and(|rule| rule.then != Ending::Ok)
     }
 
     pub(crate) fn hears(&self, sub: &Sub<'_>, channel: &str) -> bool {

@@ -1,18 +1,14 @@
 //! Subscribes and admissions: which may be accepted, which must be refused, and which subscriber
 //! makes room.
 
-use super::{
-    Step, Stop,
-    queue::Queue,
-    similar,
-    state::{Revocation, Sub, Walk},
-    why::Why,
-};
-use crate::{
-    pretty,
-    protocol::FullScope,
-    script::{Act, Hook, Identity, Op, OpId},
-};
+use super::blame::{LONG, first_of};
+use super::queue::Queue;
+use super::state::{Revocation, Sub, Walk};
+use super::why::Why;
+use super::{Step, nonsense, similar};
+use crate::pretty;
+use crate::protocol::FullScope;
+use crate::script::{Act, Hook, Identity, Op, OpId};
 
 impl<'s> Walk<'s> {
     pub(crate) fn call_sub(&mut self, op: &'s Op, thread: u32, ticket: Option<u32>) -> Step {
@@ -27,10 +23,7 @@ impl<'s> Walk<'s> {
             None => op.registry,
             Some(Some(ticket)) => ticket.registry,
             Some(None) => {
-                return Err(Stop::Nonsense(format!(
-                    "operation {} names a ticket that does not exist",
-                    op.id
-                )));
+                return nonsense(format!("operation {} names a ticket that does not exist", op.id));
             }
         };
         let new = self.subs.len();
@@ -64,11 +57,7 @@ impl<'s> Walk<'s> {
         let open: Vec<_> = self
             .revocations
             .iter()
-            .filter(|past| {
-                past.returned.is_none()
-                    && past.registry == registry
-                    && self.subs[new].holds(past.identity)
-            })
+            .filter(|past| past.returned.is_none() && past.names(&self.subs[new]))
             .map(|past| (past.op, past.named))
             .collect();
         for (revoke, named) in open {
@@ -153,11 +142,7 @@ impl<'s> Walk<'s> {
         }
         self.subs[new].returned = Some(now);
         self.keeps(&["SUB-1"]);
-        if self
-            .failures
-            .iter()
-            .any(|failure| failure.at > self.subs[new].called && failure.hook == Hook::Close)
-        {
+        if self.failed_after(self.subs[new].called, Hook::Close) {
             self.keeps(&["ISO-7"]);
         }
         self.owed_closes(op.id, Why::Evict)?;
@@ -256,9 +241,7 @@ impl<'s> Walk<'s> {
                 return Ok(());
             }
         }
-        let own = |past: &&Revocation<'_>| {
-            past.registry == self.subs[new].registry && self.subs[new].holds(past.identity)
-        };
+        let own = |past: &&Revocation<'_>| past.names(&self.subs[new]);
         let within = self.revocations.iter().filter(own).find(|past| {
             past.called > ready && past.returned.is_some_and(|returned| returned < began)
         });
@@ -341,33 +324,23 @@ impl<'s> Walk<'s> {
 
     pub(crate) fn sub_blame(&self, id: OpId) -> &'static str {
         let Some(sub) = self.subs.iter().find(|sub| sub.op == id) else { return "SUB-1" };
-        if let Some(names) = &sub.with.channels {
-            if names.len() > 1_000 || names.iter().any(|name| name.len() > 1_000) {
-                return "FLT-8";
-            }
-            if let Some(odd) = names.iter().find_map(|name| similar::odd(name)) {
-                return odd;
-            }
+        let names = sub.with.channels.as_deref().unwrap_or_default();
+        let long = names.len() > LONG || names.iter().any(|name| name.len() > LONG);
+        if let Some(odd) = names.iter().find_map(|name| similar::odd(name)).filter(|_| !long) {
+            return odd;
         }
-        let elsewhere = |past: &Revocation<'_>| past.registry != sub.registry;
-        if self.revocations.iter().any(elsewhere)
-            || self.shutdowns.iter().any(|past| past.registry != sub.registry)
-        {
-            return "ISO-6";
-        }
-        if !self.failures.is_empty() {
-            return "ISO-4";
-        }
-        if sub.with.identities().any(|own| self.revocations.iter().any(|past| past.identity == own))
-        {
-            return "REV-9";
-        }
-        if self.by_sink.get(&sub.sink).is_some_and(|all| all.len() > 1) {
-            return "SUB-5";
-        }
-        if self.evictions.iter().any(|victim| self.subs[*victim].with.scope == sub.with.scope) {
-            return "CAP-2";
-        }
-        "SUB-1"
+        let elsewhere = self.revocations.iter().any(|past| past.registry != sub.registry)
+            || self.shutdowns.iter().any(|past| past.registry != sub.registry);
+        let was_revoked = |own: &Identity| self.revocations.iter().any(|past| past.identity == own);
+        let of_its_scope = |victim: &usize| self.subs[*victim].with.scope == sub.with.scope;
+        first_of([
+            (long, "FLT-8"),
+            (elsewhere, "ISO-6"),
+            (!self.failures.is_empty(), "ISO-4"),
+            (sub.with.identities().any(was_revoked), "REV-9"),
+            (self.by_sink.get(&sub.sink).is_some_and(|all| all.len() > 1), "SUB-5"),
+            (self.evictions.iter().any(of_its_scope), "CAP-2"),
+            (true, "SUB-1"),
+        ])
     }
 }

@@ -20,6 +20,11 @@ impl Why {
         matches!(self, Why::Revoke(_))
     }
 
+    /// The same end, whatever reason a revocation named.
+    pub(crate) fn unnamed(self) -> Self {
+        if self.revokes() { Why::Revoke(None) } else { self }
+    }
+
     /// Whether it is a revocation that named this reason.
     pub(crate) fn names(self, reason: &str) -> bool {
         matches!(self, Why::Revoke(Some(named)) if named.word() == reason)

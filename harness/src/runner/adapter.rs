@@ -4,27 +4,21 @@
 //! one script is to blame. What it writes to standard output that is not a JSON object is a
 //! warning.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    io::{BufRead, BufReader, Read, Write},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::{
-    campaign::{Answer, Driver},
-    clock::Started,
-    features::{Feature, Features},
-    protocol::{Hello, PROTOCOL, Reply, Request},
-    script::Script,
-    trace::Event,
-};
+use crate::campaign::{Answer, Driver};
+use crate::clock::Started;
+use crate::features::{Feature, Features};
+use crate::protocol::{Hello, PROTOCOL, Reply, Request};
+use crate::script::Script;
+use crate::trace::Event;
 
 /// Deadlines and bounds.
 #[derive(Debug, Clone, Copy)]
@@ -357,10 +351,8 @@ impl Adapter {
         if said.is_empty() {
             return String::new();
         }
-        format!(
-            "; on standard error:\n    {}",
-            said.iter().cloned().collect::<Vec<_>>().join("\n    ")
-        )
+        let lines: String = said.iter().map(|line| format!("\n    {line}")).collect();
+        format!("; on standard error:{lines}")
     }
 
     fn ask(&mut self, script: &Script) -> Answer {
@@ -408,30 +400,28 @@ impl Adapter {
     }
 
     fn reply(&mut self, id: u64, reply: Reply) -> Answer {
-        let of = match &reply {
-            Reply::Trace { id, .. } | Reply::Unsupported { id, .. } => Some(*id),
-            Reply::AdapterError { id, .. } => *id,
+        let (of, answer) = match reply {
+            Reply::Trace { id, events } => (Some(id), Answer::Trace(events)),
+            Reply::Unsupported { id, need } => (Some(id), Answer::Unsupported(need)),
+            Reply::AdapterError { id, message } => {
+                let why = format!("the adapter reports its own failure: {message}");
+                (id, Answer::Fault(why))
+            }
             Reply::Hello(_) => {
                 return Answer::Fault("the adapter said hello again, unasked".into());
             }
         };
-        if let Some(of) = of
-            && of != id
-        {
-            return Answer::Fault(if of == self.answered {
-                format!("the adapter answered request {of} twice")
-            } else {
-                format!("the adapter answered request {of}, but was asked {id}")
-            });
-        }
-        self.answered = id;
-        match reply {
-            Reply::Trace { events, .. } => Answer::Trace(events),
-            Reply::Unsupported { need, .. } => Answer::Unsupported(need),
-            Reply::AdapterError { message, .. } => {
-                Answer::Fault(format!("the adapter reports its own failure: {message}"))
+        match of {
+            Some(of) if of != id && of == self.answered => {
+                Answer::Fault(format!("the adapter answered request {of} twice"))
             }
-            Reply::Hello(_) => Answer::Fault("the adapter said hello again, unasked".into()),
+            Some(of) if of != id => {
+                Answer::Fault(format!("the adapter answered request {of}, but was asked {id}"))
+            }
+            _ => {
+                self.answered = id;
+                answer
+            }
         }
     }
 }
@@ -457,8 +447,9 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io;
+
+    use super::*;
 
     #[test]
     fn an_endless_line_is_read_in_pieces() {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Deserialize;
 
 use crate::catalogue;

@@ -1,18 +1,15 @@
 //! What a campaign came to: a verdict per requirement and profile, for people and for machines.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{
-    known::{Entry, Known},
-    terminal::counted,
-};
-use crate::{
-    campaign::{Failure, Fault, Outcome, never_exercised},
-    catalogue::{self, Level},
-    protocol::Hello,
-};
+use super::known::{Entry, Known};
+use super::terminal::counted;
+use crate::campaign::{Failure, Fault, Outcome, never_exercised};
+use crate::catalogue::{self, Level};
+use crate::protocol::Hello;
 
 mod junit;
 mod page;

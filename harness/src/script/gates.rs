@@ -14,13 +14,8 @@ impl Script {
     pub(super) fn shut_gate(&self) -> Option<u32> {
         let anywhere = Past::of(self, None).waits;
         let holds = |rule: &Rule| rule.ops.iter().any(|op| matches!(op.act, Act::Hold { .. }));
-        let waiting = self
-            .sinks
-            .iter()
-            .enumerate()
-            .flat_map(|(sink, own)| own.rules.iter().map(move |rule| (sink, rule)));
         anywhere.or_else(|| {
-            waiting.filter(|(_, rule)| holds(rule)).find_map(|(sink, rule)| {
+            self.rules().filter(|(_, rule)| holds(rule)).find_map(|(sink, rule)| {
                 let within = |by| Past::of(self, Some(Studied { sink, rule, by })).waits;
                 let callers = Past::of(self, Some(Studied { sink, rule, by: None })).callers;
                 callers.into_iter().find_map(|by| within(Some(by)))
@@ -32,20 +27,21 @@ impl Script {
 /// A rule that is looked at alone: inside which operation it runs; inside none, to learn which
 /// could be.
 struct Studied<'s> {
-    sink: usize,
+    sink: u32,
     rule: &'s Rule,
     by: Option<OpId>,
 }
 
 /// What can have happened so far; it only grows.
+#[derive(Default)]
 struct Past<'s> {
     script: &'s Script,
-    registered: Vec<(usize, &'s Registration)>,
+    registered: Vec<(u32, &'s Registration)>,
     studied: Option<Studied<'s>>,
     done: BTreeSet<OpId>,
     released: BTreeSet<u32>,
     /// Sinks that were subscribed, and how many broadcasts they could hear.
-    heard: BTreeMap<usize, u32>,
+    heard: BTreeMap<u32, u32>,
     /// Operations that may call the sink of the rule that is studied.
     callers: Vec<OpId>,
     /// The first gate that is waited for in the end.
@@ -54,36 +50,17 @@ struct Past<'s> {
 
 impl<'s> Past<'s> {
     fn of(script: &'s Script, studied: Option<Studied<'s>>) -> Self {
-        let mut registered = Vec::new();
-        script.visit(&mut |op| {
-            if let Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } = &op.act {
-                registered.push((*sink as usize, with));
-            }
-        });
-        let (done, released, heard) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        let mut past = Self {
-            script,
-            registered,
-            studied,
-            done,
-            released,
-            heard,
-            callers: Vec::new(),
-            waits: None,
-        };
+        let registered = script.ops().into_iter().filter_map(|op| op.act.registers()).collect();
+        let mut past = Self { script, registered, studied, ..Self::default() };
         loop {
             let before = past.done.len();
             past.waits = None;
             past.run(&script.steps, true);
-            for (sink, own) in script.sinks.iter().enumerate() {
-                for rule in &own.rules {
-                    let alone = past
-                        .studied
-                        .as_ref()
-                        .is_some_and(|studied| std::ptr::eq(studied.rule, rule));
-                    if !alone && past.may_have_fired(sink, rule) {
-                        past.run(&rule.ops, false);
-                    }
+            for (sink, rule) in script.rules() {
+                let studied = past.studied.as_ref();
+                let alone = studied.is_some_and(|studied| std::ptr::eq(studied.rule, rule));
+                if !alone && past.may_have_fired(sink, rule) {
+                    past.run(&rule.ops, false);
                 }
             }
             if past.done.len() == before {
@@ -132,10 +109,10 @@ impl<'s> Past<'s> {
         self.done.insert(op.id);
         match &op.act {
             Act::Sub { sink, .. } | Act::Admit { sink, .. } => {
-                self.heard.entry(*sink as usize).or_default();
+                self.heard.entry(*sink).or_default();
             }
             Act::Cast { channel, .. } => {
-                let heard: Vec<usize> =
+                let heard: Vec<u32> =
                     self.heard.keys().copied().filter(|sink| self.hears(*sink, channel)).collect();
                 heard.iter().for_each(|sink| *self.heard.entry(*sink).or_default() += 1);
             }
@@ -143,11 +120,11 @@ impl<'s> Past<'s> {
         }
     }
 
-    fn own(&self, sink: usize) -> impl Iterator<Item = &'s Registration> {
+    fn own(&self, sink: u32) -> impl Iterator<Item = &'s Registration> {
         self.registered.iter().filter(move |(of, _)| *of == sink).map(|(_, with)| *with)
     }
 
-    fn hears(&self, sink: usize, channel: &str) -> bool {
+    fn hears(&self, sink: u32, channel: &str) -> bool {
         self.own(sink).any(|with| {
             let names = with.channels.as_deref().unwrap_or_default();
             names.is_empty() || names.iter().any(|name| name == channel)
@@ -155,7 +132,7 @@ impl<'s> Past<'s> {
     }
 
     /// Whether an operation, on its own, may make a registry call the sink so that the rule fires.
-    fn may_fire(&self, sink: usize, rule: &Rule, op: &Op, plain: bool) -> bool {
+    fn may_fire(&self, sink: u32, rule: &Rule, op: &Op, plain: bool) -> bool {
         let Some(heard) = self.heard.get(&sink) else { return false };
         let fails = |rule: &Rule| rule.on == Hook::Send && rule.then != Ending::Ok;
         match (rule.on, &op.act) {
@@ -164,7 +141,8 @@ impl<'s> Past<'s> {
                 self.hears(sink, channel) && (!plain || *heard + 1 >= rule.nth)
             }
             (Hook::Close, Act::Cast { channel, .. }) => {
-                self.hears(sink, channel) && self.script.sinks[sink].rules.iter().any(fails)
+                self.hears(sink, channel)
+                    && self.script.rules().any(|(of, rule)| of == sink && fails(rule))
             }
             (Hook::Close, Act::Revoke { identity, .. }) => {
                 self.own(sink).any(|with| with.identities().any(|own| own == identity))
@@ -179,67 +157,10 @@ impl<'s> Past<'s> {
         }
     }
 
-    fn may_have_fired(&self, sink: usize, rule: &Rule) -> bool {
-        let mut fired = false;
-        self.script.visit(&mut |op| {
-            fired |= self.done.contains(&op.id) && self.may_fire(sink, rule, op, false)
-        });
+    fn may_have_fired(&self, sink: u32, rule: &Rule) -> bool {
+        let done = self.script.ops().into_iter().filter(|op| self.done.contains(&op.id));
+        let fired = done.into_iter().any(|op| self.may_fire(sink, rule, op, false));
         // An operation that waits inside a sink has called others before.
         fired || (self.studied.is_some() && self.heard.contains_key(&sink) && self.waits.is_some())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::script::SinkScript;
-
-    fn ops(acts: Vec<Act>) -> Vec<Op> {
-        acts.into_iter().map(|act| Op::new(0, act)).collect()
-    }
-
-    fn hold(gate: u32) -> Act {
-        Act::Hold { gate }
-    }
-
-    fn release(gate: u32) -> Act {
-        Act::Release { gate }
-    }
-
-    /// A thread broadcasts to a sink that parks; another does this meanwhile.
-    fn parked(in_send: Vec<Act>, other: Vec<Act>, channel: &str) -> Script {
-        let sub = Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) };
-        let cast = Act::Cast { channel: channel.into(), data: "m".into() };
-        let mut script =
-            Script::new(ops(vec![sub, Act::Par { threads: vec![ops(vec![cast]), ops(other)] }]));
-        let rule = Rule { on: Hook::Send, nth: 1, ops: ops(in_send), then: Ending::Ok };
-        script.sinks.push(SinkScript { rules: vec![rule] });
-        script.numbered()
-    }
-
-    #[test]
-    fn a_script_that_waits_for_itself_is_refused() {
-        let both = || vec![release(0), hold(1)];
-        assert_eq!(parked(both(), vec![hold(0), release(1)], "a").check(), Ok(()));
-        let refused = |script: Script| script.check().is_err_and(|why| why.contains("gate"));
-        assert!(refused(Script::new(ops(vec![hold(3)])).numbered()), "nothing releases it");
-        assert!(refused(Script::new(ops(vec![hold(3), release(3)])).numbered()), "too late");
-        assert!(refused(parked(both(), vec![hold(0)], "a")), "a sink waits for ever");
-        assert!(
-            refused(parked(both(), vec![hold(0), release(1)], "b")),
-            "the sink is never called"
-        );
-        assert!(refused(parked(both(), vec![release(1), hold(2)], "a")), "another gate");
-        let crossed = vec![ops(vec![hold(0), release(1)]), ops(vec![hold(1), release(0)])];
-        assert!(
-            refused(Script::new(ops(vec![Act::Par { threads: crossed }])).numbered()),
-            "each waits for the other"
-        );
-        let cast = || Act::Cast { channel: "a".into(), data: "n".into() };
-        assert_eq!(parked(both(), vec![hold(0), cast(), release(1)], "a").check(), Ok(()));
-        assert!(
-            refused(parked(vec![hold(1)], vec![cast(), release(1)], "a")),
-            "the thread that releases it may be in the sink"
-        );
     }
 }

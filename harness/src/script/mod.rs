@@ -66,12 +66,12 @@ pub struct Rule {
     #[serde(rename = "do", default, skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<Op>,
     /// How the call ends.
-    #[serde(default, skip_serializing_if = "Ending::is_ok")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub then: Ending,
 }
 
 /// The calls that a registry makes on a sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// A message is handed over.
@@ -93,19 +93,13 @@ pub enum Ending {
     Fail,
 }
 
-impl Ending {
-    fn is_ok(&self) -> bool {
-        *self == Ending::Ok
-    }
-}
-
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Op {
     /// Unique within the script.
     pub id: OpId,
     /// Which registry; only scripts for ISO-6 use a second one.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub registry: u32,
     /// What is done.
     #[serde(flatten)]
@@ -203,11 +197,29 @@ pub enum Act {
     Shutdown,
 }
 
+impl Act {
+    /// The sink and the registration, if it subscribes or admits.
+    #[must_use]
+    pub fn registers(&self) -> Option<(u32, &Registration)> {
+        match self {
+            Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => Some((*sink, with)),
+            _ => None,
+        }
+    }
+}
+
 impl Op {
     /// An operation on the first registry.
     #[must_use]
     pub fn new(id: OpId, act: Act) -> Self {
         Self { id, registry: 0, act }
+    }
+}
+
+impl Default for &Script {
+    /// The script that does nothing.
+    fn default() -> Self {
+        const { &Script { cap: None, sinks: Vec::new(), steps: Vec::new() } }
     }
 }
 
@@ -221,21 +233,37 @@ impl Script {
     /// One more than the highest sink label that anything names.
     #[must_use]
     pub fn sink_count(&self) -> usize {
-        let mut count = self.sinks.len();
-        self.visit(&mut |op| {
-            if let Act::Sub { sink, .. } | Act::Admit { sink, .. } = &op.act {
-                count = count.max(*sink as usize + 1);
-            }
-        });
-        count
+        let named = self.ops().into_iter().filter_map(|op| op.act.registers());
+        named.map(|(sink, _)| sink as usize + 1).fold(self.sinks.len(), usize::max)
+    }
+
+    /// All rules, each with the number of its sink.
+    pub fn rules(&self) -> impl Iterator<Item = (u32, &Rule)> {
+        (0..)
+            .zip(&self.sinks)
+            .flat_map(|(sink, own)| own.rules.iter().map(move |rule| (sink, rule)))
+    }
+
+    /// The rule for this call of a sink, if there is one.
+    pub(crate) fn rule(&self, sink: u32, on: Hook, nth: u32) -> Option<&Rule> {
+        let own = &self.sinks.get(sink as usize)?.rules;
+        own.iter().find(|rule| rule.on == on && rule.nth == nth)
     }
 
     /// Calls `see` with every operation: steps, their threads, and what sinks run.
     pub fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Op)) {
         visit_ops(&self.steps, see);
-        for rule in self.sinks.iter().flat_map(|sink| &sink.rules) {
+        for (_, rule) in self.rules() {
             visit_ops(&rule.ops, see);
         }
+    }
+
+    /// All operations, in the order of [`Script::visit`].
+    #[must_use]
+    pub fn ops(&self) -> Vec<&Op> {
+        let mut all = Vec::new();
+        self.visit(&mut |op| all.push(op));
+        all
     }
 
     /// As [`Script::visit`], with the operations open to change.
@@ -322,20 +350,12 @@ impl Script {
     ///
     /// The reason, as a sentence.
     pub fn check(&self) -> Result<(), String> {
+        let ops = self.ops();
         let mut ids = BTreeSet::new();
-        let mut twice = None;
-        let mut all: Vec<&str> = Vec::new();
-        self.visit(&mut |op| {
-            if !ids.insert(op.id) {
-                twice = Some(op.id);
-            }
-            if let Act::Cast { data, .. } = &op.act {
-                all.push(data);
-            }
-        });
-        if let Some(id) = twice {
-            return Err(format!("the operation number {id} is used twice"));
+        if let Some(twice) = ops.iter().find(|op| !ids.insert(op.id)) {
+            return Err(format!("the operation number {} is used twice", twice.id));
         }
+        let all: Vec<&str> = ops.iter().filter_map(|op| op.payload()).collect();
         self.check_takes()?;
         if let Some(gate) = self.shut_gate() {
             return Err(format!(
@@ -407,7 +427,7 @@ fn visit_ops_mut(ops: &mut [Op], see: &mut dyn FnMut(&mut Op)) {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(value: &u32) -> bool {
-    *value == 0
+/// Whether serde may leave a field out.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -9,7 +9,7 @@ pub struct Registration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Vec<String>>,
     /// Whether the list is meant exactly, so that an empty one hears nothing.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "super::is_default")]
     pub exact: bool,
     /// The capped identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,46 +118,35 @@ impl From<&str> for Identity {
 /// The bounds of an outbox, and what happens at them. A message has as many bytes as its payload
 /// has in UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Outbox {
     /// The most messages that wait, at least 1.
-    #[serde(default = "Outbox::default_messages")]
     pub messages: u32,
     /// The most bytes that wait, at least 1; a single larger message still fits into an empty
     /// outbox.
-    #[serde(default = "Outbox::default_bytes")]
     pub bytes: u32,
     /// What happens when a message does not fit.
-    #[serde(default)]
     pub overflow: Overflow,
 }
 
 impl Outbox {
-    fn default_messages() -> u32 {
-        1_024
-    }
-
-    fn default_bytes() -> u32 {
-        1 << 20
-    }
-
     /// So many messages, of any size that scripts have.
     #[must_use]
     pub fn of(messages: u32, overflow: Overflow) -> Self {
-        Self { messages, bytes: Self::default_bytes(), overflow }
+        Self { messages, overflow, ..Self::default() }
     }
 
     /// So many bytes, in any number of messages that scripts have.
     #[must_use]
     pub fn of_bytes(bytes: u32, overflow: Overflow) -> Self {
-        Self { messages: Self::default_messages(), bytes, overflow }
+        Self { bytes, overflow, ..Self::default() }
     }
 }
 
 impl Default for Outbox {
     /// 1,024 messages, 1 MiB, close.
     fn default() -> Self {
-        Self::of(Self::default_messages(), Overflow::Close)
+        Self { messages: 1_024, bytes: 1 << 20, overflow: Overflow::Close }
     }
 }
 
@@ -176,7 +165,8 @@ pub enum Overflow {
     KeepLatest,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
+impl Overflow {
+    /// All of them.
+    pub const ALL: [Overflow; 4] =
+        [Overflow::Close, Overflow::DropOldest, Overflow::DropNewest, Overflow::KeepLatest];
 }

@@ -69,11 +69,7 @@ impl Edits {
 pub(super) fn edits(script: &Script) -> Vec<Edit> {
     let mut edits = Edits::default();
     // This comes first: a failure that remains is not about reasons.
-    edits.each_op(|op| {
-        if let Act::Revoke { reason, .. } = &mut op.act {
-            *reason = None;
-        }
-    });
+    edits.each_op(|op| name_reason(&mut op.act, None));
     script.visit(&mut |op| {
         if let Act::Par { .. } = op.act {
             inline(&mut edits, op.id);
@@ -119,11 +115,7 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
             Act::Revoke { reason: Some(_), .. } => {
                 let others = Reason::ALL.into_iter().map(Some);
                 for other in [None].into_iter().chain(others) {
-                    edits.op(id, move |act| {
-                        if let Act::Revoke { reason, .. } = act {
-                            *reason = other;
-                        }
-                    });
+                    edits.op(id, move |act| name_reason(act, other));
                 }
             }
             _ => {}
@@ -141,6 +133,12 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
         edits.add(|script| script.cap = Some(1));
     }
     edits.0
+}
+
+fn name_reason(act: &mut Act, other: Option<Reason>) {
+    if let Act::Revoke { reason, .. } = act {
+        *reason = other;
+    }
 }
 
 /// Runs threads one after the other.

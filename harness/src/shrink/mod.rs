@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::catalogue::catalogue;
 use crate::clock::Started;
 use crate::script::{Act, Ending, Outbox, Script};
 
@@ -14,32 +15,10 @@ mod edits;
 
 use edits::edits;
 
-/// Chains of requirements, from the special case to the general rule.
-const CHAINS: [&[&str]; 11] = [
-    &[
-        "QUE-2", "CON-1", "FLT-7", "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-1", "ISO-3", "ISO-5",
-        "ISO-4", "REV-9", "SUB-2", "REV-5", "REV-4", "CAP-4", "CAP-3", "RE-1", "DEL-5", "FLT-8",
-        "FLT-3", "FLT-4", "FLT-6", "FLT-5", "FLT-2", "FLT-1", "DEL-1",
-    ],
-    &["FLT-7", "FLT-8", "REV-6", "FLT-4", "FLT-6", "FLT-5", "FLT-1"],
-    &["FLT-7", "SUB-3", "REV-2", "CLO-4", "CAP-1", "ISO-5", "FLT-3", "DEL-2"],
-    &[
-        "SUB-5", "ISO-6", "RE-7", "ADM-4", "ISO-3", "ISO-4", "REV-7", "REV-6", "RE-5", "RE-6",
-        "REV-9", "REV-5", "SUB-2", "REV-4", "REV-1",
-    ],
-    &["ISO-6", "SUB-5", "REV-5", "REV-6", "REV-4", "CLO-1"],
-    &["CON-2", "ISO-3", "REV-7", "SUB-5", "ISO-4", "RE-5", "RE-6", "CAP-6", "CNT-1", "REV-10"],
-    &["QUE-1", "ISO-6", "SUB-5", "ADM-3", "ADM-2", "CAP-1", "ISO-5", "ISO-3", "CNT-2"],
-    &["FLT-8", "FLT-4", "FLT-6", "FLT-5", "ISO-6", "ISO-4", "REV-9", "SUB-5", "CAP-2", "SUB-1"],
-    &["FLT-4", "FLT-6", "FLT-5", "DEL-3"],
-    &["ADM-1", "SUB-5", "ISO-6", "RE-7", "ADM-4", "REV-1"],
-    &["REV-13", "CLO-5"],
-];
-
 /// Whether `now` is `before` or a more general rule that `before` is a special case of.
 #[must_use]
 pub fn same_or_more_general(before: &str, now: &str) -> bool {
-    before == now || CHAINS.iter().any(|chain| {
+    before == now || catalogue().chains.iter().any(|chain| {
         let place = |id| chain.iter().position(|own| *own == id);
         matches!((place(before), place(now)), (Some(special), Some(general)) if special < general)
     })
@@ -106,7 +85,7 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
 fn weigh(script: &Script) -> usize {
     let mut weight = script.cap.map_or(0, |cap| 20 + cap as usize);
     let mut sinks: Vec<u32> = Vec::new();
-    for rule in script.sinks.iter().flat_map(|sink| &sink.rules) {
+    for (_, rule) in script.rules() {
         weight += 50 + 2 * rule.nth as usize;
         weight += match rule.then {
             Ending::Ok => 0,

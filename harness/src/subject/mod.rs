@@ -4,22 +4,18 @@
 //! as sinks and writes the trace. One lock orders the events of all threads; no lock is held while
 //! foreign code runs.
 
-use std::{
-    any::Any,
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-    panic::{self, AssertUnwindSafe},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::{
-    script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script, TAKEN_AT_ONCE},
-    trace::{Event, Report, Taken, Trace},
+use crate::script::{
+    Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script, TAKEN_AT_ONCE,
 };
+use crate::trace::{Event, Report, Taken, Trace};
 
 mod probe;
 
@@ -175,8 +171,8 @@ struct World {
 #[derive(Default)]
 struct Log {
     events: Trace,
-    sends: BTreeMap<u32, u32>,
-    closes: BTreeMap<u32, u32>,
+    /// How often each sink was called.
+    calls_of: BTreeMap<(u32, Hook), u32>,
     calls: u32,
     over: bool,
 }
@@ -211,10 +207,6 @@ impl World {
         }
     }
 
-    fn probe(self: &Arc<Self>, sink: u32) -> Probe {
-        Probe::new(self, sink)
-    }
-
     fn log(&self, event: Event) {
         let mut log = lock(&self.log);
         if !log.over {
@@ -246,15 +238,11 @@ impl World {
             drop(log);
             panic::resume_unwind(Box::new("out of fuel"));
         }
-        let count = match hook {
-            Hook::Send => log.sends.entry(sink).or_default(),
-            Hook::Close => log.closes.entry(sink).or_default(),
-        };
+        let count = log.calls_of.entry((sink, hook)).or_default();
         *count += 1;
         let nth = *count;
         drop(log);
-        let rules = self.script.sinks.get(sink as usize).map(|script| &script.rules);
-        match rules.into_iter().flatten().find(|rule| rule.on == hook && rule.nth == nth) {
+        match self.script.rule(sink, hook, nth) {
             Some(rule) => {
                 self.run(&rule.ops);
                 rule.then
@@ -301,12 +289,12 @@ impl World {
         let mut done = Done::default();
         match &op.act {
             Act::Sub { sub, sink, with } => {
-                let made = registry()?.subscribe(self.probe(*sink), with);
+                let made = registry()?.subscribe(Probe::new(self, *sink), with);
                 done.refused = self.keep(*sub, made);
             }
             Act::Admit { ticket, sub, sink, with } => {
                 let held = lock(&self.tickets).get(ticket).cloned();
-                let made = held.ok_or("no ticket")?.admit(self.probe(*sink), with);
+                let made = held.ok_or("no ticket")?.admit(Probe::new(self, *sink), with);
                 done.refused = self.keep(*sub, made);
             }
             Act::Unsub { sub } => {

@@ -1,15 +1,11 @@
 //! The scripted sink.
 
-use std::{
-    panic,
-    sync::{Arc, Mutex},
-};
+use std::panic;
+use std::sync::{Arc, Mutex};
 
 use super::{Factory, Limits, World, lock, thread};
-use crate::{
-    script::{Ending, Hook, Script},
-    trace::Event,
-};
+use crate::script::{Ending, Hook, Script};
+use crate::trace::Event;
 
 /// A scripted sink: what the registry under test calls.
 #[derive(Clone)]

@@ -1,20 +1,16 @@
 //! The adapters conform to everything that they claim, and adapters that cheat are detected.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use harness::{
-    campaign::{Answer, Driver, Outcome, Plan, campaign, never_exercised},
-    protocol::{Hello, Reply},
-    runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report},
-    script::Script,
-    shrink::Bounds,
-};
+use harness::campaign::{Answer, Driver, Outcome, Plan, campaign, never_exercised};
+use harness::protocol::{Hello, Reply};
+use harness::runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report};
+use harness::script::Script;
+use harness::shrink::Bounds;
 
 fn here(path: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()

@@ -1,13 +1,11 @@
 //! The choice of scripts in a campaign.
 
-use harness::{
-    campaign::{Answer, Driver, InProcess, Plan, campaign},
-    core,
-    features::{FEATURES, Feature, Features},
-    generate::generate,
-    protocol::Reentrancy,
-    script::{Act, Op, Registration, Script},
-};
+use harness::campaign::{Answer, Driver, InProcess, Plan, campaign};
+use harness::core;
+use harness::features::{FEATURES, Feature, Features};
+use harness::generate::generate;
+use harness::protocol::Reentrancy;
+use harness::script::{Act, Op, Registration, Script};
 
 /// A driver that records the scripts that it runs.
 struct Recorder(InProcess, Vec<Script>);

@@ -1,8 +1,10 @@
 //! The catalogue, the text that is generated from it, and the checks that it names.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 
-use harness::catalogue::{Level, catalogue, spec};
+use harness::catalogue::{Level, catalogue, find, spec};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -21,6 +23,13 @@ fn spec_md_is_what_the_catalogue_says() {
 fn ids_are_unique() {
     let mut seen = BTreeSet::new();
     assert!(catalogue().requirements.iter().all(|own| seen.insert(&own.id)));
+}
+
+#[test]
+fn chains_are_of_requirements() {
+    let mut named = catalogue().chains.iter().flatten();
+    let unknown = named.find(|id| find(id).is_none_or(|found| found.id != **id));
+    assert_eq!(unknown, None);
 }
 
 /// Reports and `explain` print each text alone.

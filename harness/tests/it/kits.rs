@@ -1,21 +1,15 @@
 //! The sink kit on two sinks of these tests, and on faulty sinks.
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    sync::{Arc, Mutex},
-    task::{Poll, Waker},
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use harness::{
-    kit::{
-        block_on,
-        registry::Rig as Registry,
-        sink::{self, Peer, Rig},
-    },
-    mutants::{self, Bug},
-};
+use harness::kit::block_on;
+use harness::kit::registry::Rig as Registry;
+use harness::kit::sink::{self, Peer, Rig};
+use harness::mutants::{self, Bug};
 use registry_core::{
     CloseReason, Json, Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions,
     SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,

@@ -1,9 +1,7 @@
 //! The file of requirements that a port is known to break.
 
-use harness::{
-    catalogue::catalogue,
-    runner::{Entry, Known},
-};
+use harness::catalogue::catalogue;
+use harness::runner::{Entry, Known};
 
 #[test]
 fn invalid_dates_and_unknown_editions_are_refused() {

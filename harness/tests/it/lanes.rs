@@ -11,27 +11,22 @@
 //! Every third wire is always full, so that the owner writes everything, and every third takes a
 //! few bytes at a time.
 
-use std::{
-    collections::VecDeque,
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
-    task::{Context, Poll, Wake, Waker},
-    thread::{self, ThreadId},
-};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
 
-use harness::{
-    campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised},
-    core,
-    kit::registry::Rig,
-    protocol::{Delivery, Hello, SendFailure},
-    script::{Ending, Hook, Identity, Reason, Registration, Script},
-    subject::{Factory, Handle, Probe, Refused, Subject, Ticket},
-    trace::Report,
-};
+use harness::campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised};
+use harness::core;
+use harness::kit::registry::Rig;
+use harness::protocol::{Delivery, Hello, SendFailure};
+use harness::script::{Ending, Hook, Identity, Reason, Registration, Script};
+use harness::subject::{Factory, Handle, Probe, Refused, Subject, Ticket};
+use harness::trace::Report;
 use registry_core::{
     ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox, OutboxOptions, Progress,
     RegistryOptions, ScopeCap, SocketOutbox, SubscriberRegistry, SystemClock, Wire, WireFormat,

@@ -6,14 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use harness::{
-    core,
-    features::{Feature, Features},
-    script::{Act, Ending, Hook, Op, Registration, Script},
-    strategy::arb_script,
-    subject::{Limits, execute},
-    trace::{Event, Report},
-};
+use harness::core;
+use harness::features::{Feature, Features};
+use harness::script::{Act, Ending, Hook, Op, Registration, Script};
+use harness::strategy::arb_script;
+use harness::subject::{Limits, execute};
+use harness::trace::{Event, Report};
 use proptest::prelude::*;
 
 /// The features that the list understands.

@@ -2,17 +2,15 @@
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
-use harness::{
-    campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised},
-    catalogue::{Level, catalogue},
-    features::{Feature, Features},
-    generate::generate,
-    mutants::{self, Bug, MUTANTS, VARIANTS, Variety},
-    oracle,
-    script::{Act, Ending, Hook, Op, Registration, Rule, Script, SinkScript},
-    shrink::Bounds,
-    subject::Limits,
-};
+use harness::campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised};
+use harness::catalogue::{Level, catalogue};
+use harness::features::{Feature, Features};
+use harness::generate::generate;
+use harness::mutants::{self, Bug, MUTANTS, VARIANTS, Variety};
+use harness::oracle;
+use harness::script::{Act, Ending, Hook, Op, Registration, Rule, Script, SinkScript};
+use harness::shrink::Bounds;
+use harness::subject::Limits;
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,23 +1,22 @@
 //! Revocations that name their reason, and the ports that claim an edition from before those.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
-use harness::{
-    campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised},
-    cases::cases,
-    catalogue::{catalogue, find, needed_for, spec},
-    core,
-    features::{Feature, Features},
-    generate::generate,
-    oracle::{self, Verdict},
-    pretty,
-    protocol::{Hello, Policies, Request},
-    runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report},
-    script::{Act, Op, Outbox, Reason, Registration, Script},
-    shrink::{Bounds, candidates, shrink},
-    subject::{Limits, execute},
-    trace::{Event, Taken},
-};
+use harness::campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised};
+use harness::cases::cases;
+use harness::catalogue::{catalogue, find, needed_for, spec};
+use harness::features::{Feature, Features};
+use harness::generate::generate;
+use harness::oracle::{self, Verdict};
+use harness::protocol::{Hello, Policies, Request};
+use harness::runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report};
+use harness::script::{Act, Op, Outbox, Reason, Registration, Script};
+use harness::shrink::{Bounds, candidates, shrink};
+use harness::subject::{Limits, execute};
+use harness::trace::{Event, Taken};
+use harness::{core, pretty};
 use serde_json::json;
 
 fn sub(id: u32, sub: u32, outbox: bool) -> Op {

@@ -1,13 +1,11 @@
 //! Reports on outcomes that few registries cause.
 
-use harness::{
-    campaign::{Failure, Fault, Outcome},
-    catalogue::Level,
-    core,
-    oracle::Violation,
-    runner::{Exit, Input, Known, Paint, Part, Report, quoted},
-    script::{Act, Op, Script},
-};
+use harness::campaign::{Failure, Fault, Outcome};
+use harness::catalogue::Level;
+use harness::core;
+use harness::oracle::Violation;
+use harness::runner::{Exit, Input, Known, Paint, Part, Report, quoted};
+use harness::script::{Act, Op, Script};
 
 fn report(outcome: &Outcome, known: &Known, parts: &[Part]) -> Report {
     Report::new(&Input {

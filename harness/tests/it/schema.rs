@@ -1,22 +1,18 @@
 //! Every message that is sent or accepted matches the JSON Schemas.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-    sync::{Arc, Mutex},
-};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 
-use harness::{
-    campaign::{Answer, Driver, InProcess, Plan, campaign},
-    cases::cases,
-    core,
-    features::Features,
-    generate::generate,
-    protocol::{Hello, Reply, Request},
-    runner::{Adapter, Deadlines},
-    script::Script,
-    trace::{Event, Report, Taken},
-};
+use harness::campaign::{Answer, Driver, InProcess, Plan, campaign};
+use harness::cases::cases;
+use harness::core;
+use harness::features::Features;
+use harness::generate::generate;
+use harness::protocol::{Hello, Reply, Request};
+use harness::runner::{Adapter, Deadlines};
+use harness::script::Script;
+use harness::trace::{Event, Report, Taken};
 use jsonschema::Validator;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
 //! Traces that are written by hand, and the verdicts of the oracle.
 
-use harness::{
-    oracle,
-    protocol::{Delivery, Policies},
-    script::{Act, Ending, Hook, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript},
-    trace::{Event, Taken, Trace},
+use harness::oracle;
+use harness::protocol::{Delivery, Policies};
+use harness::script::{
+    Act, Ending, Hook, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript,
 };
+use harness::trace::{Event, Taken, Trace};
 
 fn call(op: u32) -> Event {
     Event::Call { op, thread: 0 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Change, Queue, Rule, bytes};
-use crate::{oracle::why::Why, script::Overflow, trace::Taken};
+use crate::oracle::why::Why;
+use crate::script::Overflow;
+use crate::trace::Taken;
 
 /// A message that waits, and how many were lost just before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

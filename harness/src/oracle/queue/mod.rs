@@ -16,12 +16,11 @@ mod change;
 
 use std::collections::BTreeSet;
 
-use super::why::Why;
-use crate::{
-    script::{OpId, Outbox, Overflow},
-    trace::Taken,
-};
 use change::State;
+
+use super::why::Why;
+use crate::script::{OpId, Outbox, Overflow};
+use crate::trace::Taken;
 
 /// One broadcast, as an outbox sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +81,9 @@ enum Past<'s> {
 }
 
 /// An outbox, as far as it is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Queue<'s> {
-    bounds: &'s Outbox,
+    pub(crate) bounds: Outbox,
     without: Option<Rule>,
     messages: Vec<Message<'s>>,
     pending: Vec<Pending<'s>>,
@@ -102,9 +101,9 @@ pub(crate) struct Queue<'s> {
     /// The reason that its owner was given.
     pub(crate) said: Option<String>,
     /// An end discarded something.
-    cut_short: bool,
+    pub(crate) cut_short: bool,
     /// Broadcasts that may have found no room.
-    crowded: BTreeSet<usize>,
+    pub(crate) crowded: BTreeSet<usize>,
     /// Messages and bytes that were taken since the last push, and so waited together.
     together: (usize, usize),
     /// Too much overlaps to be followed.
@@ -115,24 +114,8 @@ pub(crate) struct Queue<'s> {
 const STATES: usize = 10_000;
 
 impl<'s> Queue<'s> {
-    pub(crate) fn new(bounds: &'s Outbox) -> Self {
-        Self {
-            bounds,
-            without: None,
-            messages: Vec::new(),
-            pending: Vec::new(),
-            states: vec![State::default()],
-            nearest: State::default(),
-            history: Vec::new(),
-            had: Vec::new(),
-            takes: 0,
-            beside: false,
-            said: None,
-            cut_short: false,
-            crowded: BTreeSet::new(),
-            together: (0, 0),
-            gave_up: false,
-        }
+    pub(crate) fn new(bounds: &Outbox) -> Self {
+        Self { bounds: *bounds, states: vec![State::default()], ..Self::default() }
     }
 
     /// An operation begins that makes this change at some moment, unless it need not.
@@ -217,23 +200,10 @@ impl<'s> Queue<'s> {
             return true;
         }
         let mut crowded = std::mem::take(&mut self.crowded);
-        let mut seen: BTreeSet<State> = self.states.drain(..).collect();
-        let mut left: Vec<State> = seen.iter().cloned().collect();
-        let mut reached = BTreeSet::new();
-        while let Some(state) = left.pop() {
-            if state.done & due == due {
-                reached.insert(state);
-                continue;
-            }
-            self.each_next(&state, &mut crowded, &mut |next| {
-                if seen.insert(next.clone()) {
-                    left.push(next);
-                }
-            });
-            if seen.len() > STATES {
-                self.gave_up = true;
-                return true;
-            }
+        let (seen, reached) = self.explore(&mut crowded, Some(due));
+        if seen.len() > STATES {
+            self.gave_up = true;
+            return true;
         }
         self.crowded = crowded;
         if reached.is_empty() {
@@ -243,6 +213,32 @@ impl<'s> Queue<'s> {
         self.states = reached.into_iter().collect();
         !self.states.is_empty()
     }
+
+    /// The states that what is pending leads to, in any order, and those of them at which it went
+    /// no further, because what is due was done.
+    fn explore(
+        &self,
+        crowded: &mut BTreeSet<usize>,
+        due: Option<u64>,
+    ) -> (BTreeSet<State>, BTreeSet<State>) {
+        let mut left = self.states.clone();
+        let mut seen: BTreeSet<State> = left.iter().cloned().collect();
+        let mut reached = BTreeSet::new();
+        while let Some(state) = left.pop()
+            && seen.len() <= STATES
+        {
+            if due.is_some_and(|due| state.done & due == due) {
+                reached.insert(state);
+                continue;
+            }
+            self.each_next(&state, crowded, &mut |next| {
+                if seen.insert(next.clone()) {
+                    left.push(next);
+                }
+            });
+        }
+        (seen, reached)
+    }
 }
 
 /// What is asked of it.
@@ -250,32 +246,22 @@ impl<'s> Queue<'s> {
     /// Whether what is pending could end it as *lagged*.
     pub(crate) fn may_lag(&self) -> bool {
         let closes = matches!(self.bounds.overflow, Overflow::Close | Overflow::KeepLatest);
-        closes && self.reachable().0.iter().any(|state| state.ended == Some(Why::Lag))
+        closes
+            && self
+                .explore(&mut BTreeSet::new(), None)
+                .0
+                .iter()
+                .any(|state| state.ended == Some(Why::Lag))
     }
 
     /// Whether a push that is pending could have found no room.
     pub(crate) fn may_crowd(&self) -> bool {
-        let crowded = self.reachable().1;
+        let mut crowded = BTreeSet::new();
+        self.explore(&mut crowded, None);
         self.pending.iter().any(|pending| match &pending.change {
             Change::Push(own, _) => crowded.contains(&own.cast),
             _ => false,
         })
-    }
-
-    fn reachable(&self) -> (BTreeSet<State>, BTreeSet<usize>) {
-        let mut crowded = BTreeSet::new();
-        let mut left = self.states.clone();
-        let mut seen: BTreeSet<State> = left.iter().cloned().collect();
-        while let Some(state) = left.pop()
-            && seen.len() <= STATES
-        {
-            self.each_next(&state, &mut crowded, &mut |next| {
-                if seen.insert(next.clone()) {
-                    left.push(next);
-                }
-            });
-        }
-        (seen, crowded)
     }
 
     pub(crate) fn fate(&self) -> Fate {
@@ -290,24 +276,9 @@ impl<'s> Queue<'s> {
         }
     }
 
-    /// Whether this broadcast may have found no room.
-    pub(crate) fn crowded_at(&self, cast: usize) -> bool {
-        self.crowded.contains(&cast)
-    }
-
-    /// Whether it was ever full.
-    pub(crate) fn was_crowded(&self) -> bool {
-        !self.crowded.is_empty()
-    }
-
     /// Whether something waits for sure.
     fn holds_something(&self) -> bool {
         !self.states.is_empty() && self.states.iter().all(|state| !state.queue.is_empty())
-    }
-
-    /// Whether an end discarded something.
-    pub(crate) fn was_cut_short(&self) -> bool {
-        self.cut_short
     }
 
     /// How it ended, in one of the states that are left.
@@ -364,7 +335,7 @@ impl<'s> Queue<'s> {
 
     /// Whether the same history makes sense without a rule.
     pub(crate) fn explained_without(&self, rule: Rule) -> bool {
-        let mut other = Queue { without: Some(rule), ..Queue::new(self.bounds) };
+        let mut other = Queue { without: Some(rule), ..Queue::new(&self.bounds) };
         for past in &self.history {
             match past {
                 Past::Begin(op, change, must) => other.begin(*op, change.clone(), *must),
@@ -377,16 +348,9 @@ impl<'s> Queue<'s> {
         }
         !other.gave_up && !other.states.is_empty()
     }
-
-    pub(crate) fn bounds(&self) -> &Outbox {
-        self.bounds
-    }
 }
 
 /// How much a take found.
 pub(crate) fn bytes(taken: &Taken) -> usize {
     taken.messages.iter().map(String::len).sum()
 }
-
-#[cfg(test)]
-mod tests;

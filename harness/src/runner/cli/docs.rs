@@ -2,7 +2,8 @@
 
 use std::io::{Write as _, stdout};
 
-use super::{Problem, options::Options, say};
+use super::options::Options;
+use super::{Problem, say};
 use crate::runner::Exit;
 
 macro_rules! texts {

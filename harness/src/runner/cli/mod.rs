@@ -9,23 +9,18 @@ mod replay;
 mod run;
 mod saved;
 
-use std::{
-    ffi::OsString,
-    fs::File,
-    io::{IsTerminal, Write as _, stderr, stdout},
-};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{IsTerminal, Write as _, stderr, stdout};
 
-use super::{
-    adapter::{Adapter, Deadlines},
-    report::Exit,
-    terminal::{Paint, wrap},
-};
-use crate::{
-    catalogue,
-    protocol::{Hello, PROTOCOL},
-};
 use help::{help, help_of};
 use options::{Options, parse};
+
+use super::adapter::{Adapter, Deadlines};
+use super::report::Exit;
+use super::terminal::{Paint, wrap};
+use crate::catalogue;
+use crate::protocol::{Hello, PROTOCOL};
 
 /// Runs the command line and says how the process should end.
 #[must_use]
@@ -56,7 +51,7 @@ impl From<lexopt::Error> for Problem {
 
 fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
     let Some((command, rest)) = arguments.split_first() else {
-        say(&help());
+        say(help());
         return Ok(Exit::Usage);
     };
     let command = command.to_string_lossy();
@@ -86,7 +81,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
             Ok(Exit::Conforming)
         }
         "help" | "--help" | "-h" => {
-            say(&help());
+            say(help());
             Ok(Exit::Conforming)
         }
         "--version" => {

@@ -1,12 +1,11 @@
 //! `mutants`: shows that the suite sees.
 
-use super::{Problem, options::Options, say};
-use crate::{
-    campaign::{InProcess, Plan, campaign},
-    catalogue, mutants,
-    runner::Exit,
-    subject::Limits,
-};
+use super::options::Options;
+use super::{Problem, say};
+use crate::campaign::{InProcess, Plan, campaign};
+use crate::runner::Exit;
+use crate::subject::Limits;
+use crate::{catalogue, mutants};
 
 /// Hunts every wrong registry and prints the requirement that each was rejected for.
 pub(super) fn show_mutants(options: &Options) -> Result<Exit, Problem> {

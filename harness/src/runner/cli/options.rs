@@ -1,15 +1,16 @@
 //! What stands on the command line.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::prelude::*;
 
 use super::Problem;
-use crate::{
-    catalogue,
-    runner::{Deadlines, Part},
-};
+use crate::catalogue;
+use crate::runner::{Deadlines, Part};
 
+#[derive(Default)]
 pub(super) struct Options {
     pub(super) scripts: u64,
     pub(super) seed: u64,
@@ -37,18 +38,10 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
     let mut options = Options {
         scripts: 2_000,
         seed: chance(),
-        first: None,
-        time: None,
-        parts: Vec::new(),
-        known: None,
         save: ".registry-conform".into(),
-        json: None,
-        junit: None,
-        transcript: None,
-        lines: false,
         patience: Deadlines::default().patience,
-        files: Vec::new(),
         command,
+        ..Options::default()
     };
     let mut parser = lexopt::Parser::from_args(arguments[..cut].to_vec());
     while let Some(argument) = parser.next()? {
@@ -56,16 +49,12 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Options, Problem> {
             Long("scripts") => options.scripts = parser.value()?.parse()?,
             Long("seed") => {
                 let value = parser.value()?.string()?;
-                if let Some(digits) = value.strip_prefix("0x") {
-                    let seed = u64::from_str_radix(digits, 16).map_err(|error| {
-                        Problem::Usage(format!("{value:?} is no seed: {error}"))
-                    })?;
-                    (options.seed, options.first) = (seed, Some(seed));
-                } else {
-                    options.seed = value.parse().map_err(|error| {
-                        Problem::Usage(format!("{value:?} is no seed: {error}"))
-                    })?;
-                }
+                let one_script = value.strip_prefix("0x");
+                let seed = one_script
+                    .map_or_else(|| value.parse(), |digits| u64::from_str_radix(digits, 16))
+                    .map_err(|error| Problem::Usage(format!("{value:?} is no seed: {error}")))?;
+                options.seed = seed;
+                options.first = one_script.map(|_| seed).or(options.first);
             }
             Long("time") => options.time = Some(seconds(parser.value()?.parse()?)?),
             Long("patience") => options.patience = seconds(parser.value()?.parse()?)?,

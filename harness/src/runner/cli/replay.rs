@@ -1,19 +1,17 @@
 //! `replay`: one script in full view.
 
-use std::{
-    io::{Write as _, stdout},
-    path::Path,
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
-    time::Duration,
-};
+use std::io::{Write as _, stdout};
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
-use super::{Problem, adapter, colours, options::Options, saved::read_saved, say, say_error};
-use crate::{
-    campaign::{Answer, Driver, UNANSWERED},
-    oracle, pretty,
-    protocol::{PROTOCOL, Request},
-    runner::{Deadlines, Exit, Paint},
-};
+use super::options::Options;
+use super::saved::read_saved;
+use super::{Problem, adapter, colours, say, say_error};
+use crate::campaign::{Answer, Driver, UNANSWERED};
+use crate::protocol::{PROTOCOL, Request};
+use crate::runner::{Deadlines, Exit, Paint};
+use crate::{oracle, pretty};
 
 pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
     let [file] = options.files.as_slice() else {
@@ -36,6 +34,7 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
     }
     let (mut adapter, hello) = adapter(&options)?;
     say(&pretty::script(&saved.script));
+    let paint = Paint { colours: colours(&stdout()) };
     let answer = {
         let _watch = Watch::begin(adapter.longest(&saved.script, true));
         adapter.run(&saved.script)
@@ -43,18 +42,11 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
     match answer {
         Answer::Trace(trace) => {
             let verdict = oracle::judge_claims(&saved.script, &trace, &hello);
-            let paint = Paint { colours: colours(&stdout()) };
-            let first = verdict.first();
-            let at = first.map_or(usize::MAX, |violation| violation.at);
-            let mark = paint.red("► ");
-            let at = if first.is_none() { trace.len() } else { at };
-            let page = pretty::trace(
-                &saved.script,
-                &trace,
-                at,
-                if first.is_none() { "  " } else { &mark },
-            );
-            let _ = write!(stdout(), "{page}");
+            let (at, mark) = match verdict.first() {
+                Some(violation) => (violation.at, paint.red("► ")),
+                None => (trace.len(), "  ".to_owned()),
+            };
+            let _ = write!(stdout(), "{}", pretty::trace(&saved.script, &trace, at, &mark));
             if let Some(why) = verdict.nonsense {
                 return Err(Problem::Adapter(format!("the trace makes no sense: {why}")));
             }
@@ -70,7 +62,6 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
         }
         Answer::Unsupported(need) => Err(Problem::Adapter(format!("the adapter lacks {need}"))),
         Answer::Missing(how) if UNANSWERED.contains(&saved.requirement.as_str()) => {
-            let paint = Paint { colours: colours(&stdout()) };
             say(&paint.red(&format!("{}: the script never ended: {how}", saved.requirement)));
             Ok(Exit::Failures)
         }

@@ -1,20 +1,15 @@
 //! `run`: judges a registry.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{IsTerminal, Write as _, stderr, stdout},
-};
+use std::fs::{self, OpenOptions};
+use std::io::{IsTerminal, Write as _, stderr, stdout};
 
-use super::{
-    Problem, adapter, colours,
-    options::Options,
-    saved::{save, saved_scripts, write_file},
-};
-use crate::{
-    campaign::{Outcome, Plan, campaign},
-    catalogue,
-    runner::{Exit, Input, Known, Paint, Report, quoted, today},
-};
+use super::options::Options;
+use super::saved::{save, saved_scripts, write_file};
+use super::{Problem, adapter, colours};
+use crate::campaign::{Outcome, Plan, campaign};
+use crate::catalogue;
+use crate::oracle::Violation;
+use crate::runner::{Exit, Input, Known, Paint, Report, quoted, today};
 
 pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     let known = match &options.known {
@@ -59,11 +54,8 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     let outcome = campaign(&hello, &mut adapter, &plan, &mut |outcome, _| {
         if let Some((violation, found_by)) = &outcome.shrinking {
             progress.clear();
-            let line = format!(
-                "{} {} (found by {found_by}), shrinking…",
-                violation.requirement, violation.cause
-            );
-            let _ = writeln!(stderr(), "{line}");
+            let Violation { requirement, cause, .. } = violation;
+            let _ = writeln!(stderr(), "{requirement} {cause} (found by {found_by}), shrinking…");
             return;
         }
         seen += 1;
@@ -74,15 +66,9 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
                 "{} {} (found by {})",
                 failure.violation.requirement, failure.violation.cause, failure.found_by
             );
-            let _ = writeln!(
-                stderr(),
-                "{}",
-                if failure.level == catalogue::Level::M {
-                    aside.red(&line)
-                } else {
-                    aside.yellow(&line)
-                }
-            );
+            let must = failure.level == catalogue::Level::M;
+            let line = if must { aside.red(&line) } else { aside.yellow(&line) };
+            let _ = writeln!(stderr(), "{line}");
         }
         printed = outcome.failures.len();
     });

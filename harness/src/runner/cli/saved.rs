@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Problem, say_error};
-use crate::{campaign::Outcome, script::Script};
+use crate::campaign::Outcome;
+use crate::script::Script;
 
 /// A failing script, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,36 +5,25 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Exit, Line, Report, Status};
-use crate::{campaign::Failure, pretty};
+use crate::campaign::Failure;
+use crate::pretty;
 
 impl Report {
     /// What stands in the way of a verdict and is of no one requirement: a class, a name, and why.
     fn errors(&self) -> Vec<(&'static str, String, String)> {
-        let mut errors: Vec<_> = self
-            .faults
-            .iter()
-            .map(|fault| ("adapter", fault.found_by.clone(), fault.message.clone()))
-            .collect();
+        let mut errors = Vec::new();
+        let mut error = |class, name: &str, why: String| errors.push((class, name.to_owned(), why));
+        for fault in &self.faults {
+            error("adapter", &fault.found_by, fault.message.clone());
+        }
         for stale in &self.stale {
-            errors.push((
-                "known-failing",
-                stale.clone(),
-                "listed as known to fail, and does not".to_owned(),
-            ));
+            error("known-failing", stale, "listed as known to fail, and does not".into());
         }
         for (need, names) in &self.declined {
-            errors.push((
-                "unsupported",
-                need.clone(),
-                format!("undecided: declined {}", names.join(", ")),
-            ));
+            error("unsupported", need, format!("undecided: declined {}", names.join(", ")));
         }
         for untested in &self.untested {
-            errors.push((
-                "suite",
-                "selection".to_owned(),
-                format!("nothing was put to the test: {untested}"),
-            ));
+            error("suite", "selection", format!("nothing was put to the test: {untested}"));
         }
         let open = match self.exit {
             Exit::NothingExercised if self.scripts == 0 => "no script was judged",
@@ -43,7 +32,7 @@ impl Report {
             }
             _ => return errors,
         };
-        errors.push(("suite", "verdict".to_owned(), open.to_owned()));
+        error("suite", "verdict", open.into());
         errors
     }
 

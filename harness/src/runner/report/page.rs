@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use super::{Report, Status};
-use crate::{
-    campaign::Failure,
-    catalogue::{self, Level},
-    pretty,
-    runner::terminal::{Paint, counted, quoted, wrap},
-};
+use crate::campaign::Failure;
+use crate::catalogue::{self, Level};
+use crate::pretty;
+use crate::runner::terminal::{Paint, counted, quoted, wrap};
+
+type Colour = fn(&Paint, &str) -> String;
 
 impl Report {
     /// The report for a terminal, or for a log.
@@ -55,42 +55,33 @@ impl Report {
             );
             let _ = write!(page, "{}", indent(&pretty::script(&fault.script), 2));
         }
+        let mut note = |colour: Colour, label, text: String| {
+            let _ = writeln!(page, "\n{} {text}", colour(paint, label));
+        };
         if !self.never_exercised.is_empty() {
-            let _ = writeln!(
-                page,
-                "\n{}: {}",
-                paint.yellow("Never put to the test"),
-                self.never_exercised.join(" ")
-            );
+            note(Paint::yellow, "Never put to the test:", self.never_exercised.join(" "));
         }
         for untested in &self.untested {
-            let _ = writeln!(page, "\n{} {untested}", paint.yellow("Nothing was put to the test:"));
+            note(Paint::yellow, "Nothing was put to the test:", untested.clone());
         }
         for stale in &self.stale {
-            let _ = writeln!(
-                page,
-                "\n{} {stale} is listed as known to fail and does not: remove it from the file",
-                paint.red("Stale:")
-            );
+            let text = "is listed as known to fail and does not: remove it from the file";
+            note(Paint::red, "Stale:", format!("{stale} {text}"));
         }
         for (need, times) in &self.unsupported {
             let named = self.declined.get(need).map(Vec::as_slice).unwrap_or_default();
             let more = if (named.len() as u64) < *times { ", …" } else { "" };
-            let _ = writeln!(
-                page,
-                "\n{} {} answered with unsupported: {need}, though hello offers what they need: \
+            let were = if *times == 1 { "was" } else { "were" };
+            let text = format!(
+                "{} {were} answered with unsupported: {need}, though hello offers what they need: \
                  {}{more}",
-                paint.yellow("Undecided:"),
-                if *times == 1 {
-                    "1 script was".to_owned()
-                } else {
-                    format!("{times} scripts were")
-                },
+                counted(*times, "script"),
                 named.join(", ")
             );
+            note(Paint::yellow, "Undecided:", text);
         }
         for warning in &self.warnings {
-            let _ = writeln!(page, "\n{} {warning}", paint.yellow("Warning:"));
+            note(Paint::yellow, "Warning:", warning.clone());
         }
         page
     }
