@@ -358,18 +358,14 @@ impl Run<'_> {
         self.announce(&violation, name);
         // Threads that race do not fail every time.
         let tries = if Features::of(script).has(Feature::Free) { 10 } else { 1 };
-        let (small, blamed) = {
-            let (driver, hello) = (&mut *self.driver, self.hello);
-            shrink(script, id, self.plan.shrinking, |candidate| {
-                (0..tries).find_map(|_| {
-                    let verdict = judged(driver, candidate, hello)?.1;
-                    verdict
-                        .all()
-                        .map(|found| found.requirement)
-                        .find(|found| same_or_more_general(id, found))
-                })
+        let (driver, hello) = (&mut *self.driver, self.hello);
+        let (small, blamed) = shrink(script, id, self.plan.shrinking, |candidate| {
+            (0..tries).find_map(|_| {
+                let verdict = judged(driver, candidate, hello)?.1;
+                let mut broken = verdict.all().map(|found| found.requirement);
+                broken.find(|found| same_or_more_general(id, found))
             })
-        };
+        });
         if blamed != id && self.outcome.is_broken(blamed) {
             *self.detours.entry(id).or_default() += 1;
             return;

@@ -64,12 +64,8 @@ impl Rig {
             first_only: true,
             ..Plan::default()
         };
-        let outcome = campaign(
-            &self.hello,
-            &mut InProcess::new(Arc::clone(&self.factory)),
-            &plan,
-            &mut |_, _| {},
-        );
+        let mut driver = InProcess::new(Arc::clone(&self.factory));
+        let outcome = campaign(&self.hello, &mut driver, &plan, &mut |_, _| {});
         if let Some(failure) = outcome.failures.first() {
             let trace = pretty::trace(&failure.script, &failure.trace, failure.violation.at, "> ");
             let script = pretty::script(&failure.script);

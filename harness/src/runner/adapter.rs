@@ -447,19 +447,7 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
-
-    #[test]
-    fn an_endless_line_is_read_in_pieces() {
-        let mut pieces = Vec::new();
-        read_lines(io::repeat(b'y'), |piece| {
-            pieces.push(piece.len() as u64);
-            pieces.len() < 3
-        });
-        assert_eq!(pieces, [LINE_BYTES; 3]);
-    }
 
     #[test]
     fn queued_lines_do_not_extend_a_deadline() {
@@ -473,15 +461,5 @@ mod tests {
             adapter.strays.count, 0,
             "noise that is there already is read for as long as there is any"
         );
-    }
-
-    #[test]
-    fn lines_of_any_bytes_are_read() {
-        let mut lines = Vec::new();
-        read_lines(&b"one\r\n\xff\n\nlast"[..], |line| {
-            lines.push(line);
-            true
-        });
-        assert_eq!(lines, ["one", "\u{fffd}", "", "last"]);
     }
 }

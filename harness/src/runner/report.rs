@@ -212,12 +212,7 @@ impl Report {
             .filter(|failure| selected(failure.violation.requirement))
             .cloned()
             .collect();
-        let must = |id: &str| {
-            failures.iter().any(|own| own.violation.requirement == id && own.level == Level::M)
-        };
-        let broken =
-            requirements.iter().any(|line| line.status == Status::Broken && must(&line.id));
-        let exit = if broken {
+        let exit = if requirements.iter().any(|line| is_failing(line, &failures)) {
             Exit::Failures
         } else if !outcome.faults.is_empty() {
             Exit::Adapter
@@ -263,13 +258,6 @@ impl Report {
             .collect()
     }
 
-    /// Whether a requirement is broken and decides.
-    fn failing(&self, line: &Line) -> bool {
-        // The failure's own level, not the catalogue's: a declared order binds.
-        let must = |own: &Failure| own.violation.requirement == line.id && own.level == Level::M;
-        line.status == Status::Broken && self.failures.iter().any(must)
-    }
-
     /// One line per profile that is claimed or was asked for.
     #[must_use]
     pub fn verdicts(&self) -> Vec<(String, String)> {
@@ -288,7 +276,7 @@ impl Report {
         let verdict = |profile: &str| {
             let broken = self.with(profile, Status::Broken);
             let (must, should): (Vec<&Line>, Vec<&Line>) =
-                broken.into_iter().partition(|line| self.failing(line));
+                broken.into_iter().partition(|line| is_failing(line, &self.failures));
             let known = self.with(profile, Status::Known);
             let judged = self.with(profile, Status::Kept).len();
             // Of several parts that were asked for, one may be decided although another is not.
@@ -317,26 +305,16 @@ impl Report {
                 "conforming".to_owned()
             };
             if !known.is_empty() {
-                let _ = write!(
-                    text,
-                    ", {} ({})",
-                    counted(known.len() as u64, "known failure"),
-                    names(&known)
-                );
+                let number = counted(known.len() as u64, "known failure");
+                let _ = write!(text, ", {number} ({})", names(&known));
             }
             let later = self.with(profile, Status::NotScored);
             if !later.is_empty() {
-                let _ = write!(
-                    text,
-                    ", not scored, for it came after the port's edition: {}",
-                    names(&later)
-                );
+                let why = "not scored, for it came after the port's edition";
+                let _ = write!(text, ", {why}: {}", names(&later));
             }
-            let all = catalogue::catalogue()
-                .requirements
-                .iter()
-                .filter(|own| own.profile == profile)
-                .count();
+            let all = &catalogue::catalogue().requirements;
+            let all = all.iter().filter(|own| own.profile == profile).count();
             let own: Vec<&Line> =
                 self.requirements.iter().filter(|line| line.profile == profile).collect();
             if own.len() < all {
@@ -356,6 +334,13 @@ impl Report {
     }
 }
 
+/// Whether a requirement is broken and decides.
+fn is_failing(line: &Line, failures: &[Failure]) -> bool {
+    // The failure's own level, not the catalogue's: a declared order binds.
+    let must = |own: &Failure| own.violation.requirement == line.id && own.level == Level::M;
+    line.status == Status::Broken && failures.iter().any(must)
+}
+
 /// Why nothing of a part was put to the test, if so.
 fn untested(part: &Part, lines: &[Line]) -> Option<String> {
     let own: Vec<&Line> = lines.iter().filter(|line| part.ids.contains(&line.id)).collect();
@@ -366,10 +351,8 @@ fn untested(part: &Part, lines: &[Line]) -> Option<String> {
     let why = if !own.iter().all(open) {
         return None;
     } else if all(Status::NotClaimed) {
-        format!(
-            "the profile {} is not claimed",
-            own.first().map_or("", |line| line.profile.as_str())
-        )
+        let profile = own.first().map_or("", |line| line.profile.as_str());
+        format!("the profile {profile} is not claimed")
     } else if all(Status::Elsewhere) {
         "it is not judged by scripts".to_owned()
     } else {

@@ -740,3 +740,28 @@ fn a_saved_failure_is_replayed() {
     assert_eq!(mended.status.code(), Some(0));
     fs::remove_dir_all(place).unwrap();
 }
+
+/// What is warned of after a shell has run this in place of an adapter.
+fn warned_of(command: &str) -> String {
+    let command = ["sh", "-c", command].map(str::to_owned).to_vec();
+    let mut adapter = Adapter::new(command, Deadlines::default());
+    assert!(adapter.hello().is_err_and(|why| why.contains("ended instead of answering")));
+    adapter.warnings().concat()
+}
+
+#[test]
+fn lines_of_any_bytes_are_read() {
+    let warning = warned_of(r"printf 'one\r\n\377\n\nlast'");
+    assert!(
+        warning
+            .starts_with("3 lines on standard output are no messages, the first of them \"one\""),
+        "{warning}"
+    );
+}
+
+/// 40 MiB without an end of line are more than one piece, of 16 MiB each.
+#[test]
+fn a_line_without_end_is_read_in_pieces() {
+    let warning = warned_of(r"head -c 41943040 /dev/zero | tr '\0' y");
+    assert!(warning.starts_with("3 lines on standard output are no messages"), "{warning}");
+}

@@ -10,8 +10,10 @@ mod run;
 mod saved;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{IsTerminal, Write as _, stderr, stdout};
+use std::path::Path;
 
 use help::{help, help_of};
 use options::{Options, parse};
@@ -41,6 +43,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 enum Problem {
     Usage(String),
     Adapter(String),
+}
+
+impl Problem {
+    /// A file that cannot be used.
+    fn file<E: Display>(file: &Path) -> impl Fn(E) -> Self {
+        move |error| Self::Usage(format!("{}: {error}", file.display()))
+    }
 }
 
 impl From<lexopt::Error> for Problem {
@@ -103,9 +112,7 @@ fn adapter(options: &Options) -> Result<(Adapter, Hello), Problem> {
     let deadlines = Deadlines { patience: options.patience, ..Deadlines::default() };
     let mut adapter = Adapter::new(options.command.clone(), deadlines);
     if let Some(file) = &options.transcript {
-        let to = File::create(file)
-            .map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))?;
-        adapter = adapter.transcript(to);
+        adapter = adapter.transcript(File::create(file).map_err(Problem::file(file))?);
     }
     let hello = adapter.hello().map_err(|why| Problem::Adapter(format!("the adapter: {why}")))?;
     Ok((adapter, hello))

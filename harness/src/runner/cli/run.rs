@@ -25,7 +25,7 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     for file in options.json.iter().chain(&options.junit) {
         let fresh = !file.exists();
         let opened = OpenOptions::new().append(true).create(true).open(file);
-        opened.map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))?;
+        opened.map_err(Problem::file(file))?;
         // An empty file would be taken for a report if the adapter does not even start.
         if fresh {
             let _ = fs::remove_file(file);

@@ -44,8 +44,7 @@ pub(super) fn read_saved(file: &Path) -> Result<Saved, String> {
 
 pub(super) fn save(directory: &Path, outcome: &Outcome) -> Result<(), Problem> {
     for failure in outcome.failures.iter().filter(|failure| !failure.script.steps.is_empty()) {
-        std::fs::create_dir_all(directory)
-            .map_err(|error| Problem::Usage(format!("{}: {error}", directory.display())))?;
+        std::fs::create_dir_all(directory).map_err(Problem::file(directory))?;
         let saved = Saved {
             requirement: failure.violation.requirement.into(),
             script: failure.script.clone(),
@@ -58,6 +57,5 @@ pub(super) fn save(directory: &Path, outcome: &Outcome) -> Result<(), Problem> {
 }
 
 pub(super) fn write_file(file: &Path, text: &str) -> Result<(), Problem> {
-    std::fs::write(file, format!("{}\n", text.trim_end()))
-        .map_err(|error| Problem::Usage(format!("{}: {error}", file.display())))
+    std::fs::write(file, format!("{}\n", text.trim_end())).map_err(Problem::file(file))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::{Exit, Line, Report, Status};
+use super::{Exit, Line, Report, Status, is_failing};
 use crate::campaign::Failure;
 use crate::pretty;
 
@@ -65,7 +65,7 @@ impl Report {
             Status::NotExercised if never => {
                 return ended(NonSuccessKind::Error, "never put to the test");
             }
-            _ if self.failing(line) => {
+            _ if is_failing(line, &self.failures) => {
                 let own = |failure: &&Failure| failure.violation.requirement == line.id;
                 let Some(failure) = self.failures.iter().find(own) else {
                     return ended(NonSuccessKind::Failure, "");

@@ -46,13 +46,8 @@ impl Report {
             self.failure(failure, paint, command, saved, &mut page);
         }
         for fault in &self.faults {
-            let _ = writeln!(
-                page,
-                "\n{}\n  {}\n  in {}",
-                paint.red("The adapter, not the registry"),
-                fault.message,
-                fault.found_by
-            );
+            let title = paint.red("The adapter, not the registry");
+            let _ = writeln!(page, "\n{title}\n  {}\n  in {}", fault.message, fault.found_by);
             let _ = write!(page, "{}", indent(&pretty::script(&fault.script), 2));
         }
         let mut note = |colour: Colour, label, text: String| {
@@ -103,11 +98,8 @@ impl Report {
             Some(Status::NotScored) => " (not scored: later than the port's edition)",
             _ => "",
         };
-        let title = if failure.level == Level::M && excused.is_empty() {
-            paint.red(&title)
-        } else {
-            paint.yellow(&title)
-        };
+        let decides = failure.level == Level::M && excused.is_empty();
+        let title = if decides { paint.red(&title) } else { paint.yellow(&title) };
         let _ = writeln!(page, "\n{title}{excused}");
         let _ = writeln!(page, "{}", wrap(&requirement.text, 2));
         let _ = writeln!(page, "  {} {}", paint.bold("cause:"), failure.violation.cause);
@@ -117,8 +109,7 @@ impl Report {
             some => format!("flaky: failed in {some} of 3 more runs"),
         };
         if failure.needs_others {
-            steady
-                .push_str(", not broken when run alone (look for state shared between registries)");
+            steady += ", not broken when run alone (look for state shared between registries)";
         }
         let _ = writeln!(
             page,
@@ -135,14 +126,8 @@ impl Report {
         let _ = write!(page, "  script:\n{}", indent(&pretty::script(&failure.script), 2));
         if !failure.trace.is_empty() {
             let mark = paint.red("► ");
-            let _ = write!(
-                page,
-                "  trace:\n{}",
-                indent(
-                    &pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark),
-                    4
-                )
-            );
+            let trace = pretty::trace(&failure.script, &failure.trace, failure.violation.at, &mark);
+            let _ = write!(page, "  trace:\n{}", indent(&trace, 4));
         }
         if let Some(file) = saved(id) {
             let file = quoted(&file);
