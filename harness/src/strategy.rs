@@ -4,12 +4,13 @@
 //! [shrinker](crate::shrink): what proptest finds is as small as what the runner finds.
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use proptest::strategy::{NewTree, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use crate::features::Features;
-use crate::generate::generate;
-use crate::script::Script;
+use crate::generate::{CONFUSABLE, generate};
+use crate::script::{Identity, Outbox, Overflow, Registration, Script};
 use crate::shrink::candidates;
 
 /// Scripts of at most these features: of what a registry claims ([`Features::offered_by`]), of some
@@ -114,4 +115,48 @@ impl ValueTree for ScriptTree {
     fn complicate(&mut self) -> bool {
         self.next()
     }
+}
+
+/// Channel names: ordinary ones, those that careless code confuses, and any text.
+pub fn arb_channel() -> impl Strategy<Value = String> {
+    let odd: Vec<&'static str> = CONFUSABLE.concat();
+    prop_oneof![
+        4 => select(vec!["a", "b", "c"]).prop_map(str::to_owned),
+        3 => select(odd).prop_map(str::to_owned),
+        1 => ".{0,12}",
+    ]
+}
+
+/// Lists of channel names as the compatible call takes them: absent, empty, or with duplicates.
+pub fn arb_filter() -> impl Strategy<Value = Option<Vec<String>>> {
+    proptest::option::weighted(0.8, proptest::collection::vec(arb_channel(), 0..4))
+}
+
+/// Identities, with and without a kind.
+pub fn arb_identity() -> impl Strategy<Value = Identity> {
+    prop_oneof![
+        3 => arb_channel().prop_map(Identity::Plain),
+        1 => (arb_channel(), arb_channel())
+            .prop_map(|(kind, value)| Identity::Kinded { kind, value }),
+    ]
+}
+
+/// Bounds of outboxes that a few short messages reach.
+pub fn arb_outbox() -> impl Strategy<Value = Outbox> {
+    (1_u32..5, 1_u32..20, select(&Overflow::ALL[..]))
+        .prop_map(|(messages, bytes, overflow)| Outbox { messages, bytes, overflow })
+}
+
+/// Whole registrations, of sinks.
+pub fn arb_registration() -> impl Strategy<Value = Registration> {
+    let groups = proptest::collection::vec(arb_identity(), 0..3);
+    (arb_filter(), any::<bool>(), proptest::option::of(arb_identity()), groups).prop_map(
+        |(channels, exact, scope, groups)| Registration {
+            channels,
+            exact,
+            scope,
+            groups,
+            ..Registration::default()
+        },
+    )
 }
