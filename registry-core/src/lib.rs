@@ -8,7 +8,8 @@
 //! ([`Ticket`]).
 //!
 //! A subscriber is either a [`Sink`], or an [`Outbox`]: a bounded queue of encoded frames whose
-//! owner writes them to a peer, as the transports do. Where the peer's socket is at hand, a
+//! owner writes them to a peer, as the transports do. A consumer in the process takes the messages
+//! themselves ([`SubscriberStream`]). Where the peer's socket is at hand, a
 //! [`Flusher`] writes to it directly ([`Wire`]). The crate knows no async runtime and no HTTP.
 //!
 //! Names in parentheses, such as `REV-2`, are the numbers of the requirements under which a
@@ -33,6 +34,7 @@ pub use subscriber::outbox::Outbox;
 pub use subscriber::queue::{Batch, Next};
 pub use subscriber::sink::Sink;
 pub use subscriber::socket::SocketOutbox;
+pub use subscriber::stream::SubscriberStream;
 pub use subscriber::subscription::{CloseHandle, Subscription};
 pub use subscriber::wire::Wire;
 pub use types::bounds::{LaneOptions, OutboxOptions, Overflow};

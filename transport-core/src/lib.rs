@@ -33,7 +33,9 @@ pub use admission::refusal::Refusal;
 pub use admission::stats::AdmissionStats;
 /// The attribute that an `impl` of [`Authorise`] needs.
 pub use async_trait::async_trait;
+pub use server::listener::{ConnectionService, Drain, MakeService, ServerListener};
 pub use server::options::ServerOptions;
+pub use server::registries::Registries;
 pub use server::stats::{ServerMetrics, ServerStats};
 pub use server::{Drained, Server};
 pub use socket::connection::DirectConnection;

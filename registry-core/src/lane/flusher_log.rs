@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn drn_1_a_draining_owner_does_not_wait_for_a_log_that_nothing_serves() {
         let log = FlusherLog::<u32>::new(LaneOptions::new());
-        let gate = Arc::new(Gate::new(&RAW, OutboxOptions::new().with_flusher()));
+        let gate = Arc::new(Gate::new(&RAW, OutboxOptions::new().with_flusher(), None));
         assert!(gate.end(CloseReason::Shutdown));
         assert!(log.drain(0, gate.clone()).is_none());
         let mut cx = Context::from_waker(Waker::noop());

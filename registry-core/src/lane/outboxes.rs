@@ -1,4 +1,4 @@
-//! The lane of outboxes, which publishing threads consume themselves.
+//! The lane of outboxes and streams, which publishing threads consume themselves.
 //!
 //! Pushing into an outbox runs no application code and never blocks, so a publisher waits until its
 //! own broadcast is pushed (DEL-1): a lock around the book is enough. Sinks have [a lane of their
@@ -9,27 +9,74 @@ use super::frames::Frames;
 use super::log::{Broadcast, COMPACT_FROM, Entry};
 use crate::contain::{discard, wake_all};
 use crate::subscriber::gate::Gate;
-use crate::subscriber::seat::Ended;
+use crate::subscriber::seat::{Ended, Seat};
+use crate::subscriber::state::Offered;
 use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::types::message::Message;
 use crate::types::report::SendOutcome;
 use std::mem;
 use std::sync::Arc;
 
+/// Where this lane puts a broadcast.
+pub(crate) enum Place<T> {
+    /// Its frame into an outbox.
+    Outbox(Arc<Gate>),
+    /// Itself into a stream.
+    Stream(Arc<Gate<Arc<Message<T>>>>),
+}
+
+impl<T> Clone for Place<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Outbox(gate) => Self::Outbox(gate.clone()),
+            Self::Stream(gate) => Self::Stream(gate.clone()),
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Place<T> {
+    fn push(
+        &self,
+        message: &Arc<Message<T>>,
+        frames: &mut Frames,
+        dropped: &mut Vec<Arc<Message<T>>>,
+    ) -> Offered {
+        match self {
+            Self::Outbox(gate) => match frames.of(gate.format, message) {
+                Some(frame) => gate.push(frame, &message.channel),
+                None => gate.fail(),
+            },
+            Self::Stream(gate) => {
+                let offered = gate.push(message, &message.channel);
+                dropped.extend(gate.take_dropped());
+                offered
+            }
+        }
+    }
+
+    fn seat(&self) -> Arc<dyn Seat> {
+        match self {
+            Self::Outbox(gate) => gate.clone(),
+            Self::Stream(gate) => gate.clone(),
+        }
+    }
+}
+
 /// The lane of outboxes.
 pub(crate) struct OutboxLane<T> {
-    log: Mutex<Vec<Entry<T, Arc<Gate>>>>,
+    log: Mutex<Vec<Entry<T, Place<T>>>>,
     consumer: Mutex<Consumer<T>>,
     dropped: AtomicU64,
 }
 
 /// State that only the thread that consumes the log touches.
 struct Consumer<T> {
-    book: Book<Arc<Gate>>,
+    book: Book<Place<T>>,
     /// The emptied log of the previous pass, whose buffer is used again.
-    spare: Vec<Entry<T, Arc<Gate>>>,
+    spare: Vec<Entry<T, Place<T>>>,
 }
 
-impl<T> OutboxLane<T> {
+impl<T: Send + Sync + 'static> OutboxLane<T> {
     pub(crate) fn new() -> Self {
         let consumer = Consumer { book: Book::default(), spare: Vec::new() };
         Self {
@@ -40,7 +87,7 @@ impl<T> OutboxLane<T> {
     }
 
     /// Appends an entry. The caller holds the registry's lock, which gives the log its order.
-    pub(crate) fn append(&self, entry: Entry<T, Arc<Gate>>) {
+    pub(crate) fn append(&self, entry: Entry<T, Place<T>>) {
         self.log.lock().push(entry);
     }
 
@@ -82,11 +129,8 @@ impl<T> OutboxLane<T> {
                     Entry::Border(never) => match never {},
                     Entry::Broadcast(Broadcast { channel, message }) => {
                         let (mut frames, mut accepted) = (Frames::default(), 0);
-                        consumer.book.for_each_hearing(channel, |key, gate| {
-                            let offered = match frames.of(gate.format, &message) {
-                                Some(frame) => gate.push(frame, &message.channel),
-                                None => gate.fail(),
-                            };
+                        consumer.book.for_each_hearing(channel, |key, place| {
+                            let offered = place.push(&message, &mut frames, &mut messages);
                             // Accepted is by far the most frequent outcome. An atomic increment for
                             // each would take some per cent of the whole time.
                             match offered.outcome {
@@ -97,7 +141,7 @@ impl<T> OutboxLane<T> {
                                 self.dropped.fetch_add(offered.dropped, Ordering::Relaxed);
                             }
                             let end =
-                                |(reason, first)| Ended { key, seat: gate.clone(), reason, first };
+                                |(reason, first)| Ended { key, seat: place.seat(), reason, first };
                             over.extend(offered.ended.map(end));
                             wakers.extend(offered.waker);
                         });

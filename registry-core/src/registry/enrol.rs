@@ -7,20 +7,25 @@ use crate::contain::discard;
 use crate::lane::book::Numbers;
 use crate::lane::flusher_log::FlusherLog;
 use crate::lane::log::Entry;
+use crate::lane::outboxes::Place;
 use crate::subscriber::gate::Gate;
 use crate::subscriber::notify::EVICTION_DEPTH;
 use crate::subscriber::outbox::Outbox;
 use crate::subscriber::seat::{Registrar, Seat};
 use crate::subscriber::sink::{Sink, SinkSeat};
+use crate::subscriber::stream::{STREAM, SubscriberStream};
 use crate::subscriber::subscription::Subscription;
 use crate::types::bounds::OutboxOptions;
-use crate::types::close::CloseReason;
+use crate::types::close::{CloseReason, EndHook};
 use crate::types::error::{AdmitError, SubscribeError};
 use crate::types::format::WireFormat;
 use crate::types::id::Key;
 use crate::types::registration::Registration;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+
+/// What is left of a ticket: its number, and the hook of its subscriber.
+type Redeemed = (TicketNo, Option<Arc<EndHook>>);
 
 /// The kind of subscriber behind a seat, as the registry sees it.
 struct Kind {
@@ -36,16 +41,16 @@ impl<T: Send + Sync + 'static> Inner<T> {
         sink: impl Sink<T>,
         registration: Registration,
     ) -> Result<Subscription, SubscribeError> {
-        self.enrol_sink(sink, registration, |_, _| Ok(()))
+        self.enrol_sink(sink, self.options.end_hook(), registration, |_, _| Ok(()))
     }
 
     pub(super) fn admit_sink(
         &self,
-        ticket: TicketNo,
+        (ticket, hook): Redeemed,
         sink: impl Sink<T>,
         registration: Registration,
     ) -> Result<Subscription, AdmitError> {
-        self.enrol_sink(sink, registration, self.redeem(ticket))
+        self.enrol_sink(sink, hook, registration, self.redeem(ticket))
     }
 
     pub(super) fn open_outbox(
@@ -54,17 +59,35 @@ impl<T: Send + Sync + 'static> Inner<T> {
         options: OutboxOptions,
         registration: Registration,
     ) -> Result<Outbox, SubscribeError> {
-        self.enrol_outbox(format, options, registration, |_, _| Ok(()))
+        let hook = self.options.end_hook();
+        self.enrol_outbox(format, options, hook, registration, |_, _| Ok(()))
     }
 
     pub(super) fn admit_outbox(
         &self,
-        ticket: TicketNo,
+        (ticket, hook): Redeemed,
         format: &'static WireFormat,
         options: OutboxOptions,
         registration: Registration,
     ) -> Result<Outbox, AdmitError> {
-        self.enrol_outbox(format, options, registration, self.redeem(ticket))
+        self.enrol_outbox(format, options, hook, registration, self.redeem(ticket))
+    }
+
+    pub(super) fn open_stream(
+        &self,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<SubscriberStream<T>, SubscribeError> {
+        self.enrol_stream(options, self.options.end_hook(), registration, |_, _| Ok(()))
+    }
+
+    pub(super) fn admit_stream(
+        &self,
+        (ticket, hook): Redeemed,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<SubscriberStream<T>, AdmitError> {
+        self.enrol_stream(options, hook, registration, self.redeem(ticket))
     }
 
     /// The check of a ticket. The clock is read before the lock is taken.
@@ -79,10 +102,11 @@ impl<T: Send + Sync + 'static> Inner<T> {
     fn enrol_sink<E: From<SubscribeError>>(
         &self,
         sink: impl Sink<T>,
+        hook: Option<Arc<EndHook>>,
         registration: Registration,
         check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
     ) -> Result<Subscription, E> {
-        let seat = Arc::new(SinkSeat::new(sink));
+        let seat = Arc::new(SinkSeat::new(sink, hook));
         let kind = Kind { format: "sink", outbox: None };
         let enrolled = self.enrol(seat.clone(), kind, registration, check, |_, _, key, numbers| {
             self.sinks.join(key, seat.clone(), numbers);
@@ -98,17 +122,18 @@ impl<T: Send + Sync + 'static> Inner<T> {
         &self,
         format: &'static WireFormat,
         options: OutboxOptions,
+        hook: Option<Arc<EndHook>>,
         registration: Registration,
         check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
     ) -> Result<Outbox, E> {
         if self.encoder.is_none() {
             return Err(SubscribeError::NoEncoder.into());
         }
-        let gate = Arc::new(Gate::new(format, options));
+        let gate = Arc::new(Gate::new(format, options, hook));
         let join = |lanes: &[Arc<FlusherLog<T>>], lane, key, numbers| match lane {
             LaneId::Flusher(number) => lanes[number].join(key, gate.clone(), numbers),
             LaneId::Outboxes | LaneId::Sinks => {
-                self.outboxes.append(Entry::Join(key, gate.clone(), numbers));
+                self.outboxes.append(Entry::Join(key, Place::Outbox(gate.clone()), numbers));
                 // No flusher serves this outbox, even if its options ask for one. So the gate is
                 // marked complete here.
                 gate.complete()
@@ -117,6 +142,25 @@ impl<T: Send + Sync + 'static> Inner<T> {
         let kind = Kind { format: format.name(), outbox: Some(options) };
         let subscription = self.enrol(gate.clone(), kind, registration, check, join)?;
         Ok(Outbox::new(gate, subscription))
+    }
+
+    fn enrol_stream<E: From<SubscribeError>>(
+        &self,
+        options: OutboxOptions,
+        hook: Option<Arc<EndHook>>,
+        registration: Registration,
+        check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
+    ) -> Result<SubscriberStream<T>, E> {
+        // Flushers write to sockets, and this has none.
+        let options = OutboxOptions { flusher: false, ..options };
+        let gate = Arc::new(Gate::new(&STREAM, options, hook));
+        let join = |_: &[Arc<FlusherLog<T>>], _, key, numbers| {
+            self.outboxes.append(Entry::Join(key, Place::Stream(gate.clone()), numbers));
+            None
+        };
+        let kind = Kind { format: STREAM.name(), outbox: Some(options) };
+        let subscription = self.enrol(gate.clone(), kind, registration, check, join)?;
+        Ok(SubscriberStream::new(gate, subscription))
     }
 
     /// Checks the admission and takes the subscriber, in one critical section: a revocation comes

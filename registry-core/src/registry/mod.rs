@@ -30,6 +30,7 @@ use crate::subscriber::notify::REVOCATION_DEPTH;
 use crate::subscriber::outbox::Outbox;
 use crate::subscriber::seat::Registrar;
 use crate::subscriber::sink::Sink;
+use crate::subscriber::stream::SubscriberStream;
 use crate::subscriber::subscription::Subscription;
 use crate::sync::{AtomicU64, Mutex};
 use crate::types::bounds::OutboxOptions;
@@ -240,6 +241,22 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         self.inner.open_outbox(format, options, registration)
     }
 
+    /// Subscribes a consumer in the process, which gets the messages themselves from a bounded
+    /// queue.
+    ///
+    /// # Errors
+    /// As for [`subscribe_with`](Self::subscribe_with).
+    ///
+    /// # Examples
+    /// See [`SubscriberStream`].
+    pub fn stream(
+        &self,
+        registration: Registration,
+        options: OutboxOptions,
+    ) -> Result<SubscriberStream<T>, SubscribeError> {
+        self.inner.open_stream(options, registration)
+    }
+
     /// Draws a ticket, **before** the credential is read: see [`Ticket`].
     ///
     /// # Examples
@@ -264,7 +281,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     pub fn draw_ticket(&self) -> Ticket<T> {
         let now = self.inner.options.clock.now();
         let number = self.inner.state.lock().table.admission.draw(now);
-        Ticket::new(self.inner.this.clone(), number)
+        Ticket::new(self.inner.this.clone(), number, self.inner.options.end_hook())
     }
 
     /// Sends `data` to every subscriber whose filter lets `channel` pass.

@@ -5,13 +5,15 @@ use super::admission::TicketNo;
 use crate::contain::{discard, in_drop};
 use crate::subscriber::outbox::Outbox;
 use crate::subscriber::sink::Sink;
+use crate::subscriber::stream::SubscriberStream;
 use crate::subscriber::subscription::Subscription;
 use crate::types::bounds::OutboxOptions;
+use crate::types::close::EndHook;
 use crate::types::error::{AdmitError, SubscribeError};
 use crate::types::format::WireFormat;
 use crate::types::registration::Registration;
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 /// The right to admit one subscriber, drawn **before** its credential is read.
 ///
@@ -48,11 +50,17 @@ use std::sync::Weak;
 pub struct Ticket<T: Send + Sync + 'static> {
     registry: Weak<Inner<T>>,
     number: TicketNo,
+    /// The hook of its subscriber.
+    hook: Option<Arc<EndHook>>,
 }
 
 impl<T: Send + Sync + 'static> Ticket<T> {
-    pub(super) fn new(registry: Weak<Inner<T>>, number: TicketNo) -> Self {
-        Self { registry, number }
+    pub(super) fn new(
+        registry: Weak<Inner<T>>,
+        number: TicketNo,
+        hook: Option<Arc<EndHook>>,
+    ) -> Self {
+        Self { registry, number, hook }
     }
 
     /// Admits a sink, if none of its identities was revoked since the ticket was drawn.
@@ -84,12 +92,12 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     /// assert!(late.admit(Screen, hers()).is_ok());
     /// ```
     pub fn admit(
-        self,
+        mut self,
         sink: impl Sink<T>,
         registration: Registration,
     ) -> Result<Subscription, AdmitError> {
         match self.registry.upgrade() {
-            Some(inner) => inner.admit_sink(self.number, sink, registration),
+            Some(inner) => inner.admit_sink(self.redeemed(), sink, registration),
             None => {
                 discard(sink);
                 Err(SubscribeError::ShuttingDown.into())
@@ -117,13 +125,44 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     /// # Ok::<_, registry_core::AdmitError>(())
     /// ```
     pub fn admit_outbox(
-        self,
+        mut self,
         format: &'static WireFormat,
         options: OutboxOptions,
         registration: Registration,
     ) -> Result<Outbox, AdmitError> {
         let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
-        inner.admit_outbox(self.number, format, options, registration)
+        inner.admit_outbox(self.redeemed(), format, options, registration)
+    }
+
+    /// Admits a stream, if none of its identities was revoked since the ticket was drawn.
+    ///
+    /// # Errors
+    /// See [`AdmitError`].
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{AdmitError, Identity, OutboxOptions, Registration, SubscriberRegistry};
+    ///
+    /// let registry = SubscriberRegistry::<u32>::new();
+    /// let ada = Identity::new("account", "ada");
+    /// let hers = || Registration::new().with_group(ada.clone());
+    /// let ticket = registry.draw_ticket();
+    /// registry.close_by_identity(&ada);
+    /// let refused = ticket.admit_stream(OutboxOptions::new(), hers());
+    /// assert_eq!(refused.unwrap_err(), AdmitError::Revoked);
+    /// assert!(registry.draw_ticket().admit_stream(OutboxOptions::new(), hers()).is_ok());
+    /// ```
+    pub fn admit_stream(
+        mut self,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<SubscriberStream<T>, AdmitError> {
+        let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
+        inner.admit_stream(self.redeemed(), options, registration)
+    }
+
+    fn redeemed(&mut self) -> (TicketNo, Option<Arc<EndHook>>) {
+        (self.number, self.hook.take())
     }
 
     /// Uses the ticket up without admitting a subscriber: for a request that only asks what an

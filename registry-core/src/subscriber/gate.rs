@@ -14,15 +14,15 @@
 //!
 //! Invariant: no waker is cloned, woken or dropped under the lock.
 
-use super::queue::{Next, Queued};
+use super::queue::{Item, Next, Queued};
 use super::seat::Seat;
-use super::state::{EndHook, Offered, Stage, State};
+use super::state::{Offered, Stage, State};
 use super::wire::Wire;
 use crate::contain::{contain, discard};
 use crate::sync::Mutex;
 use crate::types::bounds::{OutboxOptions, Overflow};
 use crate::types::channel::Channel;
-use crate::types::close::CloseReason;
+use crate::types::close::{CloseReason, EndHook};
 use crate::types::format::WireFormat;
 use crate::types::report::SendOutcome;
 use bytes::Bytes;
@@ -34,10 +34,10 @@ use std::time::Instant;
 /// One subscriber's gate. The fields that every write reads come first, so that a write has one
 /// cache miss.
 #[repr(C)]
-pub(crate) struct Gate {
+pub(crate) struct Gate<F: Item = Bytes> {
     pub(crate) format: &'static WireFormat,
     wire: OnceLock<Arc<dyn Wire>>,
-    state: Mutex<State>,
+    state: Mutex<State<F>>,
     options: OutboxOptions,
 }
 
@@ -57,19 +57,18 @@ pub(crate) enum Work {
     Closed(CloseReason),
 }
 
-impl Gate {
-    pub(crate) fn new(format: &'static WireFormat, options: OutboxOptions) -> Self {
-        let state = State::new(!options.flusher);
+impl<F: Item> Gate<F> {
+    pub(crate) fn new(
+        format: &'static WireFormat,
+        options: OutboxOptions,
+        hook: Option<Arc<EndHook>>,
+    ) -> Self {
+        let state = State::new(!options.flusher, hook);
         Self { format, wire: OnceLock::new(), state: Mutex::new(state), options }
     }
 
-    /// Starts to load the gate and its wire into the cache. The result has no meaning.
-    pub(crate) fn prefetch(&self) -> usize {
-        self.wire.get().map_or(0, Arc::strong_count)
-    }
-
     /// Offers one frame to the queue.
-    pub(crate) fn push(&self, frame: &Bytes, channel: &Channel) -> Offered {
+    pub(crate) fn push(&self, frame: &F, channel: &Channel) -> Offered {
         let mut state = self.state.lock();
         if !state.accepts() {
             return Offered::only(SendOutcome::Closed);
@@ -81,6 +80,74 @@ impl Gate {
         }
         offered.waker = state.waker.take();
         offered
+    }
+
+    /// Takes what a policy has dropped. The caller drops it without locks.
+    pub(crate) fn take_dropped(&self) -> F::Dropped {
+        self.state.lock().queue.take_dropped()
+    }
+
+    /// Takes the oldest, and how much was lost before it; or reports the end.
+    pub(crate) fn poll_one(&self, cx: &mut Context<'_>) -> Poll<Result<(F, u64), CloseReason>> {
+        self.poll_or_wait(cx, |state| match state.queue.take_one() {
+            Some(oldest) => Some(Ok((oldest, std::mem::take(&mut state.queue.lost)))),
+            None => state.ended().map(Err),
+        })
+    }
+
+    pub(crate) fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.poll_or_wait(cx, |state| {
+            state.end.map(|end| end.reason).filter(|reason| reason.discards())
+        })
+    }
+
+    /// Looks at the state. If that gives no answer yet, stores the waker for the next change.
+    fn poll_or_wait<R>(
+        &self,
+        cx: &mut Context<'_>,
+        look: impl FnOnce(&mut State<F>) -> Option<R>,
+    ) -> Poll<R> {
+        // Cloning and dropping a waker runs application code, so both happen outside the lock.
+        let mut spare = Some(cx.waker().clone());
+        let polled = {
+            let mut state = self.state.lock();
+            let seen = look(&mut state);
+            if seen.is_none() {
+                spare = std::mem::replace(&mut state.waker, spare);
+            }
+            seen
+        };
+        discard(spare);
+        polled.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Adds a hook, to be called after the earlier ones. If the subscriber has ended, returns the
+    /// reason and what the caller has to call with it: the hooks that were not called yet.
+    pub(crate) fn add_hook(&self, hook: Arc<EndHook>) -> Option<(Arc<EndHook>, CloseReason)> {
+        let mut state = self.state.lock();
+        let all = match state.on_end.take() {
+            None => hook.clone(),
+            Some(former) => both(former, hook.clone()),
+        };
+        state.on_end = Some(all.clone());
+        let end = state.end.as_mut()?;
+        let uncalled = if end.notified { hook } else { all };
+        end.notified = true;
+        Some((uncalled, end.reason))
+    }
+
+    /// Messages and bytes that wait, and the end.
+    pub(crate) fn status(&self) -> (usize, usize, Option<CloseReason>) {
+        let state = self.state.lock();
+        let (messages, bytes) = state.queue.len();
+        (messages, bytes, state.end.map(|end| end.reason))
+    }
+}
+
+impl Gate {
+    /// Starts to load the gate and its wire into the cache. The result has no meaning.
+    pub(crate) fn prefetch(&self) -> usize {
+        self.wire.get().map_or(0, Arc::strong_count)
     }
 
     /// Offers the frames of one turn. If nothing waits, it writes `joined` to the wire in one call.
@@ -188,14 +255,7 @@ impl Gate {
             if state.queue.has_frames() {
                 return Some(Next::Frames(state.queue.take(max_bytes, true)));
             }
-            let end = state.end.filter(|end| end.reason.discards() || state.complete);
-            end.map(|end| Next::Closed(end.reason))
-        })
-    }
-
-    pub(crate) fn poll_discarded(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        self.poll_or_wait(cx, |state| {
-            state.end.map(|end| end.reason).filter(|reason| reason.discards())
+            state.ended().map(Next::Closed)
         })
     }
 
@@ -206,26 +266,6 @@ impl Gate {
             Some(reason) if state.complete => Some(Work::Closed(reason)),
             _ => None,
         })
-    }
-
-    /// Looks at the state. If that gives no answer yet, stores the waker for the next change.
-    fn poll_or_wait<R>(
-        &self,
-        cx: &mut Context<'_>,
-        look: impl FnOnce(&mut State) -> Option<R>,
-    ) -> Poll<R> {
-        // Cloning and dropping a waker runs application code, so both happen outside the lock.
-        let mut spare = Some(cx.waker().clone());
-        let polled = {
-            let mut state = self.state.lock();
-            let seen = look(&mut state);
-            if seen.is_none() {
-                spare = std::mem::replace(&mut state.waker, spare);
-            }
-            seen
-        };
-        discard(spare);
-        polled.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Waits until the wire may have room.
@@ -306,34 +346,23 @@ impl Gate {
     pub(crate) fn last_write(&self) -> Option<Instant> {
         self.state.lock().last_write
     }
+}
 
-    /// Replaces the hook. Returns the former hook, and the reason if the subscriber has ended; the
-    /// caller then calls the new hook with it.
-    pub(crate) fn set_hook(
-        &self,
-        hook: Arc<EndHook>,
-    ) -> (Option<Arc<EndHook>>, Option<CloseReason>) {
-        let mut state = self.state.lock();
-        let reason = state.end.as_mut().map(|end| {
-            end.notified = true;
-            end.reason
-        });
-        (state.on_end.replace(hook), reason)
-    }
-
-    /// Messages and bytes that wait, and the end.
-    pub(crate) fn status(&self) -> (usize, usize, Option<CloseReason>) {
-        let state = self.state.lock();
-        let (messages, bytes) = state.queue.len();
-        (messages, bytes, state.end.map(|end| end.reason))
-    }
+fn both(first: Arc<EndHook>, then: Arc<EndHook>) -> Arc<EndHook> {
+    Arc::new(move |reason| {
+        contain(|| first(reason));
+        contain(|| then(reason));
+    })
 }
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-impl Seat for Gate {
+impl<F: Item + Send> Seat for Gate<F>
+where
+    F::Dropped: Send,
+{
     fn end(&self, reason: CloseReason) -> bool {
         let mut state = self.state.lock();
         match state.end {
@@ -358,15 +387,16 @@ impl Seat for Gate {
     }
 
     fn notify(&self) {
-        let (waker, hook, pending) = {
+        let (waker, hook, pending, dropped) = {
             let mut guard = self.state.lock();
             let state = &mut *guard;
             let pending = state.end.as_mut().filter(|end| !end.notified).map(|end| {
                 end.notified = true;
                 end.reason
             });
-            (state.waker.take(), state.on_end.clone(), pending)
+            (state.waker.take(), state.on_end.clone(), pending, state.queue.take_dropped())
         };
+        dropped.into_iter().for_each(discard);
         if let Some(waker) = waker {
             contain(|| waker.wake());
         }
@@ -391,15 +421,15 @@ mod tests {
     /// The owner sets its hook while another thread is about to notify.
     #[test]
     fn clo_1_a_hook_that_is_set_between_the_end_and_its_notice_is_called_once() {
-        let gate = Gate::new(&RAW, OutboxOptions::new());
+        let gate = Gate::<Bytes>::new(&RAW, OutboxOptions::new(), None);
         assert!(gate.end(CloseReason::Shutdown));
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = calls.clone();
-        let (former, ended) = gate.set_hook(Arc::new(move |_| {
+        let uncalled = gate.add_hook(Arc::new(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
         }));
-        assert!(former.is_none());
-        assert_eq!(ended, Some(CloseReason::Shutdown), "the owner calls it with this");
+        let reason = uncalled.map(|(_, reason)| reason);
+        assert_eq!(reason, Some(CloseReason::Shutdown), "the owner calls it with this");
         gate.notify();
         assert_eq!(calls.load(Ordering::SeqCst), 0, "it is called a second time");
         assert!(!gate.end(CloseReason::Revoked));

@@ -5,10 +5,9 @@
 
 use super::gate::Gate;
 use super::queue::{Next, WRITE_BYTES};
-use super::state::EndHook;
 use super::subscription::{CloseHandle, Subscription};
 use crate::contain::{contain, discard, in_drop};
-use crate::types::close::CloseReason;
+use crate::types::close::{CloseReason, EndHook};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -145,12 +144,13 @@ impl Outbox {
         self.gate.poll_discarded(cx)
     }
 
-    /// Sets a hook that is called with the reason when the subscriber ends, on the thread that ends
+    /// Adds a hook that is called with the reason when the subscriber ends, on the thread that ends
     /// it, or at once if it has ended.
     ///
     /// Unlike a waker, the hook is called also while nothing polls the outbox: an owner whose
     /// socket is full learns of the end this way. It is called again when a discarding reason
-    /// overrides a draining one. It must not block. A later hook replaces an earlier one.
+    /// overrides a draining one. It must not block. Hooks are called in the order in which they
+    /// were added.
     ///
     /// # Examples
     /// ```
@@ -176,10 +176,9 @@ impl Outbox {
     /// ```
     pub fn on_end(&self, hook: impl Fn(CloseReason) + Send + Sync + 'static) {
         let hook: Arc<EndHook> = Arc::new(hook);
-        let (former, ended) = self.gate.set_hook(hook.clone());
-        discard(former);
-        if let Some(reason) = ended {
-            contain(|| hook(reason));
+        if let Some((uncalled, reason)) = self.gate.add_hook(hook) {
+            contain(|| uncalled(reason));
+            discard(uncalled);
         }
     }
 

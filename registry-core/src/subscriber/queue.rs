@@ -1,18 +1,22 @@
-//! The bounded queue of frames before one peer. Pure state: the [gate](super::gate) holds the lock.
+//! The bounded queue before one subscriber: of frames for a peer, or of messages for a consumer in
+//! the process. Pure state: the [gate](super::gate) holds the lock.
 //!
-//! Invariants: `bytes` is the sum of the lengths of the queued frames; the queue holds at most
-//! `max_messages` frames and `max_bytes` bytes, or exactly one frame that is larger than
+//! Invariants: `bytes` is the sum of the sizes of what is queued; the queue holds at most
+//! `max_messages` messages and `max_bytes` bytes, or exactly one message that is larger than
 //! `max_bytes` (QUE-1); `lost` counts every message that a policy dropped, until the owner takes
-//! the count or a notice to the peer is framed.
+//! the count or a notice to the peer is framed. What leaves the queue without being taken is
+//! dropped in place only if no application code can run then.
 
 use crate::contain::contain;
 use crate::types::bounds::{OutboxOptions, Overflow};
 use crate::types::channel::Channel;
 use crate::types::close::CloseReason;
 use crate::types::format::WireFormat;
+use crate::types::message::Message;
 use crate::types::report::SendOutcome;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// How many bytes an owner takes from the queue for one write. A revocation cannot recall what was
 /// taken, so it is little (REV-3).
@@ -22,10 +26,47 @@ pub(crate) const WRITE_BYTES: usize = 64 * 1024;
 /// ever allocated, 200 bytes.
 const KEPT_FRAMES: usize = 4;
 
+/// A broadcast as a queue holds it.
+pub(crate) trait Item: Clone {
+    /// Items that left the queue under its lock and are dropped without it. Empty for items whose
+    /// destructor runs no application code.
+    type Dropped: Default + IntoIterator;
+
+    /// How many bytes it counts.
+    fn size(&self) -> usize;
+
+    /// Drops it, or puts it aside.
+    fn put_aside(self, dropped: &mut Self::Dropped);
+}
+
+impl Item for Bytes {
+    type Dropped = [(); 0];
+
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn put_aside(self, _: &mut [(); 0]) {}
+}
+
+/// A message for a consumer in the process.
+impl<T> Item for Arc<Message<T>> {
+    type Dropped = Vec<Self>;
+
+    /// That of the encoded payload; without one, that of the payload's own memory.
+    fn size(&self) -> usize {
+        self.encoded.as_ref().map_or(size_of::<T>(), |encoded| encoded.body().len())
+    }
+
+    fn put_aside(self, dropped: &mut Vec<Self>) {
+        dropped.push(self);
+    }
+}
+
 /// A frame and the channel on which it was broadcast.
 #[derive(Clone)]
-pub(crate) struct Queued {
-    pub(crate) frame: Bytes,
+pub(crate) struct Queued<F = Bytes> {
+    pub(crate) frame: F,
     pub(crate) channel: Channel,
 }
 
@@ -110,28 +151,36 @@ pub(crate) struct Pushed {
     pub(crate) dropped: u64,
 }
 
-#[derive(Default)]
-pub(crate) struct Queue {
+pub(crate) struct Queue<F: Item = Bytes> {
     /// Messages that were dropped, and reported neither to the owner nor to the peer.
     pub(crate) lost: u64,
     bytes: usize,
-    frames: VecDeque<Queued>,
+    frames: VecDeque<Queued<F>>,
+    dropped: F::Dropped,
     /// Bytes that left the queue for one write and are not written yet.
     pub(crate) rest: Bytes,
     /// The owner's own frames, to be written before the queued ones.
     pub(crate) control: Vec<u8>,
 }
 
-impl Queue {
+impl<F: Item> Default for Queue<F> {
+    fn default() -> Self {
+        Self {
+            lost: 0,
+            bytes: 0,
+            frames: VecDeque::new(),
+            dropped: F::Dropped::default(),
+            rest: Bytes::new(),
+            control: Vec::new(),
+        }
+    }
+}
+
+impl<F: Item> Queue<F> {
     /// Queues one frame. If there is no room for it, the policy of the options decides.
-    pub(crate) fn push(
-        &mut self,
-        frame: &Bytes,
-        channel: &Channel,
-        options: &OutboxOptions,
-    ) -> Pushed {
+    pub(crate) fn push(&mut self, frame: &F, channel: &Channel, options: &OutboxOptions) -> Pushed {
         let before = self.lost;
-        if !self.has_room(frame.len(), options) {
+        if !self.has_room(frame.size(), options) {
             match options.overflow {
                 Overflow::Close => return Pushed { outcome: SendOutcome::Lagged, dropped: 0 },
                 Overflow::DropNewest => {
@@ -141,20 +190,98 @@ impl Queue {
                 Overflow::DropOldest => {}
                 Overflow::KeepLatest => self.drop_channel(channel),
             }
-            while !self.has_room(frame.len(), options) {
-                self.lost += u64::from(self.pop().is_some());
+            while !self.has_room(frame.size(), options) {
+                if let Some(oldest) = self.pop() {
+                    oldest.put_aside(&mut self.dropped);
+                    self.lost += 1;
+                }
             }
         }
-        self.bytes += frame.len();
+        self.bytes += frame.size();
         self.frames.push_back(Queued { frame: frame.clone(), channel: channel.clone() });
         Pushed { outcome: SendOutcome::Accepted, dropped: self.lost - before }
     }
 
     /// Drops everything, as a discarding end does.
     pub(crate) fn discard(&mut self) {
-        *self = Self::default();
+        let Self { frames, mut dropped, .. } = std::mem::take(self);
+        frames.into_iter().for_each(|queued| queued.frame.put_aside(&mut dropped));
+        self.dropped = dropped;
     }
 
+    /// Takes what was put aside, to be dropped without the lock.
+    pub(crate) fn take_dropped(&mut self) -> F::Dropped {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Takes the oldest.
+    pub(crate) fn take_one(&mut self) -> Option<F> {
+        let frame = self.pop();
+        self.shrink(true);
+        frame
+    }
+
+    /// Gives up the buffer of an emptied queue. An owner that takes message by message should not
+    /// cause an allocation each time, so with `keep_buffer` a small one stays. With a wire, most
+    /// queues never need a buffer.
+    fn shrink(&mut self, keep_buffer: bool) {
+        if self.frames.is_empty() && !(keep_buffer && self.frames.capacity() <= KEPT_FRAMES) {
+            self.frames = VecDeque::new();
+        }
+    }
+
+    /// Tells whether something waits besides `rest`. A loss is reported even if no message follows.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.frames.is_empty() || !self.control.is_empty() || self.lost > 0
+    }
+
+    pub(crate) fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Messages and bytes that wait.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.frames.len(), self.bytes)
+    }
+
+    /// Notes that `written` bytes of `rest` were written; false when nothing of it was.
+    pub(crate) fn advance_rest(&mut self, written: usize) -> bool {
+        let written = written.min(self.rest.len());
+        self.rest.advance(written);
+        if self.rest.is_empty() {
+            self.rest = Bytes::new(); // an empty slice would keep the whole buffer
+        }
+        written > 0
+    }
+
+    /// Tells whether a frame fits; a frame larger than the bound fits into an empty queue.
+    fn has_room(&self, bytes: usize, options: &OutboxOptions) -> bool {
+        self.frames.is_empty()
+            || (self.frames.len() < options.max_messages.get()
+                && self.bytes + bytes <= options.max_bytes.get())
+    }
+
+    fn pop(&mut self) -> Option<F> {
+        let frame = self.frames.pop_front()?.frame;
+        self.bytes -= frame.size();
+        Some(frame)
+    }
+
+    /// Drops the queued frames of a channel.
+    fn drop_channel(&mut self, channel: &Channel) {
+        self.frames.retain(|queued| {
+            let stays = queued.channel != *channel;
+            if !stays {
+                self.bytes -= queued.frame.size();
+                self.lost += 1;
+                queued.frame.clone().put_aside(&mut self.dropped);
+            }
+            stays
+        });
+    }
+}
+
+impl Queue {
     /// Takes the oldest frames, `max_bytes` at most but always one frame. With `keep_buffer` the
     /// emptied queue may keep a small buffer.
     pub(crate) fn take(&mut self, max_bytes: usize, keep_buffer: bool) -> Batch {
@@ -168,11 +295,7 @@ impl Queue {
             let frame = self.pop();
             batch.frames.extend(frame.inspect(|frame| room = room.saturating_sub(frame.len())));
         }
-        // An owner that takes message by message should not cause an allocation each time. With a
-        // wire, most queues never need a buffer.
-        if self.frames.is_empty() && !(keep_buffer && self.frames.capacity() <= KEPT_FRAMES) {
-            self.frames = VecDeque::new();
-        }
+        self.shrink(keep_buffer);
         batch
     }
 
@@ -192,54 +315,5 @@ impl Queue {
         let Some(joined) = joined else { return false };
         self.rest = joined;
         true
-    }
-
-    /// Notes that `written` bytes of `rest` were written; false when nothing of it was.
-    pub(crate) fn advance_rest(&mut self, written: usize) -> bool {
-        let written = written.min(self.rest.len());
-        self.rest.advance(written);
-        if self.rest.is_empty() {
-            self.rest = Bytes::new(); // an empty slice would keep the whole buffer
-        }
-        written > 0
-    }
-
-    /// Tells whether something waits besides `rest`. A loss is reported even if no message follows.
-    pub(crate) fn has_more(&self) -> bool {
-        !self.frames.is_empty() || !self.control.is_empty() || self.lost > 0
-    }
-
-    pub(crate) fn has_frames(&self) -> bool {
-        !self.frames.is_empty()
-    }
-
-    /// Messages and bytes that wait.
-    pub(crate) fn len(&self) -> (usize, usize) {
-        (self.frames.len(), self.bytes)
-    }
-
-    /// Tells whether a frame fits; a frame larger than the bound fits into an empty queue.
-    fn has_room(&self, bytes: usize, options: &OutboxOptions) -> bool {
-        self.frames.is_empty()
-            || (self.frames.len() < options.max_messages.get()
-                && self.bytes + bytes <= options.max_bytes.get())
-    }
-
-    fn pop(&mut self) -> Option<Bytes> {
-        let frame = self.frames.pop_front()?.frame;
-        self.bytes -= frame.len();
-        Some(frame)
-    }
-
-    /// Drops the queued frames of a channel.
-    fn drop_channel(&mut self, channel: &Channel) {
-        self.frames.retain(|queued| {
-            let stays = queued.channel != *channel;
-            if !stays {
-                self.bytes -= queued.frame.len();
-                self.lost += 1;
-            }
-            stays
-        });
     }
 }

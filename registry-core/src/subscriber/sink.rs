@@ -3,7 +3,7 @@
 use super::seat::Seat;
 use crate::contain::{contain, discard};
 use crate::sync::{Mutex, ThreadId, current_thread};
-use crate::types::close::CloseReason;
+use crate::types::close::{CloseReason, EndHook};
 use crate::types::message::Message;
 use crate::types::report::SendOutcome;
 use std::sync::Arc;
@@ -80,15 +80,17 @@ struct State<T> {
     sink: Option<Arc<dyn Sink<T>>>,
     ended: Option<CloseReason>,
     sender: Option<ThreadId>,
+    /// Is called after the sink's close.
+    hook: Option<Arc<EndHook>>,
     /// The end came from inside the sink's own send: the close waits for that send to return
     /// (RE-5).
     deferred: bool,
 }
 
 impl<T: 'static> SinkSeat<T> {
-    pub(crate) fn new(sink: impl Sink<T>) -> Self {
-        let state =
-            State { sink: Some(Arc::new(sink)), ended: None, sender: None, deferred: false };
+    pub(crate) fn new(sink: impl Sink<T>, hook: Option<Arc<EndHook>>) -> Self {
+        let sink: Option<Arc<dyn Sink<T>>> = Some(Arc::new(sink));
+        let state = State { sink, ended: None, sender: None, hook, deferred: false };
         Self { state: Mutex::new(state) }
     }
 
@@ -130,21 +132,26 @@ impl<T: 'static> Seat for SinkSeat<T> {
     }
 
     fn notify(&self) {
-        let (sink, reason) = {
+        let (sink, hook, reason) = {
             let mut state = self.state.lock();
             let Some(reason) = state.ended else { return };
             if reason != CloseReason::Unsubscribed && state.sender == Some(current_thread()) {
                 state.deferred = true;
                 return;
             }
-            (state.sink.take(), reason)
+            (state.sink.take(), state.hook.take(), reason)
         };
+        // Without a sink another thread notified it, and took the hook too.
         if let Some(sink) = sink {
             if reason != CloseReason::Unsubscribed {
                 contain(|| sink.close(reason));
+                if let Some(hook) = &hook {
+                    contain(|| hook(reason));
+                }
             }
             discard(sink);
         }
+        discard(hook);
     }
 }
 

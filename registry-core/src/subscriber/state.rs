@@ -3,10 +3,10 @@
 //! Invariants: with a wire, the stage is slow exactly while something waits; after a discarding end
 //! nothing waits any more.
 
-use super::queue::Queue;
+use super::queue::{Item, Queue};
 use crate::types::bounds::OutboxOptions;
 use crate::types::channel::Channel;
-use crate::types::close::CloseReason;
+use crate::types::close::{CloseReason, EndHook};
 use crate::types::report::SendOutcome;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 #[repr(C)]
-pub(crate) struct State {
+pub(crate) struct State<F: Item = Bytes> {
     pub(crate) stage: Stage,
     /// The last write to the wire ended within a frame. It stays true after the end.
     pub(crate) mid_frame: bool,
@@ -23,7 +23,7 @@ pub(crate) struct State {
     pub(crate) end: Option<End>,
     /// When the wire last took bytes.
     pub(crate) last_write: Option<Instant>,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Queue<F>,
     pub(crate) waker: Option<Waker>,
     pub(crate) on_end: Option<Arc<EndHook>>,
 }
@@ -46,9 +46,6 @@ pub(crate) struct End {
     pub(crate) notified: bool,
 }
 
-/// The hook that an owner wants called at the end.
-pub(crate) type EndHook = dyn Fn(CloseReason) + Send + Sync;
-
 /// The result of an offer. The caller wakes the waker when it holds no lock.
 pub(crate) struct Offered {
     pub(crate) outcome: SendOutcome,
@@ -66,16 +63,21 @@ impl Offered {
     }
 
     /// Ends the subscriber for a reason that discards.
-    pub(crate) fn end(&mut self, state: &mut State, outcome: SendOutcome, reason: CloseReason) {
+    pub(crate) fn end<F: Item>(
+        &mut self,
+        state: &mut State<F>,
+        outcome: SendOutcome,
+        reason: CloseReason,
+    ) {
         self.outcome = outcome;
         self.ended = Some((reason, state.end.is_none()));
         state.end(reason);
     }
 }
 
-impl State {
+impl<F: Item> State<F> {
     /// `complete` is true if no flusher appends frames.
-    pub(crate) fn new(complete: bool) -> Self {
+    pub(crate) fn new(complete: bool, on_end: Option<Arc<EndHook>>) -> Self {
         Self {
             stage: Stage::Taken,
             mid_frame: false,
@@ -84,7 +86,7 @@ impl State {
             last_write: None,
             queue: Queue::default(),
             waker: None,
-            on_end: None,
+            on_end,
         }
     }
 
@@ -94,13 +96,19 @@ impl State {
         self.end.is_none_or(|end| !end.reason.discards() && !self.complete)
     }
 
+    /// Returns the reason of the end, once nothing more can come.
+    pub(crate) fn ended(&self) -> Option<CloseReason> {
+        let end = self.end.filter(|end| end.reason.discards() || self.complete);
+        end.map(|end| end.reason)
+    }
+
     pub(crate) fn discards(&self) -> bool {
         self.end.is_some_and(|end| end.reason.discards())
     }
 
     pub(crate) fn push(
         &mut self,
-        frame: &Bytes,
+        frame: &F,
         channel: &Channel,
         options: &OutboxOptions,
         offered: &mut Offered,

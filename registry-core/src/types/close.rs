@@ -158,3 +158,6 @@ impl fmt::Display for Revocation {
         f.write_str(self.as_str())
     }
 }
+
+/// What is called with the reason when a subscriber ends.
+pub(crate) type EndHook = dyn Fn(CloseReason) + Send + Sync;

@@ -1,6 +1,8 @@
 //! The options of a registry.
 
 use crate::clock::{Clock, SystemClock};
+use crate::contain::contain;
+use crate::types::close::{CloseReason, EndHook};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -120,7 +122,11 @@ pub struct RegistryOptions {
     pub(crate) max_remembered_revocations: usize,
     pub(crate) max_waiting_broadcasts: NonZeroUsize,
     pub(crate) clock: Arc<dyn Clock>,
+    end_hooks: Option<Arc<EndHooks>>,
 }
+
+/// Makes the hook of a subscriber.
+type EndHooks = dyn Fn() -> Option<Arc<EndHook>> + Send + Sync;
 
 impl RegistryOptions {
     /// 10 s: longer than any login check should take, short enough that an abandoned one is soon
@@ -142,6 +148,7 @@ impl RegistryOptions {
             max_remembered_revocations: Self::DEFAULT_REMEMBERED_REVOCATIONS,
             max_waiting_broadcasts: Self::DEFAULT_WAITING_BROADCASTS,
             clock: Arc::new(SystemClock),
+            end_hooks: None,
         }
     }
 
@@ -298,6 +305,49 @@ impl RegistryOptions {
         self.clock = Arc::new(clock);
         self
     }
+
+    /// Sets what makes a hook for each subscriber: for a server that has to act on the connection
+    /// of a subscriber that is ended, whoever admitted it.
+    ///
+    /// `make` is called on the thread that draws a ticket, or that subscribes without one. What it
+    /// returns is called as a hook of [`Outbox::on_end`](crate::Outbox::on_end) is; for a
+    /// [sink](crate::Sink), it is called after the sink's `close`, and never without it.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     CloseReason, Identity, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// let ends = Arc::new(Mutex::new(Vec::new()));
+    /// let seen = ends.clone();
+    /// let options = RegistryOptions::new().with_end_hooks(move || {
+    ///     let seen = seen.clone();
+    ///     Some(move |reason: CloseReason| seen.lock().unwrap().push(reason))
+    /// });
+    /// let registry = SubscriberRegistry::<String>::with_options(options);
+    /// let ada = Identity::new("account", "ada");
+    /// let hers = Registration::new().with_group(ada.clone());
+    /// let _stream = registry.draw_ticket().admit_stream(OutboxOptions::new(), hers)?;
+    /// registry.close_by_identity(&ada);
+    /// assert_eq!(*ends.lock().unwrap(), [CloseReason::Revoked]);
+    /// # Ok::<_, registry_core::AdmitError>(())
+    /// ```
+    #[must_use]
+    pub fn with_end_hooks<H: Fn(CloseReason) + Send + Sync + 'static>(
+        mut self,
+        make: impl Fn() -> Option<H> + Send + Sync + 'static,
+    ) -> Self {
+        self.end_hooks = Some(Arc::new(move || Some(Arc::new(make()?))));
+        self
+    }
+
+    /// Makes the hook of a subscriber.
+    pub(crate) fn end_hook(&self) -> Option<Arc<EndHook>> {
+        let make = self.end_hooks.as_deref()?;
+        contain(make).flatten()
+    }
 }
 
 impl Default for RegistryOptions {
@@ -313,6 +363,7 @@ impl fmt::Debug for RegistryOptions {
             .field("ticket_lifetime", &self.ticket_lifetime)
             .field("max_remembered_revocations", &self.max_remembered_revocations)
             .field("max_waiting_broadcasts", &self.max_waiting_broadcasts)
+            .field("end_hooks", &self.end_hooks.is_some())
             .finish_non_exhaustive()
     }
 }

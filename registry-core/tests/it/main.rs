@@ -22,6 +22,7 @@ mod progress;
 mod queue;
 mod reentry;
 mod revocation;
+mod stream;
 mod threads;
 mod vocabulary;
 mod wire;

@@ -76,7 +76,7 @@ fn que_3_the_default_bounds_are_the_documented_ones() {
     assert_eq!(LaneOptions::new(), LaneOptions::new().with_max_bytes(size(64 << 20)));
     assert_eq!(LaneOptions::default(), LaneOptions::new());
     let registry = "RegistryOptions { scope_cap: None, ticket_lifetime: 10s, \
-        max_remembered_revocations: 4096, max_waiting_broadcasts: 65536, .. }";
+        max_remembered_revocations: 4096, max_waiting_broadcasts: 65536, end_hooks: false, .. }";
     assert_eq!(
         [RegistryOptions::new(), RegistryOptions::default()].map(|all| format!("{all:?}")),
         [registry; 2]

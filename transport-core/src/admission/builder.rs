@@ -2,6 +2,7 @@
 
 use super::live::Live;
 use super::options::LiveOptions;
+use crate::socket::cut::hook_of_this_request;
 use registry_core::{Encode, RegistryOptions, SubscriberRegistry};
 use std::fmt;
 use std::marker::PhantomData;
@@ -44,7 +45,8 @@ impl<T: Send + Sync + 'static, E: Encode<T>> LiveBuilder<T, E> {
         LiveBuilder { encoder, registry, options, payload }
     }
 
-    /// Sets the options of the registry.
+    /// Sets the options of the registry. Its end hooks are replaced by those that reset the
+    /// connections of a [`Server`](crate::Server).
     pub fn with_registry_options(self, registry: RegistryOptions) -> Self {
         Self { registry, ..self }
     }
@@ -57,7 +59,8 @@ impl<T: Send + Sync + 'static, E: Encode<T>> LiveBuilder<T, E> {
     /// Makes the registry.
     #[must_use]
     pub fn build(self) -> Live<T> {
-        Live::of(SubscriberRegistry::with_encoder(self.registry, self.encoder), self.options)
+        let registry = self.registry.with_end_hooks(hook_of_this_request);
+        Live::of(SubscriberRegistry::with_encoder(registry, self.encoder), self.options)
     }
 }
 

@@ -63,22 +63,23 @@ pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFi
 /// ```
 /// use axum::http::Request;
 /// use registry_core::{ChannelFilter, WireFormat};
-/// # use axum::http::request::Parts;
-/// use transport_core::{Authorise, Grant, Live, Refusal, async_trait};
+/// use transport_core::{Framing, Grant, Live, Refusal};
 ///
-/// # struct RunsOnly;
-/// # #[async_trait]
-/// # impl Authorise for RunsOnly {
-/// #     async fn authorise(&self, _: &Parts) -> Result<Grant, Refusal> {
-/// #         Ok(Grant::new(ChannelFilter::only(["runs"])))
+/// # struct Raw;
+/// # impl Framing for Raw {
+/// #     fn format() -> &'static WireFormat {
+/// #         static RAW: WireFormat =
+/// #             WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
+/// #         &RAW
 /// #     }
 /// # }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Refusal> {
 /// let live = Live::<String>::new();
-/// let (request, ()) = Request::get("/events?channels=runs,pay").body(()).unwrap().into_parts();
-/// let ungranted = live.check(&RunsOnly, &request).await?;
-/// assert_eq!(ungranted.names().collect::<Vec<_>>(), ["pay"]);
-/// # Ok(()) }
+/// let mut request = Request::get("/events?channels=runs,pay").body(()).unwrap();
+/// live.draw_ticket_for(request.extensions_mut());
+/// let entry = live.entry(&request.into_parts().0)?;
+/// let entered = entry.admit::<Raw>(Grant::new(ChannelFilter::only(["runs"])))?;
+/// assert_eq!(entered.ungranted().names().collect::<Vec<_>>(), ["pay"]);
+/// # Ok::<_, Refusal>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ungranted(Vec<Channel>);

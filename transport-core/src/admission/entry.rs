@@ -83,7 +83,8 @@ impl<T: Send + Sync + 'static> Live<T> {
     }
 }
 
-/// The frames of one transport. It keeps a subscriber of one transport from being served by another.
+/// The frames of one transport. It keeps a subscriber of one transport from being served by
+/// another.
 pub trait Framing: Send + Sync + 'static {
     /// Returns the wire format.
     fn format() -> &'static WireFormat;
@@ -213,16 +214,14 @@ impl<T: Send + Sync + 'static> Entry<T> {
         let outbox = ticket.admit_outbox(F::format(), options, registration).map_err(refusal)?;
         let kind = live.guard(cut.as_ref().map_or(ConnectionKind::Portable, Cut::kind));
         let deadlines = cut.as_ref().map(Cut::deadlines).unwrap_or_default();
-        if let Some(cut) = cut {
-            cut.watch(&outbox);
-        }
         let admitted =
             Admitted { outbox, grant: Arc::new(grant), expires, kind, deadlines, handover };
         Ok(Entered { ungranted, subscriber: Some(admitted), framing: PhantomData })
     }
 }
 
-/// A request that was admitted for one transport, which makes the answer of it. Dropping it unsubscribes.
+/// A request that was admitted for one transport, which makes the answer of it. Dropping it
+/// unsubscribes.
 #[must_use = "dropping it unsubscribes"]
 pub struct Entered<F> {
     ungranted: Ungranted,

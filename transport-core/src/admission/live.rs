@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// A registry for live connections, with what its transports have in common. Cloning it is cheap.
 ///
@@ -34,12 +35,14 @@ struct Inner<T: Send + Sync + 'static> {
     options: LiveOptions,
     refusals: Mutex<BTreeMap<u16, u64>>,
     kinds: Arc<KindCounts>,
+    /// How many subscribers the shutdown ended, once it has begun.
+    shutdown: watch::Sender<Option<usize>>,
 }
 
 impl<T: Send + Sync + 'static> Live<T> {
     pub(super) fn of(registry: SubscriberRegistry<T>, options: LiveOptions) -> Self {
-        let (refusals, kinds) = Default::default();
-        Self { inner: Arc::new(Inner { registry, options, refusals, kinds }) }
+        let (refusals, kinds, shutdown) = Default::default();
+        Self { inner: Arc::new(Inner { registry, options, refusals, kinds, shutdown }) }
     }
 
     /// Returns the registry.
@@ -57,6 +60,57 @@ impl<T: Send + Sync + 'static> Live<T> {
     #[must_use]
     pub fn admission_stats(&self) -> AdmissionStats {
         AdmissionStats { refusals: self.refusals().clone(), kinds: self.inner.kinds.snapshot() }
+    }
+
+    /// Waits for the signal, and then begins the shutdown of the registry: for servers that are not
+    /// a [`Server`](crate::Server).
+    ///
+    /// Streams flush and write their farewells. Give this to
+    /// `axum::serve(…).with_graceful_shutdown(…)`, and await the [`Drain`](crate::Drain) of a
+    /// [`ServerListener`](crate::ServerListener), or else
+    /// [`drained`](SubscriberRegistry::drained), after it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before the signal begins no shutdown.
+    ///
+    /// # Examples
+    /// ```
+    /// use transport_core::Live;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let live = Live::<String>::new();
+    /// live.shutdown_on(async { /* ctrl_c().await */ }).await;
+    /// live.drained().await; // there is no stream to wait for
+    /// # }
+    /// ```
+    pub fn shutdown_on(
+        &self,
+        signal: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let live = self.clone();
+        async move {
+            signal.await;
+            live.shut_down();
+        }
+    }
+
+    /// Begins the shutdown of the registry, and tells those that wait for it.
+    pub(crate) fn shut_down(&self) -> usize {
+        let notified = self.begin_shutdown();
+        self.inner.shutdown.send_if_modified(|shutdown| shutdown.replace(notified).is_none());
+        notified
+    }
+
+    /// Waits for the shutdown; returns how many subscribers it ended.
+    pub(crate) fn shutdown_begun(&self) -> impl Future<Output = usize> + Send + 'static {
+        let mut shutdown = self.inner.shutdown.subscribe();
+        async move {
+            match shutdown.wait_for(Option::is_some).await {
+                Ok(notified) => notified.unwrap_or(0),
+                // The last handle was dropped, which ends every subscriber too.
+                Err(_dropped) => 0,
+            }
+        }
     }
 
     fn refusals(&self) -> MutexGuard<'_, BTreeMap<u16, u64>> {

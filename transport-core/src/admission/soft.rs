@@ -2,8 +2,8 @@
 //!
 //! A native `EventSource` gives up for good at any status but `200`. So where a refusal is transient
 //! and the request names `text/event-stream`, the answer is an event stream that says when to come
-//! back, and ends. Every other client gets the status. The code that draws the ticket decides it from the answer
-//! alone, so that it covers a handler's own `503` and a rate limiter's `429` too.
+//! back, and ends. Every other client gets the status. The code that draws the ticket decides it
+//! from the answer alone, so that it covers a handler's own `503` and a rate limiter's `429` too.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -54,8 +54,8 @@ pub(crate) fn stream(status: StatusCode, retry_after: Option<u64>) -> String {
     )
 }
 
-/// Turns a transient refusal into an event stream; leaves any other answer as it is. Headers of other layers,
-/// such as CORS, stay.
+/// Turns a transient refusal into an event stream; leaves any other answer as it is. Headers of
+/// other layers, such as CORS, stay.
 pub(crate) fn soften(mut response: Response) -> Response {
     let status = response.status();
     let transient = match status {

@@ -1,20 +1,21 @@
 //! One connection from its first byte to its end, and the answers to its requests.
 
 use super::http::{BUFFER_BYTES, Ended, Http, Serving};
-use super::options::ServerOptions;
+use super::registries::Registries;
 use super::stats::Counts;
 use crate::admission::refusal::Refusal;
 use crate::admission::soft::{reads_event_streams, soften};
 use crate::socket::accepted::Socket;
-use crate::socket::cut::{Cut, Cutter};
+use crate::socket::cut::{Cut, Cutter, answering};
 #[cfg(feature = "http2")]
 use crate::socket::streams::STREAM;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::{Extensions, HeaderValue, Request, StatusCode, Version, header};
+use axum::http::{HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -32,13 +33,14 @@ const FIRST_BYTES: usize = 24;
 /// The state that the connections of one server share.
 pub(super) struct Shared {
     pub(super) app: Router,
-    /// Draws the tickets of requests.
-    pub(super) draw: Box<dyn Fn(&mut Extensions) + Send + Sync>,
-    /// Whether nothing is between HTTP and the socket.
+    pub(super) registries: Registries,
+    /// Whether connections can be direct: nothing is between HTTP and the socket, and the options
+    /// permit it.
     pub(super) plain: bool,
+    /// Whether the first bytes of a socket are those of HTTP.
+    pub(super) peeks: bool,
     pub(super) http: Http,
     pub(super) cutter: Arc<Cutter>,
-    pub(super) options: ServerOptions,
     pub(super) counts: Arc<Counts>,
 }
 
@@ -57,7 +59,7 @@ pub(super) async fn connect<S>(
     let counts = shared.counts.clone();
     let mut first = [0; FIRST_BYTES];
     let begun = async {
-        let peeked = if shared.plain { socket.peek(&mut first).await? } else { 0 };
+        let peeked = if shared.peeks { socket.peek(&mut first).await? } else { 0 };
         Ok::<_, io::Error>((wrapped.await?, peeked))
     };
     let begun = tokio::select! {
@@ -73,7 +75,7 @@ pub(super) async fn connect<S>(
                 // Boxed, because hyper keeps the memory of a request's future for as long as the
                 // connection lives.
                 let service = move |request| {
-                    answer(request, socket.upgrade(), peer, service.clone()).map(Ok).boxed()
+                    answer(request, socket.upgrade(), Some(peer), service.clone()).map(Ok).boxed()
                 };
                 shared.http.serve(&first[..peeked], io, service, ending)
             };
@@ -97,6 +99,22 @@ pub(super) async fn connect<S>(
     count.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Serves one connection of a Unix socket to its end.
+#[cfg(unix)]
+pub(super) async fn connect_unix(
+    stream: tokio::net::UnixStream,
+    shared: Arc<Shared>,
+    ending: watch::Receiver<()>,
+) {
+    let _open = shared.counts.unix.enter();
+    let service = shared.clone();
+    let service = move |request| answer(request, None, None, service.clone()).map(Ok).boxed();
+    // Proxies speak HTTP/1.1 there. hyper would find out the protocol without a time limit.
+    if shared.http.serve(b"GET", stream, service, ending).await == Ended::NoHead {
+        shared.counts.slow_heads.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves a connection until its peer is gone. hyper takes a peer that has ended its side for gone,
 /// but it finds that out by reading, and it does not read while it holds unread bytes of the peer
 /// or while its writes wait for an HTTP/2 peer.
@@ -110,12 +128,15 @@ async fn unless_gone(connection: Serving, socket: &Socket) -> Ended {
 
 /// Has the application answer one request, which carries the peer's address and the means to cut
 /// its stream.
-async fn answer(
-    mut request: Request<Incoming>,
+pub(super) async fn answer<B>(
+    mut request: Request<B>,
     socket: Option<Arc<Socket>>,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     shared: Arc<Shared>,
-) -> Response {
+) -> Response
+where
+    B: Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+{
     if let Some(socket) = &socket {
         socket.set_asked();
     }
@@ -135,13 +156,19 @@ async fn answer(
     if let Some(host) = host {
         request.headers_mut().entry(header::HOST).or_insert(host);
     }
-    request.extensions_mut().insert(ConnectInfo(peer));
-    if let Some(cut) = cut {
-        request.extensions_mut().insert(cut);
+    let extensions = request.extensions_mut();
+    if let Some(peer) = peer {
+        extensions.insert(ConnectInfo(peer));
     }
-    (shared.draw)(request.extensions_mut());
+    if let Some(cut) = cut.clone() {
+        extensions.insert(cut);
+    }
     let soft = reads_event_streams(request.method(), request.headers());
-    let answered = AssertUnwindSafe(shared.app.clone().call(request)).catch_unwind().await;
+    let answered = answering(cut, async {
+        shared.registries.draw_tickets_for(request.extensions_mut());
+        shared.app.clone().call(request).await
+    });
+    let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let response = answered.map_or_else(
         |_panic| {
             shared.counts.panics.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +189,7 @@ fn cut(version: Version, socket: Option<&Arc<Socket>>, shared: &Shared) -> Optio
     if version == Version::HTTP_2 {
         return STREAM.try_with(|stream| Cut::stream(stream.clone(), shared.cutter.clone())).ok();
     }
-    let plain = shared.plain && !shared.options.portable && version == Version::HTTP_11;
+    let plain = shared.plain && version == Version::HTTP_11;
     socket.map(|socket| Cut::socket(socket, plain, shared.cutter.clone()))
 }
 
@@ -195,6 +222,7 @@ mod tests {
     use super::*;
     use crate::admission::live::Live;
     use crate::server::Server;
+    use crate::server::options::ServerOptions;
     use crate::socket::io::ServerIo;
     use socket2::SockRef;
     use std::future::pending;

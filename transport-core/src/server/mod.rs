@@ -1,55 +1,46 @@
 //! An HTTP server for long streams. It bounds everything that a peer could exhaust, and it is able
 //! to end.
 
+mod acceptor;
 mod connection;
 mod http;
+pub(crate) mod listener;
 pub(crate) mod options;
+pub(crate) mod registries;
 pub(crate) mod stats;
 
-use crate::admission::live::Live;
-use crate::admission::soft::{self, head_reads_event_streams};
-use crate::socket::accepted::{Socket, Sockets};
 use crate::socket::cut::{Cutter, Deadlines};
 use crate::socket::io::ServerIo;
+use acceptor::{Accepted, Acceptor, Listener, bind};
 use axum::Router;
-use axum::http::{Extensions, StatusCode};
+#[cfg(unix)]
+use connection::connect_unix;
 use connection::{Shared, connect};
 use http::Http;
 use options::ServerOptions;
-use registry_core::{Flusher, Progress};
+use registries::Registries;
 use stats::ServerMetrics;
-use std::future::{Future, poll_fn, ready};
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-/// Connections that the kernel may hold before they are accepted: enough for clients that come back
-/// all at once.
-const BACKLOG: u32 = 4096;
-/// How long to wait when the process is out of descriptors.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
-/// How long a refused connection may take to read its answer.
-const REFUSAL: Duration = Duration::from_secs(1);
-/// How much of its request is read, to find out how to answer it.
-const REFUSED_HEAD_BYTES: usize = 8 * 1024;
-
-/// Serves an axum router on a TCP listener, for applications whose responses do not end by
+/// Serves an axum router on its listeners, for applications whose responses do not end by
 /// themselves.
 ///
-/// It adds to `axum::serve`: it can reset the connection of a peer that does not read (REV-11),
+/// It adds to `axum::serve`: it draws the tickets of requests before any middleware runs
+/// ([`Entry`](crate::Entry)). It can reset the connection of a peer that does not read (REV-11),
 /// also under TLS, and single streams over HTTP/2. On Linux it notices a peer that leaves, whatever
 /// the peer sent before (SSE-5). It bounds request heads, idle time and connections. And it ends,
-/// also when clients stall (DRN-3).
+/// also when clients stall (DRN-3). For `axum::serve` itself there is a
+/// [`ServerListener`](crate::ServerListener).
 ///
 /// # Examples
 /// ```no_run
@@ -66,11 +57,7 @@ const REFUSED_HEAD_BYTES: usize = 8 * 1024;
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
-    options: ServerOptions,
-    metrics: ServerMetrics,
-}
+pub struct Server(Acceptor);
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,47 +76,72 @@ impl Server {
     /// Those of the operating system: the address is in use, is not this machine's, or needs a
     /// privilege.
     pub async fn bind(address: impl ToSocketAddrs, options: ServerOptions) -> io::Result<Self> {
-        let mut error =
-            io::Error::new(io::ErrorKind::InvalidInput, "the address resolves to nothing");
-        for address in lookup_host(address).await? {
-            match listen(address) {
-                Ok(listener) => return Ok(Self::from_listener(listener, options)),
-                Err(failed) => error = failed,
-            }
-        }
-        Err(error)
+        Ok(Self::from_listener(bind(address).await?, options))
     }
 
-    /// Uses a listener that was bound elsewhere.
+    /// Uses a listener that was bound elsewhere, such as one that a service manager passes:
+    /// `TcpListener::from_std` makes it of the standard library's.
     #[must_use]
     pub fn from_listener(listener: TcpListener, options: ServerOptions) -> Self {
-        let metrics = ServerMetrics::new(options.max_connections);
-        Self { listener, options, metrics }
+        Self(Acceptor::new(listener, options))
     }
 
-    /// Returns the address that it listens on.
+    /// Adds a listener. The limit on connections holds for all together.
+    #[must_use]
+    pub fn with_listener(mut self, listener: TcpListener) -> Self {
+        self.0.listeners.push(Listener::Tcp(listener));
+        self
+    }
+
+    /// Adds a listener on a Unix socket, for a proxy on the same machine. It speaks HTTP/1.1, its
+    /// connections are [portable](crate::ConnectionKind::Portable), and its requests have no
+    /// `ConnectInfo`.
+    ///
+    /// # Examples
+    /// ```
+    /// use axum::Router;
+    /// use tokio::net::UnixListener;
+    /// use transport_core::{Live, Server, ServerOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// let path = std::env::temp_dir().join(format!("live-{}.socket", std::process::id()));
+    /// let server = Server::bind("127.0.0.1:0", ServerOptions::new())
+    ///     .await?
+    ///     .with_unix_listener(UnixListener::bind(&path)?);
+    /// server.run(Router::new(), &Live::<String>::new(), async {}).await;
+    /// std::fs::remove_file(path)
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    #[must_use]
+    pub fn with_unix_listener(mut self, listener: tokio::net::UnixListener) -> Self {
+        self.0.listeners.push(Listener::Unix(listener));
+        self
+    }
+
+    /// Returns the address of the first listener.
     ///
     /// # Errors
     /// Those of the operating system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.0.local_addr()
     }
 
     /// Returns what reads the counts while the server runs.
     #[must_use]
     pub fn metrics(&self) -> ServerMetrics {
-        self.metrics.clone()
+        self.0.metrics.clone()
     }
 
     /// Serves until `shutdown` completes, then ends within the drain deadline.
     ///
-    /// At the end the listener closes, the registry of `live` begins its shutdown, streams flush
-    /// and write their farewells, and requests in progress are answered. Connections that are left
-    /// at the deadline are reset. A revocation during that time still discards what is queued
-    /// (DRN-1).
+    /// `registries` is a [`Live`](crate::Live), or a tuple of several. At the end the listeners
+    /// close, the registries begin their shutdown, streams flush and write their farewells, and
+    /// requests in progress are answered. Connections that are left at the deadline are reset. A
+    /// revocation during that time still discards what is queued (DRN-1).
     ///
     /// # Cancel safety
-    /// Dropping the future closes the listener; connections go on.
+    /// Dropping the future closes the listeners; connections go on, except those of Unix sockets.
     ///
     /// # Examples
     /// ```
@@ -137,172 +149,130 @@ impl Server {
     /// use transport_core::{Live, Server, ServerOptions};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// let (runs, prices) = (Live::<String>::new(), Live::<u64>::new());
     /// let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await?;
-    /// let drained = server.run(Router::new(), &Live::<String>::new(), async {}).await;
+    /// let drained = server.run(Router::new(), (&runs, &prices), async {}).await;
     /// assert_eq!((drained.notified, drained.reset), (0, 0));
     /// # Ok(()) }
     /// ```
-    pub async fn run<T: Send + Sync + 'static>(
+    pub async fn run(
         self,
         app: Router,
-        live: &Live<T>,
+        registries: impl Into<Registries>,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
-        self.serve(app, live, shutdown, |io| ready(Ok(io)), true).await
+        self.0.serve(app, registries.into(), shutdown, |io| ready(Ok(io))).await
     }
 
     /// Serves as [`run`](Self::run) does, with something between the socket and HTTP, such as TLS:
     /// `wrap` makes it from each connection, and has as long as a request head. A revocation resets
-    /// stalled peers there too.
+    /// stalled peers there too. Unix sockets are not wrapped.
     ///
     /// # Cancel safety
     /// As for `run`.
-    pub async fn run_over<T, S, W, F>(
-        self,
+    pub async fn run_over<S, W, F>(
+        mut self,
         app: Router,
-        live: &Live<T>,
+        registries: impl Into<Registries>,
         shutdown: impl Future<Output = ()>,
         wrap: W,
     ) -> Drained
     where
-        T: Send + Sync + 'static,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         W: Fn(ServerIo) -> F,
         F: Future<Output = io::Result<S>> + Send + 'static,
     {
-        self.serve(app, live, shutdown, wrap, false).await
+        self.0.plain = false;
+        self.0.serve(app, registries.into(), shutdown, wrap).await
     }
+}
 
-    async fn serve<T, S, W, F>(
-        self,
-        app: Router,
-        live: &Live<T>,
-        shutdown: impl Future<Output = ()>,
-        wrap: W,
-        plain: bool,
-    ) -> Drained
-    where
-        T: Send + Sync + 'static,
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        W: Fn(ServerIo) -> F,
-        F: Future<Output = io::Result<S>> + Send + 'static,
-    {
-        let Self { listener, options, metrics } = self;
-        if plain && !options.portable {
+impl Acceptor {
+    /// Opens the lanes of the registries, if connections can be direct, and returns what the
+    /// connections share.
+    fn share(&self, app: Router, registries: Registries) -> Shared {
+        let (options, plain) = (self.options.clone(), self.plain && !self.options.portable);
+        if plain {
             let workers = Handle::current().metrics().num_workers();
-            for _ in 0..options.lane_count.map_or(workers, NonZeroUsize::get) {
-                tokio::spawn(drive(live.open_lane(options.lane_options)));
-            }
+            let lanes = options.lane_count.map_or(workers, NonZeroUsize::get);
+            registries.open_lanes(lanes, options.lane_options);
         }
-        let ServerMetrics { sockets, counts, limit } = metrics;
-        // Refused connections do not count as open: a peer that holds some must not cause the
-        // refusal of others.
-        let refused = Arc::<Sockets>::default();
+        let counts = self.metrics.counts.clone();
         let deadlines = Deadlines::new(options.close_deadline, options.drain_deadline);
         let cutter =
             Cutter { deadlines, runtime: Handle::current(), resets: counts.resets.clone() };
         let http = Http::new(options.head_timeout);
-        let drawing = live.clone();
-        let draw = Box::new(move |request: &mut Extensions| drawing.draw_ticket_for(request));
-        let shared =
-            Arc::new(Shared { app, draw, plain, http, cutter: Arc::new(cutter), options, counts });
+        Shared { app, registries, plain, peeks: self.plain, http, cutter: cutter.into(), counts }
+    }
+
+    async fn serve<S, W, F>(
+        mut self,
+        app: Router,
+        registries: Registries,
+        shutdown: impl Future<Output = ()>,
+        wrap: W,
+    ) -> Drained
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        W: Fn(ServerIo) -> F,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let shared = Arc::new(self.share(app, registries.clone()));
         let (end, ending) = watch::channel(());
+        #[cfg(unix)]
+        let mut unix = tokio::task::JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                accepted = listener.accept() => accepted,
+                accepted = self.accept() => accepted,
             };
-            let (tcp, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) if is_gone(&error) => continue,
-                Err(_full) => {
-                    shared.counts.out_of_descriptors.fetch_add(1, Ordering::Relaxed);
-                    sleep(OUT_OF_DESCRIPTORS).await;
-                    continue;
+            match accepted {
+                Accepted::Tcp(socket, peer) => {
+                    let wrapped = wrap(ServerIo::new(socket.clone()));
+                    tokio::spawn(connect(wrapped, socket, peer, shared.clone(), ending.clone()));
                 }
-            };
-            shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
-            if limit.is_some_and(|limit| sockets.len() >= limit.get()) {
-                shared.counts.refused.fetch_add(1, Ordering::Relaxed);
-                if refused.len() < ServerOptions::MAX_REFUSALS {
-                    tokio::spawn(refuse(refused.open(tcp), plain));
+                #[cfg(unix)]
+                Accepted::Unix(stream) => {
+                    while unix.try_join_next().is_some() {}
+                    unix.spawn(connect_unix(stream, shared.clone(), ending.clone()));
                 }
-                continue;
             }
-            let socket = sockets.open(tcp);
-            socket.tune(shared.options.user_timeout);
-            let wrapped = wrap(ServerIo::new(socket.clone()));
-            tokio::spawn(connect(wrapped, socket, peer, shared.clone(), ending.clone()));
         }
-        drop(listener);
-        let notified = live.begin_shutdown();
-        let deadline = shared.options.drain_deadline;
-        drop((shared, ending));
+        let Self { listeners, options, metrics, refused, .. } = self;
+        drop((listeners, shared, ending));
+        let notified = registries.shut_down();
         end.send_replace(());
-        let gone = async { tokio::join!(sockets.all_gone(), refused.all_gone()) };
-        let ended = async { tokio::join!(end.closed(), live.drained(), gone) };
-        let reset = match timeout(deadline, ended).await {
+        let gone = async { tokio::join!(metrics.sockets.all_gone(), refused.all_gone()) };
+        let ended = async { tokio::join!(end.closed(), registries.drained(), gone) };
+        let reset = match timeout(options.drain_deadline, ended).await {
             Ok(_) => 0,
-            Err(_elapsed) => sockets.reset_all(),
+            Err(_elapsed) => metrics.sockets.reset_all(),
         };
+        #[cfg(unix)]
+        let reset = reset + abort(unix);
         Drained { notified, reset }
     }
 }
 
-/// Serves the connections of one lane until the registry is dropped or shut down.
-async fn drive<T: Send + Sync + 'static>(mut flusher: Flusher<T>) {
-    let mut serve = async || poll_fn(|cx| flusher.poll_serve(cx, Instant::now().into_std())).await;
-    while serve().await == Progress::More {
-        yield_now().await;
-    }
-}
-
-/// Tells whether an accept failed because its connection was gone already; there may be another.
-fn is_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // So that a restarted server gets its port back at once, as with std's and tokio's listeners.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Answers a connection beyond the limit that it should come back later: with a status, or with an
-/// event stream if it reads those. `head` says whether a request can be read from the socket.
-async fn refuse(socket: Arc<Socket>, head: bool) {
-    let mut request = Vec::new();
-    if head {
-        // Without a whole head in time, the answer is the status.
-        let _elapsed = timeout(REFUSAL, socket.read_head(&mut request, REFUSED_HEAD_BYTES)).await;
-    }
-    let (status, kind, body) = if head_reads_event_streams(&request) {
-        let body = soft::stream(StatusCode::SERVICE_UNAVAILABLE, Some(1));
-        ("200 OK", "text/event-stream", body)
-    } else {
-        let body = r#"{"error":"too many connections: come back in a second"}"#.to_owned();
-        ("503 Service Unavailable", "application/json", body)
-    };
-    let length = body.len();
-    let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncache-control: no-store\r\n\
-         content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}"
-    );
-    socket.answer(answer.as_bytes());
-    // Closing the socket while it has unread bytes would reset it, and the answer would be lost.
-    let _elapsed = timeout(REFUSAL, socket.peer_ended()).await;
+/// Ends the tasks that are left; returns how many there were.
+#[cfg(unix)]
+fn abort(mut tasks: tokio::task::JoinSet<()>) -> usize {
+    while tasks.try_join_next().is_some() {}
+    tasks.abort_all();
+    tasks.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::live::Live;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::yield_now;
+    use tokio::time::sleep;
 
     #[tokio::test]
     async fn rev_11_sockets_and_streams_that_were_reset_are_counted_together() {
@@ -311,7 +281,8 @@ mod tests {
         assert_eq!(metrics.stats().resets, 0);
         metrics.counts.resets.fetch_add(2, Ordering::Relaxed);
         let client = tokio::net::TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
-        metrics.sockets.open(server.listener.accept().await.unwrap().0).cut();
+        let Listener::Tcp(listener) = &server.0.listeners[0] else { panic!("it is TCP") };
+        metrics.sockets.open(listener.accept().await.unwrap().0).cut();
         assert_eq!((metrics.stats().resets, server.metrics().stats().resets), (3, 3));
         drop(client);
     }

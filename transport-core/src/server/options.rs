@@ -32,7 +32,7 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// How many refused connections may be reading their answer at a time, each for a second at
+    /// How many refused connections may be reading their answer at a time, each for two seconds at
     /// most. More are closed without an answer, so that a flood does not use up the descriptors.
     pub const MAX_REFUSALS: usize = 64;
 
@@ -83,8 +83,8 @@ impl ServerOptions {
         self
     }
 
-    /// Limits the connections; more are answered `503` with `Retry-After` and closed. No limit by
-    /// default.
+    /// Limits the connections; more are answered `503` with `Retry-After` and closed, or softly
+    /// where the request reads event streams ([`Entry`](crate::Entry)). No limit by default.
     ///
     /// The process's limit on descriptors limits them too, but connections beyond that are not
     /// answered: they wait until another ends, which

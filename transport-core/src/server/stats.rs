@@ -3,7 +3,7 @@
 use crate::socket::accepted::Sockets;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Reads the counts of a server while it runs. Cloning it is cheap.
 ///
@@ -29,7 +29,7 @@ pub struct ServerMetrics {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ServerStats {
-    /// Open connections, without those that are being refused.
+    /// Open connections, those of Unix sockets included, without those that are being refused.
     pub open: usize,
     /// The [limit](crate::ServerOptions::with_max_connections) on open connections, if there is
     /// one.
@@ -58,16 +58,46 @@ pub(super) struct Counts {
     pub(super) accepted: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) out_of_descriptors: AtomicU64,
-    pub(super) slow_heads: AtomicU64,
+    pub(super) slow_heads: Arc<AtomicU64>,
     pub(super) idle_closed: AtomicU64,
     pub(super) panics: AtomicU64,
     /// HTTP/2 streams that were reset.
     pub(super) resets: Arc<AtomicU64>,
+    /// Open connections of Unix sockets.
+    pub(super) unix: Open,
+}
+
+/// Counts what is open.
+#[derive(Debug, Default)]
+pub(super) struct Open(AtomicUsize);
+
+impl Open {
+    /// Counts one more until the guard is dropped.
+    #[cfg(unix)]
+    pub(super) fn enter(&self) -> impl Drop + '_ {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Entered(&self.0)
+    }
+}
+
+#[cfg(unix)]
+struct Entered<'a>(&'a AtomicUsize);
+
+#[cfg(unix)]
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ServerMetrics {
     pub(super) fn new(limit: Option<NonZeroUsize>) -> Self {
         Self { sockets: Arc::default(), counts: Arc::default(), limit }
+    }
+
+    /// Returns how many connections are open.
+    pub(super) fn open(&self) -> usize {
+        self.sockets.len() + self.counts.unix.0.load(Ordering::Relaxed)
     }
 
     /// Reads the counts.
@@ -81,10 +111,11 @@ impl ServerMetrics {
             idle_closed,
             panics,
             resets,
+            unix: _,
         } = &*self.counts;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         ServerStats {
-            open: self.sockets.len(),
+            open: self.open(),
             limit: self.limit,
             accepted: read(accepted),
             refused: read(refused),

@@ -4,13 +4,17 @@
 //! as fast as the peer reads, and an HTTP server does not even poll a body while its own buffers
 //! are full. So at each forced end of a subscriber a deadline starts here, and it ends in a reset,
 //! which needs no cooperation of the peer or of the HTTP server.
+//!
+//! A [`Live`](crate::Live) asks for the hook of each ticket that it draws, and of each subscriber
+//! that has none, so it does not matter which code admits the subscriber of a request.
 
 use super::accepted::Socket;
 use super::kind::ConnectionKind;
 #[cfg(feature = "http2")]
 use super::streams::Stream;
-use registry_core::{CloseReason, Outbox};
+use registry_core::CloseReason;
 use std::fmt;
+use std::future::Future;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -71,6 +75,29 @@ enum Target {
     Stream(Stream),
 }
 
+tokio::task_local! {
+    /// The cut of the request that the task answers.
+    static CURRENT: Option<Cut>;
+}
+
+/// Makes the hook of a subscriber of the request that this task answers: it cuts the connection at
+/// the deadline after an end by force. There is none outside of a request, or on another server.
+pub(crate) fn hook_of_this_request() -> Option<impl Fn(CloseReason) + Send + Sync + 'static> {
+    let cut = CURRENT.try_with(Option::clone).ok()??;
+    Some(move |reason: CloseReason| {
+        // The server's drain deadline bounds a draining end, and a peer that ended by itself is
+        // leaving.
+        if reason.discards() && reason != CloseReason::Unsubscribed {
+            cut.start();
+        }
+    })
+}
+
+/// Answers a request whose connection can be cut in this way, if at all.
+pub(crate) fn answering<F: Future>(cut: Option<Cut>, answer: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(cut, answer)
+}
+
 /// The state that the cuts of one server share.
 pub(crate) struct Cutter {
     pub(crate) deadlines: Deadlines,
@@ -108,17 +135,6 @@ impl Cut {
             Target::Socket { socket, plain: true } => Some(socket.clone()),
             _ => None,
         }
-    }
-
-    /// Cuts the connection of this outbox at the deadline after its subscriber was ended by force.
-    pub(crate) fn watch(self, outbox: &Outbox) {
-        outbox.on_end(move |reason| {
-            // The server's drain deadline bounds a draining end, and a peer that ended by itself is
-            // leaving.
-            if reason.discards() && reason != CloseReason::Unsubscribed {
-                self.start();
-            }
-        });
     }
 
     fn start(&self) {

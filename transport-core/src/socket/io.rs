@@ -3,10 +3,13 @@
 use super::accepted::Socket;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 /// A connection that a [`Server`](crate::Server) accepted, as HTTP reads and writes it.
 ///
@@ -18,11 +21,42 @@ pub struct ServerIo {
     socket: Arc<Socket>,
     /// Whether a body took the socket over.
     detached: bool,
+    /// The time for the first head, where the HTTP server keeps none.
+    head: Option<FirstHead>,
+}
+
+#[derive(Debug)]
+struct FirstHead {
+    deadline: Pin<Box<Sleep>>,
+    /// Counts the heads that came too late.
+    late: Arc<AtomicU64>,
 }
 
 impl ServerIo {
     pub(crate) fn new(socket: Arc<Socket>) -> Self {
-        Self { socket, detached: false }
+        Self { socket, detached: false, head: None }
+    }
+
+    /// Makes reads fail if the head of the first request does not come in time, and counts that.
+    pub(crate) fn with_head_timeout(mut self, timeout: Duration, late: Arc<AtomicU64>) -> Self {
+        self.head = Some(FirstHead { deadline: Box::pin(sleep(timeout)), late });
+        self
+    }
+
+    pub(crate) fn socket(&self) -> Weak<Socket> {
+        Arc::downgrade(&self.socket)
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(head) = &mut self.head else { return Ok(()) };
+        if self.socket.has_asked() {
+            self.head = None;
+        } else if head.deadline.as_mut().poll(cx).is_ready() {
+            head.late.fetch_add(1, Ordering::Relaxed);
+            self.head = None;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
     }
 
     pub(crate) fn into_socket(self) -> Arc<Socket> {
@@ -55,10 +89,11 @@ impl ServerIo {
 
 impl AsyncRead for ServerIo {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.poll_late(cx)?;
         if self.detached {
             // At the end of the stream the server may drop the body, so the body must have the
             // socket before.

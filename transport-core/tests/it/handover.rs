@@ -21,10 +21,18 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use transport_core::test_util::{Raw, TestServer, Tokens, account, serve, soon, until_is};
-use transport_core::{DirectSocket, Handover, Live, ServerOptions};
+use transport_core::{DirectSocket, Framing, Handover, Live, ServerOptions};
 
 static PLAIN: WireFormat =
     WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()));
+
+struct Plain;
+
+impl Framing for Plain {
+    fn format() -> &'static WireFormat {
+        &PLAIN
+    }
+}
 
 /// The outcome of a body's handover.
 enum Outcome {
@@ -94,7 +102,11 @@ async fn greet(State(handler): State<Handler>, request: Request) -> Response {
     let handover = Handover::of(&parts);
     handler.requests.send((parts.version, handover.is_some())).unwrap();
     let subscriber = match parts.uri.query() {
-        Some(_) => Some(handler.live.admit(&handler.tokens, &parts, &PLAIN).await.unwrap().outbox),
+        Some(_) => {
+            let entry = handler.live.entry(&parts).unwrap();
+            let grant = entry.authorise(&handler.tokens, &parts).await.unwrap();
+            Some(entry.admit::<Plain>(grant).unwrap().into_admitted().unwrap().outbox)
+        }
         None => None,
     };
     let frames = vec![": ok\n\n", "one\n", "two\n"].into_iter();

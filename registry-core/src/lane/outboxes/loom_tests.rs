@@ -22,7 +22,7 @@ impl Outboxes {
     fn new() -> Arc<Self> {
         let (lane, first) = (OutboxLane::new(), seat());
         let outbox = first.clone();
-        lane.append(Entry::Join(0, first, Numbers::All));
+        lane.append(Entry::Join(0, Place::Outbox(first), Numbers::All));
         Arc::new(Self { seq: Mutex::new(0), lane, outbox })
     }
 
@@ -50,7 +50,7 @@ impl<T> OutboxLane<T> {
 }
 
 fn seat() -> Arc<Gate> {
-    Arc::new(Gate::new(&DOTS, OutboxOptions::new()))
+    Arc::new(Gate::new(&DOTS, OutboxOptions::new(), None))
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn sub_7_a_subscriber_that_leaves_while_another_thread_consumes_is_removed_by_on
             spawn(move || {
                 {
                     let _order = outboxes.seq.lock();
-                    outboxes.lane.append(Entry::Join(1, seat(), Numbers::All));
+                    outboxes.lane.append(Entry::Join(1, Place::Outbox(seat()), Numbers::All));
                     outboxes.lane.append(Entry::Leave(1));
                 }
                 // Loom sees no conflict in a `try_lock` that fails. This call conflicts with the

@@ -29,7 +29,7 @@ impl Sinks {
     fn new() -> Arc<Self> {
         let inbox = Arc::new(Inbox::default());
         let lane = SinkLane::new(8);
-        lane.join(0, Arc::new(SinkSeat::new(inbox.clone())), Numbers::All);
+        lane.join(0, Arc::new(SinkSeat::new(inbox.clone(), None)), Numbers::All);
         Arc::new(Self { seq: Mutex::new(0), lane, inbox })
     }
 
@@ -73,7 +73,7 @@ fn del_1_tidying_never_leaves_a_broadcast_undelivered() {
             spawn(move || {
                 {
                     let _order = sinks.seq.lock();
-                    let seat = Arc::new(SinkSeat::new(Arc::new(Inbox::default())));
+                    let seat = Arc::new(SinkSeat::new(Arc::new(Inbox::default()), None));
                     sinks.lane.join(1, seat, Numbers::All);
                     sinks.lane.leave(1);
                 }

@@ -7,7 +7,7 @@ use crate::sync::model::{every_schedule, spawn, wait};
 static DOTS: WireFormat = WireFormat::new("dots", |_, _, out| out.extend_from_slice(b"."));
 
 fn outbox() -> Arc<Gate> {
-    Arc::new(Gate::new(&DOTS, OutboxOptions::new()))
+    Arc::new(Gate::new(&DOTS, OutboxOptions::new(), None))
 }
 
 fn push(outbox: &Gate, frame: &'static [u8]) -> bool {
@@ -237,7 +237,7 @@ fn run(gate: &Gate) -> CloseReason {
 }
 
 fn with_flusher() -> Arc<Gate> {
-    Arc::new(Gate::new(&DOTS, OutboxOptions::new().with_flusher()))
+    Arc::new(Gate::new(&DOTS, OutboxOptions::new().with_flusher(), None))
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Sink<u64> for Probe {
 
 fn seat() -> (Arc<Probe>, Arc<SinkSeat<u64>>) {
     let probe = Arc::new(Probe::default());
-    (probe.clone(), Arc::new(SinkSeat::new(probe)))
+    (probe.clone(), Arc::new(SinkSeat::new(probe, None)))
 }
 
 fn close(seat: &SinkSeat<u64>, reason: CloseReason) -> bool {
