@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufStream, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use transport_core::Grant;
 
 async fn flood(pings: usize) {
     let registry =

@@ -182,7 +182,7 @@ async fn del_1_a_connection_that_cannot_be_direct_works_and_is_not_wired() {
     let server = TestServer::start(app.clone(), &live, ServerOptions::new()).await;
     // As under TLS.
     let (wrapped, _) = TestServer::start_counted(app.clone(), &live).await;
-    let portable = serve(app).await;
+    let portable = serve(app.layer(live.entry_layer())).await;
     // The server comes first in the list, so that its lanes are open for the others.
     for (address, on_it) in
         [(server.address, (1, 1, 1)), (wrapped.address, (0, 0, 0)), (portable, (0, 0, 0))]
