@@ -41,7 +41,7 @@ impl ConnectionTask for DirectStream {
         }
         while self.keep_alive.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            // Before anything was written here, HTTP wrote the first comment when the timer was set.
+            // HTTP wrote the first comment, when the timer was set.
             let due = self.connection.last_write().map_or(now, |written| written + self.period);
             if now >= due && !self.connection.is_waiting() {
                 self.connection.send_control(&KEEP_ALIVE);

@@ -322,8 +322,8 @@ impl Adapter {
         }
     }
 
-    /// Waits for its exit and for its last lines, but not for ever: it may have closed its output and
-    /// live on.
+    /// Waits for its exit and for its last lines, but not for ever: it may have closed its output
+    /// and live on.
     #[expect(
         clippy::disallowed_methods,
         reason = "there is no event for the end of a process that can be waited for briefly"

@@ -4,7 +4,7 @@ use registry_core::LaneOptions;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// The options of a [`Server`]. Durations are upper bounds.
+/// The options of a [`Server`](crate::Server). Durations are upper bounds.
 ///
 /// # Examples
 /// ```
