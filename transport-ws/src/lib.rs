@@ -74,8 +74,9 @@ use transport_core::{Authorise, Live, Refusal};
 /// Makes a route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals
-/// come before the upgrade: those of [`Entry`](transport_core::Entry), `403` for another host's `Origin`, `426` for
-/// a request that is no upgrade, such as `HEAD`.
+/// come before the upgrade: those of [`Entry`](transport_core::Entry), as an extractor and by
+/// [`admit`](transport_core::Entry::admit), those of the authoriser, and `426` for a request that
+/// is no upgrade, such as `HEAD`.
 pub fn ws<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where
     T: Send + Sync + 'static,

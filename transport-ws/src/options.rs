@@ -114,7 +114,6 @@ impl WsOptions {
     /// });
     /// assert!(format!("{options:?}").ends_with("on_text: true }"));
     /// ```
-    #[must_use]
     pub fn with_on_text<F>(
         mut self,
         handler: impl Fn(Peer, String) -> F + Send + Sync + 'static,

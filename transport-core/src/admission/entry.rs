@@ -179,8 +179,8 @@ impl<T: Send + Sync + 'static> Entry<T> {
 
     /// Admits the request with what its credential is granted, or returns why not and counts that.
     ///
-    /// It is one attempt (ADM-1). A client that a revocation crossed comes back and is checked anew.
-    /// A request that names channels hears those that it is granted ([`Entered::ungranted`],
+    /// It is one attempt (ADM-1). A client that a revocation crossed comes back and is checked
+    /// anew. A request that names channels hears those that it is granted ([`Entered::ungranted`],
     /// ADM-8). `HEAD` gets the answer of an admission and admits no subscriber.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! Soft refusals: answers for clients that cannot read a status.
 //!
-//! A native `EventSource` gives up for good at any status but `200`. So where a refusal is transient
-//! and the request names `text/event-stream`, the answer is an event stream that says when to come
-//! back, and ends. Every other client gets the status. The code that draws the ticket decides it
-//! from the answer alone, so that it covers a handler's own `503` and a rate limiter's `429` too.
+//! A native `EventSource` gives up for good at any status but `200`. So where a refusal is
+//! transient and the request names `text/event-stream`, the answer is an event stream that says
+//! when to come back, and ends. Every other client gets the status. The code that draws the ticket
+//! decides it from the answer alone, so that it covers a handler's own `503` and a rate limiter's
+//! `429` too.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};

@@ -1,4 +1,5 @@
-//! Tickets of requests, wherever they are drawn, and refusals for clients that cannot read a status.
+//! The tickets of requests, wherever they are drawn, and refusals for clients that cannot read a
+//! status.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Request};
