@@ -11,6 +11,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -369,6 +370,91 @@ async function restart(browser, url, server) {
   await context.close();
 }
 
+/** A plain EventSource comes back after every refusal that passes: no room, a role that changes during the login, a restart. */
+async function comesBack(browser) {
+  const port = 20_000 + Math.floor(Math.random() * 10_000);
+  const listen = ["--listen", `127.0.0.1:${port}`];
+  let { server, url } = await startServer(...listen, "--open", "--max-connections", "3");
+  const { page, context, faults } = await openPage(browser, "about:blank");
+  const openCounting = () => page.evaluate((url) => {
+    const plain = { opened: 0, ends: [], heard: [], source: new EventSource(url) };
+    plain.source.addEventListener("open", () => { plain.opened += 1; });
+    plain.source.addEventListener("close", (event) => plain.ends.push(JSON.parse(event.data)));
+    plain.source.addEventListener("message", (event) => plain.heard.push(event.data));
+    window.plain = plain;
+  }, "/events");
+
+  // No room: another stream and two connections that ask for nothing have it. Who can read a status gets the status.
+  await page.goto(`${url}/healthz`);
+  await page.evaluate(() => new Promise((opened) => {
+    window.first = new EventSource("/events");
+    window.first.addEventListener("open", opened);
+  }));
+  const held = [await holdConnection(port), await holdConnection(port)];
+  await waitUntil(async () => (await fetch(`${url}/healthz`, { headers: { connection: "close" } })).status === 503);
+  await openCounting();
+  await plainHas(page, () => window.plain.ends.some(({ reason, status }) => reason === "unavailable" && status === 503));
+  held.forEach((socket) => socket.destroy());
+  await page.evaluate(() => window.first.close());
+  await waitUntil(() => page.evaluate(() => window.plain.opened > window.plain.ends.length));
+  await waitUntil(async () => (await matchedOf(url, "runs", "0")) === 1);
+  await plainHas(page, () => window.plain.heard.length > 0);
+
+  // A restart.
+  assert.equal(await stopServer(server), 0);
+  await plainHas(page, () => window.plain.ends.at(-1).reason === "shutdown");
+  ({ server, url } = await startServer(...listen, "--open"));
+  const before = await page.evaluate(() => window.plain.heard.length);
+  await waitUntil(async () => (await matchedOf(url, "runs", "2")) === 1);
+  await page.waitForFunction((before) => window.plain.heard.length > before, before, { polling: 50 });
+  await page.evaluate(() => window.plain.source.close());
+  assert.equal(await stopServer(server), 0);
+  assert.deepEqual(faults.filter((text) => !/ERR_|favicon|status of 404/.test(text)), []);
+  await context.close();
+
+  // A role that changes while the login is being checked.
+  const slow = await startServer("--listen", "127.0.0.1:0", "--authorise-delay", "700");
+  const crossing = await openPage(browser, slow.url);
+  await signIn(crossing.page, "ada");
+  await crossing.page.evaluate(() => {
+    const plain = { ends: [], heard: [], source: new EventSource("/events?channels=runs,jobs") };
+    plain.source.addEventListener("close", (event) => plain.ends.push(JSON.parse(event.data)));
+    plain.source.addEventListener("message", (event) => plain.heard.push(event.data));
+    window.plain = plain;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 200)); // within the check
+  const put = { method: "PUT", headers: { "content-type": "application/json" }, body: '{"channels":["jobs"]}' };
+  assert.deepEqual(await (await fetch(`${slow.url}/api/accounts/ada/channels`, put)).json(), { closed: 0 });
+  await plainHas(crossing.page, () => window.plain.ends.length === 1);
+  assert.deepEqual(await crossing.page.evaluate(() => window.plain.ends), [{ reason: "unavailable", status: 503 }]);
+  await waitUntil(async () => (await matchedOf(slow.url, "jobs", "1")) === 1);
+  await plainHas(crossing.page, () => window.plain.heard.length > 0);
+  assert.equal(await matchedOf(slow.url, "runs", "1"), 0);
+  assert.deepEqual(crossing.faults, []);
+  await crossing.context.close();
+  await stopServer(slow.server);
+}
+
+/** A connection that asks for nothing. */
+async function holdConnection(port) {
+  const socket = connect({ host: "127.0.0.1", port });
+  await once(socket, "connect");
+  return socket.on("error", () => {});
+}
+
+/** Broadcasts, and returns how many subscribers hear it. */
+async function matchedOf(url, channel, json) {
+  const call = { method: "POST", headers: { "content-type": "application/json" }, body: json };
+  return (await (await fetch(`${url}/api/channels/${channel}`, call)).json()).matched;
+}
+
+async function waitUntil(holds) {
+  for (const end = Date.now() + 15_000; !(await holds());) {
+    assert.ok(Date.now() < end, "it never came");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
 /** A server with an admin token: the page asks for it when it is needed. */
 async function adminToken(browser) {
   const { url } = await startServer("--listen", "127.0.0.1:0", "--admin-token", "letmein");
@@ -396,7 +482,7 @@ let browser;
 try {
   const { server, url } = await startServer("--listen", "127.0.0.1:0");
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--disable-dev-shm-usage"] });
-  const all = [revocation, revokedByAnother, roleChange, nothingLeft, logOut, keyboard, phone, restart, adminToken];
+  const all = [revocation, revokedByAnother, roleChange, nothingLeft, logOut, keyboard, phone, restart, comesBack, adminToken];
   const named = process.argv.slice(2);
   let passed = 0;
   for (const check of all.filter(({ name }) => named.length === 0 || named.includes(name))) {

@@ -20,6 +20,7 @@ const MEANING = {
   lagged: { final: false, text: "the page read too slowly" },
   failed: { final: false, text: "the server could not go on with this stream" },
   shutdown: { final: false, text: "the server is shutting down" },
+  unavailable: { final: false, text: "the server has no room, or permissions are being changed" },
 };
 const REASON_OF_CODE = { 1001: "shutdown", 1007: "protocol", 1008: "protocol", 1009: "protocol", 1011: "failed", 1013: "lagged",
   4001: "revoked", 4002: "expired", 4003: "heartbeat", 4004: "evicted", 4005: "logged_out" };

@@ -48,7 +48,8 @@ fn parts(reach: Reach, options: &Options, server: ServerMetrics) -> (App, Routes
     let live =
         Live::builder().with_registry_options(RegistryOptions::new().with_scope_cap(cap)).build();
     let sessions = Arc::new(Sessions::new(options.max_sessions.get(), options.session_lifetime));
-    let authoriser = SessionAuthoriser::new(sessions.clone(), options.open);
+    let authoriser =
+        SessionAuthoriser::new(sessions.clone(), options.open, options.authorise_delay);
     let routes = routes(&live, Arc::new(authoriser), options.open);
     let guard = Arc::new(Guard::new(reach, options.admin_token.clone(), routes.readable()));
     (App { live, sessions, bodies: Budget::new(MAX_BYTES_TOGETHER), guard, server }, routes)

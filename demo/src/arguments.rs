@@ -8,9 +8,13 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
 /// The variable of the environment that can hold the admin token.
 pub(crate) const TOKEN_VARIABLE: &str = "DEMO_ADMIN_TOKEN";
+
+/// The longest delay, in milliseconds: a login check is given up after 10 s.
+const MAX_AUTHORISE_DELAY: u64 = 9_000;
 
 /// How much of a file is read in search of its first line's end.
 const MAX_TOKEN_BYTES: u64 = 4096;
@@ -39,6 +43,9 @@ Options:
                            name their identities; a scope holds 10 streams at most.
                            `DELETE /api/scopes/S` and `DELETE /api/groups/G` close them
   --portable               Leave the sockets to HTTP, as on any other server: to compare
+  --authorise-delay MS     On loopback only: let the login check of a stream take so many
+                           milliseconds [at most 9000] after it has read the session. A
+                           revocation that comes meanwhile refuses the stream
   --help                   Show this text
   --version                Show the version
 
@@ -80,6 +87,7 @@ pub(crate) struct Arguments {
     pub(crate) max_connections: Option<NonZeroUsize>,
     pub(crate) open: bool,
     pub(crate) portable: bool,
+    pub(crate) authorise_delay: Duration,
 }
 
 pub(crate) enum Command {
@@ -99,6 +107,7 @@ pub(crate) fn parse(
         max_connections: None,
         open: false,
         portable: false,
+        authorise_delay: Duration::ZERO,
     };
     let mut tokens = Vec::new();
     if let Some(value) = token {
@@ -129,6 +138,17 @@ pub(crate) fn parse(
                 })?;
                 arguments.max_connections = Some(connections);
             }
+            Long("authorise-delay") => {
+                let value = parser.value()?.string()?;
+                let delay = value.parse().ok().filter(|delay| *delay <= MAX_AUTHORISE_DELAY);
+                let delay = delay.ok_or_else(|| {
+                    format!(
+                        "--authorise-delay takes milliseconds, {MAX_AUTHORISE_DELAY} at most, not \
+                         {value:?}"
+                    )
+                })?;
+                arguments.authorise_delay = Duration::from_millis(delay);
+            }
             Long("open") => arguments.open = true,
             Long("portable") => arguments.portable = true,
             Long("help") | Short('h') => return Ok(Command::Help),
@@ -143,8 +163,16 @@ pub(crate) fn parse(
         .into());
     }
     arguments.admin_token = tokens.pop().map(|(_, token)| token);
-    if arguments.open && Reach::of(arguments.listen) == Reach::Network {
-        let listen = arguments.listen;
+    let listen = arguments.listen;
+    let network = Reach::of(listen) == Reach::Network;
+    if network && !arguments.authorise_delay.is_zero() {
+        return Err(format!(
+            "--authorise-delay makes every login slow, so it is refused off loopback: {listen} is \
+             no loopback address"
+        )
+        .into());
+    }
+    if arguments.open && network {
         return Err(format!(
             "--open admits every client, so it is refused off loopback: {listen} is no loopback \
              address"

@@ -6,8 +6,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use registry_core::{ChannelFilter, Identity};
 use std::sync::Arc;
-use std::time::SystemTime;
-use tokio::time::Instant;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep};
 use transport_core::{Authorise, Grant, Refusal};
 
 /// The name of the cookie.
@@ -48,11 +48,13 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
 pub(crate) struct SessionAuthoriser {
     sessions: Arc<Sessions>,
     open: bool,
+    /// How long the check takes after it has read the session.
+    delay: Duration,
 }
 
 impl SessionAuthoriser {
-    pub(crate) fn new(sessions: Arc<Sessions>, open: bool) -> Self {
-        Self { sessions, open }
+    pub(crate) fn new(sessions: Arc<Sessions>, open: bool, delay: Duration) -> Self {
+        Self { sessions, open, delay }
     }
 }
 
@@ -63,6 +65,9 @@ impl Authorise for SessionAuthoriser {
             Some(token) => {
                 let now = Instant::now();
                 let session = self.sessions.find(now, token);
+                if !self.delay.is_zero() {
+                    sleep(self.delay).await;
+                }
                 session
                     .map(|session| grant_of(&session, now))
                     .ok_or_else(|| Refusal::unauthenticated(ENDED))

@@ -71,13 +71,14 @@ fn connections(asked: Option<NonZeroUsize>, descriptors: Option<usize>) -> NonZe
 }
 
 async fn run(arguments: Arguments, max_connections: NonZeroUsize) -> ExitCode {
-    let Arguments { listen, admin_token, open, portable, .. } = arguments;
+    let Arguments { listen, admin_token, open, portable, authorise_delay, .. } = arguments;
     let network = Reach::of(listen) == Reach::Network;
     if network && admin_token.is_none() {
         complain("no --admin-token-file: the calls of administrators will be refused");
     }
     let mut options = Options::new()
         .with_open(open)
+        .with_authorise_delay(authorise_delay)
         .with_portable(portable)
         .with_max_connections(max_connections);
     if let Some(token) = admin_token {

@@ -14,6 +14,7 @@ pub struct Options {
     pub(crate) max_connections: NonZeroUsize,
     pub(crate) max_sessions: NonZeroUsize,
     pub(crate) session_lifetime: Duration,
+    pub(crate) authorise_delay: Duration,
 }
 
 impl Options {
@@ -42,6 +43,7 @@ impl Options {
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
             max_sessions: Self::DEFAULT_MAX_SESSIONS,
             session_lifetime: Self::DEFAULT_SESSION_LIFETIME,
+            authorise_delay: Duration::ZERO,
         }
     }
 
@@ -88,6 +90,14 @@ impl Options {
     #[must_use]
     pub fn with_session_lifetime(mut self, lifetime: Duration) -> Self {
         self.session_lifetime = lifetime;
+        self
+    }
+
+    /// Sets how long the login check of a stream waits after it has read the session, as a slow
+    /// database would: room for a revocation in between. No time by default.
+    #[must_use]
+    pub fn with_authorise_delay(mut self, delay: Duration) -> Self {
+        self.authorise_delay = delay;
         self
     }
 

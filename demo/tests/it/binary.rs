@@ -63,6 +63,7 @@ async fn help_and_version_are_no_errors() {
         "DEMO_ADMIN_TOKEN",
         "--max-connections",
         "--open",
+        "--authorise-delay",
         "--portable",
     ] {
         assert!(out.contains(option), "{option}: {out}");
@@ -119,6 +120,9 @@ async fn wrong_arguments_are_explained() {
         (&["--max-connections", "many"], "--max-connections takes a number from 1 on"),
         (&["--open", "--listen", "0.0.0.0:0"], "refused off loopback"),
         (&["--listen", "192.0.2.1:80", "--open"], "refused off loopback"),
+        (&["--listen", "0.0.0.0:0", "--authorise-delay", "1"], "refused off loopback"),
+        (&["--authorise-delay", "9001"], "9000 at most, not \"9001\""),
+        (&["--authorise-delay", "soon"], "takes milliseconds"),
     ] {
         let (code, out, error) = run(arguments).await;
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");

@@ -3,6 +3,8 @@
 use crate::client::{TestServer, exchange, head, within};
 use demo::{Options, Reach};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::sleep;
 
 #[tokio::test]
 async fn a_stream_needs_a_credential() {
@@ -314,4 +316,28 @@ async fn a_body_that_does_not_come_is_refused_after_ten_seconds() {
     );
     let response = exchange(server.address, request.as_bytes()).await;
     assert_eq!((response.status, start.elapsed().as_secs()), (408, 10));
+}
+
+#[tokio::test]
+async fn adm_1_a_role_that_changes_during_a_login_check_refuses_the_login_softly() {
+    let options = Options::new().with_authorise_delay(Duration::from_millis(500));
+    let server = TestServer::with(Reach::Loopback, options).await;
+    let login = server.sign_in("ada").await;
+    let bearer = login.bearer();
+    let headers = [("authorization", bearer.as_str()), ("accept", "text/event-stream")];
+    let change = async {
+        sleep(Duration::from_millis(100)).await; // the check has read the session by then
+        server.set_channels("ada", json!(["jobs"])).await
+    };
+    let (refused, closed) =
+        tokio::join!(server.get("/events?channels=runs,jobs", &headers), change);
+    assert_eq!(refused.status, 200, "an `EventSource` would end at any other status");
+    assert_eq!(closed, 0, "nobody was admitted yet");
+    let body = refused.body;
+    assert!(body.starts_with("retry: 1") && body.contains("\"status\":503}"), "{body}");
+    // It comes back, and hears what the role may hear.
+    let mut stream = login.sse(&server, "/events?channels=runs,jobs").await;
+    assert_eq!(server.broadcast("runs", "1").await["matched"], 0);
+    server.broadcast("jobs", "2").await;
+    assert_eq!(stream.data().await, "2");
 }

@@ -4,7 +4,7 @@ use crate::kit::*;
 use crate::wire::{BARE, flush, serve, wired_with, with_flusher};
 use registry_core::{
     ChannelFilter, CloseReason, Flusher, LaneOptions, Outbox, OutboxOptions, Registration,
-    Revocation, Subscription,
+    RegistryOptions, Revocation, Subscription,
 };
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -407,4 +407,45 @@ fn sub_7_memory_returns_to_where_it_was() {
     let grown = allocation_counter::measure(|| come_and_go(CROWD));
     assert!(grown.bytes_max > 1_000 * CROWD as u64, "the measure sees nothing: {grown:?}");
     assert!(grown.bytes_current < 32 << 10, "memory was kept: {grown:?}");
+}
+
+#[test]
+fn clo_1_every_hook_is_called_once_in_the_order_in_which_they_were_added() {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let hook = |name: &'static str| {
+        let ends = ends.clone();
+        move |reason: CloseReason| ends.lock().unwrap().push((name, reason))
+    };
+    let made = hook("of the registry");
+    let options = RegistryOptions::new().with_end_hooks(move || Some(made.clone()));
+    let registry = encoding_with(options);
+    let outbox = open(&registry, group("a"));
+    outbox.on_end(|_| panic!("a bug of the application"));
+    outbox.on_end(hook("of its owner"));
+    let probe = Probe::new();
+    let _sink = join(&registry, &probe, group("a"));
+    registry.begin_shutdown();
+    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    use CloseReason::{Revoked, Shutdown};
+    let of = |reason| [("of the registry", reason), ("of its owner", reason)];
+    let sinks = [("of the registry", Shutdown)];
+    let mut expected = [&of(Shutdown)[..], &sinks, &of(Revoked)].concat();
+    assert_eq!(*ends.lock().unwrap(), expected);
+    outbox.on_end(hook("too late"));
+    expected.push(("too late", Revoked));
+    assert_eq!(*ends.lock().unwrap(), expected, "at once, and alone");
+}
+
+#[test]
+fn sub_4_no_hook_is_called_for_a_sink_that_left() {
+    let called = Arc::new(Mutex::new(0));
+    let count = called.clone();
+    let options = RegistryOptions::new().with_end_hooks(move || {
+        let count = count.clone();
+        Some(move |_| *count.lock().unwrap() += 1)
+    });
+    let registry = encoding_with(options);
+    let sink = join(&registry, &Probe::new(), group("a"));
+    drop(sink);
+    assert_eq!(*called.lock().unwrap(), 0);
 }
