@@ -57,6 +57,18 @@ mod encode;
 
 pub use encode::SSE;
 
+// What an application needs beside the transport, so that it depends on one crate.
+pub use registry_core::{
+    AdmitError, BroadcastError, ChannelFilter, CloseReason, Encode, EncodeError, Encoded, Identity,
+    Message, OutboxOptions, Overflow, Registration, RegistryOptions, Report, Revocation, ScopeCap,
+    SubscribeError, SubscriberRegistry, SubscriberStream, WhenFull,
+};
+pub use transport_core::{
+    Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Grant, Live,
+    LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener, ServerMetrics,
+    ServerOptions, ServerStats, Ungranted, async_trait,
+};
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
@@ -66,7 +78,7 @@ use body::{NoBody, SseBody};
 use registry_core::WireFormat;
 use std::sync::Arc;
 use std::time::Duration;
-use transport_core::{Authorise, ConnectionKind, Entered, Framing, Live, Refusal, Ungranted};
+use transport_core::Framing;
 
 /// The options of the SSE transport.
 ///

@@ -65,11 +65,22 @@ pub use options::WsOptions;
 pub use peer::{Gone, Peer};
 pub use upgrade::{Frames, WsUpgrade};
 
+// What an application needs beside the transport, so that it depends on one crate.
+pub use registry_core::{
+    AdmitError, BroadcastError, ChannelFilter, CloseReason, Encode, EncodeError, Encoded, Identity,
+    Message, OutboxOptions, Overflow, Registration, RegistryOptions, Report, Revocation, ScopeCap,
+    SubscribeError, SubscriberRegistry, SubscriberStream, WhenFull,
+};
+pub use transport_core::{
+    Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Grant, Live,
+    LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener, ServerMetrics,
+    ServerOptions, ServerStats, Ungranted, async_trait,
+};
+
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use std::sync::Arc;
-use transport_core::{Authorise, Live, Refusal};
 
 /// Makes a route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
