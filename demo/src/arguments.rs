@@ -23,6 +23,7 @@ pub(crate) const HELP: &str = "\
 Serves a subscriber registry over server-sent events and WebSocket, with a page to try it.
 
 Usage: demo [OPTIONS]
+       demo tour              Show what is promised, on a server of its own, in a minute
 
 Options:
   --listen ADDR            Listen on this address and port [default: 127.0.0.1:3000];
@@ -92,6 +93,7 @@ pub(crate) struct Arguments {
 
 pub(crate) enum Command {
     Serve(Arguments),
+    Tour,
     Help,
     Version,
 }
@@ -153,6 +155,9 @@ pub(crate) fn parse(
             Long("portable") => arguments.portable = true,
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("version") | Short('V') => return Ok(Command::Version),
+            Value(word) if word == "tour" => {
+                return parser.next()?.map_or(Ok(Command::Tour), |more| Err(more.unexpected()));
+            }
             other => return Err(other.unexpected()),
         }
     }

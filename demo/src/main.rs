@@ -3,6 +3,7 @@
 mod arguments;
 mod shortage;
 mod signals;
+mod tour;
 
 use arguments::{Arguments, Command, HELP, TOKEN_VARIABLE, parse};
 use demo::{Options, Reach, Server};
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => say(HELP.trim_end()),
         Ok(Command::Version) => say(concat!("demo ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Serve(arguments)) => return serve(arguments),
+        Ok(Command::Tour) => return on_a_runtime(tour::tour()),
         Err(error) => {
             complain(format_args!("{error}\nTry --help."));
             return ExitCode::from(2);
@@ -34,14 +36,7 @@ fn main() -> ExitCode {
 
 fn serve(arguments: Arguments) -> ExitCode {
     let max_connections = connections(arguments.max_connections, demo::take_all_descriptors());
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(format_args!("cannot start: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    let code = runtime.block_on(async {
+    on_a_runtime(async {
         tokio::select! {
             code = run(arguments, max_connections) => code,
             () = signals(2) => {
@@ -49,7 +44,18 @@ fn serve(arguments: Arguments) -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-    });
+    })
+}
+
+fn on_a_runtime(program: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format_args!("cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(program);
     // Does not wait for a task that stalls.
     runtime.shutdown_background();
     code
