@@ -31,8 +31,3 @@ pub use options::Options;
 pub use payload::{Live, Payload};
 pub use routes::{Access, Call};
 pub use server::Server;
-
-/// The README's program, compiled and run.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

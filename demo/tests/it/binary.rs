@@ -403,3 +403,26 @@ async fn que_3_the_allocator_has_a_thread_of_its_own() {
     .await;
     child.kill().await.unwrap();
 }
+
+#[tokio::test]
+async fn the_tour_shows_that_every_promise_holds_and_fails_elsewhere() {
+    let (code, out, error) = run(&["tour"]).await;
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    assert_eq!(out.matches(": holds\n").count(), 5, "{out}");
+    for seen in [
+        "the stream 503",
+        "heard 1 broadcast",
+        "the client could read nothing more",
+        "KiB more after it was revoked",
+        "got 0 of them: revoked",
+        "still gave out 1000 of them",
+        "the call answered 100 after",
+        "100 of them got it",
+        "answered 20000 together, and 20000 ended",
+        "counted 40000",
+    ] {
+        assert!(out.contains(seen), "{seen}: {out}");
+    }
+    let (code, _, error) = run(&["tour", "--open"]).await;
+    assert_eq!(code, 2, "{error}");
+}

@@ -16,6 +16,22 @@ async fn soon<F: Future>(event: F) -> F::Output {
     timeout(Duration::from_secs(20), event).await.expect("it never came")
 }
 
+/// The README shows parts of the application with sessions, which the test below runs.
+#[test]
+fn the_readme_shows_the_application_that_is_tested() {
+    let readme = include_str!("../../../README.md");
+    let shown = readme.split("```rs\n").nth(1).unwrap().split("```").next().unwrap();
+    let source: Vec<&str> =
+        include_str!("../../src/bin/sessions.rs").lines().map(str::trim).collect();
+    let unknown: Vec<&str> = shown
+        .lines()
+        .map(str::trim)
+        .filter(|line| *line != "// in main" && !source.contains(line))
+        .collect();
+    assert_eq!(unknown, [""; 0]);
+    assert!(shown.lines().count() > 30);
+}
+
 /// An example that runs.
 struct Example {
     process: Child,
