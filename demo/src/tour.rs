@@ -6,7 +6,7 @@ mod promises;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// What was done, and what was seen.
 struct Shown {

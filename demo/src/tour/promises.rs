@@ -15,10 +15,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use transport_sse::{Entry, Grant, Live, Refusal, Sse};
 
 type Promise = (&'static str, Pin<Box<dyn Future<Output = io::Result<Shown>>>>);
@@ -89,8 +89,8 @@ async fn crossed_login() -> io::Result<Shown> {
         done: "ada opens a stream; while the server checks her session, her account is revoked"
             .into(),
         seen: format!(
-            "the call answered {closed}, the stream {status}; the next broadcast reached {} streams",
-            if sent.contains("\"matched\":0,") { "0" } else { "1 or more" }
+            "the call answered {closed}, the stream {status}; the next broadcast reached {}",
+            if sent.contains("\"matched\":0,") { "nobody" } else { "somebody" }
         ),
         holds: status == 503 && sent.contains("\"matched\":0,"),
         control: format!(

@@ -1,10 +1,12 @@
 //! Users and sessions of axum-login. Its middleware loads the user before the handler runs, so the
 //! ticket has to be drawn before it: `Server::run` does that.
 //!
-//!     cargo run -p examples --bin axum-login
-//!     curl -c jar -X POST http://127.0.0.1:3000/sign-in/ada
-//!     curl -b jar -N http://127.0.0.1:3000/events
-//!     curl -X DELETE http://127.0.0.1:3000/users/ada
+//! ```text
+//! cargo run -p examples --bin axum-login
+//! curl -c jar -X POST http://127.0.0.1:3000/sign-in/ada
+//! curl -b jar -N http://127.0.0.1:3000/events
+//! curl -X DELETE http://127.0.0.1:3000/users/ada
+//! ```
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

@@ -1,7 +1,9 @@
 //! `axum::serve` in place of the library's own server, and a shutdown that ends in time.
 //!
-//!     cargo run -p examples --bin axum-serve
-//!     curl -N http://127.0.0.1:3000/events      and then Ctrl-C
+//! ```text
+//! cargo run -p examples --bin axum-serve
+//! curl -N http://127.0.0.1:3000/events      and then Ctrl-C
+//! ```
 
 use axum::Router;
 use axum::routing::get;

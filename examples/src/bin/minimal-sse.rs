@@ -1,8 +1,10 @@
 //! The least: everybody hears everything, over server-sent events.
 //!
-//!     cargo run -p examples --bin minimal-sse
-//!     curl -N http://127.0.0.1:3000/events
-//!     curl -d hello http://127.0.0.1:3000/say
+//! ```text
+//! cargo run -p examples --bin minimal-sse
+//! curl -N http://127.0.0.1:3000/events
+//! curl -d hello http://127.0.0.1:3000/say
+//! ```
 
 use axum::extract::State;
 use axum::routing::{get, post};

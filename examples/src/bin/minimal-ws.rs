@@ -1,7 +1,9 @@
 //! A chat over WebSocket: what one client sends, every client gets.
 //!
-//!     cargo run -p examples --bin minimal-ws
-//!     websocat ws://127.0.0.1:3000/ws
+//! ```text
+//! cargo run -p examples --bin minimal-ws
+//! websocat ws://127.0.0.1:3000/ws
+//! ```
 
 use axum::Router;
 use axum::response::Response;

@@ -1,11 +1,13 @@
 //! An application with sessions and roles, over both transports. Its state, its users, its errors
 //! and its 404 are its own.
 //!
-//!     cargo run -p examples --bin sessions
-//!     curl -X POST http://127.0.0.1:3000/sign-in/ada
-//!     curl -N -H 'cookie: session=1' http://127.0.0.1:3000/runs/7/events
-//!     curl -X POST -d queued http://127.0.0.1:3000/runs/7
-//!     curl -X POST -H 'cookie: session=1' http://127.0.0.1:3000/sign-out
+//! ```text
+//! cargo run -p examples --bin sessions
+//! curl -X POST http://127.0.0.1:3000/sign-in/ada
+//! curl -N -H 'cookie: session=1' http://127.0.0.1:3000/runs/7/events
+//! curl -X POST -d queued http://127.0.0.1:3000/runs/7
+//! curl -X POST -H 'cookie: session=1' http://127.0.0.1:3000/sign-out
+//! ```
 
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;

@@ -1,5 +1,5 @@
-//! ADM-7 beside axum-login, whose middleware loads the user before routing: where a ticket has to be
-//! drawn, and the negative controls.
+//! ADM-7 beside axum-login, whose middleware loads the user before routing: where a ticket has to
+//! be drawn, and the negative controls.
 
 use axum::Router;
 use axum::body::Body;
@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum_login::{AuthManagerLayer, AuthManagerLayerBuilder, AuthSession, AuthUser, AuthnBackend};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use tower_service::Service;
 use tower_sessions::{MemoryStore, SessionManagerLayer};
 use transport_sse::{ChannelFilter, Entry, Grant, Identity, Live, Refusal, Sse};
@@ -81,8 +81,8 @@ async fn call(app: &Router, request: Request) -> Response {
     response
 }
 
-/// Signs in; then asks for events while the account is removed, and once more. Returns the statuses,
-/// and how many subscribers there are after the first.
+/// Signs in; then asks for events while the account is removed, and once more. Returns the
+/// statuses, and how many subscribers there are after the first.
 async fn crossed(arrange: impl FnOnce(&Live<String>, Auth) -> Router) -> (u16, usize, u16) {
     let live = Live::<String>::new();
     let (armed, removed) = (Arc::new(AtomicBool::new(false)), Arc::default());
@@ -136,7 +136,7 @@ async fn adm_7_control_a_ticket_drawn_in_the_handler_admits_a_dead_credential() 
 /// So that nobody takes the controls for the rule: without an arranged removal all are admitted.
 #[tokio::test]
 async fn adm_7_a_live_credential_is_admitted_wherever_the_ticket_is_drawn() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut seen = Vec::new();
     for outside in [true, false] {
         let live = Live::<String>::new();
         let accounts =
@@ -152,7 +152,7 @@ async fn adm_7_a_live_credential_is_admitted_wherever_the_ticket_is_drawn() {
         let cookie = signed_in.headers()[header::SET_COOKIE].to_str().unwrap();
         let cookie = cookie.split(';').next().unwrap();
         let ask = Request::get("/events").header("cookie", cookie).body(Body::empty()).unwrap();
-        seen.lock().unwrap().push(call(&app, ask).await.status().as_u16());
+        seen.push(call(&app, ask).await.status().as_u16());
     }
-    assert_eq!(*seen.lock().unwrap(), [200, 200]);
+    assert_eq!(seen, [200, 200]);
 }
