@@ -194,7 +194,7 @@ impl IntoResponse for Sse {
 /// options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals
-/// are those of [`Entry`](transport_core::Entry), as an extractor and by
+/// are those of [`Entry`], as an extractor and by
 /// [`admit`](transport_core::Entry::admit), and those of the authoriser. `HEAD` answers the head.
 pub fn sse<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
 where

@@ -17,7 +17,7 @@
 //!
 //! A request that names channels hears those that it is granted. The head of the `101` lists the
 //! others in `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
-//! [`Ungranted::insert_headers`](transport_core::Ungranted::insert_headers)).
+//! [`Ungranted::insert_headers`]).
 //!
 //! # Features
 //! - `json` (default): `transport_core::Live::new`.
@@ -85,7 +85,7 @@ use std::sync::Arc;
 /// Makes a route that serves the registry's broadcasts over WebSocket, with the default options.
 ///
 /// `GET …?channels=a,b` hears a part of what is granted; without the parameter, all of it. Refusals
-/// come before the upgrade: those of [`Entry`](transport_core::Entry), as an extractor and by
+/// come before the upgrade: those of [`Entry`], as an extractor and by
 /// [`admit`](transport_core::Entry::admit), those of the authoriser, and `426` for a request that
 /// is no upgrade, such as `HEAD`.
 pub fn ws<T, S>(live: &Live<T>, authoriser: impl Authorise) -> MethodRouter<S>
