@@ -13,7 +13,7 @@ use registry_core::{
 use crate::protocol::{Hello, Order};
 use crate::script::{self, Identity, Reason, Registration};
 use crate::subject::{Factory, Handle, Probe, Refused, Subject, Ticket};
-use crate::trace::{Report, Taken};
+use crate::trace::{Received, Report};
 
 /// What `registry-core` claims.
 #[must_use]
@@ -177,15 +177,15 @@ impl Handle for Outbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).subscription().unsubscribe();
     }
 
-    fn take(&self, max_bytes: u32) -> Option<Taken> {
+    fn take(&self, max_bytes: u32) -> Option<Received> {
         let mut outbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = |frame: &Bytes| String::from_utf8_lossy(frame).into_owned();
         Some(match outbox.poll_next(&mut Context::from_waker(Waker::noop()), max_bytes as usize) {
-            Poll::Pending => Taken::default(),
+            Poll::Pending => Received::default(),
             Poll::Ready(registry_core::Next::Closed(reason)) => {
-                Taken { end: Some(reason.as_str().to_owned()), ..Taken::default() }
+                Received { end: Some(reason.as_str().to_owned()), ..Received::default() }
             }
-            Poll::Ready(registry_core::Next::Frames(batch)) => Taken {
+            Poll::Ready(registry_core::Next::Frames(batch)) => Received {
                 messages: batch.frames.iter().map(text).collect(),
                 lost: batch.lost,
                 end: None,

@@ -38,7 +38,7 @@ pub enum Event {
         report: Option<Report>,
         /// What `take` found.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        taken: Option<Taken>,
+        taken: Option<Received>,
     },
     /// An operation threw.
     Err {
@@ -143,7 +143,7 @@ pub struct Report {
 /// What the owner of an outbox found in it; nothing of all this if there was nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Taken {
+pub struct Received {
     /// The oldest messages, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,

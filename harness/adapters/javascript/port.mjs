@@ -23,7 +23,7 @@
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
 
-// What the module prints must not get between our lines, and a promise that nobody awaits must not end us.
+// What the module prints must not get between the adapter's lines, and a promise that nobody awaits must not end the adapter.
 Object.defineProperty(process, "stdout", { value: process.stderr });
 process.on("unhandledRejection", (error) => console.error("nobody awaited:", error));
 

@@ -7,7 +7,7 @@ use super::gate::Member;
 use super::sample::SampleRegistry;
 use crate::script::Registration;
 use crate::subject::{Handle, Probe, Refused, Ticket};
-use crate::trace::Taken;
+use crate::trace::Received;
 
 pub(super) struct Subscription {
     pub(super) registry: SampleRegistry,
@@ -43,7 +43,7 @@ impl Handle for Subscription {
         }
     }
 
-    fn take(&self, max_bytes: u32) -> Option<Taken> {
+    fn take(&self, max_bytes: u32) -> Option<Received> {
         self.member.outbox.as_ref().map(|outbox| outbox.take(max_bytes))
     }
 }

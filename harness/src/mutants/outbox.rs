@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Bug, Twist, Variety};
 use crate::script::{self, Overflow};
-use crate::trace::Taken;
+use crate::trace::Received;
 
 /// A bounded queue, right unless told otherwise.
 pub(super) struct Outbox {
@@ -114,14 +114,14 @@ impl Outbox {
         if queue.lost > before { Sent::Lossy } else { Sent::Accepted }
     }
 
-    pub(super) fn take(&self, max_bytes: u32) -> Taken {
+    pub(super) fn take(&self, max_bytes: u32) -> Received {
         let mut queue = self.queue();
         if queue.waiting.is_empty() {
             let end = queue.ended.map(str::to_owned);
             if self.has(Bug::SaysTheEndOnce) && end.is_some() {
                 queue.ended = Some("");
             }
-            return Taken { end, ..Taken::default() };
+            return Received { end, ..Received::default() };
         }
         let mut room = if self.has(Bug::TakesEverything) { usize::MAX } else { max_bytes as usize };
         let mut messages = Vec::new();
@@ -138,7 +138,7 @@ impl Outbox {
         }
         let lost = std::mem::take(&mut queue.lost);
         self.moved.notify_all();
-        Taken { messages, lost: if self.has(Bug::ForgetsLosses) { 0 } else { lost }, end: None }
+        Received { messages, lost: if self.has(Bug::ForgetsLosses) { 0 } else { lost }, end: None }
     }
 
     /// Ends it: what waits is discarded, unless the registry shuts down.

@@ -5,7 +5,7 @@ use super::why::Why;
 use super::{Step, Stop, nonsense, similar};
 use crate::protocol::Reentrancy;
 use crate::script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE};
-use crate::trace::{Report, Taken};
+use crate::trace::{Received, Report};
 
 fn no_number(id: OpId) -> Stop {
     Stop::Nonsense(format!(
@@ -70,7 +70,7 @@ impl<'s> Walk<'s> {
         n: Option<i64>,
         refused: bool,
         report: Option<Report>,
-        taken: Option<&Taken>,
+        taken: Option<&Received>,
     ) -> Step {
         let op = self.pop(id)?;
         match &op.act {

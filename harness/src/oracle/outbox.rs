@@ -8,7 +8,7 @@ use super::{Step, Stop, nonsense};
 use crate::pretty;
 use crate::script::OpId;
 use crate::text::short;
-use crate::trace::Taken;
+use crate::trace::Received;
 
 impl Walk<'_> {
     /// A broadcast begins: each subscriber with an outbox that listens gets it at some moment.
@@ -120,7 +120,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(crate) fn ret_take(&mut self, op: OpId, label: u32, limit: u32, taken: &Taken) -> Step {
+    pub(crate) fn ret_take(&mut self, op: OpId, label: u32, limit: u32, taken: &Received) -> Step {
         if taken.end.is_some() && !taken.messages.is_empty() {
             return nonsense(format!("operation {op} found messages and the end at once"));
         }
@@ -137,7 +137,7 @@ impl Walk<'_> {
     }
 
     /// A take that has an explanation: checks the order, and notes what it proves.
-    fn took(&mut self, sub: usize, taken: &Taken) -> Step {
+    fn took(&mut self, sub: usize, taken: &Received) -> Step {
         let in_order = self.subs[sub].queue.as_mut().is_some_and(Queue::take_ends);
         for data in &taken.messages {
             let Some(queue) = &mut self.subs[sub].queue else { break };
@@ -175,7 +175,7 @@ impl Walk<'_> {
 
     /// An end is said again by every later take. Only a shutdown, and an end of one's own, may
     /// become something else.
-    fn said_again(&mut self, sub: usize, taken: &Taken) -> Step {
+    fn said_again(&mut self, sub: usize, taken: &Received) -> Step {
         let (Some(queue), Some(reason)) = (&mut self.subs[sub].queue, &taken.end) else {
             return Ok(());
         };
@@ -197,7 +197,7 @@ impl Walk<'_> {
         &self,
         sub: usize,
         limit: u32,
-        taken: &Taken,
+        taken: &Received,
         exceeds: bool,
     ) -> (&'static str, String) {
         let subject = &self.subs[sub];
@@ -263,14 +263,14 @@ impl Walk<'_> {
         &self,
         sub: usize,
         queue: &Queue<'_>,
-        taken: &Taken,
+        taken: &Received,
     ) -> (&'static str, String) {
         if let Some(why) = queue.ended_before().filter(|_| taken.messages.is_empty()) {
             let requirement = self.occasions_of_close(sub, why).first().copied().unwrap_or("REV-1");
             return (requirement, format!("was {} and does not learn of it", why.reason()));
         }
         if let (Some(why), None, Some(data)) =
-            (queue.ended_before(), queue.first_wrong(&Taken::default()), taken.messages.first())
+            (queue.ended_before(), queue.first_wrong(&Received::default()), taken.messages.first())
         {
             let cast = queue.offered(data).next().unwrap_or_default();
             let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why));

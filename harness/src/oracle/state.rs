@@ -9,7 +9,7 @@ use super::{Step, Stop, Violation, nonsense};
 use crate::catalogue;
 use crate::protocol::{Concurrency, Delivery as When, EmptyChannels, Policies};
 use crate::script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script};
-use crate::trace::{Event, Taken, Trace};
+use crate::trace::{Event, Received, Trace};
 
 /// An operation that ends a subscriber, or may.
 #[derive(Debug, Clone)]
@@ -220,7 +220,7 @@ pub(crate) struct Walk<'s> {
     pub(crate) now: usize,
     pub(crate) ops: HashMap<OpId, &'s Op>,
     /// What each `take` found, known before its moment.
-    pub(crate) taken: HashMap<OpId, &'s Taken>,
+    pub(crate) taken: HashMap<OpId, &'s Received>,
     /// What is going to be refused.
     pub(crate) refusals: BTreeSet<OpId>,
     pub(crate) open: HashMap<OpId, u32>,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::script::{
     Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script, TAKEN_AT_ONCE,
 };
-use crate::trace::{Event, Report, Taken, Trace};
+use crate::trace::{Event, Received, Report, Trace};
 
 mod probe;
 
@@ -78,7 +78,7 @@ pub trait Handle: Send + Sync {
 
     /// Takes what is in its outbox, `max_bytes` at most unless a single message has more, or learns
     /// of the end (profile `queued`).
-    fn take(&self, _max_bytes: u32) -> Option<Taken> {
+    fn take(&self, _max_bytes: u32) -> Option<Received> {
         None
     }
 }
@@ -397,7 +397,7 @@ struct Done {
     n: Option<i64>,
     refused: bool,
     report: Option<Report>,
-    taken: Option<Taken>,
+    taken: Option<Received>,
 }
 
 /// Threads that no script started are numbered from here.

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use harness::core;
 use harness::kit::block_on;
-use harness::kit::registry::Rig as Registry;
+use harness::kit::registry::{Rig as Registry, sub_7_nothing_is_kept};
 use harness::kit::sink::{self, Peer, Rig};
 use harness::mutants::{self, Bug};
+use harness::subject::{Factory, Handle, Probe, Refused, Subject};
+use harness::{script, trace};
 use registry_core::{
     CloseReason, Json, Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions,
     SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
@@ -278,4 +281,42 @@ fn wrong_registries_are_caught() {
         let found = verdict.as_ref().is_err_and(|why| why.starts_with(&format!("{requirement}: ")));
         assert!(found, "{bug:?}: {verdict:?}");
     }
+}
+
+/// A registry that works and never lets go of a sink.
+struct Hoarder {
+    registry: Arc<dyn Subject>,
+    sinks: Mutex<Vec<Probe>>,
+}
+
+impl Subject for Hoarder {
+    fn subscribe(
+        &self,
+        sink: Probe,
+        with: &script::Registration,
+    ) -> Result<Arc<dyn Handle>, Refused> {
+        self.sinks.lock().unwrap().push(sink.clone());
+        self.registry.subscribe(sink, with)
+    }
+
+    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<trace::Report>, String> {
+        self.registry.broadcast(channel, data)
+    }
+
+    fn close_by_identity(&self, identity: &script::Identity) -> usize {
+        self.registry.close_by_identity(identity)
+    }
+}
+
+/// SUB-7 is judged by no script, so the kit alone can notice a sink that is kept.
+#[test]
+fn sub_7_a_registry_that_keeps_its_sinks_is_caught() {
+    let sound = Registry::new(core::hello(), core::factory());
+    assert_eq!(sub_7_nothing_is_kept(&sound), Ok(()));
+    let hoarding: Factory = Arc::new(|cap| {
+        let registry = core::factory()(cap)?;
+        Some(Arc::new(Hoarder { registry, sinks: Mutex::default() }))
+    });
+    let verdict = sub_7_nothing_is_kept(&Registry::new(core::hello(), hoarding));
+    assert_eq!(verdict, Err("SUB-7: the sink is still held after unsubscribe".into()));
 }

@@ -3,13 +3,13 @@
 use harness::oracle;
 use harness::protocol::Policies;
 use harness::script::{Act, Op, Outbox, Overflow, Registration, Script};
-use harness::trace::{Event, Taken, Trace};
+use harness::trace::{Event, Received, Trace};
 
 fn call(op: u32, thread: u32) -> Event {
     Event::Call { op, thread }
 }
 
-fn ret(op: u32, taken: Option<Taken>) -> Event {
+fn ret(op: u32, taken: Option<Received>) -> Event {
     Event::Ret { op, n: None, refused: false, report: None, taken }
 }
 
@@ -21,9 +21,9 @@ fn cast(channel: &str, data: &str) -> Act {
     Act::Cast { channel: channel.into(), data: data.into() }
 }
 
-fn found(messages: &[&str], lost: u64) -> Option<Taken> {
+fn found(messages: &[&str], lost: u64) -> Option<Received> {
     let messages = messages.iter().map(|data| (*data).to_owned()).collect();
-    Some(Taken { messages, lost, end: None })
+    Some(Received { messages, lost, end: None })
 }
 
 fn accepted(script: &Script, trace: &Trace) -> bool {

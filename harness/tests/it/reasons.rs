@@ -15,7 +15,7 @@ use harness::runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report};
 use harness::script::{Act, Op, Outbox, Reason, Registration, Script};
 use harness::shrink::{Bounds, candidates, shrink};
 use harness::subject::{Limits, execute};
-use harness::trace::{Event, Taken};
+use harness::trace::{Event, Received};
 use harness::{core, pretty};
 use serde_json::json;
 
@@ -60,7 +60,7 @@ fn closed_as(named: Option<Reason>, reason: &str) -> Verdict {
 fn found(first: Option<Reason>, second: Option<Reason>, reason: &str) -> Verdict {
     let take = Op::new(4, Act::Take { sub: 0, bytes: None });
     let script = Script::new(vec![sub(1, 0, true), revoke(2, first), revoke(3, second), take]);
-    let taken = Some(Taken { end: Some(reason.into()), ..Taken::default() });
+    let taken = Some(Received { end: Some(reason.into()), ..Received::default() });
     let took = Event::Ret { op: 4, n: None, refused: false, report: None, taken };
     let trace =
         vec![call(1), ret(1), call(2), revoked(2, 1), call(3), revoked(3, 0), call(4), took];

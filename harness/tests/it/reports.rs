@@ -1,7 +1,7 @@
 //! Reports on outcomes that few registries cause.
 
 use harness::campaign::{Failure, Fault, Outcome};
-use harness::catalogue::Level;
+use harness::catalogue::{Level, catalogue};
 use harness::core;
 use harness::oracle::Violation;
 use harness::runner::{Exit, Input, Known, Paint, Part, Report, quoted};
@@ -60,6 +60,31 @@ fn each_part_has_a_verdict_of_its_own() {
     };
     assert!(parts(&["REV-2", "SSE-1"]).contains("core       conforming (asked for: REV-2)"));
     assert!(parts(&["REV-2", "ORD-2"]).contains("core       not decided (asked for: ORD-2 REV-2)"));
+}
+
+/// What was not run for want of time may still fail, so an entry for it is not out of date.
+#[test]
+fn a_run_that_was_cut_short_calls_no_known_entry_out_of_date() {
+    let known = Known::parse("[[known]]\nrequirement = \"REV-1\"\nreason = \"was so\"").unwrap();
+    let everything = catalogue().requirements.iter().map(|own| (own.id.as_str(), 1)).collect();
+    let outcome = Outcome { runs: 1, kept: everything, ..Outcome::default() };
+    let hello = core::hello();
+    let of = |cut_short| {
+        Report::new(&Input {
+            hello: &hello,
+            outcome: &outcome,
+            known: &known,
+            today: "2030-01-01",
+            seed: 1,
+            parts: &[],
+            cut_short,
+            warnings: &[],
+        })
+    };
+    let whole = of(false);
+    assert_eq!((whole.exit, whole.stale), (Exit::StaleKnown, vec!["REV-1".to_owned()]));
+    let cut = of(true);
+    assert_eq!((cut.exit, cut.stale), (Exit::Conforming, Vec::new()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use harness::generate::generate;
 use harness::protocol::{Hello, Reply, Request};
 use harness::runner::{Adapter, Deadlines};
 use harness::script::Script;
-use harness::trace::{Event, Report, Taken};
+use harness::trace::{Event, Received, Report};
 use jsonschema::Validator;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ fn replies_fit_their_schema_and_are_read_back_unchanged() {
                     n: Some(2),
                     refused: true,
                     report: Some(Report { matched: 1, ..Report::default() }),
-                    taken: Some(Taken {
+                    taken: Some(Received {
                         messages: vec!["m".into()],
                         lost: 1,
                         end: Some("lagged".into()),

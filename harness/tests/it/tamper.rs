@@ -1,6 +1,6 @@
 //! Traces of a right registry, made wrong by hand.
 
-use harness::trace::{Event, Taken, Trace};
+use harness::trace::{Event, Received, Trace};
 
 /// A change of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,11 @@ pub(crate) enum Tampering {
     /// A returned number is one less.
     OneLess,
     /// The first message that was taken is left out.
-    DropTaken,
+    DropReceived,
     /// A message that was taken is there twice.
-    RepeatTaken,
+    RepeatReceived,
     /// Two messages of one take are swapped.
-    SwapTaken,
+    SwapReceived,
     /// A take reports one lost message more.
     OneMoreLost,
     /// A take hides the end.
@@ -55,9 +55,9 @@ impl Tampering {
         Tampering::ChangeReason,
         Tampering::OneMore,
         Tampering::OneLess,
-        Tampering::DropTaken,
-        Tampering::RepeatTaken,
-        Tampering::SwapTaken,
+        Tampering::DropReceived,
+        Tampering::RepeatReceived,
+        Tampering::SwapReceived,
         Tampering::OneMoreLost,
         Tampering::HideEnd,
         Tampering::ChangeEnd,
@@ -78,10 +78,10 @@ pub(crate) fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace>
             matches!(event, Event::Close { .. })
         }
         Tampering::ChangeReason => matches!(event, Event::Close { reason: Some(_), .. }),
-        Tampering::DropTaken | Tampering::RepeatTaken | Tampering::OneMoreLost => {
+        Tampering::DropReceived | Tampering::RepeatReceived | Tampering::OneMoreLost => {
             found(event).is_some_and(|taken| !taken.messages.is_empty())
         }
-        Tampering::SwapTaken => found(event).is_some_and(|taken| taken.messages.len() > 1),
+        Tampering::SwapReceived => found(event).is_some_and(|taken| taken.messages.len() > 1),
         // After an unsubscribe, the requirements leave open what a take reports.
         Tampering::HideEnd | Tampering::ChangeEnd => found(event)
             .and_then(|taken| taken.end.as_deref())
@@ -126,17 +126,17 @@ pub(crate) fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace>
             let later = (at + 1..trace.len()).find(|later| other(&trace[*later]))?;
             trace.swap(at, later);
         }
-        Tampering::DropTaken
-        | Tampering::RepeatTaken
-        | Tampering::SwapTaken
+        Tampering::DropReceived
+        | Tampering::RepeatReceived
+        | Tampering::SwapReceived
         | Tampering::OneMoreLost
         | Tampering::HideEnd
         | Tampering::ChangeEnd => {
             let Event::Ret { taken: Some(taken), .. } = &mut trace[at] else { return None };
             match how {
-                Tampering::DropTaken => drop(taken.messages.remove(0)),
-                Tampering::RepeatTaken => taken.messages.push(taken.messages.first()?.clone()),
-                Tampering::SwapTaken => taken.messages.swap(0, 1),
+                Tampering::DropReceived => drop(taken.messages.remove(0)),
+                Tampering::RepeatReceived => taken.messages.push(taken.messages.first()?.clone()),
+                Tampering::SwapReceived => taken.messages.swap(0, 1),
                 Tampering::OneMoreLost => taken.lost += 1,
                 Tampering::HideEnd => taken.end = None,
                 _ => taken.end = Some("heartbeat".into()),
@@ -151,7 +151,7 @@ pub(crate) fn tamper(trace: &Trace, how: Tampering, nth: usize) -> Option<Trace>
     Some(trace)
 }
 
-fn found(event: &Event) -> Option<&Taken> {
+fn found(event: &Event) -> Option<&Received> {
     if let Event::Ret { taken, .. } = event { taken.as_ref() } else { None }
 }
 

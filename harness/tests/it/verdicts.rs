@@ -5,7 +5,7 @@ use harness::protocol::{Delivery, Policies};
 use harness::script::{
     Act, Ending, Hook, Op, Outbox, Overflow, Registration, Rule, Script, SinkScript,
 };
-use harness::trace::{Event, Taken, Trace};
+use harness::trace::{Event, Received, Trace};
 
 fn call(op: u32) -> Event {
     Event::Call { op, thread: 0 }
@@ -17,7 +17,7 @@ fn ret(op: u32, n: Option<i64>) -> Event {
 
 fn took(op: u32, messages: &[&str], lost: u64, end: Option<&str>) -> Event {
     let messages = messages.iter().map(|data| (*data).to_owned()).collect();
-    let taken = Taken { messages, lost, end: end.map(str::to_owned) };
+    let taken = Received { messages, lost, end: end.map(str::to_owned) };
     Event::Ret { op, n: None, refused: false, report: None, taken: Some(taken) }
 }
 
@@ -246,6 +246,34 @@ fn one_ticket_admits_one_of_two_threads() {
     };
     assert_eq!(judge(true), None);
     assert_eq!(judge(false), Some("ADM-6"));
+}
+
+/// Only a revocation that was called after `begin` had returned must refuse the admission; one that
+/// was called while `begin` was in progress may have come first.
+#[test]
+fn adm_1_a_revocation_that_overlaps_begin_may_refuse_and_need_not() {
+    let revoke = || Op::new(4, Act::Revoke { identity: "x".into(), reason: None });
+    let begin = || Op::new(3, Act::Begin { ticket: 0 });
+    let admit =
+        Act::Admit { ticket: 0, sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") };
+    let script = Script::new(vec![
+        Op::new(2, Act::Par { threads: vec![vec![begin()], vec![revoke()]] }),
+        Op::new(5, admit),
+    ]);
+    let judge = |overlaps: bool, refused| {
+        let on = |op, thread| Event::Call { op, thread };
+        let mut trace = vec![call(2), on(3, 1)];
+        if overlaps {
+            trace.extend([on(4, 2), ret(4, Some(0)), ret(3, None)]);
+        } else {
+            trace.extend([ret(3, None), on(4, 2), ret(4, Some(0))]);
+        }
+        let admitted = Event::Ret { op: 5, n: None, refused, report: None, taken: None };
+        trace.extend([ret(2, None), call(5), admitted]);
+        verdict(&script, &trace)
+    };
+    assert_eq!((judge(true, false), judge(true, true)), (None, None));
+    assert_eq!((judge(false, false), judge(false, true)), (Some("ADM-1"), None));
 }
 
 /// When a thread runs out of patience, all gates open. So the events after that moment are no

@@ -31,8 +31,8 @@ pub(crate) struct State<F: Item = Bytes> {
 /// Where frames go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Into the queue, from which the owner takes them: there is no wire.
-    Taken,
+    /// Into the queue, which the owner polls: there is no wire.
+    Polled,
     /// To the wire: nothing waits.
     Open,
     /// Into the queue: something waits for the wire to have room.
@@ -79,7 +79,7 @@ impl<F: Item> State<F> {
     /// `complete` is true if no flusher appends frames.
     pub(crate) fn new(complete: bool, on_end: Option<Arc<EndHook>>) -> Self {
         Self {
-            stage: Stage::Taken,
+            stage: Stage::Polled,
             mid_frame: false,
             complete,
             end: None,

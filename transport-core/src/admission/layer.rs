@@ -1,4 +1,4 @@
-//! The layer that draws the tickets of requests, for servers that are not ours.
+//! The layer that draws the tickets of requests, for servers other than [`Server`](crate::Server).
 
 use super::live::Live;
 use super::soft::{reads_event_streams, soften};

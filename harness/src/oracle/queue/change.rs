@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Change, Queue, Rule, bytes};
 use crate::oracle::why::Why;
 use crate::script::Overflow;
-use crate::trace::Taken;
+use crate::trace::Received;
 
 /// A message that waits, and how many were lost just before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,7 +178,7 @@ impl Queue<'_> {
         found(state);
     }
 
-    fn take(&self, mut state: State, limit: u32, taken: &Taken) -> Option<State> {
+    fn take(&self, mut state: State, limit: u32, taken: &Received) -> Option<State> {
         let count = taken.messages.len();
         let prefix =
             state.queue.get(..count)?.iter().map(|waiting| self.messages[waiting.message].data);

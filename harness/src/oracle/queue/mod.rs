@@ -20,7 +20,7 @@ use change::State;
 
 use super::why::Why;
 use crate::script::{OpId, Outbox, Overflow};
-use crate::trace::Taken;
+use crate::trace::Received;
 
 /// One broadcast, as an outbox sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) enum Change<'s> {
     Push(Message<'s>, Vec<usize>),
     End(Why),
     /// At most so many bytes; what it found is known, because the queue is asked after it returned.
-    Take(u32, &'s Taken),
+    Take(u32, &'s Received),
 }
 
 /// A rule that can be left out, to find out which was broken.
@@ -293,7 +293,7 @@ impl<'s> Queue<'s> {
 
     /// The first message that should have been found and was not, when nothing explained what was
     /// seen.
-    pub(crate) fn first_wrong(&self, taken: &Taken) -> Option<Message<'s>> {
+    pub(crate) fn first_wrong(&self, taken: &Received) -> Option<Message<'s>> {
         let due =
             self.nearest.queue.iter().map(|waiting| self.messages[waiting.message]).enumerate();
         due.into_iter()
@@ -322,7 +322,7 @@ impl<'s> Queue<'s> {
     }
 
     /// Counts what a take found, and says whether more waited together than may.
-    pub(crate) fn exceeds(&mut self, taken: &Taken) -> bool {
+    pub(crate) fn exceeds(&mut self, taken: &Received) -> bool {
         if self.pending.iter().any(|pending| matches!(pending.change, Change::Push(..))) {
             return false;
         }
@@ -351,6 +351,6 @@ impl<'s> Queue<'s> {
 }
 
 /// How much a take found.
-pub(crate) fn bytes(taken: &Taken) -> usize {
+pub(crate) fn bytes(taken: &Received) -> usize {
     taken.messages.iter().map(String::len).sum()
 }
