@@ -108,7 +108,7 @@ pub fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
         }
         drop(handle);
         if how == "dropping the handle" {
-            // Dropping a handle need not unsubscribe in every registry; a revocation ends it always.
+            // Dropping a handle need not unsubscribe in every registry; a revocation always ends it.
             registry.close_by_identity(&"x".into());
         }
         if dropped.load(Ordering::SeqCst) != 1 {
