@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use axum_login::{AuthManagerLayerBuilder, AuthSession, AuthUser, AuthnBackend};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::env;
 use std::sync::{Arc, Mutex, PoisonError};
 use tower_sessions::{MemoryStore, SessionManagerLayer};
 use transport_sse::{
@@ -101,8 +102,9 @@ async fn main() -> std::io::Result<()> {
         .layer(auth)
         .route("/users/{name}", delete(remove))
         .with_state(App { live: live.clone(), users });
-    let server = Server::bind(examples::address(), ServerOptions::new()).await?;
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let server = Server::bind(address, ServerOptions::new()).await?;
     println!("listening on http://{}", server.local_addr()?);
-    server.run(app, &live, examples::ctrl_c()).await;
+    server.run(app, &live, async { drop(tokio::signal::ctrl_c().await) }).await;
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 use axum::Router;
 use axum::routing::get;
+use std::env;
 use transport_sse::{
     ChannelFilter, Entry, Grant, Live, Refusal, ServerListener, ServerOptions, Sse,
 };
@@ -19,11 +20,12 @@ async fn events(entry: Entry<String>) -> Result<Sse, Refusal> {
 async fn main() -> std::io::Result<()> {
     let live = Live::<String>::new();
     let app = Router::new().route("/events", get(events));
-    let listener = ServerListener::bind(examples::address(), ServerOptions::new()).await?;
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let listener = ServerListener::bind(address, ServerOptions::new()).await?;
     println!("listening on http://{}", listener.local_addr()?);
     // The service draws the tickets; the listener lets connections be direct.
     let (service, drain) = listener.make_service(app, &live);
-    let stop = live.shutdown_on(examples::ctrl_c());
+    let stop = live.shutdown_on(async { drop(tokio::signal::ctrl_c().await) });
     axum::serve(listener, service).with_graceful_shutdown(stop).await?;
     // Streams that the library writes itself are still writing their farewells.
     let drained = drain.await;

@@ -9,6 +9,7 @@
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use std::env;
 use transport_sse::{ChannelFilter, Entry, Grant, Live, Refusal, Server, ServerOptions, Sse};
 
 async fn events(entry: Entry<String>) -> Result<Sse, Refusal> {
@@ -27,8 +28,9 @@ async fn main() -> std::io::Result<()> {
         .route("/events", get(events))
         .route("/say", post(say))
         .with_state(live.clone());
-    let server = Server::bind(examples::address(), ServerOptions::new()).await?;
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let server = Server::bind(address, ServerOptions::new()).await?;
     println!("listening on http://{}", server.local_addr()?);
-    server.run(app, &live, examples::ctrl_c()).await;
+    server.run(app, &live, async { drop(tokio::signal::ctrl_c().await) }).await;
     Ok(())
 }

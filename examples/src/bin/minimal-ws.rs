@@ -8,6 +8,7 @@
 use axum::Router;
 use axum::response::Response;
 use axum::routing::any;
+use std::env;
 use transport_ws::{ChannelFilter, Entry, Grant, Live, Refusal, Server, ServerOptions, WsUpgrade};
 
 async fn chat(entry: Entry<String>, upgrade: WsUpgrade) -> Result<Response, Refusal> {
@@ -27,8 +28,9 @@ async fn chat(entry: Entry<String>, upgrade: WsUpgrade) -> Result<Response, Refu
 async fn main() -> std::io::Result<()> {
     let live = Live::<String>::new();
     let app = Router::new().route("/ws", any(chat));
-    let server = Server::bind(examples::address(), ServerOptions::new()).await?;
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let server = Server::bind(address, ServerOptions::new()).await?;
     println!("listening on http://{}", server.local_addr()?);
-    server.run(app, &live, examples::ctrl_c()).await;
+    server.run(app, &live, async { drop(tokio::signal::ctrl_c().await) }).await;
     Ok(())
 }

@@ -17,6 +17,7 @@ use axum::routing::{any, get, post, put};
 use axum::{Json, Router};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::env;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use transport_sse::{
     ChannelFilter, Entry, Grant, Identity, Live, Refusal, Revocation, Server, ServerOptions, Sse,
@@ -39,8 +40,8 @@ struct App {
 /// The extractor of the application: who is signed in, and what they may see.
 #[derive(Clone)]
 struct User {
-    session: String,
-    account: String,
+    session: Identity,
+    account: Identity,
     /// The last run that they may see.
     up_to: u64,
 }
@@ -50,9 +51,8 @@ impl User {
         if run > self.up_to {
             return Err(AppError::NotYours);
         }
-        Ok(Grant::new(ChannelFilter::only([channel(run)]))
-            .with_scope(Identity::new("session", &self.session))
-            .with_group(Identity::new("account", &self.account)))
+        let grant = Grant::new(ChannelFilter::only([channel(run)]));
+        Ok(grant.with_scope(self.session.clone()).with_group(self.account.clone()))
     }
 }
 
@@ -79,6 +79,8 @@ impl App {
         self.sessions.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+type Answer = Result<Response, AppError>;
 
 /// The errors of the application. The refusals of the library are one of them.
 enum AppError {
@@ -107,13 +109,8 @@ async fn events(entry: Entry<Run>, user: User, Path(run): Path<u64>) -> Result<S
     Ok(Sse::new(entry.admit(user.may_hear(run)?)?))
 }
 
-async fn socket(
-    entry: Entry<Run>,
-    upgrade: WsUpgrade,
-    user: User,
-    Path(run): Path<u64>,
-) -> Result<Response, AppError> {
-    Ok(upgrade.serve(entry.admit(user.may_hear(run)?)?))
+async fn socket(entry: Entry<Run>, ws: WsUpgrade, user: User, Path(run): Path<u64>) -> Answer {
+    Ok(ws.serve(entry.admit(user.may_hear(run)?)?))
 }
 
 async fn publish(
@@ -130,15 +127,16 @@ async fn sign_in(State(app): State<App>, Path(account): Path<String>) -> Respons
     // A real application draws a random secret.
     let session = (sessions.len() + 1).to_string();
     let cookie = format!("session={session}; HttpOnly; SameSite=Lax");
-    sessions.insert(session.clone(), User { session, account, up_to: 99 });
+    let account = Identity::new("account", account);
+    let user = User { session: Identity::new("session", &session), account, up_to: 99 };
+    sessions.insert(session, user);
     ([(header::SET_COOKIE, cookie)], "signed in").into_response()
 }
 
 /// First the change, committed; then the revocation.
 async fn sign_out(State(app): State<App>, user: User) -> Json<usize> {
-    app.write().remove(&user.session);
-    let session = Identity::new("session", &user.session);
-    Json(app.live.close_by_identity_as(&session, Revocation::LoggedOut))
+    app.write().remove(user.session.value());
+    Json(app.live.close_by_identity_as(&user.session, Revocation::LoggedOut))
 }
 
 /// The streams of the account come back, and hear what its new role may hear.
@@ -146,10 +144,11 @@ async fn change_role(
     State(app): State<App>,
     Path((account, up_to)): Path<(String, u64)>,
 ) -> Json<usize> {
+    let account = Identity::new("account", account);
     for user in app.write().values_mut().filter(|user| user.account == account) {
         user.up_to = up_to;
     }
-    Json(app.live.close_by_identity(&Identity::new("account", account)))
+    Json(app.live.close_by_identity(&account))
 }
 
 #[tokio::main]
@@ -164,8 +163,9 @@ async fn main() -> std::io::Result<()> {
         .route("/accounts/{account}/up-to/{run}", put(change_role))
         .fallback(async || (StatusCode::NOT_FOUND, "no such page"))
         .with_state(App { live: live.clone(), sessions: Arc::default() });
-    let server = Server::bind(examples::address(), ServerOptions::new()).await?;
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let server = Server::bind(address, ServerOptions::new()).await?;
     println!("listening on http://{}", server.local_addr()?);
-    server.run(app, &live, examples::ctrl_c()).await;
+    server.run(app, &live, async { drop(tokio::signal::ctrl_c().await) }).await;
     Ok(())
 }

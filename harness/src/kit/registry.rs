@@ -108,7 +108,8 @@ pub fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
         }
         drop(handle);
         if how == "dropping the handle" {
-            // Dropping a handle need not unsubscribe in every registry; a revocation always ends it.
+            // Not every registry unsubscribes when a handle is dropped. A revocation ends the
+            // subscriber in any.
             registry.close_by_identity(&"x".into());
         }
         if dropped.load(Ordering::SeqCst) != 1 {

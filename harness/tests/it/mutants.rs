@@ -112,8 +112,15 @@ fn the_guide_has_the_number_of_mutants() {
 /// A name that ends in `…` is the beginning of a test's name.
 #[test]
 fn the_guide_cites_tests_that_exist() {
-    let crates =
-        ["registry-core", "transport-core", "transport-sse", "transport-ws", "harness", "demo"];
+    let crates = [
+        "registry-core",
+        "transport-core",
+        "transport-sse",
+        "transport-ws",
+        "harness",
+        "demo",
+        "examples",
+    ];
     let tests: BTreeSet<String> = crates.into_iter().flat_map(tests_of).collect();
     let exists = |name: &str| match name.strip_suffix('…') {
         Some(start) => tests.iter().any(|test| test.starts_with(start)),
