@@ -99,6 +99,6 @@ impl<T: Send + Sync + 'static> Entry<T> {
             Ok(Err(_panic)) => Err(Refusal::failed("the login check failed")),
             Err(_elapsed) => Err(busy("the login check took too long")),
         };
-        grant.inspect_err(|refusal| self.live().count(refusal))
+        grant.inspect_err(|refusal| self.count(refusal))
     }
 }

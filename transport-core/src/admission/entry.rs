@@ -9,6 +9,7 @@ use super::channels::{Limits, Ungranted, requested};
 use super::grant::Grant;
 use super::live::Live;
 use super::refusal::Refusal;
+use super::soft::SoftlyRefused;
 use crate::socket::cut::Cut;
 use crate::socket::handover::Handover;
 use crate::socket::kind::ConnectionKind;
@@ -126,6 +127,7 @@ pub struct Entry<T: Send + Sync + 'static> {
     is_head: bool,
     cut: Option<Cut>,
     handover: Option<Handover>,
+    soft: Option<SoftlyRefused>,
 }
 
 impl<T: Send + Sync + 'static, S: Sync> FromRequestParts<S> for Entry<T> {
@@ -146,10 +148,17 @@ impl<T: Send + Sync + 'static> Entry<T> {
             return Err(misplaced(TWO_REGISTRIES));
         }
         let live = drawn.live.clone();
-        Self::of(parts, &live, drawn).inspect_err(|refusal| live.count(refusal))
+        let soft = parts.extensions.get().cloned();
+        Self::of(parts, &live, drawn, soft.clone())
+            .inspect_err(|refusal| count(&live, soft.as_ref(), refusal))
     }
 
-    fn of(parts: &Parts, live: &Live<T>, drawn: &Drawn<T>) -> Result<Self, Refusal> {
+    fn of(
+        parts: &Parts,
+        live: &Live<T>,
+        drawn: &Drawn<T>,
+        soft: Option<SoftlyRefused>,
+    ) -> Result<Self, Refusal> {
         if parts.headers.contains_key(header::UPGRADE) {
             live.options().origins().check(&parts.headers)?;
         }
@@ -162,7 +171,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             ticket.ok_or_else(|| busy("this request was admitted before: send another"))?;
         let cut = parts.extensions.get::<Cut>().cloned();
         let (is_head, handover) = (parts.method == Method::HEAD, Handover::of(parts));
-        Ok(Self { live: live.clone(), ticket, requested, is_head, cut, handover })
+        Ok(Self { live: live.clone(), ticket, requested, is_head, cut, handover, soft })
     }
 
     /// Returns the channels that the request asks for.
@@ -190,12 +199,16 @@ impl<T: Send + Sync + 'static> Entry<T> {
     /// - `503`: an identity was revoked since the ticket was drawn, the ticket has expired (10 s by
     ///   default), or the registry shuts down.
     pub fn admit<F: Framing>(self, grant: impl Into<Grant>) -> Result<Entered<F>, Refusal> {
-        let live = self.live.clone();
-        self.try_admit(grant.into()).inspect_err(|refusal| live.count(refusal))
+        let (live, soft) = (self.live.clone(), self.soft.clone());
+        self.try_admit(grant.into()).inspect_err(|refusal| count(&live, soft.as_ref(), refusal))
+    }
+
+    pub(super) fn count(&self, refusal: &Refusal) {
+        count(&self.live, self.soft.as_ref(), refusal);
     }
 
     fn try_admit<F: Framing>(self, grant: Grant) -> Result<Entered<F>, Refusal> {
-        let Self { live, ticket, requested, is_head, cut, handover } = self;
+        let Self { live, ticket, requested, is_head, cut, handover, soft: _ } = self;
         let ungranted = Ungranted::of(&requested, grant.registration().filter())?;
         let expires = match grant.expires_at().map(remaining) {
             None => None,
@@ -251,6 +264,13 @@ const NO_TICKET: &str = "this request has no ticket: add `.layer(live.entry_laye
     layer of the router, or serve the router with `transport_core::Server::run(app, &live, …)`";
 const TWO_REGISTRIES: &str = "two registries of the same payload type drew a ticket for this \
     request: give each a payload type of its own";
+
+fn count<T: Send + Sync>(live: &Live<T>, soft: Option<&SoftlyRefused>, refusal: &Refusal) {
+    live.count(refusal.status());
+    if let Some(soft) = soft {
+        soft.set_counted();
+    }
+}
 
 /// A mistake of the application, which no client can mend.
 fn misplaced(reason: &str) -> Refusal {

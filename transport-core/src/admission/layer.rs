@@ -1,7 +1,7 @@
 //! The layer that draws the tickets of requests, for servers other than [`Server`](crate::Server).
 
 use super::live::Live;
-use super::soft::{reads_event_streams, soften};
+use super::soft::SoftlyRefused;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
@@ -76,11 +76,14 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         self.live.draw_ticket_for(request.extensions_mut());
-        let soft = reads_event_streams(request.method(), request.headers());
+        let soft = SoftlyRefused::mark(&mut request).map(|soft| (soft, self.live.clone()));
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?.map(Body::new);
-            Ok(if soft { soften(response) } else { response })
+            Ok(match soft {
+                Some((soft, live)) => soft.soften(response, |status| live.count(status)),
+                None => response,
+            })
         })
     }
 }

@@ -1,9 +1,9 @@
 //! The registry of an application's live connections.
 
 use super::options::LiveOptions;
-use super::refusal::Refusal;
 use super::stats::AdmissionStats;
 use crate::socket::kind::{ConnectionKind, KindCounts, KindGuard};
+use axum::http::StatusCode;
 use registry_core::SubscriberRegistry;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -117,8 +117,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn count(&self, refusal: &Refusal) {
-        *self.refusals().entry(refusal.status().as_u16()).or_default() += 1;
+    pub(crate) fn count(&self, refused: StatusCode) {
+        *self.refusals().entry(refused.as_u16()).or_default() += 1;
     }
 
     /// Counts a subscriber among those of its kind.

@@ -7,9 +7,11 @@
 //! `429` too.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The longest time, in milliseconds, that a refusal may ask a client to stay away: an hour.
 const LONGEST: u64 = 60 * 60 * 1000;
@@ -20,8 +22,39 @@ const SHORTEST: u64 = 1000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Transient;
 
+/// A request whose client cannot read a status, in its extensions and with the code that answers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SoftlyRefused {
+    /// Its refusal has been counted. So the answer is not counted again, whatever the application
+    /// made of that refusal.
+    counted: Arc<AtomicBool>,
+}
+
+impl SoftlyRefused {
+    /// Marks a request whose client cannot read a status.
+    pub(crate) fn mark<B>(request: &mut Request<B>) -> Option<Self> {
+        let soft = reads_event_streams(request.method(), request.headers());
+        soft.then(|| request.extensions_mut().get_or_insert_default::<Self>().clone())
+    }
+
+    pub(crate) fn set_counted(&self) {
+        self.counted.store(true, Ordering::Relaxed);
+    }
+
+    /// Turns a transient refusal into an event stream, and counts it unless that has been done;
+    /// leaves any other answer as it is.
+    pub(crate) fn soften(&self, response: Response, count: impl FnOnce(StatusCode)) -> Response {
+        let status = response.status();
+        let response = soften(response);
+        if response.status() != status && !self.counted.swap(true, Ordering::Relaxed) {
+            count(status);
+        }
+        response
+    }
+}
+
 /// Tells whether the client reads event streams: a `GET` that names them. A wildcard does not.
-pub(crate) fn reads_event_streams(method: &Method, headers: &HeaderMap) -> bool {
+fn reads_event_streams(method: &Method, headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter();
     method == Method::GET && accepted.any(|value| names_event_streams(value.as_bytes()))
 }
@@ -57,7 +90,7 @@ pub(crate) fn stream(status: StatusCode, retry_after: Option<u64>) -> String {
 
 /// Turns a transient refusal into an event stream; leaves any other answer as it is. Headers of
 /// other layers, such as CORS, stay.
-pub(crate) fn soften(mut response: Response) -> Response {
+fn soften(mut response: Response) -> Response {
     let status = response.status();
     let transient = match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,

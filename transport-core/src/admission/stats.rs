@@ -18,7 +18,11 @@ use std::collections::BTreeMap;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct AdmissionStats {
-    /// Refused requests, by status.
+    /// Refused requests, by status: those that an [`Entry`](crate::Entry) refused, and those that
+    /// were answered softly, the application's own among them, under the status that the event
+    /// stream stands for.
+    ///
+    /// On a server of several registries a soft answer that no `Entry` gave counts at the first.
     pub refusals: BTreeMap<u16, u64>,
     /// Subscribers that are being served, by the way that their bytes go. All four kinds are
     /// listed.

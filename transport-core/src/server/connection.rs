@@ -4,7 +4,7 @@ use super::http::{BUFFER_BYTES, Ended, Http, Serving};
 use super::registries::Registries;
 use super::stats::Counts;
 use crate::admission::refusal::Refusal;
-use crate::admission::soft::{reads_event_streams, soften};
+use crate::admission::soft::SoftlyRefused;
 use crate::socket::accepted::Socket;
 use crate::socket::cut::{Cut, Cutter, answering};
 #[cfg(feature = "http2")]
@@ -163,7 +163,7 @@ where
     if let Some(cut) = cut.clone() {
         extensions.insert(cut);
     }
-    let soft = reads_event_streams(request.method(), request.headers());
+    let soft = SoftlyRefused::mark(&mut request);
     let answered = answering(cut, async {
         shared.registries.draw_tickets_for(request.extensions_mut());
         shared.app.clone().call(request).await
@@ -176,7 +176,10 @@ where
         },
         |Ok(response)| response,
     );
-    let response = if soft { soften(response) } else { response };
+    let response = match soft {
+        Some(soft) => soft.soften(response, |status| shared.registries.count(status)),
+        None => response,
+    };
     if let Some(socket) = plain.and_then(|socket| socket.upgrade()) {
         socket.proof().set_last(closes(&response));
     }

@@ -1,7 +1,7 @@
 //! The registries of one server, whatever their payloads.
 
 use crate::admission::live::Live;
-use axum::http::Extensions;
+use axum::http::{Extensions, StatusCode};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, select_all};
 use registry_core::{Flusher, LaneOptions, Progress};
@@ -28,6 +28,7 @@ pub struct Registries(Arc<[Arc<dyn Registry>]>);
 /// A registry without its payload type.
 trait Registry: Send + Sync {
     fn draw_ticket_for(&self, extensions: &mut Extensions);
+    fn count(&self, refused: StatusCode);
     /// Opens a lane, and returns what drives its flusher.
     fn drive(&self, options: LaneOptions) -> BoxFuture<'static, ()>;
     fn shut_down(&self) -> usize;
@@ -38,6 +39,10 @@ trait Registry: Send + Sync {
 impl<T: Send + Sync + 'static> Registry for Live<T> {
     fn draw_ticket_for(&self, extensions: &mut Extensions) {
         Self::draw_ticket_for(self, extensions);
+    }
+
+    fn count(&self, refused: StatusCode) {
+        Self::count(self, refused);
     }
 
     fn drive(&self, options: LaneOptions) -> BoxFuture<'static, ()> {
@@ -69,6 +74,13 @@ impl Registries {
     /// Draws a ticket of each for a request.
     pub(super) fn draw_tickets_for(&self, extensions: &mut Extensions) {
         self.0.iter().for_each(|registry| registry.draw_ticket_for(extensions));
+    }
+
+    /// Counts a refusal that no registry has counted, at the first.
+    pub(super) fn count(&self, refused: StatusCode) {
+        if let Some(registry) = self.0.first() {
+            registry.count(refused);
+        }
     }
 
     /// Opens so many lanes in each, and has tasks drive them.

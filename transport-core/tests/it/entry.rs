@@ -239,6 +239,8 @@ async fn adm_2_answers_of_the_application_are_softened_by_their_status_alone() {
     assert!(stream.contains("\"status\":429}"), "{stream}");
     let json = ask(&app, event_source("/json")).await;
     assert!(text(json).await.contains("\"status\":503}"));
+    let soft = [(429, 1), (503, 1)].into();
+    assert_eq!(live.admission_stats().refusals, soft, "counted as what they stand for");
     for (path, status) in [("/broken", 500), ("/gateway", 502)] {
         assert_eq!(ask(&app, event_source(path)).await.status(), status, "{path}");
     }
@@ -246,6 +248,23 @@ async fn adm_2_answers_of_the_application_are_softened_by_their_status_alone() {
     let head = Request::builder().method(Method::HEAD).uri("/limited");
     let head = head.header("accept", "text/event-stream").body(Body::empty()).unwrap();
     assert_eq!(ask(&app, head).await.status(), 429);
+}
+
+/// The application words the library's refusal in its own way, or swallows it.
+#[tokio::test]
+async fn adm_2_a_refusal_is_counted_once_whatever_the_application_makes_of_it() {
+    let live = Live::<String>::new();
+    let reworded = async |entry: Entry<String>| {
+        entry.live().close_by_identity(&ada());
+        let grant = Grant::new(ChannelFilter::All).with_group(ada());
+        let refusal = entry.admit::<Plain>(grant).expect_err("it was revoked meanwhile");
+        (refusal.status(), "in other words")
+    };
+    let app = Router::new().route("/", get(reworded)).layer(live.entry_layer());
+    assert_eq!(ask(&app, event_source("/")).await.status(), 200);
+    assert_eq!(live.admission_stats().refusals, [(503, 1)].into());
+    assert_eq!(ask(&app, request("/")).await.status(), 503);
+    assert_eq!(live.admission_stats().refusals, [(503, 2)].into());
 }
 
 #[tokio::test]
@@ -260,5 +279,6 @@ async fn adm_2_a_handler_that_panics_is_refused_softly_by_a_server() {
     assert_eq!(head.status, 200);
     assert!(raw.read_past("}\n\n").await.contains("\"status\":500}"));
     assert_eq!(server.metrics.stats().panics, 2);
+    assert_eq!(live.admission_stats().refusals, [(500, 1)].into(), "the soft one");
     assert_eq!(Raw::get(server.address, "/entry").await.0.status, 200);
 }
