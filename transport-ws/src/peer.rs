@@ -83,7 +83,10 @@ impl Peer {
                 return Poll::Ready(Err(Gone));
             }
             if replies.waiting.is_some() {
-                replies.senders.push(waker);
+                // A task that gives up and tries again is woken once.
+                if !replies.senders.iter().any(|sender| sender.will_wake(&waker)) {
+                    replies.senders.push(waker);
+                }
                 return Poll::Pending;
             }
             replies.waiting = frame.take();
@@ -144,5 +147,37 @@ impl Drop for Desk {
             mem::take(&mut replies.senders)
         };
         senders.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry_core::ChannelFilter;
+    use std::pin::pin;
+
+    #[test]
+    fn ws_2_a_reply_waits_for_the_one_before_it_and_its_task_is_kept_once() {
+        let desk = Desk::new(Arc::new(Grant::new(ChannelFilter::All)));
+        let peer = desk.peer();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(pin!(peer.reply("first")).poll(&mut cx).is_ready());
+        for _ in 0..3 {
+            assert!(pin!(peer.reply("given up")).poll(&mut cx).is_pending());
+        }
+        assert_eq!(peer.lock().senders.len(), 1, "however often it tries");
+        let mut second = pin!(peer.reply("second"));
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(desk.poll_reply(&cx), Poll::Ready(text("first")));
+        assert!(!desk.has_reply() && desk.poll_reply(&cx).is_pending());
+        assert_eq!(second.poll(&mut cx), Poll::Ready(Ok(())));
+        assert_eq!(desk.poll_reply(&cx), Poll::Ready(text("second")));
+        assert!(pin!(peer.reply("third")).poll(&mut cx).is_ready());
+        let mut fourth = pin!(peer.reply("fourth"));
+        assert!(fourth.as_mut().poll(&mut cx).is_pending());
+        drop(desk);
+        assert_eq!(fourth.poll(&mut cx), Poll::Ready(Err(Gone)));
+        assert_eq!(pin!(peer.reply("fifth")).poll(&mut cx), Poll::Ready(Err(Gone)));
+        assert!(peer.lock().waiting.is_none() && peer.lock().senders.is_empty());
     }
 }

@@ -72,7 +72,7 @@ fn text_of(name: &str) -> String {
 /// it, and the names in the macro's list.
 pub(crate) fn tests_of(name: &str) -> BTreeSet<String> {
     let (text, mut is_test) = (text_of(name), false);
-    let lists = text.split("on_both_hosts!(").skip(1).filter_map(|list| list.split(')').next());
+    let lists = text.split("on_every_host!(").skip(1).filter_map(|list| list.split(')').next());
     let mut tests: BTreeSet<String> =
         lists.flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()).collect();
     for line in text.lines().map(str::trim_start) {

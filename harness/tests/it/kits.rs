@@ -320,3 +320,26 @@ fn sub_7_a_registry_that_keeps_its_sinks_is_caught() {
     let verdict = sub_7_nothing_is_kept(&Registry::new(core::hello(), hoarding));
     assert_eq!(verdict, Err("SUB-7: the sink is still held after unsubscribe".into()));
 }
+
+/// A registry that takes nobody.
+struct Closed;
+
+impl Subject for Closed {
+    fn subscribe(&self, _: Probe, _: &script::Registration) -> Result<Arc<dyn Handle>, Refused> {
+        Err(Refused)
+    }
+
+    fn broadcast(&self, _: &str, _: &str) -> Result<Option<trace::Report>, String> {
+        Ok(None)
+    }
+
+    fn close_by_identity(&self, _: &script::Identity) -> usize {
+        0
+    }
+}
+
+#[test]
+fn a_check_that_put_nothing_to_the_test_says_so() {
+    let closed = Registry::new(mutants::hello(), Arc::new(|_| Some(Arc::new(Closed))));
+    assert_eq!(closed.check("DEL-4"), Err("DEL-4 was never put to the test".into()));
+}

@@ -78,7 +78,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         options: OutboxOptions,
         registration: Registration,
     ) -> Result<SubscriberStream<T>, SubscribeError> {
-        self.enrol_stream(options, self.options.end_hook(), registration, |_, _| Ok(()))
+        // A consumer in the process has no connection that an end hook would have to end.
+        self.enrol_stream(options, None, registration, |_, _| Ok(()))
     }
 
     pub(super) fn admit_stream(

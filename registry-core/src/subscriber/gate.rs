@@ -22,7 +22,7 @@ use crate::contain::{contain, discard};
 use crate::sync::Mutex;
 use crate::types::bounds::{OutboxOptions, Overflow};
 use crate::types::channel::Channel;
-use crate::types::close::{CloseReason, EndHook};
+use crate::types::close::{CloseReason, EndHook, both};
 use crate::types::format::WireFormat;
 use crate::types::report::SendOutcome;
 use bytes::Bytes;
@@ -346,13 +346,6 @@ impl Gate {
     pub(crate) fn last_write(&self) -> Option<Instant> {
         self.state.lock().last_write
     }
-}
-
-fn both(first: Arc<EndHook>, then: Arc<EndHook>) -> Arc<EndHook> {
-    Arc::new(move |reason| {
-        contain(|| first(reason));
-        contain(|| then(reason));
-    })
 }
 
 fn is_full(error: &io::Error) -> bool {

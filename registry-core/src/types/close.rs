@@ -1,6 +1,8 @@
 //! Why a subscriber ended, and the ends of an authority among these reasons.
 
+use crate::contain::contain;
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a subscriber ended.
 ///
@@ -161,3 +163,11 @@ impl fmt::Display for Revocation {
 
 /// What is called with the reason when a subscriber ends.
 pub(crate) type EndHook = dyn Fn(CloseReason) + Send + Sync;
+
+/// Makes one hook of two; a panic in the first does not keep the second from being called.
+pub(crate) fn both(first: Arc<EndHook>, then: Arc<EndHook>) -> Arc<EndHook> {
+    Arc::new(move |reason| {
+        contain(|| first(reason));
+        contain(|| then(reason));
+    })
+}

@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::contain::contain;
-use crate::types::close::{CloseReason, EndHook};
+use crate::types::close::{CloseReason, EndHook, both};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -306,10 +306,12 @@ impl RegistryOptions {
         self
     }
 
-    /// Sets what makes a hook for each subscriber: for a server that has to act on the connection
-    /// of a subscriber that is ended, whoever admitted it.
+    /// Adds what makes a hook for each subscriber: for a server that has to act on the connection
+    /// of a subscriber that is ended, whoever admitted it. Hooks that were added before stay, and
+    /// are called first.
     ///
-    /// `make` is called on the thread that draws a ticket, or that subscribes without one. What it
+    /// `make` is called on the thread that draws a ticket, or that subscribes without one, but not
+    /// for a [`stream`](crate::SubscriberRegistry::stream), which has no connection. What it
     /// returns is called as a hook of [`Outbox::on_end`](crate::Outbox::on_end) is; for a
     /// [sink](crate::Sink), it is called after the sink's `close`, and never without it.
     ///
@@ -339,7 +341,14 @@ impl RegistryOptions {
         mut self,
         make: impl Fn() -> Option<H> + Send + Sync + 'static,
     ) -> Self {
-        self.end_hooks = Some(Arc::new(move || Some(Arc::new(make()?))));
+        let make: Arc<EndHooks> = Arc::new(move || Some(Arc::new(make()?)));
+        self.end_hooks = Some(match self.end_hooks.take() {
+            None => make,
+            Some(first) => Arc::new(move || match (contain(&*first), contain(&*make)) {
+                (Some(Some(first)), Some(Some(then))) => Some(both(first, then)),
+                (first, then) => first.flatten().or(then.flatten()),
+            }),
+        });
         self
     }
 

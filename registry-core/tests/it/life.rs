@@ -449,3 +449,29 @@ fn sub_4_no_hook_is_called_for_a_sink_that_left() {
     drop(sink);
     assert_eq!(*called.lock().unwrap(), 0);
 }
+
+#[test]
+fn clo_1_hooks_of_two_makers_are_both_called_and_streams_have_none() {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let maker = |name: &'static str| {
+        let ends = ends.clone();
+        move || {
+            let ends = ends.clone();
+            // The second maker has none for the first subscriber.
+            let absent = name == "second" && ends.lock().unwrap().is_empty();
+            (!absent).then_some(move |_| ends.lock().unwrap().push(name))
+        }
+    };
+    let broken = || -> Option<fn(CloseReason)> { panic!("a bug of the application") };
+    let options = RegistryOptions::new()
+        .with_end_hooks(maker("first"))
+        .with_end_hooks(broken)
+        .with_end_hooks(maker("second"));
+    let registry = encoding_with(options);
+    for expected in [&["first"][..], &["first", "first", "second"]] {
+        let _outbox = open(&registry, group("a"));
+        let _stream = registry.stream(group("a"), OutboxOptions::new()).unwrap();
+        assert_eq!(registry.close_by_identity(&id("a")), 2);
+        assert_eq!(*ends.lock().unwrap(), expected);
+    }
+}

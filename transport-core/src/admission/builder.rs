@@ -45,8 +45,8 @@ impl<T: Send + Sync + 'static, E: Encode<T>> LiveBuilder<T, E> {
         LiveBuilder { encoder, registry, options, payload }
     }
 
-    /// Sets the options of the registry. Its end hooks are replaced by those that reset the
-    /// connections of a [`Server`](crate::Server).
+    /// Sets the options of the registry. End hooks that reset the connections of a
+    /// [`Server`](crate::Server) are added.
     pub fn with_registry_options(self, registry: RegistryOptions) -> Self {
         Self { registry, ..self }
     }

@@ -90,15 +90,25 @@ impl<T: Send + Sync + 'static> Live<T> {
         let live = self.clone();
         async move {
             signal.await;
-            live.shut_down();
+            live.begin_shutdown();
         }
     }
 
-    /// Begins the shutdown of the registry, and tells those that wait for it.
-    pub(crate) fn shut_down(&self) -> usize {
-        let notified = self.begin_shutdown();
-        self.inner.shutdown.send_if_modified(|shutdown| shutdown.replace(notified).is_none());
-        notified
+    /// Begins the shutdown of the registry, as
+    /// [`SubscriberRegistry::begin_shutdown`](SubscriberRegistry::begin_shutdown) does, and tells
+    /// the servers that wait for it. Returns how many subscribers that ended, also when it is
+    /// called again.
+    ///
+    /// # Examples
+    /// ```
+    /// use transport_core::Live;
+    ///
+    /// assert_eq!(Live::<String>::new().begin_shutdown(), 0);
+    /// ```
+    pub fn begin_shutdown(&self) -> usize {
+        let notified = self.inner.registry.begin_shutdown();
+        self.inner.shutdown.send_modify(|all| *all.get_or_insert(0) += notified);
+        self.inner.shutdown.borrow().unwrap_or(notified)
     }
 
     /// Waits for the shutdown; returns how many subscribers it ended.
@@ -107,7 +117,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         async move {
             match shutdown.wait_for(Option::is_some).await {
                 Ok(notified) => notified.unwrap_or(0),
-                // The last handle was dropped, which ends every subscriber too.
+                // The registry is gone, and its subscribers with it.
                 Err(_dropped) => 0,
             }
         }

@@ -12,9 +12,11 @@ use axum::response::Response;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
-/// The longest time, in milliseconds, that a refusal may ask a client to stay away: an hour.
-const LONGEST: u64 = 60 * 60 * 1000;
+/// The longest time, in milliseconds, that a refusal may ask a client to stay away, before the
+/// jitter: a day.
+const LONGEST: u64 = 24 * 60 * 60 * 1000;
 /// The shortest. A client that comes back sooner only adds to the load.
 const SHORTEST: u64 = 1000;
 
@@ -63,18 +65,28 @@ fn reads_event_streams(method: &Method, headers: &HeaderMap) -> bool {
 pub(crate) fn head_reads_event_streams(head: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; 100];
     let mut request = httparse::Request::new(&mut headers);
-    let complete = request.parse(head).is_ok_and(|status| status.is_complete());
+    // Of a head that is cut off, or has more headers than that, the headers before count.
+    let _partial = request.parse(head);
     let accepts = |header: &httparse::Header<'_>| {
         header.name.eq_ignore_ascii_case("accept") && names_event_streams(header.value)
     };
-    complete && request.method == Some("GET") && request.headers.iter().any(accepts)
+    request.method == Some("GET") && request.headers.iter().any(accepts)
 }
 
 fn names_event_streams(accept: &[u8]) -> bool {
-    let kinds = accept
-        .split(|byte| *byte == b',')
-        .filter_map(|kind| kind.split(|byte| *byte == b';').next());
-    kinds.map(<[u8]>::trim_ascii).any(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+    accept.split(|byte| *byte == b',').any(|range| {
+        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let named =
+            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+        named && !parts.any(|parameter| is_zero(parameter))
+    })
+}
+
+/// Tells whether a parameter of a media range is a quality of zero, which refuses the range.
+fn is_zero(parameter: &[u8]) -> bool {
+    let mut parts = parameter.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+    parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"q"))
+        && parts.next().is_some_and(|value| value.iter().all(|byte| b"0.".contains(byte)))
 }
 
 /// The event stream that stands for a refusal.
@@ -101,8 +113,7 @@ fn soften(mut response: Response) -> Response {
         return response;
     }
     let headers = response.headers_mut();
-    let after =
-        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let after = headers.get(header::RETRY_AFTER).and_then(seconds);
     for of_the_body in
         [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::RETRY_AFTER, header::ETAG]
     {
@@ -113,6 +124,15 @@ fn soften(mut response: Response) -> Response {
     *response.status_mut() = StatusCode::OK;
     *response.body_mut() = Body::from(stream(status, after));
     response
+}
+
+/// Reads a `Retry-After`: a number of seconds, or a date.
+fn seconds(after: &HeaderValue) -> Option<u64> {
+    let after = after.to_str().ok()?.trim();
+    after.parse().ok().or_else(|| {
+        let at = httpdate::parse_http_date(after).ok()?;
+        Some(at.duration_since(SystemTime::now()).map_or(0, |left| left.as_secs() + 1))
+    })
 }
 
 #[cfg(test)]
@@ -129,51 +149,61 @@ mod tests {
     #[test]
     fn adm_2_only_a_get_that_names_event_streams_is_refused_softly() {
         for named in
-            ["text/event-stream", "Text/Event-Stream", "text/html, text/event-stream;q=0.5"]
+            ["text/event-stream", "Text/Event-Stream", "text/html, text/event-stream ; q=0.5"]
         {
             assert!(reads_event_streams(&Method::GET, &accept(named)), "{named}");
             assert!(!reads_event_streams(&Method::HEAD, &accept(named)), "{named}");
             assert!(!reads_event_streams(&Method::POST, &accept(named)), "{named}");
         }
-        for other in ["*/*", "text/*", "application/json", "text/event-streams", ""] {
+        let refused = ["text/event-stream;q=0", "text/event-stream; charset=utf-8; Q=0.000"];
+        let others = ["*/*", "text/*", "application/json", "text/event-streams", ""];
+        for other in others.into_iter().chain(refused) {
             assert!(!reads_event_streams(&Method::GET, &accept(other)), "{other}");
         }
         assert!(!reads_event_streams(&Method::GET, &HeaderMap::new()));
     }
 
-    /// The status, and the times that a hundred clients are told.
-    fn times(refusal: &Refusal) -> (u16, BTreeSet<u64>) {
-        let mut status = 0;
-        let retry = |_| {
-            let softened = soften(refusal.clone().into_response());
-            status = softened.status().as_u16();
-            let after = softened
-                .headers()
-                .get(header::RETRY_AFTER)
-                .map(|value| value.to_str().unwrap().parse().unwrap());
-            let stream = stream(refusal.status(), after.or(refusal.retry_after().map(u64::from)));
-            stream
-                .strip_prefix("retry: ")
-                .and_then(|rest| rest.lines().next()?.parse().ok())
-                .unwrap()
-        };
-        let times = (0..100).map(retry).collect();
-        (status, times)
+    /// The times in milliseconds that a hundred clients are told.
+    async fn times(response: impl Fn() -> Response) -> BTreeSet<u64> {
+        let mut times = BTreeSet::new();
+        for _ in 0..100 {
+            let softened = soften(response());
+            assert_eq!(softened.status(), 200);
+            assert!(!softened.headers().contains_key(header::RETRY_AFTER));
+            let body = axum::body::to_bytes(softened.into_body(), 1000).await.unwrap();
+            let body = std::str::from_utf8(&body).unwrap();
+            let retry = body.strip_prefix("retry: ").unwrap().lines().next().unwrap();
+            times.insert(retry.parse().unwrap());
+        }
+        times
     }
 
-    #[test]
-    fn adm_2_a_transient_refusal_asks_clients_to_come_back_at_different_times() {
+    #[tokio::test]
+    async fn adm_2_a_transient_refusal_asks_clients_to_come_back_at_different_times() {
         for (seconds, range) in [
             (0, 1000..=2000),
             (1, 1000..=2000),
             (7, 7000..=14_000),
             (u32::MAX, LONGEST..=2 * LONGEST),
         ] {
-            let (status, times) = times(&Refusal::unavailable("busy", seconds));
-            assert_eq!(status, 200);
+            let refusal = Refusal::unavailable("busy", seconds);
+            let times = times(|| refusal.clone().into_response()).await;
             assert!(times.len() > 50, "{} different times", times.len());
             assert!(times.iter().all(|time| range.contains(time)), "{seconds}: {times:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn adm_2_a_date_in_retry_after_is_understood() {
+        let after = |at: SystemTime| {
+            let date = httpdate::fmt_http_date(at);
+            move || (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, &*date)]).into_response()
+        };
+        let (now, minute) = (SystemTime::now(), std::time::Duration::from_secs(60));
+        let later = times(after(now + 10 * minute)).await;
+        assert!(later.iter().all(|time| (590_000..=1_202_000).contains(time)), "{later:?}");
+        let past = times(after(now - minute)).await;
+        assert!(past.iter().all(|time| (1000..=2000).contains(time)), "{past:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::options::ServerOptions;
 use super::stats::ServerMetrics;
 use crate::admission::soft::{self, head_reads_event_streams};
-use crate::socket::accepted::{Socket, Sockets};
+use crate::socket::accepted::Socket;
 use axum::http::StatusCode;
 use std::future::poll_fn;
 use std::io;
@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 /// Connections that the kernel may hold before they are accepted: enough for clients that come back
@@ -35,9 +37,9 @@ pub(super) struct Acceptor {
     next: usize,
     pub(super) options: ServerOptions,
     pub(super) metrics: ServerMetrics,
-    /// Refused connections do not count as open: a peer that holds some must not cause the refusal
-    /// of others.
-    pub(super) refused: Arc<Sockets>,
+    /// Has a permit for each refused connection that reads its answer. These do not count as open: a
+    /// peer that holds some must not cause the refusal of others.
+    pub(super) refusals: Arc<Semaphore>,
     /// Whether a request can be read from an accepted socket: nothing is between it and HTTP.
     pub(super) plain: bool,
 }
@@ -66,8 +68,9 @@ enum Incoming {
 impl Acceptor {
     pub(super) fn new(listener: TcpListener, options: ServerOptions) -> Self {
         let metrics = ServerMetrics::new(options.max_connections);
-        let (listeners, refused) = (vec![Listener::Tcp(listener)], Arc::default());
-        Self { listeners, next: 0, options, metrics, refused, plain: true }
+        let refusals = Arc::new(Semaphore::new(ServerOptions::MAX_REFUSALS));
+        let listeners = vec![Listener::Tcp(listener)];
+        Self { listeners, next: 0, options, metrics, refusals, plain: true }
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -98,11 +101,7 @@ impl Acceptor {
             counts.accepted.fetch_add(1, Ordering::Relaxed);
             if limit.is_some_and(|limit| self.metrics.open() >= limit.get()) {
                 counts.refused.fetch_add(1, Ordering::Relaxed);
-                if let Incoming::Tcp(tcp, _) = incoming
-                    && self.refused.len() < ServerOptions::MAX_REFUSALS
-                {
-                    tokio::spawn(refuse(self.refused.open(tcp), self.plain));
-                }
+                self.refuse(incoming);
                 continue;
             }
             return match incoming {
@@ -115,6 +114,21 @@ impl Acceptor {
                 Incoming::Unix(stream) => Accepted::Unix(stream),
             };
         }
+    }
+
+    /// Answers a connection beyond the limit, unless too many read their answers already: then it
+    /// is closed.
+    fn refuse(&self, incoming: Incoming) {
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+        let plain = self.plain;
+        tokio::spawn(async move {
+            match incoming {
+                Incoming::Tcp(tcp, _) => refuse(tcp, plain).await,
+                #[cfg(unix)]
+                Incoming::Unix(stream) => refuse(stream, true).await,
+            }
+            drop(permit);
+        });
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
@@ -167,11 +181,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Answers a connection beyond the limit that it should come back later: with a status, or with an
 /// event stream if it reads those. `head` says whether a request can be read from the socket.
-async fn refuse(socket: Arc<Socket>, head: bool) {
+async fn refuse(mut socket: impl AsyncRead + AsyncWrite + Unpin, head: bool) {
     let mut request = Vec::new();
     if head {
-        // Without a whole head in time, the answer is the status.
-        let _elapsed = timeout(REFUSAL, socket.read_head(&mut request, REFUSED_HEAD_BYTES)).await;
+        // Without a whole head in time, what has come of it decides.
+        let _elapsed = timeout(REFUSAL, read_head(&mut socket, &mut request)).await;
     }
     let (status, kind, body) = if head_reads_event_streams(&request) {
         let body = soft::stream(StatusCode::SERVICE_UNAVAILABLE, Some(1));
@@ -185,7 +199,24 @@ async fn refuse(socket: Arc<Socket>, head: bool) {
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncache-control: no-store\r\n\
          content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}"
     );
-    socket.answer(answer.as_bytes());
-    // Closing the socket while it has unread bytes would reset it, and the answer would be lost.
-    let _elapsed = timeout(REFUSAL, socket.peer_ended()).await;
+    let answered = async {
+        socket.write_all(answer.as_bytes()).await?;
+        socket.shutdown().await?;
+        // Closing the socket while it has unread bytes would reset it, and the answer would be
+        // lost.
+        copy(&mut socket, &mut sink()).await
+    };
+    let _gone = timeout(REFUSAL, answered).await;
+}
+
+/// Reads to the end of a request's head, or as much of it as is looked at.
+async fn read_head(socket: &mut (impl AsyncRead + Unpin), head: &mut Vec<u8>) -> io::Result<()> {
+    let mut chunk = [0; 1024];
+    while head.len() < REFUSED_HEAD_BYTES && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match socket.read(&mut chunk).await? {
+            0 => break,
+            read => head.extend_from_slice(&chunk[..read]),
+        }
+    }
+    Ok(())
 }

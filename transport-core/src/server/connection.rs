@@ -102,15 +102,14 @@ pub(super) async fn connect<S>(
 /// Serves one connection of a Unix socket to its end.
 #[cfg(unix)]
 pub(super) async fn connect_unix(
-    stream: tokio::net::UnixStream,
+    io: super::unix::UnixIo,
     shared: Arc<Shared>,
     ending: watch::Receiver<()>,
 ) {
-    let _open = shared.counts.unix.enter();
     let service = shared.clone();
     let service = move |request| answer(request, None, None, service.clone()).map(Ok).boxed();
     // Proxies speak HTTP/1.1 there. hyper would find out the protocol without a time limit.
-    if shared.http.serve(b"GET", stream, service, ending).await == Ended::NoHead {
+    if shared.http.serve(b"GET", io, service, ending).await == Ended::NoHead {
         shared.counts.slow_heads.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -137,14 +136,12 @@ pub(super) async fn answer<B>(
 where
     B: Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
 {
-    if let Some(socket) = &socket {
-        socket.set_asked();
-    }
+    let number = socket.as_ref().map_or(0, |socket| socket.note_request());
     if head_bytes(&request) > BUFFER_BYTES as usize {
         let reason = format!("the head of the request is too large: {BUFFER_BYTES} bytes at most");
         return Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason).into_response();
     }
-    let cut = cut(request.version(), socket.as_ref(), &shared);
+    let cut = cut(request.version(), socket.as_ref(), number, &shared);
     let plain = cut.as_ref().and_then(Cut::plain_socket);
     drop(socket);
     // HTTP/2 has the host in the address, HTTP/1 in a header. A comparison of hosts should need to
@@ -187,13 +184,22 @@ where
 }
 
 /// The means to cut the connection, or the stream, of a request.
-fn cut(version: Version, socket: Option<&Arc<Socket>>, shared: &Shared) -> Option<Cut> {
-    #[cfg(feature = "http2")]
+fn cut(
+    version: Version,
+    socket: Option<&Arc<Socket>>,
+    number: u32,
+    shared: &Shared,
+) -> Option<Cut> {
+    // Under `axum::serve` a connection may speak HTTP/2 although this crate does not. A revocation
+    // must not reset the streams of others.
     if version == Version::HTTP_2 {
+        #[cfg(feature = "http2")]
         return STREAM.try_with(|stream| Cut::stream(stream.clone(), shared.cutter.clone())).ok();
+        #[cfg(not(feature = "http2"))]
+        return None;
     }
     let plain = shared.plain && version == Version::HTTP_11;
-    socket.map(|socket| Cut::socket(socket, plain, shared.cutter.clone()))
+    socket.map(|socket| Cut::socket(socket, number, plain, shared.cutter.clone()))
 }
 
 /// Returns how large the head of a request is, as HTTP/1 writes it. hyper bounds its read buffer

@@ -1,11 +1,11 @@
 //! The listener for `axum::serve`.
 
-use super::Drained;
 use super::acceptor::{Accepted, Acceptor, bind};
 use super::connection::{Shared, answer};
 use super::options::ServerOptions;
 use super::registries::Registries;
 use super::stats::ServerMetrics;
+use super::{Drained, all_answered};
 use crate::socket::accepted::Socket;
 use crate::socket::io::ServerIo;
 use axum::Router;
@@ -95,15 +95,15 @@ impl ServerListener {
     ) -> (MakeService, Drain) {
         let registries = registries.into();
         let shared = Arc::new(self.0.share(app, registries.clone()));
-        let (metrics, refused) = (self.metrics(), self.0.refused.clone());
+        let (metrics, refusals) = (self.metrics(), self.0.refusals.clone());
         let deadline = self.0.options.drain_deadline;
         let drain = async move {
             let notified = registries.shut_down_together().await;
-            let gone = async { tokio::join!(metrics.sockets.all_gone(), refused.all_gone()) };
+            let gone = async { tokio::join!(metrics.sockets.all_gone(), all_answered(&refusals)) };
             let ended = async { tokio::join!(registries.drained(), gone) };
             let reset = match timeout(deadline, ended).await {
                 Ok(_) => 0,
-                Err(_elapsed) => metrics.sockets.reset_all(),
+                Err(_elapsed) => metrics.reset_all(),
             };
             Drained { notified, reset }
         };
@@ -120,8 +120,8 @@ impl Listener for ServerListener {
             match self.0.accept().await {
                 Accepted::Tcp(socket, peer) => {
                     let late = self.0.metrics.counts.slow_heads.clone();
-                    let io = ServerIo::new(socket);
-                    return (io.with_head_timeout(self.0.options.head_timeout, late), peer);
+                    let timeout = self.0.options.head_timeout;
+                    return (ServerIo::new(socket).with_head_timeout(timeout, late), peer);
                 }
                 #[cfg(unix)]
                 Accepted::Unix(_) => {} // it listens on no such socket
@@ -167,6 +167,7 @@ pub struct MakeService(Arc<Shared>);
 
 impl MakeService {
     fn connection(&self, io: &ServerIo, peer: SocketAddr) -> ConnectionService {
+        io.start_head_timeout();
         ConnectionService { shared: self.0.clone(), socket: io.socket(), peer }
     }
 }

@@ -8,6 +8,8 @@ pub(crate) mod listener;
 pub(crate) mod options;
 pub(crate) mod registries;
 pub(crate) mod stats;
+#[cfg(unix)]
+mod unix;
 
 use crate::socket::cut::{Cutter, Deadlines};
 use crate::socket::io::ServerIo;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 /// Serves an axum router on its listeners, for applications whose responses do not end by
@@ -141,7 +143,7 @@ impl Server {
     /// revocation during that time still discards what is queued (DRN-1).
     ///
     /// # Cancel safety
-    /// Dropping the future closes the listeners; connections go on, except those of Unix sockets.
+    /// Dropping the future closes the listeners; connections go on.
     ///
     /// # Examples
     /// ```
@@ -219,8 +221,6 @@ impl Acceptor {
     {
         let shared = Arc::new(self.share(app, registries.clone()));
         let (end, ending) = watch::channel(());
-        #[cfg(unix)]
-        let mut unix = tokio::task::JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -235,33 +235,28 @@ impl Acceptor {
                 }
                 #[cfg(unix)]
                 Accepted::Unix(stream) => {
-                    while unix.try_join_next().is_some() {}
-                    unix.spawn(connect_unix(stream, shared.clone(), ending.clone()));
+                    let io = self.metrics.counts.unix.open(stream, ending.clone());
+                    tokio::spawn(connect_unix(io, shared.clone(), ending.clone()));
                 }
             }
         }
-        let Self { listeners, options, metrics, refused, .. } = self;
+        let Self { listeners, options, metrics, refusals, .. } = self;
         drop((listeners, shared, ending));
         let notified = registries.shut_down();
         end.send_replace(());
-        let gone = async { tokio::join!(metrics.sockets.all_gone(), refused.all_gone()) };
+        let gone = async { tokio::join!(metrics.sockets.all_gone(), all_answered(&refusals)) };
         let ended = async { tokio::join!(end.closed(), registries.drained(), gone) };
         let reset = match timeout(options.drain_deadline, ended).await {
             Ok(_) => 0,
-            Err(_elapsed) => metrics.sockets.reset_all(),
+            Err(_elapsed) => metrics.reset_all(),
         };
-        #[cfg(unix)]
-        let reset = reset + abort(unix);
         Drained { notified, reset }
     }
 }
 
-/// Ends the tasks that are left; returns how many there were.
-#[cfg(unix)]
-fn abort(mut tasks: tokio::task::JoinSet<()>) -> usize {
-    while tasks.try_join_next().is_some() {}
-    tasks.abort_all();
-    tasks.len()
+/// Waits until no refused connection reads its answer.
+async fn all_answered(refusals: &Semaphore) {
+    let _closed = refusals.acquire_many(ServerOptions::MAX_REFUSALS as u32).await;
 }
 
 #[cfg(test)]

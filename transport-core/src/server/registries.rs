@@ -31,7 +31,7 @@ trait Registry: Send + Sync {
     fn count(&self, refused: StatusCode);
     /// Opens a lane, and returns what drives its flusher.
     fn drive(&self, options: LaneOptions) -> BoxFuture<'static, ()>;
-    fn shut_down(&self) -> usize;
+    fn begin_shutdown(&self) -> usize;
     fn shutdown_begun(&self) -> BoxFuture<'static, usize>;
     fn drained(&self) -> BoxFuture<'static, ()>;
 }
@@ -49,8 +49,8 @@ impl<T: Send + Sync + 'static> Registry for Live<T> {
         drive(self.open_lane(options)).boxed()
     }
 
-    fn shut_down(&self) -> usize {
-        Self::shut_down(self)
+    fn begin_shutdown(&self) -> usize {
+        Self::begin_shutdown(self)
     }
 
     fn shutdown_begun(&self) -> BoxFuture<'static, usize> {
@@ -92,15 +92,15 @@ impl Registries {
 
     /// Begins the shutdown of each; returns how many subscribers that ended.
     pub(super) fn shut_down(&self) -> usize {
-        self.0.iter().map(|registry| registry.shut_down()).sum()
+        self.0.iter().map(|registry| registry.begin_shutdown()).sum()
     }
 
     /// Waits for the shutdown of one, and begins that of the others; returns how many subscribers
     /// all that ended.
     pub(super) async fn shut_down_together(&self) -> usize {
         let begun = self.0.iter().map(|registry| registry.shutdown_begun());
-        let (notified, _, _) = select_all(begun).await;
-        notified + self.shut_down()
+        select_all(begun).await;
+        self.shut_down()
     }
 
     /// Waits until no subscriber is draining.

@@ -3,7 +3,7 @@
 use crate::socket::accepted::Sockets;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Reads the counts of a server while it runs. Cloning it is cheap.
 ///
@@ -63,31 +63,8 @@ pub(super) struct Counts {
     pub(super) panics: AtomicU64,
     /// HTTP/2 streams that were reset.
     pub(super) resets: Arc<AtomicU64>,
-    /// Open connections of Unix sockets.
-    pub(super) unix: Open,
-}
-
-/// Counts what is open.
-#[derive(Debug, Default)]
-pub(super) struct Open(AtomicUsize);
-
-impl Open {
-    /// Counts one more until the guard is dropped.
     #[cfg(unix)]
-    pub(super) fn enter(&self) -> impl Drop + '_ {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Entered(&self.0)
-    }
-}
-
-#[cfg(unix)]
-struct Entered<'a>(&'a AtomicUsize);
-
-#[cfg(unix)]
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    pub(super) unix: super::unix::UnixSockets,
 }
 
 impl ServerMetrics {
@@ -97,7 +74,18 @@ impl ServerMetrics {
 
     /// Returns how many connections are open.
     pub(super) fn open(&self) -> usize {
-        self.sockets.len() + self.counts.unix.0.load(Ordering::Relaxed)
+        let open = self.sockets.len();
+        #[cfg(unix)]
+        let open = open + self.counts.unix.len();
+        open
+    }
+
+    /// Resets every connection that is still open; returns how many.
+    pub(super) fn reset_all(&self) -> usize {
+        let reset = self.sockets.reset_all();
+        #[cfg(unix)]
+        let reset = reset + self.counts.unix.cut_all();
+        reset
     }
 
     /// Reads the counts.
@@ -111,7 +99,7 @@ impl ServerMetrics {
             idle_closed,
             panics,
             resets,
-            unix: _,
+            ..
         } = &*self.counts;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         ServerStats {

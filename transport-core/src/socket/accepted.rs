@@ -10,7 +10,7 @@ use slab::Slab;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,8 +24,8 @@ use tokio::task::consume_budget;
 #[repr(C)] // the fields that every write reads come first, beside the reference count
 pub(crate) struct Socket {
     tcp: TcpStream,
-    /// Whether a whole request head has been read.
-    asked: AtomicBool,
+    /// How many whole request heads have been read.
+    requests: AtomicU32,
     /// Whether HTTP has read something since it last wrote.
     begun: AtomicBool,
     proof: Proof,
@@ -46,9 +46,9 @@ impl Sockets {
     pub(crate) fn open(self: &Arc<Self>, tcp: TcpStream) -> Arc<Socket> {
         let mut open = self.lock();
         let entry = open.vacant_entry();
-        let (asked, begun) = <(AtomicBool, AtomicBool)>::default();
+        let (requests, begun) = <(AtomicU32, AtomicBool)>::default();
         let (proof, key, all) = (Proof::default(), entry.key(), self.clone());
-        let socket = Arc::new(Socket { tcp, asked, begun, proof, key, all });
+        let socket = Arc::new(Socket { tcp, requests, begun, proof, key, all });
         entry.insert(Arc::downgrade(&socket));
         socket
     }
@@ -98,13 +98,18 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// Notes that a whole request head has been read.
-    pub(crate) fn set_asked(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+    /// Notes that a whole request head has been read; returns the request's number, from 1.
+    pub(crate) fn note_request(&self) -> u32 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Returns the number of the last request.
+    pub(super) fn last_request(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.last_request() > 0
     }
 
     /// Tells whether the peer has sent something after the last answer: the beginning of another
@@ -207,28 +212,6 @@ impl Socket {
         let _gone = self.tcp.ready(Interest::PRIORITY).await;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         std::future::pending::<()>().await;
-    }
-
-    /// Reads to the end of a request's head, or to `most` bytes, or to the end.
-    pub(crate) async fn read_head(&self, head: &mut Vec<u8>, most: usize) {
-        while head.len() < most && !head.windows(4).any(|end| end == b"\r\n\r\n") {
-            if self.tcp.readable().await.is_err() {
-                return;
-            }
-            let mut chunk = [0; 1024];
-            match self.tcp.try_read(&mut chunk) {
-                Ok(0) => return,
-                Ok(read) => head.extend_from_slice(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Writes a short answer without waiting, and ends the writing side.
-    pub(crate) fn answer(&self, bytes: &[u8]) {
-        let _unheard = self.tcp.try_io(Interest::WRITABLE, || SockRef::from(&self.tcp).send(bytes));
-        let _gone = self.shutdown_write();
     }
 }
 

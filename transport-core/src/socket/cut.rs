@@ -68,6 +68,8 @@ pub(crate) struct Cut {
 enum Target {
     Socket {
         socket: Weak<Socket>,
+        /// The number of the request on its connection.
+        request: u32,
         /// Whether a body can take it over: HTTP/1.1, and nothing between HTTP and the socket.
         plain: bool,
     },
@@ -108,8 +110,14 @@ pub(crate) struct Cutter {
 }
 
 impl Cut {
-    pub(crate) fn socket(socket: &Arc<Socket>, plain: bool, shared: Arc<Cutter>) -> Self {
-        Self { target: Target::Socket { socket: Arc::downgrade(socket), plain }, shared }
+    pub(crate) fn socket(
+        socket: &Arc<Socket>,
+        request: u32,
+        plain: bool,
+        shared: Arc<Cutter>,
+    ) -> Self {
+        let socket = Arc::downgrade(socket);
+        Self { target: Target::Socket { socket, request, plain }, shared }
     }
 
     #[cfg(feature = "http2")]
@@ -132,7 +140,7 @@ impl Cut {
     /// Returns the socket that the body of a response can take over.
     pub(crate) fn plain_socket(&self) -> Option<Weak<Socket>> {
         match &self.target {
-            Target::Socket { socket, plain: true } => Some(socket.clone()),
+            Target::Socket { socket, plain: true, .. } => Some(socket.clone()),
             _ => None,
         }
     }
@@ -140,8 +148,12 @@ impl Cut {
     fn start(&self) {
         let shared = self.shared.clone();
         match self.target.clone() {
-            Target::Socket { socket, .. } => {
+            Target::Socket { socket, request, .. } => {
                 let Some(socket) = socket.upgrade() else { return };
+                // The answer to its request is over, and the connection serves another.
+                if socket.last_request() != request {
+                    return;
+                }
                 // This task holds the socket until the deadline, or until the peer is done. Without
                 // it the kernel would keep sending its buffered bytes to a peer that reads late.
                 self.shared.runtime.spawn(async move {

@@ -151,15 +151,12 @@ impl AsyncRead for DirectSocket {
 pub fn take_upgraded_socket(upgraded: Upgraded) -> Result<(DirectSocket, Bytes), Upgraded> {
     let (io, read) = match upgraded.downcast::<TokioIo<ServerIo>>() {
         Ok(parts) => (parts.io, parts.read_buf),
-        #[cfg(feature = "http2")]
         Err(upgraded) => {
             // A connection whose protocol hyper had to find out is wrapped once more.
             use hyper_util::server::conn::auto::upgrade::downcast;
             let parts = downcast::<TokioIo<ServerIo>>(upgraded)?;
             (parts.io, parts.read_buf)
         }
-        #[cfg(not(feature = "http2"))]
-        Err(upgraded) => return Err(upgraded),
     };
     // Copied, because a part of hyper's buffer would keep the whole.
     let read = Bytes::copy_from_slice(&read);

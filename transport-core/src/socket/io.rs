@@ -3,7 +3,7 @@
 use super::accepted::Socket;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -30,6 +30,8 @@ struct FirstHead {
     deadline: Pin<Box<Sleep>>,
     /// Counts the heads that came too late.
     late: Arc<AtomicU64>,
+    /// Whether the service of the connection notes when the head has come.
+    started: AtomicBool,
 }
 
 impl ServerIo {
@@ -37,10 +39,19 @@ impl ServerIo {
         Self { socket, detached: false, head: None }
     }
 
-    /// Makes reads fail if the head of the first request does not come in time, and counts that.
+    /// Makes reads fail if the head of the first request does not come in time, and counts that:
+    /// once [started](Self::start_head_timeout).
     pub(crate) fn with_head_timeout(mut self, timeout: Duration, late: Arc<AtomicU64>) -> Self {
-        self.head = Some(FirstHead { deadline: Box::pin(sleep(timeout)), late });
+        let (deadline, started) = (Box::pin(sleep(timeout)), AtomicBool::new(false));
+        self.head = Some(FirstHead { deadline, late, started });
         self
+    }
+
+    /// Starts the time for the first head: the service of this connection notes its requests.
+    pub(crate) fn start_head_timeout(&self) {
+        if let Some(head) = &self.head {
+            head.started.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn socket(&self) -> Weak<Socket> {
@@ -49,7 +60,7 @@ impl ServerIo {
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Some(head) = &mut self.head else { return Ok(()) };
-        if self.socket.has_asked() {
+        if self.socket.has_asked() || !head.started.load(Ordering::Relaxed) {
             self.head = None;
         } else if head.deadline.as_mut().poll(cx).is_ready() {
             head.late.fetch_add(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use super::soon;
 use crate::admission::live::Live;
+use crate::server::listener::ServerListener;
 use crate::server::options::ServerOptions;
 use crate::server::stats::ServerMetrics;
 use crate::server::{Drained, Server};
@@ -37,19 +38,36 @@ pub async fn serve(app: Router) -> SocketAddr {
 pub enum Host {
     /// [`Server`]: connections become direct.
     Server,
-    /// `axum::serve`: connections are portable.
+    /// `axum::serve` on a [`ServerListener`]: connections become direct.
+    Listener,
+    /// `axum::serve` on a listener of tokio's: connections are portable.
     Axum,
 }
 
-/// Makes each async function of a [`Host`] a test on each of the two.
+impl Host {
+    /// Tells whether its connections become direct.
+    pub fn is_direct(self) -> bool {
+        self != Self::Axum
+    }
+}
+
+/// Makes each async function of a [`Host`] a test on each of them.
 #[macro_export]
-macro_rules! on_both_hosts {
+macro_rules! on_every_host {
     ($($test:ident),* $(,)?) => {
         mod on_server {
             $(
                 #[tokio::test]
                 async fn $test() {
                     super::$test($crate::test_util::Host::Server).await;
+                }
+            )*
+        }
+        mod on_listener {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test($crate::test_util::Host::Listener).await;
                 }
             )*
         }
@@ -79,6 +97,14 @@ impl Running {
             Host::Axum => {
                 let app = app.layer(live.entry_layer());
                 Self { address: serve(app).await, _server: None }
+            }
+            Host::Listener => {
+                let options = ServerOptions::new();
+                let listener = ServerListener::bind("127.0.0.1:0", options).await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let (service, _drain) = listener.make_service(app, live);
+                tokio::spawn(async move { axum::serve(listener, service).await });
+                Self { address, _server: None }
             }
             Host::Server => {
                 let server = TestServer::start(app, live, ServerOptions::new()).await;

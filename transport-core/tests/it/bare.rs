@@ -98,3 +98,54 @@ async fn rev_11_a_peer_that_does_not_read_is_reset_whichever_code_admitted_it() 
         stalled.read_to_reset().await;
     }
 }
+
+/// Subscribers that outlive the request that made them have no part in its connection.
+#[tokio::test]
+async fn rev_11_the_end_of_a_subscriber_leaves_later_requests_of_the_connection_alone() {
+    let live = Live::<String>::new();
+    let kept: Arc<Mutex<Vec<Subscription>>> = Arc::default();
+    let streams = Arc::new(Mutex::new(Vec::new()));
+    let (registry, subscriptions, consumers) = (live.clone(), kept.clone(), streams.clone());
+    let watch = async move || {
+        let stream = registry.stream(hers(), OutboxOptions::new()).unwrap();
+        consumers.lock().unwrap().push(stream);
+        "watching"
+    };
+    let (registry, revoking) = (live.clone(), live.clone());
+    let subscribe = async move || {
+        let subscription = registry.subscribe_with(Deaf, hers()).unwrap();
+        subscriptions.lock().unwrap().push(subscription);
+        "subscribed"
+    };
+    let revoke = async move || format!("ended {}", revoking.close_by_identity(&account("ada")));
+    let app = Router::new()
+        .route("/watch", get(watch))
+        .route("/subscribe", get(subscribe))
+        .route("/revoke", get(revoke))
+        .route("/", get(async || "still here"));
+    let options = ServerOptions::new().with_close_deadline(Duration::from_millis(50));
+    let server = TestServer::start(app, &live, options).await;
+    let mut raw = Raw::connect(server.address).await;
+    for target in ["/watch", "/subscribe", "/revoke", "/", "/"] {
+        let head;
+        (head, raw) = raw.ask("GET", target, "").await;
+        assert_eq!(head.status, 200);
+        raw.read_past(match target {
+            "/watch" => "watching",
+            "/subscribe" => "subscribed",
+            "/revoke" => "ended 2",
+            _ => "still here",
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(100)).await; // beyond the deadline
+    }
+    assert_eq!(server.metrics.stats().resets, 0);
+
+    // A stream is in the process, so even the connection that asked for it stays.
+    let (_, mut raw) = raw.ask("GET", "/watch", "").await;
+    raw.read_past("watching").await;
+    assert_eq!(live.close_by_identity(&account("ada")), 1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (head, _raw) = raw.ask("GET", "/", "").await;
+    assert_eq!((head.status, server.metrics.stats().resets), (200, 0));
+}

@@ -126,6 +126,9 @@ async fn adm_2_a_browser_beyond_the_limit_is_asked_to_come_back() {
     // A request that asks for something else, or nothing at all within a second, gets the status.
     let (head, _raw) = Raw::request(server.address, "POST", "/hello", accept).await;
     assert_eq!(head.status, 503);
+    // Large cookies may leave the end of the head beyond what is read of it.
+    let large = format!("{accept}cookie: {}\r\n", "x".repeat(9000));
+    assert_eq!(Raw::request(server.address, "GET", "/hello", &large).await.0.status, 200);
     let mut silent = Raw::connect(server.address).await;
     assert!(silent.read_past("come back in a second").await.starts_with("HTTP/1.1 503 "));
 }

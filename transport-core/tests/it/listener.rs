@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use bytes::Bytes;
 use hyper::body::Frame;
-use registry_core::{ChannelFilter, Outbox, WireFormat};
+use registry_core::{ChannelFilter, Outbox, OutboxOptions, Registration, WireFormat};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -22,8 +22,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use transport_core::test_util::{Raw, account, soon, until_is};
 use transport_core::{
-    ConnectionTask, DirectConnection, Drained, Entry, Framing, Grant, Handover, KindGuard, Live,
-    Refusal, ServerListener, ServerMetrics, ServerOptions,
+    ConnectionKind, ConnectionTask, DirectConnection, Drained, Entry, Framing, Grant, Handover,
+    KindGuard, Live, Refusal, ServerListener, ServerMetrics, ServerOptions,
 };
 
 static PLAIN: WireFormat =
@@ -201,4 +201,47 @@ async fn adm_7_tickets_are_drawn_behind_a_tapped_listener_too() {
     serving.abort();
     stop.await;
     assert_eq!(soon("the drain", drain).await.notified, 0);
+}
+
+/// Without `make_service` the listener serves as one of tokio's does, and nobody notes request heads.
+#[tokio::test]
+async fn limits_without_the_service_of_the_listener_a_stream_lives_on_as_portable() {
+    let live = Live::<String>::new();
+    let late = Duration::from_millis(100);
+    let options = ServerOptions::new().with_head_timeout(late);
+    let listener = ServerListener::bind("127.0.0.1:0", options).await.unwrap();
+    let (address, metrics) = (listener.local_addr().unwrap(), listener.metrics());
+    let kinds = live.clone();
+    let events = async move |entry: Entry<String>| {
+        let entered = entry.admit::<Plain>(Grant::new(ChannelFilter::All))?;
+        let kind = entered.into_admitted().map(|admitted| admitted.kind.kind());
+        assert_eq!((kind, kinds.stats().wired), (Some(ConnectionKind::Portable), 0));
+        let tick = move |()| async move {
+            tokio::time::sleep(late * 4).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b"tick")), ()))
+        };
+        Ok::<_, Refusal>(Body::from_stream(futures_util::stream::unfold((), tick)))
+    };
+    let app = Router::new().route("/", get(events)).layer(live.entry_layer());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let (head, mut raw) = Raw::get(address, "/").await;
+    assert_eq!(head.status, 200);
+    raw.read_past("tick").await;
+    raw.read_past("tick").await;
+    assert_eq!(metrics.stats().slow_heads, 0);
+}
+
+/// The shutdown is begun on the registry, and by two signals.
+#[tokio::test]
+async fn drn_1_the_drain_follows_every_way_to_begin_a_shutdown() {
+    let (live, other) = (Live::<String>::new(), Live::<u64>::new());
+    let listener = ServerListener::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
+    let (_service, drain) = listener.make_service(Router::new(), (&live, &other));
+    let _stream = live.stream(Registration::new(), OutboxOptions::new()).unwrap();
+    let number = other.stream(Registration::new(), OutboxOptions::new()).unwrap();
+    assert_eq!(other.begin_shutdown(), 1);
+    tokio::join!(live.shutdown_on(async {}), live.shutdown_on(async {}));
+    assert_eq!(live.begin_shutdown(), 1, "and all that it ended is told");
+    drop((_stream, number));
+    assert_eq!(soon("the drain", drain).await.notified, 2);
 }

@@ -249,7 +249,7 @@ async fn adm_6_an_endless_login_check_is_dropped(host: Host) {
     );
 }
 
-transport_core::on_both_hosts!(
+transport_core::on_every_host!(
     adm_7_a_login_that_a_revocation_overtakes_is_refused,
     adm_7_a_browser_that_a_change_of_roles_crosses_is_asked_to_come_back,
     adm_2_a_refusal_that_lasts_reaches_a_browser_as_its_status,

@@ -49,7 +49,7 @@ async fn sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server(ho
     for _ in 0..3 {
         streams.push(greeted(running.address).await);
     }
-    if host == Host::Server {
+    if host.is_direct() {
         until_is("the sockets", 3, || live.stats().wired).await;
     }
     broadcast(&live, "\"last\"");
@@ -65,7 +65,7 @@ async fn sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server(ho
     );
 }
 
-transport_core::on_both_hosts!(
+transport_core::on_every_host!(
     sub_6_a_registry_that_is_dropped_ends_its_streams_and_not_the_server
 );
 

@@ -52,4 +52,5 @@ impl Peer for Reader {
 }
 
 harness::sink_suite!(on_server, EventStreams(Host::Server), run);
+harness::sink_suite!(on_listener, EventStreams(Host::Listener), run);
 harness::sink_suite!(on_axum, EventStreams(Host::Axum), run);

@@ -132,7 +132,7 @@ async fn sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default(hos
     works(&server, &mut ada).await;
     assert_eq!(
         server.live.stats().wired,
-        usize::from(host == Host::Server),
+        usize::from(host.is_direct()),
         "the connection is direct all the same"
     );
     revoked(&server, ada).await;
@@ -177,11 +177,11 @@ async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(host: Hos
     let mut ada = server.open().await;
     tokio::time::sleep(timeout * 2).await;
     works(&server, &mut ada).await;
-    assert_eq!(server.live.stats().wired, usize::from(host == Host::Server));
+    assert_eq!(server.live.stats().wired, usize::from(host.is_direct()));
     revoked(&server, ada).await;
 }
 
-transport_core::on_both_hosts!(
+transport_core::on_every_host!(
     sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default,
     sse_1_a_compressed_stream_arrives_message_by_message,
     sse_5_a_client_that_leaves_a_compressed_stream_is_noticed,

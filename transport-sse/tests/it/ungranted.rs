@@ -54,7 +54,7 @@ async fn adm_8_the_heads_of_http_2_streams_list_them_too() {
     );
 }
 
-transport_core::on_both_hosts!(
+transport_core::on_every_host!(
     adm_8_any_request_hears_what_it_is_granted_and_the_head_lists_the_rest,
     adm_8_a_head_lists_what_fits_and_counts_all,
     adm_8_a_head_request_lists_the_channels_that_a_stream_is_refused,

@@ -138,10 +138,7 @@ async fn sse_5_a_websocket_client_that_leaves_is_noticed(host: Host) {
 
 async fn cnt_1_a_websocket_is_counted_by_its_kind_until_its_client_leaves(host: Host) {
     let server = Server::start(host, &["ada"]).await;
-    let kind = match host {
-        Host::Server => ConnectionKind::Direct,
-        _ => ConnectionKind::Portable,
-    };
+    let kind = if host.is_direct() { ConnectionKind::Direct } else { ConnectionKind::Portable };
     let counts = |sockets: usize| {
         ConnectionKind::ALL.map(|each| (each, if each == kind { sockets } else { 0 })).into()
     };
@@ -154,7 +151,7 @@ async fn cnt_1_a_websocket_is_counted_by_its_kind_until_its_client_leaves(host: 
     until_is("the end of both", counts(0), kinds).await;
 }
 
-transport_core::on_both_hosts!(
+transport_core::on_every_host!(
     cnt_1_a_websocket_is_counted_by_its_kind_until_its_client_leaves,
     ws_3_pages_of_other_origins_are_refused_before_the_upgrade,
     ws_3_a_refusal_is_an_http_error_with_a_reason,

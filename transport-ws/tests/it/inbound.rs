@@ -165,7 +165,39 @@ async fn ws_2_without_a_handler_text_is_ignored(host: Host) {
     assert_eq!(ada.text().await, "here");
 }
 
-transport_core::on_both_hosts!(
+async fn ws_2_a_handler_replies_to_its_peer_alone_until_the_end(host: Host) {
+    let (sender, mut peers) = mpsc::unbounded_channel();
+    let options = WsOptions::new().with_on_text(move |peer: Peer, text| {
+        let sender = sender.clone();
+        async move {
+            // Several replies: each waits until the one before it is on its way.
+            for number in 1..=3 {
+                peer.reply(format!("\"{text} {number}\"")).await.unwrap();
+            }
+            sender.send(peer).unwrap();
+        }
+    });
+    let server =
+        Server::with(host, &["ada", "grace"], RegistryOptions::new(), LiveOptions::new(), options)
+            .await;
+    let (mut ada, mut grace) = (server.open("token=ada").await, server.open("token=grace").await);
+    ada.0.send(Message::text("echo")).await.unwrap();
+    for expected in ["echo 1", "echo 2", "echo 3"] {
+        assert_eq!(ada.text().await, expected);
+    }
+    let peer = soon("the peer", peers.recv()).await.unwrap();
+    server.broadcast("to everybody");
+    peer.reply("\"later, from elsewhere\"").await.unwrap();
+    let both = [ada.text().await, ada.text().await];
+    assert!(both.contains(&"to everybody".into()), "{both:?}");
+    assert!(both.contains(&"later, from elsewhere".into()), "{both:?}");
+    assert_eq!(grace.text().await, "to everybody", "and nothing before it");
+    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(ada.closed().await, (4001, "revoked".into()));
+    assert!(soon("the answer", peer.reply("too late")).await.is_err());
+}
+
+transport_core::on_every_host!(
     ws_2_inbound_text_reaches_the_handler_with_its_grant,
     ws_2_a_handler_that_hangs_or_panics_holds_up_nothing_else,
     ws_2_inbound_messages_are_bounded_in_size,
@@ -173,4 +205,5 @@ transport_core::on_both_hosts!(
     ws_2_inbound_messages_are_bounded_in_rate,
     ws_1_a_violation_of_the_protocol_is_answered_by_its_close_code,
     ws_2_without_a_handler_text_is_ignored,
+    ws_2_a_handler_replies_to_its_peer_alone_until_the_end,
 );

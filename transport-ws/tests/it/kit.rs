@@ -51,4 +51,5 @@ impl Peer for Reader {
 }
 
 harness::sink_suite!(on_server, WebSockets(Host::Server), run);
+harness::sink_suite!(on_listener, WebSockets(Host::Listener), run);
 harness::sink_suite!(on_axum, WebSockets(Host::Axum), run);

@@ -21,4 +21,4 @@ async fn ws_1_a_revocation_asks_the_client_back_and_a_log_out_does_not(host: Hos
     }
 }
 
-transport_core::on_both_hosts!(ws_1_a_revocation_asks_the_client_back_and_a_log_out_does_not);
+transport_core::on_every_host!(ws_1_a_revocation_asks_the_client_back_and_a_log_out_does_not);

@@ -18,7 +18,7 @@ async fn adm_8_a_head_lists_what_fits_and_counts_all(host: Host) {
     a_head_lists_what_fits_and_counts_all(host, SOCKET).await;
 }
 
-transport_core::on_both_hosts!(
+transport_core::on_every_host!(
     adm_8_any_request_hears_what_it_is_granted_and_the_head_lists_the_rest,
     adm_8_a_head_lists_what_fits_and_counts_all,
 );
