@@ -1,9 +1,11 @@
 //! The choice of scripts in a campaign.
 
 use harness::campaign::{Answer, Driver, InProcess, Plan, campaign};
+use harness::catalogue::Level;
 use harness::core;
 use harness::features::{FEATURES, Feature, Features};
 use harness::generate::generate;
+use harness::mutants::{self, Bug};
 use harness::protocol::Reentrancy;
 use harness::script::{Act, Op, Registration, Script};
 
@@ -77,4 +79,15 @@ fn the_script_of_a_seed_can_be_run_first() {
         generate(0xfeed, Features::offered_by(&core::hello()), Features::default())
     );
     assert_eq!(scripts[1..], random(&Plan { first: None, ..plan })[1..]);
+}
+
+/// Order is a policy. A registry that declares it is held to it as to any MUST.
+#[test]
+fn ord_3_a_declared_order_that_is_broken_is_a_failure() {
+    let plan = Plan { only: vec!["ORD-3".into()], first_only: true, ..Plan::default() };
+    let mut driver = InProcess::new(mutants::mutant(Bug::InnerFirst));
+    let outcome = campaign(&mutants::hello(), &mut driver, &plan, &mut |_, _| {});
+    let found: Vec<_> =
+        outcome.failures.iter().map(|own| (own.violation.requirement, own.level)).collect();
+    assert_eq!(found, [("ORD-3", Level::M)]);
 }

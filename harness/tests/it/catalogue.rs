@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use harness::catalogue::{Level, catalogue, find, spec};
+use harness::shrink::same_or_more_general;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -119,4 +120,23 @@ fn every_must_is_checked_where_the_catalogue_says() {
         }
     }
     assert!(missing.is_empty(), "not checked where the catalogue says: {missing:#?}");
+}
+
+/// A failure may come to be blamed on a more general rule while its script shrinks, and never on a
+/// more special one.
+#[test]
+fn shrinking_follows_the_chains_of_the_catalogue_in_one_direction() {
+    let mut pairs = 0;
+    for chain in &catalogue().chains {
+        for (at, special) in chain.iter().enumerate() {
+            assert!(same_or_more_general(special, special));
+            for general in &chain[at + 1..] {
+                assert!(same_or_more_general(special, general), "{special} to {general}");
+                assert!(!same_or_more_general(general, special), "{general} to {special}");
+                pairs += 1;
+            }
+        }
+    }
+    assert!(pairs > 10, "{pairs} pairs");
+    assert!(!same_or_more_general("DEL-1", "REV-1"));
 }

@@ -32,6 +32,8 @@ enum Fault {
     DoesNotClose,
     SendsAfterClose,
     ClosesForAnybody,
+    HearsEverything,
+    LeavesWithTheNext,
 }
 
 #[derive(Default)]
@@ -115,6 +117,8 @@ struct PipePeer {
     pipe: Arc<Mutex<Pipe>>,
     subscription: Option<Subscription>,
     ended: bool,
+    /// The pipes that end when this peer leaves.
+    leaves_too: Option<Arc<Mutex<Vec<Arc<Mutex<Pipe>>>>>>,
 }
 
 impl Rig for Pipes {
@@ -134,8 +138,13 @@ impl Rig for Pipes {
         self.all.lock().unwrap().push(Arc::clone(&pipe));
         let sink =
             PipeSink { pipe: Arc::clone(&pipe), fault: self.fault, all: Arc::clone(&self.all) };
-        let subscription = Some(registry.subscribe_with(sink, registration).unwrap());
-        PipePeer { pipe, subscription, ended: false }
+        let hears = match self.fault {
+            Fault::HearsEverything => Registration::new(),
+            _ => registration,
+        };
+        let subscription = Some(registry.subscribe_with(sink, hears).unwrap());
+        let leaves_too = (self.fault == Fault::LeavesWithTheNext).then(|| self.all.clone());
+        PipePeer { pipe, subscription, ended: false, leaves_too }
     }
 
     fn patience(&self) -> Duration {
@@ -165,6 +174,9 @@ impl Peer for PipePeer {
 
     async fn leave(mut self) {
         drop(self.subscription.take());
+        for pipe in self.leaves_too.iter().flat_map(|all| all.lock().unwrap().clone()) {
+            PipeSink::change(&pipe, |pipe| pipe.over = true);
+        }
     }
 }
 
@@ -236,6 +248,8 @@ fn faulty_sinks_are_caught() {
                 Fault::Reverses | Fault::HoldsSixteen => sink::ord_1(&rig).await,
                 Fault::DoesNotClose | Fault::SendsAfterClose => sink::rev_1(&rig).await,
                 Fault::ClosesForAnybody => sink::rev_2(&rig).await,
+                Fault::HearsEverything => sink::flt_1(&rig).await,
+                Fault::LeavesWithTheNext => sink::iso_1(&rig).await,
             }
         })
     }
@@ -251,6 +265,8 @@ fn faulty_sinks_are_caught() {
         (Fault::DoesNotClose, "REV-1"),
         (Fault::SendsAfterClose, "REV-1"),
         (Fault::ClosesForAnybody, "REV-2"),
+        (Fault::HearsEverything, "FLT-1"),
+        (Fault::LeavesWithTheNext, "ISO-1"),
     ] {
         let verdict = check(fault);
         assert!(
