@@ -123,20 +123,15 @@ fn every_must_is_checked_where_the_catalogue_says() {
 }
 
 /// A failure may come to be blamed on a more general rule while its script shrinks, and never on a
-/// more special one.
+/// more special one. The last of each chain is the rule that the others are special cases of.
 #[test]
-fn shrinking_follows_the_chains_of_the_catalogue_in_one_direction() {
-    let mut pairs = 0;
+fn shrinking_goes_to_the_rule_at_the_end_of_a_chain_and_not_back() {
     for chain in &catalogue().chains {
-        for (at, special) in chain.iter().enumerate() {
-            assert!(same_or_more_general(special, special));
-            for general in &chain[at + 1..] {
-                assert!(same_or_more_general(special, general), "{special} to {general}");
-                assert!(!same_or_more_general(general, special), "{general} to {special}");
-                pairs += 1;
-            }
+        let (general, specials) = chain.split_last().unwrap();
+        for special in specials {
+            assert!(same_or_more_general(special, general), "{special} to {general}");
+            assert!(!same_or_more_general(general, special), "{general} to {special}");
         }
     }
-    assert!(pairs > 10, "{pairs} pairs");
-    assert!(!same_or_more_general("DEL-1", "REV-1"));
+    assert!(same_or_more_general("DEL-1", "DEL-1") && !same_or_more_general("DEL-1", "REV-1"));
 }
