@@ -23,7 +23,7 @@ pub(crate) const HELP: &str = "\
 Serves a subscriber registry over server-sent events and WebSocket, with a page to try it.
 
 Usage: demo [OPTIONS]
-       demo tour              Show what is promised, on a server of its own, in a minute
+       demo tour              Show what is promised, on a server of its own, in seconds
 
 Options:
   --listen ADDR            Listen on this address and port [default: 127.0.0.1:3000];

@@ -2,10 +2,11 @@
 //! channels that a request asks for, an admission that notices every revocation, and a server whose
 //! sockets a revocation can reset.
 //!
-//! A web developer implements [`Authorise`], makes a [`Live`], mounts `transport_sse::sse(&live,
-//! authoriser)` and `transport_ws::ws(&live, authoriser)` on an axum router, and runs it on a
-//! [`Server`]. Both routes admit subscribers with [`Entry::admit`]: ticket, login check, admission
-//! (ADM-7).
+//! An application makes a [`Live`] and runs its axum router on a [`Server`]. Its handlers take an
+//! [`Entry`], check the credential, and answer with what [`Entry::admit`] returns: as
+//! `transport_sse::Sse`, or by `transport_ws::WsUpgrade` (ADM-7). Without handlers of its own it
+//! implements [`Authorise`] and mounts `transport_sse::sse(&live, authoriser)` or
+//! `transport_ws::ws(&live, authoriser)`.
 //!
 //! # Features
 //! - `json` (default): [`Live::new`] and [`Live::builder`], which encode payloads as JSON.

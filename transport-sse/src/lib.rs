@@ -1,6 +1,6 @@
 //! Serves a subscriber registry as server-sent events (`text/event-stream`) from an axum router.
 //!
-//! Mount [`sse`] on a route. A message arrives as an event with an `id:` and the encoded payload as
+//! A handler answers with an [`Sse`], or the route is [`sse`]. A message arrives as an event with an `id:` and the encoded payload as
 //! `data:`. The end of a stream is announced by an event named `close` whose data is
 //! `{"reason":"…"}`, with a `retry:` that suits the reason (SSE-4):
 //!
@@ -26,12 +26,29 @@
 //! - `serde`: the statistics can be serialised.
 //!
 //! # Examples
+//! A handler of your own, with your own extractors, state and errors:
+//! ```
+//! use axum::Router;
+//! use axum::routing::get;
+//! use transport_sse::{Entry, Grant, Live, Refusal, Server, ServerOptions, Sse};
+//!
+//! async fn events(entry: Entry<String>) -> Result<Sse, Refusal> {
+//!     let grant = Grant::only(["runs"]).with_group(("account", "ada")); // from your extractors
+//!     Ok(Sse::new(entry.admit(grant)?))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! let live = Live::<String>::new();
+//! let app = Router::new().route("/events", get(events));
+//! let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await?;
+//! server.run(app, &live, async { /* ctrl_c().await */ }).await;
+//! # Ok(()) }
+//! ```
+//! Without a handler of your own, mount [`sse`] with a login check:
 //! ```
 //! use axum::Router;
 //! use axum::http::request::Parts;
-//! use registry_core::{ChannelFilter, Identity};
-//! use transport_core::{Authorise, Grant, Live, Refusal, async_trait};
-//! use transport_sse::sse;
+//! use transport_sse::{Authorise, Grant, Live, Refusal, async_trait, sse};
 //!
 //! struct Sessions;
 //!
@@ -39,8 +56,7 @@
 //! impl Authorise for Sessions {
 //!     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
 //!         match request.headers.get("cookie").map(|value| value.as_bytes()) {
-//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All)
-//!                 .with_group(Identity::new("account", "ada"))),
+//!             Some(b"session=17") => Ok(Grant::only(["runs"]).with_group(("account", "ada"))),
 //!             _ => Err(Refusal::unauthenticated("sign in first")),
 //!         }
 //!     }
@@ -58,15 +74,18 @@ mod encode;
 pub use encode::SSE;
 
 // What an application needs beside the transport, so that it depends on one crate.
+#[cfg(feature = "json")]
+pub use registry_core::Json;
 pub use registry_core::{
-    AdmitError, BroadcastError, ChannelFilter, CloseReason, Encode, EncodeError, Encoded, Identity,
-    Message, OutboxOptions, Overflow, Registration, RegistryOptions, Report, Revocation, ScopeCap,
-    SubscribeError, SubscriberRegistry, SubscriberStream, WhenFull,
+    AdmitError, BroadcastError, Channel, ChannelCount, ChannelFilter, CloseReason, Encode,
+    EncodeError, Encoded, Identity, LaneOptions, Message, MessageId, OutboxOptions, Overflow,
+    Registration, RegistryOptions, Report, Revocation, ScopeCap, Stats, SubscribeError,
+    SubscriberRegistry, SubscriberStream, WhenFull,
 };
 pub use transport_core::{
-    Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Grant, Live,
-    LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener, ServerMetrics,
-    ServerOptions, ServerStats, Ungranted, async_trait,
+    AdmissionStats, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Framing,
+    Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener,
+    ServerMetrics, ServerOptions, ServerStats, Ungranted, async_trait,
 };
 
 use axum::body::Body;
@@ -140,9 +159,7 @@ impl Framing for Events {
 /// ```
 /// use axum::Router;
 /// use axum::routing::get;
-/// use registry_core::ChannelFilter;
-/// use transport_core::{Entry, Grant, Live, Refusal};
-/// use transport_sse::Sse;
+/// use transport_sse::{ChannelFilter, Entry, Grant, Live, Refusal, Sse};
 ///
 /// async fn events(entry: Entry<String>) -> Result<Sse, Refusal> {
 ///     let grant = Grant::new(ChannelFilter::All); // from your own extractors and state

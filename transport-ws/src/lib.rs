@@ -1,6 +1,6 @@
 //! Serves a subscriber registry over WebSocket, upgraded from an axum router.
 //!
-//! Mount [`ws`] on a route. A message arrives as one text frame that holds the encoded payload; the
+//! A handler takes a [`WsUpgrade`] and answers with it, or the route is [`ws`]. A message arrives as one text frame that holds the encoded payload; the
 //! end is a close frame whose code and text tell the reason (WS-1):
 //!
 //! | reason | code | the client should |
@@ -24,12 +24,33 @@
 //! - `serde`: the statistics can be serialised.
 //!
 //! # Examples
+//! A handler of your own, with your own extractors, state and errors:
+//! ```
+//! use axum::Router;
+//! use axum::response::Response;
+//! use axum::routing::any;
+//! use transport_ws::{Entry, Grant, Live, Refusal, Server, ServerOptions, WsUpgrade};
+//!
+//! async fn socket(entry: Entry<String>, upgrade: WsUpgrade) -> Result<Response, Refusal> {
+//!     let grant = Grant::only(["runs"]).with_group(("account", "ada")); // from your extractors
+//!     let upgrade = upgrade.on_text(|peer, text| async move {
+//!         let _gone = peer.reply(format!("you said {text}")).await;
+//!     });
+//!     Ok(upgrade.serve(entry.admit(grant)?))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! let live = Live::<String>::new();
+//! let app = Router::new().route("/ws", any(socket));
+//! let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await?;
+//! server.run(app, &live, async { /* ctrl_c().await */ }).await;
+//! # Ok(()) }
+//! ```
+//! Without a handler of your own, mount [`ws`] with a login check:
 //! ```
 //! use axum::Router;
 //! use axum::http::request::Parts;
-//! use registry_core::{ChannelFilter, Identity};
-//! use transport_core::{Authorise, Grant, Live, Refusal, async_trait};
-//! use transport_ws::ws;
+//! use transport_ws::{Authorise, Grant, Live, Refusal, async_trait, ws};
 //!
 //! struct Sessions;
 //!
@@ -37,8 +58,7 @@
 //! impl Authorise for Sessions {
 //!     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
 //!         match request.headers.get("cookie").map(|value| value.as_bytes()) {
-//!             Some(b"session=17") => Ok(Grant::new(ChannelFilter::All)
-//!                 .with_group(Identity::new("account", "ada"))),
+//!             Some(b"session=17") => Ok(Grant::only(["runs"]).with_group(("account", "ada"))),
 //!             _ => Err(Refusal::unauthenticated("sign in first")),
 //!         }
 //!     }
@@ -66,15 +86,18 @@ pub use peer::{Gone, Peer};
 pub use upgrade::{Frames, WsUpgrade};
 
 // What an application needs beside the transport, so that it depends on one crate.
+#[cfg(feature = "json")]
+pub use registry_core::Json;
 pub use registry_core::{
-    AdmitError, BroadcastError, ChannelFilter, CloseReason, Encode, EncodeError, Encoded, Identity,
-    Message, OutboxOptions, Overflow, Registration, RegistryOptions, Report, Revocation, ScopeCap,
-    SubscribeError, SubscriberRegistry, SubscriberStream, WhenFull,
+    AdmitError, BroadcastError, Channel, ChannelCount, ChannelFilter, CloseReason, Encode,
+    EncodeError, Encoded, Identity, LaneOptions, Message, MessageId, OutboxOptions, Overflow,
+    Registration, RegistryOptions, Report, Revocation, ScopeCap, Stats, SubscribeError,
+    SubscriberRegistry, SubscriberStream, WhenFull,
 };
 pub use transport_core::{
-    Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Grant, Live,
-    LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener, ServerMetrics,
-    ServerOptions, ServerStats, Ungranted, async_trait,
+    AdmissionStats, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Framing,
+    Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener,
+    ServerMetrics, ServerOptions, ServerStats, Ungranted, async_trait,
 };
 
 use axum::extract::Request;

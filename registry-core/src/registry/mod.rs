@@ -390,13 +390,13 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     ///
     /// # Examples
     /// ```
-    /// use registry_core::{Identity, SubscriberRegistry};
+    /// use registry_core::SubscriberRegistry;
     /// # let registry = SubscriberRegistry::<String>::new();
     /// // The account's role changed, and the change is committed:
-    /// let closed = registry.close_by_identity(&Identity::new("account", "ada"));
+    /// let closed = registry.close_by_identity(("account", "ada"));
     /// assert_eq!(closed, 0); // no subscriber held it
     /// ```
-    pub fn close_by_identity(&self, identity: &Identity) -> usize {
+    pub fn close_by_identity(&self, identity: impl Into<Identity>) -> usize {
         self.close_by_identity_as(identity, Revocation::Revoked)
     }
 
@@ -412,12 +412,16 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     /// let closed = registry.close_by_identity_as(&session, Revocation::LoggedOut);
     /// assert_eq!(closed, 0);
     /// ```
-    pub fn close_by_identity_as(&self, identity: &Identity, revocation: Revocation) -> usize {
-        let inner = &*self.inner;
+    pub fn close_by_identity_as(
+        &self,
+        identity: impl Into<Identity>,
+        revocation: Revocation,
+    ) -> usize {
+        let (inner, identity) = (&*self.inner, identity.into());
         let now = inner.options.clock.now();
         let ending = {
             let mut state = inner.state.lock();
-            let removed = state.table.revoke(identity, now);
+            let removed = state.table.revoke(&identity, now);
             inner.shut(&mut state, removed, revocation.into())
         };
         inner.finish(ending, REVOCATION_DEPTH)

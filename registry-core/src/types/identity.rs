@@ -60,9 +60,17 @@ impl Identity {
     }
 }
 
-impl From<(&str, &str)> for Identity {
-    fn from((kind, value): (&str, &str)) -> Self {
+/// From a kind and a value.
+impl<K: Into<String>, V: Into<String>> From<(K, V)> for Identity {
+    fn from((kind, value): (K, V)) -> Self {
         Self::new(kind, value)
+    }
+}
+
+/// A copy of the pointer.
+impl From<&Identity> for Identity {
+    fn from(identity: &Identity) -> Self {
+        identity.clone()
     }
 }
 

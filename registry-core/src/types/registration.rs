@@ -36,14 +36,14 @@ impl Registration {
     }
 
     /// Sets the identity that a [`ScopeCap`](crate::ScopeCap) counts: usually the session.
-    pub fn with_scope(mut self, scope: Identity) -> Self {
-        self.scope = Some(scope);
+    pub fn with_scope(mut self, scope: impl Into<Identity>) -> Self {
+        self.scope = Some(scope.into());
         self
     }
 
     /// Adds an identity that is never capped: an account, a tenant, a role.
-    pub fn with_group(mut self, group: Identity) -> Self {
-        self.groups.push(group);
+    pub fn with_group(mut self, group: impl Into<Identity>) -> Self {
+        self.groups.push(group.into());
         self
     }
 

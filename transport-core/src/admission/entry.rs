@@ -17,6 +17,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Extensions, Method, StatusCode, header};
 use registry_core::{AdmitError, ChannelFilter, SubscribeError, Ticket, WireFormat};
+use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,10 @@ struct Drawn<T: Send + Sync + 'static> {
     /// Whether another registry with the same payload drew a ticket too.
     ambiguous: bool,
 }
+
+/// Tells that some ticket was drawn, where one of a certain payload was not.
+#[derive(Clone)]
+struct OfOtherPayloads;
 
 impl<T: Send + Sync + 'static> Clone for Drawn<T> {
     fn clone(&self) -> Self {
@@ -66,6 +71,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         } else {
             let ticket = Arc::new(Mutex::new(Some(self.draw_ticket())));
             extensions.insert(Drawn { live: self.clone(), ticket, ambiguous: false });
+            extensions.insert(OfOtherPayloads);
         }
     }
 }
@@ -142,7 +148,9 @@ impl<T: Send + Sync + 'static> Entry<T> {
     /// Takes the ticket of a request.
     pub(crate) fn take(parts: &Parts) -> Result<Self, Refusal> {
         let Some(drawn) = parts.extensions.get::<Drawn<T>>() else {
-            return Err(misplaced(NO_TICKET));
+            let others = parts.extensions.get::<OfOtherPayloads>().is_some();
+            let payload = type_name::<T>();
+            return Err(misplaced(&if others { no_registry(payload) } else { NO_TICKET.into() }));
         };
         if drawn.ambiguous {
             return Err(misplaced(TWO_REGISTRIES));
@@ -167,8 +175,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             Limits { names: options.max_channels(), name_bytes: options.max_channel_bytes() };
         let requested = requested(parts.uri.query(), limits)?;
         let ticket = drawn.ticket.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ticket =
-            ticket.ok_or_else(|| busy("this request was admitted before: send another"))?;
+        let ticket = ticket.ok_or_else(|| busy(USED))?;
         let cut = parts.extensions.get::<Cut>().cloned();
         let (is_head, handover) = (parts.method == Method::HEAD, Handover::of(parts));
         Ok(Self { live: live.clone(), ticket, requested, is_head, cut, handover, soft })
@@ -190,7 +197,8 @@ impl<T: Send + Sync + 'static> Entry<T> {
     ///
     /// It is one attempt (ADM-1). A client that a revocation crossed comes back and is checked
     /// anew. A request that names channels hears those that it is granted ([`Entered::ungranted`],
-    /// ADM-8). `HEAD` gets the answer of an admission and admits no subscriber.
+    /// ADM-8). `HEAD` is answered by the same checks, except those of a full scope and of a
+    /// shutdown, and admits no subscriber.
     ///
     /// # Errors
     /// - `401`: the grant has expired.
@@ -260,8 +268,12 @@ impl<F: Framing> Entered<F> {
     }
 }
 
-const NO_TICKET: &str = "this request has no ticket: add `.layer(live.entry_layer())` as the last \
-    layer of the router, or serve the router with `transport_core::Server::run(app, &live, …)`";
+const NO_TICKET: &str = "this request has no ticket: serve the router with \
+    `Server::run(app, &live, …)` or `ServerListener::make_service(app, &live)`, or add \
+    `.layer(live.entry_layer())` as its last layer; if you do, a middleware makes a new request \
+    and leaves out the extensions of this one";
+const USED: &str = "the ticket of this request was used: a handler takes one `Entry`, and no layer \
+    sends a request twice; another request has a ticket of its own";
 const TWO_REGISTRIES: &str = "two registries of the same payload type drew a ticket for this \
     request: give each a payload type of its own";
 
@@ -270,6 +282,14 @@ fn count<T: Send + Sync>(live: &Live<T>, soft: Option<&SoftlyRefused>, refusal: 
     if let Some(soft) = soft {
         soft.set_counted();
     }
+}
+
+fn no_registry(payload: &str) -> String {
+    format!(
+        "this request has a ticket, but of no registry with the payload `{payload}`: name that \
+         payload's registry where you serve the router, as in \
+         `Server::run(app, (&live, &other), …)`, or correct the type of the `Entry`"
+    )
 }
 
 /// A mistake of the application, which no client can mend.
@@ -390,9 +410,14 @@ mod tests {
         let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
         let refusal = Entry::<u8>::take(&parts).unwrap_err();
         assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        for line in [".layer(live.entry_layer())", "Server::run(app, &live"] {
+        for line in [".layer(live.entry_layer())", "Server::run(app, &live", "new request"] {
             assert!(refusal.reason().contains(line), "{refusal}");
         }
+        let mut request = Request::get("/").body(()).unwrap();
+        Live::<String>::new().draw_ticket_for(request.extensions_mut());
+        let refusal = Entry::<u8>::take(&request.into_parts().0).unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(refusal.reason().contains("no registry with the payload `u8`"), "{refusal}");
     }
 
     #[test]

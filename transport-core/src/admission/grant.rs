@@ -1,6 +1,6 @@
 //! The rights of a credential.
 
-use registry_core::{ChannelFilter, Identity, Registration};
+use registry_core::{Channel, ChannelFilter, Identity, Registration};
 use std::time::SystemTime;
 
 /// The rights of a credential: the channels that it may hear, the identities by which it can be
@@ -33,13 +33,28 @@ impl Grant {
         Registration::new().with_filter(channels).into()
     }
 
-    /// Sets the identity that a cap counts: usually the session.
-    pub fn with_scope(self, scope: Identity) -> Self {
+    /// Creates a grant of exactly these channels, without identities and without an end.
+    ///
+    /// # Examples
+    /// ```
+    /// use transport_core::Grant;
+    ///
+    /// let grant = Grant::only(["runs"]).with_group(("account", "ada"));
+    /// assert!(grant.registration().filter().hears("runs"));
+    /// assert!(!grant.registration().filter().hears("jobs"));
+    /// ```
+    pub fn only<C: Into<Channel>>(channels: impl IntoIterator<Item = C>) -> Self {
+        Self::new(ChannelFilter::only(channels))
+    }
+
+    /// Sets the scope: the identity whose connections a [`ScopeCap`](registry_core::ScopeCap)
+    /// counts, usually the session. It can be revoked as a group can.
+    pub fn with_scope(self, scope: impl Into<Identity>) -> Self {
         Self { registration: self.registration.with_scope(scope), ..self }
     }
 
     /// Adds an identity by which the subscriber can be revoked: an account, a tenant, a role.
-    pub fn with_group(self, group: Identity) -> Self {
+    pub fn with_group(self, group: impl Into<Identity>) -> Self {
         Self { registration: self.registration.with_group(group), ..self }
     }
 

@@ -78,7 +78,7 @@ fn names_event_streams(accept: &[u8]) -> bool {
         let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let named =
             parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
-        named && !parts.any(|parameter| is_zero(parameter))
+        named && !parts.any(is_zero)
     })
 }
 
