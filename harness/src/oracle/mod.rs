@@ -262,7 +262,7 @@ impl Walk<'_> {
     fn end(&mut self, len: usize) -> Step {
         self.now = len;
         if self.was_stuck && self.stacks.values().any(|stack| !stack.is_empty()) {
-            self.breaks("CON-0", "a thread never came back".into())?;
+            self.breaks("CON-0", "a thread never came back")?;
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
             let foreign = self.threads.get(&op).is_some_and(|thread| *thread >= FOREIGN);
