@@ -44,9 +44,7 @@ impl Walk<'_> {
                 return self.breaks(self.blame_reason(sub, reason, &due), cause);
             }
             self.keeps(&["CLO-5"]);
-            if due.iter().any(|why| why.names(reason)) {
-                self.keeps(&["REV-13"]);
-            }
+            self.keeps_if(due.iter().any(|why| why.names(reason)), "REV-13");
         }
         // The send from inside of which it was ended is still running, and close has to wait for
         // it, whatever ended it (CLO-4, RE-5). An end that anybody else called for as well may be
@@ -140,9 +138,7 @@ impl Walk<'_> {
         let stuck = self.stacks.values().any(|stack| {
             self.is_parked(stack) && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
         });
-        if stuck {
-            self.keeps(&["PRG-1"]);
-        }
+        self.keeps_if(stuck, "PRG-1");
         let bystander =
             |sub: &Sub<'_>| sub.registry == registry && sub.active() && !sub.holds(identity);
         if self.subs.iter().any(bystander) {
@@ -189,9 +185,7 @@ impl Walk<'_> {
             self.keeps(&["REV-8", "CNT-3"]);
         }
         self.keeps(&["CNT-2"]);
-        if self.tickets.values().any(|ticket| ticket.open()) {
-            self.keeps(&["ADM-3"]);
-        }
+        self.keeps_if(self.tickets.values().any(|ticket| ticket.open()), "ADM-3");
         Ok(())
     }
 

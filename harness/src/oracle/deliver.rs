@@ -159,9 +159,7 @@ impl Walk<'_> {
             if !std::mem::replace(&mut compared, true) {
                 self.keeps(&["ORD-1", "ORD-3"]);
             }
-            if self.stems_from(cast, other) {
-                self.keeps(&["ORD-2"]);
-            }
+            self.keeps_if(self.stems_from(cast, other), "ORD-2");
         }
         Ok(())
     }
@@ -284,14 +282,13 @@ impl Walk<'_> {
                 if refusal == (Refusal::Later { inside: true }) {
                     self.keeps(&["RE-4"]);
                 }
-                if self.subs[sub].close.is_some_and(|close| close < self.casts[cast].called) {
-                    self.keeps(&["CLO-4"]);
-                }
+                self.keeps_if(
+                    self.subs[sub].close.is_some_and(|close| close < self.casts[cast].called),
+                    "CLO-4",
+                );
             }
         }
-        if self.casts[cast].must.is_empty() {
-            self.keeps(&["DEL-3"]);
-        }
+        self.keeps_if(self.casts[cast].must.is_empty(), "DEL-3");
         if self.casts[cast].threw {
             self.kept.remove("ISO-2");
         } else if self.failures.iter().any(|failure| failure.at > self.casts[cast].called) {

@@ -293,6 +293,10 @@ impl<'s> Walk<'s> {
         self.kept.extend(requirements);
     }
 
+    pub(crate) fn keeps_if(&mut self, holds: bool, requirement: &'static str) {
+        self.kept.extend(holds.then_some(requirement));
+    }
+
     pub(crate) fn thread_of(&self, op: OpId) -> Result<u32, Stop> {
         match self.open.get(&op) {
             Some(thread) => Ok(*thread),

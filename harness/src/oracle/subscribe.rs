@@ -129,9 +129,7 @@ impl<'s> Walk<'s> {
         }
         self.subs[new].returned = Some(self.now);
         self.keeps(&["SUB-1"]);
-        if self.failed_after(self.subs[new].called, Hook::Close) {
-            self.keeps(&["ISO-7"]);
-        }
+        self.keeps_if(self.failed_after(self.subs[new].called, Hook::Close), "ISO-7");
         self.owed_closes(op.id, Why::Evict)?;
         self.close_claims(op.id);
         Ok(())
@@ -172,9 +170,7 @@ impl<'s> Walk<'s> {
                 return Ok(());
             }
         }
-        if full_elsewhere && !refused {
-            self.keeps(&["CAP-4"]);
-        }
+        self.keeps_if(full_elsewhere && !refused, "CAP-4");
         match &op.act {
             Act::Admit { ticket, .. } => self.judge_admission(*ticket, new, refused),
             _ if refused => {
@@ -182,13 +178,11 @@ impl<'s> Walk<'s> {
                 self.breaks(blame, "a valid subscribe was refused")
             }
             _ => {
-                let past = self.revocations.iter().any(|past| {
+                let past = |past: &Revocation<'_>| {
                     past.returned.is_some_and(|returned| returned < began)
                         && self.subs[new].holds(past.identity)
-                });
-                if past {
-                    self.keeps(&["REV-9"]);
-                }
+                };
+                self.keeps_if(self.revocations.iter().any(past), "REV-9");
                 Ok(())
             }
         }
@@ -226,10 +220,8 @@ impl<'s> Walk<'s> {
         });
         if let Some(past) = within {
             if !refused {
-                let cause = format!(
-                    "{} was revoked after begin returned and before admit, and was admitted",
-                    pretty::identity(past.identity)
-                );
+                let what = "was revoked after begin returned and before admit, and was admitted";
+                let cause = format!("{} {what}", pretty::identity(past.identity));
                 return self.breaks("ADM-1", cause);
             }
             self.keeps(&["ADM-1"]);
@@ -272,8 +264,7 @@ impl<'s> Walk<'s> {
         let closed = (0..self.subs.len()).find(|sub| {
             let sub = &self.subs[*sub];
             sub.close.is_some_and(|close| close > self.subs[new].called)
-                && sub.claims.iter().any(|claim| claim.op == op.id)
-                && sub.claims.len() == 1
+                && matches!(&sub.claims[..], [claim] if claim.op == op.id)
         });
         if let Some(closed) = closed {
             let name = self.name(closed);
