@@ -46,17 +46,17 @@ impl SampleRegistry {
         let value = identity.value();
         let folded = |own: &Identity| own.kind().map(str::to_lowercase);
         let same = |own: &Identity| {
-            let (its_kind, its) = (own.kind() == identity.kind(), own.value());
+            let (same_kind, held) = (own.kind() == identity.kind(), own.value());
             match self.twist.bug {
                 Some(Bug::ConcatenatesKinds) => joined(own) == joined(identity),
-                Some(Bug::IgnoresKinds) => its == value,
-                Some(Bug::FoldsIdentities) => its_kind && its.eq_ignore_ascii_case(value),
+                Some(Bug::IgnoresKinds) => held == value,
+                Some(Bug::FoldsIdentities) => same_kind && held.eq_ignore_ascii_case(value),
                 Some(Bug::ComparesNumericIdentities) => {
-                    own == identity || (its_kind && same_number(its, value))
+                    own == identity || (same_kind && same_number(held, value))
                 }
-                Some(Bug::FoldsKinds) => folded(own) == folded(identity) && its == value,
-                Some(Bug::EncodesIdentities) => its_kind && latin_1(its) == latin_1(value),
-                Some(Bug::MatchesIdentityPrefixes) => its_kind && its.starts_with(value),
+                Some(Bug::FoldsKinds) => folded(own) == folded(identity) && held == value,
+                Some(Bug::EncodesIdentities) => same_kind && latin_1(held) == latin_1(value),
+                Some(Bug::MatchesIdentityPrefixes) => same_kind && held.starts_with(value),
                 _ => own == identity,
             }
         };

@@ -42,8 +42,8 @@ impl Walk<'_> {
             self.unsubs.iter().any(|(at, other)| *other != sub && during.contains(at))
         };
         let revoked = |during: Range<usize>| {
-            let mut others = self.revocations.iter().filter(|past| !subject.holds(past.identity));
-            others.any(|past| during.contains(&past.called))
+            let mut begun = self.revocations.iter().filter(|past| during.contains(&past.called));
+            begun.any(|past| !subject.holds(past.identity))
         };
         let calls_within =
             self.called.values().any(|at| *at > began && Some(*at) < message.returned);

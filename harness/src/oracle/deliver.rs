@@ -200,8 +200,9 @@ impl Walk<'_> {
         };
         if let Some(sub) = subs.iter().find(aliased) {
             let (channel, who) = (short(channel), self.name(*sub));
-            let what = "which its list got later";
-            return ("FLT-7", format!("{who} was sent broadcast {op} on {channel}, {what}"));
+            let cause =
+                format!("{who} was sent broadcast {op} on {channel}, which its list got later");
+            return ("FLT-7", cause);
         }
         let why = match refusal {
             Refusal::Elsewhere => "belongs to another registry",
@@ -282,10 +283,8 @@ impl Walk<'_> {
                 if refusal == (Refusal::Later { inside: true }) {
                     self.keeps(&["RE-4"]);
                 }
-                self.keeps_if(
-                    self.subs[sub].close.is_some_and(|close| close < self.casts[cast].called),
-                    "CLO-4",
-                );
+                let began = self.casts[cast].called;
+                self.keeps_if(self.subs[sub].close.is_some_and(|close| close < began), "CLO-4");
             }
         }
         self.keeps_if(self.casts[cast].must.is_empty(), "DEL-3");

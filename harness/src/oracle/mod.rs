@@ -266,8 +266,8 @@ impl Walk<'_> {
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
             let foreign = self.threads.get(&op).is_some_and(|thread| *thread >= FOREIGN);
-            let who = " (a thread of the registry was in it when the trace was sent)";
-            let who = if foreign { who } else { "" };
+            let note = " (a thread of the registry was in it when the trace was sent)";
+            let who = if foreign { note } else { "" };
             return nonsense(format!("operation {op} never returned{who}"));
         }
         self.unexecuted()?;

@@ -168,8 +168,10 @@ impl Walk<'_> {
         let before = queue.said.replace(reason.clone()).filter(|before| before != reason);
         match before {
             Some(before) if !["", "unsubscribed", "shutdown"].contains(&before.as_str()) => {
-                let (who, what) = (self.name(sub), "was told that it ended as");
-                self.breaks("CLO-5", format!("{who} {what} {before:?}, and later as {reason:?}"))
+                let who = self.name(sub);
+                let cause =
+                    format!("{who} was told that it ended as {before:?}, and later as {reason:?}");
+                self.breaks("CLO-5", cause)
             }
             _ => Ok(()),
         }

@@ -53,6 +53,7 @@ impl<'s> Walk<'s> {
             self.by_sink.entry(sink).or_default().push(new);
         }
         self.late_for_casts(new);
+        // What is ending subscribers already may end this one too.
         let ours = |past: &&Revocation<'_>| past.names(&self.subs[new]);
         let revocations = self.revocations.iter().filter(ours);
         let shutdowns = self.shutdowns.iter().filter(|past| past.registry == registry);
