@@ -1,7 +1,7 @@
 //! `registry-core` as a [`Subject`].
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use registry_core::{
 
 use crate::protocol::{Hello, Order};
 use crate::script::{self, Identity, Reason, Registration};
-use crate::subject::{Factory, Handle, Probe, Refused, Subject, Ticket};
+use crate::subject::{Factory, Handle, Probe, Refused, Subject, Ticket, lock};
 use crate::trace::{Received, Report};
 
 /// What `registry-core` claims.
@@ -92,7 +92,7 @@ impl Subject for SubscriberRegistry<String> {
     fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
         if let Some(wanted) = &with.outbox {
             let opened = self.open_outbox(&RAW, bounds(wanted), registration(with));
-            return opened.map(Outbox::boxed).map_err(|_| Refused);
+            return boxed(opened.map(Mutex::new));
         }
         // The compatible call wherever it can say what is asked for, so that it is tested too.
         let names: Option<Vec<&str>> =
@@ -104,7 +104,7 @@ impl Subject for SubscriberRegistry<String> {
             }
             _ => self.subscribe_with(sink, registration(with)),
         };
-        made.map(|made| Arc::new(made) as Arc<dyn Handle>).map_err(|_| Refused)
+        boxed(made)
     }
 
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
@@ -132,12 +132,16 @@ impl Subject for SubscriberRegistry<String> {
     }
 
     fn begin(&self) -> Option<Arc<dyn Ticket>> {
-        Some(Arc::new(Admission(Mutex::new(Some(SubscriberRegistry::draw_ticket(self))))))
+        Some(Arc::new(Mutex::new(Some(SubscriberRegistry::draw_ticket(self)))))
     }
 
     fn shutdown(&self) {
         self.begin_shutdown();
     }
+}
+
+fn boxed<E>(made: Result<impl Handle + 'static, E>) -> Result<Arc<dyn Handle>, Refused> {
+    made.map(|made| Arc::new(made) as Arc<dyn Handle>).map_err(|_| Refused)
 }
 
 impl Handle for Subscription {
@@ -164,21 +168,13 @@ fn bounds(wanted: &script::Outbox) -> OutboxOptions {
 }
 
 /// An outbox, with the script as its owner.
-struct Outbox(Mutex<registry_core::Outbox>);
-
-impl Outbox {
-    fn boxed(outbox: registry_core::Outbox) -> Arc<dyn Handle> {
-        Arc::new(Self(Mutex::new(outbox)))
-    }
-}
-
-impl Handle for Outbox {
+impl Handle for Mutex<registry_core::Outbox> {
     fn unsubscribe(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).subscription().unsubscribe();
+        lock(self).subscription().unsubscribe();
     }
 
     fn take(&self, max_bytes: u32) -> Option<Received> {
-        let mut outbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outbox = lock(self);
         let text = |frame: &Bytes| String::from_utf8_lossy(frame).into_owned();
         Some(match outbox.poll_next(&mut Context::from_waker(Waker::noop()), max_bytes as usize) {
             Poll::Pending => Received::default(),
@@ -196,28 +192,18 @@ impl Handle for Outbox {
 
 /// A ticket is used up by value; what is asked of it afterwards is refused here, as the compiler
 /// would.
-struct Admission(Mutex<Option<registry_core::Ticket<String>>>);
-
-impl Admission {
-    fn take(&self) -> Option<registry_core::Ticket<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Ticket for Admission {
+impl Ticket for Mutex<Option<registry_core::Ticket<String>>> {
     fn admit(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        let ticket = self.take().ok_or(Refused)?;
+        let ticket = lock(self).take().ok_or(Refused)?;
         if let Some(wanted) = &with.outbox {
             let opened = ticket.admit_outbox(&RAW, bounds(wanted), registration(with));
-            return opened.map(Outbox::boxed).map_err(|_| Refused);
+            return boxed(opened.map(Mutex::new));
         }
-        ticket
-            .admit(sink, registration(with))
-            .map(|made| Arc::new(made) as Arc<dyn Handle>)
-            .map_err(|_| Refused)
+        boxed(ticket.admit(sink, registration(with)))
     }
 
     fn abandon(&self) {
-        drop(self.take());
+        let ticket = lock(self).take();
+        drop(ticket);
     }
 }

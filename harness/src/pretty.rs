@@ -185,23 +185,21 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
         };
         // Inside an operation that is called and returns with nothing in between there is nothing
         // to show.
-        let empty =
-            matches!((event, trace.get(at + 1)), (Event::Sent { .. } | Event::Closed { .. }, _))
-                && at > 0
-                && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
-                && at != wrong;
+        let empty = matches!(event, Event::Sent { .. } | Event::Closed { .. })
+            && at > 0
+            && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
+            && at != wrong;
         if change < 0 {
             depth = depth.saturating_sub(1);
         }
         if !empty {
             let arrow = if at == wrong { mark } else { "  " };
-            let on = if threads {
+            let place = if threads {
                 format!("[{}] ", event.thread().unwrap_or_default())
             } else {
-                String::new()
+                "  ".repeat(depth)
             };
-            let _ =
-                writeln!(page, "{arrow}{on}{}{text}", "  ".repeat(if threads { 0 } else { depth }));
+            let _ = writeln!(page, "{arrow}{place}{text}");
         }
         if change > 0 {
             depth += 1;

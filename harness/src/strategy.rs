@@ -82,16 +82,10 @@ impl std::fmt::Debug for ScriptTree {
 impl ScriptTree {
     fn next(&mut self) -> bool {
         let best = &self.best;
-        match self.left.get_or_insert_with(|| Box::new(candidates(best))).next() {
-            Some(candidate) => {
-                self.current = candidate;
-                true
-            }
-            None => {
-                self.current = self.best.clone();
-                false
-            }
-        }
+        let next = self.left.get_or_insert_with(|| Box::new(candidates(best))).next();
+        let found = next.is_some();
+        self.current = next.unwrap_or_else(|| self.best.clone());
+        found
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cases::cases;
 use crate::catalogue::{self, Level};
 use crate::clock::Started;
-use crate::features::{FEATURES, Feature, Features};
+use crate::features::{Feature, Features};
 use crate::generate::generate;
 use crate::oracle::{self, Verdict, Violation};
 use crate::protocol::{Hello, Reentrancy};
@@ -294,11 +294,8 @@ impl Run<'_> {
         {
             return;
         }
-        if self.unanswered_time >= UNANSWERED_TIME
-            && FEATURES
-                .into_iter()
-                .any(|feature| features.has(feature) && self.hopeless.has(feature))
-        {
+        let hopeless = features.and(self.hopeless) != Features::default();
+        if hopeless && self.unanswered_time >= UNANSWERED_TIME {
             return;
         }
         let began = Started::now();
@@ -386,14 +383,11 @@ impl Run<'_> {
             }
         }
         let reproduced = shown.is_some();
-        // A failure that depends on earlier scripts is the known one, once one is known.
-        if again == 0 && tries == 1 && self.outcome.is_broken(SHARED) {
-            *self.detours.entry(id).or_default() += 1;
-            return;
-        }
+        let vanished = tries == 1 && again == 0;
         let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);
         let leaks = alone && again == 3 && self.counts(SHARED);
-        if leaks && self.outcome.is_broken(SHARED) {
+        // A failure that depends on earlier scripts is the known one, once one is known.
+        if (vanished || leaks) && self.outcome.is_broken(SHARED) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -421,7 +415,7 @@ impl Run<'_> {
             script: small,
             trace,
             again,
-            needs_others: alone || (tries == 1 && again == 0),
+            needs_others: alone || vanished,
             ..Failure::new(violation, name, script.clone())
         });
     }

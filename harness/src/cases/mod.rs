@@ -26,6 +26,8 @@ mod reentrant;
 mod threads;
 mod tiny;
 
+pub(crate) use tiny::tiny;
+
 use crate::script::{
     Act, Ending, Hook, Identity, Op, Reason, Registration, Rule, Script, SinkScript,
 };
@@ -52,11 +54,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(threads::threads());
     cases.extend(queued::queued());
     cases
-}
-
-/// A few tiny scripts: what an adapter must get right before it is worth judging a registry.
-pub(crate) fn tiny() -> Vec<Case> {
-    tiny::tiny()
 }
 
 fn case(name: impl Into<String>, steps: Vec<Op>) -> Case {

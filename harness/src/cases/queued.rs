@@ -22,13 +22,7 @@ fn roomy() -> Outbox {
 }
 
 pub(super) fn queued() -> Vec<Case> {
-    let mut all = nested();
-    all.extend(stalled());
-    all.extend(overflow());
-    all.extend(taking());
-    all.extend(discards());
-    all.extend(overlaps());
-    all
+    [nested(), stalled(), overflow(), taking(), discards(), overlaps()].concat()
 }
 
 /// Ends in the middle of a broadcast, where no threads race and nothing overflows: what shows here

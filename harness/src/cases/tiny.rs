@@ -3,7 +3,8 @@
 use super::*;
 use crate::script::Outbox;
 
-pub(super) fn tiny() -> Vec<Case> {
+/// A few tiny scripts, which come before all others.
+pub(crate) fn tiny() -> Vec<Case> {
     let x = || a().group("x");
     let s = || a().scope("s");
     let take = |sub| op(Act::Take { sub, bytes: None });

@@ -44,25 +44,21 @@ impl SampleRegistry {
 
     pub(super) fn holds(&self, with: &Registration, identity: &Identity) -> bool {
         let value = identity.value();
-        let of_its_kind = |own: &Identity| own.kind() == identity.kind();
         let folded = |own: &Identity| own.kind().map(str::to_lowercase);
-        let same = |own: &Identity| match self.twist.bug {
-            Some(Bug::ConcatenatesKinds) => joined(own) == joined(identity),
-            Some(Bug::IgnoresKinds) => own.value() == value,
-            Some(Bug::FoldsIdentities) => {
-                of_its_kind(own) && own.value().eq_ignore_ascii_case(value)
+        let same = |own: &Identity| {
+            let (same_kind, held) = (own.kind() == identity.kind(), own.value());
+            match self.twist.bug {
+                Some(Bug::ConcatenatesKinds) => joined(own) == joined(identity),
+                Some(Bug::IgnoresKinds) => held == value,
+                Some(Bug::FoldsIdentities) => same_kind && held.eq_ignore_ascii_case(value),
+                Some(Bug::ComparesNumericIdentities) => {
+                    own == identity || (same_kind && same_number(held, value))
+                }
+                Some(Bug::FoldsKinds) => folded(own) == folded(identity) && held == value,
+                Some(Bug::EncodesIdentities) => same_kind && latin_1(held) == latin_1(value),
+                Some(Bug::MatchesIdentityPrefixes) => same_kind && held.starts_with(value),
+                _ => own == identity,
             }
-            Some(Bug::ComparesNumericIdentities) => {
-                of_its_kind(own) && (own == identity || same_number(own.value(), value))
-            }
-            Some(Bug::FoldsKinds) => folded(own) == folded(identity) && own.value() == value,
-            Some(Bug::EncodesIdentities) => {
-                of_its_kind(own) && latin_1(own.value()) == latin_1(value)
-            }
-            Some(Bug::MatchesIdentityPrefixes) => {
-                of_its_kind(own) && own.value().starts_with(value)
-            }
-            _ => own == identity,
         };
         let mut all = with.identities();
         match self.twist.bug {
@@ -95,7 +91,5 @@ fn hash(name: &str) -> u32 {
 }
 
 fn joined(identity: &Identity) -> String {
-    identity
-        .kind()
-        .map_or_else(|| identity.value().to_owned(), |kind| format!("{kind}:{}", identity.value()))
+    identity.kind().map_or(String::new(), |kind| format!("{kind}:")) + identity.value()
 }

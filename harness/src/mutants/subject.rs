@@ -68,11 +68,8 @@ impl Subject for SampleRegistry {
             if beside && self.has(Bug::LosesWhatOverlaps) {
                 return Ok(None);
             }
-            if self.has(Bug::DeliversOnEachThread) && beside {
-                drop(table);
-                return self.deliver(&cast).map(|()| None);
-            }
-            if self.has(Bug::InnerFirst) || self.is(Variety::DeliversInnerFirst) {
+            let each = self.has(Bug::DeliversOnEachThread) && beside;
+            if each || self.has(Bug::InnerFirst) || self.is(Variety::DeliversInnerFirst) {
                 drop(table);
                 return self.deliver(&cast).map(|()| None);
             }
@@ -86,13 +83,8 @@ impl Subject for SampleRegistry {
         if alone && self.is(Variety::Asynchronous) {
             let sample = self.clone();
             thread::spawn(move || sample.drain());
-            return Ok(None);
-        }
-        if alone {
-            return match self.drain() {
-                Err(why) if why == "wedged" => Ok(None),
-                other => other.map(|()| None),
-            };
+        } else if alone {
+            self.drain().or_else(|why| if why == "wedged" { Ok(()) } else { Err(why) })?;
         }
         Ok(None)
     }

@@ -3,9 +3,11 @@
 //!
 //! The same lists say, for a trace that is right, which requirements it had occasion to break.
 
+use std::ops::Range;
+
 use super::deliver::Refusal;
 use super::similar::{MAGIC, joined, near, plain, similar, similar_kinds};
-use super::state::{Claim, Frame, Revocation, Sub, Walk};
+use super::state::{Claim, Failure, Frame, Revocation, Sub, Walk};
 use super::why::Why;
 use crate::pretty;
 use crate::protocol::SendFailure;
@@ -26,7 +28,7 @@ pub(super) fn first_of<const N: usize>(list: [(bool, &'static str); N]) -> &'sta
 
 impl Walk<'_> {
     pub(crate) fn blame_missing(&self, sub: usize, cast: usize) -> &'static str {
-        self.occasions(sub, cast).first().copied().unwrap_or("DEL-1")
+        self.occasions(sub, cast)[0]
     }
 
     /// What a delivery to `sub` proves, most special first; never empty.
@@ -36,13 +38,12 @@ impl Walk<'_> {
         let is_full = |other: usize| {
             self.subs[other].queue.as_ref().is_some_and(|queue| queue.crowded.contains(&cast))
         };
-        let unsubbed = |after: usize, before: usize| {
-            self.unsubs.iter().any(|(at, other)| *other != sub && (after..before).contains(at))
+        let unsubbed = |during: Range<usize>| {
+            self.unsubs.iter().any(|(at, other)| *other != sub && during.contains(at))
         };
-        let revoked = |after: usize, before: usize| {
-            self.revocations
-                .iter()
-                .any(|past| (after..before).contains(&past.called) && !subject.holds(past.identity))
+        let revoked = |during: Range<usize>| {
+            let mut begun = self.revocations.iter().filter(|past| during.contains(&past.called));
+            begun.any(|past| !subject.holds(past.identity))
         };
         let calls_within =
             self.called.values().any(|at| *at > began && Some(*at) < message.returned);
@@ -64,17 +65,17 @@ impl Walk<'_> {
             (subject.by_ticket, "ADM-4"),
             (self.failed_after(began, Hook::Send), "ISO-1"),
             (self.failed_after(began, Hook::Close), "ISO-3"),
-            (unsubbed(began, usize::MAX), "SUB-2"),
-            (revoked(began, usize::MAX), "REV-4"),
+            (unsubbed(began..usize::MAX), "SUB-2"),
+            (revoked(began..usize::MAX), "REV-4"),
             (kept && self.policies.send_failure == SendFailure::Keep, "ISO-5"),
             (message.nested || calls_within, "RE-1"),
             (self.failures.iter().any(|failure| failure.at < began), "ISO-4"),
             (self.was_revoked_before(subject), "REV-9"),
             (self.revocations.iter().any(|past| similar(&past)), "REV-5"),
-            (revoked(0, began), "REV-4"),
+            (revoked(0..began), "REV-4"),
             (other_scope, "CAP-4"),
             (self.script.cap.is_some() && subject.with.scope.is_some(), "CAP-3"),
-            (unsubbed(subject.called, began), "SUB-2"),
+            (unsubbed(subject.called..began), "SUB-2"),
             (cast > 0 && self.casts[cast - 1].data == message.data, "DEL-5"),
         ]);
         list.extend(self.filter_occasions(sub, message.channel));
@@ -96,8 +97,8 @@ impl Walk<'_> {
     }
 
     pub(crate) fn blame_unwanted(&self, sub: usize, cast: usize, refusal: Refusal) -> &'static str {
-        let with = &self.subs[sub].with;
-        let channel = self.casts[cast].channel;
+        let (with, channel) = (self.subs[sub].with, self.casts[cast].channel);
+        let names = with.channels.as_deref().unwrap_or_default();
         match refusal {
             Refusal::Elsewhere => "ISO-6",
             Refusal::Refused => "ADM-2",
@@ -117,13 +118,9 @@ impl Walk<'_> {
             Refusal::Ended(Why::Shutdown) => "SUB-6",
             Refusal::Ended(Why::Lag) => "QUE-1",
             Refusal::Closing => "CLO-4",
-            Refusal::Again => {
-                let doubled =
-                    with.channels.iter().flatten().filter(|name| *name == channel).count() > 1;
-                if doubled { "FLT-3" } else { "DEL-2" }
-            }
+            Refusal::Again if names.iter().filter(|name| *name == channel).count() > 1 => "FLT-3",
+            Refusal::Again => "DEL-2",
             Refusal::Filtered => {
-                let names = with.channels.as_deref().unwrap_or_default();
                 let any =
                     |odd: &dyn Fn(&str) -> bool| odd(channel) || names.iter().any(|name| odd(name));
                 first_of([
@@ -160,13 +157,8 @@ impl Walk<'_> {
             } else if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
                 ("CLO-1", format!("{who} was closed twice"))
             } else if let Some(late) = subs.iter().find(|sub| self.is_silent_victim(**sub)) {
-                let who = self.name(*late);
-                (
-                    "CAP-1",
-                    format!(
-                        "{who} is closed only now, and had to make room for an earlier subscribe"
-                    ),
-                )
+                let what = "is closed only now, and had to make room for an earlier subscribe";
+                ("CAP-1", format!("{} {what}", self.name(*late)))
             } else if subject.gone.is_some_and(|(_, why)| why == Why::Fail) {
                 ("ISO-5", format!("{who} failed, which by policy is not answered by a close"))
             } else {
@@ -175,13 +167,9 @@ impl Walk<'_> {
         };
         let who = self.name(sub);
         let subject = &self.subs[sub];
-        let failing = self
-            .inside(thread)
-            .is_some_and(|frame| matches!(frame, Frame::Send { sink: of, .. } if of == sink))
-            || self
-                .failures
-                .iter()
-                .any(|failure| failure.sink == sink && failure.hook == Hook::Send);
+        let sending =
+            matches!(self.inside(thread), Some(Frame::Send { sink: of, .. }) if of == sink);
+        let failed = |failure: &Failure| failure.sink == sink && failure.hook == Hook::Send;
         if subject.claimed(Why::Unsub) {
             return ("SUB-4", format!("unsubscribing {who} called its close"));
         }
@@ -190,10 +178,8 @@ impl Walk<'_> {
         for op in open {
             match &op.act {
                 Act::Revoke { identity, .. } => {
-                    let cause = format!(
-                        "revoking {} closed {who}, which does not hold it",
-                        pretty::identity(identity)
-                    );
+                    let named = pretty::identity(identity);
+                    let cause = format!("revoking {named} closed {who}, which does not hold it");
                     return (self.blame_stranger(sub, op.registry, identity), cause);
                 }
                 Act::Sub { with, .. } | Act::Admit { with, .. } if self.script.cap.is_some() => {
@@ -201,19 +187,14 @@ impl Walk<'_> {
                         || with.scope != subject.with.scope
                         || op.registry != subject.registry
                     {
-                        return (
-                            "CAP-4",
-                            format!("a subscribe closed {who}, which is not in its scope"),
-                        );
+                        let cause = format!("a subscribe closed {who}, which is not in its scope");
+                        return ("CAP-4", cause);
                     }
-                    return match self.victim(|claim| claim.op == op.id) {
-                        Some(older) => {
-                            ("CAP-2", format!("a subscribe closed {who}, and {older} is older"))
-                        }
-                        None => {
-                            ("CAP-3", format!("a subscribe closed {who}, for which there was room"))
-                        }
+                    let (requirement, why) = match self.victim(|claim| claim.op == op.id) {
+                        Some(older) => ("CAP-2", format!("and {older} is older")),
+                        None => ("CAP-3", "for which there was room".to_owned()),
                     };
+                    return (requirement, format!("a subscribe closed {who}, {why}"));
                 }
                 _ => {}
             }
@@ -226,7 +207,7 @@ impl Walk<'_> {
         if let Some(older) = self.victim(|claim| scope.is_some() && rival(claim)) {
             return ("CAP-2", format!("{who} was evicted, and {older} is older"));
         }
-        if failing {
+        if sending || self.failures.iter().any(failed) {
             return ("ISO-5", format!("{who} failed, which by policy is not answered by a close"));
         }
         if self.open.keys().any(|op| matches!(self.ops[op].act, Act::Unsub { .. })) {
@@ -278,17 +259,16 @@ impl Walk<'_> {
         }
         // Inside a close it may be told by the outer call yet, which keeps CLO-1 and CNT-1 and
         // comes too late.
-        let list = self.occasions_of_close(sub, why);
-        list.into_iter().find(|own| !["RE-6", "ISO-3", "ISO-4"].contains(own)).unwrap_or("REV-1")
+        let mut list = self.occasions_of_close(sub, why).into_iter();
+        list.find(|own| !["RE-6", "ISO-3", "ISO-4"].contains(own)).unwrap_or("REV-1")
     }
 
     pub(crate) fn blame_silence(&self, sub: usize, why: Why, op: OpId) -> &'static str {
-        let order = self.occasions_of_close(sub, why);
         let began = self.called.get(&op).copied().unwrap_or_default();
         if self.failed_after(began, Hook::Close) && why != Why::Fail {
             return "ISO-3";
         }
-        order.first().copied().unwrap_or("REV-1")
+        self.occasions_of_close(sub, why)[0]
     }
 
     /// What the close of `sub` proves, most special first; never empty.
@@ -337,10 +317,8 @@ impl Walk<'_> {
     /// Names a reason that none of these ends has.
     pub(crate) fn blame_reason(&self, sub: usize, reason: &str, due: &[Why]) -> &'static str {
         let subject = &self.subs[sub];
-        let own = self
-            .revocations
-            .iter()
-            .filter(|past| past.called > subject.called && past.names(subject));
+        let of_it = |past: &&Revocation<'_>| past.called > subject.called && past.names(subject);
+        let own = self.revocations.iter().filter(of_it);
         // *Revoked* is also what a registry says that does not listen to the reason.
         let later = own.skip(1).filter_map(|past| past.named).any(|named| named.word() == reason);
         let takes_the_last = later && reason != Reason::Revoked.word();
@@ -358,15 +336,13 @@ impl Walk<'_> {
         if too_many && !occasions.contains(&"CNT-1") {
             return "REV-10";
         }
-        occasions.first().copied().unwrap_or("CNT-1")
+        occasions[0]
     }
 
     /// What the number that a revocation returned proves, most special first; never empty.
     pub(crate) fn occasions_of_number(&self, revocation: usize) -> Vec<&'static str> {
         let past = &self.revocations[revocation];
-        let known =
-            self.subs.iter().any(|sub| sub.registry == past.registry && sub.holds(past.identity));
-        if !known {
+        if !self.subs.iter().any(|sub| past.names(sub)) {
             return vec!["REV-10"];
         }
         let mine = || self.subs.iter().enumerate().filter(|(_, sub)| sub.holds(past.identity));

@@ -1,17 +1,11 @@
 //! Operations: what they claim when they begin, what they owe when they return.
 
-use super::state::{Cast, Frame, Revocation, Shutdown, Ticket, Walk};
+use super::state::{Cast, Frame, Revocation, Shutdown, Sub, Ticket, Walk};
 use super::why::Why;
 use super::{Step, Stop, nonsense, similar};
 use crate::protocol::Reentrancy;
 use crate::script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE};
 use crate::trace::{Received, Report};
-
-fn no_number(id: OpId) -> Stop {
-    Stop::Nonsense(format!(
-        "operation {id} returned no number (does the registry's own call return one?)"
-    ))
-}
 
 impl<'s> Walk<'s> {
     pub(crate) fn call(&mut self, id: OpId, thread: u32) -> Step {
@@ -23,7 +17,7 @@ impl<'s> Walk<'s> {
         }
         self.threads.insert(id, thread);
         if self.script.cap == Some(0) {
-            return self.breaks("CAP-5", "a registry with a cap of 0 was constructed".into());
+            return self.breaks("CAP-5", "a registry with a cap of 0 was constructed");
         }
         match &op.act {
             Act::Sub { .. } => self.call_sub(op, thread, None)?,
@@ -37,12 +31,8 @@ impl<'s> Walk<'s> {
                 self.tickets.insert(*ticket, Ticket { registry, called, ..Ticket::default() });
             }
             Act::Shutdown => {
-                self.shutdowns.push(Shutdown {
-                    op: id,
-                    registry: op.registry,
-                    called: self.now,
-                    returned: None,
-                });
+                let (registry, called) = (op.registry, self.now);
+                self.shutdowns.push(Shutdown { op: id, registry, called, returned: None });
                 for sub in 0..self.subs.len() {
                     if self.subs[sub].registry == op.registry && !self.subs[sub].over() {
                         let sure = self.subs[sub].active();
@@ -51,9 +41,8 @@ impl<'s> Walk<'s> {
                 }
             }
             Act::Abandon { ticket } => {
-                let now = self.now;
                 if let Some(ticket) = self.tickets.get_mut(ticket) {
-                    ticket.uses.push((now, None));
+                    ticket.uses.push((self.now, None));
                 }
             }
             Act::Count | Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {
@@ -73,49 +62,39 @@ impl<'s> Walk<'s> {
         taken: Option<&Received>,
     ) -> Step {
         let op = self.pop(id)?;
+        let number = || match n {
+            Some(n) => Ok(n),
+            None => nonsense(format!(
+                "operation {id} returned no number (does the registry's own call return one?)"
+            )),
+        };
         match &op.act {
-            Act::Sub { .. } | Act::Admit { .. } => self.ret_sub(op, refused),
+            Act::Sub { .. } | Act::Admit { .. } => self.ret_sub(op, refused)?,
             Act::Unsub { sub } => self.ret_unsub(id, *sub),
             Act::Take { sub, bytes } => {
                 let taken = taken.ok_or_else(|| {
                     Stop::Nonsense(format!("operation {id} does not say what it took"))
                 })?;
-                self.ret_take(id, *sub, bytes.unwrap_or(TAKEN_AT_ONCE), taken)
+                self.ret_take(id, *sub, bytes.unwrap_or(TAKEN_AT_ONCE), taken)?;
             }
-            Act::Cast { .. } => self.ret_cast(id, report),
-            Act::Revoke { .. } => {
-                let n = n.ok_or_else(|| no_number(id))?;
-                self.ret_revoke(id, n)
-            }
-            Act::Count => {
-                let n = n.ok_or_else(|| no_number(id))?;
-                self.ret_count(op, n)
-            }
+            Act::Cast { .. } => self.ret_cast(id, report)?,
+            Act::Revoke { .. } => self.ret_revoke(id, number()?)?,
+            Act::Count => self.ret_count(op, number()?)?,
             Act::Begin { ticket } => {
-                let now = self.now;
                 if let Some(ticket) = self.tickets.get_mut(ticket) {
-                    ticket.returned = Some(now);
+                    ticket.returned = Some(self.now);
                 }
-                Ok(())
             }
             Act::Abandon { ticket } => {
-                let (began, now) = (self.called[&id], self.now);
                 if let Some(ticket) = self.tickets.get_mut(ticket) {
-                    ticket.end_use(began, now);
+                    ticket.end_use(self.called[&id], self.now);
                 }
-                Ok(())
             }
-            Act::Settle => {
-                self.settled = true;
-                Ok(())
-            }
-            Act::Par { .. } => {
-                self.keeps(&["CON-0"]);
-                Ok(())
-            }
-            Act::Shutdown => self.ret_shutdown(id),
-            Act::Hold { .. } | Act::Release { .. } => Ok(()),
-        }?;
+            Act::Settle => self.settled = true,
+            Act::Par { .. } => self.keeps(&["CON-0"]),
+            Act::Shutdown => self.ret_shutdown(id)?,
+            Act::Hold { .. } | Act::Release { .. } => {}
+        }
         self.queues_hear_of(id);
         Ok(())
     }
@@ -138,7 +117,7 @@ impl<'s> Walk<'s> {
         let registry =
             self.subs.iter().find(|sub| sub.op == id).map_or(op.registry, |sub| sub.registry);
         let down = self.shutdowns.iter().any(|past| past.registry == registry);
-        let nested_blame = if nested { "RE-1" } else { "" };
+
         let (requirement, what) = match &op.act {
             Act::Sub { .. } if failed_inside => {
                 ("ISO-7", "subscribe failed because the evicted sink's close did")
@@ -174,7 +153,7 @@ impl<'s> Walk<'s> {
             }
         };
         let special = ["ISO-7", "ISO-2", "ISO-3", "ISO-4"].contains(&requirement);
-        let requirement = if nested && !special { nested_blame } else { requirement };
+        let requirement = if nested && !special { "RE-1" } else { requirement };
         if down && matches!(op.act, Act::Sub { .. } | Act::Admit { .. }) {
             return self.ret_sub(op, true);
         }
@@ -229,17 +208,12 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    fn ret_unsub(&mut self, id: OpId, label: u32) -> Step {
-        let now = self.now;
-        if let Some(sub) = self.by_label.get(&label).copied() {
-            let sub = &mut self.subs[sub];
-            if sub.gone.is_none() {
-                sub.gone = Some((now, Why::Unsub));
-            }
+    fn ret_unsub(&mut self, id: OpId, label: u32) {
+        if let Some(sub) = self.by_label.get(&label) {
+            self.subs[*sub].gone.get_or_insert((self.now, Why::Unsub));
         }
         self.keeps(&["SUB-2"]);
         self.close_claims(id);
-        Ok(())
     }
 
     fn call_cast(&mut self, op: &'s Op, channel: &'s str, data: &'s str, thread: u32) {
@@ -269,35 +243,27 @@ impl<'s> Walk<'s> {
     }
 
     fn ret_cast(&mut self, id: OpId, report: Option<Report>) -> Step {
-        let now = self.now;
         let Some(index) = self.casts.iter().position(|cast| cast.op == id) else { return Ok(()) };
-        self.casts[index].returned = Some(now);
+        self.casts[index].returned = Some(self.now);
         if let Some(report) = report {
             let cast = &self.casts[index];
+
             let sure = cast
                 .must
                 .iter()
                 .filter(|sub| self.subs[**sub].last_claim.is_none_or(|at| at < cast.called))
                 .count();
-            let most = self
-                .subs
-                .iter()
-                .filter(|sub| {
-                    sub.registry == cast.registry
-                        && !sub.refused
-                        && sub.gone.is_none_or(|(at, _)| at > cast.called)
-                })
-                .filter(|sub| self.hears(sub, cast.channel))
-                .count();
+            let hears = |sub: &&Sub<'_>| {
+                sub.was_there_after(cast.called, cast.registry) && self.hears(sub, cast.channel)
+            };
+            let most = self.subs.iter().filter(hears).count();
             let parts = report.accepted + report.dropped + report.lagged + report.failed;
-            let fits =
-                (sure as u64..=most as u64).contains(&report.matched) && parts <= report.matched;
-            if !fits {
+            if (sure as u64..=most as u64).contains(&report.matched) && parts <= report.matched {
+                self.keeps(&["DEL-7"]);
+            } else {
                 let cause =
                     format!("it matched {sure} to {most} subscribers and reported {report:?}");
                 self.breaks("DEL-7", cause)?;
-            } else {
-                self.keeps(&["DEL-7"]);
             }
         }
         self.close_claims(id);
@@ -329,9 +295,8 @@ impl<'s> Walk<'s> {
     }
 
     fn ret_shutdown(&mut self, id: OpId) -> Step {
-        let now = self.now;
         if let Some(own) = self.shutdowns.iter_mut().find(|past| past.op == id) {
-            own.returned = Some(now);
+            own.returned = Some(self.now);
         }
         self.owed_closes(id, Why::Shutdown)?;
         self.close_claims(id);
@@ -340,7 +305,6 @@ impl<'s> Walk<'s> {
 
     /// The operation returned: what it surely ended has ended.
     pub(crate) fn close_claims(&mut self, op: OpId) {
-        let now = self.now;
         for sub in &mut self.subs {
             let surely = sub.claims.iter().any(|claim| claim.sure);
             for claim in
@@ -351,8 +315,8 @@ impl<'s> Walk<'s> {
                 // says nothing.
                 let ended =
                     if matches!(claim.why, Why::Evict | Why::Lag) { claim.sure } else { surely };
-                if sub.gone.is_none() && (ended || sub.close.is_some()) {
-                    sub.gone = Some((now, claim.why));
+                if ended || sub.close.is_some() {
+                    sub.gone.get_or_insert((self.now, claim.why));
                 }
             }
         }

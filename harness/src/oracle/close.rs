@@ -14,12 +14,10 @@ impl Walk<'_> {
     pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, thread: u32) -> Step {
         let (nth, subs) = self.count_call(sink, Hook::Close)?;
         let silent = self.policies.send_failure == SendFailure::Drop;
+        let told = |claim: &Claim| claim.why.forced() && !(silent && claim.why == Why::Fail);
         let owed = |sub: &&usize| {
             let sub = &self.subs[**sub];
-            let mut forced = sub.claims.iter().filter(|claim| claim.why.forced());
-            sub.close.is_none()
-                && !sub.doomed
-                && forced.any(|claim| !(silent && claim.why == Why::Fail))
+            sub.close.is_none() && !sub.doomed && sub.claims.iter().any(told)
         };
         let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
         // The likeliest comes first, so that most traces take one walk.
@@ -41,34 +39,22 @@ impl Walk<'_> {
         if let Some(reason) = reason {
             let due: Vec<Why> = self.subs[sub].claims.iter().map(|claim| claim.why).collect();
             if !due.iter().any(|why| why.reason() == reason) {
-                let (requirement, who) = (self.blame_reason(sub, reason, &due), self.name(sub));
-                let due: Vec<&str> = due.into_iter().map(Why::reason).collect();
-                return self.breaks(
-                    requirement,
-                    format!("{who} was closed as {reason:?}, but was {}", due.join(" or ")),
-                );
+                let was = due.iter().map(|why| why.reason()).collect::<Vec<_>>().join(" or ");
+                let cause = format!("{} was closed as {reason:?}, but was {was}", self.name(sub));
+                return self.breaks(self.blame_reason(sub, reason, &due), cause);
             }
             self.keeps(&["CLO-5"]);
-            if due.iter().any(|why| why.names(reason)) {
-                self.keeps(&["REV-13"]);
-            }
+            self.keeps_if(due.iter().any(|why| why.names(reason)), "REV-13");
         }
         // The send from inside of which it was ended is still running, and close has to wait for
         // it, whatever ended it (CLO-4, RE-5). An end that anybody else called for as well may be
         // told at once.
         let sends = self.own_sends(sub, thread);
-        let own = self.subs[sub]
-            .claims
-            .iter()
-            .filter(|claim| claim.why.forced())
-            .all(|claim| (1..=sends).contains(&claim.within));
-        if own {
-            let who = self.name(sub);
+        let mut forced = self.subs[sub].claims.iter().filter(|claim| claim.why.forced());
+        if forced.all(|claim| (1..=sends).contains(&claim.within)) {
             let requirement = if self.subs[sub].revoked() { "RE-5" } else { "CLO-4" };
-            return self.breaks(
-                requirement,
-                format!("{who} was closed inside its own send, which close has to wait for"),
-            );
+            let what = "was closed inside its own send, which close has to wait for";
+            return self.breaks(requirement, format!("{} {what}", self.name(sub)));
         }
         self.subs[sub].close = Some(self.now);
         let rule = self.throws(sink, Hook::Close, nth);
@@ -79,18 +65,19 @@ impl Walk<'_> {
     pub(crate) fn closed(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
         match self.stack(thread).pop() {
             Some(Frame::Close { sink: of, rule }) if of == sink => {
-                if threw != rule {
-                    return nonsense(format!(
-                        "whether sink {sink} threw is not what its rules say"
-                    ));
-                }
+                self.ended(sink, Hook::Close, threw, rule)
             }
-            _ => {
-                return nonsense(format!("a close of sink {sink} ended that had not begun"));
-            }
+            _ => nonsense(format!("a close of sink {sink} ended that had not begun")),
+        }
+    }
+
+    /// A call of a sink has ended, as the rule says or not.
+    pub(crate) fn ended(&mut self, sink: u32, hook: Hook, threw: bool, rule: bool) -> Step {
+        if threw != rule {
+            return nonsense(format!("whether sink {sink} threw is not what its rules say"));
         }
         if threw {
-            self.failures.push(Failure { at: self.now, sink, hook: Hook::Close });
+            self.failures.push(Failure { at: self.now, sink, hook });
         }
         Ok(())
     }
@@ -108,8 +95,7 @@ impl Walk<'_> {
                 continue;
             };
             if subject.close.is_some() {
-                let occasions = self.occasions_of_close(sub, why);
-                self.keeps(&occasions);
+                self.keeps(&self.occasions_of_close(sub, why));
                 continue;
             }
             let others = subject
@@ -120,25 +106,21 @@ impl Walk<'_> {
             // A victim that was not told may still be subscribed, which what follows will show
             // (CAP-1).
             if own.sure && !others && !sending && why != Why::Evict {
-                let requirement = self.blame_late(sub, why, op);
-                let who = self.name(sub);
-                return self.breaks(
-                    requirement,
-                    format!("{who} was {} and was not told to close", why.reason()),
-                );
+                let (who, was) = (self.name(sub), why.reason());
+                let cause = format!("{who} was {was} and was not told to close");
+                return self.breaks(self.blame_late(sub, why, op), cause);
             }
         }
         Ok(())
     }
 
     pub(crate) fn ret_revoke(&mut self, id: OpId, n: i64) -> Step {
-        let now = self.now;
         let Some(index) = self.revocations.iter().position(|past| past.op == id) else {
             return Ok(());
         };
-        self.revocations[index].returned = Some(now);
-        self.revocations[index].n = n;
-        let why = Why::Revoke(self.revocations[index].named);
+        let past = &mut self.revocations[index];
+        (past.returned, past.n) = (Some(self.now), n);
+        let (registry, identity, why) = (past.registry, past.identity, Why::Revoke(past.named));
         self.owed_closes(id, why)?;
         let (mut least, mut most) = (0, 0);
         for sub in &self.subs {
@@ -149,26 +131,18 @@ impl Walk<'_> {
             }
         }
         if !(least..=most).contains(&n) {
-            let requirement = self.blame_number(index, n > most);
-            let range = range(least, most);
-            return self
-                .breaks(requirement, format!("the revocation ended {range} and returned {n}"));
+            let cause = format!("the revocation ended {} and returned {n}", range(least, most));
+            return self.breaks(self.blame_number(index, n > most), cause);
         }
-        let occasions = self.occasions_of_number(index);
-        self.keeps(&occasions);
+        self.keeps(&self.occasions_of_number(index));
         let stuck = self.stacks.values().any(|stack| {
             self.is_parked(stack) && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
         });
-        if stuck {
-            self.keeps(&["PRG-1"]);
-        }
-        for sub in 0..self.subs.len() {
-            if self.subs[sub].registry == self.revocations[index].registry
-                && self.subs[sub].active()
-                && !self.subs[sub].holds(self.revocations[index].identity)
-            {
-                self.keeps(&["REV-4", "REV-5"]);
-            }
+        self.keeps_if(stuck, "PRG-1");
+        let bystander =
+            |sub: &Sub<'_>| sub.registry == registry && sub.active() && !sub.holds(identity);
+        if self.subs.iter().any(bystander) {
+            self.keeps(&["REV-4", "REV-5"]);
         }
         self.close_claims(id);
         Ok(())
@@ -178,9 +152,7 @@ impl Walk<'_> {
         let began = self.called[&op.id];
         // Others may come and go while it counts: it surely counts those that were active all the
         // time.
-        let here = |sub: &&Sub<'_>| {
-            sub.registry == op.registry && !sub.refused && sub.gone.is_none_or(|(at, _)| at > began)
-        };
+        let here = |sub: &&Sub<'_>| sub.was_there_after(began, op.registry);
         let steady =
             |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
         let sure = self.subs.iter().filter(here).filter(steady).count() as i64;
@@ -200,9 +172,8 @@ impl Walk<'_> {
         let (closing, waiting) = (closing.len() as i64, waiting.len() as i64);
         let most = sure + doubtful.len() as i64;
         if !(sure..=most).contains(&n) {
-            let requirement = self.blame_count(op.registry);
-            let range = range(sure, most);
-            return self.breaks(requirement, format!("{range} are active and count returned {n}"));
+            let cause = format!("{} are active and count returned {n}", range(sure, most));
+            return self.breaks(self.blame_count(op.registry), cause);
         }
         let strict = most - closing - waiting;
         if n > strict {
@@ -214,9 +185,7 @@ impl Walk<'_> {
             self.keeps(&["REV-8", "CNT-3"]);
         }
         self.keeps(&["CNT-2"]);
-        if self.tickets.values().any(|ticket| ticket.open()) {
-            self.keeps(&["ADM-3"]);
-        }
+        self.keeps_if(self.tickets.values().any(|ticket| ticket.open()), "ADM-3");
         Ok(())
     }
 
@@ -247,25 +216,16 @@ impl Walk<'_> {
             }
             let silent_victim = self.is_silent_victim(index);
             let sub = &mut self.subs[index];
-            let ended = silent_victim
-                || told
-                || (silent_failure
-                    && sub.claims.iter().any(|claim| claim.sure && claim.why == Why::Fail));
-            if ended && sub.gone.is_none() {
-                let why = sub
-                    .claims
-                    .iter()
-                    .find(|claim| claim.why.forced())
-                    .map_or(Why::Unsub, |claim| claim.why);
-                sub.gone = Some((at, why));
-            }
             let by = sub.claims.iter().map(|claim| claim.why).find(|why| why.forced());
+            let failed = |claim: &Claim| claim.sure && claim.why == Why::Fail;
+            if silent_victim || told || (silent_failure && sub.claims.iter().any(failed)) {
+                sub.gone.get_or_insert((at, by.unwrap_or(Why::Unsub)));
+            }
             sub.claims.clear();
             if told {
                 self.keeps(&["CLO-1"]);
                 if let Some(why) = by {
-                    let occasions = self.occasions_of_close(index, why);
-                    self.keeps(&occasions);
+                    self.keeps(&self.occasions_of_close(index, why));
                 }
             } else if by.is_none() {
                 self.keeps(&["SUB-4", "CLO-3"]);
@@ -275,13 +235,11 @@ impl Walk<'_> {
         if let Some(cap) = self.script.cap {
             for (registry, scope) in contended {
                 // Whether an outbox has ended may not have shown yet.
-                let active = self
-                    .members(registry, scope)
-                    .filter(|own| self.subs[*own].claims.is_empty())
-                    .count();
+                let unclaimed = |own: &usize| self.subs[*own].claims.is_empty();
+                let active = self.members(registry, scope).filter(unclaimed).count();
                 if active > cap as usize {
-                    return self
-                        .breaks("RE-8", format!("{active} are active in a scope capped at {cap}"));
+                    let cause = format!("{active} are active in a scope capped at {cap}");
+                    return self.breaks("RE-8", cause);
                 }
                 self.keeps(&["RE-8"]);
             }
@@ -301,12 +259,9 @@ impl Walk<'_> {
                 continue;
             }
             if let Some((why, op)) = sub.surely_forced().filter(|(why, _)| *why != Why::Evict) {
-                let requirement = self.blame_silence(index, why, op);
-                let who = self.name(index);
-                return self.breaks(
-                    requirement,
-                    format!("{who} was {} and was never told to close", why.reason()),
-                );
+                let (who, was) = (self.name(index), why.reason());
+                let cause = format!("{who} was {was} and was never told to close");
+                return self.breaks(self.blame_silence(index, why, op), cause);
             }
         }
         Ok(())
@@ -330,11 +285,9 @@ impl Walk<'_> {
 
     /// Adds up what the revocations since the last rest returned, against what they ended.
     fn sum(&mut self) -> Step {
-        let mut total = 0;
-        let mut last = None;
+        let (mut total, mut last) = (0, None);
         for (index, past) in self.revocations.iter_mut().enumerate() {
-            if !past.summed && past.returned.is_some() {
-                past.summed = true;
+            if past.returned.is_some() && !std::mem::replace(&mut past.summed, true) {
                 total += past.n;
                 last = Some(index);
             }
@@ -356,35 +309,25 @@ impl Walk<'_> {
             self.keeps(&["CNT-1"]);
             return Ok(());
         }
-        let requirement = self.blame_number(last, total > most);
         let range = range(least, most);
-        self.breaks(
-            requirement,
-            format!("revocations that overlap ended {range} and returned {total} in all"),
-        )
+        let cause = format!("revocations that overlap ended {range} and returned {total} in all");
+        self.breaks(self.blame_number(last, total > most), cause)
     }
 
     /// Victims that nothing else gave away were evicted without being told.
     pub(crate) fn told_victims(&mut self) -> Step {
         for (victim, op) in std::mem::take(&mut self.silent_victims) {
-            let requirement = self.blame_silence(victim, Why::Evict, op);
-            let who = self.name(victim);
-            self.breaks(requirement, format!("{who} was evicted and was never told to close"))?;
+            let cause = format!("{} was evicted and was never told to close", self.name(victim));
+            self.breaks(self.blame_silence(victim, Why::Evict, op), cause)?;
         }
         Ok(())
     }
 
     /// Whether anything in progress may close subscribers.
     pub(crate) fn closing_ops(&self) -> Vec<&Op> {
-        self.open
-            .keys()
-            .map(|op| self.ops[op])
-            .filter(|op| {
-                matches!(
-                    op.act,
-                    Act::Revoke { .. } | Act::Sub { .. } | Act::Admit { .. } | Act::Shutdown
-                )
-            })
-            .collect()
+        let closes = |op: &&Op| {
+            matches!(op.act, Act::Revoke { .. } | Act::Shutdown) || op.act.registers().is_some()
+        };
+        self.open.keys().map(|op| self.ops[op]).filter(closes).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::state::{Delivery, Failure, Frame, Walk};
+use super::state::{Delivery, Frame, Walk};
 use super::why::Why;
 use super::{Step, Stop, nonsense};
 use crate::protocol::{Delivery as When, Order, SendFailure};
@@ -35,11 +35,8 @@ impl Walk<'_> {
             if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
                 continue;
             }
-            let mut eligible: Vec<usize> = subs
-                .iter()
-                .copied()
-                .filter(|sub| self.may_receive(*sub, cast, Some(thread)).is_ok())
-                .collect();
+            let mut eligible = subs.clone();
+            eligible.retain(|sub| self.may_receive(*sub, cast, Some(thread)).is_ok());
             // What the sink does from inside the call depends on whose call it is; otherwise it may
             // stay open.
             if eligible.len() > 1 && self.script.rule(sink, Hook::Send, nth).is_some() {
@@ -95,15 +92,12 @@ impl Walk<'_> {
     }
 
     fn delivered(&mut self, sink: u32, cast: usize, thread: u32, rule: bool) -> Step {
-        let sub =
-            self.casts[cast].deliveries.last().map(|delivery| delivery.taken).unwrap_or_default();
+        let sub = self.casts[cast].deliveries.last().map_or(0, |delivery| delivery.taken);
         self.keeps(&["DEL-4"]);
         if let Some(other) = self.call_elsewhere(cast, thread) {
             let (op, who) = (self.casts[cast].op, self.name(sub));
-            return self.breaks(
-                "ISO-6",
-                format!("broadcast {op} was sent to {who} by a call on registry {other}"),
-            );
+            let cause = format!("broadcast {op} was sent to {who} by a call on registry {other}");
+            return self.breaks("ISO-6", cause);
         }
         if !self.shares_sink(sub) {
             let had = (0..self.casts.len()).filter(|other| {
@@ -119,15 +113,9 @@ impl Walk<'_> {
     /// The registry whose call makes this send, if it is not the broadcast's: what one has waiting
     /// is not another's to do.
     fn call_elsewhere(&self, cast: usize, thread: u32) -> Option<u32> {
-        let calls = self
-            .stacks
-            .get(&thread)
-            .into_iter()
-            .flatten()
-            .filter_map(Frame::op)
-            .map(|op| self.ops[&op]);
+        let stack = self.stacks.get(&thread).filter(|_| self.policies.delivery == When::Sync);
         let mut at_work = None;
-        for op in calls.filter(|_| self.policies.delivery == When::Sync) {
+        for op in stack.into_iter().flatten().filter_map(Frame::op).map(|op| self.ops[&op]) {
             match &op.act {
                 Act::Par { .. } | Act::Settle | Act::Hold { .. } | Act::Release { .. } => {}
                 // Handles and tickets belong to the registry that gave them.
@@ -148,15 +136,13 @@ impl Walk<'_> {
         let (mut compared, who) = (false, self.name(sub));
         for other in had.into_iter().filter(|other| *other != cast) {
             let (own, before) = (self.casts[cast].op, self.casts[other].op);
+            let began = self.casts[other].called;
             if self.stems_from(other, cast) {
                 let cause = format!(
                     "{who} got the inner broadcast {before} before the outer broadcast {own}"
                 );
                 self.breaks("ORD-2", cause)?;
-            } else if self.casts[cast]
-                .returned
-                .is_some_and(|returned| returned < self.casts[other].called)
-            {
+            } else if self.casts[cast].returned.is_some_and(|returned| returned < began) {
                 let cause =
                     format!("{who} got broadcast {before} before {own}, which had ended earlier");
                 return self.breaks("ORD-1", cause);
@@ -173,23 +159,15 @@ impl Walk<'_> {
             if !std::mem::replace(&mut compared, true) {
                 self.keeps(&["ORD-1", "ORD-3"]);
             }
-            if self.stems_from(cast, other) {
-                self.keeps(&["ORD-2"]);
-            }
+            self.keeps_if(self.stems_from(cast, other), "ORD-2");
         }
         Ok(())
     }
 
     /// Whether `inner` was made, directly or not, from inside a delivery of `outer`.
     pub(crate) fn stems_from(&self, inner: usize, outer: usize) -> bool {
-        let mut at = self.casts[inner].outer;
-        while let Some(cast) = at {
-            if cast == outer {
-                return true;
-            }
-            at = self.casts[cast].outer;
-        }
-        false
+        let around = |cast: &usize| self.casts[*cast].outer;
+        std::iter::successors(around(&inner), around).any(|cast| cast == outer)
     }
 
     /// No broadcast in progress accounts for this message: finds the nearest explanation.
@@ -200,15 +178,9 @@ impl Walk<'_> {
         subs: &[usize],
     ) -> (&'static str, String) {
         let mut nearest: Option<(Refusal, usize, usize)> = None;
-        for cast in 0..self.casts.len() {
-            if self.casts[cast].data != data {
-                continue;
-            }
+        for cast in (0..self.casts.len()).filter(|cast| self.casts[*cast].data == data) {
             for sub in subs {
-                let refusal = match self.may_receive(*sub, cast, thread) {
-                    Ok(()) => Refusal::Again,
-                    Err(refusal) => refusal,
-                };
+                let refusal = self.may_receive(*sub, cast, thread).err().unwrap_or(Refusal::Again);
                 if nearest.is_none_or(|(best, ..)| refusal > best) {
                     nearest = Some((refusal, *sub, cast));
                 }
@@ -228,13 +200,10 @@ impl Walk<'_> {
         };
         if let Some(sub) = subs.iter().find(aliased) {
             let (channel, who) = (short(channel), self.name(*sub));
-            return (
-                "FLT-7",
-                format!("{who} was sent broadcast {op} on {channel}, which its list got later"),
-            );
+            let cause =
+                format!("{who} was sent broadcast {op} on {channel}, which its list got later");
+            return ("FLT-7", cause);
         }
-        let requirement = self.blame_unwanted(sub, cast, refusal);
-        let who = self.name(sub);
         let why = match refusal {
             Refusal::Elsewhere => "belongs to another registry",
             Refusal::Refused => "was refused",
@@ -249,10 +218,9 @@ impl Walk<'_> {
             Refusal::Ended(Why::Lag) => "had lagged before",
             Refusal::Closing => "had its close begun before",
         };
-        (
-            requirement,
-            format!("broadcast {op} on {} was sent to {who}, which {why}", short(channel)),
-        )
+        let (channel, who) = (short(channel), self.name(sub));
+        let cause = format!("broadcast {op} on {channel} was sent to {who}, which {why}");
+        (self.blame_unwanted(sub, cast, refusal), cause)
     }
 
     pub(crate) fn sent(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
@@ -263,21 +231,14 @@ impl Walk<'_> {
         if of != sink {
             return nonsense(format!("a send on sink {sink} ended inside one on sink {of}"));
         }
-        if threw != rule {
-            return nonsense(format!("whether sink {sink} threw is not what its rules say"));
-        }
+        self.ended(sink, Hook::Send, threw, rule)?;
         if let Some(busy) = self.busy.get_mut(&sink) {
             *busy -= 1;
         }
-        if threw {
-            self.failures.push(Failure { at: self.now, sink, hook: Hook::Send });
-            if self.policies.send_failure != SendFailure::Keep {
-                let op = self.casts[cast].op;
-                if !self.subs[sub].over() {
-                    // By policy a failing sink is removed, whatever else was ending it.
-                    self.claim(sub, Why::Fail, op, true);
-                }
-            }
+        let removed = threw && self.policies.send_failure != SendFailure::Keep;
+        if removed && !self.subs[sub].over() {
+            // By policy a failing sink is removed, whatever else was ending it.
+            self.claim(sub, Why::Fail, self.casts[cast].op, true);
         }
         Ok(())
     }
@@ -290,25 +251,18 @@ impl Walk<'_> {
                 continue;
             }
             self.casts[cast].settled = Some(at);
-            let must: Vec<usize> = self.casts[cast]
-                .must
-                .iter()
-                .copied()
-                .filter(|sub| self.subs[*sub].queue.is_none())
-                .filter(|sub| {
-                    self.subs[*sub].last_claim.is_none_or(|claim| claim < self.casts[cast].called)
-                })
-                .collect();
-            if let Some(lost) = self.casts[cast].lost(&must, |sub| self.subs[sub].sink) {
-                let requirement = self.blame_missing(lost, cast);
-                let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
-                let who = self.name(lost);
-                let cause = format!("broadcast {op} on {} never reached {who}", short(channel));
-                self.breaks(requirement, cause)?;
+            let (own, mut must) = (&self.casts[cast], self.casts[cast].must.clone());
+            must.retain(|sub| {
+                let sub = &self.subs[*sub];
+                sub.queue.is_none() && sub.last_claim.is_none_or(|claim| claim < own.called)
+            });
+            if let Some(lost) = own.lost(&must, |sub| self.subs[sub].sink) {
+                let (op, channel, who) = (own.op, short(own.channel), self.name(lost));
+                let cause = format!("broadcast {op} on {channel} never reached {who}");
+                self.breaks(self.blame_missing(lost, cast), cause)?;
             }
             for sub in &must {
-                let occasions = self.occasions(*sub, cast);
-                self.keeps(&occasions);
+                self.keeps(&self.occasions(*sub, cast));
                 self.keeps(&["DEL-2"]);
             }
             self.kept_silence(cast);
@@ -322,24 +276,18 @@ impl Walk<'_> {
     /// Notes what was rightly not delivered.
     fn kept_silence(&mut self, cast: usize) {
         for sub in 0..self.subs.len() {
-            if self.subs[sub].queue.is_some() {
-                continue;
-            }
-            let refusal = self.may_receive(sub, cast, None);
-            if let Err(refusal) = refusal {
-                let requirement = self.blame_unwanted(sub, cast, refusal);
-                self.keeps(&[requirement]);
+            if self.subs[sub].queue.is_none()
+                && let Err(refusal) = self.may_receive(sub, cast, None)
+            {
+                self.keeps(&[self.blame_unwanted(sub, cast, refusal)]);
                 if refusal == (Refusal::Later { inside: true }) {
                     self.keeps(&["RE-4"]);
                 }
-                if self.subs[sub].close.is_some_and(|close| close < self.casts[cast].called) {
-                    self.keeps(&["CLO-4"]);
-                }
+                let began = self.casts[cast].called;
+                self.keeps_if(self.subs[sub].close.is_some_and(|close| close < began), "CLO-4");
             }
         }
-        if self.casts[cast].must.is_empty() {
-            self.keeps(&["DEL-3"]);
-        }
+        self.keeps_if(self.casts[cast].must.is_empty(), "DEL-3");
         if self.casts[cast].threw {
             self.kept.remove("ISO-2");
         } else if self.failures.iter().any(|failure| failure.at > self.casts[cast].called) {
@@ -352,12 +300,9 @@ impl super::state::Cast<'_> {
     /// Counts a send for one of `eligible`, moving others over if need be. False if all have had
     /// it.
     fn attribute(&mut self, sink: u32, eligible: Vec<usize>) -> bool {
-        let mut holders: BTreeMap<usize, usize> = BTreeMap::new();
-        for (index, delivery) in self.deliveries.iter().enumerate() {
-            if delivery.sink == sink {
-                holders.insert(delivery.taken, index);
-            }
-        }
+        let deliveries = self.deliveries.iter().enumerate();
+        let own = deliveries.filter(|(_, delivery)| delivery.sink == sink);
+        let mut holders = own.map(|(index, delivery)| (delivery.taken, index)).collect();
         let new = self.deliveries.len();
         self.deliveries.push(Delivery { sink, eligible, taken: usize::MAX });
         let eligible = |index: usize| self.deliveries[index].eligible.clone();

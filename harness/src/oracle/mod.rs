@@ -262,15 +262,12 @@ impl Walk<'_> {
     fn end(&mut self, len: usize) -> Step {
         self.now = len;
         if self.was_stuck && self.stacks.values().any(|stack| !stack.is_empty()) {
-            self.breaks("CON-0", "a thread never came back".into())?;
+            self.breaks("CON-0", "a thread never came back")?;
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
             let foreign = self.threads.get(&op).is_some_and(|thread| *thread >= FOREIGN);
-            let who = if foreign {
-                " (a thread of the registry was in it when the trace was sent)"
-            } else {
-                ""
-            };
+            let note = " (a thread of the registry was in it when the trace was sent)";
+            let who = if foreign { note } else { "" };
             return nonsense(format!("operation {op} never returned{who}"));
         }
         self.unexecuted()?;
@@ -284,9 +281,8 @@ impl Walk<'_> {
         if self.in_vain && self.notes.is_empty() {
             // Every call returned and owed nothing: the thread waited for what the script never
             // brought about, or was slow.
-            return nonsense(
-                "a thread waited in vain, and nothing that the registry owes is missing",
-            );
+            let why = "a thread waited in vain, and nothing that the registry owes is missing";
+            return nonsense(why);
         }
         Ok(())
     }
@@ -295,14 +291,11 @@ impl Walk<'_> {
         let mut verdict = Verdict { notes: self.notes, kept: self.kept, ..Verdict::default() };
         match stop {
             Stop::End => {}
-            Stop::Broken(violation) => {
-                verdict.kept.remove(violation.requirement);
-                verdict.violation = Some(violation);
-            }
+            Stop::Broken(violation) => verdict.violation = Some(violation),
             Stop::Nonsense(why) => verdict.nonsense = Some(why),
         }
-        for note in &verdict.notes {
-            verdict.kept.remove(note.requirement);
+        for broken in verdict.violation.iter().chain(&verdict.notes) {
+            verdict.kept.remove(broken.requirement);
         }
         verdict
     }

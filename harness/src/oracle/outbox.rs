@@ -6,7 +6,7 @@ use super::state::Walk;
 use super::why::Why;
 use super::{Step, Stop, nonsense};
 use crate::pretty;
-use crate::script::OpId;
+use crate::script::{OpId, Outbox};
 use crate::text::short;
 use crate::trace::Received;
 
@@ -90,11 +90,10 @@ impl Walk<'_> {
         let subject = &mut self.subs[sub];
         match subject.queue.as_ref().map_or(Fate::Unknown, Queue::fate) {
             Fate::Unknown if subject.gone.is_none() => return,
-            Fate::Unknown => {}
             Fate::Over(why) => {
                 subject.gone.get_or_insert((at, why));
             }
-            Fate::Alive => {}
+            Fate::Unknown | Fate::Alive => {}
         }
         subject.claims.clear();
     }
@@ -105,11 +104,7 @@ impl Walk<'_> {
     }
 
     pub(crate) fn call_take(&mut self, op: OpId, label: u32, limit: u32) -> Step {
-        let found = self
-            .by_label
-            .get(&label)
-            .map(|sub| &mut self.subs[*sub])
-            .and_then(|sub| sub.queue.as_mut());
+        let found = self.by_label.get(&label).and_then(|sub| self.subs[*sub].queue.as_mut());
         let Some(queue) = found else {
             return nonsense(format!("operation {op} takes from a subscriber that has no outbox"));
         };
@@ -129,8 +124,7 @@ impl Walk<'_> {
         let exceeds = queue.exceeds(taken);
         if !queue.returned(op) {
             let (requirement, cause) = self.blame_take(sub, limit, taken, exceeds);
-            let who = self.name(sub);
-            self.breaks(requirement, format!("{who} {cause}"))?;
+            self.breaks(requirement, format!("{} {cause}", self.name(sub)))?;
             return Err(Stop::End);
         }
         self.took(sub, taken)
@@ -147,8 +141,7 @@ impl Walk<'_> {
             if in_order {
                 self.order(sub, had, cast)?;
             }
-            let occasions = self.occasions(sub, cast);
-            self.keeps(&occasions);
+            self.keeps(&self.occasions(sub, cast));
             self.keeps(&["DEL-2", "DEL-4"]);
             if full {
                 self.keeps(&["QUE-1", "QUE-3"]);
@@ -158,17 +151,10 @@ impl Walk<'_> {
         let Some(queue) = &self.subs[sub].queue else { return Ok(()) };
         if let (Some(reason), Some(why)) = (&taken.end, queue.ended()) {
             let discarded = queue.cut_short;
-            if !reason.is_empty() {
-                self.keeps(&["CLO-5"]);
-            }
-            if why.names(reason) {
-                self.keeps(&["REV-13"]);
-            }
-            let occasions = self.occasions_of_close(sub, why);
-            self.keeps(&occasions);
-            if discarded {
-                self.keeps(&["REV-3"]);
-            }
+            self.keeps(&self.occasions_of_close(sub, why));
+            self.keeps_if(!reason.is_empty(), "CLO-5");
+            self.keeps_if(why.names(reason), "REV-13");
+            self.keeps_if(discarded, "REV-3");
         }
         Ok(())
     }
@@ -183,10 +169,9 @@ impl Walk<'_> {
         match before {
             Some(before) if !["", "unsubscribed", "shutdown"].contains(&before.as_str()) => {
                 let who = self.name(sub);
-                self.breaks(
-                    "CLO-5",
-                    format!("{who} was told that it ended as {before:?}, and later as {reason:?}"),
-                )
+                let cause =
+                    format!("{who} was told that it ended as {before:?}, and later as {reason:?}");
+                self.breaks("CLO-5", cause)
             }
             _ => Ok(()),
         }
@@ -208,8 +193,8 @@ impl Walk<'_> {
         }
         for data in &taken.messages {
             let begun_before =
-                |cast: &usize| subject.gone.is_none_or(|(at, _)| self.casts[*cast].called < at);
-            if !queue.offered(data).any(|cast| begun_before(&cast)) {
+                |cast: usize| subject.gone.is_none_or(|(at, _)| self.casts[cast].called < at);
+            if !queue.offered(data).any(begun_before) {
                 return self.explain_unwanted(None, data, &[sub]);
             }
             if queue.times_taken(data) > queue.offered(data).count() {
@@ -219,42 +204,33 @@ impl Walk<'_> {
             }
         }
         if exceeds {
-            let bounds = queue.bounds;
-            let cause = format!(
-                "held more at once than {} messages of {} bytes in all",
-                bounds.messages, bounds.bytes
-            );
-            return ("QUE-3", cause);
+            let Outbox { messages, bytes, .. } = queue.bounds;
+            let bounds = format!("{messages} messages of {bytes} bytes in all");
+            return ("QUE-3", format!("held more at once than {bounds}"));
         }
         if queue.explained_without(Rule::Discards) {
             let drained = self.shutdowns.iter().any(|past| past.registry == subject.registry);
-            let requirement = if drained { "CLO-5" } else { "REV-3" };
-            return (
-                requirement,
-                "was ended, which discards its queue, and took from it afterwards".into(),
-            );
+            let cause = "was ended, which discards its queue, and took from it afterwards";
+            return (if drained { "CLO-5" } else { "REV-3" }, cause.into());
         }
         if queue.explained_without(Rule::Counts) {
-            return (
-                "QUE-1",
-                format!("was told of {} lost messages, which is not their number", taken.lost),
-            );
+            let lost = taken.lost;
+            let cause = format!("was told of {lost} lost messages, which is not their number");
+            return ("QUE-1", cause);
         }
         if queue.explained_without(Rule::Bounds) {
             return ("QUE-3", "found what there was no room for".into());
         }
-        match &taken.end {
-            Some(reason) => match queue.ended_before() {
-                Some(why) => {
-                    let requirement = self.blame_reason(sub, reason, &[why]);
-                    (requirement, format!("was closed as {reason:?}, but was {}", why.reason()))
-                }
-                None => (
-                    self.blame_end(sub, reason),
-                    format!("was ended as {reason:?}, and nothing called for it"),
-                ),
-            },
-            None => self.blame_contents(sub, queue, taken),
+        match (&taken.end, queue.ended_before()) {
+            (Some(reason), Some(why)) => {
+                let cause = format!("was closed as {reason:?}, but was {}", why.reason());
+                (self.blame_reason(sub, reason, &[why]), cause)
+            }
+            (Some(reason), None) => {
+                let cause = format!("was ended as {reason:?}, and nothing called for it");
+                (self.blame_end(sub, reason), cause)
+            }
+            (None, _) => self.blame_contents(sub, queue, taken),
         }
     }
 
@@ -266,8 +242,8 @@ impl Walk<'_> {
         taken: &Received,
     ) -> (&'static str, String) {
         if let Some(why) = queue.ended_before().filter(|_| taken.messages.is_empty()) {
-            let requirement = self.occasions_of_close(sub, why).first().copied().unwrap_or("REV-1");
-            return (requirement, format!("was {} and does not learn of it", why.reason()));
+            let cause = format!("was {} and does not learn of it", why.reason());
+            return (self.occasions_of_close(sub, why)[0], cause);
         }
         if let (Some(why), None, Some(data)) =
             (queue.ended_before(), queue.first_wrong(&Received::default()), taken.messages.first())

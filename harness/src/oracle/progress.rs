@@ -7,21 +7,14 @@ use crate::script::{Act, Op, OpId, Rule};
 
 impl Walk<'_> {
     pub(crate) fn fuel(&mut self) -> Step {
-        let thread = self
-            .stacks
-            .iter()
-            .find(|(_, stack)| !stack.is_empty())
-            .map(|(thread, _)| *thread)
-            .unwrap_or_default();
-        let outermost =
-            self.stacks.get(&thread).and_then(|stack| stack.first().and_then(Frame::op));
+        let outermost = self.stacks.values().find_map(|stack| stack.first()).and_then(Frame::op);
         let requirement = match outermost.map(|op| &self.ops[&op].act) {
             Some(Act::Cast { .. }) => "RE-4",
             Some(Act::Revoke { .. }) => "RE-6",
             Some(Act::Sub { .. } | Act::Admit { .. }) => "RE-8",
             _ => "RE-1",
         };
-        self.breaks(requirement, "the registry kept calling sinks until the fuel ran out".into())?;
+        self.breaks(requirement, "the registry kept calling sinks until the fuel ran out")?;
         Err(Stop::End)
     }
 
@@ -31,41 +24,31 @@ impl Walk<'_> {
             return Ok(());
         }
         self.in_vain = true;
-        let parked: Vec<u32> = self
-            .stacks
-            .values()
-            .filter(|stack| self.is_parked(stack))
-            .flatten()
-            .filter_map(|frame| match frame {
-                Frame::Send { sink, .. } => Some(*sink),
-                _ => None,
-            })
-            .collect();
+        let sends = |frame: &Frame| match frame {
+            Frame::Send { sink, .. } => Some(*sink),
+            _ => None,
+        };
+        let waiting = self.stacks.values().filter(|stack| self.is_parked(stack));
+        let parked: Vec<u32> = waiting.flatten().filter_map(sends).collect();
         // A broadcast that is being delivered on another thread does not wait for it: that is where
         // it is.
         let delivering = |op: &OpId| {
             let mut casts = self.stacks.values().flatten().filter_map(Frame::cast);
             casts.any(|cast| self.casts[cast].op == *op)
         };
-        let blocked = self
-            .stacks
-            .values()
-            .filter_map(|stack| stack.last().and_then(Frame::op))
-            .filter(|op| {
-                !matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle)
-            })
-            .find(|op| !delivering(op));
-        let Some(blocked) = blocked else {
+        let waits = |op: &OpId| {
+            matches!(self.ops[op].act, Act::Hold { .. } | Act::Par { .. } | Act::Settle)
+        };
+        let mut tops = self.stacks.values().filter_map(|stack| stack.last().and_then(Frame::op));
+        let Some(blocked) = tops.find(|op| !waits(op) && !delivering(op)) else {
             // A delivery that should have come did not: its own requirement will say so.
             return Ok(());
         };
         let in_sink = |frame: &Frame| matches!(frame, Frame::Send { .. } | Frame::Close { .. });
         let waits = |stack: &Vec<Frame>| self.is_parked(stack) && stack.iter().any(in_sink);
         if !self.stacks.values().any(waits) && !self.waits_for_a_reader() {
-            return self.breaks(
-                "CON-0",
-                format!("no sink is stuck, and operation {blocked} does not come back"),
-            );
+            let cause = format!("no sink is stuck, and operation {blocked} does not come back");
+            return self.breaks("CON-0", cause);
         }
         let own = |op: OpId| {
             self.subs.iter().any(|sub| {

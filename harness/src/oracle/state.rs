@@ -66,12 +66,15 @@ impl Sub<'_> {
         self.with.identities().any(|own| own == identity)
     }
 
+    /// Whether it was a subscriber of this registry at some moment after `at`.
+    pub(crate) fn was_there_after(&self, at: usize, registry: u32) -> bool {
+        self.registry == registry && !self.refused && self.gone.is_none_or(|(gone, _)| gone > at)
+    }
+
     /// What has ended it by force, for sure.
     pub(crate) fn surely_forced(&self) -> Option<(Why, OpId)> {
-        self.claims
-            .iter()
-            .find(|claim| claim.sure && claim.why.forced())
-            .map(|claim| (claim.why, claim.op))
+        let claim = self.claims.iter().find(|claim| claim.sure && claim.why.forced())?;
+        Some((claim.why, claim.op))
     }
 
     pub(crate) fn claimed(&self, why: Why) -> bool {
@@ -171,10 +174,9 @@ impl Ticket {
 
     /// A use that began at `began` has ended.
     pub(crate) fn end_use(&mut self, began: usize, now: usize) {
-        self.uses
-            .iter_mut()
-            .filter(|(begun, _)| *begun == began)
-            .for_each(|(_, end)| *end = Some(now));
+        for (_, end) in self.uses.iter_mut().filter(|(begun, _)| *begun == began) {
+            *end = Some(now);
+        }
     }
 }
 
@@ -188,18 +190,14 @@ pub(crate) enum Frame {
 
 impl Frame {
     pub(crate) fn op(&self) -> Option<OpId> {
-        match self {
-            Frame::Call(op) => Some(*op),
-            _ => None,
-        }
+        let Frame::Call(op) = self else { return None };
+        Some(*op)
     }
 
     /// The broadcast that is being delivered.
     pub(crate) fn cast(&self) -> Option<usize> {
-        match self {
-            Frame::Send { cast, .. } => Some(*cast),
-            _ => None,
-        }
+        let Frame::Send { cast, .. } = self else { return None };
+        Some(*cast)
     }
 }
 
@@ -270,22 +268,18 @@ impl<'s> Walk<'s> {
         choices: Choices,
     ) -> Self {
         let ops = script.ops().into_iter().map(|op| (op.id, op)).collect();
-        let found = |event: &'s Event| match event {
-            Event::Ret { op, taken: Some(taken), .. } => Some((*op, taken)),
-            _ => None,
-        };
-        let taken = trace.iter().filter_map(found).collect();
-        let refusal = |event: &Event| match event {
-            Event::Ret { op, refused: true, .. } => Some(*op),
-            _ => None,
-        };
-        let refusals = trace.iter().filter_map(refusal).collect();
-        Self { script, policies, choices, ops, taken, refusals, ..Self::default() }
+        let mut walk = Self { script, policies, choices, ops, ..Self::default() };
+        for event in trace {
+            let Event::Ret { op, refused, taken, .. } = event else { continue };
+            walk.taken.extend(taken.as_ref().map(|taken| (*op, taken)));
+            walk.refusals.extend(refused.then_some(*op));
+        }
+        walk
     }
 
     /// Rejects, or takes a note if the requirement is not a MUST.
-    pub(crate) fn breaks(&mut self, requirement: &'static str, cause: String) -> Step {
-        let violation = Violation { requirement, at: self.now, cause };
+    pub(crate) fn breaks(&mut self, requirement: &'static str, cause: impl Into<String>) -> Step {
+        let violation = Violation { requirement, at: self.now, cause: cause.into() };
         if catalogue::is_must(requirement) {
             return Err(Stop::Broken(violation));
         }
@@ -299,11 +293,15 @@ impl<'s> Walk<'s> {
         self.kept.extend(requirements);
     }
 
+    pub(crate) fn keeps_if(&mut self, holds: bool, requirement: &'static str) {
+        self.kept.extend(holds.then_some(requirement));
+    }
+
     pub(crate) fn thread_of(&self, op: OpId) -> Result<u32, Stop> {
-        self.open
-            .get(&op)
-            .copied()
-            .ok_or_else(|| Stop::Nonsense(format!("operation {op} ended without having begun")))
+        match self.open.get(&op) {
+            Some(thread) => Ok(*thread),
+            None => nonsense(format!("operation {op} ended without having begun")),
+        }
     }
 
     pub(crate) fn stack(&mut self, thread: u32) -> &mut Vec<Frame> {
@@ -319,12 +317,9 @@ impl<'s> Walk<'s> {
         }
         // A sink that cannot wait for what it calls begins a task with it: the task's first call
         // follows upon the sink's.
-        let last = self
-            .last_event
-            .iter()
-            .find(|(_, at)| **at + 1 == self.now)
-            .map(|(thread, _)| stack(*thread));
-        last.filter(|outer| matches!(outer.last(), Some(Frame::Send { .. } | Frame::Close { .. })))
+        let last = self.last_event.iter().find(|(_, at)| **at + 1 == self.now);
+        last.map(|(thread, _)| stack(*thread))
+            .filter(|outer| matches!(outer.last(), Some(Frame::Send { .. } | Frame::Close { .. })))
             .unwrap_or(own)
     }
 
@@ -388,18 +383,15 @@ impl<'s> Walk<'s> {
     }
 
     pub(crate) fn claim(&mut self, sub: usize, why: Why, op: OpId, sure: bool) {
-        let now = self.now;
         // The send that failed has ended.
         let thread = self.threads.get(&op).filter(|_| why != Why::Fail);
         let within = thread.map_or(0, |thread| self.own_sends(sub, *thread));
-        let index = sub;
-        let sub = &mut self.subs[index];
-        sub.last_claim = Some(now);
-        sub.claims.push(Claim { why, op, sure, open: true, within });
+        self.subs[sub].last_claim = Some(self.now);
+        self.subs[sub].claims.push(Claim { why, op, sure, open: true, within });
         if why != Why::Evict {
-            self.may_make_room(index, op);
+            self.may_make_room(sub, op);
         }
-        self.end_claimed_queue(index);
+        self.end_claimed_queue(sub);
     }
 
     /// An end on another thread may come before an eviction in progress and make it needless.

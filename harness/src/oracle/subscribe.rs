@@ -26,10 +26,9 @@ impl<'s> Walk<'s> {
                 return nonsense(format!("operation {} names a ticket that does not exist", op.id));
             }
         };
-        let new = self.subs.len();
-        let (inside, now) = (self.casts_around(thread), self.now);
+        let (new, inside) = (self.subs.len(), self.casts_around(thread));
         if let Some(ticket) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
-            ticket.uses.push((now, None));
+            ticket.uses.push((self.now, None));
         }
         self.by_label.insert(label, new);
         self.subs.push(Sub {
@@ -54,21 +53,16 @@ impl<'s> Walk<'s> {
             self.by_sink.entry(sink).or_default().push(new);
         }
         self.late_for_casts(new);
-        let open: Vec<_> = self
-            .revocations
-            .iter()
-            .filter(|past| past.returned.is_none() && past.names(&self.subs[new]))
-            .map(|past| (past.op, past.named))
+        // What is ending subscribers already may end this one too.
+        let ours = |past: &&Revocation<'_>| past.names(&self.subs[new]);
+        let revocations = self.revocations.iter().filter(ours);
+        let shutdowns = self.shutdowns.iter().filter(|past| past.registry == registry);
+        let begun: Vec<_> = revocations
+            .map(|past| (past.returned, Why::Revoke(past.named), past.op))
+            .chain(shutdowns.map(|past| (past.returned, Why::Shutdown, past.op)))
             .collect();
-        for (revoke, named) in open {
-            self.claim(new, Why::Revoke(named), revoke, false);
-        }
-        let open = self
-            .shutdowns
-            .iter()
-            .filter(|past| past.registry == registry && past.returned.is_none());
-        for shutdown in open.map(|past| past.op).collect::<Vec<_>>() {
-            self.claim(new, Why::Shutdown, shutdown, false);
+        for (_, why, op) in begun.into_iter().filter(|(returned, ..)| returned.is_none()) {
+            self.claim(new, why, op, false);
         }
         if let (Some(cap), Some(scope), FullScope::EvictOldest) =
             (self.script.cap, &with.scope, self.policies.full_scope)
@@ -86,25 +80,23 @@ impl<'s> Walk<'s> {
         let calm = members.iter().all(|member| self.subs[*member].active())
             && !self.contended.contains(&(registry, scope));
         let excess = (members.len() + 1).saturating_sub(cap);
-        if calm {
-            let ambiguous = excess > 0
-                && excess < members.len()
-                && self.subs[members[excess]].called
-                    < self.subs[members[excess - 1]].returned.unwrap_or(usize::MAX);
-            if !ambiguous {
-                for victim in &members[..excess] {
-                    self.evictions.push(*victim);
-                    self.claim(*victim, Why::Evict, op, true);
-                }
-                return;
-            }
-        }
-        if excess > 0 {
+        let ambiguous = excess > 0
+            && excess < members.len()
+            && self.subs[members[excess]].called
+                < self.subs[members[excess - 1]].returned.unwrap_or(usize::MAX);
+        let sure = calm && !ambiguous;
+        let mut victims = members;
+        if sure {
+            victims.truncate(excess);
+        } else if excess > 0 {
             self.contended.push((registry, scope));
-            for member in members.into_iter().chain([new]) {
-                self.evictions.push(member);
-                self.claim(member, Why::Evict, op, false);
-            }
+            victims.push(new);
+        } else {
+            return;
+        }
+        for victim in victims {
+            self.evictions.push(victim);
+            self.claim(victim, Why::Evict, op, sure);
         }
     }
 
@@ -114,37 +106,31 @@ impl<'s> Walk<'s> {
         registry: u32,
         scope: &'s Identity,
     ) -> impl Iterator<Item = usize> {
-        self.subs
-            .iter()
-            .enumerate()
-            .filter(move |(_, sub)| {
-                sub.registry == registry && sub.with.scope.as_ref() == Some(scope) && !sub.over()
-            })
-            .map(|(index, _)| index)
+        let within = move |sub: &Sub<'_>| {
+            sub.registry == registry && sub.with.scope.as_ref() == Some(scope) && !sub.over()
+        };
+        (0..self.subs.len()).filter(move |index| within(&self.subs[*index]))
     }
 
     pub(crate) fn ret_sub(&mut self, op: &'s Op, refused: bool) -> Step {
         let Some(new) = self.subs.iter().position(|sub| sub.op == op.id) else { return Ok(()) };
-        let now = self.now;
         self.must_refuse(op, new, refused)?;
         if let Act::Admit { ticket, .. } = &op.act
             && let Some(ticket) = self.tickets.get_mut(ticket)
         {
-            ticket.end_use(self.subs[new].called, now);
+            ticket.end_use(self.subs[new].called, self.now);
             let twice = ticket.admitted && !refused;
             ticket.admitted |= !refused;
             if twice {
-                return self.breaks("ADM-6", "a ticket admitted twice, at the same time".into());
+                return self.breaks("ADM-6", "a ticket admitted twice, at the same time");
             }
         }
         if refused {
             return self.refused(op, new);
         }
-        self.subs[new].returned = Some(now);
+        self.subs[new].returned = Some(self.now);
         self.keeps(&["SUB-1"]);
-        if self.failed_after(self.subs[new].called, Hook::Close) {
-            self.keeps(&["ISO-7"]);
-        }
+        self.keeps_if(self.failed_after(self.subs[new].called, Hook::Close), "ISO-7");
         self.owed_closes(op.id, Why::Evict)?;
         self.close_claims(op.id);
         Ok(())
@@ -156,16 +142,13 @@ impl<'s> Walk<'s> {
         let down = self.shutdowns.iter().find(|past| past.registry == registry).copied();
         if let Some(down) = down {
             if down.returned.is_some_and(|returned| returned < began) && !refused {
-                return self
-                    .breaks("SUB-6", "a registry that was shut down accepted a subscriber".into());
+                return self.breaks("SUB-6", "a registry that was shut down accepted a subscriber");
             }
             if down.called < self.now {
                 // A shutdown that overlaps and did not refuse it ends it.
-                let ending = self.subs[new]
-                    .claims
-                    .iter_mut()
-                    .filter(|claim| claim.why == Why::Shutdown && !refused);
-                ending.for_each(|claim| claim.sure = true);
+                for claim in &mut self.subs[new].claims {
+                    claim.sure |= claim.why == Why::Shutdown && !refused;
+                }
                 return Ok(());
             }
         }
@@ -178,10 +161,8 @@ impl<'s> Walk<'s> {
                 self.members(registry, scope).filter(|member| *member != new).collect();
             let sure = others.iter().filter(|other| self.subs[**other].active()).count();
             if sure >= cap as usize && !refused {
-                return self.breaks(
-                    "CAP-1",
-                    format!("the scope already had {sure} and one more was accepted"),
-                );
+                let cause = format!("the scope already had {sure} and one more was accepted");
+                return self.breaks("CAP-1", cause);
             }
             if others.len() >= cap as usize {
                 if refused {
@@ -190,23 +171,19 @@ impl<'s> Walk<'s> {
                 return Ok(());
             }
         }
-        if full_elsewhere && !refused {
-            self.keeps(&["CAP-4"]);
-        }
+        self.keeps_if(full_elsewhere && !refused, "CAP-4");
         match &op.act {
             Act::Admit { ticket, .. } => self.judge_admission(*ticket, new, refused),
             _ if refused => {
                 let blame = if full_elsewhere { "CAP-4" } else { self.sub_blame(op.id) };
-                self.breaks(blame, "a valid subscribe was refused".into())
+                self.breaks(blame, "a valid subscribe was refused")
             }
             _ => {
-                let past = self.revocations.iter().any(|past| {
+                let past = |past: &Revocation<'_>| {
                     past.returned.is_some_and(|returned| returned < began)
                         && self.subs[new].holds(past.identity)
-                });
-                if past {
-                    self.keeps(&["REV-9"]);
-                }
+                };
+                self.keeps_if(self.revocations.iter().any(past), "REV-9");
                 Ok(())
             }
         }
@@ -216,10 +193,8 @@ impl<'s> Walk<'s> {
     fn full_elsewhere(&self, new: usize) -> bool {
         let Some(cap) = self.script.cap else { return false };
         let registry = self.subs[new].registry;
-        let full = |scope| {
-            self.members(registry, scope).filter(|own| self.subs[*own].active()).count()
-                >= cap as usize
-        };
+        let active = |own: &usize| self.subs[*own].active();
+        let full = |scope| self.members(registry, scope).filter(active).count() >= cap as usize;
         let others = self.subs.iter().filter_map(|sub| sub.with.scope.as_ref());
         others.filter(|scope| self.subs[new].with.scope.as_ref() != Some(*scope)).any(full)
     }
@@ -232,8 +207,7 @@ impl<'s> Walk<'s> {
         if others.peek().is_some() {
             let before = others.any(|(_, ended)| ended.is_some_and(|ended| ended < began));
             if before && !refused {
-                return self
-                    .breaks("ADM-6", "a ticket that was used or given up admitted again".into());
+                return self.breaks("ADM-6", "a ticket that was used or given up admitted again");
             }
             // Of uses that overlap, whichever was called first, any may have it.
             if before || refused {
@@ -247,49 +221,35 @@ impl<'s> Walk<'s> {
         });
         if let Some(past) = within {
             if !refused {
-                let cause = format!(
-                    "{} was revoked after begin returned and before admit, and was admitted",
-                    pretty::identity(past.identity)
-                );
+                let what = "was revoked after begin returned and before admit, and was admitted";
+                let cause = format!("{} {what}", pretty::identity(past.identity));
                 return self.breaks("ADM-1", cause);
             }
             self.keeps(&["ADM-1"]);
             return Ok(());
         }
-        let overlaps = self
-            .revocations
-            .iter()
-            .filter(own)
-            .any(|past| past.returned.is_none_or(|returned| returned > opened));
-        if overlaps || !refused {
-            if !refused {
-                // A revocation that began after begin had returned and overlaps with admit did not
-                // refuse it: so it ends it.
-                let late: Vec<OpId> = self
-                    .revocations
-                    .iter()
-                    .filter(own)
-                    .filter(|past| past.called > ready)
-                    .map(|past| past.op)
-                    .collect();
-                for claim in
-                    self.subs[new].claims.iter_mut().filter(|claim| late.contains(&claim.op))
-                {
-                    claim.sure = true;
-                }
-                self.keeps(&["ADM-4", "ADM-5"]);
-            }
-            return Ok(());
-        }
         let meanwhile =
             |past: &&Revocation<'_>| past.returned.is_none_or(|returned| returned > opened);
+        if !refused {
+            // A revocation that began after begin had returned and overlaps with admit did not
+            // refuse it: so it ends it.
+            let late = self.revocations.iter().filter(own).filter(|past| past.called > ready);
+            let late: Vec<OpId> = late.map(|past| past.op).collect();
+            for claim in &mut self.subs[new].claims {
+                claim.sure |= late.contains(&claim.op);
+            }
+            self.keeps(&["ADM-4", "ADM-5"]);
+            return Ok(());
+        }
+        if self.revocations.iter().filter(own).any(|past| meanwhile(&past)) {
+            return Ok(());
+        }
         let registry = self.subs[new].registry;
         if self.revocations.iter().filter(meanwhile).any(|past| past.registry == registry) {
-            return self
-                .breaks("ADM-5", "refused, though only other identities were revoked".into());
+            return self.breaks("ADM-5", "refused, though only other identities were revoked");
         }
         if self.revocations.iter().any(|past| meanwhile(&past)) {
-            return self.breaks("ISO-6", "refused for a revocation in another registry".into());
+            return self.breaks("ISO-6", "refused for a revocation in another registry");
         }
         let past = self.revocations.iter().any(|past| self.subs[new].holds(past.identity));
         let (requirement, cause) = if past {
@@ -297,7 +257,7 @@ impl<'s> Walk<'s> {
         } else {
             ("ADM-4", "a valid admission was refused")
         };
-        self.breaks(requirement, cause.into())
+        self.breaks(requirement, cause)
     }
 
     fn refused(&mut self, op: &'s Op, new: usize) -> Step {
@@ -305,8 +265,7 @@ impl<'s> Walk<'s> {
         let closed = (0..self.subs.len()).find(|sub| {
             let sub = &self.subs[*sub];
             sub.close.is_some_and(|close| close > self.subs[new].called)
-                && sub.claims.iter().any(|claim| claim.op == op.id)
-                && sub.claims.len() == 1
+                && matches!(&sub.claims[..], [claim] if claim.op == op.id)
         });
         if let Some(closed) = closed {
             let name = self.name(closed);

@@ -61,6 +61,10 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// What some editors and languages put before a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// The warning about it, which is given once.
+const MARK_SKIPPED: &str =
+    "standard output begins with a byte order mark, which is skipped: write UTF-8 without one";
+
 /// A driver over another process.
 pub struct Adapter {
     command: Vec<String>,
@@ -150,12 +154,6 @@ impl Adapter {
         if let Err(error) = writeln!(to, "{mark} {line}") {
             self.warnings.push(format!("the transcript ends here: {error}"));
             self.transcript = None;
-        }
-    }
-
-    fn warn(&mut self, warning: &str) {
-        if !self.warnings.iter().any(|own| own == warning) {
-            self.warnings.push(warning.to_owned());
         }
     }
 
@@ -291,10 +289,9 @@ impl Adapter {
                 self.note('<', line);
                 if line.starts_with(BYTE_ORDER_MARK) {
                     line.drain(..BYTE_ORDER_MARK.len_utf8());
-                    self.warn(
-                        "standard output begins with a byte order mark, which is skipped: \
-                         write UTF-8 without one",
-                    );
+                    if !self.warnings.iter().any(|own| own == MARK_SKIPPED) {
+                        self.warnings.push(MARK_SKIPPED.to_owned());
+                    }
                 }
             }
             match line {
@@ -338,11 +335,9 @@ impl Adapter {
             status = status.or_else(|| process.child.try_wait().ok().flatten());
             std::thread::sleep(Duration::from_millis(5));
         }
-        let how = status.map_or_else(
-            || "it closed its standard output and did not exit".to_owned(),
-            |status| status.to_string(),
-        );
-        format!("{how}{}", self.last_words())
+        let how = status.map(|status| status.to_string());
+        let how = how.unwrap_or_else(|| "it closed its standard output and did not exit".into());
+        how + &self.last_words()
     }
 
     fn last_words(&self) -> String {
@@ -355,7 +350,35 @@ impl Adapter {
         format!("; on standard error:{lines}")
     }
 
-    fn ask(&mut self, script: &Script) -> Answer {
+    fn reply(&mut self, id: u64, reply: Reply) -> Answer {
+        let (of, answer) = match reply {
+            Reply::Trace { id, events } => (Some(id), Answer::Trace(events)),
+            Reply::Unsupported { id, need } => (Some(id), Answer::Unsupported(need)),
+            Reply::AdapterError { id, message } => {
+                let why = format!("the adapter reports its own failure: {message}");
+                (id, Answer::Fault(why))
+            }
+            Reply::Hello(_) => {
+                return Answer::Fault("the adapter said hello again, unasked".into());
+            }
+        };
+        match of {
+            Some(of) if of != id && of == self.answered => {
+                Answer::Fault(format!("the adapter answered request {of} twice"))
+            }
+            Some(of) if of != id => {
+                Answer::Fault(format!("the adapter answered request {of}, but was asked {id}"))
+            }
+            _ => {
+                self.answered = id;
+                answer
+            }
+        }
+    }
+}
+
+impl Driver for Adapter {
+    fn run(&mut self, script: &Script) -> Answer {
         if self.process.is_none()
             && let Err(why) = self.hello()
         {
@@ -389,46 +412,13 @@ impl Adapter {
         if fresh && matches!(answer, Answer::Trace(_)) {
             self.warming.get_or_insert(began.ago());
         }
-        let ends = |event: &Event| matches!(event, Event::Fuel);
         match &answer {
-            Answer::Trace(trace) if !trace.iter().any(ends) => {}
+            Answer::Trace(trace) if !trace.contains(&Event::Fuel) => {}
             Answer::Unsupported(_) => {}
             // Whatever state it is in, the next script gets a fresh one.
             _ => self.process = None,
         }
         answer
-    }
-
-    fn reply(&mut self, id: u64, reply: Reply) -> Answer {
-        let (of, answer) = match reply {
-            Reply::Trace { id, events } => (Some(id), Answer::Trace(events)),
-            Reply::Unsupported { id, need } => (Some(id), Answer::Unsupported(need)),
-            Reply::AdapterError { id, message } => {
-                let why = format!("the adapter reports its own failure: {message}");
-                (id, Answer::Fault(why))
-            }
-            Reply::Hello(_) => {
-                return Answer::Fault("the adapter said hello again, unasked".into());
-            }
-        };
-        match of {
-            Some(of) if of != id && of == self.answered => {
-                Answer::Fault(format!("the adapter answered request {of} twice"))
-            }
-            Some(of) if of != id => {
-                Answer::Fault(format!("the adapter answered request {of}, but was asked {id}"))
-            }
-            _ => {
-                self.answered = id;
-                answer
-            }
-        }
-    }
-}
-
-impl Driver for Adapter {
-    fn run(&mut self, script: &Script) -> Answer {
-        self.ask(script)
     }
 
     fn forget(&mut self) -> bool {

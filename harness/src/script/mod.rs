@@ -355,16 +355,18 @@ impl Script {
         if let Some(twice) = ops.iter().find(|op| !ids.insert(op.id)) {
             return Err(format!("the operation number {} is used twice", twice.id));
         }
-        let all: Vec<&str> = ops.iter().filter_map(|op| op.payload()).collect();
         self.check_takes()?;
         if let Some(gate) = self.shut_gate() {
             return Err(format!(
                 "gate {gate} is waited for, and nothing that can come to pass releases it"
             ));
         }
-        let plain: Vec<&str> = self.steps.iter().filter_map(|op| op.payload()).collect();
+
+        let all: Vec<_> = ops.into_iter().filter_map(payload).collect();
+        let plain: Vec<_> = self.steps.iter().filter_map(payload).collect();
         for data in &all {
-            let (total, simple) = (count(&all, data), count(&plain, data));
+            let times = |list: &[&str]| list.iter().filter(|own| *own == data).count();
+            let (total, simple) = (times(&all), times(&plain));
             if total > 1 && total != simple {
                 return Err(format!(
                     "the payload {data:?} is used by two broadcasts that may overlap"
@@ -392,26 +394,16 @@ impl Script {
     }
 }
 
-impl Op {
-    fn payload(&self) -> Option<&str> {
-        match &self.act {
-            Act::Cast { data, .. } => Some(data),
-            _ => None,
-        }
-    }
-}
-
-fn count(list: &[&str], wanted: &str) -> usize {
-    list.iter().filter(|data| **data == wanted).count()
+fn payload(op: &Op) -> Option<&str> {
+    let Act::Cast { data, .. } = &op.act else { return None };
+    Some(data)
 }
 
 fn visit_ops<'a>(ops: &'a [Op], see: &mut dyn FnMut(&'a Op)) {
     for op in ops {
         see(op);
         if let Act::Par { threads } = &op.act {
-            for thread in threads {
-                visit_ops(thread, see);
-            }
+            threads.iter().for_each(|thread| visit_ops(thread, see));
         }
     }
 }
@@ -420,9 +412,7 @@ fn visit_ops_mut(ops: &mut [Op], see: &mut dyn FnMut(&mut Op)) {
     for op in ops {
         see(op);
         if let Act::Par { threads } = &mut op.act {
-            for thread in threads {
-                visit_ops_mut(thread, see);
-            }
+            threads.iter_mut().for_each(|thread| visit_ops_mut(thread, see));
         }
     }
 }

@@ -102,10 +102,8 @@ impl Identity {
     /// The kind, if it has one.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Kinded { kind, .. } => Some(kind),
-        }
+        let Self::Kinded { kind, .. } = self else { return None };
+        Some(kind)
     }
 }
 

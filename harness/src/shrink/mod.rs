@@ -5,6 +5,7 @@
 //! general one: if a broadcast is still lost when no sink throws any more, then it was DEL-1 and
 //! not ISO-1.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::catalogue::catalogue;
@@ -84,7 +85,7 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
 /// The weight of a script: how much a reader has to understand.
 fn weigh(script: &Script) -> usize {
     let mut weight = script.cap.map_or(0, |cap| 20 + cap as usize);
-    let mut sinks: Vec<u32> = Vec::new();
+    let mut sinks = BTreeSet::new();
     for (_, rule) in script.rules() {
         weight += 50 + 2 * rule.nth as usize;
         weight += match rule.then {
@@ -97,10 +98,7 @@ fn weigh(script: &Script) -> usize {
         weight += 100 + 10 * op.registry as usize;
         match &op.act {
             Act::Sub { sink, with, .. } | Act::Admit { sink, with, .. } => {
-                if sinks.contains(sink) {
-                    weight += 30;
-                }
-                sinks.push(*sink);
+                weight += 30 * usize::from(!sinks.insert(*sink));
                 weight += 10 * usize::from(with.exact) + 20 * usize::from(with.overwrite.is_some());
                 weight += with.outbox.as_ref().map_or(0, bulk);
                 weight += 30 * usize::from(matches!(op.act, Act::Admit { .. }))

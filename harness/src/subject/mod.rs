@@ -272,59 +272,41 @@ impl World {
         self.log(Event::Call { op: id, thread: thread() });
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op)))
             .unwrap_or_else(|panic| Err(words(&*panic)));
-        self.log(match ended {
-            Ok(done) => Event::Ret {
-                op: id,
-                n: done.n,
-                refused: done.refused,
-                report: done.report,
-                taken: done.taken,
-            },
-            Err(error) => Event::Err { op: id, error },
-        });
+        self.log(ended.unwrap_or_else(|error| Event::Err { op: id, error }));
     }
 
-    fn act(self: &Arc<Self>, op: &Op) -> Result<Done, String> {
+    /// Runs an operation, and says how it returned.
+    fn act(self: &Arc<Self>, op: &Op) -> Result<Event, String> {
         let registry = || self.registry(op.registry).ok_or("the registry could not be constructed");
-        let mut done = Done::default();
+        let handle_of = |sub| held(&self.subs, sub).ok_or("no such subscriber");
+        let ticket_of = |ticket| held(&self.tickets, ticket).ok_or("no ticket");
+        let (mut n, mut refused, mut report, mut taken) = (None, false, None, None);
         match &op.act {
             Act::Sub { sub, sink, with } => {
                 let made = registry()?.subscribe(Probe::new(self, *sink), with);
-                done.refused = self.keep(*sub, made);
+                refused = self.keep(*sub, made);
             }
             Act::Admit { ticket, sub, sink, with } => {
-                let held = lock(&self.tickets).get(ticket).cloned();
-                let made = held.ok_or("no ticket")?.admit(Probe::new(self, *sink), with);
-                done.refused = self.keep(*sub, made);
+                let made = ticket_of(ticket)?.admit(Probe::new(self, *sink), with);
+                refused = self.keep(*sub, made);
             }
-            Act::Unsub { sub } => {
-                let handle = lock(&self.subs).get(sub).cloned();
-                if let Some(handle) = handle {
-                    handle.unsubscribe();
-                }
-            }
+            Act::Unsub { sub } => handle_of(sub)?.unsubscribe(),
             Act::Take { sub, bytes } => {
-                let handle = lock(&self.subs).get(sub).cloned().ok_or("no such subscriber")?;
-                done.taken =
-                    Some(handle.take(bytes.unwrap_or(TAKEN_AT_ONCE)).ok_or("no outboxes here")?);
+                let found = handle_of(sub)?.take(bytes.unwrap_or(TAKEN_AT_ONCE));
+                taken = Some(found.ok_or("no outboxes here")?);
             }
-            Act::Cast { channel, data } => done.report = registry()?.broadcast(channel, data)?,
+            Act::Cast { channel, data } => report = registry()?.broadcast(channel, data)?,
             Act::Revoke { identity, reason } => {
                 let registry = registry()?;
                 let named = reason.map(|reason| registry.close_by_identity_as(identity, reason));
-                done.n = Some(named.unwrap_or_else(|| registry.close_by_identity(identity)) as i64);
+                n = Some(named.unwrap_or_else(|| registry.close_by_identity(identity)) as i64);
             }
-            Act::Count => done.n = Some(registry()?.count() as i64),
+            Act::Count => n = Some(registry()?.count() as i64),
             Act::Begin { ticket } => {
                 let opened = registry()?.begin().ok_or("no tickets here")?;
                 lock(&self.tickets).insert(*ticket, opened);
             }
-            Act::Abandon { ticket } => {
-                let held = lock(&self.tickets).get(ticket).cloned();
-                if let Some(held) = held {
-                    held.abandon();
-                }
-            }
+            Act::Abandon { ticket } => ticket_of(ticket)?.abandon(),
             Act::Settle => {
                 let all: Vec<_> = lock(&self.registries).values().cloned().collect();
                 all.iter().for_each(|registry| registry.settle());
@@ -337,18 +319,12 @@ impl World {
             }
             Act::Par { threads } => self.par(op.id, threads),
         }
-        Ok(done)
+        Ok(Event::Ret { op: op.id, n, refused, report, taken })
     }
 
     /// Keeps the handle; true if there is none.
     fn keep(&self, sub: u32, made: Result<Arc<dyn Handle>, Refused>) -> bool {
-        match made {
-            Ok(handle) => {
-                lock(&self.subs).insert(sub, handle);
-                false
-            }
-            Err(Refused) => true,
-        }
+        made.map(|handle| lock(&self.subs).insert(sub, handle)).is_err()
     }
 
     fn par(self: &Arc<Self>, id: OpId, threads: &[Vec<Op>]) {
@@ -365,14 +341,9 @@ impl World {
             });
         }
         self.wait(id, |gates| gates.arrived == threads.len());
-        if lock(&self.gates).forced {
-            let patience = self.limits.patience;
-            let gates = lock(&self.gates);
-            drop(
-                self.gate_moved
-                    .wait_timeout_while(gates, patience, |gates| gates.arrived < threads.len()),
-            );
-        }
+        let (gates, patience) = (lock(&self.gates), self.limits.patience);
+        let missing = |gates: &mut Gates| gates.forced && gates.arrived < threads.len();
+        drop(self.gate_moved.wait_timeout_while(gates, patience, missing));
     }
 
     /// Waits for `reached`, or logs that it waited in vain and frees everything.
@@ -392,14 +363,6 @@ impl World {
     }
 }
 
-#[derive(Default)]
-struct Done {
-    n: Option<i64>,
-    refused: bool,
-    report: Option<Report>,
-    taken: Option<Received>,
-}
-
 /// Threads that no script started are numbered from here.
 static FOREIGN: AtomicU32 = AtomicU32::new(100);
 
@@ -411,8 +374,13 @@ fn thread() -> u32 {
     THREAD.get()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a label names, without the lock.
+fn held<T: ?Sized>(all: &Mutex<BTreeMap<u32, Arc<T>>>, label: &u32) -> Option<Arc<T>> {
+    lock(all).get(label).cloned()
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {

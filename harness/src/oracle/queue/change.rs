@@ -139,8 +139,8 @@ impl Queue<'_> {
             found(state.clone().lagged());
         }
         let mut some = state.clone();
-        while let (false, Some(older)) =
-            (self.has_room(&some, new), self.older_of_its_key(&some, new))
+        while let Some(older) = self.older_of_its_key(&some, new)
+            && !self.has_room(&some, new)
         {
             some.lose(older);
         }
@@ -170,8 +170,7 @@ impl Queue<'_> {
             Some(_) => return found(state),
         }
         state.ended = Some(why);
-        let may_keep = !why.discards() || self.without == Some(Rule::Discards);
-        if may_keep {
+        if !why.discards() || self.without == Some(Rule::Discards) {
             found(state.clone());
         }
         state.discard();
@@ -191,12 +190,8 @@ impl Queue<'_> {
             let fits = reason.is_empty() || reason == why.reason() || first || why == Why::Unsub;
             return fits.then_some(state);
         }
-        if count == 0
-            && !(state.queue.is_empty() && state.ended.is_none_or(|why| why == Why::Unsub))
-        {
-            return None;
-        }
-        if count > 1 && bytes(taken) > limit as usize {
+        let nothing = state.queue.is_empty() && state.ended.is_none_or(|why| why == Why::Unsub);
+        if (count == 0 && !nothing) || (count > 1 && bytes(taken) > limit as usize) {
             return None;
         }
         state.queue.drain(..count);

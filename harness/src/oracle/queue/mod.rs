@@ -148,9 +148,8 @@ impl<'s> Queue<'s> {
         }
         self.history.push(Past::Returned(op));
         let mut due = 0;
-        for (place, pending) in
-            self.pending.iter_mut().enumerate().filter(|(_, pending)| pending.op == op)
-        {
+        let all = self.pending.iter_mut().enumerate();
+        for (place, pending) in all.filter(|(_, pending)| pending.op == op) {
             pending.returned = true;
             due |= u64::from(!matches!(pending.change, Change::Push(..))) << place;
         }
@@ -175,10 +174,9 @@ impl<'s> Queue<'s> {
     /// The operation ended without doing what it was called for.
     pub(crate) fn spared(&mut self, op: OpId) {
         self.history.push(Past::Spared(op));
-        self.pending
-            .iter_mut()
-            .filter(|pending| pending.op == op)
-            .for_each(|pending| pending.must = false);
+        for pending in self.pending.iter_mut().filter(|pending| pending.op == op) {
+            pending.must = false;
+        }
     }
 
     /// Nothing is in progress, and what was pushed has arrived if it is due.
@@ -245,13 +243,9 @@ impl<'s> Queue<'s> {
 impl<'s> Queue<'s> {
     /// Whether what is pending could end it as *lagged*.
     pub(crate) fn may_lag(&self) -> bool {
-        let closes = matches!(self.bounds.overflow, Overflow::Close | Overflow::KeepLatest);
-        closes
-            && self
-                .explore(&mut BTreeSet::new(), None)
-                .0
-                .iter()
-                .any(|state| state.ended == Some(Why::Lag))
+        let lags = |state: &State| state.ended == Some(Why::Lag);
+        matches!(self.bounds.overflow, Overflow::Close | Overflow::KeepLatest)
+            && self.explore(&mut BTreeSet::new(), None).0.iter().any(lags)
     }
 
     /// Whether a push that is pending could have found no room.
@@ -294,11 +288,9 @@ impl<'s> Queue<'s> {
     /// The first message that should have been found and was not, when nothing explained what was
     /// seen.
     pub(crate) fn first_wrong(&self, taken: &Received) -> Option<Message<'s>> {
-        let due =
-            self.nearest.queue.iter().map(|waiting| self.messages[waiting.message]).enumerate();
-        due.into_iter()
-            .find(|(place, due)| taken.messages.get(*place).is_none_or(|data| data != due.data))
-            .map(|(_, due)| due)
+        let mut found = taken.messages.iter();
+        let mut due = self.nearest.queue.iter().map(|waiting| self.messages[waiting.message]);
+        due.find(|due| found.next().is_none_or(|data| data != due.data))
     }
 
     /// The broadcasts with this payload that it was offered.

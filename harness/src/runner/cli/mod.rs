@@ -9,6 +9,7 @@ mod replay;
 mod run;
 mod saved;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
@@ -52,8 +53,8 @@ impl Problem {
     }
 }
 
-impl From<lexopt::Error> for Problem {
-    fn from(error: lexopt::Error) -> Self {
+impl<E: Error> From<E> for Problem {
+    fn from(error: E) -> Self {
         Self::Usage(error.to_string())
     }
 }

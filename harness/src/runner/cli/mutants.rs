@@ -9,6 +9,7 @@ use crate::{catalogue, mutants};
 
 /// Hunts every wrong registry and prints the requirement that each was rejected for.
 pub(super) fn show_mutants(options: &Options) -> Result<Exit, Problem> {
+    let plan = Plan { scripts: options.scripts, seed: options.seed, ..Plan::default() };
     let mut blind = 0;
     say(&format!(
         "{:<32} {:<14} {:<8} {:>7}  {}",
@@ -17,12 +18,7 @@ pub(super) fn show_mutants(options: &Options) -> Result<Exit, Problem> {
     for mutant in mutants::MUTANTS {
         let limits = Limits { patience: mutant.patience(), ..Limits::default() };
         let mut driver = InProcess::new(mutants::mutant(mutant.bug)).within(limits);
-        let plan = Plan {
-            scripts: options.scripts,
-            seed: options.seed,
-            first_only: true,
-            ..Plan::default()
-        };
+        let plan = Plan { first_only: true, ..plan.clone() };
         let outcome = campaign(&mutants::hello(), &mut driver, &plan, &mut |_, _| {});
         let found = outcome.failures.first();
         let id = found.map_or("-", |failure| failure.violation.requirement);
@@ -40,7 +36,7 @@ pub(super) fn show_mutants(options: &Options) -> Result<Exit, Problem> {
     }
     for variant in mutants::VARIANTS {
         let (hello, factory) = mutants::variant(variant.variety);
-        let plan = Plan { scripts: options.scripts, seed: options.seed, ..Plan::default() };
+
         let outcome = campaign(&hello, &mut InProcess::new(factory), &plan, &mut |_, _| {});
         let wrong = outcome.failures.iter().find(|failure| failure.level == catalogue::Level::M);
         blind += usize::from(wrong.is_some());

@@ -27,8 +27,7 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
             Request::Bye,
         ];
         for request in requests {
-            say(&serde_json::to_string(&request)
-                .map_err(|error| Problem::Usage(error.to_string()))?);
+            say(&serde_json::to_string(&request)?);
         }
         return Ok(Exit::Conforming);
     }

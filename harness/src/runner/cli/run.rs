@@ -85,9 +85,7 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
         warnings: &adapter.warnings(),
     });
     if let Some(file) = &options.json {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|error| Problem::Usage(error.to_string()))?;
-        write_file(file, &json)?;
+        write_file(file, &serde_json::to_string_pretty(&report)?)?;
     }
     if let Some(file) = &options.junit {
         write_file(file, &report.junit())?;

@@ -49,8 +49,7 @@ pub(super) fn save(directory: &Path, outcome: &Outcome) -> Result<(), Problem> {
             requirement: failure.violation.requirement.into(),
             script: failure.script.clone(),
         };
-        let json = serde_json::to_string_pretty(&saved)
-            .map_err(|error| Problem::Usage(error.to_string()))?;
+        let json = serde_json::to_string_pretty(&saved)?;
         write_file(&directory.join(format!("{}.json", failure.violation.requirement)), &json)?;
     }
     Ok(())
