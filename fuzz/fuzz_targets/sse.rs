@@ -164,7 +164,7 @@ fn run(data: &[u8]) {
     read(&mut body, &mut stream);
     assert_eq!(parse(&stream), expected);
 
-    assert_eq!(live.close_by_identity(&Identity::new("account", "ada")), 1);
+    assert_eq!(live.close_by_identity(Identity::new("account", "ada")), 1);
     read(&mut body, &mut stream);
     let id = expected.last().map(|event| event.id.clone()).unwrap_or_default();
     expected.push(Event { name: b"close".into(), id, data: br#"{"reason":"revoked"}"#.into() });

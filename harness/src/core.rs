@@ -83,7 +83,7 @@ fn registration(with: &Registration) -> registry_core::Registration {
     let groups = with.groups.iter().map(Into::into);
     let made = registry_core::Registration::new().with_filter(filter).with_groups(groups);
     match &with.scope {
-        Some(scope) => made.with_scope(scope.into()),
+        Some(scope) => made.with_scope(scope),
         None => made,
     }
 }
@@ -120,11 +120,11 @@ impl Subject for SubscriberRegistry<String> {
     }
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
-        SubscriberRegistry::close_by_identity(self, &identity.into())
+        SubscriberRegistry::close_by_identity(self, identity)
     }
 
     fn close_by_identity_as(&self, identity: &Identity, reason: Reason) -> usize {
-        SubscriberRegistry::close_by_identity_as(self, &identity.into(), reason.into())
+        SubscriberRegistry::close_by_identity_as(self, identity, reason.into())
     }
 
     fn count(&self) -> usize {

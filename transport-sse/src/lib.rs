@@ -97,7 +97,6 @@ use body::{NoBody, SseBody};
 use registry_core::WireFormat;
 use std::sync::Arc;
 use std::time::Duration;
-use transport_core::Framing;
 
 /// The options of the SSE transport.
 ///

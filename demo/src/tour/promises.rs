@@ -81,7 +81,7 @@ async fn crossed_login() -> io::Result<Shown> {
 
     // Without a ticket: the credential is read, the revocation finds nobody, the stream opens.
     let registry = SubscriberRegistry::<u32>::new();
-    let found = registry.close_by_identity(&ada());
+    let found = registry.close_by_identity(ada());
     let stream = registry.stream(hers(), OutboxOptions::new()).map_err(io::Error::other)?;
     let heard = registry.broadcast("runs", 1).map_or(0, |report| report.matched);
     drop(stream);
@@ -133,7 +133,7 @@ async fn stalled_reader() -> io::Result<Shown> {
     elsewhere.ask("GET /", "", "").await?;
     live.broadcast("runs", "x".repeat(LARGE)).map_err(io::Error::other)?;
     sleep(Duration::from_millis(300)).await;
-    live.close_by_identity(&ada());
+    live.close_by_identity(ada());
     sleep(reset).await;
     let more = elsewhere.read_on().await;
     serving.abort();
@@ -164,7 +164,7 @@ async fn discarded_queue() -> io::Result<Shown> {
         report.map_err(|_| io::Error::other("it cannot be sent"))?;
         sender.send(number).map_err(io::Error::other)?;
     }
-    let closed = registry.close_by_identity(&ada());
+    let closed = registry.close_by_identity(ada());
     let mut heard = 0;
     while stream.next().await.is_some() {
         heard += 1;
@@ -221,7 +221,7 @@ async fn broadcast_in_progress() -> io::Result<Shown> {
     let publishing = thread::spawn(move || publisher.broadcast("runs", 1).is_ok());
     is_in.recv().map_err(io::Error::other)?;
     let begun = Instant::now();
-    let closed = registry.close_by_identity(&ada());
+    let closed = registry.close_by_identity(ada());
     let returned = begun.elapsed();
     release.send(()).map_err(io::Error::other)?;
     let sent = publishing.join().unwrap_or(false);

@@ -88,7 +88,7 @@ async fn sign_in(
 /// First the change, committed; then the revocation.
 async fn remove(State(app): State<App>, Path(name): Path<String>) -> Json<usize> {
     app.users.change(|users| users.remove(&name));
-    Json(app.live.close_by_identity(&Identity::new("account", name)))
+    Json(app.live.close_by_identity(Identity::new("account", name)))
 }
 
 #[tokio::main]

@@ -57,10 +57,8 @@ impl User {
         if run > self.up_to {
             return Err(AppError::NotYours);
         }
-        let runs = [channel(run)];
-        Ok(Grant::only(runs)
-            .with_scope(("session", &self.session))
-            .with_group(("user", &self.name)))
+        let one = [channel(run)];
+        Ok(Grant::only(one).with_scope(("session", &self.session)).with_group(("user", &self.name)))
     }
 }
 
@@ -107,16 +105,13 @@ impl IntoResponse for AppError {
     }
 }
 
+type Answer = Result<Response>;
+
 async fn events(entry: Entry<Run>, user: User, Path(run): Path<u64>) -> Result<Sse> {
     Ok(Sse::new(entry.admit(user.may_hear(run)?)?))
 }
 
-async fn socket(
-    entry: Entry<Run>,
-    ws: WsUpgrade,
-    user: User,
-    Path(run): Path<u64>,
-) -> Result<Response> {
+async fn socket(entry: Entry<Run>, ws: WsUpgrade, user: User, Path(run): Path<u64>) -> Answer {
     Ok(ws.serve(entry.admit(user.may_hear(run)?)?))
 }
 

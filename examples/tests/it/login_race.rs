@@ -55,7 +55,7 @@ impl AuthnBackend for Accounts {
     async fn get_user(&self, _: &u8) -> Result<Option<Ada>, Infallible> {
         let found = (!self.removed.load(Ordering::SeqCst)).then_some(Ada);
         if self.armed.load(Ordering::SeqCst) && !self.removed.swap(true, Ordering::SeqCst) {
-            self.live.close_by_identity(&account());
+            self.live.close_by_identity(account());
         }
         Ok(found)
     }

@@ -124,27 +124,38 @@ async fn minimal_ws() {
 #[tokio::test]
 async fn sessions() {
     let example = Example::start(env!("CARGO_BIN_EXE_sessions")).await;
-    assert!(example.call("POST /sign-in/ada", "", "").await.0.contains("session=1;"));
-    let cookie = "cookie: session=1\r\n";
+    let sign_in = async |name: &str| {
+        let (head, _) = example.call(&format!("POST /sign-in/{name}"), "", "").await;
+        let (_, rest) = head.split_once("session=").unwrap();
+        assert!(rest.contains("; Path=/;"), "every route gets it: {head}");
+        // As a browser sends it, beside another one.
+        format!("cookie: theme=dark; session={}\r\n", rest.split_once(';').unwrap().0)
+    };
+    let (ada, root) = (sign_in("ada").await, sign_in("root").await);
     assert!(example.call("GET /runs/7/events", "", "").await.0.contains(" 401 "));
-    assert!(example.call("GET /runs/100/events", cookie, "").await.0.contains(" 403 "));
+    assert!(example.call("GET /runs/100/events", &ada, "").await.0.contains(" 403 "));
+    assert!(example.call("POST /runs/7", "", "queued").await.0.contains(" 401 "));
+    assert!(example.call("PUT /users/root/up-to/3", &ada, "").await.0.contains(" 403 "));
     assert_eq!(example.call("GET /elsewhere", "", "").await.1, "no such page");
 
-    let (_, mut events) = example.open("GET /runs/7/events", cookie, "").await;
-    let (_, mut socket) = example.open("GET /runs/7/ws", &format!("{cookie}{UPGRADE}"), "").await;
-    assert_eq!(example.call("POST /runs/7", "", "queued").await.1, "2");
-    assert_eq!(example.call("POST /runs/8", "", "queued").await.1, "0");
-    for stream in [&mut events, &mut socket] {
-        stream.read_past("\"state\":\"queued\"").await;
+    let (_, mut events) = example.open("GET /runs/7/events", &ada, "").await;
+    let (_, mut socket) = example.open("GET /runs/7/ws", &format!("{ada}{UPGRADE}"), "").await;
+    for run in [8, 7] {
+        let (head, _) = example.call(&format!("POST /runs/{run}"), &ada, "queued").await;
+        assert!(head.contains(" 200 "), "{head}");
     }
-    assert_eq!(example.call("PUT /accounts/ada/up-to/3", "", "").await.1, "2");
+    for stream in [&mut events, &mut socket] {
+        assert!(!stream.read_past("\"state\":\"queued\"").await.contains("\"run\":8"));
+    }
+    assert_eq!(example.call("PUT /users/ada/up-to/3", &root, "").await.1, "2");
     events.read_past("{\"reason\":\"revoked\"}").await;
     socket.read_past("revoked").await;
-    assert!(example.call("GET /runs/7/events", cookie, "").await.0.contains(" 403 "));
-    let (_, mut events) = example.open("GET /runs/3/events", cookie, "").await;
-    assert_eq!(example.call("POST /sign-out", cookie, "").await.1, "1");
+    assert!(example.call("GET /runs/7/events", &ada, "").await.0.contains(" 403 "));
+    let (_, mut events) = example.open("GET /runs/3/events", &ada, "").await;
+    assert_eq!(example.call("POST /sign-out", &ada, "").await.1, "1");
     events.read_past("{\"reason\":\"logged_out\"}").await;
-    assert!(example.call("GET /runs/3/events", cookie, "").await.0.contains(" 401 "));
+    assert!(example.call("GET /runs/3/events", &ada, "").await.0.contains(" 401 "));
+    assert_ne!(sign_in("grace").await, root, "no session is given to two");
 }
 
 #[tokio::test]

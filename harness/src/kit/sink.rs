@@ -223,7 +223,7 @@ pub async fn flt_2<R: Rig>(rig: &R) -> Verdict {
 pub async fn rev_1<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
     let mut peer = rig.connect(&registry, held_by("a", "ada")).await;
-    let closed = registry.close_by_identity(&Identity::new("account", "ada"));
+    let closed = registry.close_by_identity(Identity::new("account", "ada"));
     if closed != 1 {
         return Err(format!("REV-1: it ended {closed} instead of 1"));
     }
@@ -241,7 +241,7 @@ pub async fn rev_2<R: Rig>(rig: &R) -> Verdict {
     let mut stays = rig.connect(&registry, held_by("a", "bob")).await;
     cast(&registry, "a", "early")?;
     expect(rig, &mut gone, "REV-2", &["early"]).await?;
-    registry.close_by_identity(&Identity::new("account", "ada"));
+    registry.close_by_identity(Identity::new("account", "ada"));
     cast(&registry, "a", "late")?;
     expect(rig, &mut stays, "REV-2", &["early", "late"]).await?;
     ends(rig, &mut gone, "REV-2", "after the revocation").await
@@ -256,7 +256,7 @@ pub async fn rev_4<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
     let mut bob = rig.connect(&registry, held_by("a", "bob")).await;
     let mut nobody = rig.connect(&registry, on("a")).await;
-    let closed = registry.close_by_identity(&Identity::new("account", "ada"));
+    let closed = registry.close_by_identity(Identity::new("account", "ada"));
     if closed != 0 {
         return Err(format!("REV-4: it ended {closed}, and no peer held the identity"));
     }
@@ -305,7 +305,7 @@ pub async fn iso_1<R: Rig>(rig: &R) -> Verdict {
 pub async fn rev_9<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
     let mut first = rig.connect(&registry, held_by("a", "ada")).await;
-    registry.close_by_identity(&Identity::new("account", "ada"));
+    registry.close_by_identity(Identity::new("account", "ada"));
     rest(rig, &mut first, "REV-9").await?;
     let mut second = rig.connect(&registry, held_by("a", "ada")).await;
     cast(&registry, "a", "witness")?;

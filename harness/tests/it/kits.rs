@@ -44,11 +44,13 @@ struct Pipe {
     waker: Option<Waker>,
 }
 
+type AllPipes = Arc<Mutex<Vec<Arc<Mutex<Pipe>>>>>;
+
 #[derive(Clone)]
 struct PipeSink {
     pipe: Arc<Mutex<Pipe>>,
     fault: Fault,
-    all: Arc<Mutex<Vec<Arc<Mutex<Pipe>>>>>,
+    all: AllPipes,
 }
 
 impl PipeSink {
@@ -103,7 +105,7 @@ impl Sink<String> for PipeSink {
 
 struct Pipes {
     fault: Fault,
-    all: Arc<Mutex<Vec<Arc<Mutex<Pipe>>>>>,
+    all: AllPipes,
 }
 
 impl Pipes {
@@ -118,7 +120,7 @@ struct PipePeer {
     subscription: Option<Subscription>,
     ended: bool,
     /// The pipes that end when this peer leaves.
-    leaves_too: Option<Arc<Mutex<Vec<Arc<Mutex<Pipe>>>>>>,
+    leaves_too: Option<AllPipes>,
 }
 
 impl Rig for Pipes {

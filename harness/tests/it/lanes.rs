@@ -373,7 +373,7 @@ impl Subject for Lanes {
         let owned = self.lane.owned();
         let held = owned.into_iter().filter(|owned| owned.peer.holds.contains(identity));
         let ended: Vec<Arc<Peer>> = held.map(|owned| Arc::clone(&owned.peer)).collect();
-        let number = self.registry.close_by_identity_as(&identity.into(), reason.into());
+        let number = self.registry.close_by_identity_as(identity, reason.into());
         ended.iter().for_each(|peer| peer.sealed.store(true, SeqCst));
         self.lane.settle_if_polled();
         number
@@ -426,7 +426,7 @@ fn registration(with: &Registration) -> registry_core::Registration {
         .with_filter(filter)
         .with_groups(with.groups.iter().map(Into::into));
     match &with.scope {
-        Some(scope) => made.with_scope(scope.into()),
+        Some(scope) => made.with_scope(scope),
         None => made,
     }
 }

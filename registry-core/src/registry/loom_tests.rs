@@ -72,7 +72,7 @@ fn adm_1_an_admission_that_meets_a_revocation_is_refused_or_ended_and_counted() 
         let ticket = registry.draw_ticket();
         let revoker = {
             let registry = registry.clone();
-            spawn(move || registry.close_by_identity(&ada()))
+            spawn(move || registry.close_by_identity(ada()))
         };
         let admitted = ticket.admit(probe.clone(), holding(&["ada"]));
         let counted = revoker.join().unwrap();
@@ -104,7 +104,7 @@ fn clo_5_drn_1_a_revocation_that_meets_a_shutdown_discards_and_is_counted_once()
         registry.broadcast("c", 1).unwrap();
         let revoker = {
             let registry = registry.clone();
-            spawn(move || registry.close_by_identity(&ada()))
+            spawn(move || registry.close_by_identity(ada()))
         };
         let ended = registry.begin_shutdown();
         let counted = revoker.join().unwrap();
@@ -144,7 +144,7 @@ fn rev_2_two_revocations_of_one_subscriber_count_once_and_neither_returns_before
         let revoke = |identity: &'static str| {
             let (registry, outbox) = (registry.clone(), outbox.clone());
             spawn(move || {
-                let counted = registry.close_by_identity(&Identity::untyped(identity));
+                let counted = registry.close_by_identity(Identity::untyped(identity));
                 assert!(outbox.has_ended(), "REV-1: open after a revocation returned");
                 counted
             })
@@ -165,7 +165,7 @@ fn rev_2_nothing_of_a_broadcast_is_in_the_outbox_after_a_revocation_returned() {
             let registry = registry.clone();
             spawn(move || registry.broadcast("c", 1).unwrap())
         };
-        assert_eq!(registry.close_by_identity(&ada()), 1);
+        assert_eq!(registry.close_by_identity(ada()), 1);
         assert_eq!(take(&mut outbox), Poll::Ready(Next::Closed(CloseReason::Revoked)), "REV-3");
         publisher.join().unwrap();
         assert_eq!(take(&mut outbox), Poll::Ready(Next::Closed(CloseReason::Revoked)), "REV-2");
@@ -178,7 +178,7 @@ fn con_2_an_owner_that_drops_its_outbox_while_it_is_revoked_is_ended_once() {
         let registry = registry();
         let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
         let owner = spawn(move || drop(outbox));
-        let counted = registry.close_by_identity(&ada());
+        let counted = registry.close_by_identity(ada());
         owner.join().unwrap();
         let stats = registry.stats();
         let ended = |reason| stats.ended.get(&reason).copied().unwrap_or(0);
@@ -195,7 +195,7 @@ fn rev_1_a_hook_that_is_set_while_the_subscriber_is_ended_is_called() {
         let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
         let revoker = {
             let registry = registry.clone();
-            spawn(move || registry.close_by_identity(&ada()))
+            spawn(move || registry.close_by_identity(ada()))
         };
         let calls = Arc::new(Count::new(0));
         let heard = calls.clone();
@@ -213,7 +213,7 @@ fn sub_7_a_subscriber_that_is_revoked_while_it_joins_leaves_nothing_in_its_lane(
         let registry = registry();
         let revoker = {
             let registry = registry.clone();
-            spawn(move || registry.close_by_identity(&ada()))
+            spawn(move || registry.close_by_identity(ada()))
         };
         let outbox = registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
         let counted = revoker.join().unwrap();
@@ -275,7 +275,7 @@ fn rev_12_a_flusher_writes_nothing_after_a_revocation_returned() {
             serve(&mut flusher);
             flusher
         });
-        assert_eq!(registry.close_by_identity(&ada()), 1);
+        assert_eq!(registry.close_by_identity(ada()), 1);
         socket.returned.store(1, Ordering::SeqCst);
         let mut flusher = serving.join().unwrap();
         serve(&mut flusher);

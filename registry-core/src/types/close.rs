@@ -112,7 +112,7 @@ impl fmt::Display for CloseReason {
 /// ```compile_fail
 /// # use registry_core::{CloseReason, Identity, SubscriberRegistry};
 /// let registry = SubscriberRegistry::<String>::new();
-/// registry.close_by_identity_as(&Identity::new("session", "17"), CloseReason::Shutdown);
+/// registry.close_by_identity_as(Identity::new("session", "17"), CloseReason::Shutdown);
 /// ```
 ///
 /// # Examples

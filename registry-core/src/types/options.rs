@@ -233,7 +233,7 @@ impl RegistryOptions {
     /// let registry = SubscriberRegistry::<String>::with_options(options);
     /// let ticket = registry.draw_ticket();
     /// for account in ["ada", "bob"] {
-    ///     registry.close_by_identity(&Identity::new("account", account));
+    ///     registry.close_by_identity(Identity::new("account", account));
     /// }
     /// assert_eq!(registry.stats().remembered_revocations, 1);
     /// // One revocation was forgotten, and it could concern this subscriber.

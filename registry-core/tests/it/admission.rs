@@ -12,12 +12,12 @@ use std::time::Duration;
 fn adm_1_a_revocation_between_draw_and_admit_refuses() {
     let registry = Registry::new();
     let ticket = registry.draw_ticket();
-    assert_eq!(registry.close_by_identity(&id("ada")), 0);
+    assert_eq!(registry.close_by_identity(id("ada")), 0);
     let probe = Probe::new();
     assert_eq!(ticket.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
 
     let ticket = registry.draw_ticket();
-    registry.close_by_identity(&id("ada"));
+    registry.close_by_identity(id("ada"));
     assert_eq!(
         ticket.admit(probe, scope("ada")).unwrap_err(),
         AdmitError::Revoked,
@@ -35,7 +35,7 @@ fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
     assert_eq!(held, names.map(id), "the scope, then the groups");
     for name in names {
         let (of_a_sink, of_an_outbox) = (registry.draw_ticket(), registry.draw_ticket());
-        assert_eq!(registry.close_by_identity(&id(name)), 0);
+        assert_eq!(registry.close_by_identity(id(name)), 0);
         assert_eq!(
             of_a_sink.admit(Probe::new(), registration()).unwrap_err(),
             AdmitError::Revoked,
@@ -51,13 +51,13 @@ fn adm_1_a_revocation_of_any_identity_refuses_however_many_there_are() {
 fn adm_1_a_revocation_before_draw_or_after_admit_does_not_refuse() {
     let registry = Registry::new();
     let older = registry.draw_ticket();
-    registry.close_by_identity(&id("ada"));
+    registry.close_by_identity(id("ada"));
     let probe = Probe::new();
     let younger = registry.draw_ticket();
     let _admitted = younger.admit(probe.clone(), group("ada")).unwrap();
     // The older ticket was drawn before the revocation.
     assert_eq!(older.admit(probe.clone(), group("ada")).unwrap_err(), AdmitError::Revoked);
-    assert_eq!(registry.close_by_identity(&id("ada")), 1, "admitted, then ended and counted");
+    assert_eq!(registry.close_by_identity(id("ada")), 1, "admitted, then ended and counted");
     assert_eq!(probe.closed(), [CloseReason::Revoked]);
 }
 
@@ -74,7 +74,7 @@ fn adm_1_a_revocation_that_ends_subscribers_also_refuses_open_tickets() {
         let (one, other) = (registry.draw_ticket(), registry.draw_ticket());
         // The subscriber is active, or drains, or has ended while its owner still holds the outbox.
         end(&session);
-        assert_eq!(registry.close_by_identity(&id("ada")), found);
+        assert_eq!(registry.close_by_identity(id("ada")), found);
         assert_eq!(registry.stats().remembered_revocations, 1);
         for ticket in [one, other] {
             let refused = ticket.admit_outbox(&RAW, OutboxOptions::new(), group("ada"));
@@ -87,7 +87,7 @@ fn adm_1_a_revocation_that_ends_subscribers_also_refuses_open_tickets() {
 fn adm_1_a_plain_subscribe_is_no_admission() {
     let registry = Registry::new();
     let _ticket = registry.draw_ticket();
-    registry.close_by_identity(&id("ada"));
+    registry.close_by_identity(id("ada"));
     assert!(
         registry.subscribe_with(Probe::new(), group("ada")).is_ok(),
         "REV-9: a revocation is an event"
@@ -103,7 +103,7 @@ fn adm_2_a_refusal_leaves_nothing_behind_and_evicts_no_subscriber() {
     let weak = Arc::downgrade(&refused);
 
     let ticket = registry.draw_ticket();
-    registry.close_by_identity(&id("ada"));
+    registry.close_by_identity(id("ada"));
     assert_eq!(
         ticket.admit(refused, scope("s").with_group(id("ada"))).unwrap_err(),
         AdmitError::Revoked
@@ -157,7 +157,7 @@ fn adm_4_identities_are_first_named_at_admit() {
     let ticket = registry.draw_ticket();
     let probe = Probe::new();
     let _subscription = ticket.admit(probe.clone(), group("ada").with_scope(id("s"))).unwrap();
-    assert_eq!(registry.close_by_identity(&id("ada")), 1);
+    assert_eq!(registry.close_by_identity(id("ada")), 1);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn adm_5_revoking_others_does_not_refuse() {
     let registry = Registry::new();
     let ticket = registry.draw_ticket();
     for n in 0..100 {
-        registry.close_by_identity(&id(&format!("other-{n}")));
+        registry.close_by_identity(id(&format!("other-{n}")));
     }
     assert!(ticket.admit(Probe::new(), group("ada")).is_ok());
 }
@@ -173,10 +173,10 @@ fn adm_5_revoking_others_does_not_refuse() {
 #[test]
 fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
     let registry = Registry::new();
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     assert_eq!(registry.stats().remembered_revocations, 0, "no ticket was open");
     let ticket = registry.draw_ticket();
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     assert_eq!(registry.stats().remembered_revocations, 1);
     drop(ticket);
     assert_eq!((registry.stats().tickets, registry.stats().remembered_revocations), (0, 0));
@@ -186,7 +186,7 @@ fn adm_6_a_dropped_ticket_is_freed_and_nothing_is_remembered_without_one() {
 fn adm_6_revocations_since_the_oldest_open_ticket_are_remembered() {
     let registry = Registry::new();
     let remembered = || registry.stats().remembered_revocations;
-    let revoke = |name: &str| assert_eq!(registry.close_by_identity(&id(name)), 0);
+    let revoke = |name: &str| assert_eq!(registry.close_by_identity(id(name)), 0);
     let oldest = registry.draw_ticket();
     revoke("a");
     let middle = registry.draw_ticket();
@@ -238,7 +238,7 @@ fn adm_6_a_ticket_that_is_older_than_a_forgotten_revocation_is_refused() {
         Registry::with_options(RegistryOptions::new().with_max_remembered_revocations(10));
     let older = registry.draw_ticket();
     for n in 0..11 {
-        registry.close_by_identity(&id(&format!("{n}")));
+        registry.close_by_identity(id(&format!("{n}")));
         assert!(registry.stats().remembered_revocations <= 10);
     }
     let younger = registry.draw_ticket();

@@ -96,7 +96,7 @@ fn cap_4_without_the_option_nothing_is_capped() {
     let registry = Registry::new();
     let _guards: Vec<_> = (0..50).map(|_| join(&registry, &Probe::new(), scope("s"))).collect();
     assert_eq!(registry.len(), 50);
-    assert_eq!(registry.close_by_identity(&id("s")), 50);
+    assert_eq!(registry.close_by_identity(id("s")), 50);
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn cap_6_the_evicted_are_closed_once_and_counted_by_no_revocation() {
     let mut outbox = open(&registry, scope("s").with_group(id("a")));
     let _new = join(&registry, &Probe::new(), scope("s").with_group(id("a")));
     assert_eq!(ended(&mut outbox), Some(CloseReason::Evicted));
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
-    assert_eq!(registry.close_by_identity(&id("s")), 0);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("s")), 0);
     assert_eq!(old.events(), [Event::Closed(CloseReason::Evicted)]);
     assert_eq!(registry.stats().ended[&CloseReason::Evicted], 2);
 }
@@ -123,5 +123,5 @@ fn cap_1_a_scope_that_is_also_a_group_is_capped_once() {
     let registry = Registry::with_options(capped(2));
     let _guards: Vec<_> =
         (0..4).map(|_| join(&registry, &Probe::new(), scope("s").with_group(id("s")))).collect();
-    assert_eq!((registry.len(), registry.close_by_identity(&id("s"))), (2, 2));
+    assert_eq!((registry.len(), registry.close_by_identity(id("s"))), (2, 2));
 }

@@ -42,7 +42,7 @@ fn rev_1_a_revocation_costs_as_much_as_it_closes_subscribers() {
         let _crowd = crowd(&registry, others, "c", "crowd");
         let _few = crowd(&registry, 10, "c", "few");
         let _more = crowd(&registry, others, "c", "crowd");
-        visits(&registry, || assert_eq!(registry.close_by_identity(&id("few")), 10)).0
+        visits(&registry, || assert_eq!(registry.close_by_identity(id("few")), 10)).0
     };
     let alone = steps(0);
     assert_eq!(

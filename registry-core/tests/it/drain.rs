@@ -95,14 +95,14 @@ fn drn_1_and_clo_5_a_revocation_during_a_drain_discards_and_counts_no_subscriber
         assert_eq!(registry.begin_shutdown(), 1);
         assert!(outbox.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
         assert_eq!(
-            registry.close_by_identity_as(&id("a"), revocation),
+            registry.close_by_identity_as(id("a"), revocation),
             0,
             "it was counted by the shutdown"
         );
         let closed = || Some(Next::Closed(revocation.into()));
         assert_eq!((wakes.count(), poll(&mut outbox)), (1, closed()));
         for again in Revocation::ALL {
-            assert_eq!(registry.close_by_identity_as(&id("a"), again), 0);
+            assert_eq!(registry.close_by_identity_as(id("a"), again), 0);
         }
         assert_eq!(poll(&mut outbox), closed(), "the first of those that discard");
         assert_eq!(registry.stats().ended, [(CloseReason::Shutdown, 1)].into());
@@ -118,7 +118,7 @@ fn clo_1_an_end_hook_is_called_once_for_each_reason() {
     outbox.on_end(move |reason| called.lock().unwrap().push(reason));
     registry.begin_shutdown();
     for _ in 0..3 {
-        registry.close_by_identity(&id("a"));
+        registry.close_by_identity(id("a"));
     }
     outbox.close(CloseReason::Heartbeat);
     assert_eq!(*calls.lock().unwrap(), [CloseReason::Shutdown, CloseReason::Revoked]);
@@ -136,7 +136,7 @@ fn clo_5_a_revocation_finds_an_outbox_that_its_owner_drains() {
     registry.broadcast("c", 1).unwrap();
     outbox.close(CloseReason::Shutdown);
     assert_eq!((registry.len(), registry.stats().draining), (0, 1));
-    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    assert_eq!(registry.close_by_identity(id("a")), 0);
     assert_eq!(
         poll(&mut outbox),
         Some(Next::Closed(CloseReason::Revoked)),
@@ -174,7 +174,7 @@ fn drn_1_drained_completes_when_the_last_owner_drops_its_outbox() {
 fn drn_1_drained_waits_for_owners_of_subscribers_that_ended_before() {
     let registry = encoding();
     let (revoked, ended) = (open(&registry, group("a")), open(&registry, Registration::new()));
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     ended.close(CloseReason::Heartbeat);
     registry.begin_shutdown();
     let (wakes, waker) = Wakes::new();

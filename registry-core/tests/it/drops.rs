@@ -214,7 +214,7 @@ fn iso_8_a_wire_whose_destructor_panics_is_contained_when_a_revocation_drops_it(
         drop((reason == CloseReason::Revoked).then(|| last.lock().unwrap().take()))
     };
     owner.lock().unwrap().as_ref().unwrap().outbox().on_end(hook);
-    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    assert_eq!(registry.close_by_identity(id("a")), 0);
     assert!(owner.lock().unwrap().is_none());
     assert_eq!(blasts.count(), 1);
 }

@@ -35,7 +35,7 @@ fn iso_1_and_iso_5_a_sink_whose_send_panics_is_removed_and_the_others_get_the_me
         assert_eq!(bad.events(), [Event::Sent(1), Event::Closed(CloseReason::Failed)]);
         assert_eq!(registry.broadcast("c", 2).unwrap().matched, 3);
         assert_eq!(registry.stats().ended[&CloseReason::Failed], 1);
-        assert_eq!(registry.close_by_identity(&id("bad")), 0);
+        assert_eq!(registry.close_by_identity(id("bad")), 0);
     });
 }
 
@@ -86,7 +86,7 @@ fn iso_3_a_panicking_close_stops_neither_the_others_nor_the_count() {
         (0..9).map(|n| Probe::closing(move |_| assert!(n % 3 != 1, "on purpose"))).collect();
     let _subscriptions: Vec<_> =
         probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
-    assert_eq!(registry.close_by_identity(&id("a")), 9);
+    assert_eq!(registry.close_by_identity(id("a")), 9);
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
     assert_eq!(registry.len(), 0);
 }
@@ -99,7 +99,7 @@ fn iso_4_after_failures_everything_works() {
     for _ in 0..100 {
         let _bad = join(&registry, &bad, group("a"));
         let _worse = join(&registry, &bad, group("b"));
-        registry.close_by_identity(&id("a"));
+        registry.close_by_identity(id("a"));
         registry.broadcast("c", 1).unwrap();
     }
     let good = Probe::new();
@@ -115,7 +115,7 @@ fn iso_6_two_registries_share_nothing() {
     let probe = Probe::new();
     let first = join(&one, &probe, group("a"));
     let _second = join(&two, &probe, group("a"));
-    assert_eq!(two.close_by_identity(&id("a")), 1);
+    assert_eq!(two.close_by_identity(id("a")), 1);
     assert_eq!((one.len(), two.len()), (1, 0));
     one.broadcast("c", 1).unwrap();
     two.broadcast("c", 2).unwrap();
@@ -175,9 +175,9 @@ fn iso_8_a_panicking_sink_destructor_is_contained() {
     drop(registry.subscribe(grenade(), None, None).unwrap());
     let _first = registry.subscribe_with(grenade(), scope("s")).unwrap();
     let _second = registry.subscribe_with(grenade(), scope("s")).unwrap();
-    assert_eq!(registry.close_by_identity(&id("s")), 1);
+    assert_eq!(registry.close_by_identity(id("s")), 1);
     let ticket = registry.draw_ticket();
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     assert_eq!(ticket.admit(grenade(), group("a")).unwrap_err(), AdmitError::Revoked);
     registry.begin_shutdown();
     assert_eq!(
@@ -243,7 +243,7 @@ fn iso_8_a_panicking_waker_is_contained_and_the_others_are_woken() {
     assert_eq!(wakes.count(), 6);
     outboxes.iter_mut().for_each(|outbox| assert_eq!(frames(outbox), [1]));
     park(&mut outboxes);
-    assert_eq!(registry.close_by_identity(&id("a")), 9);
+    assert_eq!(registry.close_by_identity(id("a")), 9);
     assert_eq!(wakes.count(), 12);
 }
 

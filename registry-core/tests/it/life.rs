@@ -34,7 +34,7 @@ fn sub_2_unsubscribe_is_idempotent_and_ends_no_other_subscriber() {
     let left_before = join(&registry, &Probe::new(), Registration::new());
     left_before.unsubscribe();
     let revoked = join(&registry, &Probe::new(), group("a"));
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     let evicted = join(&registry, &Probe::new(), scope("s"));
     // These get the keys of the three.
     let heirs: Vec<_> = (0..4).map(|_| Probe::new()).collect();
@@ -59,7 +59,7 @@ fn sub_3_and_sub_4_after_unsubscribe_nothing_is_sent_and_nothing_closed() {
     registry.broadcast("c", 1).unwrap();
     subscription.unsubscribe();
     assert_eq!(registry.broadcast("c", 2).unwrap().matched, 0);
-    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    assert_eq!(registry.close_by_identity(id("a")), 0);
     registry.begin_shutdown();
     drop(registry);
     assert_eq!(probe.events(), [Event::Sent(1)], "CLO-2 and CLO-3: no close");
@@ -101,7 +101,7 @@ fn sub_5_one_sink_registered_twice_is_two_subscribers() {
     registry.broadcast("c", 1).unwrap();
     first.unsubscribe();
     registry.broadcast("c", 2).unwrap();
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
     assert_eq!(probe.sent(), [1, 1, 2]);
     assert_eq!(probe.closed(), [CloseReason::Revoked]);
 }
@@ -125,7 +125,7 @@ fn sub_7_no_end_keeps_the_sink() {
     type End = fn(&Registry, &Subscription);
     let ends: [(&str, End); 5] = [
         ("unsubscribed", |_, guard| guard.unsubscribe()),
-        ("revoked", |registry, _| assert_eq!(registry.close_by_identity(&id("a")), 1)),
+        ("revoked", |registry, _| assert_eq!(registry.close_by_identity(id("a")), 1)),
         ("evicted", |registry, _| drop(join(registry, &Probe::new(), scope("s")))),
         ("failed", |registry, _| assert_eq!(registry.broadcast("c", 1).unwrap().failed, 1)),
         ("shut down", |registry, _| assert_eq!(registry.begin_shutdown(), 1)),
@@ -156,9 +156,9 @@ const ENDS: [(&str, CloseReason, End); 10] = [
         outbox.subscription().unsubscribe();
         1
     }),
-    ("revoked", CloseReason::Revoked, |registry, _, _| registry.close_by_identity(&id("a"))),
+    ("revoked", CloseReason::Revoked, |registry, _, _| registry.close_by_identity(id("a"))),
     ("logged out", CloseReason::LoggedOut, |registry, _, _| {
-        registry.close_by_identity_as(&id("s"), Revocation::LoggedOut)
+        registry.close_by_identity_as(id("s"), Revocation::LoggedOut)
     }),
     ("evicted", CloseReason::Evicted, |registry, _, _| {
         drop(join(registry, &Probe::new(), scope("s").with_filter(none())));
@@ -254,10 +254,10 @@ fn cnt_2_and_sub_7_a_sink_that_ended_in_any_way_is_no_longer_counted_listed_or_s
     let ends: [(&str, CloseReason, EndOfSink); 6] = [
         ("unsubscribed", CloseReason::Unsubscribed, |_, guard| guard.unsubscribe()),
         ("revoked", CloseReason::Revoked, |registry, _| {
-            assert_eq!(registry.close_by_identity(&id("a")), 1)
+            assert_eq!(registry.close_by_identity(id("a")), 1)
         }),
         ("logged out", CloseReason::LoggedOut, |registry, _| {
-            assert_eq!(registry.close_by_identity_as(&id("s"), Revocation::LoggedOut), 1);
+            assert_eq!(registry.close_by_identity_as(id("s"), Revocation::LoggedOut), 1);
         }),
         ("evicted", CloseReason::Evicted, |registry, _| {
             drop(open(registry, scope("s").with_filter(none())))
@@ -322,7 +322,7 @@ fn sub_7_a_sink_revoked_while_it_is_stuck_is_dropped_when_it_returns() {
         std::thread::scope(|scope| {
             scope.spawn(|| registry.broadcast("c", 0).unwrap());
             stop.arrived();
-            assert_eq!(registry.close_by_identity(&id("a")), 1);
+            assert_eq!(registry.close_by_identity(id("a")), 1);
             drop(stop);
         });
     });
@@ -353,7 +353,7 @@ fn sub_7_the_registry_frees_the_names_of_subscribers_that_left() {
         serve(&mut flusher);
         // Half of them leave, and half are revoked.
         for n in 0..CROWD / 2 {
-            assert_eq!(registry.close_by_identity(&id(&format!("group {number} {n}"))), 3);
+            assert_eq!(registry.close_by_identity(id(&format!("group {number} {n}"))), 3);
         }
         drop(crowd);
         serve(&mut flusher);
@@ -399,7 +399,7 @@ fn sub_7_memory_returns_to_where_it_was() {
             })
             .collect();
         assert_eq!(registry.broadcast("all", 1).unwrap().accepted, 2 * crowd);
-        assert_eq!(registry.close_by_identity(&id("g-0")), 2);
+        assert_eq!(registry.close_by_identity(id("g-0")), 2);
         drop((guards, outboxes));
         assert!(registry.is_empty());
     };
@@ -425,7 +425,7 @@ fn clo_1_every_hook_is_called_once_in_the_order_in_which_they_were_added() {
     let probe = Probe::new();
     let _sink = join(&registry, &probe, group("a"));
     registry.begin_shutdown();
-    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    assert_eq!(registry.close_by_identity(id("a")), 0);
     use CloseReason::{Revoked, Shutdown};
     let of = |reason| [("of the registry", reason), ("of its owner", reason)];
     let sinks = [("of the registry", Shutdown)];
@@ -471,7 +471,7 @@ fn clo_1_hooks_of_two_makers_are_both_called_and_streams_have_none() {
     for expected in [&["first"][..], &["first", "first", "second"]] {
         let _outbox = open(&registry, group("a"));
         let _stream = registry.stream(group("a"), OutboxOptions::new()).unwrap();
-        assert_eq!(registry.close_by_identity(&id("a")), 2);
+        assert_eq!(registry.close_by_identity(id("a")), 2);
         assert_eq!(*ends.lock().unwrap(), expected);
     }
 }

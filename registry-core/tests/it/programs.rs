@@ -192,7 +192,7 @@ impl World {
                 let active =
                     self.lines.iter_mut().filter(held).filter(|line| line.is_active()).count();
                 assert_eq!(
-                    self.registry.close_by_identity(&id(&number.to_string())),
+                    self.registry.close_by_identity(id(&number.to_string())),
                     active,
                     "CNT-1"
                 );

@@ -50,7 +50,7 @@ fn prg_1_a_revocation_completes_while_another_sink_is_stuck() {
         let _probe = join(registry, &probe, group("a"));
         let mut outbox = open(registry, group("a"));
         registry.broadcast("c", 1).unwrap();
-        assert_eq!(registry.close_by_identity(&id("a")), 2);
+        assert_eq!(registry.close_by_identity(id("a")), 2);
         assert_eq!(
             probe.events(),
             [Event::Closed(CloseReason::Revoked)],
@@ -64,7 +64,7 @@ fn prg_1_a_revocation_completes_while_another_sink_is_stuck() {
 #[test]
 fn prg_2_a_revocation_completes_while_the_revoked_sink_is_stuck() {
     while_stuck(RegistryOptions::new(), |registry, stuck| {
-        assert_eq!(registry.close_by_identity(&id("stuck")), 1);
+        assert_eq!(registry.close_by_identity(id("stuck")), 1);
         assert_eq!(stuck.events(), [Event::Sent(0), Event::Closed(CloseReason::Revoked)]);
     });
 }

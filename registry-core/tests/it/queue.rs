@@ -52,7 +52,7 @@ fn que_1_more_messages_than_the_bound_end_it_as_lagged() {
         Some(Next::Closed(CloseReason::Lagged)),
         "what it held is discarded"
     );
-    assert_eq!((registry.len(), registry.close_by_identity(&id("a"))), (1, 0));
+    assert_eq!((registry.len(), registry.close_by_identity(id("a"))), (1, 0));
     assert_eq!(registry.stats().ended[&CloseReason::Lagged], 1, "the loss is counted");
     assert_eq!(frames(&mut other), [1, 2, 3, 4]);
 }
@@ -163,7 +163,7 @@ fn rev_3_close_discards_queued() {
         [30 << 10; 2],
         "only what was taken cannot be recalled"
     );
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
     assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
     assert!(format!("{outbox:?}").contains("messages: 0, bytes: 0, "), "{outbox:?}");
 }
@@ -224,7 +224,7 @@ fn que_2_an_owner_that_waits_is_woken_by_a_message_and_by_an_end() {
     {
         let mut taking = pin!(outbox.next(1));
         assert!(taking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        registry.close_by_identity(&id("a"));
+        registry.close_by_identity(id("a"));
         assert_eq!(new.count(), 2);
         let closed = Poll::Ready(Next::Closed(CloseReason::Revoked));
         assert_eq!(taking.poll(&mut Context::from_waker(&waker)), closed);
@@ -270,7 +270,7 @@ fn rev_3_an_owner_learns_of_a_discarding_end_without_taking() {
     let (wakes, waker) = Wakes::new();
     registry.broadcast("c", 1).unwrap();
     assert!(revoked.poll_discarded(&mut Context::from_waker(&waker)).is_pending());
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     assert_eq!(wakes.count(), 1);
     assert_eq!(
         revoked.poll_discarded(&mut Context::from_waker(&waker)),
@@ -281,7 +281,7 @@ fn rev_3_an_owner_learns_of_a_discarding_end_without_taking() {
         drained.poll_discarded(&mut Context::from_waker(&waker)).is_pending(),
         "a drain discards nothing"
     );
-    registry.close_by_identity(&id("b"));
+    registry.close_by_identity(id("b"));
     assert_eq!(wakes.count(), 2, "a revocation during the drain wakes");
     assert_eq!(
         drained.poll_discarded(&mut Context::from_waker(&waker)),

@@ -24,7 +24,7 @@ fn everything(registry: &Registry) {
     assert_eq!(frames(&mut outbox), [99]);
     assert!(registry.len() >= 3 && registry.stats().subscribers >= 3 && !registry.is_empty());
     subscription.unsubscribe();
-    assert_eq!(registry.close_by_identity(&id("inner")), 2);
+    assert_eq!(registry.close_by_identity(id("inner")), 2);
     admitted.unsubscribe();
     drop(registry.draw_ticket());
     drop(registry.drained());
@@ -83,7 +83,7 @@ fn re_1_every_operation_inside_send_close_and_drop() {
         assert_eq!(calls.load(Ordering::SeqCst), 2);
         let _evicting = join(&registry, &Probe::new(), scope("s"));
         assert_eq!(calls.load(Ordering::SeqCst), 3);
-        assert_eq!(registry.close_by_identity(&id("a")), 2);
+        assert_eq!(registry.close_by_identity(id("a")), 2);
         assert_eq!((calls.load(Ordering::SeqCst), registry.len()), (5, 1));
     });
 }
@@ -180,7 +180,7 @@ fn re_5_revoking_inside_a_send_holds_at_once_for_the_others_and_waits_for_this_s
     let (inner, seen, this, noted) =
         (registry.clone(), others.clone(), Arc::downgrade(&probe), before.clone());
     probe.on_send(move |_| {
-        assert_eq!(inner.close_by_identity(&id("a")), 6);
+        assert_eq!(inner.close_by_identity(id("a")), 6);
         noted.store(sent(&seen), Ordering::SeqCst);
         assert_eq!(inner.len(), 0);
         assert!(
@@ -224,8 +224,8 @@ fn re_5_a_send_that_revokes_itself_and_fails_is_closed_once() {
         let registry = Registry::new();
         let inner = registry.clone();
         let probe = Probe::sending(move |_| {
-            assert_eq!(inner.close_by_identity(&id("a")), 1);
-            assert_eq!(inner.close_by_identity(&id("a")), 0);
+            assert_eq!(inner.close_by_identity(id("a")), 1);
+            assert_eq!(inner.close_by_identity(id("a")), 0);
             outcome
         });
         let _probe = join(&registry, &probe, group("a"));
@@ -244,7 +244,7 @@ fn re_6_revocations_inside_closes_add_up() {
             let (inner, nested) = (registry.clone(), nested.clone());
             Probe::closing(move |_| {
                 for name in ["a", "b", "c"] {
-                    nested.fetch_add(inner.close_by_identity(&id(name)), Ordering::SeqCst);
+                    nested.fetch_add(inner.close_by_identity(id(name)), Ordering::SeqCst);
                 }
             })
         })
@@ -255,7 +255,7 @@ fn re_6_revocations_inside_closes_add_up() {
         .enumerate()
         .map(|(n, probe)| join(&registry, probe, group(names[n % 3])))
         .collect();
-    let counted = registry.close_by_identity(&id("a"));
+    let counted = registry.close_by_identity(id("a"));
     assert_eq!((counted, counted + nested.load(Ordering::SeqCst)), (10, 30));
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
 }
@@ -266,17 +266,17 @@ fn re_6_and_rev_1_a_revocation_inside_a_close_notifies_before_it_returns() {
     let (inner, last) = (registry.clone(), Probe::new());
     let seen = last.clone();
     let middle = Probe::closing(move |_| {
-        assert_eq!(inner.close_by_identity(&id("last")), 1);
+        assert_eq!(inner.close_by_identity(id("last")), 1);
         assert_eq!(seen.closed(), [CloseReason::Revoked]);
     });
     let (inner, seen) = (registry.clone(), middle.clone());
     let first = Probe::closing(move |_| {
-        assert_eq!(inner.close_by_identity(&id("middle")), 1);
+        assert_eq!(inner.close_by_identity(id("middle")), 1);
         assert_eq!(seen.closed(), [CloseReason::Revoked]);
     });
     let _guards = [(&first, "first"), (&middle, "middle"), (&last, "last")]
         .map(|(probe, name)| join(&registry, probe, group(name)));
-    assert_eq!(registry.close_by_identity(&id("first")), 1);
+    assert_eq!(registry.close_by_identity(id("first")), 1);
     assert_eq!([first.closed(), last.closed()], [[CloseReason::Revoked]; 2]);
 }
 
@@ -309,7 +309,7 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
                     steps.step();
                     depth.within(|| {
                         nested.fetch_add(
-                            inner.close_by_identity(&id(&format!("{}", n + 1))),
+                            inner.close_by_identity(id(&format!("{}", n + 1))),
                             Ordering::SeqCst,
                         );
                     });
@@ -321,7 +321,7 @@ fn re_6_a_chain_of_revocations_10_000_long_ends() {
             .enumerate()
             .map(|(n, probe)| join(&registry, probe, group(&format!("{n}"))))
             .collect();
-        let counted = registry.close_by_identity(&id("0")) + nested.load(Ordering::SeqCst);
+        let counted = registry.close_by_identity(id("0")) + nested.load(Ordering::SeqCst);
         drop(guards);
         (counted, probes)
     });
@@ -378,10 +378,10 @@ fn re_7_a_subscribe_inside_close_is_active_and_counted() {
     let (inner, keep, new) = (registry.clone(), kept.clone(), newcomer.clone());
     let probe = Probe::closing(move |_| keep.keep(join(&inner, &new, group("a"))));
     let _probe = join(&registry, &probe, group("a"));
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
     assert_eq!((registry.len(), newcomer.closed()), (1, vec![]), "REV-9: it was begun afterwards");
     registry.broadcast("c", 1).unwrap();
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
     assert_eq!(newcomer.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
 }
 
@@ -449,7 +449,7 @@ fn cnt_3_len_inside_close_excludes_all_that_the_revocation_ended() {
     let probe = Probe::closing(move |_| lens.lock().unwrap().push(inner.len()));
     let guards: Vec<_> = (0..5).map(|_| join(&registry, &probe, group("a"))).collect();
     let _other = join(&registry, &Probe::new(), group("b"));
-    assert_eq!(registry.close_by_identity(&id("a")), 5);
+    assert_eq!(registry.close_by_identity(id("a")), 5);
     assert_eq!(
         *seen.lock().unwrap(),
         [1; 5],
@@ -493,14 +493,14 @@ fn re_6_and_rev_1_revocations_one_after_the_other_inside_a_close_are_not_deep() 
     let (inner, seen) = (registry.clone(), probes.clone());
     let first = Probe::closing(move |_| {
         for (n, probe) in seen.iter().enumerate() {
-            assert_eq!(inner.close_by_identity(&id(&n.to_string())), 1);
+            assert_eq!(inner.close_by_identity(id(&n.to_string())), 1);
             assert_eq!(probe.closed(), [CloseReason::Revoked], "{n}");
         }
     });
     let _guards: Vec<_> =
         probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
     let _first = join(&registry, &first, group("first"));
-    assert_eq!(registry.close_by_identity(&id("first")), 1);
+    assert_eq!(registry.close_by_identity(id("first")), 1);
     assert_eq!(first.closed(), [CloseReason::Revoked]);
 }
 
@@ -516,7 +516,7 @@ fn iso_6_a_close_of_one_registry_does_not_hold_up_the_closes_of_another() {
         drop(newer);
     });
     let _closing = join(&one, &closing, group("a"));
-    assert_eq!(one.close_by_identity(&id("a")), 1);
+    assert_eq!(one.close_by_identity(id("a")), 1);
     assert_eq!(closing.closed(), [CloseReason::Revoked]);
 }
 
@@ -529,13 +529,13 @@ fn re_6_revocations_nest_32_deep_and_the_notice_of_a_deeper_one_waits_for_the_ou
     for (n, pair) in probes.windows(2).enumerate() {
         let (inner, next, notified) = (registry.clone(), pair[1].clone(), notified.clone());
         pair[0].on_close(move |_| {
-            assert_eq!(inner.close_by_identity(&id(&(n + 1).to_string())), 1, "it counts at once");
+            assert_eq!(inner.close_by_identity(id(&(n + 1).to_string())), 1, "it counts at once");
             notified.lock().unwrap().push((n, !next.closed().is_empty()));
         });
     }
     let _guards: Vec<_> =
         probes.iter().enumerate().map(|(n, p)| join(&registry, p, group(&n.to_string()))).collect();
-    assert_eq!(registry.close_by_identity(&id("0")), 1);
+    assert_eq!(registry.close_by_identity(id("0")), 1);
     assert!(probes.iter().all(|probe| probe.closed() == [CloseReason::Revoked]));
     let mut notified = notified.lock().unwrap().clone();
     notified.sort_unstable();
@@ -563,7 +563,7 @@ fn re_8_a_sink_that_is_evicted_inside_a_close_is_notified_after_it_in_the_order_
         over();
     });
     let _closing = join(&registry, &closing, group("closing"));
-    assert_eq!(registry.close_by_identity(&id("closing")), 1);
+    assert_eq!(registry.close_by_identity(id("closing")), 1);
     assert_eq!(closing.closed(), [CloseReason::Revoked]);
     assert_eq!(*seen.lock().unwrap(), ["the close is over", "a", "b", "c"]);
 }

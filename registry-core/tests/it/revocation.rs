@@ -13,7 +13,7 @@ fn rev_1_all_holders_are_ended_and_notified_before_it_returns() {
     let probes: Vec<_> = (0..10).map(|_| Probe::new()).collect();
     let _guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     let mut outbox = open(&registry, scope("a"));
-    assert_eq!(registry.close_by_identity(&id("a")), 11);
+    assert_eq!(registry.close_by_identity(id("a")), 11);
     assert!(
         probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]),
         "CLO-1, CLO-5"
@@ -29,7 +29,7 @@ fn rev_2_nothing_is_sent_afterwards() {
     let probe = Probe::new();
     let _subscription = join(&registry, &probe, group("a"));
     let mut outbox = open(&registry, group("a"));
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     assert_eq!(registry.broadcast("c", 1).unwrap().matched, 0);
     assert_eq!(probe.events(), [Event::Closed(CloseReason::Revoked)]);
     assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
@@ -57,7 +57,7 @@ fn rev_2_nothing_is_sent_by_a_broadcast_that_began_earlier() {
         std::thread::scope(|scope| {
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
             stop.arrived();
-            assert_eq!(registry.close_by_identity(&id("a")), 3);
+            assert_eq!(registry.close_by_identity(id("a")), 3);
             drop(stop);
             broadcast.join().unwrap()
         })
@@ -91,7 +91,7 @@ fn rev_2_and_rev_3_an_outbox_takes_nothing_from_a_broadcast_that_began_earlier()
             // the frame yet.
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
             stop.arrived();
-            assert_eq!(registry.close_by_identity(&id("a")), 3);
+            assert_eq!(registry.close_by_identity(id("a")), 3);
             drop(stop);
             let report = broadcast.join().unwrap();
             assert_eq!((report.matched, report.accepted, report.ended), (3, 0, 3));
@@ -109,7 +109,7 @@ fn rev_4_others_are_untouched() {
     let _held = join(&registry, &held, group("a"));
     let _other = join(&registry, &other, group("b"));
     let _none = join(&registry, &none, Registration::new());
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
     registry.broadcast("c", 1).unwrap();
     assert_eq!((other.events(), none.events()), (vec![Event::Sent(1)], vec![Event::Sent(1)]));
     assert_eq!(registry.len(), 2);
@@ -122,7 +122,7 @@ fn rev_5_identities_compare_byte_for_byte() {
     let _guards: Vec<_> =
         values.iter().map(|value| join(&registry, &Probe::new(), group(value))).collect();
     for (n, value) in values.iter().enumerate() {
-        assert_eq!(registry.close_by_identity(&id(value)), 1, "{value:?}");
+        assert_eq!(registry.close_by_identity(id(value)), 1, "{value:?}");
         assert_eq!(registry.len(), values.len() - n - 1);
     }
 }
@@ -145,8 +145,8 @@ fn rev_6_channels_and_kinds_are_namespaces() {
     ] {
         assert_eq!(registry.close_by_identity(&missing), 0, "{missing:?}");
     }
-    assert_eq!(registry.close_by_identity(&Identity::untyped("runs")), 1);
-    assert_eq!(registry.close_by_identity(&Identity::new("a", "bc")), 1);
+    assert_eq!(registry.close_by_identity(Identity::untyped("runs")), 1);
+    assert_eq!(registry.close_by_identity(Identity::new("a", "bc")), 1);
 }
 
 #[test]
@@ -161,9 +161,9 @@ fn rev_7_any_identity_matches_and_each_subscriber_counts_once() {
             .with_group(id("h"));
         let _first = join(&registry, &probe, registration.clone());
         let _second = join(&registry, &probe, registration);
-        assert_eq!(registry.close_by_identity(&id(revoked)), 2);
+        assert_eq!(registry.close_by_identity(id(revoked)), 2);
         for all in ["s", "g", "h"] {
-            assert_eq!(registry.close_by_identity(&id(all)), 0);
+            assert_eq!(registry.close_by_identity(id(all)), 0);
         }
         assert_eq!(probe.closed(), [CloseReason::Revoked; 2]);
     }
@@ -187,10 +187,10 @@ fn rev_7_the_lists_of_holders_survive_removals_in_any_order() {
     let left = guards.len();
     assert_eq!(registry.len(), left);
     let by_name: Vec<_> =
-        ["x", "y"].iter().map(|name| registry.close_by_identity(&id(name))).collect();
-    let rest = registry.close_by_identity(&id("all"));
+        ["x", "y"].iter().map(|name| registry.close_by_identity(id(name))).collect();
+    let rest = registry.close_by_identity(id("all"));
     assert_eq!(by_name.iter().sum::<usize>() + rest, left);
-    assert_eq!((registry.close_by_identity(&id("z")), registry.len()), (0, 0));
+    assert_eq!((registry.close_by_identity(id("z")), registry.len()), (0, 0));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn rev_8_all_matches_are_ended_before_the_first_close_runs() {
     });
     let _guards: Vec<_> = (0..3).map(|_| join(&registry, &probe, group("a"))).collect();
     let _outbox = open(&registry, group("a"));
-    assert_eq!(registry.close_by_identity(&id("a")), 4);
+    assert_eq!(registry.close_by_identity(id("a")), 4);
     assert_eq!(*seen.lock().unwrap(), [(0, 0); 3]);
 }
 
@@ -238,7 +238,7 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
             let broadcast = scope.spawn(|| registry.broadcast("c", 1).unwrap());
             in_send.arrived();
             let before = sent();
-            let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
+            let revoking = scope.spawn(|| registry.close_by_identity(id("a")));
             in_close.arrived();
             assert_eq!(poll(&mut outbox), Some(Next::Closed(CloseReason::Revoked)));
             assert_eq!(
@@ -259,7 +259,7 @@ fn rev_8_a_close_that_is_stuck_holds_up_no_other_end() {
 #[test]
 fn rev_9_a_revocation_is_an_event() {
     let registry = Registry::new();
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     let probe = Probe::new();
     let _subscription = join(&registry, &probe, group("a"));
     registry.broadcast("c", 1).unwrap();
@@ -270,7 +270,7 @@ fn rev_9_a_revocation_is_an_event() {
 fn rev_10_an_unknown_identity_returns_zero() {
     let registry = Registry::new();
     let _subscription = join(&registry, &Probe::new(), group("a"));
-    assert_eq!(registry.close_by_identity(&id("b")), 0);
+    assert_eq!(registry.close_by_identity(id("b")), 0);
     assert_eq!(registry.len(), 1);
 }
 
@@ -288,7 +288,7 @@ fn clo_4_a_close_on_another_thread_does_not_wait_for_the_send() {
         std::thread::scope(|scope| {
             scope.spawn(|| registry.broadcast("c", 1).unwrap());
             stop.arrived();
-            assert_eq!(registry.close_by_identity(&id("a")), 1);
+            assert_eq!(registry.close_by_identity(id("a")), 1);
             assert_eq!(seen.events(), [Event::Sent(1), Event::Closed(CloseReason::Revoked)]);
             assert_eq!(registry.broadcast("c", 2).unwrap().matched, 0);
             drop(stop);
@@ -303,7 +303,7 @@ fn clo_5_the_first_discarding_reason_stands() {
     let mut outbox = open(&registry, group("a"));
     outbox.close(CloseReason::Heartbeat);
     outbox.close(CloseReason::Protocol);
-    assert_eq!(registry.close_by_identity(&id("a")), 0);
+    assert_eq!(registry.close_by_identity(id("a")), 0);
     registry.begin_shutdown();
     assert_eq!(ended(&mut outbox), Some(CloseReason::Heartbeat));
     assert_eq!(
@@ -336,7 +336,7 @@ fn rev_13_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards
         let _subscription = join(&registry, &probe, group("a"));
         let mut outbox = open(&registry, group("a"));
         registry.broadcast("c", 1).unwrap();
-        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 2);
+        assert_eq!(registry.close_by_identity_as(id("a"), revocation), 2);
         assert_eq!(probe.events(), [Event::Sent(1), Event::Closed(reason)]);
         assert_eq!(
             poll(&mut outbox),
@@ -345,7 +345,7 @@ fn rev_13_each_revocation_ends_sinks_and_outboxes_by_its_own_reason_and_discards
         );
         assert_eq!(registry.stats().ended.into_iter().collect::<Vec<_>>(), [(reason, 2)]);
         for again in Revocation::ALL {
-            assert_eq!(registry.close_by_identity_as(&id("a"), again), 0, "CNT-1");
+            assert_eq!(registry.close_by_identity_as(id("a"), again), 0, "CNT-1");
         }
         assert_eq!(
             (poll(&mut outbox), probe.events().len()),
@@ -360,7 +360,7 @@ fn adm_1_each_revocation_refuses_an_admission_that_it_crosses() {
     for revocation in Revocation::ALL {
         let registry = encoding();
         let ticket = registry.draw_ticket();
-        assert_eq!(registry.close_by_identity_as(&id("a"), revocation), 0);
+        assert_eq!(registry.close_by_identity_as(id("a"), revocation), 0);
         let refused = ticket.admit_outbox(&RAW, OutboxOptions::new(), group("a"));
         assert_eq!(refused.unwrap_err(), registry_core::AdmitError::Revoked);
     }

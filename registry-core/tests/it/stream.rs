@@ -68,7 +68,7 @@ fn rev_3_a_revocation_ends_a_stream_and_discards_what_it_holds() {
     let mut stream = open(&registry, group("ada"));
     let mut other = open(&registry, group("bob"));
     registry.broadcast("a", Event(1)).unwrap();
-    assert_eq!(registry.close_by_identity(&id("ada")), 1);
+    assert_eq!(registry.close_by_identity(id("ada")), 1);
     assert_eq!(stream.close_reason(), None, "its consumer has not seen the end");
     assert!(matches!(poll(&mut stream), Poll::Ready(None)));
     assert_eq!(stream.close_reason(), Some(CloseReason::Revoked));
@@ -81,7 +81,7 @@ fn rev_3_a_revocation_ends_a_stream_and_discards_what_it_holds() {
 fn adm_1_a_stream_is_admitted_by_a_ticket() {
     let registry = Events::new();
     let crossed = registry.draw_ticket();
-    registry.close_by_identity(&id("ada"));
+    registry.close_by_identity(id("ada"));
     let refused = crossed.admit_stream(OutboxOptions::new(), group("ada"));
     assert_eq!(refused.unwrap_err(), AdmitError::Revoked);
     let mut stream =
@@ -178,7 +178,7 @@ fn re_1_a_payload_may_call_back_wherever_a_stream_drops_it() {
             let stream = registry.stream(group("ada"), options).unwrap();
             assert!(send() && send());
             steps.step();
-            registry.close_by_identity(&id("ada"));
+            registry.close_by_identity(id("ada"));
             steps.step();
             drop(stream);
         }

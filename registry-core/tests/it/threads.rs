@@ -21,7 +21,7 @@ fn rev_1_of_two_revocations_at_once_none_returns_before_the_gates_are_shut() {
         let start = Barrier::new(2);
         let revoke = |name: &str, outboxes: &mut [Outbox]| {
             start.wait();
-            let counted = registry.close_by_identity(&id(name));
+            let counted = registry.close_by_identity(id(name));
             let open = outboxes.iter_mut().rev().map(ended).filter(Option::is_none).count();
             assert_eq!(open, 0, "it returned before all were ended");
             counted
@@ -53,8 +53,8 @@ fn cnt_1_parallel_revocations_add_up_and_close_once() {
         let counted: usize = thread::scope(|scope| {
             let revoke = |n: usize| {
                 start.wait();
-                registry.close_by_identity(&id(&format!("{n}")))
-                    + registry.close_by_identity(&id("all"))
+                registry.close_by_identity(id(&format!("{n}")))
+                    + registry.close_by_identity(id("all"))
             };
             let threads: Vec<_> = (0..THREADS).map(|n| scope.spawn(move || revoke(n))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -76,7 +76,7 @@ fn con_2_an_unsubscribe_racing_a_revocation_is_closed_and_counted_or_neither() {
         let counted = thread::scope(|scope| {
             let revoking = scope.spawn(|| {
                 start.wait();
-                registry.close_by_identity(&id("a"))
+                registry.close_by_identity(id("a"))
             });
             start.wait();
             guards.iter().rev().for_each(Subscription::unsubscribe);
@@ -108,7 +108,7 @@ fn con_2_an_unsubscribe_that_meets_a_revocation_takes_back_neither_its_close_nor
     let guards: Vec<_> = probes.iter().map(|probe| join(&registry, probe, group("a"))).collect();
     finishes(move || {
         let counted = thread::scope(|scope| {
-            let revoking = scope.spawn(|| registry.close_by_identity(&id("a")));
+            let revoking = scope.spawn(|| registry.close_by_identity(id("a")));
             stop.arrived();
             assert_eq!(probes.iter().map(|probe| probe.closed().len()).sum::<usize>(), 1);
             guards.iter().for_each(Subscription::unsubscribe);
@@ -136,8 +136,8 @@ fn con_2_an_unsubscribe_inside_a_close_changes_nothing_for_the_others_of_the_sam
     let other = Probe::new();
     guards.lock().unwrap().extend(probes.iter().map(|probe| join(&registry, probe, group("a"))));
     guards.lock().unwrap().push(join(&registry, &other, group("b")));
-    assert_eq!(registry.close_by_identity(&id("a")), 3);
-    assert_eq!(registry.close_by_identity(&id("b")), 0);
+    assert_eq!(registry.close_by_identity(id("a")), 3);
+    assert_eq!(registry.close_by_identity(id("b")), 0);
     assert!(probes.iter().all(|probe| probe.events() == [Event::Closed(CloseReason::Revoked)]));
     assert_eq!(other.events(), [], "CLO-3");
     assert_eq!(
@@ -155,7 +155,7 @@ fn adm_1_an_admission_that_meets_a_revocation_is_refused_or_ended_and_counted() 
         let (admitted, counted) = thread::scope(|scope| {
             let revoking = scope.spawn(|| {
                 start.wait();
-                registry.close_by_identity(&id("ada"))
+                registry.close_by_identity(id("ada"))
             });
             start.wait();
             (ticket.admit(Probe::new(), group("ada")), revoking.join().unwrap())
@@ -256,7 +256,7 @@ fn rev_2_nothing_is_accepted_after_a_revocation_returned_while_others_broadcast(
         for _ in 0..500 {
             let mut outboxes: Vec<Outbox> =
                 (0..8).map(|_| open_wide(&registry, group("a"))).collect();
-            assert_eq!(registry.close_by_identity(&id("a")), 8);
+            assert_eq!(registry.close_by_identity(id("a")), 8);
             for outbox in &mut outboxes {
                 assert_eq!(poll(outbox), Some(Next::Closed(CloseReason::Revoked)));
             }
@@ -291,11 +291,11 @@ fn con_1_joins_broadcasts_and_removals_of_many_threads_agree() {
                         registry.broadcast("c", thread).unwrap();
                         assert_eq!(frames(&mut outbox).iter().filter(|n| **n == thread).count(), 1);
                         if round % 2 == 0 {
-                            assert_eq!(registry.close_by_identity(&id(&name)), 2);
+                            assert_eq!(registry.close_by_identity(id(&name)), 2);
                             assert_eq!(probe.closed(), [CloseReason::Revoked]);
                         } else {
                             drop((guard, outbox));
-                            assert_eq!(registry.close_by_identity(&id(&name)), 0);
+                            assert_eq!(registry.close_by_identity(id(&name)), 0);
                             assert_eq!(probe.closed(), []);
                         }
                         // One send may be recorded after the end: one that began before it.

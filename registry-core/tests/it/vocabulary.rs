@@ -232,7 +232,7 @@ fn cnt_2_the_statistics_are_serialised_under_the_names_of_their_fields() {
     let registry = encoding();
     let _outbox = open(&registry, hears(&["a"]));
     let _ended = join(&registry, &Probe::new(), hears(&["a"]).with_group(Identity::new("k", "v")));
-    registry.close_by_identity(&Identity::new("k", "v"));
+    registry.close_by_identity(Identity::new("k", "v"));
     let stats = to_value(registry.stats()).unwrap();
     assert_eq!((&stats["subscribers"], &stats["channels_named"]), (&json!(1), &json!(1)));
     assert_eq!(stats["formats"], json!({"raw": 1, "sink": 0}));

@@ -383,7 +383,7 @@ mod tests {
         let live = Live::<u8>::new();
         for method in ["GET", "HEAD"] {
             let crossed = request(&live, method, "/");
-            assert_eq!(live.close_by_identity(&ada()), 0, "nobody is subscribed yet");
+            assert_eq!(live.close_by_identity(ada()), 0, "nobody is subscribed yet");
             assert_eq!(refused(admit(&crossed, everything().with_group(ada()))), 503);
             assert!(live.is_empty());
             let next = request(&live, method, "/");

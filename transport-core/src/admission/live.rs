@@ -24,7 +24,7 @@ use tokio::sync::watch;
 ///
 /// let live = Live::<String>::new();
 /// live.broadcast("runs", "a run has started".into()).unwrap();
-/// assert_eq!(live.close_by_identity(&Identity::new("account", "ada")), 0);
+/// assert_eq!(live.close_by_identity(Identity::new("account", "ada")), 0);
 /// ```
 pub struct Live<T: Send + Sync + 'static> {
     inner: Arc<Inner<T>>,

@@ -188,7 +188,7 @@ mod tests {
         let closing =
             tokio::spawn(async move { connection.close("farewell".into(), Duration::ZERO).await });
         tokio::task::yield_now().await;
-        registry.close_by_identity(&Identity::new("account", "ada"));
+        registry.close_by_identity(Identity::new("account", "ada"));
         closing.await.unwrap();
         assert_eq!(
             client.read_to_end(&mut Vec::new()).await.unwrap_err().kind(),
@@ -200,7 +200,7 @@ mod tests {
     async fn rev_11_a_revoked_peer_whose_socket_is_full_is_reset_at_once() {
         let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), Json);
         let (connection, mut client) = full(&registry).await;
-        registry.close_by_identity(&Identity::new("account", "ada"));
+        registry.close_by_identity(Identity::new("account", "ada"));
         assert_eq!(ended(&connection).await, CloseReason::Revoked);
         connection.close("farewell".into(), Duration::from_secs(60)).await;
         assert_eq!(
@@ -230,7 +230,7 @@ mod tests {
                 read = client.read(&mut read) => assert!(read.unwrap() > 0),
             }
         }
-        registry.close_by_identity(&Identity::new("account", "ada"));
+        registry.close_by_identity(Identity::new("account", "ada"));
         assert_eq!(ended(&connection).await, CloseReason::Revoked);
         connection.close("farewell".into(), Duration::from_secs(60)).await;
         let mut rest = Vec::new();

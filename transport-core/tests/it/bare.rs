@@ -93,7 +93,7 @@ async fn rev_11_a_peer_that_does_not_read_is_reset_whichever_code_admitted_it() 
             Raw::connect_narrow(server.address).await.ask("GET", target, "").await;
         assert_eq!(head.status, 200);
         live.broadcast("c", "x".repeat(8 << 20)).unwrap();
-        assert_eq!(live.close_by_identity(&account("ada")), 1);
+        assert_eq!(live.close_by_identity(account("ada")), 1);
         until_is("the reset", resets, || server.metrics.stats().resets).await;
         stalled.read_to_reset().await;
     }
@@ -117,7 +117,7 @@ async fn rev_11_the_end_of_a_subscriber_leaves_later_requests_of_the_connection_
         subscriptions.lock().unwrap().push(subscription);
         "subscribed"
     };
-    let revoke = async move || format!("ended {}", revoking.close_by_identity(&account("ada")));
+    let revoke = async move || format!("ended {}", revoking.close_by_identity(account("ada")));
     let app = Router::new()
         .route("/watch", get(watch))
         .route("/subscribe", get(subscribe))
@@ -144,7 +144,7 @@ async fn rev_11_the_end_of_a_subscriber_leaves_later_requests_of_the_connection_
     // A stream is in the process, so even the connection that asked for it stays.
     let (_, mut raw) = raw.ask("GET", "/watch", "").await;
     raw.read_past("watching").await;
-    assert_eq!(live.close_by_identity(&account("ada")), 1);
+    assert_eq!(live.close_by_identity(account("ada")), 1);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let (head, _raw) = raw.ask("GET", "/", "").await;
     assert_eq!((head.status, server.metrics.stats().resets), (200, 0));

@@ -50,7 +50,7 @@ impl Sessions {
 
     fn log_out(&self) {
         *self.ada_is_signed_in.lock().unwrap() = false;
-        self.live.close_by_identity(&ada());
+        self.live.close_by_identity(ada());
     }
 
     /// Reads the session, and then it ends.
@@ -255,7 +255,7 @@ async fn adm_2_answers_of_the_application_are_softened_by_their_status_alone() {
 async fn adm_2_a_refusal_is_counted_once_whatever_the_application_makes_of_it() {
     let live = Live::<String>::new();
     let reworded = async |entry: Entry<String>| {
-        entry.live().close_by_identity(&ada());
+        entry.live().close_by_identity(ada());
         let grant = Grant::new(ChannelFilter::All).with_group(ada());
         let refusal = entry.admit::<Plain>(grant).expect_err("it was revoked meanwhile");
         (refusal.status(), "in other words")

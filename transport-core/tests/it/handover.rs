@@ -367,7 +367,7 @@ async fn rev_11_a_detached_socket_is_reset_at_the_deadline() {
         Site::start(ServerOptions::new().with_close_deadline(Duration::from_millis(50))).await;
     let raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
     let (socket, subscriber) = site.detached().await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     raw.read_to_reset().await;
     drop((socket, subscriber));
@@ -380,7 +380,7 @@ async fn rev_11_a_revoked_peer_that_ends_its_side_is_reset_before_any_deadline()
         Site::start(ServerOptions::new().with_close_deadline(Duration::from_secs(3600))).await;
     let mut raw = site.greeted("GET /?token=ada HTTP/1.1\r\nhost: here\r\n\r\n").await;
     let held = site.detached().await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     raw.tcp.shutdown().await.unwrap();
     raw.read_to_reset().await;
     drop(held);

@@ -158,7 +158,7 @@ async fn rev_12_after_a_revocation_returned_no_thread_writes() {
     for (name, sockets) in &accounts {
         let written = || sockets.iter().all(|socket| socket.writes.load(Ordering::SeqCst) >= 8);
         until("writes to each of them", written).await;
-        assert_eq!(live.close_by_identity(&account(name)), SOCKETS);
+        assert_eq!(live.close_by_identity(account(name)), SOCKETS);
         for socket in sockets {
             socket.revoked.store(true, Ordering::SeqCst);
         }
@@ -219,7 +219,7 @@ async fn prg_1_a_revocation_does_not_wait_for_the_end_of_a_turn() {
         written.lock().unwrap().iter().map(|(member, _)| *member).collect();
     let revoked =
         (0..MEMBERS).find(|member| !reached.contains(member)).expect("a pause within the turn");
-    assert_eq!(live.close_by_identity(&account(&revoked.to_string())), 1);
+    assert_eq!(live.close_by_identity(account(&revoked.to_string())), 1);
     // All others get it. A message that the revoked one has not got by then never arrives.
     live.broadcast("runs", 2).unwrap();
     until("the next turn", || written.lock().unwrap().len() >= 2 * MEMBERS - 1).await;

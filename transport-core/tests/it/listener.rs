@@ -142,7 +142,7 @@ async fn rev_12_connections_are_direct_and_a_peer_that_does_not_read_is_reset() 
     let text = "x".repeat(8 << 20);
     running.live.broadcast("c", text.clone()).unwrap();
     reader.read_past(&text).await;
-    assert_eq!(running.live.close_by_identity(&account("ada")), 2);
+    assert_eq!(running.live.close_by_identity(account("ada")), 2);
     assert!(reader.read_to_end().await.ends_with("goodbye"));
     stalled.read_to_reset().await;
     until_is("the resets", 1, || running.metrics.stats().resets).await;

@@ -18,7 +18,7 @@ async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(host: Host) {
         if look == 1 {
             tokens.remove("ada");
             assert_eq!(
-                live.close_by_identity(&account("ada")),
+                live.close_by_identity(account("ada")),
                 0,
                 "there is no subscriber to close yet"
             );
@@ -41,7 +41,7 @@ async fn adm_7_a_browser_that_a_change_of_roles_crosses_is_asked_to_come_back(ho
     let live = server.live.clone();
     server.tokens.after_look(move |look| {
         if look == 1 {
-            live.close_by_identity(&account("ada"));
+            live.close_by_identity(account("ada"));
         }
     });
     let target = "/events?token=ada";
@@ -140,7 +140,7 @@ async fn flt_2_a_query_asks_for_a_part_and_never_for_more(host: Host) {
     assert!(!part.read_past("data: 4\n").await.contains("data: 1"));
     comma.read_past("data: 3\n").await;
     granted.read_past("data: 4\n").await;
-    assert_eq!(server.live.close_by_identity(&account("nothing")), 1);
+    assert_eq!(server.live.close_by_identity(account("nothing")), 1);
     assert!(!nothing.read_to_end().await.contains("id:"), "an empty grant is not everything");
 }
 

@@ -75,7 +75,7 @@ async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
     site.fill(8 << 20).await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     let read = stalled.read_to_reset().await;
     assert!(read.len() < 1 << 20, "{} bytes: the kernel's buffer was flushed", read.len());
@@ -93,7 +93,7 @@ async fn limits_no_deadline_is_too_far_away_to_be_kept() {
         Raw::request(site.server.address, "GET", "/hello", "connection: close\r\n").await;
     assert_eq!((head.status, hello.read_to_end().await.as_str()), (200, "hello"));
     let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
     site.server.stop().await;
 }
@@ -120,7 +120,7 @@ async fn rev_11_a_peer_that_has_room_only_for_the_farewell_is_reset_too() {
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE)).await;
     let stalled = site.stalled("ada").await;
     site.fill(256 << 10).await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     assert!(stalled.read_to_reset().await.len() < 256 << 10);
 }
@@ -133,7 +133,7 @@ async fn rev_11_a_revoked_peer_that_ends_its_side_and_does_not_read_is_reset() {
         let site = Site::start(if portable { options.with_portable() } else { options }).await;
         let mut stalled = site.stalled("ada").await;
         site.fill(256 << 10).await;
-        assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+        assert_eq!(site.live.close_by_identity(account("ada")), 1);
         stalled.tcp.shutdown().await.unwrap();
         until_is("the end of the connection", 0, || site.server.metrics.stats().open).await;
         assert!(stalled.read_to_reset().await.len() < 256 << 10);
@@ -144,7 +144,7 @@ async fn rev_11_a_revoked_peer_that_ends_its_side_and_does_not_read_is_reset() {
 async fn rev_11_a_peer_that_reads_gets_its_farewell_and_no_reset() {
     let site = Site::start(ServerOptions::new()).await;
     let (_, ada) = Raw::get(site.server.address, "/events?token=ada").await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
     until_is("the end of the connection", 0, || site.server.metrics.stats().open).await;
     assert_eq!(site.server.metrics.stats().resets, 0);
@@ -184,7 +184,7 @@ async fn drn_1_a_revocation_during_the_drain_discards() {
         let (live, metrics) = (site.live.clone(), site.server.metrics.clone());
         let ended = tokio::spawn(site.server.stop());
         until_is("the drain", 1, || live.stats().draining).await;
-        assert_eq!(live.close_by_identity(&account("ada")), 0, "it was counted by the shutdown");
+        assert_eq!(live.close_by_identity(account("ada")), 0, "it was counted by the shutdown");
         until_is("the reset", 1, || metrics.stats().resets).await;
         assert!(stalled.read_to_reset().await.len() < bytes, "the kernel's buffer was flushed");
         let ended = soon("the end of the server", ended).await.unwrap();
@@ -205,7 +205,7 @@ async fn drn_1_a_peer_that_reads_late_has_as_long_as_the_drain() {
     until_is("the drain", 2, || live.stats().draining).await;
     // The kernel has all of it. Another peer's deadline is the witness that a close deadline has
     // passed.
-    live.close_by_identity(&account("grace"));
+    live.close_by_identity(account("grace"));
     until_is("the reset", 1, || metrics.stats().resets).await;
     stalled.read_to_reset().await;
     late.tcp.write_all(b"a closed socket would answer this with a reset").await.unwrap();

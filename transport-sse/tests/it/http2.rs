@@ -129,7 +129,7 @@ async fn a_stalled_stream_is_reset_and_the_connection_goes_on(secure: bool) {
     }
     site.broadcast("jobs", "1");
     assert!(read(&mut other).await.unwrap().ends_with("data: 1\n\n"));
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     until_is("the reset", 1, || site.metrics.stats().resets).await;
     let error = loop {
         match read(&mut stalled).await {
@@ -159,7 +159,7 @@ async fn rev_1_h2_a_stream_that_reads_gets_its_farewell() {
     let site = Site::start(false).await;
     let mut client = Client::new(&site).await;
     let mut ada = client.open("token=ada").await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     assert!(read(&mut ada).await.unwrap().contains("{\"reason\":\"revoked\"}"));
     assert!(soon("the end", ada.body_mut().frame()).await.is_none());
     drop(ada);
@@ -306,7 +306,7 @@ async fn rev_11_http1_under_tls_a_stalled_peer_is_reset() {
     }
     site.broadcast("jobs", "1");
     read(&mut witness).await.unwrap();
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     until_is("the reset", 1, || site.metrics.stats().resets).await;
     let mut rest = Vec::new();
     let error = soon("the end", stalled.read_to_end(&mut rest)).await.unwrap_err();

@@ -113,7 +113,7 @@ async fn sse_4_a_direct_stream_is_valid_http_to_its_last_chunk() {
             ("shutdown", "retry: ")
         } else {
             until_is("the messages", 3, || site.live.stats().lane_messages).await;
-            assert_eq!(site.live.close_by_identity_as(&account("ada"), Revocation::LoggedOut), 1);
+            assert_eq!(site.live.close_by_identity_as(account("ada"), Revocation::LoggedOut), 1);
             ("logged_out", "retry: 86400000\n\n")
         };
         let (text, over) = dechunk(&ada.read_to_end().await);
@@ -268,7 +268,7 @@ async fn sub_7_a_thousand_connections_leave_nothing_behind() {
         match round % 3 {
             0 => drop(streams),
             1 => {
-                assert_eq!(site.live.close_by_identity(&account("ada")), 50);
+                assert_eq!(site.live.close_by_identity(account("ada")), 50);
                 drop(streams);
             }
             _ => {
@@ -338,7 +338,7 @@ async fn del_1_flushers_continue_when_the_server_is_dropped() {
     assert!(running.await.unwrap_err().is_cancelled());
     live.broadcast("runs", RawValue::from_string("1".into()).unwrap()).unwrap();
     ada.read_past("data: 1\n").await;
-    assert_eq!(live.close_by_identity(&account("ada")), 1);
+    assert_eq!(live.close_by_identity(account("ada")), 1);
     assert!(ada.read_to_end().await.contains("revoked"));
 }
 
@@ -381,7 +381,7 @@ async fn del_2_under_load_streams_have_no_gap_and_none_goes_on_after_its_revocat
     let mut last = std::collections::HashMap::new();
     for (at, name) in names.iter().enumerate().skip(ACCOUNTS / 2) {
         until("some load", || begun.load(Ordering::SeqCst) > at * 300).await;
-        assert_eq!(site.live.close_by_identity(&account(name)), STREAMS);
+        assert_eq!(site.live.close_by_identity(account(name)), STREAMS);
         last.insert(name.clone(), begun.load(Ordering::SeqCst));
     }
     stop.store(true, Ordering::SeqCst);

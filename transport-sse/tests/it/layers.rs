@@ -115,7 +115,7 @@ async fn works(server: &Server, reader: &mut Reader) {
 
 /// A revocation writes a farewell, and nothing after it.
 async fn revoked(server: &Server, reader: Reader) {
-    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(account("ada")), 1);
     server.broadcast("\"afterwards\"");
     let rest = reader.read_to_end().await;
     let retry = rest

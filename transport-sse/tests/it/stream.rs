@@ -72,7 +72,7 @@ async fn rev_1_a_revoked_stream_names_its_reason_and_ends_and_others_go_on(host:
     let ada = [server.open("token=ada").await, server.open("token=ada&channels=runs").await];
     let mut grace = server.open("token=grace").await;
     server.tokens.remove("ada");
-    assert_eq!(server.live.close_by_identity(&account("ada")), 2);
+    assert_eq!(server.live.close_by_identity(account("ada")), 2);
     server.broadcast("runs", "\"afterwards\"");
     grace.read_past("afterwards").await;
     for raw in ada {
@@ -93,9 +93,9 @@ async fn retries_after_one_call(host: Host, revocation: Option<Revocation>) -> V
         streams.push(server.open("token=ada").await);
     }
     let (word, closed) = match revocation {
-        None => ("revoked", server.live.close_by_identity(&account("ada"))),
+        None => ("revoked", server.live.close_by_identity(account("ada"))),
         Some(revocation) => {
-            ("logged_out", server.live.close_by_identity_as(&account("ada"), revocation))
+            ("logged_out", server.live.close_by_identity_as(account("ada"), revocation))
         }
     };
     assert_eq!(closed, STREAMS);
@@ -134,7 +134,7 @@ async fn rev_3_messages_queued_for_a_stalled_reader_are_discarded(host: Host) {
     }
     let report = server.broadcast("runs", "\"queued last\"");
     assert_eq!(report.accepted, 1);
-    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(account("ada")), 1);
     assert!(!stalled.read_to_end().await.contains("queued last"));
 }
 
@@ -211,8 +211,8 @@ async fn sse_5_a_client_that_leaves_is_noticed_without_a_broadcast(host: Host) {
 async fn rev_6_an_identity_is_not_a_channel_and_kinds_are_apart(host: Host) {
     let server = Server::start(host, Tokens::of(&["ada"])).await;
     let mut raw = server.open("token=ada&channels=ada").await;
-    assert_eq!(server.live.close_by_identity(&Identity::untyped("ada")), 0);
-    assert_eq!(server.live.close_by_identity(&Identity::new("tenant", "ada")), 0);
+    assert_eq!(server.live.close_by_identity(Identity::untyped("ada")), 0);
+    assert_eq!(server.live.close_by_identity(Identity::new("tenant", "ada")), 0);
     server.broadcast("ada", "1");
     raw.read_past("data: 1\n").await;
 }

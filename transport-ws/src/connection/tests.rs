@@ -121,7 +121,7 @@ async fn rev_3_a_revocation_discards_frames_that_were_taken_and_not_begun() {
     ada.registry.broadcast("c", "taken too".into()).unwrap();
     // Before the first ping is due, the task writes as much as there is room for.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(ada.registry.close_by_identity(&Identity::new("account", "ada")), 1);
+    assert_eq!(ada.registry.close_by_identity(Identity::new("account", "ada")), 1);
     ada.reads(&frame).await;
     ada.reads(b"\x88\x09\x0f\xa1revoked").await;
 }
@@ -208,7 +208,7 @@ async fn ws_2_a_handler_does_not_outlive_its_subscriber() {
     ada.peer.write_all(&HI).await.unwrap();
     assert_eq!(said.recv().await, Some("begun"));
     let revoked = Instant::now();
-    ada.registry.close_by_identity(&Identity::new("account", "ada"));
+    ada.registry.close_by_identity(Identity::new("account", "ada"));
     assert_eq!((said.recv().await, revoked.elapsed()), (Some("over"), Duration::ZERO));
 }
 

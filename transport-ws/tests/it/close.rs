@@ -22,7 +22,7 @@ async fn rev_1_a_revoked_connection_is_closed_with_4001_and_others_go_on(host: H
     let mut grace = server.open("token=grace").await;
     server.broadcast("before");
     assert_eq!(grace.text().await, "before");
-    assert_eq!(server.live.close_by_identity(&account("ada")), 2);
+    assert_eq!(server.live.close_by_identity(account("ada")), 2);
     server.broadcast("afterwards");
     assert_eq!(grace.text().await, "afterwards");
     for mut ada in ada {
@@ -90,7 +90,7 @@ async fn rev_3_a_reader_that_stalls_gets_nothing_more_and_no_farewell_in_the_mid
     let mut tcp = stalled.0.into_inner();
     let mut first = vec![0; 1 << 20];
     soon("the first message", tcp.read_exact(&mut first)).await.unwrap();
-    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(account("ada")), 1);
     let mut rest = first;
     soon("the end", async { while tcp.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {} })
         .await;
@@ -136,7 +136,7 @@ async fn ws_4_a_peer_that_does_not_answer_the_close_is_dropped(host: Host) {
     let server =
         Server::with(host, &["ada"], RegistryOptions::new(), LiveOptions::new(), options).await;
     let mut tcp = server.open("token=ada").await.0.into_inner();
-    server.live.close_by_identity(&account("ada"));
+    server.live.close_by_identity(account("ada"));
     let mut read = Vec::new();
     soon("the end", tcp.read_to_end(&mut read)).await.unwrap();
     assert_eq!(read, b"\x88\x09\x0f\xa1revoked");

@@ -67,7 +67,7 @@ async fn rev_11_a_peer_that_does_not_read_is_reset_at_the_deadline() {
         Site::start(ServerOptions::new().with_close_deadline(DEADLINE), WsOptions::new()).await;
     let stalled = site.open("ada").await;
     site.fill().await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     until_is("the reset", 1, || site.server.metrics.stats().resets).await;
     let read = stalled.read_to_reset().await;
     assert!(read.len() < 1 << 20, "{} bytes: the kernel's buffer was flushed", read.len());
@@ -78,7 +78,7 @@ async fn rev_11_a_peer_that_reads_but_never_answers_the_close_is_reset_too() {
     let options = WsOptions::new().with_close_timeout(Duration::from_secs(20));
     let site = Site::start(ServerOptions::new().with_close_deadline(DEADLINE), options).await;
     let mut ada = site.open("ada").await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     let mut farewell = [0; 11];
     soon("the farewell", ada.tcp.read_exact(&mut farewell)).await.unwrap();
     assert_eq!(&farewell, b"\x88\x09\x0f\xa1revoked");
@@ -164,7 +164,7 @@ async fn rev_12_a_stalled_peer_gets_no_byte_after_the_revocation() {
     let stalled = site.open("ada").await;
     site.fill().await;
     until_is("the socket", 1, || site.live.stats().wired).await;
-    assert_eq!(site.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(site.live.close_by_identity(account("ada")), 1);
     // The reset drops the bytes in the server's buffer of the kernel, so the peer reads only those
     // in its own, and not the rest of the frame that is partly written.
     let read = stalled.read_to_reset().await;
@@ -194,7 +194,7 @@ async fn del_1_a_connection_that_cannot_be_direct_works_and_is_not_wired() {
         ada.read_past("\"message\"").await;
         let stats = live.stats();
         assert_eq!((stats.wired, stats.in_lanes, stats.lane_writes - before), on_it);
-        assert_eq!(live.close_by_identity(&account("ada")), 1);
+        assert_eq!(live.close_by_identity(account("ada")), 1);
         ada.read_past("revoked").await;
         drop(ada);
         until_is("the end of the connection", 0, || live.stats().wired).await;

@@ -120,7 +120,7 @@ async fn adm_7_a_login_that_a_revocation_overtakes_is_refused(host: Host) {
     let (live, tokens) = (server.live.clone(), server.tokens.clone());
     server.tokens.after_look(move |_| {
         tokens.remove("ada");
-        live.close_by_identity(&account("ada"));
+        live.close_by_identity(account("ada"));
     });
     assert_eq!(server.upgrade("token=ada", "").await.0, 503);
     assert_eq!((server.tokens.looks(), server.live.len()), (1, 0), "one attempt");

@@ -78,7 +78,7 @@ async fn ws_2_a_handler_that_hangs_or_panics_holds_up_nothing_else(host: Host) {
     assert_eq!(ada.text().await, "meanwhile");
     assert_eq!(sends(&server, Message::text("panic")).await, (1011, "failed".into()));
     assert_eq!(
-        server.live.close_by_identity(&account("ada")),
+        server.live.close_by_identity(account("ada")),
         1,
         "the panicking one is gone already"
     );
@@ -192,7 +192,7 @@ async fn ws_2_a_handler_replies_to_its_peer_alone_until_the_end(host: Host) {
     assert!(both.contains(&"to everybody".into()), "{both:?}");
     assert!(both.contains(&"later, from elsewhere".into()), "{both:?}");
     assert_eq!(grace.text().await, "to everybody", "and nothing before it");
-    assert_eq!(server.live.close_by_identity(&account("ada")), 1);
+    assert_eq!(server.live.close_by_identity(account("ada")), 1);
     assert_eq!(ada.closed().await, (4001, "revoked".into()));
     assert!(soon("the answer", peer.reply("too late")).await.is_err());
 }

@@ -47,7 +47,7 @@ fn busybody(
     let call = move || {
         let accepted = registry.broadcast("heard", number).unwrap().accepted;
         let outbox = registry.open_outbox(&BARE, with_flusher(), group("inner")).unwrap();
-        let closed = registry.close_by_identity(&id("inner"));
+        let closed = registry.close_by_identity(id("inner"));
         drop(outbox);
         drop((
             registry.draw_ticket(),
@@ -113,7 +113,7 @@ fn re_1_wakers_and_hooks_may_call_back() {
         outbox.outbox().on_end(move |_| hook());
         let (woken, waker) = calling(&registry, 500);
         assert!(flush_with(&outbox, &waker).is_pending());
-        assert_eq!(registry.close_by_identity(&id("a")), 1);
+        assert_eq!(registry.close_by_identity(id("a")), 1);
         assert_eq!((woken(), hooked()), (1, 1), "the owner's waker and its hook, by the end");
         let (hooked, hook) = busybody(&registry, 600);
         outbox.outbox().on_end(move |_| hook());
@@ -167,7 +167,7 @@ fn iso_8_a_waker_whose_destructor_panics_is_contained() {
     assert!(caught_up.as_mut().poll(&mut Context::from_waker(&publishers)).is_pending());
     assert!(flush_with(&outbox, &owners).is_pending());
     drop((publishers, owners));
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
     assert_eq!(blasts.load(Ordering::SeqCst), 7, "the owner's, by the end");
     serve(&mut flusher);
     assert_eq!(blasts.load(Ordering::SeqCst), 8, "the publisher's");

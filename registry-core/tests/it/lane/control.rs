@@ -60,7 +60,7 @@ fn rev_12_no_write_follows_a_revocation_and_the_owner_knows_whether_a_frame_was_
         outbox.send_control(&control(0), now());
         let waiting = if room == usize::MAX { 0 } else { control(0).len() };
         assert_eq!(outbox.pending_control(), waiting);
-        assert_eq!(registry.close_by_identity(&id("a")), 1);
+        assert_eq!(registry.close_by_identity(id("a")), 1);
         assert_eq!(outbox.pending_control(), 0, "the owner's own frames are discarded too");
         socket.seal();
         socket.set_room(usize::MAX);
@@ -87,7 +87,7 @@ fn rev_3_an_end_frees_everything_that_waited_while_its_owner_holds_on() {
     }
     outbox.send_control(&[b'#'; 40_000], now());
     assert!(outbox.is_mid_frame());
-    let end = || assert_eq!(registry.close_by_identity(&id("a")), 1);
+    let end = || assert_eq!(registry.close_by_identity(id("a")), 1);
     let used = allocation_counter::measure(end);
     assert!(used.bytes_current < -150_000, "something of it is kept: {used:?}");
     assert_eq!((flush(&outbox), outbox.is_mid_frame()), (Some(CloseReason::Revoked), true));

@@ -31,7 +31,7 @@ fn drn_1_a_shutdown_delivers_earlier_broadcasts_and_then_the_flusher_is_done() {
     assert_eq!(frames(&mut unwired), [1]);
     assert_eq!(poll(&mut unwired), Some(Next::Closed(CloseReason::Shutdown)));
     assert_eq!(flush(&slow), None, "it still flushes");
-    assert_eq!(registry.close_by_identity(&id("slow")), 0);
+    assert_eq!(registry.close_by_identity(id("slow")), 0);
     assert_eq!((flush(&slow), full.bytes()), (Some(CloseReason::Revoked), vec![]));
     assert!(
         serve(&mut registry.open_lane(LaneOptions::new())),

@@ -61,7 +61,7 @@ fn iso_5_a_flusher_that_is_dropped_ends_its_subscribers_and_no_others() {
     registry.broadcast("c", 2).unwrap();
     serve(&mut other);
     assert_eq!((second_socket.values(), third_socket.values()), (vec![1, 2], vec![2]));
-    assert_eq!((first_socket.bytes(), registry.close_by_identity(&id("a"))), (vec![], 1));
+    assert_eq!((first_socket.bytes(), registry.close_by_identity(id("a"))), (vec![], 1));
     drop(other);
     assert!(registry.is_empty());
     // There is no flusher now: publishers push, and the owner writes.

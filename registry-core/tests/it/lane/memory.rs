@@ -57,7 +57,7 @@ fn sub_7_nothing_is_kept_of_served_messages_and_former_subscribers() {
     serve(&mut flusher);
     assert_eq!(Arc::strong_count(&socket), 1, "the wire of a former subscriber is kept");
     let (outbox, socket) = wired_load(&registry, with_flusher());
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     serve(&mut flusher);
     drop(outbox);
     assert_eq!(Arc::strong_count(&socket), 1);

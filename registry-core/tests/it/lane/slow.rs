@@ -71,7 +71,7 @@ fn rev_3_an_owner_that_waits_for_room_is_woken_by_a_discarding_end() {
     serve(&mut flusher);
     let (wakes, waker) = Wakes::new();
     assert!(flush_with(&outbox, &waker).is_pending());
-    assert_eq!(registry.close_by_identity(&id("a")), 1);
+    assert_eq!(registry.close_by_identity(id("a")), 1);
     assert_eq!((wakes.count(), flush(&outbox)), (1, Some(CloseReason::Revoked)));
     assert_eq!(socket.bytes(), b"");
 }
@@ -113,7 +113,7 @@ fn rev_3_a_wire_that_is_attached_after_the_end_finds_nothing_waiting() {
         OutboxOptions::new().with_overflow(Overflow::DropOldest).with_max_messages(size(1));
     let outbox = registry.open_outbox(&BARE, options, group("a")).unwrap();
     (1..=2).for_each(|n| assert_eq!(registry.broadcast("c", n).unwrap().accepted, 1));
-    registry.close_by_identity(&id("a"));
+    registry.close_by_identity(id("a"));
     let socket = Socket::new();
     let outbox = outbox.attach(socket.clone());
     assert!(!outbox.is_waiting(), "the notice of a loss was discarded with the rest");
@@ -148,7 +148,7 @@ fn clo_4_a_wire_that_breaks_ends_its_subscriber_and_no_other() {
         (1, 1, 1)
     );
     assert_eq!(flush(&outbox), Some(CloseReason::Unsubscribed));
-    assert_eq!((other.values(), registry.close_by_identity(&id("a"))), (vec![1], 0));
+    assert_eq!((other.values(), registry.close_by_identity(id("a"))), (vec![1], 0));
 }
 
 /// A socket whose first writes have the given results; it has room all the time.
