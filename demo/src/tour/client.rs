@@ -88,16 +88,16 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what still comes, until a second passes without any; returns how many bytes that were,
-    /// or none if the connection was reset.
-    pub(super) async fn read_on(&mut self) -> Option<usize> {
+    /// Reads what still comes, until the end or until a second passes without any; returns how many
+    /// bytes that were, and whether the end was a reset.
+    pub(super) async fn read_on(&mut self) -> (usize, bool) {
         let (quiet, mut bytes) = (Duration::from_secs(1), self.read.len());
         loop {
             self.read.clear();
             match timeout(quiet, self.tcp.read_buf(&mut self.read)).await {
-                Ok(Ok(0)) | Err(_) => return Some(bytes),
+                Ok(Ok(0)) | Err(_) => return (bytes, false),
                 Ok(Ok(read)) => bytes += read,
-                Ok(Err(_reset)) => return None,
+                Ok(Err(error)) => return (bytes, error.kind() == io::ErrorKind::ConnectionReset),
             }
         }
     }

@@ -412,7 +412,7 @@ async fn the_tour_shows_that_every_promise_holds_and_fails_elsewhere() {
     for seen in [
         "the stream 503",
         "heard 1 broadcast",
-        "the client could read nothing more",
+        "which its own system held",
         "KiB more after it was revoked",
         "got 0 of them: revoked",
         "still gave out 1000 of them",

@@ -30,6 +30,14 @@ fn the_readme_shows_the_application_that_is_tested() {
         .collect();
     assert_eq!(unknown, [""; 0]);
     assert!(shown.lines().count() > 30);
+
+    const OURS: [&str; 9] =
+        ["Live<", "Live::", "Grant", "Entry", "Sse", "WsUpgrade", ".serve(", "live.", "Server"];
+    let names_ours = |line: &&&str| OURS.iter().any(|name| line.contains(name));
+    let code = source.iter().filter(|line| !line.starts_with("//") && !line.starts_with("use "));
+    let lines: Vec<_> =
+        code.filter(names_ours).filter(|line| !line.contains("live.clone()")).collect();
+    assert_eq!(lines.len(), 12, "the README says how many name the library: {lines:#?}");
 }
 
 /// An example that runs.
