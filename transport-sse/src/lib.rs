@@ -1,8 +1,8 @@
 //! Serves a subscriber registry as server-sent events (`text/event-stream`) from an axum router.
 //!
-//! A handler answers with an [`Sse`], or the route is [`sse`]. A message arrives as an event with an `id:` and the encoded payload as
-//! `data:`. The end of a stream is announced by an event named `close` whose data is
-//! `{"reason":"…"}`, with a `retry:` that suits the reason (SSE-4):
+//! A handler answers with an [`Sse`], or the route is [`sse`]. A message arrives as an event with
+//! an `id:` and the encoded payload as `data:`. The end of a stream is announced by an event named
+//! `close` whose data is `{"reason":"…"}`, with a `retry:` that suits the reason (SSE-4):
 //!
 //! | reason | `retry:` | so that an `EventSource` |
 //! |---|---|---|

@@ -1,7 +1,8 @@
 //! Serves a subscriber registry over WebSocket, upgraded from an axum router.
 //!
-//! A handler takes a [`WsUpgrade`] and answers with it, or the route is [`ws`]. A message arrives as one text frame that holds the encoded payload; the
-//! end is a close frame whose code and text tell the reason (WS-1):
+//! A handler takes a [`WsUpgrade`] and answers with it, or the route is [`ws`]. A message arrives
+//! as one text frame that holds the encoded payload; the end is a close frame whose code and text
+//! tell the reason (WS-1):
 //!
 //! | reason | code | the client should |
 //! |---|---|---|

@@ -4,6 +4,7 @@ pub(crate) mod admitted;
 pub(crate) mod authorise;
 pub(crate) mod builder;
 pub(crate) mod channels;
+mod drawn;
 pub(crate) mod entry;
 pub(crate) mod grant;
 pub(crate) mod layer;

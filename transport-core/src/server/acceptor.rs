@@ -37,8 +37,8 @@ pub(super) struct Acceptor {
     next: usize,
     pub(super) options: ServerOptions,
     pub(super) metrics: ServerMetrics,
-    /// Has a permit for each refused connection that reads its answer. These do not count as open: a
-    /// peer that holds some must not cause the refusal of others.
+    /// Has a permit for each refused connection that reads its answer. These do not count as open:
+    /// a peer that holds some must not cause the refusal of others.
     pub(super) refusals: Arc<Semaphore>,
     /// Whether a request can be read from an accepted socket: nothing is between it and HTTP.
     pub(super) plain: bool,

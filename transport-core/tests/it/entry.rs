@@ -10,6 +10,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use registry_core::{ChannelFilter, Identity, WireFormat};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use tower_layer::Layer;
 use tower_service::Service;
 use transport_core::test_util::{Raw, TestServer};
 use transport_core::{Entered, Entry, Framing, Grant, Live, Refusal, ServerOptions};
@@ -74,6 +76,41 @@ impl Sessions {
         let session = from_fn(move |request, next| sessions.clone().middleware(request, next));
         Router::new().route("/events", get(events)).layer(session)
     }
+}
+
+/// A service of a function, with a body that is not axum's.
+#[derive(Clone)]
+struct ServiceFn<F>(F);
+
+fn tower_service_fn<F, A>(function: F) -> ServiceFn<F>
+where
+    F: Fn(Request) -> A,
+{
+    ServiceFn(function)
+}
+
+impl<F, A, R, E> Service<Request> for ServiceFn<F>
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Result<R, E>> + Send + 'static,
+{
+    type Response = R;
+    type Error = E;
+    type Future = A;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> A {
+        (self.0)(request)
+    }
+}
+
+fn http_answer(status: StatusCode) -> axum::http::Response<String> {
+    let mut answer = axum::http::Response::new("text".to_owned());
+    *answer.status_mut() = status;
+    answer
 }
 
 async fn ask(app: &Router, request: Request) -> Response {
@@ -167,6 +204,42 @@ async fn adm_7_a_layer_covers_what_was_added_to_the_router_before_it() {
     );
     let answer = text(ask(&app, request("/later")).await).await;
     assert!(answer.contains("live.entry_layer()"), "{answer}");
+}
+
+/// Around a whole router, and around a service that can fail and has a body of its own.
+#[tokio::test]
+async fn adm_7_a_layer_goes_around_any_service() {
+    let live = Live::<String>::new();
+    let routes = Router::new().route("/x", get(entered));
+    let app = Router::new().fallback_service(live.entry_layer().layer(routes.clone()));
+    assert_eq!(statuses(&app, &["/x", "/nowhere"]).await, [200, 404]);
+    let app = Router::new().route_service("/x", get(entered).layer(live.entry_layer()));
+    assert_eq!(statuses(&app, &["/x"]).await, [200]);
+    let app = routes.route_layer(live.entry_layer());
+    assert_eq!(statuses(&app, &["/x", "/nowhere"]).await, [200, 404]);
+
+    let fallible = tower_service_fn(async |request: Request| match request.uri().path() {
+        "/fails" => Err("out of order"),
+        "/busy" => Ok(http_answer(StatusCode::SERVICE_UNAVAILABLE)),
+        _ => Ok(http_answer(StatusCode::OK)),
+    });
+    let mut service = live.entry_layer().layer(fallible);
+    assert_eq!(service.call(request("/fails")).await.unwrap_err(), "out of order");
+    assert_eq!(service.call(request("/")).await.unwrap().status(), 200);
+    let busy = service.call(event_source("/busy")).await.unwrap();
+    assert!(text(busy).await.contains("\"status\":503}"));
+    assert_eq!(live.stats().tickets, 0);
+}
+
+/// A panic within the layer is the server's to answer; the ticket is not left behind.
+#[tokio::test]
+async fn adm_7_a_panic_within_the_layer_frees_the_ticket() {
+    let live = Live::<String>::new();
+    let broken = async |_: Entry<String>| -> &'static str { panic!("a bug of the application") };
+    let app = Router::new().route("/", get(broken)).layer(live.entry_layer());
+    let asked = tokio::spawn(async move { ask(&app, request("/")).await });
+    assert!(asked.await.unwrap_err().is_panic());
+    assert_eq!(live.stats().tickets, 0);
 }
 
 #[tokio::test]

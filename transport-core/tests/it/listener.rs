@@ -3,12 +3,14 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use bytes::Bytes;
 use hyper::body::Frame;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use registry_core::{ChannelFilter, Outbox, OutboxOptions, Registration, WireFormat};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -91,6 +93,23 @@ async fn events(entry: Entry<String>) -> Result<Response, Refusal> {
     Ok(([(header::CONNECTION, "close")], body).into_response())
 }
 
+/// A body without an end.
+async fn zeros() -> Body {
+    let zeros = Ok::<_, Infallible>(Bytes::from_static(&[0; 64 * 1024]));
+    Body::from_stream(futures_util::stream::repeat(zeros))
+}
+
+/// Upgrades the connection, and has a task of its own write to it without an end.
+async fn upgrade(mut request: Request) -> Response {
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>().unwrap();
+    tokio::spawn(async move {
+        let mut io = TokioIo::new(upgrade.await.unwrap());
+        while io.write_all(&[0; 64 * 1024]).await.is_ok() {}
+    });
+    let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, "zeros")];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
 struct Running {
     address: SocketAddr,
     live: Live<String>,
@@ -105,7 +124,11 @@ impl Running {
     async fn start(options: ServerOptions) -> Self {
         let live = Live::<String>::new();
         let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string();
-        let app = Router::new().route("/events", get(events)).route("/peer", get(peer));
+        let app = Router::new()
+            .route("/events", get(events))
+            .route("/peer", get(peer))
+            .route("/zeros", get(zeros))
+            .route("/upgrade", get(upgrade));
         let listener = ServerListener::bind("127.0.0.1:0", options).await.unwrap();
         let (address, metrics) = (listener.local_addr().unwrap(), listener.metrics());
         let (service, drain) = listener.make_service(app, &live);
@@ -166,6 +189,22 @@ async fn drn_3_a_shutdown_writes_farewells_and_ends_in_time_although_a_peer_stal
 }
 
 #[tokio::test]
+async fn drn_3_portable_and_upgraded_peers_that_stall_hold_up_no_shutdown() {
+    let options = ServerOptions::new().with_drain_deadline(Duration::from_millis(500));
+    let running = Running::start(options).await;
+    let narrow = async || Raw::connect_narrow(running.address).await;
+    let (head, portable) = narrow().await.ask("GET", "/zeros", "").await;
+    let headers = "connection: upgrade\r\nupgrade: zeros\r\n";
+    let (upgraded_head, upgraded) = narrow().await.ask("GET", "/upgrade", headers).await;
+    assert_eq!((head.status, upgraded_head.status), (200, 101));
+    running.stop.send(()).unwrap();
+    let drained = soon("the end of the server", running.ended).await.unwrap();
+    assert_eq!((drained.notified, drained.reset), (0, 2));
+    portable.read_to_reset().await;
+    upgraded.read_to_reset().await;
+}
+
+#[tokio::test]
 async fn limits_a_first_head_has_its_time_and_connections_their_limit() {
     let options = ServerOptions::new()
         .with_head_timeout(Duration::from_millis(300))
@@ -203,7 +242,7 @@ async fn adm_7_tickets_are_drawn_behind_a_tapped_listener_too() {
     assert_eq!(soon("the drain", drain).await.notified, 0);
 }
 
-/// Without `make_service` the listener serves as one of tokio's does, and nobody notes request heads.
+/// Without `make_service` the listener serves as one of tokio's does; nobody notes request heads.
 #[tokio::test]
 async fn limits_without_the_service_of_the_listener_a_stream_lives_on_as_portable() {
     let live = Live::<String>::new();

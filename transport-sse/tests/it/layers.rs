@@ -2,8 +2,11 @@
 
 use crate::Payload;
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::http::{Request, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::routing::get;
 use flate2::write::GzDecoder;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -17,11 +20,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
+use tower_http::cors::CorsLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
-use transport_core::Live;
 use transport_core::test_util::{Host, Raw, Running, Tokens, account, soon, until_is};
-use transport_sse::sse;
+use transport_sse::{Entry, Grant, Live, Refusal, Sse, sse};
 
 struct Server {
     live: Live<Payload>,
@@ -32,7 +35,11 @@ struct Server {
 impl Server {
     async fn start(host: Host, layered: impl FnOnce(Router) -> Router) -> Self {
         let live = Live::new();
-        let app = layered(Router::new().route("/events", sse(&live, Tokens::of(&["ada"]))));
+        let route = sse(&live, Tokens::of(&["ada"]));
+        Self::serve(host, layered(Router::new().route("/events", route)), live).await
+    }
+
+    async fn serve(host: Host, app: Router, live: Live<Payload>) -> Self {
         let running = Running::start(host, app, &live).await;
         Self { live, address: running.address, _running: running }
     }
@@ -181,7 +188,28 @@ async fn sse_1_layers_that_trace_and_time_requests_do_not_end_a_stream(host: Hos
     revoked(&server, ada).await;
 }
 
+/// A handler and a state of the application's own, within everything that is usually put around.
+async fn sse_1_a_handlers_own_stream_is_direct_within_the_usual_layers(host: Host) {
+    let live = Live::new();
+    let events = async |State(who): State<&'static str>, entry: Entry<Payload>| {
+        Ok::<_, Refusal>(Sse::new(entry.admit(Grant::only(["runs"]).with_group(account(who)))?))
+    };
+    let timeout =
+        TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(9));
+    let usual =
+        (TraceLayer::new_for_http(), timeout, CompressionLayer::new(), CorsLayer::permissive());
+    let passed = from_fn(async |request: Request<Body>, next: Next| next.run(request).await);
+    let routes = Router::new().route("/events", get(events).layer(passed.clone()));
+    let app = routes.route_layer(passed).layer(usual).with_state("ada");
+    let server = Server::serve(host, Router::new().merge(app), live).await;
+    let mut ada = server.open().await;
+    works(&server, &mut ada).await;
+    assert_eq!(server.live.stats().wired, usize::from(host.is_direct()));
+    revoked(&server, ada).await;
+}
+
 transport_core::on_every_host!(
+    sse_1_a_handlers_own_stream_is_direct_within_the_usual_layers,
     sse_1_a_layer_that_compresses_leaves_event_streams_alone_by_default,
     sse_1_a_compressed_stream_arrives_message_by_message,
     sse_5_a_client_that_leaves_a_compressed_stream_is_noticed,
