@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use transport_core::test_util::{Raw, TestServer, Tokens, account, grant, soon, until_is};
 use transport_core::{Live, LiveOptions, ServerOptions};
-use transport_sse::sse;
+use transport_sse::{SseOptions, sse, sse_with};
 
 /// Short, so that tests need not wait; the event is what is waited for.
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -96,6 +96,30 @@ async fn limits_no_deadline_is_too_far_away_to_be_kept() {
     assert_eq!(site.live.close_by_identity(account("ada")), 1);
     assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
     site.server.stop().await;
+}
+
+/// Comments keep an idle connection open, and one whose messages wait is not idle.
+#[tokio::test]
+async fn sse_3_a_peer_that_reads_slowly_gets_no_comments_between_the_messages_that_wait() {
+    let period = Duration::from_millis(20);
+    let roomy = OutboxOptions::new().with_max_bytes(NonZeroUsize::new(64 << 20).unwrap());
+    let live =
+        Live::<Payload>::builder().with_options(LiveOptions::new().with_outbox(roomy)).build();
+    let route = sse_with(&live, Tokens::of(&["ada"]), SseOptions::new().with_keep_alive(period));
+    let app = Router::new().route("/events", route);
+    let server = TestServer::start(app, &live, ServerOptions::new()).await;
+    let narrow = Raw::connect_narrow(server.address).await;
+    let (_, mut ada) = narrow.ask("GET", "/events?token=ada", "").await;
+    ada.read_past(": ok\n\n").await;
+    until_is("a direct connection", 1, || live.stats().wired).await;
+    let large = || RawValue::from_string(format!("\"{}\"", "x".repeat(8 << 20))).unwrap();
+    live.broadcast("runs", large()).unwrap();
+    tokio::time::sleep(period * 10).await;
+    live.broadcast("runs", RawValue::from_string("\"next\"".into()).unwrap()).unwrap();
+    ada.read_past("xx\"\n\n").await;
+    let between = ada.read_past("\"next\"").await;
+    assert!(!between.contains(":\n\n"), "{between:?}");
+    ada.read_past(":\n\n").await; // now it is idle
 }
 
 #[tokio::test]
