@@ -8,9 +8,9 @@
 //! are written.
 //!
 //! There are three kinds of lanes. Publishing threads consume the logs of [outboxes](outboxes) and
-//! [sinks](sinks). A [flusher](flusher) consumes its [log](flusher_log) in turns: a [turn](turn) is
-//! cut into [segments](segment), each of which is one write for each subscriber that hears
-//! something of it.
+//! [sinks](sinks). A [flusher](flusher) consumes its [log](flusher_log) in turns: a turn is cut
+//! into [segments](segment), each of which is one write for each subscriber that hears something of
+//! it.
 
 pub(crate) mod book;
 pub(crate) mod flusher;
@@ -20,4 +20,3 @@ pub(crate) mod log;
 pub(crate) mod outboxes;
 pub(crate) mod segment;
 pub(crate) mod sinks;
-pub(crate) mod turn;

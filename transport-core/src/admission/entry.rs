@@ -203,11 +203,6 @@ pub struct Entered<F> {
 }
 
 impl<F: Framing> Entered<F> {
-    /// Wraps a subscriber that no [`Entry`] admitted.
-    pub fn new(admitted: Admitted) -> Self {
-        Self { ungranted: Ungranted::default(), subscriber: Some(admitted), framing: PhantomData }
-    }
-
     /// Returns the channels that were asked for and are not granted.
     pub fn ungranted(&self) -> &Ungranted {
         &self.ungranted
