@@ -59,7 +59,7 @@ fn lane(times: usize, hearing: usize) {
 fn close(times: usize) {
     let crowd = Crowd::new(SUBSCRIBERS, 0);
     for number in 0..times {
-        assert_eq!(crowd.registry.close_by_identity(&identity(number)), 1);
+        assert_eq!(crowd.registry.close_by_identity(identity(number)), 1);
     }
 }
 
