@@ -95,10 +95,12 @@ pub use registry_core::{
     Registration, RegistryOptions, Report, Revocation, ScopeCap, Stats, SubscribeError,
     SubscriberRegistry, SubscriberStream, WhenFull,
 };
+/// The attribute that an `impl` of [`Authorise`] needs.
+pub use transport_core::async_trait;
 pub use transport_core::{
     AdmissionStats, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Framing,
     Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener,
-    ServerMetrics, ServerOptions, ServerStats, Ungranted, async_trait,
+    ServerMetrics, ServerOptions, ServerStats, Ungranted,
 };
 
 use axum::extract::Request;

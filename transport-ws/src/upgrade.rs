@@ -40,8 +40,7 @@ impl Framing for Frames {
 /// use axum::Router;
 /// use axum::response::Response;
 /// use axum::routing::get;
-/// use registry_core::ChannelFilter;
-/// use transport_core::{Entry, Grant, Live, Refusal};
+/// use transport_ws::{ChannelFilter, Entry, Grant, Live, Refusal};
 /// use transport_ws::WsUpgrade;
 ///
 /// async fn socket(entry: Entry<String>, upgrade: WsUpgrade) -> Result<Response, Refusal> {

@@ -58,8 +58,8 @@ pub trait Framing: Send + Sync + 'static {
 /// As an extractor it is refused with
 /// - `400`: the query cannot be read.
 /// - `403`: a page of another host asks for an upgrade.
-/// - `500`: no ticket was drawn, or two registries of the same payload drew one.
-/// - `503`: the ticket is used; a request is admitted once.
+/// - `500`: no ticket was drawn, or two registries of the same payload drew one, or it was taken
+///   before: a request is admitted once. The reason says what to change in the application.
 ///
 /// # Examples
 /// ```
@@ -127,7 +127,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             Limits { names: options.max_channels(), name_bytes: options.max_channel_bytes() };
         let requested = requested(parts.uri.query(), limits)?;
         let ticket = drawn.ticket.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ticket = ticket.ok_or_else(|| busy(USED))?;
+        let ticket = ticket.ok_or_else(|| misplaced(USED))?;
         let cut = parts.extensions.get::<Cut>().cloned();
         let (is_head, handover) = (parts.method == Method::HEAD, Handover::of(parts));
         Ok(Self { live: live.clone(), ticket, requested, is_head, cut, handover, soft })
@@ -217,10 +217,10 @@ impl<F: Framing> Entered<F> {
 
 const NO_TICKET: &str = "this request has no ticket: serve the router with \
     `Server::run(app, &live, …)` or `ServerListener::make_service(app, &live)`, or add \
-    `.layer(live.entry_layer())` as its last layer; if you do, a middleware makes a new request \
-    and leaves out the extensions of this one";
+    `.layer(live.entry_layer())` after its last route, merge, fallback and layer; if you do, a \
+    middleware makes a new request and leaves out the extensions of this one";
 const USED: &str = "the ticket of this request was used: a handler takes one `Entry`, and no layer \
-    sends a request twice; another request has a ticket of its own";
+    sends a request twice";
 const TWO_REGISTRIES: &str = "two registries of the same payload type drew a ticket for this \
     request: give each a payload type of its own";
 
@@ -346,7 +346,7 @@ mod tests {
         let first = get(&live, "/");
         let again = first.clone();
         let entered = admit(&first, everything()).unwrap();
-        assert_eq!(refused(admit(&again, everything())), 503);
+        assert_eq!(refused(admit(&again, everything())), 500, "a mistake of the application");
         assert_eq!(live.len(), 1);
         drop(entered);
         assert_eq!(live.len(), 0);

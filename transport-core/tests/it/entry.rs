@@ -259,11 +259,13 @@ async fn adm_7_a_request_that_is_built_anew_is_refused_and_a_clone_is_admitted_o
         next.run(again).await
     });
     let app = Router::new().route("/", get(entered)).layer(retry).layer(live.entry_layer());
-    assert_eq!(ask(&app, request("/")).await.status(), 503);
+    assert_eq!(ask(&app, request("/")).await.status(), 500);
 
     let twice = async |_: Entry<String>, _: Entry<String>| "admitted";
     let app = Router::new().route("/", get(twice)).layer(live.entry_layer());
-    assert_eq!(ask(&app, request("/")).await.status(), 503);
+    let answer = ask(&app, event_source("/")).await;
+    assert_eq!(answer.status(), 500, "a browser is not asked to try again for ever");
+    assert!(text(answer).await.contains("one `Entry`"));
     assert_eq!(live.stats().tickets, 0);
 }
 
