@@ -197,7 +197,8 @@ async fn refuse(mut socket: impl AsyncRead + AsyncWrite + Unpin, head: bool) {
     let length = body.len();
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncache-control: no-store\r\n\
-         content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}"
+         content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{}",
+        if request.starts_with(b"HEAD ") { "" } else { &body },
     );
     let answered = async {
         socket.write_all(answer.as_bytes()).await?;
@@ -212,7 +213,11 @@ async fn refuse(mut socket: impl AsyncRead + AsyncWrite + Unpin, head: bool) {
 /// Reads to the end of a request's head, or as much of it as is looked at.
 async fn read_head(socket: &mut (impl AsyncRead + Unpin), head: &mut Vec<u8>) -> io::Result<()> {
     let mut chunk = [0; 1024];
-    while head.len() < REFUSED_HEAD_BYTES && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+    // Some clients end lines without the carriage return.
+    let is_whole = |head: &[u8]| {
+        head.windows(4).any(|end| end == b"\r\n\r\n") || head.windows(2).any(|end| end == b"\n\n")
+    };
+    while head.len() < REFUSED_HEAD_BYTES && !is_whole(head) {
         match socket.read(&mut chunk).await? {
             0 => break,
             read => head.extend_from_slice(&chunk[..read]),

@@ -28,11 +28,15 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+
+/// How much longer than the whole drain the farewell of one connection may take.
+const AFTER_DRAIN: Duration = Duration::from_secs(1);
 
 /// Serves an axum router on its listeners, for applications whose responses do not end by
 /// themselves.
@@ -200,7 +204,9 @@ impl Acceptor {
             registries.open_lanes(lanes, options.lane_options);
         }
         let counts = self.metrics.counts.clone();
-        let deadlines = Deadlines::new(options.close_deadline, options.drain_deadline);
+        // The server's deadline ends and counts what is left, so it comes before that of each.
+        let each = options.drain_deadline.saturating_add(AFTER_DRAIN);
+        let deadlines = Deadlines::new(options.close_deadline, each);
         let cutter =
             Cutter { deadlines, runtime: Handle::current(), resets: counts.resets.clone() };
         let http = Http::new(options.head_timeout);
@@ -264,7 +270,6 @@ mod tests {
     use super::*;
     use crate::admission::live::Live;
     use std::sync::atomic::Ordering;
-    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::yield_now;
     use tokio::time::sleep;

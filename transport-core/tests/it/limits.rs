@@ -126,6 +126,10 @@ async fn adm_2_a_browser_beyond_the_limit_is_asked_to_come_back() {
     // A request that asks for something else, or nothing at all within a second, gets the status.
     let (head, _raw) = Raw::request(server.address, "POST", "/hello", accept).await;
     assert_eq!(head.status, 503);
+    let mut head = Raw::connect(server.address).await;
+    head.tcp.write_all(b"HEAD /hello HTTP/1.1\nhost: here\n\n").await.unwrap();
+    let answer = head.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     // Large cookies may leave the end of the head beyond what is read of it.
     let large = format!("{accept}cookie: {}\r\n", "x".repeat(9000));
     assert_eq!(Raw::request(server.address, "GET", "/hello", &large).await.0.status, 200);

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use transport_core::test_util::{Raw, TestServer, Tokens, account, grant, soon, until_is};
-use transport_core::{Live, LiveOptions, ServerOptions};
+use transport_core::{Live, LiveOptions, ServerListener, ServerOptions};
 use transport_sse::{SseOptions, sse, sse_with};
 
 /// Short, so that tests need not wait; the event is what is waited for.
@@ -96,6 +96,31 @@ async fn limits_no_deadline_is_too_far_away_to_be_kept() {
     assert_eq!(site.live.close_by_identity(account("ada")), 1);
     assert!(ada.read_to_end().await.contains("{\"reason\":\"revoked\"}"));
     site.server.stop().await;
+}
+
+/// A peer that has its farewell and does not leave has as long as the whole drain, and is counted.
+#[tokio::test]
+async fn drn_3_every_peer_that_stays_to_the_end_of_a_drain_is_reset_and_counted() {
+    let live = Live::<Payload>::new();
+    let app = Router::new().route("/events", sse(&live, Tokens::of(&["ada"])));
+    let options = ServerOptions::new().with_drain_deadline(Duration::from_millis(300));
+    let listener = ServerListener::bind("127.0.0.1:0", options).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (service, drain) = listener.make_service(app, &live);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let signal = live.shutdown_on(async { stopped.await.unwrap_or(()) });
+    let serving = axum::serve(listener, service).with_graceful_shutdown(signal);
+    let served = tokio::spawn(async { serving.await });
+    let mut staying = Vec::new();
+    for streams in 1..=50 {
+        let (_, raw) = Raw::get(address, "/events?token=ada").await;
+        staying.push(raw);
+        until_is("a direct connection", streams, || live.stats().wired).await;
+    }
+    stop.send(()).unwrap();
+    let drained = soon("the drain", drain).await;
+    assert_eq!((drained.notified, drained.reset), (50, 50));
+    soon("the end of the server", served).await.unwrap().unwrap();
 }
 
 /// Comments keep an idle connection open, and one whose messages wait is not idle.
