@@ -441,6 +441,7 @@ fn the_program_contains_the_texts_for_porters() {
         ("from-adapter.schema.json", "schema/from-adapter.schema.json"),
         ("adapter.mjs", "adapters/javascript/adapter.mjs"),
         ("adapter.py", "adapters/python/adapter.py"),
+        ("adapter.go", "adapters/go/adapter.go"),
     ] {
         assert_eq!(
             conform(&["docs", name]),

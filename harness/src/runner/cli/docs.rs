@@ -28,6 +28,11 @@ texts! {
     "adapter.py" "adapters/python/adapter.py" "Python: an adapter to copy, with threads";
     "threads.py" "adapters/python/threads.py" "Python: what threads take";
     "registry.py" "adapters/python/registry.py" "Python: the registry that it drives";
+    "adapter.go" "adapters/go/adapter.go" "Go: an adapter to copy, with threads and outboxes";
+    "protocol.go" "adapters/go/protocol.go" "Go: what its lines say";
+    "threads.go" "adapters/go/threads.go" "Go: what threads take";
+    "registry.go" "adapters/go/registry.go" "Go: the registry that it drives";
+    "outbox.go" "adapters/go/outbox.go" "Go: the outboxes of that registry";
 }
 
 pub(super) fn docs(options: &Options) -> Result<Exit, Problem> {

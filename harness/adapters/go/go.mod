@@ -1,0 +1,3 @@
+module subscriber-registry/adapter
+
+go 1.19
