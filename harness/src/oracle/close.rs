@@ -164,7 +164,11 @@ impl Walk<'_> {
             claim.sure
                 && matches!(claim.why, Why::Revoke(_) | Why::Evict | Why::Shutdown)
                 && self.subs.iter().any(|other| {
-                    closed_before(other) && other.claims.iter().any(|own| own.op == claim.op)
+                    let claimed = !other.claims.is_empty();
+                    // A subscriber that others claim too may have been closed by one of those.
+                    claimed
+                        && closed_before(other)
+                        && other.claims.iter().all(|own| own.op == claim.op)
                 })
         };
         let leaving = doubtful.iter().copied().filter(|sub| sub.claims.iter().any(begun));

@@ -359,3 +359,30 @@ fn with_asynchronous_delivery_a_close_after_its_send_is_due_when_all_has_settled
         assert_eq!(found, broken, "{verdict:?}");
     }
 }
+
+/// A close of a subscriber that an eviction and a revocation claim says nothing of how far the
+/// revocation got: those that it alone claims may still count.
+#[test]
+fn rev_8_a_close_that_an_eviction_may_have_made_does_not_begin_a_revocation() {
+    let sub = |op, sub, with: Registration| Op::new(op, Act::Sub { sub, sink: sub, with });
+    let revoke = Op::new(4, Act::Revoke { identity: "x".into(), reason: None });
+    let scoped = || Registration::to(&["a"]).scope("s");
+    let threads = vec![vec![revoke], vec![sub(5, 2, scoped()), Op::new(6, Act::Count)]];
+    let mut script = Script::new(vec![
+        sub(1, 0, scoped().group("x")),
+        sub(2, 1, Registration::to(&["a"]).group("x")),
+        Op::new(3, Act::Par { threads }),
+    ]);
+    script.cap = Some(1);
+    let on = |op, thread| Event::Call { op, thread };
+    let close = |sink, reason: &str, thread| {
+        let reason = Some(reason.into());
+        [Event::Close { sink, reason, thread }, Event::Closed { sink, threw: false, thread }]
+    };
+    let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None), call(3), on(4, 1), on(5, 2)];
+    trace.extend(close(0, "evicted", 2));
+    trace.extend([ret(5, None), on(6, 2), ret(6, Some(2))]);
+    trace.extend(close(1, "revoked", 1));
+    trace.extend([ret(4, Some(1)), ret(3, None)]);
+    assert_eq!(verdict(&script, &trace), None);
+}
