@@ -148,7 +148,7 @@ async fn change_role(
     admin: User,
     Path((name, up_to)): Path<(String, u64)>,
 ) -> Result<Json<usize>> {
-    if admin.name != "root" {
+    if admin.name != "admin" {
         return Err(AppError::NotYours.into());
     }
     for user in app.write().users.values_mut().filter(|user| user.name == name) {

@@ -139,11 +139,11 @@ async fn sessions() {
         // As a browser sends it, beside another one.
         format!("cookie: theme=dark; session={}\r\n", rest.split_once(';').unwrap().0)
     };
-    let (ada, root) = (sign_in("ada").await, sign_in("root").await);
+    let (ada, admin) = (sign_in("ada").await, sign_in("admin").await);
     assert!(example.call("GET /runs/7/events", "", "").await.0.contains(" 401 "));
     assert!(example.call("GET /runs/100/events", &ada, "").await.0.contains(" 403 "));
     assert!(example.call("POST /runs/7", "", "queued").await.0.contains(" 401 "));
-    assert!(example.call("PUT /users/root/up-to/3", &ada, "").await.0.contains(" 403 "));
+    assert!(example.call("PUT /users/admin/up-to/3", &ada, "").await.0.contains(" 403 "));
     assert_eq!(example.call("GET /elsewhere", "", "").await.1, "no such page");
 
     let (_, mut events) = example.open("GET /runs/7/events", &ada, "").await;
@@ -155,7 +155,7 @@ async fn sessions() {
     for stream in [&mut events, &mut socket] {
         assert!(!stream.read_past("\"state\":\"queued\"").await.contains("\"run\":8"));
     }
-    assert_eq!(example.call("PUT /users/ada/up-to/3", &root, "").await.1, "2");
+    assert_eq!(example.call("PUT /users/ada/up-to/3", &admin, "").await.1, "2");
     events.read_past("{\"reason\":\"revoked\"}").await;
     socket.read_past("revoked").await;
     assert!(example.call("GET /runs/7/events", &ada, "").await.0.contains(" 403 "));
@@ -163,7 +163,7 @@ async fn sessions() {
     assert_eq!(example.call("POST /sign-out", &ada, "").await.1, "1");
     events.read_past("{\"reason\":\"logged_out\"}").await;
     assert!(example.call("GET /runs/3/events", &ada, "").await.0.contains(" 401 "));
-    assert_ne!(sign_in("grace").await, root, "no session is given to two");
+    assert_ne!(sign_in("grace").await, admin, "no session is given to two");
 }
 
 #[tokio::test]
