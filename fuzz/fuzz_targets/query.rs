@@ -1,5 +1,5 @@
 //! Any query string, through the way in of both transports: it is refused, or hears exactly what a
-//! plain model of the rules says and is told the rest (FLT-2, FLT-5, ADM-8); and a check says the
+//! plain model of the rules says and gets the others listed (FLT-2, FLT-5, ADM-8); and a check says the
 //! same and takes nobody. The first three bytes choose the limits and the grant, the rest is the
 //! query.
 
@@ -137,14 +137,14 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         let header = |name| headers.get(name).map(|value| value.to_str().expect("ASCII"));
         let count =
             header("x-channels-refused-count").map_or(0, |count| count.parse().expect("a number"));
-        let told: Vec<&[u8]> = header("x-channels-refused")
+        let listed: Vec<&[u8]> = header("x-channels-refused")
             .iter()
             .flat_map(|list| list.split(','))
             .map(str::as_bytes)
             .collect();
-        // At most 8 names of 31 bytes each, so all are told.
-        let told: Result<BTreeSet<String>, ()> = told.into_iter().map(decode).collect();
-        assert!(told.expect("percent-encoded UTF-8").iter().eq(&beyond), "{uri}");
+        // At most 8 names of 31 bytes each, so all are listed.
+        let listed: Result<BTreeSet<String>, ()> = listed.into_iter().map(decode).collect();
+        assert!(listed.expect("percent-encoded UTF-8").iter().eq(&beyond), "{uri}");
         assert_eq!(count, beyond.len(), "{uri}");
         let hears = |name: &str| {
             is_granted(name) && asked.as_ref().is_none_or(|asked| asked.contains(name))

@@ -135,7 +135,7 @@ impl Features {
     pub fn offered_by(hello: &Hello) -> Self {
         let mut features = Self::everything();
         if hello.policies.delivery == Delivery::Async {
-            // Equal payloads in flight at once could not be told apart, and deliveries that hop
+            // Equal payloads in flight at once could not be distinguished, and deliveries that hop
             // between two registries have no moment at which they have settled. The fixed cases
             // have both, one at a time.
             features = features.without(Feature::EqualData).without(Feature::TwoRegistries);

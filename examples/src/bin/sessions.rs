@@ -43,7 +43,7 @@ struct Sessions {
     users: BTreeMap<String, User>,
 }
 
-/// The extractor of the application: who is signed in, and what they may see.
+/// A user who is signed in: an extractor of the application.
 #[derive(Clone)]
 struct User {
     session: String,

@@ -120,8 +120,8 @@ impl SampleRegistry {
                 victim.silence();
                 continue;
             }
-            let told = self.closing(|| victim.close("evicted"));
-            if told.is_err() && self.has(Bug::EvictionFailuresFailSubscribe) {
+            let notified = self.closing(|| victim.close("evicted"));
+            if notified.is_err() && self.has(Bug::EvictionFailuresFailSubscribe) {
                 std::panic::resume_unwind(Box::new("the evicted sink failed"));
             }
         }

@@ -26,7 +26,7 @@ struct Gate {
     over: bool,
     /// Its owner unsubscribed it.
     left: bool,
-    told: bool,
+    notified: bool,
     sending: Vec<ThreadId>,
     /// A close that waits for the send on its own thread to end.
     pending: Option<&'static str>,
@@ -70,7 +70,7 @@ impl Member {
     }
 
     /// Changes the reason of an end that was not notified yet.
-    pub(super) fn tell_otherwise(&self, reason: &'static str) {
+    pub(super) fn notify_otherwise(&self, reason: &'static str) {
         let mut gate = self.gate();
         gate.pending = gate.pending.map(|_| reason);
         if let Some(outbox) = &self.outbox {
@@ -101,7 +101,7 @@ impl Member {
             if gate.sending.contains(&me) { None } else { gate.pending.take() }
         };
         if let Some(reason) = pending {
-            let _ = self.tell(reason);
+            let _ = self.notify(reason);
         }
         match sent {
             Ok(true) => Sent::Accepted,
@@ -114,10 +114,10 @@ impl Member {
         {
             let mut gate = self.gate();
             gate.over = !self.twist.has(Bug::ClosesBeforeTheGate);
-            if gate.told && !self.twist.has(Bug::ClosesTwice) {
+            if gate.notified && !self.twist.has(Bug::ClosesTwice) {
                 return Ok(false);
             }
-            gate.told = true;
+            gate.notified = true;
             if let Some(outbox) = &self.outbox {
                 outbox.end(self.said(reason));
                 return Ok(true);
@@ -131,23 +131,24 @@ impl Member {
                 return Ok(true);
             }
         }
-        let told = self.tell(reason);
+        let notified = self.notify(reason);
         self.gate().over = true;
-        told.map(|()| true)
+        notified.map(|()| true)
     }
 
     fn said(&self, reason: &'static str) -> &'static str {
         if self.twist.has(Bug::SaysTheWrongReason) { "shutdown" } else { reason }
     }
 
-    fn tell(&self, reason: &'static str) -> Result<(), ()> {
+    fn notify(&self, reason: &'static str) -> Result<(), ()> {
         let reason = self.said(reason);
         let said = Some(reason)
             .filter(|reason| !self.twist.has(Bug::EvictsWithoutAReason) || *reason != "evicted");
-        let told = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(said))).map_err(drop);
+        let notified =
+            panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(said))).map_err(drop);
         if self.twist.has(Bug::ClosesTwice) {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason))));
         }
-        told
+        notified
     }
 }

@@ -164,7 +164,7 @@ mutants! {
     LooksBeforeItEvicts ["ADM-1"] "looks for revocations before it evicts, and not afterwards";
     TicketsLearnLate ["ADM-1"] "tells tickets of a revocation after the closes";
     NamedReasonsSpareTickets ["ADM-1"]
-        "does not tell tickets of a revocation that names its reason";
+        "does not apply to tickets a revocation that names its reason";
     RefusedStay ["ADM-2" "ADM-1"] "keeps a subscriber that it refuses";
     RefusalsEvict ["ADM-2"] "evicts for an admission that it refuses";
     ClosesTheRefused ["ADM-2"] "closes a sink whose admission it refuses";

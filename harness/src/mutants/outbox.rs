@@ -8,7 +8,7 @@ use super::{Bug, Twist, Variety};
 use crate::script::{self, Overflow};
 use crate::trace::Received;
 
-/// A bounded queue, right unless told otherwise.
+/// A bounded queue, right unless it is made wrong on purpose.
 pub(super) struct Outbox {
     bounds: script::Outbox,
     twist: Twist,

@@ -35,7 +35,7 @@ impl SampleRegistry {
             table.members.retain(|member| !matching.iter().any(|gone| gone.id == member.id));
         }
         if self.has(Bug::ReportsTheLastReason) {
-            table.told.extend(matching.iter().cloned());
+            table.notified.extend(matching.iter().cloned());
         }
         if self.has(Bug::RevocationTakesABystander) && !matching.is_empty() {
             table.members.pop();
@@ -68,8 +68,8 @@ impl SampleRegistry {
         for outbox in draining.iter().filter_map(|member| member.outbox.as_ref()) {
             outbox.end(reason);
         }
-        let told = self.holders(&self.table().told, identity);
-        told.iter().for_each(|member| member.tell_otherwise(reason));
+        let notified = self.holders(&self.table().notified, identity);
+        notified.iter().for_each(|member| member.notify_otherwise(reason));
         let mut count = 0;
         loop {
             let matching = self.claim(identity, named);
@@ -105,11 +105,11 @@ impl SampleRegistry {
                     }
                     continue;
                 }
-                let told = self.closing(|| member.close(reason));
-                if told.is_err() && self.has(Bug::StopsAtAFailingClose) {
+                let notified = self.closing(|| member.close(reason));
+                if notified.is_err() && self.has(Bug::StopsAtAFailingClose) {
                     return count + index + 1;
                 }
-                if told.is_err() && self.has(Bug::FailingClosesDoNotCount) {
+                if notified.is_err() && self.has(Bug::FailingClosesDoNotCount) {
                     count -= usize::from(count > 0);
                     if count == 0 && found == 1 {
                         return 0;

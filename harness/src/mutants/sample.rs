@@ -1,4 +1,4 @@
-//! A small registry, right unless told otherwise.
+//! A small registry, right unless it is made wrong on purpose.
 //!
 //! A broadcast is queued with the members that it found. A thread that finds no other delivering
 //! delivers the queue, so nested broadcasts follow the outer one and all subscribers see one order.
@@ -58,14 +58,14 @@ pub(super) struct Table {
     pub(super) ended: Vec<Arc<Member>>,
     /// Shut down, with messages that may still be taken.
     pub(super) draining: Vec<Arc<Member>>,
-    /// Revoked, to be told the reason of the next revocation.
-    pub(super) told: Vec<Arc<Member>>,
+    /// Revoked, to be notified of the reason of the next revocation.
+    pub(super) notified: Vec<Arc<Member>>,
     pub(super) banned: Vec<Identity>,
     /// The threads that are closing, once for each call that they are inside of.
     pub(super) closing: Vec<ThreadId>,
     /// What revocations inside closes have ended.
     pub(super) nested: usize,
-    /// Ended and not told.
+    /// Ended and not notified.
     pub(super) late: Vec<(Arc<Member>, &'static str)>,
     pub(super) evicted: Vec<u64>,
     /// Being admitted, and not found by revocations.

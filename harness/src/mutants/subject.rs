@@ -118,20 +118,20 @@ impl Subject for SampleRegistry {
 
     fn shutdown(&self) {
         let again = self.has(Bug::ShutsDownAgain);
-        let (members, told) = {
+        let (members, notified) = {
             let mut table = self.table();
             table.clock += 1;
             table.down |=
                 !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
-            let told: Vec<_> =
+            let notified: Vec<_> =
                 table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
             table
                 .draining
                 .extend(members.iter().filter(|member| member.outbox.is_some() || again).cloned());
-            (members, told)
+            (members, notified)
         };
-        for member in told {
+        for member in notified {
             member.sink.close(Some("shutdown"));
         }
         if self.twist.bug.is_none() {

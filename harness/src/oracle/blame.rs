@@ -257,7 +257,7 @@ impl Walk<'_> {
         if !why.revokes() || !matches!(inside, Some(Frame::Close { .. })) {
             return self.blame_silence(sub, why, op);
         }
-        // Inside a close it may be told by the outer call yet, which keeps CLO-1 and CNT-1 and
+        // Inside a close it may be notified by the outer call yet, which keeps CLO-1 and CNT-1 and
         // comes too late.
         let mut list = self.occasions_of_close(sub, why).into_iter();
         list.find(|own| !["RE-6", "ISO-3", "ISO-4"].contains(own)).unwrap_or("REV-1")

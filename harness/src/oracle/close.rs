@@ -14,10 +14,10 @@ impl Walk<'_> {
     pub(crate) fn close(&mut self, sink: u32, reason: Option<&str>, thread: u32) -> Step {
         let (nth, subs) = self.count_call(sink, Hook::Close)?;
         let silent = self.policies.send_failure == SendFailure::Drop;
-        let told = |claim: &Claim| claim.why.forced() && !(silent && claim.why == Why::Fail);
+        let notified = |claim: &Claim| claim.why.forced() && !(silent && claim.why == Why::Fail);
         let owed = |sub: &&usize| {
             let sub = &self.subs[**sub];
-            sub.close.is_none() && !sub.doomed && sub.claims.iter().any(told)
+            sub.close.is_none() && !sub.doomed && sub.claims.iter().any(notified)
         };
         let mut owing: Vec<usize> = subs.iter().filter(owed).copied().collect();
         // The likeliest comes first, so that most traces take one walk.
@@ -48,7 +48,7 @@ impl Walk<'_> {
         }
         // The send from inside of which it was ended is still running, and close has to wait for
         // it, whatever ended it (CLO-4, RE-5). An end that anybody else called for as well may be
-        // told at once.
+        // notified at once.
         let sends = self.own_sends(sub, thread);
         let mut forced = self.subs[sub].claims.iter().filter(|claim| claim.why.forced());
         if forced.all(|claim| (1..=sends).contains(&claim.within)) {
@@ -82,7 +82,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Checks that an operation which is about to return has told all that it surely ended.
+    /// Checks that an operation which is about to return has notified all that it surely ended.
     pub(crate) fn owed_closes(&mut self, op: OpId, why: Why) -> Step {
         for sub in 0..self.subs.len() {
             let subject = &self.subs[sub];
@@ -103,11 +103,11 @@ impl Walk<'_> {
                 .iter()
                 .any(|claim| claim.op != op && (claim.open || claim.why == Why::Unsub));
             let sending = self.busy.get(&subject.sink).is_some_and(|busy| *busy > 0);
-            // A victim that was not told may still be subscribed, which what follows will show
+            // A victim that was not notified may still be subscribed, which what follows will show
             // (CAP-1).
             if own.sure && !others && !sending && why != Why::Evict {
                 let (who, was) = (self.name(sub), why.reason());
-                let cause = format!("{who} was {was} and was not told to close");
+                let cause = format!("{who} was {was} and was not notified to close");
                 return self.breaks(self.blame_late(sub, why, op), cause);
             }
         }
@@ -198,7 +198,7 @@ impl Walk<'_> {
         if self.subs.iter().all(|sub| sub.claims.is_empty()) {
             return self.sum();
         }
-        self.told()?;
+        self.notified()?;
         self.sum()?;
         for index in 0..self.subs.len() {
             if self.subs[index].queue.is_some() {
@@ -210,10 +210,10 @@ impl Walk<'_> {
                 continue;
             }
             let sub = &self.subs[index];
-            let told = sub.close.is_some();
+            let notified = sub.close.is_some();
             let (sure, excused) = (sub.surely_forced(), self.need_not_tell(index));
             if let Some((Why::Evict, op)) = sure
-                && !told
+                && !notified
                 && !excused
             {
                 self.silent_victims.push((index, op));
@@ -222,11 +222,11 @@ impl Walk<'_> {
             let sub = &mut self.subs[index];
             let by = sub.claims.iter().map(|claim| claim.why).find(|why| why.forced());
             let failed = |claim: &Claim| claim.sure && claim.why == Why::Fail;
-            if silent_victim || told || (silent_failure && sub.claims.iter().any(failed)) {
+            if silent_victim || notified || (silent_failure && sub.claims.iter().any(failed)) {
                 sub.gone.get_or_insert((at, by.unwrap_or(Why::Unsub)));
             }
             sub.claims.clear();
-            if told {
+            if notified {
                 self.keeps(&["CLO-1"]);
                 if let Some(why) = by {
                     self.keeps(&self.occasions_of_close(index, why));
@@ -252,7 +252,7 @@ impl Walk<'_> {
     }
 
     /// Every subscriber that was surely ended by force has been notified.
-    fn told(&mut self) -> Step {
+    fn notified(&mut self) -> Step {
         for index in 0..self.subs.len() {
             let sub = &self.subs[index];
             if sub.queue.is_some()
@@ -264,7 +264,7 @@ impl Walk<'_> {
             }
             if let Some((why, op)) = sub.surely_forced().filter(|(why, _)| *why != Why::Evict) {
                 let (who, was) = (self.name(index), why.reason());
-                let cause = format!("{who} was {was} and was never told to close");
+                let cause = format!("{who} was {was} and was never notified to close");
                 return self.breaks(self.blame_silence(index, why, op), cause);
             }
         }
@@ -318,10 +318,11 @@ impl Walk<'_> {
         self.breaks(self.blame_number(last, total > most), cause)
     }
 
-    /// Victims that nothing else gave away were evicted without being told.
-    pub(crate) fn told_victims(&mut self) -> Step {
+    /// Victims that nothing else gave away were evicted without being notified.
+    pub(crate) fn notified_victims(&mut self) -> Step {
         for (victim, op) in std::mem::take(&mut self.silent_victims) {
-            let cause = format!("{} was evicted and was never told to close", self.name(victim));
+            let cause =
+                format!("{} was evicted and was never notified to close", self.name(victim));
             self.breaks(self.blame_silence(victim, Why::Evict, op), cause)?;
         }
         Ok(())

@@ -43,7 +43,7 @@ impl Walk<'_> {
         rules.any(|(_, rule)| rule.ops.iter().any(|own| own.id == op))
     }
 
-    /// A victim that was never told: whether it is still subscribed is open.
+    /// A victim that was never notified: whether it is still subscribed is open.
     pub(crate) fn is_silent_victim(&self, sub: usize) -> bool {
         self.silent_victims.iter().any(|(victim, _)| *victim == sub)
     }

@@ -277,7 +277,7 @@ impl Walk<'_> {
             return nonsense("a call of a sink never ended");
         }
         self.rest(len)?;
-        self.told_victims()?;
+        self.notified_victims()?;
         if self.in_vain && self.notes.is_empty() {
             // Every call returned and owed nothing: the thread waited for what the script never
             // brought about, or was slow.

@@ -169,8 +169,9 @@ impl Walk<'_> {
         match before {
             Some(before) if !["", "unsubscribed", "shutdown"].contains(&before.as_str()) => {
                 let who = self.name(sub);
-                let cause =
-                    format!("{who} was told that it ended as {before:?}, and later as {reason:?}");
+                let cause = format!(
+                    "{who} was notified that it ended as {before:?}, and later as {reason:?}"
+                );
                 self.breaks("CLO-5", cause)
             }
             _ => Ok(()),
@@ -215,7 +216,7 @@ impl Walk<'_> {
         }
         if queue.explained_without(Rule::Counts) {
             let lost = taken.lost;
-            let cause = format!("was told of {lost} lost messages, which is not their number");
+            let cause = format!("was notified of {lost} lost messages, which is not their number");
             return ("QUE-1", cause);
         }
         if queue.explained_without(Rule::Bounds) {
@@ -259,7 +260,10 @@ impl Walk<'_> {
             return ("QUE-1", format!("found {found}, which its policy does not leave there"));
         }
         if lost > 0 {
-            return ("QUE-1", format!("was told of {lost} lost messages, and nothing was lost"));
+            return (
+                "QUE-1",
+                format!("was notified of {lost} lost messages, and nothing was lost"),
+            );
         }
         let Some(missing) = queue.first_wrong(taken) else {
             return ("QUE-1", format!("found {found}, which nothing explains"));

@@ -237,7 +237,7 @@ pub(crate) struct Walk<'s> {
     pub(crate) revocations: Vec<Revocation<'s>>,
     pub(crate) tickets: HashMap<u32, Ticket>,
     pub(crate) evictions: Vec<usize>,
-    /// Victims that were not told to close, with the operation that evicted them.
+    /// Victims that were not notified to close, with the operation that evicted them.
     pub(crate) silent_victims: Vec<(usize, OpId)>,
     /// Scopes in which several subscribes overlap.
     pub(crate) contended: Vec<(u32, &'s Identity)>,

@@ -30,7 +30,7 @@ impl Why {
         matches!(self, Why::Revoke(Some(named)) if named.word() == reason)
     }
 
-    /// Whether the sink is told.
+    /// Whether the sink is notified.
     pub(crate) fn forced(self) -> bool {
         self != Why::Unsub
     }

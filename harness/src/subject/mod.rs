@@ -49,7 +49,7 @@ pub trait Subject: Send + Sync {
     fn close_by_identity(&self, identity: &Identity) -> usize;
 
     /// As [`close_by_identity`](Self::close_by_identity), and names the reason that clients are
-    /// told (feature `revoke_as`).
+    /// notified (feature `revoke_as`).
     fn close_by_identity_as(&self, identity: &Identity, _reason: Reason) -> usize {
         self.close_by_identity(identity)
     }

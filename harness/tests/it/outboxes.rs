@@ -1,4 +1,4 @@
-//! What the oracle accepts of an outbox: several orders, several moments at which losses are told.
+//! What the oracle accepts of an outbox: several orders, several moments to report losses.
 
 use harness::oracle;
 use harness::protocol::Policies;

@@ -137,14 +137,14 @@ fn threw_is_what_the_rule_says_however_the_sink_fails() {
     for (then, fails) in [(Ending::Throw, true), (Ending::Fail, true), (Ending::Ok, false)] {
         let mut script = Script::new(vec![sub(Registration::to(&["a"])), cast(2)]);
         script.sinks.push(first_send(Vec::new(), then));
-        let told = |threw| {
+        let notified = |threw| {
             let begun = [call(1, 0), ret(1), call(2, 0), send(0), sent(threw, 0)];
             let closed = close(0);
             let closed = if fails { &closed[..] } else { &[] };
             verdict(&script, &[&begun[..], closed, &[ret(2)]].concat())
         };
-        assert_eq!(told(fails), Ok(None), "{then:?}");
-        let other = told(!fails).unwrap_err();
+        assert_eq!(notified(fails), Ok(None), "{then:?}");
+        let other = notified(!fails).unwrap_err();
         assert!(other.contains("is not what its rules say"), "{then:?}: {other}");
     }
 }
@@ -177,7 +177,7 @@ fn lost_may_stand_beside_end_and_is_not_judged_there() {
         let end = took(6, &[], lost, Some("shutdown"));
         assert_eq!(ended_after_losses(Act::Shutdown, end), Ok(None), "{lost}");
     }
-    // A shutdown may leave what waits. Then the losses behind it may be told with it, or never.
+    // A shutdown may leave what waits. Then the losses behind it may be notified with it, or never.
     for (lost, judged) in [(0, None), (2, None), (3, Some("QUE-1"))] {
         let first = took(6, &["1"], lost, None);
         assert_eq!(ended_after_losses(Act::Shutdown, first), Ok(judged), "{lost}");

@@ -163,7 +163,7 @@ mod tests {
         assert!(!reads_event_streams(&Method::GET, &HeaderMap::new()));
     }
 
-    /// The times in milliseconds that a hundred clients are told.
+    /// The times in milliseconds that a hundred clients get.
     async fn times(response: impl Fn() -> Response) -> BTreeSet<u64> {
         let mut times = BTreeSet::new();
         for _ in 0..100 {

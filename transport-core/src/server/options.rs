@@ -84,7 +84,9 @@ impl ServerOptions {
     }
 
     /// Limits the connections; more are answered `503` with `Retry-After` and closed, or softly
-    /// where the request reads event streams ([`Entry`](crate::Entry)). No limit by default.
+    /// where the request reads event streams ([`Entry`](crate::Entry)): up to 8 KiB of its head are
+    /// read for that, for a second at most, and nothing on
+    /// [`run_over`](crate::Server::run_over). No limit by default.
     ///
     /// The process's limit on descriptors limits them too, but connections beyond that are not
     /// answered: they wait until another ends, which

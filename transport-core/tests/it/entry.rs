@@ -270,7 +270,7 @@ async fn adm_7_a_request_that_is_built_anew_is_refused_and_a_clone_is_admitted_o
 }
 
 #[tokio::test]
-async fn adm_2_a_transient_refusal_is_an_event_stream_for_who_cannot_read_a_status() {
+async fn adm_2_a_transient_refusal_is_an_event_stream_for_clients_that_cannot_read_a_status() {
     let live = Live::<String>::new();
     let app = Sessions::new(&live).router().layer(live.entry_layer());
     let response = ask(&app, event_source("/events")).await;

@@ -280,7 +280,7 @@ async fn drn_1_the_drain_follows_every_way_to_begin_a_shutdown() {
     let number = other.stream(Registration::new(), OutboxOptions::new()).unwrap();
     assert_eq!(other.begin_shutdown(), 1);
     tokio::join!(live.shutdown_on(async {}), live.shutdown_on(async {}));
-    assert_eq!(live.begin_shutdown(), 1, "and all that it ended is told");
+    assert_eq!(live.begin_shutdown(), 1, "and all that it ended is counted");
     drop((_stream, number));
     assert_eq!(soon("the drain", drain).await.notified, 2);
 }
