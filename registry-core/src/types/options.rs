@@ -307,8 +307,8 @@ impl RegistryOptions {
     }
 
     /// Adds what makes a hook for each subscriber: for a server that has to act on the connection
-    /// of a subscriber that is ended, whichever code admitted it. Hooks that were added before stay,
-    /// and are called first.
+    /// of a subscriber that is ended, whichever code admitted it. Hooks that were added before
+    /// stay, and are called first.
     ///
     /// `make` is called on the thread that draws a ticket, or that subscribes without one, but not
     /// for a [`stream`](crate::SubscriberRegistry::stream), which has no connection. What it
