@@ -1,7 +1,7 @@
 //! Any query string, through the way in of both transports: it is refused, or hears exactly what a
-//! plain model of the rules says and gets the others listed (FLT-2, FLT-5, ADM-8); and a check
-//! says the same and takes nobody. The first three bytes choose the limits and the grant, the rest is the
-//! query.
+//! plain model of the rules says and gets the others listed (FLT-2, FLT-5, ADM-8); and a check says
+//! the same and takes nobody. The first three bytes choose the limits and the grant, the rest is
+//! the query.
 
 #![no_main]
 
