@@ -12,7 +12,9 @@ use crate::protocol::Hello;
 pub fn never_exercised(hello: &Hello, outcome: &Outcome) -> BTreeSet<&'static str> {
     let seen = |id: &str| {
         let failed = |own: &super::Failure| own.violation.requirement == id;
-        outcome.kept.contains_key(id) || outcome.failures.iter().any(failed)
+        outcome.kept.contains_key(id)
+            || outcome.behind.contains_key(id)
+            || outcome.failures.iter().any(failed)
     };
     catalogue::catalogue()
         .requirements

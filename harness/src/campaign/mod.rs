@@ -5,7 +5,7 @@
 //! then avoid the feature that triggers the failure, so that they explore the rest; every eighth
 //! script has it, which confirms that the failure is still there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -16,7 +16,7 @@ use crate::catalogue::{self, Level};
 use crate::clock::Started;
 use crate::features::{Feature, Features};
 use crate::generate::generate;
-use crate::oracle::{self, Verdict, Violation};
+use crate::oracle::{self, Symptom, Verdict, Violation};
 use crate::protocol::{Hello, Reentrancy};
 use crate::script::{Act, Script};
 use crate::shrink::{Bounds, same_or_more_general, shrink};
@@ -139,6 +139,9 @@ pub struct Outcome {
     pub faults: Vec<Fault>,
     /// How many scripts kept each requirement that they could have broken.
     pub kept: BTreeMap<&'static str, u64>,
+    /// Requirements that are not known to be broken and could not be judged where it counts: each
+    /// with the broken one behind which it hides.
+    pub behind: BTreeMap<&'static str, &'static str>,
     /// Scripts that were judged.
     pub runs: u64,
     /// Scripts that the adapter declined when asked, by what they need.
@@ -160,6 +163,32 @@ impl Outcome {
     /// Whether this requirement is known to be broken.
     fn is_broken(&self, id: &str) -> bool {
         self.failures.iter().any(|known| known.violation.requirement == id)
+    }
+
+    /// A requirement that is broken in a special case only hides behind that case.
+    fn hides(&mut self, Violation { requirement, symptom, .. }: &Violation) {
+        if let Some(general) = symptom.general() {
+            self.behind.entry(general).or_insert(requirement);
+        }
+    }
+
+    /// Says of each requirement that is not broken behind which broken one it hides, if it does.
+    fn settle_what_hides(&mut self) {
+        for failure in std::mem::take(&mut self.failures) {
+            self.hides(&failure.violation);
+            self.failures.push(failure);
+        }
+        let broken: BTreeSet<_> =
+            self.failures.iter().map(|own| own.violation.requirement).collect();
+        self.behind.retain(|id, _| !broken.contains(id));
+        // A rule that hides behind a hidden one hides behind what that hides behind.
+        let behind = self.behind.clone();
+        for breach in self.behind.values_mut() {
+            let mut left = behind.len();
+            while let Some(next) = behind.get(breach).filter(|_| left > 0) {
+                (*breach, left) = (next, left - 1);
+            }
+        }
     }
 }
 
@@ -217,7 +246,7 @@ pub fn campaign(
         if run.over() {
             break;
         }
-        run.script(&name, &script);
+        run.script(&name, &script, true);
         (run.progress)(&run.outcome, &name);
     }
     run.avoid_known();
@@ -243,13 +272,14 @@ pub fn campaign(
         let wanted = wanted.get(turn as usize % wanted.len().max(1)).copied().unwrap_or_default();
         let script = generate(seed, features, wanted);
         let name = format!("seed {seed:#018x}");
-        run.script(&name, &script);
+        run.script(&name, &script, false);
         if index % 8 == 7 {
             run.confirming += began.ago();
         }
         (run.progress)(&run.outcome, &name);
     }
     run.outcome.took = run.started.ago();
+    run.outcome.settle_what_hides();
     run.outcome
 }
 
@@ -284,7 +314,8 @@ impl Run<'_> {
             || self.plan.only.iter().any(|only| only.eq_ignore_ascii_case(requirement))
     }
 
-    fn script(&mut self, name: &str, script: &Script) {
+    /// Runs one script. What a fixed one is made for has to be judged by it.
+    fn script(&mut self, name: &str, script: &Script, fixed: bool) {
         if self.hello.lacks(script).is_some() {
             return;
         }
@@ -325,9 +356,12 @@ impl Run<'_> {
         for id in &verdict.kept {
             *self.outcome.kept.entry(id).or_default() += 1;
         }
-        let broken: Vec<Violation> = verdict.all().cloned().collect();
-        for violation in broken {
-            self.violation(violation, name, script, &trace);
+        if fixed {
+            self.outcome.behind.extend(&verdict.behind);
+        }
+        for violation in verdict.all() {
+            let first = verdict.violation.as_ref().filter(|_| !verdict.is_sure(violation));
+            self.violation(violation.clone(), first, name, script, &trace);
         }
     }
 
@@ -339,18 +373,39 @@ impl Run<'_> {
         });
     }
 
-    fn violation(&mut self, violation: Violation, name: &str, script: &Script, trace: &Trace) {
-        let id = violation.requirement;
+    /// A violation, and the one of which it may be a consequence.
+    fn violation(
+        &mut self,
+        violation: Violation,
+        first: Option<&Violation>,
+        name: &str,
+        script: &Script,
+        trace: &Trace,
+    ) {
+        let Violation { requirement: id, symptom, .. } = violation;
         if let Some(known) = self.outcome.failure(id) {
             known.times += 1;
             return;
         }
         // Only a shrunk script tells a special case from its general rule.
         if !self.counts(id) && !self.plan.only.iter().any(|only| same_or_more_general(id, only)) {
-            return;
+            return self.outcome.hides(&violation);
         }
         if self.detours.get(id).is_some_and(|detours| *detours >= DETOURS) {
             return;
+        }
+        if let Some(first) = first {
+            // The first one may have come to be blamed on a more general rule.
+            let behind = &mut self.outcome.behind;
+            let breach = *behind.get(first.requirement).unwrap_or(&first.requirement);
+            if breach != id {
+                behind.entry(id).or_insert(breach);
+            }
+            // The same again, in another context, or too often.
+            let again = first.symptom == symptom && symptom != Symptom::Other;
+            if again || self.detours.contains_key(id) {
+                return;
+            }
         }
         self.announce(&violation, name);
         // Threads that race do not fail every time.
@@ -359,25 +414,38 @@ impl Run<'_> {
         let (small, blamed) = shrink(script, id, self.plan.shrinking, |candidate| {
             (0..tries).find_map(|_| {
                 let verdict = judged(driver, candidate, hello)?.1;
-                let mut broken = verdict.all().map(|found| found.requirement);
-                broken.find(|found| same_or_more_general(id, found))
+                let alike = |found: &&Violation| {
+                    found.symptom == symptom && same_or_more_general(id, found.requirement)
+                };
+                let alike = || verdict.all().filter(alike).map(|found| found.requirement);
+                alike().find(|found| *found == id).or(alike().next())
             })
         });
+        if blamed != id {
+            self.outcome.behind.insert(id, blamed);
+        }
         if blamed != id && self.outcome.is_broken(blamed) {
             *self.detours.entry(id).or_default() += 1;
             return;
         }
         if !self.counts(blamed) {
-            return;
+            return self.outcome.hides(&Violation { requirement: blamed, ..violation });
         }
         let mut shown = None;
         let mut again = 0;
         for _ in 0..3 * tries {
             let Some((trace, verdict)) = judged(self.driver, &small, self.hello) else { continue };
-            if let Some(found) = verdict.all().find(|found| found.requirement == blamed) {
-                again += 1;
-                shown.get_or_insert((found.clone(), trace));
+            let found = verdict.all().find(|found| found.requirement == blamed);
+            let Some(found) = found else { continue };
+            if !verdict.is_sure(found) {
+                // However small the script is, another rule is broken first.
+                let first = verdict.violation.map_or(blamed, |first| first.requirement);
+                self.outcome.behind.insert(id, first);
+                *self.detours.entry(id).or_default() = DETOURS;
+                return;
             }
+            again += 1;
+            shown.get_or_insert((found.clone(), trace));
             if again == 3 {
                 break;
             }
@@ -388,6 +456,7 @@ impl Run<'_> {
         let leaks = alone && again == 3 && self.counts(SHARED);
         // A failure that depends on earlier scripts is the known one, once one is known.
         if (vanished || leaks) && self.outcome.is_broken(SHARED) {
+            self.outcome.behind.insert(id, SHARED);
             *self.detours.entry(id).or_default() += 1;
             return;
         }
@@ -396,11 +465,11 @@ impl Run<'_> {
             None => (violation, trace.clone(), script.clone()),
         };
         if leaks {
-            let Violation { requirement, at, cause } = violation;
+            let Violation { requirement, at, cause, .. } = violation;
             let cause = format!(
                 "{requirement} ({cause}), but only in a process that ran other scripts before"
             );
-            violation = Violation { requirement: SHARED, at, cause };
+            violation = Violation { requirement: SHARED, symptom: Symptom::Other, at, cause };
         }
         if reproduced
             && !leaks
@@ -456,7 +525,7 @@ impl Run<'_> {
         }
         let cause =
             "the implementation declares that it refuses calls from inside a sink".to_owned();
-        let violation = Violation { requirement: "RE-1", at: 0, cause };
+        let violation = Violation { requirement: "RE-1", symptom: Symptom::Error, at: 0, cause };
         self.outcome.failures.push(Failure::new(violation, "hello", Script::default()));
     }
 }

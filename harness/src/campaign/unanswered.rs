@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Answer, Failure, Run};
 use crate::features::{Feature, Features};
-use crate::oracle::Violation;
+use crate::oracle::{Symptom, Violation};
 use crate::script::{Act, Ending, Outbox, Script};
 use crate::shrink::{Bounds, shrink};
 
@@ -64,7 +64,7 @@ impl Run<'_> {
         }
         let cause =
             format!("the script never ended, though it does without what makes it special: {how}");
-        let violation = Violation { requirement, at: 0, cause };
+        let violation = Violation { requirement, symptom: Symptom::Other, at: 0, cause };
         self.announce(&violation, name);
         // Every failing run costs a deadline.
         let bounds = Bounds { time: SHRINKING, ..self.plan.shrinking };

@@ -50,7 +50,8 @@ impl Rig {
     ///
     /// # Errors
     ///
-    /// How the requirement is broken, or that no script put it to the test.
+    /// How the requirement is broken, behind which broken one it could not be judged, or that no
+    /// script put it to the test.
     pub fn check(&self, requirement: &str) -> Verdict {
         let own = catalogue::find(&requirement.replace('_', "-"))
             .ok_or("there is no such requirement")?;
@@ -73,6 +74,9 @@ impl Rig {
         }
         if let Some(fault) = outcome.faults.first() {
             return Err(format!("{requirement}: {}", fault.message));
+        }
+        if let Some(breach) = outcome.behind.get(requirement) {
+            return Err(format!("{requirement}: not judged: behind {breach}, which is broken"));
         }
         let seen = outcome.kept.contains_key(requirement) || ONLY_BREACHES.contains(&requirement);
         if seen || !own.applies(&self.hello) {

@@ -9,12 +9,17 @@ use super::deliver::Refusal;
 use super::similar::{MAGIC, joined, near, plain, similar, similar_kinds};
 use super::state::{Claim, Failure, Frame, Revocation, Sub, Walk};
 use super::why::Why;
+use super::{Blame, Symptom, other};
 use crate::pretty;
 use crate::protocol::SendFailure;
 use crate::script::{Act, Hook, Identity, OpId, Reason};
 
 /// How many names make a long list, and how many bytes a long name.
 pub(super) const LONG: usize = 1_000;
+
+fn lagged(sub: &Sub<'_>) -> bool {
+    sub.gone.is_some_and(|(_, why)| why == Why::Lag)
+}
 
 /// The requirements whose condition holds.
 fn those<const N: usize>(list: [(bool, &'static str); N]) -> Vec<&'static str> {
@@ -138,32 +143,12 @@ impl Walk<'_> {
     }
 
     /// Names a close that no operation called for.
-    pub(crate) fn blame_close(
-        &self,
-        sink: u32,
-        subs: &[usize],
-        thread: u32,
-    ) -> (&'static str, String) {
+    pub(crate) fn blame_close(&self, sink: u32, subs: &[usize], thread: u32) -> Blame {
         let live =
             subs.iter().copied().find(|sub| !self.subs[*sub].over() && !self.subs[*sub].doomed);
         let Some(sub) = live else {
-            // One that was subscribed, if any was.
-            let was = |sub: &&usize| !self.subs[**sub].refused && !self.subs[**sub].doomed;
-            let last = subs.iter().rev().find(was).or(subs.last()).copied().unwrap_or_default();
-            let subject = &self.subs[last];
-            let who = self.name(last);
-            return if !was(&&last) {
-                ("ADM-2", format!("{who} was refused and is closed"))
-            } else if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
-                ("CLO-1", format!("{who} was closed twice"))
-            } else if let Some(late) = subs.iter().find(|sub| self.is_silent_victim(**sub)) {
-                let what = "is closed only now, and had to make room for an earlier subscribe";
-                ("CAP-1", format!("{} {what}", self.name(*late)))
-            } else if subject.gone.is_some_and(|(_, why)| why == Why::Fail) {
-                ("ISO-5", format!("{who} failed, which by policy is not answered by a close"))
-            } else {
-                ("CLO-3", format!("{who} was unsubscribed before and is closed"))
-            };
+            let (requirement, cause) = self.blame_close_of_none(subs);
+            return other(requirement, cause);
         };
         let who = self.name(sub);
         let subject = &self.subs[sub];
@@ -171,7 +156,7 @@ impl Walk<'_> {
             matches!(self.inside(thread), Some(Frame::Send { sink: of, .. }) if of == sink);
         let failed = |failure: &Failure| failure.sink == sink && failure.hook == Hook::Send;
         if subject.claimed(Why::Unsub) {
-            return ("SUB-4", format!("unsubscribing {who} called its close"));
+            return other("SUB-4", format!("unsubscribing {who} called its close"));
         }
         let mut open = self.closing_ops();
         open.sort_by_key(|op| std::cmp::Reverse(self.called[&op.id]));
@@ -180,21 +165,23 @@ impl Walk<'_> {
                 Act::Revoke { identity, .. } => {
                     let named = pretty::identity(identity);
                     let cause = format!("revoking {named} closed {who}, which does not hold it");
-                    return (self.blame_stranger(sub, op.registry, identity), cause);
+                    let requirement = self.blame_stranger(sub, op.registry, identity);
+                    return (Symptom::Stranger, requirement, cause);
                 }
                 Act::Sub { with, .. } | Act::Admit { with, .. } if self.script.cap.is_some() => {
-                    if with.scope.is_none()
-                        || with.scope != subject.with.scope
-                        || op.registry != subject.registry
-                    {
+                    if with.scope.is_none() || with.scope != subject.with.scope {
                         let cause = format!("a subscribe closed {who}, which is not in its scope");
-                        return ("CAP-4", cause);
+                        return other("CAP-4", cause);
+                    }
+                    if op.registry != subject.registry {
+                        let what = "which is in a scope of another registry";
+                        return other("ISO-6", format!("a subscribe closed {who}, {what}"));
                     }
                     let (requirement, why) = match self.victim(|claim| claim.op == op.id) {
                         Some(older) => ("CAP-2", format!("and {older} is older")),
                         None => ("CAP-3", "for which there was room".to_owned()),
                     };
-                    return (requirement, format!("a subscribe closed {who}, {why}"));
+                    return other(requirement, format!("a subscribe closed {who}, {why}"));
                 }
                 _ => {}
             }
@@ -205,15 +192,37 @@ impl Walk<'_> {
             self.subs.iter().any(|new| new.op == claim.op && new.with.scope.as_ref() == scope)
         };
         if let Some(older) = self.victim(|claim| scope.is_some() && rival(claim)) {
-            return ("CAP-2", format!("{who} was evicted, and {older} is older"));
+            return other("CAP-2", format!("{who} was evicted, and {older} is older"));
         }
         if sending || self.failures.iter().any(failed) {
-            return ("ISO-5", format!("{who} failed, which by policy is not answered by a close"));
+            let cause = format!("{who} failed, which by policy is not answered by a close");
+            return other("ISO-5", cause);
         }
         if self.open.keys().any(|op| matches!(self.ops[op].act, Act::Unsub { .. })) {
-            return ("SUB-2", format!("unsubscribing another closed {who}"));
+            return other("SUB-2", format!("unsubscribing another closed {who}"));
         }
-        ("CLO-2", format!("{who} is closed, and nothing called for it"))
+        other("CLO-2", format!("{who} is closed, and nothing called for it"))
+    }
+
+    /// Names a close of a sink that has no subscriber any more.
+    fn blame_close_of_none(&self, subs: &[usize]) -> (&'static str, String) {
+        // One that was subscribed, if any was.
+        let was = |sub: &&usize| !self.subs[**sub].refused && !self.subs[**sub].doomed;
+        let last = subs.iter().rev().find(was).or(subs.last()).copied().unwrap_or_default();
+        let subject = &self.subs[last];
+        let who = self.name(last);
+        if !was(&&last) {
+            ("ADM-2", format!("{who} was refused and is closed"))
+        } else if subs.iter().any(|sub| self.subs[*sub].close.is_some()) {
+            ("CLO-1", format!("{who} was closed twice"))
+        } else if let Some(late) = subs.iter().find(|sub| self.is_silent_victim(**sub)) {
+            let what = "is closed only now, and had to make room for an earlier subscribe";
+            ("CAP-1", format!("{} {what}", self.name(*late)))
+        } else if subject.gone.is_some_and(|(_, why)| why == Why::Fail) {
+            ("ISO-5", format!("{who} failed, which by policy is not answered by a close"))
+        } else {
+            ("CLO-3", format!("{who} was unsubscribed before and is closed"))
+        }
     }
 
     /// A subscriber that such an operation is to evict and that was not notified yet.
@@ -355,12 +364,12 @@ impl Walk<'_> {
                 && self.nested_at(inner.op, Hook::Close)
         };
         those([
+            (mine().any(|(_, sub)| lagged(sub)), "QUE-1"),
             (mine().any(|(_, sub)| sub.claimed(Why::Unsub) && sub.revoked()), "CON-2"),
             (self.failed_after(past.called, Hook::Close), "ISO-3"),
             (mine().any(|(_, sub)| twice(sub)), "REV-7"),
             (mine().any(|(index, _)| self.shares_sink(index)), "SUB-5"),
             (self.failures.iter().any(|failure| failure.at < past.called), "ISO-4"),
-            (self.nested_at(past.op, Hook::Send), "RE-5"),
             (self.revocations.iter().any(within), "RE-6"),
             (self.evictions.iter().any(|victim| self.subs[*victim].holds(past.identity)), "CAP-6"),
             (true, "CNT-1"),
@@ -368,7 +377,6 @@ impl Walk<'_> {
     }
 
     pub(crate) fn blame_count(&self, registry: u32) -> &'static str {
-        let lagged = |sub: &Sub<'_>| sub.gone.is_some_and(|(_, why)| why == Why::Lag);
         first_of([
             (self.subs.iter().any(lagged), "QUE-1"),
             (self.subs.iter().any(|sub| sub.registry != registry), "ISO-6"),

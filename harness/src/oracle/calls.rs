@@ -2,7 +2,7 @@
 
 use super::state::{Cast, Frame, Revocation, Shutdown, Sub, Ticket, Walk};
 use super::why::Why;
-use super::{Step, Stop, nonsense, similar};
+use super::{Step, Stop, Symptom, nonsense, similar};
 use crate::protocol::Reentrancy;
 use crate::script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE};
 use crate::trace::{Received, Report};
@@ -17,7 +17,8 @@ impl<'s> Walk<'s> {
         }
         self.threads.insert(id, thread);
         if self.script.cap == Some(0) {
-            return self.breaks("CAP-5", "a registry with a cap of 0 was constructed");
+            self.breaks(Symptom::Other, "CAP-5", "a registry with a cap of 0 was constructed");
+            return Err(Stop::End);
         }
         match &op.act {
             Act::Sub { .. } => self.call_sub(op, thread, None)?,
@@ -69,7 +70,7 @@ impl<'s> Walk<'s> {
             )),
         };
         match &op.act {
-            Act::Sub { .. } | Act::Admit { .. } => self.ret_sub(op, refused)?,
+            Act::Sub { .. } | Act::Admit { .. } => self.ret_sub(op, refused),
             Act::Unsub { sub } => self.ret_unsub(id, *sub),
             Act::Take { sub, bytes } => {
                 let taken = taken.ok_or_else(|| {
@@ -77,9 +78,9 @@ impl<'s> Walk<'s> {
                 })?;
                 self.ret_take(id, *sub, bytes.unwrap_or(TAKEN_AT_ONCE), taken)?;
             }
-            Act::Cast { .. } => self.ret_cast(id, report)?,
-            Act::Revoke { .. } => self.ret_revoke(id, number()?)?,
-            Act::Count => self.ret_count(op, number()?)?,
+            Act::Cast { .. } => self.ret_cast(id, report),
+            Act::Revoke { .. } => self.ret_revoke(id, number()?),
+            Act::Count => self.ret_count(op, number()?),
             Act::Begin { ticket } => {
                 if let Some(ticket) = self.tickets.get_mut(ticket) {
                     ticket.returned = Some(self.now);
@@ -92,7 +93,7 @@ impl<'s> Walk<'s> {
             }
             Act::Settle => self.settled = true,
             Act::Par { .. } => self.keeps(&["CON-0"]),
-            Act::Shutdown => self.ret_shutdown(id)?,
+            Act::Shutdown => self.ret_shutdown(id),
             Act::Hold { .. } | Act::Release { .. } => {}
         }
         self.queues_hear_of(id);
@@ -109,7 +110,10 @@ impl<'s> Walk<'s> {
         let op = self.pop(id)?;
         let nested = self.open.keys().any(|open| !matches!(self.ops[open].act, Act::Par { .. }));
         if nested && self.policies.reentrancy == Reentrancy::Refused {
-            return self.breaks("RE-1", format!("a call from inside a sink is refused: {error}"));
+            let cause = format!("a call from inside a sink is refused: {error}");
+            self.breaks(Symptom::Error, "RE-1", cause);
+            self.undone(op, "RE-1");
+            return Ok(());
         }
         let began = self.called[&id];
         let failed_inside = self.failures.iter().any(|failure| failure.at > began);
@@ -147,6 +151,7 @@ impl<'s> Walk<'s> {
             }
             Act::Revoke { .. } => ("REV-1", "revocation failed"),
             Act::Count => ("CNT-2", "count failed"),
+            Act::Shutdown if failed_inside => ("ISO-3", "a failing close failed the shutdown"),
             Act::Shutdown => ("SUB-6", "shutdown failed"),
             Act::Settle | Act::Par { .. } | Act::Hold { .. } | Act::Release { .. } => {
                 return nonsense(format!("operation {id} threw: {error}"));
@@ -155,19 +160,38 @@ impl<'s> Walk<'s> {
         let special = ["ISO-7", "ISO-2", "ISO-3", "ISO-4"].contains(&requirement);
         let requirement = if nested && !special { "RE-1" } else { requirement };
         if down && matches!(op.act, Act::Sub { .. } | Act::Admit { .. }) {
-            return self.ret_sub(op, true);
+            self.ret_sub(op, true);
+            return Ok(());
         }
         if !(down && matches!(op.act, Act::Cast { .. })) {
-            self.breaks(requirement, format!("{what}: {error}"))?;
+            self.breaks(Symptom::Error, requirement, format!("{what}: {error}"));
         }
-        // What follows is judged as if it had returned: only a SHOULD was broken.
+        // What follows a broadcast is judged as if it had returned.
         if let Act::Cast { .. } = &op.act {
             if let Some(cast) = self.casts.iter_mut().find(|cast| cast.op == id) {
                 cast.threw = true;
             }
-            return self.ret_cast(id, None);
+            self.ret_cast(id, None);
+        } else {
+            self.undone(op, requirement);
         }
         Ok(())
+    }
+
+    /// An operation failed that must not: whether it did what it was called for is open.
+    fn undone(&mut self, op: &'s Op, breach: &'static str) {
+        let mine =
+            |sub: &Sub<'_>| sub.op == op.id || sub.claims.iter().any(|claim| claim.op == op.id);
+        let subs: Vec<usize> = (0..self.subs.len()).filter(|sub| mine(&self.subs[*sub])).collect();
+        for sub in subs {
+            self.blur(sub, breach);
+        }
+        if let Act::Admit { ticket, .. } | Act::Abandon { ticket } = &op.act
+            && let Some(ticket) = self.tickets.get_mut(ticket)
+        {
+            ticket.end_use(self.called[&op.id], self.now);
+        }
+        self.close_claims(op.id);
     }
 
     fn cast_blame(&self, registry: u32, channel: &str) -> &'static str {
@@ -242,8 +266,8 @@ impl<'s> Walk<'s> {
         self.cast_to_queues(self.casts.len() - 1);
     }
 
-    fn ret_cast(&mut self, id: OpId, report: Option<Report>) -> Step {
-        let Some(index) = self.casts.iter().position(|cast| cast.op == id) else { return Ok(()) };
+    fn ret_cast(&mut self, id: OpId, report: Option<Report>) {
+        let Some(index) = self.casts.iter().position(|cast| cast.op == id) else { return };
         self.casts[index].returned = Some(self.now);
         if let Some(report) = report {
             let cast = &self.casts[index];
@@ -252,6 +276,7 @@ impl<'s> Walk<'s> {
                 .must
                 .iter()
                 .filter(|sub| self.subs[**sub].last_claim.is_none_or(|at| at < cast.called))
+                .filter(|sub| !self.is_blurred(**sub))
                 .count();
             let hears = |sub: &&Sub<'_>| {
                 sub.was_there_after(cast.called, cast.registry) && self.hears(sub, cast.channel)
@@ -263,11 +288,10 @@ impl<'s> Walk<'s> {
             } else {
                 let cause =
                     format!("it matched {sure} to {most} subscribers and reported {report:?}");
-                self.breaks("DEL-7", cause)?;
+                self.breaks(Symptom::Other, "DEL-7", cause);
             }
         }
         self.close_claims(id);
-        Ok(())
     }
 
     fn call_revoke(&mut self, op: &'s Op, identity: &'s Identity, named: Option<Reason>) {
@@ -294,13 +318,12 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn ret_shutdown(&mut self, id: OpId) -> Step {
+    fn ret_shutdown(&mut self, id: OpId) {
         if let Some(own) = self.shutdowns.iter_mut().find(|past| past.op == id) {
             own.returned = Some(self.now);
         }
-        self.owed_closes(id, Why::Shutdown)?;
+        self.owed_closes(id, Why::Shutdown);
         self.close_claims(id);
-        Ok(())
     }
 
     /// The operation returned: what it surely ended has ended.

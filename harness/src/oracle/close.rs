@@ -2,8 +2,8 @@
 
 use super::state::{Claim, Failure, Frame, Sub, Walk};
 use super::why::Why;
-use super::{Step, Stop, nonsense};
-use crate::protocol::{Delivery, SendFailure};
+use super::{Step, Symptom, nonsense};
+use crate::protocol::{Concurrency, Delivery, SendFailure};
 use crate::script::{Act, Hook, Op, OpId};
 
 fn range(least: i64, most: i64) -> String {
@@ -30,21 +30,23 @@ impl Walk<'_> {
             ))
         });
         let choice = self.choices.pick(owing.len());
+        let rule = self.throws(sink, Hook::Close, nth);
+        self.stack(thread).push(Frame::Close { sink, rule });
         let Some(sub) = owing.get(choice).copied() else {
-            let (requirement, cause) = self.blame_close(sink, &subs, thread);
-            self.breaks(requirement, cause)?;
-            return Err(Stop::End);
+            self.stray_close(sink, &subs, thread);
+            return Ok(());
         };
         self.keeps(&["CLO-2"]);
         if let Some(reason) = reason {
             let due: Vec<Why> = self.subs[sub].claims.iter().map(|claim| claim.why).collect();
-            if !due.iter().any(|why| why.reason() == reason) {
+            if due.iter().any(|why| why.reason() == reason) {
+                self.keeps(&["CLO-5"]);
+                self.keeps_if(due.iter().any(|why| why.names(reason)), "REV-13");
+            } else {
                 let was = due.iter().map(|why| why.reason()).collect::<Vec<_>>().join(" or ");
                 let cause = format!("{} was closed as {reason:?}, but was {was}", self.name(sub));
-                return self.breaks(self.blame_reason(sub, reason, &due), cause);
+                self.breaks(Symptom::Reason, self.blame_reason(sub, reason, &due), cause);
             }
-            self.keeps(&["CLO-5"]);
-            self.keeps_if(due.iter().any(|why| why.names(reason)), "REV-13");
         }
         // The send from inside of which it was ended is still running, and close has to wait for
         // it, whatever ended it (CLO-4, RE-5). An end that anybody else called for as well may be
@@ -54,12 +56,25 @@ impl Walk<'_> {
         if forced.all(|claim| (1..=sends).contains(&claim.within)) {
             let requirement = if self.subs[sub].revoked() { "RE-5" } else { "CLO-4" };
             let what = "was closed inside its own send, which close has to wait for";
-            return self.breaks(requirement, format!("{} {what}", self.name(sub)));
+            self.breaks(Symptom::Other, requirement, format!("{} {what}", self.name(sub)));
         }
         self.subs[sub].close = Some(self.now);
-        let rule = self.throws(sink, Hook::Close, nth);
-        self.stack(thread).push(Frame::Close { sink, rule });
         Ok(())
+    }
+
+    /// A close for which nothing calls.
+    fn stray_close(&mut self, sink: u32, subs: &[usize], thread: u32) {
+        let (symptom, requirement, cause) = self.blame_close(sink, subs, thread);
+        if let Some(blurred) = subs.iter().find(|sub| self.is_blurred(**sub)) {
+            self.hides(*blurred, requirement);
+            return;
+        }
+        self.breaks(symptom, requirement, cause);
+        for sub in subs {
+            if self.subs[*sub].close.is_none() {
+                self.blur(*sub, requirement);
+            }
+        }
     }
 
     pub(crate) fn closed(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
@@ -83,7 +98,7 @@ impl Walk<'_> {
     }
 
     /// Checks that an operation which is about to return has notified all that it surely ended.
-    pub(crate) fn owed_closes(&mut self, op: OpId, why: Why) -> Step {
+    pub(crate) fn owed_closes(&mut self, op: OpId, why: Why) {
         for sub in 0..self.subs.len() {
             let subject = &self.subs[sub];
             if subject.queue.is_some() {
@@ -94,6 +109,10 @@ impl Walk<'_> {
             else {
                 continue;
             };
+            if self.is_blurred(sub) {
+                self.hides(sub, self.blame_late(sub, why, op));
+                continue;
+            }
             if subject.close.is_some() {
                 self.keeps(&self.occasions_of_close(sub, why));
                 continue;
@@ -102,39 +121,53 @@ impl Walk<'_> {
                 .claims
                 .iter()
                 .any(|claim| claim.op != op && (claim.open || claim.why == Why::Unsub));
-            let sending = self.busy.get(&subject.sink).is_some_and(|busy| *busy > 0);
+            // Only a send from inside of which it is ended makes a close wait. A task does not show
+            // which one that is, nor does a sink with several subscribers.
+            let tasks = self.policies.threads != Concurrency::Threads;
+            let sending = if tasks || self.shares_sink(sub) {
+                self.busy.get(&subject.sink).is_some_and(|busy| *busy > 0)
+            } else {
+                own.within > 0
+            };
             // A victim that was not notified may still be subscribed, which what follows will show
             // (CAP-1).
             if own.sure && !others && !sending && why != Why::Evict {
                 let (who, was) = (self.name(sub), why.reason());
                 let cause = format!("{who} was {was} and was not notified to close");
-                return self.breaks(self.blame_late(sub, why, op), cause);
+                let breach = self.blame_late(sub, why, op);
+                self.breaks(Symptom::Silence, breach, cause);
+                self.blur(sub, breach);
             }
         }
-        Ok(())
     }
 
-    pub(crate) fn ret_revoke(&mut self, id: OpId, n: i64) -> Step {
-        let Some(index) = self.revocations.iter().position(|past| past.op == id) else {
-            return Ok(());
-        };
+    pub(crate) fn ret_revoke(&mut self, id: OpId, n: i64) {
+        let Some(index) = self.revocations.iter().position(|past| past.op == id) else { return };
         let past = &mut self.revocations[index];
         (past.returned, past.n) = (Some(self.now), n);
         let (registry, identity, why) = (past.registry, past.identity, Why::Revoke(past.named));
-        self.owed_closes(id, why)?;
+        self.owed_closes(id, why);
         let (mut least, mut most) = (0, 0);
-        for sub in &self.subs {
-            if let Some(own) = sub.claims.iter().find(|claim| claim.op == id && claim.why == why) {
+        for (sub, subject) in self.subs.iter().enumerate() {
+            let own = subject.claims.iter().find(|claim| claim.op == id && claim.why == why);
+            if self.is_blurred(sub) {
+                most += i64::from(self.revocations[index].names(subject));
+            } else if let Some(own) = own {
                 most += 1;
-                let alone = sub.claims.len() == 1;
+                let alone = subject.claims.len() == 1;
                 least += i64::from(own.sure && alone);
             }
         }
+        let held = |sub: &usize| self.revocations[index].names(&self.subs[*sub]);
+        let blurred = self.blurred.keys().copied().find(held);
         if !(least..=most).contains(&n) {
             let cause = format!("the revocation ended {} and returned {n}", range(least, most));
-            return self.breaks(self.blame_number(index, n > most), cause);
+            self.breaks(Symptom::Number, self.blame_number(index, n > most), cause);
+        } else if let Some(blurred) = blurred {
+            self.hides(blurred, self.occasions_of_number(index)[0]);
+        } else {
+            self.keeps(&self.occasions_of_number(index));
         }
-        self.keeps(&self.occasions_of_number(index));
         let stuck = self.stacks.values().any(|stack| {
             self.is_parked(stack) && stack.iter().any(|frame| matches!(frame, Frame::Send { .. }))
         });
@@ -145,18 +178,23 @@ impl Walk<'_> {
             self.keeps(&["REV-4", "REV-5"]);
         }
         self.close_claims(id);
-        Ok(())
     }
 
-    pub(crate) fn ret_count(&mut self, op: &Op, n: i64) -> Step {
+    pub(crate) fn ret_count(&mut self, op: &Op, n: i64) {
         let began = self.called[&op.id];
         // Others may come and go while it counts: it surely counts those that were active all the
         // time.
-        let here = |sub: &&Sub<'_>| sub.was_there_after(began, op.registry);
-        let steady =
-            |sub: &&Sub<'_>| sub.active() && sub.returned.is_some_and(|returned| returned < began);
-        let sure = self.subs.iter().filter(here).filter(steady).count() as i64;
-        let doubtful: Vec<_> = self.subs.iter().filter(here).filter(|sub| !steady(sub)).collect();
+        let blurred =
+            |sub: &usize| self.is_blurred(*sub) && self.subs[*sub].registry == op.registry;
+        let steady = |sub: &usize| {
+            let subject = &self.subs[*sub];
+            subject.active() && subject.returned.is_some_and(|returned| returned < began)
+        };
+        let here = |sub: &usize| self.subs[*sub].was_there_after(began, op.registry);
+        let here = (0..self.subs.len()).filter(|sub| here(sub) || blurred(sub));
+        let (sure, doubtful): (Vec<_>, Vec<_>) = here.partition(|sub| steady(sub) && !blurred(sub));
+        let doubtful: Vec<_> = doubtful.into_iter().map(|sub| &self.subs[sub]).collect();
+        let sure = sure.len() as i64;
         // A SHOULD says that a surely claimed subscriber no longer counts once a close of the same
         // operation has begun.
         let closed_before = |sub: &Sub<'_>| sub.close.is_some_and(|close| close < began);
@@ -177,29 +215,35 @@ impl Walk<'_> {
         let most = sure + doubtful.len() as i64;
         if !(sure..=most).contains(&n) {
             let cause = format!("{} are active and count returned {n}", range(sure, most));
-            return self.breaks(self.blame_count(op.registry), cause);
+            return self.breaks(Symptom::Count, self.blame_count(op.registry), cause);
+        }
+        if let Some(blurred) = (0..self.subs.len()).find(blurred) {
+            return self.hides(blurred, self.blame_count(op.registry));
         }
         let strict = most - closing - waiting;
-        if n > strict {
-            let requirement = if n <= strict + waiting { "REV-8" } else { "CNT-3" };
-            let cause =
-                format!("{strict} are active without those being closed, and count returned {n}");
-            self.breaks(requirement, cause)?;
-        } else if closing + waiting > 0 {
+        let cause =
+            format!("{strict} are active without those being closed, and count returned {n}");
+        if n > strict + waiting {
+            self.breaks(Symptom::Other, "CNT-3", cause.clone());
+        }
+        if n > strict && n <= strict + waiting || n > strict + closing {
+            self.behind.insert("CNT-3", "REV-8");
+            self.breaks(Symptom::Other, "REV-8", cause);
+        }
+        if n <= strict && closing + waiting > 0 {
             self.keeps(&["REV-8", "CNT-3"]);
         }
         self.keeps(&["CNT-2"]);
         self.keeps_if(self.tickets.values().any(|ticket| ticket.open()), "ADM-3");
-        Ok(())
     }
 
     /// Nothing is in progress: decides whether what was claimed has ended.
-    pub(crate) fn resolve_claims(&mut self, at: usize) -> Step {
+    pub(crate) fn resolve_claims(&mut self, at: usize) {
         if self.subs.iter().all(|sub| sub.claims.is_empty()) {
             return self.sum();
         }
-        self.notified()?;
-        self.sum()?;
+        self.notified();
+        self.sum();
         for index in 0..self.subs.len() {
             if self.subs[index].queue.is_some() {
                 self.resolve_queue(index, at);
@@ -239,36 +283,43 @@ impl Walk<'_> {
         if let Some(cap) = self.script.cap {
             for (registry, scope) in contended {
                 // Whether an outbox has ended may not have shown yet.
-                let unclaimed = |own: &usize| self.subs[*own].claims.is_empty();
+                let unclaimed =
+                    |own: &usize| self.subs[*own].claims.is_empty() && !self.is_blurred(*own);
+                let inside = |sub: &Sub<'_>| self.nested_at(sub.op, Hook::Close);
+                let of_it = |sub: &&Sub<'_>| sub.with.scope.as_ref() == Some(scope);
+                let nested = self.subs.iter().filter(of_it).any(inside);
+                let rule = if nested { "RE-8" } else { "CAP-1" };
                 let active = self.members(registry, scope).filter(unclaimed).count();
                 if active > cap as usize {
                     let cause = format!("{active} are active in a scope capped at {cap}");
-                    return self.breaks("RE-8", cause);
+                    self.breaks(Symptom::Other, rule, cause);
+                } else {
+                    self.keeps(&[rule]);
                 }
-                self.keeps(&["RE-8"]);
             }
         }
-        Ok(())
     }
 
     /// Every subscriber that was surely ended by force has been notified.
-    fn notified(&mut self) -> Step {
+    fn notified(&mut self) {
         for index in 0..self.subs.len() {
             let sub = &self.subs[index];
             if sub.queue.is_some()
                 || sub.close.is_some()
                 || self.resolves_later(index)
                 || self.need_not_tell(index)
+                || self.is_blurred(index)
             {
                 continue;
             }
             if let Some((why, op)) = sub.surely_forced().filter(|(why, _)| *why != Why::Evict) {
                 let (who, was) = (self.name(index), why.reason());
                 let cause = format!("{who} was {was} and was never notified to close");
-                return self.breaks(self.blame_silence(index, why, op), cause);
+                let breach = self.blame_silence(index, why, op);
+                self.breaks(Symptom::Silence, breach, cause);
+                self.blur(index, breach);
             }
         }
-        Ok(())
     }
 
     /// Whether nothing is ending it, or a registry that delivers later has not removed it for its
@@ -288,44 +339,51 @@ impl Walk<'_> {
     }
 
     /// Adds up what the revocations since the last rest returned, against what they ended.
-    fn sum(&mut self) -> Step {
-        let (mut total, mut last) = (0, None);
+    fn sum(&mut self) {
+        let (mut total, mut summed) = (0, Vec::new());
         for (index, past) in self.revocations.iter_mut().enumerate() {
             if past.returned.is_some() && !std::mem::replace(&mut past.summed, true) {
                 total += past.n;
-                last = Some(index);
+                summed.push(index);
             }
         }
-        let Some(last) = last else { return Ok(()) };
+        let Some(last) = summed.last().copied() else { return };
         let (mut least, mut most) = (0, 0);
-        for sub in self.subs.iter().filter(|sub| sub.close.is_some() && sub.revoked()) {
+        let clear = || self.subs.iter().enumerate().filter(|(sub, _)| !self.is_blurred(*sub));
+        for (_, sub) in clear().filter(|(_, sub)| sub.close.is_some() && sub.revoked()) {
             most += 1;
             let only =
                 sub.claims.iter().all(|claim| matches!(claim.why, Why::Revoke(_) | Why::Unsub));
             least += i64::from(only);
         }
-        for sub in self.subs.iter().filter(|sub| sub.queue.is_some() && sub.revoked()) {
+        for (_, sub) in clear().filter(|(_, sub)| sub.queue.is_some() && sub.revoked()) {
             most += 1;
             least +=
                 i64::from(sub.claims.iter().all(|claim| claim.why.revokes()) && sub.claims[0].sure);
         }
-        if (least..=most).contains(&total) {
-            self.keeps(&["CNT-1"]);
-            return Ok(());
-        }
         let range = range(least, most);
         let cause = format!("revocations that overlap ended {range} and returned {total} in all");
-        self.breaks(self.blame_number(last, total > most), cause)
+        let held =
+            |sub: &usize| summed.iter().any(|past| self.revocations[*past].names(&self.subs[*sub]));
+        if let Some(blurred) = self.blurred.keys().copied().find(held) {
+            self.hides(blurred, self.occasions_of_number(last)[0]);
+        } else if (least..=most).contains(&total) {
+            self.keeps(&["CNT-1"]);
+        } else {
+            self.breaks(Symptom::Number, self.blame_number(last, total > most), cause);
+        }
     }
 
     /// Victims that nothing else gave away were evicted without being notified.
-    pub(crate) fn notified_victims(&mut self) -> Step {
+    pub(crate) fn notified_victims(&mut self) {
         for (victim, op) in std::mem::take(&mut self.silent_victims) {
+            if self.is_blurred(victim) {
+                continue;
+            }
             let cause =
                 format!("{} was evicted and was never notified to close", self.name(victim));
-            self.breaks(self.blame_silence(victim, Why::Evict, op), cause)?;
+            self.breaks(Symptom::Silence, self.blame_silence(victim, Why::Evict, op), cause);
         }
-        Ok(())
     }
 
     /// Whether anything in progress may close subscribers.

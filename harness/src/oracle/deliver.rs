@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::{Delivery, Frame, Walk};
 use super::why::Why;
-use super::{Step, Stop, nonsense};
+use super::{Step, Symptom, nonsense};
 use crate::protocol::{Delivery as When, Order, SendFailure};
 use crate::script::{Act, Hook};
 use crate::text::short;
@@ -28,6 +28,18 @@ pub(crate) enum Refusal {
     Closing,
 }
 
+/// A message that came and should not have, as far as it can be explained.
+pub(crate) struct Unwanted {
+    pub(crate) requirement: &'static str,
+    pub(crate) symptom: Symptom,
+    pub(crate) cause: String,
+    /// The subscriber that it came to, and the broadcast.
+    sub: usize,
+    cast: Option<usize>,
+    /// The subscriber may be registered although it has ended.
+    stays: bool,
+}
+
 impl Walk<'_> {
     pub(crate) fn send(&mut self, sink: u32, data: &str, thread: u32) -> Step {
         let (nth, subs) = self.count_call(sink, Hook::Send)?;
@@ -46,12 +58,28 @@ impl Walk<'_> {
                 }
             }
             if !eligible.is_empty() && self.casts[cast].attribute(sink, eligible) {
-                return self.delivered(sink, cast, thread, self.throws(sink, Hook::Send, nth));
+                self.delivered(sink, cast, thread, self.throws(sink, Hook::Send, nth));
+                return Ok(());
             }
         }
-        let (requirement, cause) = self.explain_unwanted(Some(thread), data, &subs);
-        self.breaks(requirement, cause)?;
-        Err(Stop::End)
+        let rule = self.throws(sink, Hook::Send, nth);
+        let unwanted = self.explain_unwanted(Some(thread), data, &subs);
+        let (sub, cast) = (unwanted.sub, unwanted.cast);
+        if let Some(blurred) = subs.iter().find(|sub| self.is_blurred(**sub)) {
+            self.hides(*blurred, unwanted.requirement);
+        } else {
+            self.breaks(unwanted.symptom, unwanted.requirement, unwanted.cause);
+            if unwanted.stays {
+                self.blur(sub, unwanted.requirement);
+            }
+        }
+        self.begins_send(sink, cast, sub, thread, rule);
+        Ok(())
+    }
+
+    fn begins_send(&mut self, sink: u32, cast: Option<usize>, sub: usize, thread: u32, rule: bool) {
+        *self.busy.entry(sink).or_default() += 1;
+        self.stack(thread).push(Frame::Send { sink, cast, sub, rule });
     }
 
     /// Whether this subscriber may be sent this broadcast now, leaving aside whether it has had it.
@@ -91,23 +119,21 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn delivered(&mut self, sink: u32, cast: usize, thread: u32, rule: bool) -> Step {
+    fn delivered(&mut self, sink: u32, cast: usize, thread: u32, rule: bool) {
         let sub = self.casts[cast].deliveries.last().map_or(0, |delivery| delivery.taken);
         self.keeps(&["DEL-4"]);
         if let Some(other) = self.call_elsewhere(cast, thread) {
             let (op, who) = (self.casts[cast].op, self.name(sub));
             let cause = format!("broadcast {op} was sent to {who} by a call on registry {other}");
-            return self.breaks("ISO-6", cause);
+            self.breaks(Symptom::Other, "ISO-6", cause);
         }
         if !self.shares_sink(sub) {
             let had = (0..self.casts.len()).filter(|other| {
                 self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink)
             });
-            self.order(sub, had.collect(), cast)?;
+            self.order(sub, had.collect(), cast);
         }
-        *self.busy.entry(sink).or_default() += 1;
-        self.stack(thread).push(Frame::Send { sink, cast, sub, rule });
-        Ok(())
+        self.begins_send(sink, Some(cast), sub, thread, rule);
     }
 
     /// The registry whose call makes this send, if it is not the broadcast's: what one has waiting
@@ -130,7 +156,7 @@ impl Walk<'_> {
     }
 
     /// Checks the order of this delivery against all that the subscriber has had.
-    pub(crate) fn order(&mut self, sub: usize, had: Vec<usize>, cast: usize) -> Step {
+    pub(crate) fn order(&mut self, sub: usize, had: Vec<usize>, cast: usize) {
         self.seen_after.resize_with(self.casts.len(), Vec::new);
         self.seen_after[cast].resize(self.casts.len(), false);
         let (mut compared, who) = (false, self.name(sub));
@@ -141,11 +167,11 @@ impl Walk<'_> {
                 let cause = format!(
                     "{who} got the inner broadcast {before} before the outer broadcast {own}"
                 );
-                self.breaks("ORD-2", cause)?;
+                self.breaks(Symptom::Other, "ORD-2", cause);
             } else if self.casts[cast].returned.is_some_and(|returned| returned < began) {
                 let cause =
                     format!("{who} got broadcast {before} before {own}, which had ended earlier");
-                return self.breaks("ORD-1", cause);
+                return self.breaks(Symptom::Other, "ORD-1", cause);
             }
             if self.policies.order == Order::Total
                 && self.seen_after[other].get(cast) == Some(&true)
@@ -153,7 +179,7 @@ impl Walk<'_> {
                 let cause = format!(
                     "{who} got broadcast {before} before {own}, another the other way round"
                 );
-                return self.breaks("ORD-3", cause);
+                return self.breaks(Symptom::Other, "ORD-3", cause);
             }
             self.seen_after[cast][other] = true;
             if !std::mem::replace(&mut compared, true) {
@@ -161,7 +187,6 @@ impl Walk<'_> {
             }
             self.keeps_if(self.stems_from(cast, other), "ORD-2");
         }
-        Ok(())
     }
 
     /// Whether `inner` was made, directly or not, from inside a delivery of `outer`.
@@ -176,7 +201,7 @@ impl Walk<'_> {
         thread: Option<u32>,
         data: &str,
         subs: &[usize],
-    ) -> (&'static str, String) {
+    ) -> Unwanted {
         let mut nearest: Option<(Refusal, usize, usize)> = None;
         for cast in (0..self.casts.len()).filter(|cast| self.casts[*cast].data == data) {
             for sub in subs {
@@ -187,7 +212,14 @@ impl Walk<'_> {
             }
         }
         let Some((refusal, sub, cast)) = nearest else {
-            return ("DEL-4", format!("was sent {}, which was not broadcast", short(data)));
+            return Unwanted {
+                requirement: "DEL-4",
+                symptom: Symptom::Unwanted,
+                cause: format!("was sent {}, which was not broadcast", short(data)),
+                sub: subs[0],
+                cast: None,
+                stays: false,
+            };
         };
         let (op, channel) = (self.casts[cast].op, self.casts[cast].channel);
         // Of several on one sink it may be the one whose list was overwritten.
@@ -200,9 +232,16 @@ impl Walk<'_> {
         };
         if let Some(sub) = subs.iter().find(aliased) {
             let (channel, who) = (short(channel), self.name(*sub));
-            let cause =
-                format!("{who} was sent broadcast {op} on {channel}, which its list got later");
-            return ("FLT-7", cause);
+            return Unwanted {
+                requirement: "FLT-7",
+                symptom: Symptom::Unheard,
+                cause: format!(
+                    "{who} was sent broadcast {op} on {channel}, which its list got later"
+                ),
+                sub: *sub,
+                cast: Some(cast),
+                stays: false,
+            };
         }
         let why = match refusal {
             Refusal::Elsewhere => "belongs to another registry",
@@ -219,8 +258,18 @@ impl Walk<'_> {
             Refusal::Closing => "had its close begun before",
         };
         let (channel, who) = (short(channel), self.name(sub));
-        let cause = format!("broadcast {op} on {channel} was sent to {who}, which {why}");
-        (self.blame_unwanted(sub, cast, refusal), cause)
+        Unwanted {
+            requirement: self.blame_unwanted(sub, cast, refusal),
+            symptom: match refusal {
+                Refusal::Filtered => Symptom::Unheard,
+                Refusal::Later { inside: true } => Symptom::Newcomer,
+                _ => Symptom::Unwanted,
+            },
+            cause: format!("broadcast {op} on {channel} was sent to {who}, which {why}"),
+            sub,
+            cast: Some(cast),
+            stays: matches!(refusal, Refusal::Refused | Refusal::Ended(_) | Refusal::Closing),
+        }
     }
 
     pub(crate) fn sent(&mut self, sink: u32, threw: bool, thread: u32) -> Step {
@@ -238,28 +287,39 @@ impl Walk<'_> {
         let removed = threw && self.policies.send_failure != SendFailure::Keep;
         if removed && !self.subs[sub].over() {
             // By policy a failing sink is removed, whatever else was ending it.
-            self.claim(sub, Why::Fail, self.casts[cast].op, true);
+            match cast.map(|cast| self.casts[cast].op) {
+                Some(op) => self.claim(sub, Why::Fail, op, true),
+                None => self.blur(sub, "DEL-4"),
+            }
         }
         Ok(())
     }
 
     /// Checks what every finished broadcast owed.
-    pub(crate) fn settle_casts(&mut self, at: usize) -> Step {
+    pub(crate) fn settle_casts(&mut self, at: usize) {
         for cast in self.first_open..self.casts.len() {
             let due = self.deliveries_are_due();
             if self.casts[cast].settled.is_some() || self.casts[cast].returned.is_none() || !due {
                 continue;
             }
             self.casts[cast].settled = Some(at);
-            let (own, mut must) = (&self.casts[cast], self.casts[cast].must.clone());
-            must.retain(|sub| {
+            let own = &self.casts[cast];
+            let due = own.must.iter().copied().filter(|sub| {
                 let sub = &self.subs[*sub];
                 sub.queue.is_none() && sub.last_claim.is_none_or(|claim| claim < own.called)
             });
-            if let Some(lost) = own.lost(&must, |sub| self.subs[sub].sink) {
+            let (blurred, mut must): (Vec<_>, Vec<_>) = due.partition(|sub| self.is_blurred(*sub));
+            for sub in blurred {
+                self.hides(sub, self.blame_missing(sub, cast));
+            }
+            while let Some(lost) = self.casts[cast].lost(&must, |sub| self.subs[sub].sink) {
+                let own = &self.casts[cast];
                 let (op, channel, who) = (own.op, short(own.channel), self.name(lost));
                 let cause = format!("broadcast {op} on {channel} never reached {who}");
-                self.breaks(self.blame_missing(lost, cast), cause)?;
+                let breach = self.blame_missing(lost, cast);
+                self.breaks(Symptom::Missing, breach, cause);
+                self.blur(lost, breach);
+                must.retain(|sub| *sub != lost);
             }
             for sub in &must {
                 self.keeps(&self.occasions(*sub, cast));
@@ -270,13 +330,13 @@ impl Walk<'_> {
         while self.casts.get(self.first_open).is_some_and(|cast| cast.settled.is_some()) {
             self.first_open += 1;
         }
-        Ok(())
     }
 
     /// Notes what was rightly not delivered.
     fn kept_silence(&mut self, cast: usize) {
         for sub in 0..self.subs.len() {
             if self.subs[sub].queue.is_none()
+                && !self.is_blurred(sub)
                 && let Err(refusal) = self.may_receive(sub, cast, None)
             {
                 self.keeps(&[self.blame_unwanted(sub, cast, refusal)]);

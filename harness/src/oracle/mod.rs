@@ -13,6 +13,11 @@
 //! Invariants of the walk: each event is read once, in order; later events decide nothing, but
 //! obligations fall due when nothing is in progress any more.
 //!
+//! A breach does not end the walk. Where it leaves open what a subscriber is from now on, that
+//! subscriber is *blurred*: whatever happens to it is accepted, and what would have been judged by
+//! it hides behind the breach. So of all breaches that a trace shows only the first is sure; the
+//! campaign shrinks each of the others until it comes first, or says that it was not judged.
+//!
 //! An outbox makes no calls: it is judged by what its owner finds; the module `queue` holds what
 //! may be in it.
 //!
@@ -35,7 +40,7 @@ mod state;
 mod subscribe;
 mod why;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use choices::Choices;
 use serde::Serialize;
@@ -45,11 +50,64 @@ use crate::protocol::{Delivery, Hello, Policies};
 use crate::script::{Act, Script};
 use crate::trace::{Event, Trace};
 
+/// What is wrong, whatever the context. The context makes a requirement of it: a message that is
+/// missing is DEL-1, or ISO-1 if another sink failed meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Symptom {
+    /// A message never came.
+    Missing,
+    /// A message came through a filter that does not have its channel.
+    Unheard,
+    /// A message came to a subscriber that was created inside its delivery.
+    Newcomer,
+    /// A message came again, or after the end.
+    Unwanted,
+    /// A subscriber was closed that nothing ended.
+    Stranger,
+    /// A close never came.
+    Silence,
+    /// A revocation returned the wrong number.
+    Number,
+    /// The wrong number is active.
+    Count,
+    /// A subscribe or admission was refused.
+    Refusal,
+    /// An operation failed.
+    Error,
+    /// An end has the wrong reason.
+    Reason,
+    /// Something else.
+    Other,
+}
+
+impl Symptom {
+    /// The requirement that it breaks in any context.
+    pub(crate) fn general(self) -> Option<&'static str> {
+        match self {
+            Symptom::Missing => Some("DEL-1"),
+            Symptom::Unheard => Some("FLT-1"),
+            Symptom::Newcomer => Some("RE-4"),
+            Symptom::Stranger => Some("REV-4"),
+            Symptom::Number => Some("CNT-1"),
+            Symptom::Count => Some("CNT-2"),
+            Symptom::Reason => Some("CLO-5"),
+            Symptom::Unwanted
+            | Symptom::Silence
+            | Symptom::Refusal
+            | Symptom::Error
+            | Symptom::Other => None,
+        }
+    }
+}
+
 /// Why a trace is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// The requirement that is broken.
     pub requirement: &'static str,
+    /// What is wrong, whatever the context.
+    pub symptom: Symptom,
     /// The first wrong event, as an index into the trace; its length means *at the end*.
     pub at: usize,
     /// One line.
@@ -59,8 +117,10 @@ pub struct Violation {
 /// What the oracle says of one trace.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    /// The first violation of a MUST; the walk ends there.
+    /// The first violation of a MUST.
     pub violation: Option<Violation>,
+    /// Violations of other MUSTs after it, in order. Each may be a consequence of an earlier one.
+    pub further: Vec<Violation>,
     /// Violations of SHOULDs, in order.
     pub notes: Vec<Violation>,
     /// The trace makes no sense for the script (an unknown operation, a return without a call): the
@@ -68,6 +128,8 @@ pub struct Verdict {
     pub nonsense: Option<String>,
     /// Requirements that this trace had occasion to break and kept.
     pub kept: BTreeSet<&'static str>,
+    /// Requirements that could not be judged, each with the broken one behind which it hides.
+    pub behind: BTreeMap<&'static str, &'static str>,
 }
 
 impl Verdict {
@@ -83,9 +145,28 @@ impl Verdict {
         self.violation.as_ref().or(self.notes.first())
     }
 
-    /// Every violation, the MUST first.
+    /// Every violation, those of MUSTs first.
     pub fn all(&self) -> impl Iterator<Item = &Violation> {
-        self.violation.iter().chain(&self.notes)
+        self.violation.iter().chain(&self.further).chain(&self.notes)
+    }
+
+    /// Whether this violation is none's consequence: no MUST was broken before it.
+    #[must_use]
+    pub fn is_sure(&self, of: &Violation) -> bool {
+        self.violation.as_ref().is_none_or(|first| {
+            let same = first.requirement == of.requirement;
+            same || first.at > of.at || (first.at == of.at && self.notes.contains(of))
+        })
+    }
+
+    /// Adds a violation of a MUST that the walk does not look for.
+    fn add(&mut self, violation: Violation) {
+        self.kept.remove(violation.requirement);
+        if self.violation.as_ref().is_none_or(|first| first.at > violation.at) {
+            self.further.splice(..0, self.violation.replace(violation));
+        } else if self.further.iter().all(|own| own.requirement != violation.requirement) {
+            self.further.push(violation);
+        }
     }
 }
 
@@ -139,13 +220,13 @@ pub fn judge_claims(script: &Script, trace: &Trace, hello: &Hello) -> Verdict {
         reports_missing(script, trace, &mut verdict);
     }
     let silent = |event: &Event| matches!(event, Event::Close { reason: None, .. });
-    let Some(at) = trace.iter().position(silent).filter(|_| hello.offers("reasons")) else {
-        return verdict;
-    };
-    if verdict.nonsense.is_none() && verdict.violation.as_ref().is_none_or(|first| first.at > at) {
+    if hello.offers("reasons")
+        && verdict.nonsense.is_none()
+        && let Some(at) = trace.iter().position(silent)
+    {
         let cause = "a close came without a reason, though reasons are claimed".to_owned();
-        verdict.kept.remove("CLO-5");
-        verdict.violation = Some(Violation { requirement: "CLO-5", at, cause });
+        let symptom = Symptom::Reason;
+        verdict.add(Violation { requirement: "CLO-5", symptom, at, cause });
     }
     verdict
 }
@@ -157,12 +238,10 @@ fn reports_missing(script: &Script, trace: &Trace, verdict: &mut Verdict) {
     let silent =
         |event: &Event| matches!(event, Event::Ret { op, report: None, .. } if casts.contains(op));
     let Some(at) = trace.iter().position(silent) else { return };
-    if verdict.violation.as_ref().is_none_or(|first| first.at > at) {
-        verdict.kept.remove("DEL-7");
-        let cause = "a broadcast returned without a report, though reports are claimed".to_owned();
-        if verdict.notes.iter().all(|note| note.requirement != "DEL-7") {
-            verdict.notes.push(Violation { requirement: "DEL-7", at, cause });
-        }
+    verdict.kept.remove("DEL-7");
+    let cause = "a broadcast returned without a report, though reports are claimed".to_owned();
+    if verdict.notes.iter().all(|note| note.requirement != "DEL-7") {
+        verdict.notes.push(Violation { requirement: "DEL-7", symptom: Symptom::Other, at, cause });
     }
 }
 
@@ -193,15 +272,20 @@ fn walk<'t>(
 
 /// Why a walk ends.
 pub(crate) enum Stop {
-    /// The trace is over, or says that nothing follows.
+    /// The trace is over, says that nothing follows, or cannot be followed any further.
     End,
-    /// A MUST is broken.
-    Broken(Violation),
     /// The trace is not one of this script.
     Nonsense(String),
 }
 
 pub(crate) type Step = Result<(), Stop>;
+
+/// What is wrong, the requirement that it breaks, and why.
+type Blame = (Symptom, &'static str, String);
+
+fn other(requirement: &'static str, cause: impl Into<String>) -> Blame {
+    (Symptom::Other, requirement, cause.into())
+}
 
 fn nonsense<T>(why: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Nonsense(why.into()))
@@ -255,14 +339,16 @@ impl Walk<'_> {
             return Ok(());
         }
         self.settle_queues();
-        self.settle_casts(at)?;
-        self.resolve_claims(at)
+        self.settle_casts(at);
+        self.resolve_claims(at);
+        Ok(())
     }
 
     fn end(&mut self, len: usize) -> Step {
         self.now = len;
         if self.was_stuck && self.stacks.values().any(|stack| !stack.is_empty()) {
-            self.breaks("CON-0", "a thread never came back")?;
+            self.breaks(Symptom::Other, "CON-0", "a thread never came back");
+            return Ok(());
         }
         if let Some(op) = self.stacks.values().flatten().find_map(state::Frame::op) {
             let foreign = self.threads.get(&op).is_some_and(|thread| *thread >= FOREIGN);
@@ -277,8 +363,8 @@ impl Walk<'_> {
             return nonsense("a call of a sink never ended");
         }
         self.rest(len)?;
-        self.notified_victims()?;
-        if self.in_vain && self.notes.is_empty() {
+        self.notified_victims();
+        if self.in_vain && self.notes.is_empty() && self.breaches.is_empty() {
             // Every call returned and owed nothing: the thread waited for what the script never
             // brought about, or was slow.
             let why = "a thread waited in vain, and nothing that the registry owes is missing";
@@ -288,15 +374,30 @@ impl Walk<'_> {
     }
 
     fn finish(self, stop: Stop) -> Verdict {
-        let mut verdict = Verdict { notes: self.notes, kept: self.kept, ..Verdict::default() };
-        match stop {
-            Stop::End => {}
-            Stop::Broken(violation) => verdict.violation = Some(violation),
-            Stop::Nonsense(why) => verdict.nonsense = Some(why),
+        let mut breaches = self.breaches.into_iter();
+        let mut verdict = Verdict {
+            violation: breaches.next(),
+            further: breaches.collect(),
+            notes: self.notes,
+            kept: self.kept,
+            behind: self.behind,
+            nonsense: None,
+        };
+        // What makes no sense after a breach may be its consequence.
+        if let Stop::Nonsense(why) = stop
+            && verdict.violation.is_none()
+        {
+            verdict.nonsense = Some(why);
         }
-        for broken in verdict.violation.iter().chain(&verdict.notes) {
+        for broken in verdict.violation.iter().chain(&verdict.further).chain(&verdict.notes) {
+            broken.symptom.general().map(|general| verdict.kept.remove(general));
             verdict.kept.remove(broken.requirement);
         }
+        for hidden in verdict.behind.keys() {
+            verdict.kept.remove(hidden);
+        }
+        let broken: Vec<_> = verdict.all().map(|own| own.requirement).collect();
+        verdict.behind.retain(|own, _| !broken.contains(own));
         verdict
     }
 }

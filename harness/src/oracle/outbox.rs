@@ -1,10 +1,10 @@
 //! Outboxes: what happens to them, and what it means when their owner finds what it should not.
 
-use super::deliver::Refusal;
+use super::deliver::{Refusal, Unwanted};
 use super::queue::{self, Change, Fate, Message, Queue, Rule};
-use super::state::Walk;
+use super::state::{Revocation, Walk};
 use super::why::Why;
-use super::{Step, Stop, nonsense};
+use super::{Blame, Step, Symptom, nonsense, other};
 use crate::pretty;
 use crate::script::{OpId, Outbox};
 use crate::text::short;
@@ -123,15 +123,17 @@ impl Walk<'_> {
         let Some(queue) = &mut self.subs[sub].queue else { return Ok(()) };
         let exceeds = queue.exceeds(taken);
         if !queue.returned(op) {
-            let (requirement, cause) = self.blame_take(sub, limit, taken, exceeds);
-            self.breaks(requirement, format!("{} {cause}", self.name(sub)))?;
-            return Err(Stop::End);
+            let (symptom, requirement, cause) = self.blame_take(sub, limit, taken, exceeds);
+            self.breaks(symptom, requirement, format!("{} {cause}", self.name(sub)));
+            self.blur(sub, requirement);
+        } else if !self.is_blurred(sub) {
+            self.took(sub, taken);
         }
-        self.took(sub, taken)
+        Ok(())
     }
 
     /// A take that has an explanation: checks the order, and notes what it proves.
-    fn took(&mut self, sub: usize, taken: &Received) -> Step {
+    fn took(&mut self, sub: usize, taken: &Received) {
         let in_order = self.subs[sub].queue.as_mut().is_some_and(Queue::take_ends);
         for data in &taken.messages {
             let Some(queue) = &mut self.subs[sub].queue else { break };
@@ -139,7 +141,7 @@ impl Walk<'_> {
             let Some(cast) = queue.only(data) else { continue };
             queue.had.push(cast);
             if in_order {
-                self.order(sub, had, cast)?;
+                self.order(sub, had, cast);
             }
             self.keeps(&self.occasions(sub, cast));
             self.keeps(&["DEL-2", "DEL-4"]);
@@ -147,8 +149,8 @@ impl Walk<'_> {
                 self.keeps(&["QUE-1", "QUE-3"]);
             }
         }
-        self.said_again(sub, taken)?;
-        let Some(queue) = &self.subs[sub].queue else { return Ok(()) };
+        self.said_again(sub, taken);
+        let Some(queue) = &self.subs[sub].queue else { return };
         if let (Some(reason), Some(why)) = (&taken.end, queue.ended()) {
             let discarded = queue.cut_short;
             self.keeps(&self.occasions_of_close(sub, why));
@@ -156,95 +158,86 @@ impl Walk<'_> {
             self.keeps_if(why.names(reason), "REV-13");
             self.keeps_if(discarded, "REV-3");
         }
-        Ok(())
     }
 
     /// An end is said again by every later take. Only a shutdown, and an end of one's own, may
     /// become something else.
-    fn said_again(&mut self, sub: usize, taken: &Received) -> Step {
+    fn said_again(&mut self, sub: usize, taken: &Received) {
         let (Some(queue), Some(reason)) = (&mut self.subs[sub].queue, &taken.end) else {
-            return Ok(());
+            return;
         };
         let before = queue.said.replace(reason.clone()).filter(|before| before != reason);
-        match before {
-            Some(before) if !["", "unsubscribed", "shutdown"].contains(&before.as_str()) => {
-                let who = self.name(sub);
-                let cause = format!(
-                    "{who} was notified that it ended as {before:?}, and later as {reason:?}"
-                );
-                self.breaks("CLO-5", cause)
-            }
-            _ => Ok(()),
+        if let Some(before) = before
+            && !["", "shutdown"].contains(&before.as_str())
+        {
+            let who = self.name(sub);
+            let cause =
+                format!("{who} was notified that it ended as {before:?}, and later as {reason:?}");
+            self.breaks(Symptom::Reason, "CLO-5", cause);
         }
     }
 
     /// Nothing explains what a take found: finds the nearest explanation.
-    fn blame_take(
-        &self,
-        sub: usize,
-        limit: u32,
-        taken: &Received,
-        exceeds: bool,
-    ) -> (&'static str, String) {
+    fn blame_take(&self, sub: usize, limit: u32, taken: &Received, exceeds: bool) -> Blame {
         let subject = &self.subs[sub];
-        let Some(queue) = &subject.queue else { return ("QUE-1", "has no outbox".into()) };
+        let Some(queue) = &subject.queue else { return other("QUE-1", "has no outbox") };
         let bytes = queue::bytes(taken);
         if taken.messages.len() > 1 && bytes > limit as usize {
-            return ("REV-3", format!("took {bytes} bytes at once, of {limit} at most"));
+            return other("REV-3", format!("took {bytes} bytes at once, of {limit} at most"));
         }
         for data in &taken.messages {
             let begun_before =
                 |cast: usize| subject.gone.is_none_or(|(at, _)| self.casts[cast].called < at);
             if !queue.offered(data).any(begun_before) {
-                return self.explain_unwanted(None, data, &[sub]);
+                let Unwanted { symptom, requirement, cause, .. } =
+                    self.explain_unwanted(None, data, &[sub]);
+                return (symptom, requirement, cause);
             }
             if queue.times_taken(data) > queue.offered(data).count() {
                 let cast = queue.offered(data).next().unwrap_or_default();
                 let requirement = self.blame_unwanted(sub, cast, Refusal::Again);
-                return (requirement, format!("took {} again", short(data)));
+                return (Symptom::Unwanted, requirement, format!("took {} again", short(data)));
             }
         }
         if exceeds {
             let Outbox { messages, bytes, .. } = queue.bounds;
             let bounds = format!("{messages} messages of {bytes} bytes in all");
-            return ("QUE-3", format!("held more at once than {bounds}"));
+            return other("QUE-3", format!("held more at once than {bounds}"));
         }
         if queue.explained_without(Rule::Discards) {
             let drained = self.shutdowns.iter().any(|past| past.registry == subject.registry);
             let cause = "was ended, which discards its queue, and took from it afterwards";
-            return (if drained { "CLO-5" } else { "REV-3" }, cause.into());
+            return other(if drained { "CLO-5" } else { "REV-3" }, cause);
         }
         if queue.explained_without(Rule::Counts) {
             let lost = taken.lost;
             let cause = format!("was notified of {lost} lost messages, which is not their number");
-            return ("QUE-1", cause);
+            return other("QUE-1", cause);
+        }
+        if queue.explained_without(Rule::Merges) {
+            return other("DEL-5", "found fewer equal messages than there were");
         }
         if queue.explained_without(Rule::Bounds) {
-            return ("QUE-3", "found what there was no room for".into());
+            return other("QUE-3", "found what there was no room for");
         }
         match (&taken.end, queue.ended_before()) {
             (Some(reason), Some(why)) => {
                 let cause = format!("was closed as {reason:?}, but was {}", why.reason());
-                (self.blame_reason(sub, reason, &[why]), cause)
+                (Symptom::Reason, self.blame_reason(sub, reason, &[why]), cause)
             }
             (Some(reason), None) => {
                 let cause = format!("was ended as {reason:?}, and nothing called for it");
-                (self.blame_end(sub, reason), cause)
+                self.blame_end(sub, reason, cause)
             }
             (None, _) => self.blame_contents(sub, queue, taken),
         }
     }
 
     /// The messages are the wrong ones.
-    fn blame_contents(
-        &self,
-        sub: usize,
-        queue: &Queue<'_>,
-        taken: &Received,
-    ) -> (&'static str, String) {
+    fn blame_contents(&self, sub: usize, queue: &Queue<'_>, taken: &Received) -> Blame {
         if let Some(why) = queue.ended_before().filter(|_| taken.messages.is_empty()) {
             let cause = format!("was {} and does not learn of it", why.reason());
-            return (self.occasions_of_close(sub, why)[0], cause);
+            return (Symptom::Silence, self.occasions_of_close(sub, why)[0], cause);
         }
         if let (Some(why), None, Some(data)) =
             (queue.ended_before(), queue.first_wrong(&Received::default()), taken.messages.first())
@@ -252,47 +245,53 @@ impl Walk<'_> {
             let cast = queue.offered(data).next().unwrap_or_default();
             let requirement = self.blame_unwanted(sub, cast, Refusal::Ended(why));
             let (reason, data) = (why.reason(), short(data));
-            return (requirement, format!("was {reason} and got {data} afterwards"));
+            let cause = format!("was {reason} and got {data} afterwards");
+            return (Symptom::Unwanted, requirement, cause);
         }
         let found = pretty::list(&taken.messages, |data| short(data));
         let lost = taken.lost;
         if !queue.crowded.is_empty() {
-            return ("QUE-1", format!("found {found}, which its policy does not leave there"));
+            return other("QUE-1", format!("found {found}, which its policy does not leave there"));
         }
         if lost > 0 {
-            return (
-                "QUE-1",
-                format!("was notified of {lost} lost messages, and nothing was lost"),
-            );
+            let cause = format!("was notified of {lost} lost messages, and nothing was lost");
+            return other("QUE-1", cause);
         }
         let Some(missing) = queue.first_wrong(taken) else {
-            return ("QUE-1", format!("found {found}, which nothing explains"));
+            return other("QUE-1", format!("found {found}, which nothing explains"));
         };
         if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) {
-            ("DEL-5", format!("found {found}, which is fewer equal messages than there were"))
+            other("DEL-5", format!("found {found}, which is fewer equal messages than there were"))
         } else if taken.messages.iter().any(|data| data == missing.data) {
-            ("ORD-1", format!("found {found}, which is not the order of the broadcasts"))
+            other("ORD-1", format!("found {found}, which is not the order of the broadcasts"))
         } else if missing.data.len() > queue.bounds.bytes as usize {
             let cause = "did not get a message larger than the bound, though its outbox was empty";
-            ("QUE-1", cause.to_owned())
+            other("QUE-1", cause)
         } else {
             let (op, channel) = (self.casts[missing.cast].op, short(missing.channel));
-            let requirement = self.blame_missing(sub, missing.cast);
-            (requirement, format!("never got broadcast {op} on {channel}"))
+            let cause = format!("never got broadcast {op} on {channel}");
+            (Symptom::Missing, self.blame_missing(sub, missing.cast), cause)
         }
     }
 
     /// An end that nothing called for.
-    fn blame_end(&self, sub: usize, reason: &str) -> &'static str {
-        match reason {
+    fn blame_end(&self, sub: usize, reason: &str, cause: String) -> Blame {
+        let own = |past: &Revocation<'_>| {
+            past.called > self.subs[sub].called && past.names(&self.subs[sub])
+        };
+        let requirement = match reason {
             "lagged" => "QUE-1",
             "evicted" => "CAP-3",
             "shutdown" => "SUB-6",
             "unsubscribed" => "SUB-2",
+            _ if self.revocations.iter().any(own) => {
+                return (Symptom::Reason, "CLO-5", cause);
+            }
             _ => {
                 let last = self.revocations.last();
                 last.map_or("CLO-2", |past| self.blame_stranger(sub, past.registry, past.identity))
             }
-        }
+        };
+        other(requirement, cause)
     }
 }

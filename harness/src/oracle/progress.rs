@@ -2,7 +2,7 @@
 //! cannot be built.
 
 use super::state::{Frame, Walk};
-use super::{Step, Stop, nonsense};
+use super::{Step, Stop, Symptom, nonsense};
 use crate::script::{Act, Op, OpId, Rule};
 
 impl Walk<'_> {
@@ -14,7 +14,8 @@ impl Walk<'_> {
             Some(Act::Sub { .. } | Act::Admit { .. }) => "RE-8",
             _ => "RE-1",
         };
-        self.breaks(requirement, "the registry kept calling sinks until the fuel ran out")?;
+        let cause = "the registry kept calling sinks until the fuel ran out";
+        self.breaks(Symptom::Other, requirement, cause);
         Err(Stop::End)
     }
 
@@ -48,7 +49,8 @@ impl Walk<'_> {
         let waits = |stack: &Vec<Frame>| self.is_parked(stack) && stack.iter().any(in_sink);
         if !self.stacks.values().any(waits) && !self.waits_for_a_reader() {
             let cause = format!("no sink is stuck, and operation {blocked} does not come back");
-            return self.breaks("CON-0", cause);
+            self.breaks(Symptom::Other, "CON-0", cause);
+            return Err(Stop::End);
         }
         let own = |op: OpId| {
             self.subs.iter().any(|sub| {
@@ -68,8 +70,8 @@ impl Walk<'_> {
             Act::Cast { .. } => ("PRG-3", "the broadcast waited for a sink that is stuck in send"),
             _ => ("PRG-3", "the operation waited for a sink that is stuck in send"),
         };
-        self.breaks(requirement, format!("{what} (operation {blocked})"))?;
-        // Only a SHOULD: every other thread that waited in vain waited for this.
+        self.breaks(Symptom::Other, requirement, format!("{what} (operation {blocked})"));
+        // Every other thread that waited in vain waited for this.
         self.in_vain = false;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::choices::Choices;
 use super::queue::Queue;
 use super::why::Why;
-use super::{Step, Stop, Violation, nonsense};
+use super::{Stop, Symptom, Violation, nonsense};
 use crate::catalogue;
 use crate::protocol::{Concurrency, Delivery as When, EmptyChannels, Policies};
 use crate::script::{Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script};
@@ -184,8 +184,17 @@ impl Ticket {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Frame {
     Call(OpId),
-    Send { sink: u32, cast: usize, sub: usize, rule: bool },
-    Close { sink: u32, rule: bool },
+    /// The broadcast is unknown if the message was never broadcast.
+    Send {
+        sink: u32,
+        cast: Option<usize>,
+        sub: usize,
+        rule: bool,
+    },
+    Close {
+        sink: u32,
+        rule: bool,
+    },
 }
 
 impl Frame {
@@ -197,7 +206,7 @@ impl Frame {
     /// The broadcast that is being delivered.
     pub(crate) fn cast(&self) -> Option<usize> {
         let Frame::Send { cast, .. } = self else { return None };
-        Some(*cast)
+        *cast
     }
 }
 
@@ -256,8 +265,14 @@ pub(crate) struct Walk<'s> {
     pub(crate) in_vain: bool,
     /// Asynchronous deliveries are due.
     pub(crate) settled: bool,
+    /// Broken MUSTs, and others, each once.
+    pub(crate) breaches: Vec<Violation>,
     pub(crate) notes: Vec<Violation>,
     pub(crate) kept: BTreeSet<&'static str>,
+    /// Subscribers of which a breach leaves open what they are now, with that breach.
+    pub(crate) blurred: BTreeMap<usize, &'static str>,
+    /// What could not be judged, and the breach behind which it hides.
+    pub(crate) behind: BTreeMap<&'static str, &'static str>,
 }
 
 impl<'s> Walk<'s> {
@@ -278,15 +293,36 @@ impl<'s> Walk<'s> {
     }
 
     /// Rejects, or takes a note if the requirement is not a MUST.
-    pub(crate) fn breaks(&mut self, requirement: &'static str, cause: impl Into<String>) -> Step {
-        let violation = Violation { requirement, at: self.now, cause: cause.into() };
-        if catalogue::is_must(requirement) {
-            return Err(Stop::Broken(violation));
+    pub(crate) fn breaks(
+        &mut self,
+        symptom: Symptom,
+        requirement: &'static str,
+        cause: impl Into<String>,
+    ) {
+        let violation = Violation { requirement, symptom, at: self.now, cause: cause.into() };
+        let must = catalogue::is_must(requirement);
+        let list = if must { &mut self.breaches } else { &mut self.notes };
+        if list.iter().all(|known| known.requirement != requirement) {
+            list.push(violation);
         }
-        if self.notes.iter().all(|note| note.requirement != requirement) {
-            self.notes.push(violation);
+    }
+
+    /// What happens to this subscriber from now on is a consequence of that breach, or is not.
+    pub(crate) fn blur(&mut self, sub: usize, breach: &'static str) {
+        self.blurred.entry(sub).or_insert(breach);
+        if let Some(queue) = &mut self.subs[sub].queue {
+            queue.give_up();
         }
-        Ok(())
+    }
+
+    pub(crate) fn is_blurred(&self, sub: usize) -> bool {
+        self.blurred.contains_key(&sub)
+    }
+
+    /// Notes what this subscriber would have proved if it were not blurred.
+    pub(crate) fn hides(&mut self, sub: usize, requirement: &'static str) {
+        let breach = self.blurred.get(&sub);
+        self.behind.extend(breach.map(|breach| (requirement, *breach)));
     }
 
     pub(crate) fn keeps(&mut self, requirements: &[&'static str]) {

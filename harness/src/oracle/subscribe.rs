@@ -5,7 +5,7 @@ use super::blame::{LONG, first_of};
 use super::queue::Queue;
 use super::state::{Revocation, Sub, Walk};
 use super::why::Why;
-use super::{Step, nonsense, similar};
+use super::{Step, Symptom, nonsense, similar};
 use crate::pretty;
 use crate::protocol::FullScope;
 use crate::script::{Act, Hook, Identity, Op, OpId};
@@ -112,9 +112,9 @@ impl<'s> Walk<'s> {
         (0..self.subs.len()).filter(move |index| within(&self.subs[*index]))
     }
 
-    pub(crate) fn ret_sub(&mut self, op: &'s Op, refused: bool) -> Step {
-        let Some(new) = self.subs.iter().position(|sub| sub.op == op.id) else { return Ok(()) };
-        self.must_refuse(op, new, refused)?;
+    pub(crate) fn ret_sub(&mut self, op: &'s Op, refused: bool) {
+        let Some(new) = self.subs.iter().position(|sub| sub.op == op.id) else { return };
+        self.must_refuse(op, new, refused);
         if let Act::Admit { ticket, .. } = &op.act
             && let Some(ticket) = self.tickets.get_mut(ticket)
         {
@@ -122,7 +122,8 @@ impl<'s> Walk<'s> {
             let twice = ticket.admitted && !refused;
             ticket.admitted |= !refused;
             if twice {
-                return self.breaks("ADM-6", "a ticket admitted twice, at the same time");
+                let cause = "a ticket admitted twice, at the same time";
+                self.breaks(Symptom::Other, "ADM-6", cause);
             }
         }
         if refused {
@@ -131,25 +132,25 @@ impl<'s> Walk<'s> {
         self.subs[new].returned = Some(self.now);
         self.keeps(&["SUB-1"]);
         self.keeps_if(self.failed_after(self.subs[new].called, Hook::Close), "ISO-7");
-        self.owed_closes(op.id, Why::Evict)?;
+        self.owed_closes(op.id, Why::Evict);
         self.close_claims(op.id);
-        Ok(())
     }
 
     /// Judges whether `sub` or `admit` had to be refused, or had to be accepted.
-    fn must_refuse(&mut self, op: &'s Op, new: usize, refused: bool) -> Step {
+    fn must_refuse(&mut self, op: &'s Op, new: usize, refused: bool) {
         let (began, registry) = (self.subs[new].called, self.subs[new].registry);
         let down = self.shutdowns.iter().find(|past| past.registry == registry).copied();
         if let Some(down) = down {
             if down.returned.is_some_and(|returned| returned < began) && !refused {
-                return self.breaks("SUB-6", "a registry that was shut down accepted a subscriber");
+                let cause = "a registry that was shut down accepted a subscriber";
+                return self.breaks(Symptom::Other, "SUB-6", cause);
             }
             if down.called < self.now {
                 // A shutdown that overlaps and did not refuse it ends it.
                 for claim in &mut self.subs[new].claims {
                     claim.sure |= claim.why == Why::Shutdown && !refused;
                 }
-                return Ok(());
+                return;
             }
         }
         let refuses = self.policies.full_scope == FullScope::RefuseNew;
@@ -162,13 +163,13 @@ impl<'s> Walk<'s> {
             let sure = others.iter().filter(|other| self.subs[**other].active()).count();
             if sure >= cap as usize && !refused {
                 let cause = format!("the scope already had {sure} and one more was accepted");
-                return self.breaks("CAP-1", cause);
+                return self.breaks(Symptom::Other, "CAP-1", cause);
             }
             if others.len() >= cap as usize {
                 if refused {
                     self.keeps(&["CAP-1", "CAP-2"]);
                 }
-                return Ok(());
+                return;
             }
         }
         self.keeps_if(full_elsewhere && !refused, "CAP-4");
@@ -176,7 +177,7 @@ impl<'s> Walk<'s> {
             Act::Admit { ticket, .. } => self.judge_admission(*ticket, new, refused),
             _ if refused => {
                 let blame = if full_elsewhere { "CAP-4" } else { self.sub_blame(op.id) };
-                self.breaks(blame, "a valid subscribe was refused")
+                self.breaks(Symptom::Refusal, blame, "a valid subscribe was refused");
             }
             _ => {
                 let past = |past: &Revocation<'_>| {
@@ -184,7 +185,6 @@ impl<'s> Walk<'s> {
                         && self.subs[new].holds(past.identity)
                 };
                 self.keeps_if(self.revocations.iter().any(past), "REV-9");
-                Ok(())
             }
         }
     }
@@ -199,20 +199,21 @@ impl<'s> Walk<'s> {
         others.filter(|scope| self.subs[new].with.scope.as_ref() != Some(*scope)).any(full)
     }
 
-    fn judge_admission(&mut self, ticket: u32, new: usize, refused: bool) -> Step {
-        let Some(ticket) = self.tickets.get(&ticket) else { return Ok(()) };
+    fn judge_admission(&mut self, ticket: u32, new: usize, refused: bool) {
+        let Some(ticket) = self.tickets.get(&ticket) else { return };
         let began = self.subs[new].called;
         let (opened, ready) = (ticket.called, ticket.returned.unwrap_or(usize::MAX));
         let mut others = ticket.uses.iter().filter(|(begun, _)| *begun != began).peekable();
         if others.peek().is_some() {
             let before = others.any(|(_, ended)| ended.is_some_and(|ended| ended < began));
             if before && !refused {
-                return self.breaks("ADM-6", "a ticket that was used or given up admitted again");
+                let cause = "a ticket that was used or given up admitted again";
+                return self.breaks(Symptom::Other, "ADM-6", cause);
             }
             // Of uses that overlap, whichever was called first, any may have it.
             if before || refused {
                 self.keeps(&["ADM-6"]);
-                return Ok(());
+                return;
             }
         }
         let own = |past: &&Revocation<'_>| past.names(&self.subs[new]);
@@ -223,10 +224,10 @@ impl<'s> Walk<'s> {
             if !refused {
                 let what = "was revoked after begin returned and before admit, and was admitted";
                 let cause = format!("{} {what}", pretty::identity(past.identity));
-                return self.breaks("ADM-1", cause);
+                return self.breaks(Symptom::Other, "ADM-1", cause);
             }
             self.keeps(&["ADM-1"]);
-            return Ok(());
+            return;
         }
         let meanwhile =
             |past: &&Revocation<'_>| past.returned.is_none_or(|returned| returned > opened);
@@ -239,17 +240,19 @@ impl<'s> Walk<'s> {
                 claim.sure |= late.contains(&claim.op);
             }
             self.keeps(&["ADM-4", "ADM-5"]);
-            return Ok(());
+            return;
         }
         if self.revocations.iter().filter(own).any(|past| meanwhile(&past)) {
-            return Ok(());
+            return;
         }
         let registry = self.subs[new].registry;
         if self.revocations.iter().filter(meanwhile).any(|past| past.registry == registry) {
-            return self.breaks("ADM-5", "refused, though only other identities were revoked");
+            let cause = "refused, though only other identities were revoked";
+            return self.breaks(Symptom::Refusal, "ADM-5", cause);
         }
         if self.revocations.iter().any(|past| meanwhile(&past)) {
-            return self.breaks("ISO-6", "refused for a revocation in another registry");
+            let cause = "refused for a revocation in another registry";
+            return self.breaks(Symptom::Refusal, "ISO-6", cause);
         }
         let past = self.revocations.iter().any(|past| self.subs[new].holds(past.identity));
         let (requirement, cause) = if past {
@@ -257,10 +260,10 @@ impl<'s> Walk<'s> {
         } else {
             ("ADM-4", "a valid admission was refused")
         };
-        self.breaks(requirement, cause)
+        self.breaks(Symptom::Refusal, requirement, cause);
     }
 
-    fn refused(&mut self, op: &'s Op, new: usize) -> Step {
+    fn refused(&mut self, op: &'s Op, new: usize) {
         self.subs[new].refused = true;
         let closed = (0..self.subs.len()).find(|sub| {
             let sub = &self.subs[*sub];
@@ -269,7 +272,8 @@ impl<'s> Walk<'s> {
         });
         if let Some(closed) = closed {
             let name = self.name(closed);
-            return self.breaks("ADM-2", format!("a refused subscribe evicted {name}"));
+            self.breaks(Symptom::Other, "ADM-2", format!("a refused subscribe evicted {name}"));
+            return self.blur(closed, "ADM-2");
         }
         for sub in &mut self.subs {
             sub.claims.retain(|claim| claim.op != op.id);
@@ -278,7 +282,6 @@ impl<'s> Walk<'s> {
             }
         }
         self.keeps(&["ADM-2"]);
-        Ok(())
     }
 
     pub(crate) fn sub_blame(&self, id: OpId) -> &'static str {

@@ -9,5 +9,5 @@ mod terminal;
 pub use adapter::{Adapter, Deadlines};
 pub use cli::main;
 pub use known::{Entry, Known, today};
-pub use report::{Exit, Input, Line, Part, REPORT, Report, Status};
+pub use report::{Exit, Input, Line, Part, REPORT, Report, Rule, Status};
 pub use terminal::{Paint, quoted, wrap};

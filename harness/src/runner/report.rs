@@ -15,7 +15,7 @@ mod junit;
 mod page;
 
 /// The version of the JSON report's form.
-pub const REPORT: u32 = 1;
+pub const REPORT: u32 = 2;
 
 /// How a run ended, as the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub enum Exit {
     StaleKnown = 2,
     /// The adapter broke the protocol, or failed by itself.
     Adapter = 3,
-    /// It could not be decided.
+    /// It could not be decided, or a MUST could not be judged.
     Undecided = 4,
     /// Nothing was put to the test, or a MUST never was.
     NothingExercised = 5,
@@ -49,6 +49,8 @@ pub enum Status {
     Known,
     /// Broken, but brought or changed by an edition later than the port's.
     NotScored,
+    /// It could not be judged, because of another requirement that is broken.
+    NotJudged,
     /// Never put to the test.
     NotExercised,
     /// Its profile is not claimed.
@@ -70,9 +72,23 @@ pub struct Line {
     pub status: Status,
     /// How many scripts put it to the test and found it kept.
     pub kept: u64,
+    /// The broken requirement behind which it could not be judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
     /// Why it is excused.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+/// The verdict on one requirement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// The requirement.
+    pub id: String,
+    /// `kept`, `broken` (also if it is known to be), `not_judged` or `not_claimed`.
+    pub verdict: &'static str,
+    /// The broken requirement behind which it could not be judged.
+    pub behind: Option<String>,
 }
 
 /// The report: the JSON form is the source of the others.
@@ -96,6 +112,8 @@ pub struct Report {
     pub seconds: f64,
     /// The verdict.
     pub exit: Exit,
+    /// The verdict per requirement, in short.
+    pub rules: Vec<Rule>,
     /// Per requirement.
     pub requirements: Vec<Line>,
     /// The failures.
@@ -166,12 +184,14 @@ impl Report {
                     outcome.failures.iter().find(|failure| failure.violation.requirement == own.id);
                 let excuse = known.excuse(&own.id, today);
                 let kept = outcome.kept.get(own.id.as_str()).copied().unwrap_or(0);
+                let behind = outcome.behind.get(own.id.as_str());
                 let status = match (failure, excuse) {
                     (Some(_), _) if !known.scores(&own.id) => Status::NotScored,
                     (Some(_), Some(_)) => Status::Known,
                     (Some(_), None) => Status::Broken,
                     _ if !hello.offers(&own.profile) => Status::NotClaimed,
                     _ if !own.by_oracle() => Status::Elsewhere,
+                    _ if behind.is_some() => Status::NotJudged,
                     _ if kept == 0 => Status::NotExercised,
                     _ => Status::Kept,
                 };
@@ -184,6 +204,7 @@ impl Report {
                     profile: own.profile.clone(),
                     status,
                     kept,
+                    behind: behind.map(|own| (*own).to_owned()),
                     reason,
                 }
             })
@@ -193,6 +214,7 @@ impl Report {
         } else {
             let failing = |entry: &&Entry| {
                 outcome.failures.iter().any(|failure| entry.covers(failure.violation.requirement))
+                    || outcome.behind.keys().any(|hidden| entry.covers(hidden))
             };
             known
                 .entries
@@ -218,7 +240,8 @@ impl Report {
             Exit::Adapter
         } else if outcome.runs == 0 {
             Exit::NothingExercised
-        } else if !outcome.declined.is_empty()
+        } else if requirements.iter().any(|line| is_open(line, &requirements))
+            || !outcome.declined.is_empty()
             || input.cut_short && !(never.is_empty() && untested.is_empty())
         {
             Exit::Undecided
@@ -239,6 +262,7 @@ impl Report {
             scripts: outcome.runs,
             seconds: outcome.took.as_secs_f64(),
             exit,
+            rules: requirements.iter().map(Line::rule).collect(),
             requirements,
             failures,
             faults: outcome.faults.clone(),
@@ -279,6 +303,7 @@ impl Report {
                 broken.into_iter().partition(|line| is_failing(line, &self.failures));
             let known = self.with(profile, Status::Known);
             let judged = self.with(profile, Status::Kept).len();
+            let hidden = self.with(profile, Status::NotJudged);
             // Of several parts that were asked for, one may be decided although another is not.
             let open = match self.exit {
                 Exit::Adapter | Exit::Undecided => true,
@@ -286,7 +311,7 @@ impl Report {
                     !self.never_exercised.is_empty()
                         || !self.with(profile, Status::NotExercised).is_empty()
                 }
-                _ => false,
+                _ => hidden.iter().any(|line| is_open(line, &self.requirements)),
             };
             let mut text = if !must.is_empty() {
                 format!("not conforming: {}", names(&must))
@@ -297,7 +322,7 @@ impl Report {
                 && known.is_empty()
             {
                 "not put to the test".to_owned()
-            } else if judged == 0 && known.is_empty() && should.is_empty() {
+            } else if judged == 0 && known.is_empty() && should.is_empty() && hidden.is_empty() {
                 "not judged by scripts".to_owned()
             } else if open {
                 "not decided".to_owned()
@@ -307,6 +332,9 @@ impl Report {
             if !known.is_empty() {
                 let number = counted(known.len() as u64, "known failure");
                 let _ = write!(text, ", {number} ({})", names(&known));
+            }
+            if !hidden.is_empty() {
+                let _ = write!(text, ", not judged: {}", names(&hidden));
             }
             let later = self.with(profile, Status::NotScored);
             if !later.is_empty() {
@@ -332,6 +360,29 @@ impl Report {
         };
         profiles.into_iter().map(|profile| (profile.to_owned(), verdict(profile))).collect()
     }
+}
+
+impl Line {
+    fn rule(&self) -> Rule {
+        let verdict = match self.status {
+            Status::Kept => "kept",
+            Status::Broken | Status::Known | Status::NotScored => "broken",
+            Status::NotJudged | Status::NotExercised | Status::Elsewhere => "not_judged",
+            Status::NotClaimed => "not_claimed",
+        };
+        let behind = self.behind.clone().filter(|_| self.status == Status::NotJudged);
+        Rule { id: self.id.clone(), verdict, behind }
+    }
+}
+
+/// Whether a requirement must be kept and could not be judged, unless it hides behind what is
+/// excused.
+fn is_open(line: &Line, all: &[Line]) -> bool {
+    let excused = |status| matches!(status, Status::Known | Status::NotScored);
+    let known = |behind: &String| all.iter().any(|own| own.id == *behind && excused(own.status));
+    line.status == Status::NotJudged
+        && line.level == Level::M
+        && !line.behind.as_ref().is_some_and(known)
 }
 
 /// Whether a requirement is broken and decides.

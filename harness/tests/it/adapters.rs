@@ -12,7 +12,7 @@ use harness::runner::{Adapter, Deadlines, Exit, Input, Known, Paint, Report};
 use harness::script::Script;
 use harness::shrink::Bounds;
 
-fn here(path: &str) -> String {
+pub(crate) fn here(path: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
 }
 

@@ -9,6 +9,7 @@ mod gates;
 mod kits;
 mod known;
 mod lanes;
+mod masking;
 mod model;
 mod mutants;
 mod outboxes;

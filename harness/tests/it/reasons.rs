@@ -425,7 +425,9 @@ fn a_port_of_edition_1_is_not_scored_by_later_requirements() {
     let entry =
         |id: &str| format!("edition = 1\n[[known]]\nrequirement = \"{id}\"\nreason = \"not yet\"");
     assert_eq!(report(&entry("REV-13"), &deaf).exit, Exit::Conforming, "not scored, and not stale");
-    assert_eq!(report(&entry("CLO-5"), &deaf).exit, Exit::StaleKnown);
+    assert_eq!(report(&entry("CLO-1"), &deaf).exit, Exit::StaleKnown);
+    let hidden = report(&entry("CLO-5"), &deaf);
+    assert_eq!(hidden.exit, Exit::Conforming, "it hides behind REV-13, so it may be true");
 
     // The port is not blamed if no script exercised a later requirement.
     let mut right = run(harness::mutants::sound());

@@ -3,7 +3,7 @@
 use harness::campaign::{Failure, Fault, Outcome};
 use harness::catalogue::{Level, catalogue};
 use harness::core;
-use harness::oracle::Violation;
+use harness::oracle::{Symptom, Violation};
 use harness::runner::{Exit, Input, Known, Paint, Part, Report, quoted};
 use harness::script::{Act, Op, Script};
 
@@ -22,7 +22,12 @@ fn report(outcome: &Outcome, known: &Known, parts: &[Part]) -> Report {
 
 fn failure(requirement: &'static str) -> Failure {
     Failure {
-        violation: Violation { requirement, at: 0, cause: "so it is".into() },
+        violation: Violation {
+            requirement,
+            symptom: Symptom::Other,
+            at: 0,
+            cause: "so it is".into(),
+        },
         level: Level::M,
         found_by: "a case".into(),
         found_after: 1,

@@ -21,6 +21,8 @@ pub(super) struct State {
     tail: u64,
     /// Lost and not reported.
     owed: u64,
+    /// The same when the rest was discarded: it may be reported beside the end, or never.
+    forgiven: u64,
     pub(super) ended: Option<Why>,
     /// The end came during a drain.
     drained: bool,
@@ -80,7 +82,8 @@ impl Queue<'_> {
         let Some(new) = self.messages.iter().position(|message| message.cast == cast) else {
             return found(state);
         };
-        if state.ended.is_some() {
+        let repeats = new > 0 && self.messages[new - 1].data == self.messages[new].data;
+        if state.ended.is_some() || (repeats && self.without == Some(Rule::Merges)) {
             return found(state);
         }
         let room = self.has_room(&state, new);
@@ -187,8 +190,11 @@ impl Queue<'_> {
         if let Some(reason) = &taken.end {
             let why = state.ended.filter(|_| count == 0 && state.queue.is_empty())?;
             let first = state.drained && reason == Why::Shutdown.reason();
-            let fits = reason.is_empty() || reason == why.reason() || first || why == Why::Unsub;
-            return fits.then_some(state);
+            let fits = reason.is_empty() || reason == why.reason() || first;
+            let lost = if self.without == Some(Rule::Counts) { 0 } else { taken.lost };
+            let forgiven = state.forgiven + std::mem::take(&mut state.owed);
+            state.forgiven = forgiven.checked_sub(lost).filter(|_| fits)?;
+            return Some(state);
         }
         let nothing = state.queue.is_empty() && state.ended.is_none_or(|why| why == Why::Unsub);
         if (count == 0 && !nothing) || (count > 1 && bytes(taken) > limit as usize) {
@@ -227,6 +233,7 @@ impl State {
 
     fn discard(&mut self) {
         self.queue.clear();
-        (self.tail, self.owed) = (0, 0);
+        self.forgiven += std::mem::take(&mut self.owed);
+        self.tail = 0;
     }
 }

@@ -49,6 +49,8 @@ pub(crate) enum Rule {
     Counts,
     /// Nothing exceeds the bounds.
     Bounds,
+    /// Equal messages are not merged.
+    Merges,
 }
 
 /// Whether a subscriber has ended, as far as its outbox shows.
@@ -116,6 +118,11 @@ const STATES: usize = 10_000;
 impl<'s> Queue<'s> {
     pub(crate) fn new(bounds: &Outbox) -> Self {
         Self { bounds: *bounds, states: vec![State::default()], ..Self::default() }
+    }
+
+    /// What is in it is not known any more: everything is accepted from now on.
+    pub(crate) fn give_up(&mut self) {
+        self.gave_up = true;
     }
 
     /// An operation begins that makes this change at some moment, unless it need not.

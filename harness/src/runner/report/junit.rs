@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::{Exit, Line, Report, Status, is_failing};
+use super::{Exit, Line, Report, Status, is_failing, is_open};
 use crate::campaign::Failure;
 use crate::pretty;
 
@@ -74,6 +74,14 @@ impl Report {
                 let mut status = ended(NonSuccessKind::Failure, cause);
                 status.set_description(format!("{cause}\n{}", pretty::script(&failure.script)));
                 return status;
+            }
+            Status::NotJudged => {
+                let behind = line.behind.as_deref().unwrap_or_default();
+                let why = format!("not judged: behind {behind}, which is broken");
+                if is_open(line, &self.requirements) {
+                    return ended(NonSuccessKind::Error, &why);
+                }
+                why
             }
             Status::Known => format!("known: {}", line.reason),
             Status::NotExercised => "never put to the test".to_owned(),

@@ -1,5 +1,6 @@
 //! The report as a text for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Report, Status};
@@ -50,6 +51,14 @@ impl Report {
             let _ = writeln!(page, "\n{title}\n  {}\n  in {}", fault.message, fault.found_by);
             let _ = write!(page, "{}", indent(&pretty::script(&fault.script), 2));
         }
+        let hidden = self.hidden();
+        if !hidden.is_empty() {
+            let title = paint.yellow("Not judged, because of what is broken:");
+            let _ = writeln!(page, "\n{title}");
+        }
+        for (breach, ids) in hidden {
+            let _ = writeln!(page, "  {} behind {breach}", ids.join(" "));
+        }
         let mut note = |colour: Colour, label, text: String| {
             let _ = writeln!(page, "\n{} {text}", colour(paint, label));
         };
@@ -79,6 +88,15 @@ impl Report {
             note(Paint::yellow, "Warning:", warning.clone());
         }
         page
+    }
+
+    /// What could not be judged, by the broken requirement behind which it hides.
+    fn hidden(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut hidden: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for line in self.requirements.iter().filter(|line| line.status == Status::NotJudged) {
+            hidden.entry(line.behind.as_deref().unwrap_or_default()).or_default().push(&line.id);
+        }
+        hidden
     }
 
     fn failure(
