@@ -93,6 +93,13 @@ pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
             chosen = chosen.with(feature);
         }
     }
+    if chosen.has(Feature::SharedSinks) {
+        // A call of a shared sink does not show whose it is, so it must not matter: neither what
+        // the sink does nor how the call ends depends on it.
+        let others =
+            [Feature::InSend, Feature::InClose, Feature::FailingSend, Feature::FailingClose];
+        chosen = others.into_iter().fold(chosen, Features::without);
+    }
     if chosen.has(Feature::Gated) {
         // The thread must be sure to park: nothing else may end that sink or reach it first.
         let others = [
@@ -262,7 +269,9 @@ impl Generator {
             _ if self.subs == 0 => self.sub(plain),
             _ => {
                 let channel = pick(&mut self.rng, &self.channels).clone();
-                if plain && self.features.has(Feature::EqualData) && self.chance(2, 3) {
+                let threads = self.features.has(Feature::Free) || self.features.has(Feature::Gated);
+                let may_repeat = self.features.has(Feature::EqualData) && (plain || !threads);
+                if may_repeat && self.chance(2, 3) {
                     Act::Cast { channel, data: "same".into() }
                 } else {
                     self.cast(channel)

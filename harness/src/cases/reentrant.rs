@@ -14,6 +14,8 @@ pub(super) fn reentrant() -> Vec<Case> {
         "broadcast from inside a send" (then(trio(), tail())) .on_send(1, vec![cast("a", "n1")]);
         "two broadcasts from inside a send" (then(trio(), tail()))
             .on_send(1, vec![cast("a", "n1"), cast("a", "n2")]);
+        "equal broadcasts from inside a send" (then(trio(), tail()))
+            .on_send(1, vec![cast("a", "n"), cast("a", "n"), cast("a", "m1"), cast("a", "m1")]);
         "a broadcast from inside each send" (then(trio(), tail()))
             .on_send(0, vec![cast("a", "n0")]).on_send(1, vec![cast("a", "n1")])
             .on_send(2, vec![cast("a", "n2")]);

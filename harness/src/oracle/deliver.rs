@@ -43,10 +43,20 @@ pub(crate) struct Unwanted {
 impl Walk<'_> {
     pub(crate) fn send(&mut self, sink: u32, data: &str, thread: u32) -> Step {
         let (nth, subs) = self.count_call(sink, Hook::Send)?;
-        for cast in self.first_open..self.casts.len() {
-            if self.casts[cast].data != data || self.casts[cast].settled.is_some() {
-                continue;
-            }
+        let takes = |cast: &usize| {
+            let own = &self.casts[*cast];
+            let fits = |sub: &usize| {
+                self.may_receive(*sub, *cast, Some(thread)).is_ok() && own.has_room(sink, *sub)
+            };
+            own.data == data && own.settled.is_none() && subs.iter().any(fits)
+        };
+        let mut open: Vec<usize> = (self.first_open..self.casts.len()).filter(takes).collect();
+        if open.len() > 1 {
+            // Equal payloads: it may be for any of these broadcasts.
+            let first = self.choices.pick(open.len());
+            open.rotate_left(first);
+        }
+        for cast in open {
             let mut eligible = subs.clone();
             eligible.retain(|sub| self.may_receive(*sub, cast, Some(thread)).is_ok());
             // What the sink does from inside the call depends on whose call it is; otherwise it may

@@ -342,9 +342,10 @@ impl Script {
         needs
     }
 
-    /// Says why this cannot be judged, if so: an operation's number used twice; one payload for two
-    /// broadcasts of which either is made by a sink or in a thread, so that a delivery could not be
-    /// attributed; a `take` from a sink; a gate that is waited for and cannot open.
+    /// Says why this cannot be judged, if so: an operation's number used twice; where there are
+    /// threads, one payload for two broadcasts of which either is made by a sink or in a thread, so
+    /// that a delivery could not be attributed; a `take` from a sink; a gate that is waited for and
+    /// cannot open.
     ///
     /// # Errors
     ///
@@ -362,6 +363,9 @@ impl Script {
             ));
         }
 
+        if !self.steps.iter().any(|op| matches!(op.act, Act::Par { .. })) {
+            return Ok(());
+        }
         let all: Vec<_> = ops.into_iter().filter_map(payload).collect();
         let plain: Vec<_> = self.steps.iter().filter_map(payload).collect();
         for data in &all {
