@@ -8,6 +8,7 @@
 use fastrand::Rng;
 
 use crate::features::{FEATURES, Feature, Features};
+use crate::neighbours::{family, kinds};
 use crate::script::{
     Act, Ending, Hook, Identity, Op, Outbox, Overflow, Reason, Registration, Rule, Script,
     SinkScript,
@@ -25,51 +26,6 @@ fn pick<'a, T>(rng: &mut Rng, list: &'a [T]) -> &'a T {
 
 fn texts<T: From<&'static str>>(names: &[&'static str]) -> Vec<T> {
     names.iter().map(|name| T::from(name)).collect()
-}
-
-/// Families of names that careless code confuses with each other.
-pub const CONFUSABLE: [&[&str]; 28] = [
-    &["", "a"],
-    &["a", "A"],
-    &["a", " a", "a "],
-    &["a", "ab", "abc"],
-    &["a", "*", "a*"],
-    &["a", "a\0", "a\0b"],
-    &["a,b", "a", "b"],
-    &["a.b", "a.*", "a"],
-    &["a:b", "a", "a:"],
-    &["a b", "a", "b|a"],
-    &["a/b", "a/#", "a"],
-    &["\u{e9}", "e\u{301}"],
-    &["\u{feff}a", "a"],
-    &["\u{fb01}", "fi"],
-    &["ß", "ss"],
-    &["__proto__", "constructor", "toString"],
-    &["hasOwnProperty", "__proto__", "a"],
-    &["error", "newListener", "a"],
-    &["length", "%61", "a"],
-    &["1", "01", "1.0"],
-    &["null", "undefined", ""],
-    &["true", "NaN", "0"],
-    &["a", "a\n", "a\u{2028}"],
-    // Lossy encodings, low bytes, halves of surrogate pairs, equal hashes.
-    &["\u{65e5}", "\u{672c}", "?"],
-    &["\u{e9}", "\u{e8}", "?"],
-    &["\u{1f600}", "\u{1f601}"],
-    &["a", "\u{161}"],
-    &["Aa", "BB"],
-];
-
-/// Families of identities that careless code confuses with each other.
-fn kinds(family: u32) -> Vec<Identity> {
-    let kinded = Identity::kinded;
-    match family {
-        0 => vec![kinded("a", "b:c"), kinded("a:b", "c"), "a:b:c".into()],
-        1 => vec![kinded("user", "1"), kinded("account", "1"), "1".into()],
-        2 => vec![kinded("", "a"), "a".into(), kinded("a", "")],
-        3 => vec![kinded("User", "a"), kinded("user", "a"), kinded("USER", "a")],
-        _ => vec![kinded("user", "a"), "a".into(), "user:a".into()],
-    }
 }
 
 /// Generates the script of a seed. It has no features but the given ones, and has all that
@@ -137,14 +93,14 @@ impl Generator {
     fn new(mut rng: Rng, features: Features) -> Self {
         let hostile = features.has(Feature::Hostile);
         let channels: Vec<String> = if hostile && chance(&mut rng, 3, 4) {
-            texts(pick::<&[&str]>(&mut rng, &CONFUSABLE))
+            family(&mut rng)
         } else {
             texts(&["a", "b", "c"][..1 + rng.u32(..3) as usize])
         };
         let identities: Vec<Identity> = if features.has(Feature::Kinds) && chance(&mut rng, 3, 4) {
-            kinds(rng.u32(..5))
+            kinds(&mut rng)
         } else if hostile && chance(&mut rng, 1, 2) {
-            texts(pick::<&[&str]>(&mut rng, &CONFUSABLE))
+            family(&mut rng).iter().map(|name| name.as_str().into()).collect()
         } else if chance(&mut rng, 1, 5) {
             channels.iter().map(|name| Identity::from(name.as_str())).collect()
         } else {

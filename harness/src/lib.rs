@@ -36,6 +36,8 @@ pub mod kit;
 #[cfg(feature = "conformance")]
 pub mod mutants;
 #[cfg(feature = "conformance")]
+mod neighbours;
+#[cfg(feature = "conformance")]
 pub mod oracle;
 #[cfg(feature = "conformance")]
 pub mod pretty;

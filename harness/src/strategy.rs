@@ -9,7 +9,8 @@ use proptest::strategy::{NewTree, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use crate::features::Features;
-use crate::generate::{CONFUSABLE, generate};
+use crate::generate::generate;
+use crate::neighbours::families;
 use crate::script::{Identity, Outbox, Overflow, Registration, Script};
 use crate::shrink::candidates;
 
@@ -113,10 +114,9 @@ impl ValueTree for ScriptTree {
 
 /// Channel names: ordinary ones, those that careless code confuses, and any text.
 pub fn arb_channel() -> impl Strategy<Value = String> {
-    let odd: Vec<&'static str> = CONFUSABLE.concat();
     prop_oneof![
         4 => select(vec!["a", "b", "c"]).prop_map(str::to_owned),
-        3 => select(odd).prop_map(str::to_owned),
+        3 => select(families().concat()),
         1 => ".{0,12}",
     ]
 }

@@ -21,8 +21,10 @@ macro_rules! steps {
 mod admissions;
 mod lives;
 mod names;
+mod pairs;
 mod queued;
 mod reentrant;
+mod sizes;
 mod threads;
 mod tiny;
 
@@ -53,6 +55,8 @@ pub fn cases() -> Vec<Case> {
     cases.extend(admissions::admissions());
     cases.extend(threads::threads());
     cases.extend(queued::queued());
+    cases.extend(sizes::sizes());
+    cases.extend(pairs::pairs());
     cases
 }
 

@@ -1,7 +1,7 @@
 //! Filters, and the names that careless code confuses.
 
 use super::*;
-use crate::generate::CONFUSABLE;
+use crate::neighbours::families;
 
 pub(super) fn filters() -> Vec<Case> {
     let many: Vec<String> = (0..5_000).map(|n| format!("n{n}")).collect();
@@ -60,48 +60,44 @@ pub(super) fn filters() -> Vec<Case> {
     }
 }
 
-/// Each family of names that careless code confuses: as channels, and as identities.
+/// Each family of names that careless code confuses: as channels, scopes, identities and kinds.
 pub(super) fn confusable() -> Vec<Case> {
     let label = |at: usize| at as u32;
-    let each = |family: &'static [&'static str]| family.iter().copied().enumerate();
-    let channels = |family| {
-        let mut steps: Vec<Op> =
-            each(family).map(|(at, name)| cast(name, &format!("n{at}"))).collect();
-        steps.extend(each(family).map(|(at, name)| sub(label(at), on(&[name]))));
-        steps.push(sub(9, on(family)));
-        steps.extend(each(family).map(|(at, name)| cast(name, &format!("m{at}"))));
-        steps.push(settle());
+    let channels = |family: &[String]| {
+        let casts = |word: &'static str| {
+            let names = family.iter().enumerate();
+            names.map(move |(at, name)| cast(name, &format!("{word}{at}")))
+        };
+        let names: Vec<&str> = family.iter().map(String::as_str).collect();
+        let mut steps: Vec<Op> = casts("n").collect();
+        steps.extend(names.iter().enumerate().map(|(at, name)| sub(label(at), on(&[name]))));
+        steps.push(sub(9, on(&names)));
+        steps.extend(casts("m").chain([settle()]));
         steps
     };
-    let revoked = |family, identity: fn(&str) -> Identity| {
-        let own = |name| a().group(identity(name));
-        let mut steps: Vec<Op> = each(family).map(|(at, name)| sub(label(at), own(name))).collect();
-        for (at, name) in each(family) {
+    let revoked = |family: &[String], identity: fn(&str) -> Identity| {
+        let own = |name: &str| a().group(identity(name));
+        let each = || family.iter().enumerate();
+        let mut steps: Vec<Op> = each().map(|(at, name)| sub(label(at), own(name))).collect();
+        for (at, name) in each() {
             steps.extend([revoke(identity(name)), cast("a", &format!("m{at}")), settle()]);
         }
         steps
     };
-    let scopes = |family| {
-        let mut steps: Vec<Op> =
-            each(family).map(|(at, name)| sub(label(at), a().scope(name))).collect();
-        steps.extend([cast("a", "m1"), settle()]);
-        steps
+    let scopes = |family: &[String]| {
+        let each = family.iter().enumerate();
+        let subs = each.map(|(at, name)| sub(label(at), a().scope(name.as_str())));
+        subs.chain([cast("a", "m1"), settle()]).collect()
     };
     let mut all = Vec::new();
-    for family in CONFUSABLE {
-        all.push(case(format!("channels that are not alike: {family:?}"), channels(family)));
-        all.push(case(format!("scopes that are not alike: {family:?}"), scopes(family)).cap(1));
-        all.push(case(
-            format!("identities that are not alike: {family:?}"),
-            revoked(family, |name| name.into()),
-        ));
-    }
-    // Other cases test whether kinds count at all.
-    for family in CONFUSABLE.into_iter().chain([&["User", "user", "USER"][..]]) {
-        all.push(case(
-            format!("kinds that are not alike: {family:?}"),
-            revoked(family, |name| Identity::kinded(name, "v")),
-        ));
+    for family in &families() {
+        let not_alike =
+            |what: &str, steps| case(format!("{what} that are not alike: {family:?}"), steps);
+        all.push(not_alike("channels", channels(family)));
+        all.push(not_alike("scopes", scopes(family)).cap(1));
+        all.push(not_alike("identities", revoked(family, |name| name.into())));
+        // Other cases test whether kinds count at all.
+        all.push(not_alike("kinds", revoked(family, |name| Identity::kinded(name, "v"))));
     }
     all
 }

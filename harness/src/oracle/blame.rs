@@ -14,8 +14,9 @@ use crate::pretty;
 use crate::protocol::SendFailure;
 use crate::script::{Act, Hook, Identity, OpId, Reason};
 
-/// How many names make a long list, and how many bytes a long name.
-pub(super) const LONG: usize = 1_000;
+/// How many names make a long list, and how many bytes a long name. Whatever needs more of them than
+/// this, when all else is taken away, is about their number.
+pub(super) const LONG: usize = 64;
 
 fn lagged(sub: &Sub<'_>) -> bool {
     sub.gone.is_some_and(|(_, why)| why == Why::Lag)

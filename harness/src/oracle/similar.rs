@@ -37,10 +37,14 @@ pub(super) fn plain(name: &str) -> bool {
 
 /// Different names that a normalising comparison could take for one.
 pub(super) fn near(a: &str, b: &str) -> bool {
-    let same_start =
-        a.len().min(b.len()) > 32 && a.bytes().zip(b.bytes()).take(32).all(|(a, b)| a == b);
+    let same = |a: &mut dyn Iterator<Item = u8>, b: &mut dyn Iterator<Item = u8>| {
+        a.zip(b).take(32).all(|(a, b)| a == b)
+    };
+    let alike =
+        same(&mut a.bytes(), &mut b.bytes()) || same(&mut a.bytes().rev(), &mut b.bytes().rev());
+    let same_part = a.len().min(b.len()) > 32 && alike;
     let one_number = matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b);
-    let similar = a.starts_with(b) || b.starts_with(a) || same_start || one_number;
+    let similar = a.starts_with(b) || b.starts_with(a) || same_part || one_number;
     a != b && (similar || a.eq_ignore_ascii_case(b) || a.trim() == b.trim())
 }
 

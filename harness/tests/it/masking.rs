@@ -109,7 +109,6 @@ fn an_entry_that_hides_is_not_out_of_date_and_what_is_excused_excuses_what_hides
 fn a_check_of_the_registry_kit_fails_for_what_hides() {
     for (bug, check, says) in [
         (Bug::CutsLongNames, "flt_8", "FLT-8: "),
-        (Bug::CutsNames, "flt_8", "FLT-8: not judged: behind FLT-5"),
         (Bug::FoldsCase, "flt_1", "FLT-1: not judged: behind FLT-5"),
         (Bug::CountsNestedTwice, "cnt_1", "CNT-1: "),
         (Bug::StopsAtAFailure, "del_1", "DEL-1: not judged: behind ISO-1"),
