@@ -31,6 +31,7 @@ func (r *run) steps(ctx context.Context, ops []op) {
 	for _, op := range ops {
 		if r.knows(op) {
 			r.log("call", event{"op": op.ID})
+			r.pause()
 			r.log(r.outcome(ctx, op))
 		}
 	}
@@ -147,6 +148,7 @@ func (s *scripted) Close(ctx context.Context, reason string) {
 func (s *scripted) called(ctx context.Context, on, after string, what event) error {
 	what["sink"] = s.number
 	rule := s.run.begins(on, s.number, what)
+	s.run.pause()
 	s.run.steps(ctx, rule.Do) // from inside the registry's call: that is a test
 	threw := rule.Then == "throw" || rule.Then == "fail"
 	s.run.log(after, event{"sink": s.number, "threw": threw})

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand"
 	"os"
 	"runtime"
 	"strings"
@@ -20,6 +21,8 @@ type run struct {
 	mu         sync.Mutex // orders the events, and guards all of this
 	events     []event
 	over       bool
+	racing     bool       // threads have begun
+	chance     *rand.Rand // for pauses
 	need       string
 	fuel       int
 	lanes      map[string]int // by goroutine
@@ -36,7 +39,8 @@ func newRun(given request) *run {
 		script: given.Script, id: given.ID, fuel: given.Fuel,
 		patience: time.Duration(given.PatienceMs) * time.Millisecond,
 		stuck:    make(chan struct{}), events: []event{},
-		lanes: map[string]int{goroutine(): 0}, calls: map[string]int{},
+		chance: rand.New(rand.NewSource(int64(given.ID))),
+		lanes:  map[string]int{goroutine(): 0}, calls: map[string]int{},
 		registries: map[int]*Registry{}, sinks: map[int]*scripted{}, subs: map[int]subscriber{},
 		tickets: map[int]*Ticket{}, gates: map[int]chan struct{}{},
 	}
@@ -77,6 +81,22 @@ func (r *run) append(e string, what event) {
 		what["lane"] = lane
 	}
 	r.events = append(r.events, what)
+}
+
+// pause lets others go first, by chance: so a race is found that a registry has between two of its lines.
+func (r *run) pause() {
+	turn := -1
+	r.locked(func() {
+		if r.racing {
+			turn = r.chance.Intn(24)
+		}
+	})
+	switch turn {
+	case 0:
+		time.Sleep(50 * time.Microsecond)
+	case 1, 2, 3, 4, 5, 6, 7, 8:
+		runtime.Gosched()
+	}
 }
 
 // begins logs a call of a sink, and finds its rule.
@@ -150,6 +170,7 @@ func (r *run) par(ctx context.Context, given op) {
 		}()
 	}
 	ready.Wait()
+	r.locked(func() { r.racing = true })
 	close(start)
 	go func() { running.Wait(); close(ended) }()
 	r.wait(given.ID, ended)

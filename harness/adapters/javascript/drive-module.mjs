@@ -15,7 +15,7 @@ class Run extends Threads {
   calls = {}; registries = {}; streams = {}; subs = {}; tickets = {};
 
   constructor({ id, script, fuel, patience_ms }) {
-    super(patience_ms);
+    super(patience_ms, id);
     Object.assign(this, { id, script, fuel });
   }
 
@@ -36,6 +36,7 @@ class Run extends Threads {
       if (!OPERATIONS.includes(op.op)) { this.need = `the operation ${op.op}`; continue; }
       if (op.op === "unsub" && !this.subs[op.sub]) continue;
       if (["admit", "abandon"].includes(op.op) && !this.tickets[op.ticket]) continue;
+      yield* this.pause();
       this.log("call", { op: op.id });
       let end = "ret", done;
       try { done = yield* this[op.op](op, this.registry(op.registry)); }

@@ -24,7 +24,7 @@ export function drive(routine, how = "next", what = undefined) {
 /** The events, tasks and gates of one script. */
 export class Threads {
   events = []; #tasks = new Set(); #gates = {}; #next = 100;
-  constructor(patience) { this.patience = patience; }
+  constructor(patience, seed) { this.patience = patience; this.seed = seed; }
   log(e, what) { this.events.push({ e, lane: thread(), ...what }); }
 
   /** Runs a routine of a sink. If it takes time, the registry goes on beside it: it is a task, with its own thread. */
@@ -38,6 +38,13 @@ export class Threads {
     this.#tasks.add(task);
     task.then(ended, ended);
     return task;
+  }
+
+  /** Lets others go first, by chance: so a race is found that a registry has between two of its turns. */
+  *pause() { if (thread()) for (let turns = this.#chance(4); turns > 0; turns--) yield Promise.resolve(); }
+  #chance(below) {
+    this.seed = (Math.imul(this.seed, 1664525) + 1013904223) >>> 0;
+    return (this.seed >>> 16) % below;
   }
 
   *quiet() { while (this.#tasks.size) yield Promise.allSettled(this.#tasks); }

@@ -5,8 +5,11 @@ import os
 import sys
 from collections import Counter, defaultdict
 
-from threads import Threads
+import registry
 from registry import Refused, SubscriberRegistry
+from threads import Threads, pause, pausing
+
+registry.threading = pausing
 
 HELLO = {
     "type": "hello", "protocol": 1, "name": "registry.py", "language": "python",
@@ -46,6 +49,7 @@ class Run(Threads):
             if op["op"] in ("admit", "abandon") and op["ticket"] not in self.tickets:
                 continue
             self.log("call", op=op["id"])
+            pause()
             try:
                 done = self.act(op) or {}
                 self.log("ret", op=op["id"], **done)
@@ -56,19 +60,19 @@ class Run(Threads):
 
     def act(self, op):
         with self.shared:
-            registry = self.registries[op.get("registry", 0)]
+            own = self.registries[op.get("registry", 0)]
         match op["op"]:
-            case "sub": self.subscribe(op, registry.subscribe)
+            case "sub": self.subscribe(op, own.subscribe)
             case "unsub": self.subs[op["sub"]]()
-            case "cast": registry.broadcast(op["channel"], op["data"])
+            case "cast": own.broadcast(op["channel"], op["data"])
             case "revoke" if "reason" in op:
-                return {"n": registry.close_by_identity_as(identity(op["identity"]), op["reason"])}
-            case "revoke": return {"n": registry.close_by_identity(identity(op["identity"]))}
-            case "count": return {"n": len(registry)}
-            case "begin": self.tickets[op["ticket"]] = registry.begin()
+                return {"n": own.close_by_identity_as(identity(op["identity"]), op["reason"])}
+            case "revoke": return {"n": own.close_by_identity(identity(op["identity"]))}
+            case "count": return {"n": len(own)}
+            case "begin": self.tickets[op["ticket"]] = own.begin()
             case "admit": self.subscribe(op, self.tickets[op["ticket"]].admit)
             case "abandon": self.tickets[op["ticket"]].abandon()
-            case "shutdown": registry.shutdown()
+            case "shutdown": own.shutdown()
             case "settle": pass  # a broadcast delivers before it returns
             case "hold": self.wait(op, {op["gate"]})
             case "release": self.open(op["gate"])
@@ -93,6 +97,7 @@ class Run(Threads):
                 self.log("fuel")
                 write(self.trace)
                 os._exit(0)
+        pause()
         threw, sinks = False, self.script.get("sinks", [])
         for rule in sinks[number]["rules"] if number < len(sinks) else []:
             if rule["on"] == on and rule["nth"] == nth:

@@ -1,9 +1,39 @@
 """What the profile `threads` takes: events in one order, threads that run at the same time, gates to park at."""
 
+import random
 import threading
+import time
+from types import SimpleNamespace
 
 here = threading.local()
 here.lane = 0  # this thread reads the scripts; `par` begins others, and those of a registry count from 100
+
+
+chance = random.Random()
+
+
+def pause():
+    """Lets others go first, by chance: so a race is found that a registry has between two of its lines."""
+    if getattr(here, "lane", 1) and chance.random() < 0.2:
+        time.sleep(0 if chance.random() < 0.8 else 2e-5)
+
+
+class PausingLock:
+    """A lock that may pause before it is taken and after it is given back."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        pause()
+        self.lock.acquire()
+
+    def __exit__(self, *error):
+        self.lock.release()
+        pause()
+
+
+pausing = SimpleNamespace(**{**vars(threading), "Lock": PausingLock})  # for a registry in place of `threading`
 
 
 class Threads:
@@ -30,6 +60,7 @@ class Threads:
                 self.shared.notify_all()
 
     def par(self, op):
+        chance.seed(self.trace["id"])
         together = threading.Barrier(len(op["lanes"]))  # otherwise the first may be done before the last begins
 
         def run(number, ops):

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fastrand::Rng;
+
 use crate::script::{
     Act, Ending, Hook, Identity, Op, OpId, Reason, Registration, Script, TAKEN_AT_ONCE,
 };
@@ -165,6 +167,8 @@ struct World {
     tickets: Mutex<BTreeMap<u32, Arc<dyn Ticket>>>,
     gates: Mutex<Gates>,
     gate_moved: Condvar,
+    /// For pauses, once there are threads.
+    chance: Mutex<Option<Rng>>,
 }
 
 /// The trace, and the counters that must advance in its order.
@@ -204,6 +208,7 @@ impl World {
             tickets: Mutex::default(),
             gates: Mutex::default(),
             gate_moved: Condvar::new(),
+            chance: Mutex::default(),
         }
     }
 
@@ -242,6 +247,7 @@ impl World {
         *count += 1;
         let nth = *count;
         drop(log);
+        self.pause();
         match self.script.rule(sink, hook, nth) {
             Some(rule) => {
                 self.run(&rule.ops);
@@ -270,6 +276,7 @@ impl World {
             return;
         }
         self.log(Event::Call { op: id, thread: thread() });
+        self.pause();
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op)))
             .unwrap_or_else(|panic| Err(words(&*panic)));
         self.log(ended.unwrap_or_else(|error| Event::Err { op: id, error }));
@@ -327,8 +334,20 @@ impl World {
         made.map(|handle| lock(&self.subs).insert(sub, handle)).is_err()
     }
 
+    /// Lets other threads go first, by chance, once there are any: so a race is found that a registry
+    /// has between two of its lines.
+    fn pause(&self) {
+        let Some(turn) = lock(&self.chance).as_mut().map(|chance| chance.u32(..6)) else { return };
+        match turn {
+            0 => std::thread::sleep(Duration::from_micros(50)),
+            1 | 2 => std::thread::yield_now(),
+            _ => {}
+        }
+    }
+
     fn par(self: &Arc<Self>, id: OpId, threads: &[Vec<Op>]) {
         lock(&self.gates).arrived = 0;
+        *lock(&self.chance) = Some(Rng::with_seed(u64::from(id)));
         for (index, ops) in threads.iter().enumerate() {
             let (world, ops) = (Arc::clone(self), ops.clone());
             // Not a scoped thread: a broken registry may never return from it, and the suite must
