@@ -1,5 +1,6 @@
 //! The catalogue of requirements: `spec/requirements.toml`, built in.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
@@ -53,6 +54,9 @@ pub struct Requirement {
     pub since: u32,
     /// What checks it.
     pub checked: Vec<String>,
+    /// More general requirements that the same failure would break in a plainer script.
+    #[serde(default)]
+    pub special_case_of: Vec<String>,
     /// The features that a script must have to put it to the test.
     #[serde(default)]
     pub needs: Vec<Feature>,
@@ -94,8 +98,6 @@ pub struct Catalogue {
     pub edition: u32,
     /// Profiles that nothing here implements or checks yet.
     pub unimplemented: Vec<String>,
-    /// Chains of requirements, from the special case to the general rule.
-    pub chains: Vec<Vec<String>>,
     /// The promises, in reading order.
     #[serde(rename = "requirement")]
     pub requirements: Vec<Requirement>,
@@ -110,6 +112,42 @@ pub struct Catalogue {
 pub fn catalogue() -> &'static Catalogue {
     static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
     CATALOGUE.get_or_init(|| toml::from_str(SOURCE).expect("spec/requirements.toml is valid"))
+}
+
+/// The requirements, the most special first: none comes before one that is a special case of it.
+///
+/// # Panics
+///
+/// If requirements are special cases of each other, which the tests rule out.
+fn most_special_first() -> &'static HashMap<&'static str, usize> {
+    static PLACES: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
+    PLACES.get_or_init(|| {
+        let mut left: Vec<&Requirement> = catalogue().requirements.iter().collect();
+        let mut places = HashMap::new();
+        while !left.is_empty() {
+            let special = |own: &&Requirement| {
+                left.iter().all(|other| !other.special_case_of.contains(&own.id))
+            };
+            let next = left.iter().position(special).expect("special cases form no circle");
+            places.insert(left.remove(next).id.as_str(), places.len());
+        }
+        places
+    })
+}
+
+/// Where a requirement stands among all, the most special first.
+pub(crate) fn place(id: &str) -> usize {
+    most_special_first().get(id).copied().unwrap_or(usize::MAX)
+}
+
+/// Whether `now` is `before` or a more general rule that `before` is a special case of.
+#[must_use]
+pub fn same_or_more_general(before: &str, now: &str) -> bool {
+    let more_general = || {
+        let general = find(before).into_iter().flat_map(|own| &own.special_case_of);
+        general.into_iter().any(|general| same_or_more_general(general, now))
+    };
+    before == now || more_general()
 }
 
 /// Finds a requirement by id, in any case.

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 
 here = threading.local()
 here.lane = 0  # this thread reads the scripts; `par` begins others, and those of a registry count from 100
-
-
 chance = random.Random()
 
 

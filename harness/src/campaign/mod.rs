@@ -12,14 +12,14 @@ use fastrand::Rng;
 use serde::Serialize;
 
 use crate::cases::cases;
-use crate::catalogue::{self, Level};
+use crate::catalogue::{self, Level, same_or_more_general};
 use crate::clock::Started;
 use crate::features::{Feature, Features};
 use crate::generate::generate;
 use crate::oracle::{self, Symptom, Verdict, Violation};
 use crate::protocol::{Hello, Reentrancy};
 use crate::script::{Act, Script};
-use crate::shrink::{Bounds, same_or_more_general, shrink};
+use crate::shrink::{Bounds, shrink};
 use crate::trace::Trace;
 
 mod driver;

@@ -10,6 +10,7 @@ use super::similar::{MAGIC, joined, near, plain, similar, similar_kinds};
 use super::state::{Claim, Failure, Frame, Revocation, Sub, Walk};
 use super::why::Why;
 use super::{Blame, Symptom, other};
+use crate::catalogue::place;
 use crate::pretty;
 use crate::protocol::SendFailure;
 use crate::script::{Act, Hook, Identity, OpId, Reason};
@@ -22,12 +23,15 @@ fn lagged(sub: &Sub<'_>) -> bool {
     sub.gone.is_some_and(|(_, why)| why == Why::Lag)
 }
 
-/// The requirements whose condition holds.
+/// The requirements whose condition holds, the most special first.
 fn those<const N: usize>(list: [(bool, &'static str); N]) -> Vec<&'static str> {
-    list.into_iter().filter_map(|(holds, requirement)| holds.then_some(requirement)).collect()
+    let holding = list.into_iter().filter_map(|(holds, requirement)| holds.then_some(requirement));
+    let mut list: Vec<_> = holding.collect();
+    list.sort_by_key(|requirement| place(requirement));
+    list
 }
 
-/// The first of these whose condition holds; that of the last one always does.
+/// The most special of these whose condition holds; one always does.
 pub(super) fn first_of<const N: usize>(list: [(bool, &'static str); N]) -> &'static str {
     those(list)[0]
 }
@@ -85,6 +89,7 @@ impl Walk<'_> {
             (cast > 0 && self.casts[cast - 1].data == message.data, "DEL-5"),
         ]);
         list.extend(self.filter_occasions(sub, message.channel));
+        list.sort_by_key(|requirement| place(requirement));
         list
     }
 

@@ -8,22 +8,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::catalogue::catalogue;
+use crate::catalogue::same_or_more_general;
 use crate::clock::Started;
 use crate::script::{Act, Ending, Outbox, Script};
 
 mod edits;
 
 use edits::edits;
-
-/// Whether `now` is `before` or a more general rule that `before` is a special case of.
-#[must_use]
-pub fn same_or_more_general(before: &str, now: &str) -> bool {
-    before == now || catalogue().chains.iter().any(|chain| {
-        let place = |id| chain.iter().position(|own| *own == id);
-        matches!((place(before), place(now)), (Some(special), Some(general)) if special < general)
-    })
-}
 
 /// Bounds on shrinking.
 #[derive(Debug, Clone, Copy)]
