@@ -122,7 +122,9 @@ impl Member {
                 outbox.end(self.said(reason));
                 return Ok(true);
             }
-            if gate.sending.contains(&thread::current().id())
+            let elsewhere =
+                self.twist.has(Bug::ClosesAfterSendsOfOthers) && !gate.sending.is_empty();
+            if (elsewhere || gate.sending.contains(&thread::current().id()))
                 && !self.twist.has(Bug::ClosesInsideTheSend)
             {
                 let forgets =

@@ -75,6 +75,7 @@ mutants! {
     ReplaysTheLast ["DEL-4"] "sends the last message to each new subscriber";
     CutsPayloads ["DEL-4"] "keeps the first 8 KiB of a payload";
     MergesRepeats ["DEL-5"] "drops a payload that equals the one before";
+    MergesWhatWaits ["DEL-5"] "drops a waiting broadcast's payload that comes again";
     LastInFirstOut ["ORD-1"] "delivers waiting broadcasts newest first";
     InnerFirst ["ORD-2" "ORD-3"] "delivers a nested broadcast before the outer one";
     DeliversOnEachThread ["ORD-3"]
@@ -94,6 +95,8 @@ mutants! {
     RevokesTheFirstOnly ["REV-1"] "revokes the first match only";
     RevokesWithoutTelling ["REV-1"] "revokes without closing";
     QueuesCloses ["REV-1"] "keeps closes for the outermost revocation";
+    ClosesAfterSendsOfOthers ["REV-1" "PRG-1"]
+        "leaves the close of a sink to the thread that is sending to it";
     SendsToRevoked ["REV-2" "CLO-4"] "goes on sending to one that was revoked during the broadcast";
     RevokedStay ["REV-2" "CLO-4"] "closes the revoked and leaves them subscribed";
     RevokesTheNameless ["REV-4"] "revokes subscribers without identities too";
@@ -119,6 +122,7 @@ mutants! {
         "closes a sink that unsubscribes inside its send and fails";
     ClosesBeforeTheGate ["CLO-4" "REV-2" "CAP-1"] "stops sending only after the close has ended";
     SendsToEvicted ["CLO-4"] "goes on sending to one that was evicted during the broadcast";
+    SaysTheLastEnd ["CLO-5"] "says that one which left was revoked, if it is revoked later";
     SaysTheWrongReason ["CLO-5"] "gives the wrong reason";
     EvictsWithoutAReason ["CLO-5"] "gives no reason to the evicted";
     RevokesAsLoggedOut ["CLO-5"] "ends as logged out when the revocation names no reason";
@@ -181,6 +185,7 @@ mutants! {
     WaitsForRoom ["QUE-2"] "waits for a reader when its outbox is full";
     StopsAtAFullOutbox ["QUE-2"] "stops the broadcast at a full outbox";
     ForgetsLosses ["QUE-1"] "does not count what overflow loses";
+    CountsTheDiscarded ["QUE-1"] "counts what an end discards as lost by overflow";
     DropsTheWrongOne ["QUE-1"] "drops the new message for the oldest";
     DropsInsteadOfClosing ["QUE-1"] "drops messages where it should close";
     LaggedStay ["QUE-1" "CNT-2"] "closes the lagged and leaves them subscribed";

@@ -21,6 +21,8 @@ struct Queue {
     waiting: VecDeque<(String, String)>,
     lost: u64,
     ended: Option<&'static str>,
+    /// What an end found waiting.
+    discarded: u64,
 }
 
 /// What became of a message.
@@ -118,10 +120,11 @@ impl Outbox {
         let mut queue = self.queue();
         if queue.waiting.is_empty() {
             let end = queue.ended.map(str::to_owned);
+            let lost = if self.has(Bug::CountsTheDiscarded) { queue.discarded } else { 0 };
             if self.has(Bug::SaysTheEndOnce) && end.is_some() {
                 queue.ended = Some("");
             }
-            return Received { end, ..Received::default() };
+            return Received { end, lost, messages: Vec::new() };
         }
         let mut room = if self.has(Bug::TakesEverything) { usize::MAX } else { max_bytes as usize };
         let mut messages = Vec::new();
@@ -145,8 +148,10 @@ impl Outbox {
     pub(super) fn end(&self, reason: &'static str) {
         let mut queue = self.queue();
         let drains = queue.ended == Some("shutdown") && !self.has(Bug::SparesTheDraining);
-        if queue.ended.is_none() || drains {
+        let again = queue.ended.is_some() && self.has(Bug::SaysTheLastEnd);
+        if queue.ended.is_none() || drains || again {
             let waiting = std::mem::take(&mut queue.waiting);
+            queue.discarded += waiting.len() as u64;
             queue.end(reason);
             let drains =
                 reason == "shutdown" || (reason == "logged_out" && self.has(Bug::LoggedOutDrain));

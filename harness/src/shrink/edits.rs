@@ -121,6 +121,13 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
             _ => {}
         }
     });
+    // Payloads that differ.
+    edits.each_op(|op| {
+        let id = op.id;
+        if let Act::Cast { data, .. } = &mut op.act {
+            *data = format!("m{id}");
+        }
+    });
     names(&mut edits, script);
     for (sink, own) in script.sinks.iter().enumerate() {
         for rule in 0..own.rules.len() {

@@ -76,7 +76,7 @@ pub fn candidates(script: &Script) -> impl Iterator<Item = Script> + use<> {
 /// The weight of a script: how much a reader has to understand.
 fn weigh(script: &Script) -> usize {
     let mut weight = script.cap.map_or(0, |cap| 20 + cap as usize);
-    let mut sinks = BTreeSet::new();
+    let (mut sinks, mut payloads) = (BTreeSet::new(), BTreeSet::new());
     for (_, rule) in script.rules() {
         weight += 50 + 2 * rule.nth as usize;
         weight += match rule.then {
@@ -104,7 +104,8 @@ fn weigh(script: &Script) -> usize {
                     .sum::<usize>();
             }
             Act::Cast { channel, data } => {
-                weight += burden(channel) + length(data).saturating_sub(4)
+                weight += burden(channel) + length(data).saturating_sub(4);
+                weight += 3 * usize::from(!payloads.insert(data.clone()));
             }
             Act::Take { bytes, .. } => weight += 5 * usize::from(bytes.is_some()),
             Act::Revoke { identity, reason } => {
