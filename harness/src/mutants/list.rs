@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::shrink::Bounds;
+
 macro_rules! mutants {
     ($($bug:ident [$($breaks:literal)*] $does:literal;)*) => {
         /// What a wrong registry does wrong.
@@ -40,6 +42,15 @@ impl Mutant {
             Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom | Bug::LocksInTwoOrders
         );
         Duration::from_millis(if waits { 100 } else { 2_000 })
+    }
+
+    /// How long its script is made smaller: where each run takes the patience, nobody waits for the
+    /// smallest.
+    #[must_use]
+    pub fn shrinking(&self) -> Bounds {
+        let usual = Bounds::default();
+        let waits = self.patience() < Duration::from_secs(1);
+        Bounds { time: if waits { Duration::from_secs(1) } else { usual.time }, ..usual }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The suite rejects what is wrong and nothing else: mutants, legal variants, tampered traces.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs};
 
 use harness::campaign::{Answer, Driver, InProcess, Plan, campaign, never_exercised};
 use harness::catalogue::{Level, catalogue};
@@ -9,7 +9,6 @@ use harness::generate::generate;
 use harness::mutants::{self, Bug, MUTANTS, VARIANTS, Variety};
 use harness::oracle;
 use harness::script::{Act, Ending, Hook, Op, Registration, Rule, Script, SinkScript};
-use harness::shrink::Bounds;
 use harness::subject::Limits;
 use serde_json::{Value, json};
 
@@ -40,11 +39,7 @@ fn every_mutant_is_rejected_for_what_it_breaks() {
     let mut wrong = Vec::new();
     for mutant in MUTANTS {
         let limits = Limits { patience: mutant.patience(), ..Limits::default() };
-        // How small a script gets matters only for the program's table. Where each run of a
-        // candidate takes the patience, this test does not wait for it.
-        let waits = limits.patience < Limits::default().patience;
-        let time = if waits { Duration::from_secs(1) } else { Bounds::default().time };
-        let shrinking = Bounds { time, ..Bounds::default() };
+        let shrinking = mutant.shrinking();
         let plan = Plan { scripts: 2_000, first_only: true, shrinking, ..Plan::default() };
         let mut driver = InProcess::new(mutants::mutant(mutant.bug)).within(limits);
         let outcome = campaign(&mutants::hello(), &mut driver, &plan, &mut |_, _| {});

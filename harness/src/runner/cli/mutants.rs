@@ -18,7 +18,7 @@ pub(super) fn show_mutants(options: &Options) -> Result<Exit, Problem> {
     for mutant in mutants::MUTANTS {
         let limits = Limits { patience: mutant.patience(), ..Limits::default() };
         let mut driver = InProcess::new(mutants::mutant(mutant.bug)).within(limits);
-        let plan = Plan { first_only: true, ..plan.clone() };
+        let plan = Plan { first_only: true, shrinking: mutant.shrinking(), ..plan.clone() };
         let outcome = campaign(&mutants::hello(), &mut driver, &plan, &mut |_, _| {});
         let found = outcome.failures.first();
         let id = found.map_or("-", |failure| failure.violation.requirement);
