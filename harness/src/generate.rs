@@ -133,7 +133,8 @@ impl Generator {
 
     fn script(mut self) -> Script {
         let mut script = Script::default();
-        if self.features.has(Feature::Scope) {
+        // Without a cap, a scope is one identity more.
+        if self.features.has(Feature::Scope) && self.chance(4, 5) {
             script.cap = Some(1 + self.rng.u32(..3));
         }
         let most = if self.chance(1, 8) { 24 } else { 9 };

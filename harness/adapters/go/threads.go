@@ -201,16 +201,18 @@ func (r *run) release(number int) {
 	}
 }
 
-// knows says whether the script has come to what an operation names.
+// knows says whether the script has come to what an operation names, whatever the registry gave for it.
 func (r *run) knows(op op) bool {
-	sub, ticket := r.named(op)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := true
 	switch op.Op {
 	case "unsub", "take":
-		return sub.unsubscribe != nil
+		_, known = r.subs[op.Sub]
 	case "admit", "abandon":
-		return ticket != nil
+		_, known = r.tickets[op.Ticket]
 	}
-	return true
+	return known
 }
 
 // named is the subscriber and the ticket that an operation names, as far as there are any.

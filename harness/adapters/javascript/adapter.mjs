@@ -22,12 +22,18 @@ const OPERATIONS = {
   begin: (run, op, registry) => { run.tickets[op.ticket] = registry.begin(); },
   cast: (run, op, registry) => { registry.broadcast(op.channel, op.data); },
   revoke: (run, op, registry) => ({
-    n: op.reason ? registry.close_by_identity_as(op.identity, op.reason) : registry.close_by_identity(op.identity),
+    n: number(op.reason ? registry.close_by_identity_as(op.identity, op.reason) : registry.close_by_identity(op.identity)),
   }),
-  count: (run, op, registry) => ({ n: registry.count }),
+  count: (run, op, registry) => ({ n: number(registry.count) }),
   shutdown: (run, op, registry) => { registry.shutdown(); },
   settle: () => {}, // a broadcast delivers before it returns
 };
+
+/** What is no number is an error of the registry's, and is told as one that it threw. */
+function number(value) {
+  if (Number.isInteger(value)) return value;
+  throw new TypeError(`${value} is no number of subscribers`);
+}
 
 /** One script on a fresh registry. */
 class Run {
@@ -48,8 +54,8 @@ class Run {
   step(op) {
     // Kept for the end of the script: thrown, it would go to the registry if this is called from inside a sink.
     if (!Object.hasOwn(OPERATIONS, op.op)) { this.need = `the operation ${op.op}`; return; }
-    if (op.op === "unsub" && !this.subs[op.sub]) return;
-    if ((op.op === "admit" || op.op === "abandon") && !this.tickets[op.ticket]) return;
+    if (op.op === "unsub" && !Object.hasOwn(this.subs, op.sub)) return;
+    if ((op.op === "admit" || op.op === "abandon") && !Object.hasOwn(this.tickets, op.ticket)) return;
     this.log("call", { op: op.id });
     try {
       const done = OPERATIONS[op.op](this, op, this.registry(op.registry));

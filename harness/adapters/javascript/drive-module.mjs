@@ -34,8 +34,8 @@ class Run extends Threads {
   *steps(ops) {
     for (const op of ops) {
       if (!OPERATIONS.includes(op.op)) { this.need = `the operation ${op.op}`; continue; }
-      if (op.op === "unsub" && !this.subs[op.sub]) continue;
-      if (["admit", "abandon"].includes(op.op) && !this.tickets[op.ticket]) continue;
+      if (op.op === "unsub" && !Object.hasOwn(this.subs, op.sub)) continue;
+      if (["admit", "abandon"].includes(op.op) && !Object.hasOwn(this.tickets, op.ticket)) continue;
       yield* this.pause();
       this.log("call", { op: op.id });
       let end = "ret", done;

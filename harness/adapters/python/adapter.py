@@ -66,8 +66,8 @@ class Run(Threads):
             case "unsub": self.subs[op["sub"]]()
             case "cast": own.broadcast(op["channel"], op["data"])
             case "revoke" if "reason" in op:
-                return {"n": own.close_by_identity_as(identity(op["identity"]), op["reason"])}
-            case "revoke": return {"n": own.close_by_identity(identity(op["identity"]))}
+                return {"n": number(own.close_by_identity_as(identity(op["identity"]), op["reason"]))}
+            case "revoke": return {"n": number(own.close_by_identity(identity(op["identity"])))}
             case "count": return {"n": len(own)}
             case "begin": self.tickets[op["ticket"]] = own.begin()
             case "admit": self.subscribe(op, self.tickets[op["ticket"]].admit)
@@ -114,6 +114,13 @@ class Sink:
     def __init__(self, run, number):
         self.send = lambda data: run.called(number, "send", "sent", data=data)
         self.close = lambda reason: run.called(number, "close", "closed", reason=reason)
+
+
+def number(value):
+    """What is no number is an error of the registry's, and is told as one that it threw."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{value!r} is no number of subscribers")
 
 
 def identity(given):

@@ -6,6 +6,9 @@ pub(super) fn caps() -> Vec<Case> {
     let s = || a().scope("s");
     cases! {
         "a cap of 0" { sub(0, s()); } .cap(0);
+        "no cap" {
+            sub(0, s()); sub(1, s()); sub(2, s()); cast("a", "m1"); settle(); count(); revoke("s");
+        };
         "the oldest goes" {
             sub(0, s()); sub(1, s()); sub(2, s()); cast("a", "m1"); settle(); count(); revoke("s");
             sub(3, s()); cast("a", "m2"); settle();

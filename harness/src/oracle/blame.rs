@@ -67,7 +67,7 @@ impl Walk<'_> {
             self.evictions.iter().any(|victim| self.subs[*victim].with.scope != subject.with.scope);
         let mut list = those([
             ((0..self.subs.len()).any(|other| other != sub && is_full(other)), "QUE-2"),
-            (self.overlapped(message.op), "CON-1"),
+            (self.overlapped(message.op) || self.overlapped(subject.op), "CON-1"),
             (self.is_overwritten(sub), "FLT-7"),
             (self.shares_sink(sub), "SUB-5"),
             (self.several_registries(), "ISO-6"),
@@ -199,6 +199,12 @@ impl Walk<'_> {
         };
         if let Some(older) = self.victim(|claim| scope.is_some() && rival(claim)) {
             return other("CAP-2", format!("{who} was evicted, and {older} is older"));
+        }
+        let left = |sub: &&usize| self.subs[**sub].gone.is_some_and(|(_, why)| why == Why::Unsub);
+        if let Some(left) = subs.iter().find(left).filter(|_| sending || !self.failures.is_empty())
+        {
+            let cause = format!("{} was unsubscribed before and is closed", self.name(*left));
+            return other("CLO-3", cause);
         }
         if sending || self.failures.iter().any(failed) {
             let cause = format!("{who} failed, which by policy is not answered by a close");
@@ -383,7 +389,9 @@ impl Walk<'_> {
     }
 
     pub(crate) fn blame_count(&self, registry: u32) -> &'static str {
+        let beside = |sub: &Sub<'_>| sub.registry == registry && self.overlapped(sub.op);
         first_of([
+            (self.subs.iter().any(beside), "CON-1"),
             (self.subs.iter().any(lagged), "QUE-1"),
             (self.subs.iter().any(|sub| sub.registry != registry), "ISO-6"),
             (self.by_sink.values().any(|all| all.len() > 1), "SUB-5"),

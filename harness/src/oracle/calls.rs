@@ -127,7 +127,10 @@ impl<'s> Walk<'s> {
                 ("ISO-7", "subscribe failed because the evicted sink's close did")
             }
             Act::Sub { .. } => (self.sub_blame(id), "subscribe failed"),
-            Act::Admit { .. } => ("ADM-4", "admit failed"),
+            Act::Admit { .. } => {
+                let own = self.subs.iter().position(|sub| sub.op == id).unwrap_or_default();
+                (self.admit_blame(own), "admit failed")
+            }
             Act::Begin { .. } | Act::Abandon { .. } => {
                 ("ADM-6", "a ticket could not be opened or given up")
             }

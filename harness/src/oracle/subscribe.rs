@@ -258,9 +258,14 @@ impl<'s> Walk<'s> {
         let (requirement, cause) = if past {
             ("REV-9", "refused for a revocation that ended before begin")
         } else {
-            ("ADM-4", "a valid admission was refused")
+            (self.admit_blame(new), "a valid admission was refused")
         };
         self.breaks(Symptom::Refusal, requirement, cause);
+    }
+
+    /// An admission that names no identity is a plain subscribe.
+    pub(crate) fn admit_blame(&self, new: usize) -> &'static str {
+        if self.subs[new].with.identities().next().is_some() { "ADM-4" } else { "SUB-1" }
     }
 
     fn refused(&mut self, op: &'s Op, new: usize) {

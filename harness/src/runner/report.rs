@@ -305,8 +305,10 @@ impl Report {
             let judged = self.with(profile, Status::Kept).len();
             let hidden = self.with(profile, Status::NotJudged);
             // Of several parts that were asked for, one may be decided although another is not.
+            // A run that ended early has not put everything to the test.
             let open = match self.exit {
-                Exit::Adapter | Exit::Undecided => true,
+                _ if !self.faults.is_empty() || !self.declined.is_empty() => true,
+                Exit::Undecided => true,
                 Exit::NothingExercised => {
                     !self.never_exercised.is_empty()
                         || !self.with(profile, Status::NotExercised).is_empty()

@@ -121,6 +121,9 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
             _ => {}
         }
     });
+    edits.each_op(|op| {
+        each_identity(op, &mut |own| *own = Identity::Plain(own.value().to_owned()));
+    });
     // Payloads that differ.
     edits.each_op(|op| {
         let id = op.id;
@@ -284,6 +287,17 @@ fn names(edits: &mut Edits, script: &Script) {
         });
         bytes /= 2;
     }
+    // An identity may matter because it is written like a channel.
+    for from in ["a", "b", "c"] {
+        let to = if from == "a" { "x" } else { "y" };
+        edits.each_op(move |op| {
+            each_identity(op, &mut |own| {
+                if *own == Identity::from(from) {
+                    *own = to.into();
+                }
+            });
+        });
+    }
     for from in names {
         for to in ["a", "b", "c", "x", "y"].into_iter().filter(|to| *to != from) {
             let from = from.clone();
@@ -306,19 +320,27 @@ fn rename(op: &mut Op, from: &str, to: &str) {
 
 /// Channels, identities and the payload of an operation, the channel of a broadcast first.
 fn each_text(op: &mut Op, change: &mut dyn FnMut(&mut String)) {
-    let identity = |own: &mut Identity, change: &mut dyn FnMut(&mut String)| match own {
-        Identity::Plain(value) | Identity::Kinded { value, .. } => change(value),
-    };
     match &mut op.act {
         Act::Sub { with, .. } | Act::Admit { with, .. } => {
             with.channels.iter_mut().flatten().chain(&mut with.overwrite).for_each(&mut *change);
-            with.scope.iter_mut().chain(&mut with.groups).for_each(|own| identity(own, change));
         }
         Act::Cast { channel, data } => {
             change(channel);
             change(data);
         }
-        Act::Revoke { identity: named, .. } => identity(named, change),
+        _ => {}
+    }
+    each_identity(op, &mut |own| match own {
+        Identity::Plain(value) | Identity::Kinded { value, .. } => change(value),
+    });
+}
+
+fn each_identity(op: &mut Op, change: &mut dyn FnMut(&mut Identity)) {
+    match &mut op.act {
+        Act::Sub { with, .. } | Act::Admit { with, .. } => {
+            with.scope.iter_mut().chain(&mut with.groups).for_each(change);
+        }
+        Act::Revoke { identity, .. } => change(identity),
         _ => {}
     }
 }
