@@ -36,6 +36,7 @@ FILES = {"javascript": ["registry.mjs"], "python": ["registry.py"], "go": ["regi
 START = {"javascript": ["node", "adapter.mjs"], "python": [sys.executable, "adapter.py"], "go": ["./adapter"]}
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 REMOVES = re.compile(r"\bdelete\b|\.(?:pop|popleft|remove|shift)\(|\b_?take\(|\bkept$")
+OUTCOMES = {0: "survivor", 1: "killed", 3: "adapter error", 4: "not decided", 5: "not tested", None: "too slow"}
 SIMPLE = {
     "relation": {" < ": " <= ", " <= ": " < ", " > ": " >= ", " >= ": " > ", " == ": " != ", " != ": " == ",
                  " === ": " !== ", " !== ": " === ", " is not ": " is ", " is ": " is not ", " not in ": " in "},
@@ -268,12 +269,12 @@ def judge(suite, lang, file=None, changed=None):
         failures = [{"id": failure["violation"]["requirement"], "level": failure["level"],
                      "cause": failure["violation"]["cause"], "found_by": failure["found_by"], "again": failure["again"]}
                     for failure in said.get("failures", [])]
-        outcome = {0: "survivor", 1: "killed", 3: "adapter error", 4: "not decided", 5: "not tested", None: "too slow"}.get(code, "none")
-        if code == 3 and len(said.get("faults", [])) >= said.get("scripts", 0) > 0:
+        faults = [fault["message"][:400] for fault in said.get("faults", [])]
+        outcome = OUTCOMES.get(code, f"exit {code}")
+        if code == 3 and len(faults) >= said.get("scripts", 0) > 0:
             outcome = "no registry"
         return {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "scripts": said.get("scripts"),
-                "failures": failures, "faults": [fault["message"][:400] for fault in said.get("faults", [])], "warnings": said.get("warnings", [])[:3],
-                "said": output}
+                "failures": failures, "faults": faults, "warnings": said.get("warnings", [])[:3], "said": output}
 
 
 def main():
