@@ -15,6 +15,11 @@ pub trait Driver {
     fn forget(&mut self) -> bool {
         false
     }
+
+    /// Whether it was told to run no more, and answers only that it does not.
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 /// What a driver says.

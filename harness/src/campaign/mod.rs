@@ -96,11 +96,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of a MUST, found by a script before any was run, that has happened each time.
+    /// A failure that was found by a script before any was run, and has happened each time.
     fn new(violation: Violation, found_by: &str, script: Script) -> Self {
+        let found = catalogue::find(violation.requirement).map_or(Level::M, |found| found.level);
         Self {
+            level: if catalogue::is_must(violation.requirement) { Level::M } else { found },
             violation,
-            level: Level::M,
             found_by: found_by.to_owned(),
             found_after: 0,
             original: script.clone(),
@@ -180,7 +181,7 @@ const CONFIRMING: Duration = Duration::from_secs(10);
 
 /// How long a campaign waits in all for scripts that never end. After that it runs none with a
 /// feature that made others never end.
-const UNANSWERED_TIME: Duration = Duration::from_secs(20);
+const UNANSWERED_TIME: Duration = Duration::from_secs(10);
 
 /// Runs a campaign. `progress` is called after every script.
 pub fn campaign(
@@ -275,6 +276,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn over(&self) -> bool {
         self.plan.time.is_some_and(|time| self.started.ago() >= time)
+            || self.driver.stopped()
+            || self.hopeless == Features::everything()
             || self.outcome.faults.len() >= FAULTS
             || (self.plan.first_only && !self.outcome.failures.is_empty())
     }
@@ -301,6 +304,9 @@ impl Run<'_> {
         let began = Started::now();
         self.asked += 1;
         let answer = self.driver.run(script);
+        if self.driver.stopped() {
+            return;
+        }
         if let Answer::Missing(_) = answer {
             self.unanswered_time += began.ago();
         }
@@ -363,6 +369,12 @@ impl Run<'_> {
                 broken.find(|found| same_or_more_general(id, found))
             })
         });
+        if self.driver.stopped() {
+            // It is reported as it was found.
+            let (found_after, trace) = (self.outcome.runs, trace.clone());
+            let found = Failure::new(violation, name, script.clone());
+            return self.outcome.failures.push(Failure { found_after, trace, again: 0, ..found });
+        }
         if blamed != id && self.outcome.is_broken(blamed) {
             *self.detours.entry(id).or_default() += 1;
             return;
@@ -408,9 +420,7 @@ impl Run<'_> {
         {
             self.avoid = self.avoid.without(feature);
         }
-        let level = catalogue::find(violation.requirement).map_or(Level::M, |found| found.level);
         self.outcome.failures.push(Failure {
-            level: if catalogue::is_must(violation.requirement) { Level::M } else { level },
             found_after: self.outcome.runs,
             script: small,
             trace,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{Answer, Failure, Run};
-use crate::features::{Feature, Features};
+use crate::features::{FEATURES, Feature, Features};
 use crate::oracle::Violation;
 use crate::script::{Act, Ending, Outbox, Script};
 use crate::shrink::{Bounds, shrink};
 
 /// How long a script that never ends is shrunk at most.
-const SHRINKING: Duration = Duration::from_secs(30);
+const SHRINKING: Duration = Duration::from_secs(15);
 
 /// How often an unanswered script is run again.
 const AGAIN: u32 = 3;
@@ -26,7 +26,23 @@ const GUILTY: [Feature; 7] = [
 ];
 
 /// The requirements that scripts without an end can break.
-pub const UNANSWERED: [&str; 4] = ["CON-0", "RE-1", "ISO-4", "QUE-2"];
+pub const UNANSWERED: [&str; 11] = [
+    "CON-0", "RE-1", "ISO-4", "QUE-2", "SUB-1", "SUB-3", "DEL-1", "REV-1", "CNT-2", "ADM-1",
+    "DRN-1",
+];
+
+/// The requirement that an operation breaks if it never returns, with nothing special about it.
+fn owed(act: &Act) -> &'static str {
+    match act {
+        Act::Unsub { .. } => "SUB-3",
+        Act::Cast { .. } | Act::Settle => "DEL-1",
+        Act::Revoke { .. } => "REV-1",
+        Act::Count => "CNT-2",
+        Act::Begin { .. } | Act::Admit { .. } | Act::Abandon { .. } => "ADM-1",
+        Act::Shutdown => "DRN-1",
+        _ => "SUB-1",
+    }
+}
 
 impl Run<'_> {
     /// Finds out whether the registry or the adapter is to blame for an answer that never came. The
@@ -44,15 +60,19 @@ impl Run<'_> {
         } else if features.has(Feature::Outboxes) {
             ("QUE-2", without_bounds(script))
         } else {
-            ("", Script::default())
+            return self.blocked(how, name, script);
         };
         let known = self.outcome.is_broken(requirement);
         let tries = if features.has(Feature::Free) { 3 * AGAIN } else { AGAIN };
         if !known && !(0..tries).any(|_| self.is_unanswered(script)) {
             return self.unanswered_once(&how, tries, name, script);
         }
-        if requirement.is_empty() || !matches!(self.driver.run(&calm), Answer::Trace(_)) {
-            return self.fault(how, name, script);
+        let calmed = matches!(self.driver.run(&calm), Answer::Trace(_));
+        if self.driver.stopped() {
+            return;
+        }
+        if !calmed {
+            return self.blocked(how, name, &calm);
         }
         self.outcome.runs += 1;
         if let Some(known) = self.outcome.failure(requirement) {
@@ -72,8 +92,9 @@ impl Run<'_> {
         let (small, _) = shrink(script, requirement, bounds, |candidate| {
             matches!(driver.run(candidate), Answer::Missing(_)).then_some(requirement)
         });
-        let again = (0..AGAIN).map(|_| u32::from(self.is_unanswered(&small))).sum();
-        if again == 0 {
+        let runs = (0..AGAIN).map(|_| u32::from(self.is_unanswered(&small))).sum();
+        let again = if self.driver.stopped() { 0 } else { runs };
+        if runs == 0 {
             return self.unanswered_once(&how, AGAIN, name, script);
         }
         for feature in GUILTY {
@@ -88,6 +109,54 @@ impl Run<'_> {
             again,
             ..Failure::new(violation, name, script.clone())
         });
+    }
+
+    /// As [`unanswered`](Self::unanswered), for a script with nothing in it that could make it
+    /// never end. The first operation after which no answer comes is to blame, or the adapter, if
+    /// none comes although there is no operation.
+    fn blocked(&mut self, how: String, name: &str, script: &Script) {
+        let all = script.steps.len();
+        let found = (0..=all).chain([all, all]).find_map(|length| {
+            let steps = script.steps[..length].to_vec();
+            let start = Script { steps, ..script.clone() };
+            self.is_unanswered(&start).then_some(start)
+        });
+        if self.driver.stopped() {
+            return;
+        }
+        let Some(small) = found else { return self.unanswered_once(&how, AGAIN, name, script) };
+        self.give_up(&small);
+        let Some(last) = small.steps.last() else { return self.fault(how, name, script) };
+        let requirement = owed(&last.act);
+        self.outcome.runs += 1;
+        if let Some(known) = self.outcome.failure(requirement) {
+            known.times += 1;
+            return;
+        }
+        let cause = format!("operation {} never returned: {how}", last.id);
+        if !self.counts(requirement) {
+            return self.fault(format!("{requirement}: {cause}"), name, &small);
+        }
+        let violation = Violation { requirement, at: 0, cause };
+        self.announce(&violation, name);
+        let again = (1..AGAIN).map(|_| u32::from(self.is_unanswered(&small))).sum::<u32>();
+        let again = if self.driver.stopped() { 1 } else { 1 + again };
+        let found_after = self.outcome.runs;
+        let found = Failure::new(violation, name, script.clone());
+        self.outcome.failures.push(Failure { found_after, script: small, again, ..found });
+    }
+
+    /// From now on avoids what made a script never end; if that is nothing special, the campaign
+    /// ends.
+    fn give_up(&mut self, script: &Script) {
+        let features = Features::of(script);
+        for feature in FEATURES.into_iter().filter(|feature| features.has(*feature)) {
+            self.avoid = self.avoid.without(feature);
+            self.hopeless = self.hopeless.with(feature);
+        }
+        if features == Features::default() {
+            self.hopeless = Features::everything();
+        }
     }
 
     /// Whether a script is not answered now, in a new process if that can be had.
