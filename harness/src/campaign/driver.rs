@@ -16,6 +16,9 @@ pub trait Driver {
         false
     }
 
+    /// Waits less long, or as long as ever, for what a script that has failed before does not do.
+    fn hurry(&mut self, _: bool) {}
+
     /// Whether it was told to run no more, and answers only that it does not.
     fn stopped(&self) -> bool {
         false

@@ -361,6 +361,7 @@ impl Run<'_> {
         self.announce(&violation, name);
         // Threads that race do not fail every time.
         let tries = if Features::of(script).has(Feature::Free) { 10 } else { 1 };
+        self.driver.hurry(true);
         let (driver, hello) = (&mut *self.driver, self.hello);
         let (small, blamed) = shrink(script, id, self.plan.shrinking, |candidate| {
             (0..tries).find_map(|_| {
@@ -369,6 +370,7 @@ impl Run<'_> {
                 broken.find(|found| same_or_more_general(id, found))
             })
         });
+        self.driver.hurry(false);
         if self.driver.stopped() {
             // It is reported as it was found.
             let (found_after, trace) = (self.outcome.runs, trace.clone());
@@ -393,7 +395,9 @@ impl Run<'_> {
             if again == 3 {
                 break;
             }
+            self.driver.hurry(again > 0);
         }
+        self.driver.hurry(false);
         let reproduced = shown.is_some();
         let vanished = tries == 1 && again == 0;
         let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);

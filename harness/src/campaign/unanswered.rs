@@ -46,10 +46,16 @@ fn owed(act: &Act) -> &'static str {
 
 impl Run<'_> {
     /// Finds out whether the registry or the adapter is to blame for an answer that never came. The
-    /// registry is, if the script is answered once its sinks no longer call back, its threads run
-    /// one after the other, or its outboxes have room for everything. A failure that does not
-    /// happen again is not attributed to either.
+    /// adapter is, if a script without operations is not answered; the registry is, if the script
+    /// is answered once its sinks no longer call back, its threads run one after the other, or its
+    /// outboxes have room for everything. A failure that does not happen again is not attributed to
+    /// either.
     pub(super) fn unanswered(&mut self, how: String, name: &str, script: &Script) {
+        let nothing = Script::default();
+        if self.is_unanswered(&nothing) {
+            self.give_up(&nothing);
+            return self.fault(how, name, script);
+        }
         let features = Features::of(script);
         let (requirement, calm) = if features.has(Feature::Gated) || features.has(Feature::Free) {
             ("CON-0", without_threads(script))
@@ -89,10 +95,12 @@ impl Run<'_> {
         // Every failing run costs a deadline.
         let bounds = Bounds { time: SHRINKING, ..self.plan.shrinking };
         let driver = &mut *self.driver;
+        driver.hurry(true);
         let (small, _) = shrink(script, requirement, bounds, |candidate| {
             matches!(driver.run(candidate), Answer::Missing(_)).then_some(requirement)
         });
-        let runs = (0..AGAIN).map(|_| u32::from(self.is_unanswered(&small))).sum();
+        self.driver.hurry(false);
+        let runs = self.unanswered_of(AGAIN, &small);
         let again = if self.driver.stopped() { 0 } else { runs };
         if runs == 0 {
             return self.unanswered_once(&how, AGAIN, name, script);
@@ -112,11 +120,10 @@ impl Run<'_> {
     }
 
     /// As [`unanswered`](Self::unanswered), for a script with nothing in it that could make it
-    /// never end. The first operation after which no answer comes is to blame, or the adapter, if
-    /// none comes although there is no operation.
+    /// never end. The first operation after which no answer comes is to blame.
     fn blocked(&mut self, how: String, name: &str, script: &Script) {
         let all = script.steps.len();
-        let found = (0..=all).chain([all, all]).find_map(|length| {
+        let found = (1..=all).chain([all, all]).find_map(|length| {
             let steps = script.steps[..length].to_vec();
             let start = Script { steps, ..script.clone() };
             self.is_unanswered(&start).then_some(start)
@@ -126,7 +133,7 @@ impl Run<'_> {
         }
         let Some(small) = found else { return self.unanswered_once(&how, AGAIN, name, script) };
         self.give_up(&small);
-        let Some(last) = small.steps.last() else { return self.fault(how, name, script) };
+        let last = &small.steps[small.steps.len() - 1];
         let requirement = owed(&last.act);
         self.outcome.runs += 1;
         if let Some(known) = self.outcome.failure(requirement) {
@@ -139,8 +146,9 @@ impl Run<'_> {
         }
         let violation = Violation { requirement, at: 0, cause };
         self.announce(&violation, name);
-        let again = (1..AGAIN).map(|_| u32::from(self.is_unanswered(&small))).sum::<u32>();
-        let again = if self.driver.stopped() { 1 } else { 1 + again };
+        self.driver.hurry(true);
+        let again = 1 + self.unanswered_of(AGAIN - 1, &small);
+        let again = if self.driver.stopped() { 1 } else { again };
         let found_after = self.outcome.runs;
         let found = Failure::new(violation, name, script.clone());
         self.outcome.failures.push(Failure { found_after, script: small, again, ..found });
@@ -157,6 +165,17 @@ impl Run<'_> {
         if features == Features::default() {
             self.hopeless = Features::everything();
         }
+    }
+
+    /// In how many of so many runs a script is not answered. Once it was not, it has less time.
+    fn unanswered_of(&mut self, runs: u32, script: &Script) -> u32 {
+        let mut unanswered = 0;
+        for _ in 0..runs {
+            unanswered += u32::from(self.is_unanswered(script));
+            self.driver.hurry(unanswered > 0);
+        }
+        self.driver.hurry(false);
+        unanswered
     }
 
     /// Whether a script is not answered now, in a new process if that can be had.

@@ -29,6 +29,8 @@ pub struct Deadlines {
     pub patience: Duration,
     /// Sink calls in one script.
     pub fuel: u32,
+    /// How many bytes the processes of the adapter may have in memory, where the system tells.
+    pub memory: u64,
 }
 
 impl Default for Deadlines {
@@ -38,6 +40,7 @@ impl Default for Deadlines {
             each: Duration::from_secs(5),
             patience: Duration::from_secs(2),
             fuel: 20_000,
+            memory: 1 << 30,
         }
     }
 }
@@ -47,6 +50,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// And after so many scripts at the latest.
 const LOOK_EVERY: u64 = 256;
+
+/// So many times less is waited for what a script does not do that has failed before.
+const HURRY: u32 = 5;
 
 /// What some editors and languages put before a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -63,6 +69,8 @@ pub struct Adapter {
     next: u64,
     /// The last answered request.
     answered: u64,
+    /// Divides what scripts may take.
+    pace: u32,
     /// How long the first script of the first process may take: an interpreter gets going.
     first: Duration,
     /// How long the first script of a process took, once one has been answered.
@@ -106,6 +114,7 @@ impl Adapter {
             process: None,
             next: 1,
             answered: 0,
+            pace: 1,
             first: 2 * deadlines.each,
             warming: None,
             warnings: Vec::new(),
@@ -157,6 +166,7 @@ impl Adapter {
     #[must_use]
     pub fn longest(&self, script: &Script, fresh: bool) -> Duration {
         let Deadlines { each, patience, .. } = self.deadlines;
+        let (each, patience) = (each / self.pace, patience / self.pace);
         let usual = match self.warming {
             None if fresh => self.first,
             // It was seen how long an interpreter takes to get going.
@@ -278,8 +288,12 @@ impl Adapter {
         }
     }
 
+    /// Whether it takes so much memory that it is not left to live on.
     fn overgrown(&self) -> Option<String> {
-        self.process.as_ref()?.overgrown()
+        let most = self.deadlines.memory;
+        let too_much = self.process.as_ref()?.memory() > most;
+        let most = most >> 20;
+        too_much.then(|| format!("it was killed, because it had more than {most} MiB in memory"))
     }
 
     fn last_words(&self) -> String {
@@ -325,7 +339,7 @@ impl Driver for Adapter {
         }
         let id = self.next;
         self.next += 1;
-        let patience_ms = self.deadlines.patience.as_millis() as u64;
+        let patience_ms = (self.deadlines.patience / self.pace).as_millis() as u64;
         let request =
             Request::Run { id, fuel: self.deadlines.fuel, patience_ms, script: script.clone() };
         let fresh = self
@@ -368,6 +382,10 @@ impl Driver for Adapter {
     fn forget(&mut self) -> bool {
         self.process = None;
         true
+    }
+
+    fn hurry(&mut self, hurry: bool) {
+        self.pace = if hurry { HURRY } else { 1 };
     }
 
     fn stopped(&self) -> bool {

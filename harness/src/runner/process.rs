@@ -23,9 +23,6 @@ const STDERR_LINES: usize = 20;
 /// See [`STDERR_LINES`].
 const STDERR_BYTES: usize = 4 << 10;
 
-/// How much the processes of an adapter may have in memory.
-const MEMORY_BYTES: u64 = 1 << 30;
-
 /// An adapter that has closed its output may take so long to exit.
 const LEAVING: Duration = Duration::from_secs(1);
 
@@ -98,11 +95,9 @@ impl Process {
         Ok(Self { child, group, requests, lines, stderr: kept, keeper, fresh: true })
     }
 
-    /// Whether it takes so much memory that it is not left to live on.
-    pub(super) fn overgrown(&self) -> Option<String> {
-        let most = MEMORY_BYTES >> 30;
-        let too_much = self.group.memory() > MEMORY_BYTES;
-        too_much.then(|| format!("it was killed, because it had more than {most} GiB in memory"))
+    /// How many bytes it has in memory, with what it has started.
+    pub(super) fn memory(&self) -> u64 {
+        self.group.memory()
     }
 
     /// Waits for its exit and for its last lines, but not for ever: it may have closed its output

@@ -12,6 +12,7 @@ mod lanes;
 mod model;
 mod mutants;
 mod outboxes;
+mod person;
 mod porting;
 mod reasons;
 mod registry_core;

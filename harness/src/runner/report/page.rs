@@ -115,6 +115,9 @@ impl Report {
         if self.requirements.len() < all {
             verdict += ", in the part asked for";
         }
+        if self.cut_short {
+            verdict += ", cut short";
+        }
         let room = paint.columns - "Verdict: ".len();
         if verdict.chars().count() > room {
             // What does not fit stands above.
