@@ -136,14 +136,15 @@ fn explain(options: &Options) -> Result<Exit, Problem> {
     let found = catalogue::find(id)
         .ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
     let paint = Paint::to(&stdout());
-    say(&format!(
+    let head = format!(
         "{} {} · profile {} · {} · since edition {}",
         paint.bold(&found.id),
         found.level.word(),
         found.profile,
         found.group,
         found.since
-    ));
+    );
+    say(&paint.wrap("", 2, &head));
     say(&paint.wrap("  ", 2, &found.text));
     if !found.rationale.is_empty() {
         say(&paint.wrap("  Why: ", 2, &found.rationale));

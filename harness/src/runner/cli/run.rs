@@ -42,8 +42,9 @@ pub(super) fn run(options: Options, stop: &Stop) -> Result<Exit, Problem> {
     let (mut adapter, hello) = match adapter(&options, stop) {
         Err(Problem::Adapter(why)) => {
             say_error(&why);
-            say("Verdict: not decided, because the adapter failed");
-            return Ok(Exit::Adapter);
+            let exit = stop.exit().unwrap_or(Exit::Adapter);
+            say(&format!("Verdict: not decided, because {}", exit.why()));
+            return Ok(exit);
         }
         started => started?,
     };

@@ -93,9 +93,9 @@ impl Report {
                 let number = counted(broken.len() as u64, "requirement");
                 format!("not conforming, {number} broken: {}", broken.join(" "))
             }
-            Exit::Adapter => "not decided, because the adapter failed".to_owned(),
-            Exit::Interrupted => "not decided, because SIGINT came".to_owned(),
-            Exit::Terminated => "not decided, because SIGTERM came".to_owned(),
+            exit @ (Exit::Adapter | Exit::Interrupted | Exit::Terminated) => {
+                format!("not decided, because {}", exit.why())
+            }
             Exit::Undecided if self.declined.is_empty() => {
                 "not decided, because time ran out".to_owned()
             }
@@ -180,6 +180,17 @@ impl Report {
             let by_hand = format!("registry-conform replay --lines {file} | {command}");
             let _ = writeln!(page, "{}", paint.command("  replay:   ", &replay));
             let _ = writeln!(page, "{}", paint.command("  by hand:  ", &by_hand));
+        }
+    }
+}
+
+impl Exit {
+    /// Why there is no verdict.
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Interrupted => "SIGINT came",
+            Self::Terminated => "SIGTERM came",
+            _ => "the adapter failed",
         }
     }
 }
