@@ -51,9 +51,9 @@ impl Run<'_> {
     /// outboxes have room for everything. A failure that does not happen again is not attributed to
     /// either.
     pub(super) fn unanswered(&mut self, how: String, name: &str, script: &Script) {
-        let nothing = Script::default();
-        if self.is_unanswered(&nothing) {
-            self.give_up(&nothing);
+        let mute = self.is_unanswered(&Script::default());
+        if mute && !self.driver.stopped() {
+            self.hopeless = Features::everything();
             return self.fault(how, name, script);
         }
         let features = Features::of(script);
@@ -73,50 +73,12 @@ impl Run<'_> {
         if !known && !(0..tries).any(|_| self.is_unanswered(script)) {
             return self.unanswered_once(&how, tries, name, script);
         }
-        let calmed = matches!(self.driver.run(&calm), Answer::Trace(_));
-        if self.driver.stopped() {
-            return;
-        }
-        if !calmed {
+        if !matches!(self.driver.run(&calm), Answer::Trace(_)) {
             return self.blocked(how, name, &calm);
-        }
-        self.outcome.runs += 1;
-        if let Some(known) = self.outcome.failure(requirement) {
-            known.times += 1;
-            return;
-        }
-        if !self.counts(requirement) {
-            return;
         }
         let cause =
             format!("the script never ended, though it does without what makes it special: {how}");
-        let violation = Violation { requirement, at: 0, cause };
-        self.announce(&violation, name);
-        // Every failing run costs a deadline.
-        let bounds = Bounds { time: SHRINKING, ..self.plan.shrinking };
-        let driver = &mut *self.driver;
-        driver.hurry(true);
-        let (small, _) = shrink(script, requirement, bounds, |candidate| {
-            matches!(driver.run(candidate), Answer::Missing(_)).then_some(requirement)
-        });
-        self.driver.hurry(false);
-        let runs = self.unanswered_of(AGAIN, &small);
-        let again = if self.driver.stopped() { 0 } else { runs };
-        if runs == 0 {
-            return self.unanswered_once(&how, AGAIN, name, script);
-        }
-        for feature in GUILTY {
-            if Features::of(&small).has(feature) {
-                self.avoid = self.avoid.without(feature);
-                self.hopeless = self.hopeless.with(feature);
-            }
-        }
-        self.outcome.failures.push(Failure {
-            found_after: self.outcome.runs,
-            script: small,
-            again,
-            ..Failure::new(violation, name, script.clone())
-        });
+        self.never_ends(requirement, cause, name, script);
     }
 
     /// As [`unanswered`](Self::unanswered), for a script with nothing in it that could make it
@@ -128,42 +90,75 @@ impl Run<'_> {
             let start = Script { steps, ..script.clone() };
             self.is_unanswered(&start).then_some(start)
         });
+        match found {
+            Some(start) => {
+                let last = &start.steps[start.steps.len() - 1];
+                let cause = format!("operation {} never returned: {how}", last.id);
+                self.never_ends(owed(&last.act), cause, name, &start);
+            }
+            None => self.unanswered_once(&how, AGAIN, name, script),
+        }
+    }
+
+    fn never_ends(
+        &mut self,
+        requirement: &'static str,
+        cause: String,
+        name: &str,
+        script: &Script,
+    ) {
         if self.driver.stopped() {
             return;
         }
-        let Some(small) = found else { return self.unanswered_once(&how, AGAIN, name, script) };
-        self.give_up(&small);
-        let last = &small.steps[small.steps.len() - 1];
-        let requirement = owed(&last.act);
         self.outcome.runs += 1;
         if let Some(known) = self.outcome.failure(requirement) {
             known.times += 1;
             return;
         }
-        let cause = format!("operation {} never returned: {how}", last.id);
+        let guilty = |script| GUILTY.into_iter().filter(move |one| Features::of(script).has(*one));
+        let plain = guilty(script).next().is_none();
+        let features = Features::of(script);
+        if features == Features::default() {
+            // There is nothing to avoid, so the campaign ends.
+            self.hopeless = Features::everything();
+        } else if plain {
+            self.give_up(FEATURES.into_iter().filter(|one| features.has(*one)));
+        }
         if !self.counts(requirement) {
-            return self.fault(format!("{requirement}: {cause}"), name, &small);
+            if self.hopeless == Features::everything() {
+                self.fault(format!("{requirement}: {cause}"), name, script);
+            }
+            return;
         }
         let violation = Violation { requirement, at: 0, cause };
         self.announce(&violation, name);
-        self.driver.hurry(true);
-        let again = 1 + self.unanswered_of(AGAIN - 1, &small);
-        let again = if self.driver.stopped() { 1 } else { again };
-        let found_after = self.outcome.runs;
-        let found = Failure::new(violation, name, script.clone());
-        self.outcome.failures.push(Failure { found_after, script: small, again, ..found });
+        // Every failing run costs a deadline.
+        let time = if plain { Duration::ZERO } else { SHRINKING };
+        let bounds = Bounds { time, ..self.plan.shrinking };
+        let driver = &mut *self.driver;
+        driver.hurry(true);
+        let (small, _) = shrink(script, requirement, bounds, |candidate| {
+            matches!(driver.run(candidate), Answer::Missing(_)).then_some(requirement)
+        });
+        driver.hurry(plain);
+        let runs = self.unanswered_of(AGAIN, &small);
+        if runs == 0 {
+            return self.unanswered_once(&violation.cause, AGAIN, name, script);
+        }
+        self.give_up(guilty(&small));
+        self.outcome.failures.push(Failure {
+            found_after: self.outcome.runs,
+            again: if self.driver.stopped() { 0 } else { runs },
+            script: small.clone(),
+            ..Failure::new(violation, name, script.clone())
+        });
     }
 
-    /// From now on avoids what made a script never end; if that is nothing special, the campaign
-    /// ends.
-    fn give_up(&mut self, script: &Script) {
-        let features = Features::of(script);
-        for feature in FEATURES.into_iter().filter(|feature| features.has(*feature)) {
+    /// From now on avoids what makes scripts never end.
+    fn give_up(&mut self, features: impl Iterator<Item = Feature>) {
+        for feature in features {
             self.avoid = self.avoid.without(feature);
             self.hopeless = self.hopeless.with(feature);
-        }
-        if features == Features::default() {
-            self.hopeless = Features::everything();
         }
     }
 

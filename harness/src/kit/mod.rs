@@ -11,10 +11,9 @@ pub mod registry;
 pub mod sink;
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -123,35 +122,4 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         }
         thread::park();
     }
-}
-
-/// Waits for an event under a generous bound, on any runtime. The bound is never a verdict on
-/// speed: what it cuts off would not have come.
-async fn bounded<T>(bound: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let (done, waiting) = mpsc::channel::<()>();
-    let over = Arc::new(AtomicBool::new(false));
-    let mut timer = Some((waiting, Arc::clone(&over)));
-    let mut future = pin!(future);
-    let outcome = poll_fn(|context| {
-        if let Poll::Ready(value) = future.as_mut().poll(context) {
-            return Poll::Ready(Some(value));
-        }
-        if over.load(Ordering::Acquire) {
-            return Poll::Ready(None);
-        }
-        if let Some((waiting, over)) = timer.take() {
-            let waker = context.waker().clone();
-            thread::spawn(move || {
-                // Woken early when the other end is dropped.
-                if waiting.recv_timeout(bound) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    over.store(true, Ordering::Release);
-                    waker.wake();
-                }
-            });
-        }
-        Poll::Pending
-    })
-    .await;
-    drop(done);
-    outcome
 }

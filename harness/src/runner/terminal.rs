@@ -128,16 +128,11 @@ fn width() -> Option<usize> {
 
 /// A text of which long lines, and those after many, are cut.
 pub(super) fn cut(text: &str) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines().take(LINES) {
-        if line.len() <= LINE_BYTES {
-            lines.push(line.to_owned());
-            continue;
-        }
-        let whole = |at: &usize| line.is_char_boundary(*at);
-        let end = (0..=LINE_BYTES).rev().find(whole).unwrap_or_default();
-        lines.push(format!("{}… ({} bytes)", &line[..end], line.len()));
-    }
+    let short = |line: &str| match line.len() {
+        ..=LINE_BYTES => line.to_owned(),
+        all => format!("{}… ({all} bytes)", line.chars().take(LINE_BYTES / 2).collect::<String>()),
+    };
+    let mut lines: Vec<String> = text.lines().take(LINES).map(short).collect();
     let all = text.lines().count();
     if all > LINES {
         lines.push(format!("… ({all} lines)"));
