@@ -6,12 +6,12 @@ use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Ends the group when its standard input ends, as that of a process does whose parent was killed.
-/// What is sent to the group, or typed at a terminal, does not end it before.
+/// Ends the group when its standard input ends, as it does when this process was killed. What is
+/// sent to the group, or typed at a terminal, does not end it before.
 const GUARD: &str = "trap '' HUP INT TERM; read -r _; kill -s KILL 0";
 
-/// A process group. When it is dropped, or this process ends in whatever way, all that runs in it is
-/// killed: the adapter and what it has started, but for what has left the group.
+/// A process group. When it is dropped, or this process ends in whatever way, all that runs in it
+/// is killed: the adapter and what it has started, but for what has left the group.
 pub(super) struct Group {
     /// It leads the group, and holds the end of a pipe from this process.
     guard: Child,

@@ -305,8 +305,8 @@ fn what_a_registry_throws_is_cut_wherever_it_is_printed() {
     assert!(output.stdout.len() < 20_000, "{}", output.stdout.len());
 }
 
-/// Runs a broken registry in a terminal. Returns both streams together, without the ends of lines of
-/// a terminal.
+/// Runs a broken registry in a terminal. Returns both streams together, without a terminal's ends
+/// of lines.
 fn in_a_terminal(place: &Place, environment: &[(&str, &str)]) -> String {
     let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
     let mut command = Command::new("python3");
@@ -424,6 +424,7 @@ fn a_registry_that_takes_memory_without_end_is_found() {
 
 /// With the options that a person has who gives none.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the bound is the promise")]
 fn a_registry_that_blocks_is_named_within_30_seconds() {
     let place = Place::new("blocks");
     let began = Instant::now();
