@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use harness::campaign::{Answer, Driver, Fault, Outcome, Plan, campaign};
 use harness::core;
+use harness::kit::{waits_for, watched};
 use harness::runner::{Adapter, Deadlines, Input, Known, Paint, Report};
 use harness::script::{Act, Op, Registration, Script};
 use harness::trace::Event;
@@ -52,7 +53,7 @@ struct Running {
     place: Place,
     runner: Child,
     said: BufReader<std::process::ChildStderr>,
-    alive: File,
+    alive: Option<File>,
 }
 
 impl Running {
@@ -84,7 +85,7 @@ impl Running {
         // It opens once the adapter has opened it.
         let alive = File::open(alive).unwrap();
         let said = BufReader::new(runner.stderr.take().unwrap());
-        let mut running = Self { place, runner, said, alive };
+        let mut running = Self { place, runner, said, alive: Some(alive) };
         running.until("REV-1 subscriber 1 was revoked");
         running
     }
@@ -105,7 +106,7 @@ impl Running {
 
     /// Waits until nothing that the adapter was or has started is there any more.
     fn nothing_is_left(&mut self) {
-        assert_eq!(self.alive.read_to_end(&mut Vec::new()).unwrap(), 0);
+        all_have_ended(self.alive.take().unwrap());
     }
 
     /// Its exit code, and what it says at the end.
@@ -114,6 +115,15 @@ impl Running {
         self.runner.stdout.take().unwrap().read_to_string(&mut page).unwrap();
         (self.runner.wait().unwrap().code(), page)
     }
+}
+
+/// Waits until nobody holds the other end of a pipe any more.
+fn all_have_ended(mut pipe: File) {
+    let ended = watched("the adapter", Duration::from_secs(20), move || {
+        waits_for("the end of all that it has started");
+        pipe.read_to_end(&mut Vec::new()).map(drop).map_err(|error| error.to_string())
+    });
+    assert_eq!(ended, Ok(()));
 }
 
 #[test]
@@ -184,9 +194,9 @@ fn nothing_of_an_adapter_outlives_a_run() {
     let mut runner = Command::new(env!("CARGO_BIN_EXE_registry-conform"));
     runner.args(["run", "--scripts", "10", "--", "sh", "-c", &adapter]).current_dir(&place.0);
     let mut runner = runner.stdout(Stdio::null()).spawn().unwrap();
-    let mut alive = File::open(alive).unwrap();
+    let alive = File::open(alive).unwrap();
     assert_eq!(runner.wait().unwrap().code(), Some(0));
-    assert_eq!(alive.read_to_end(&mut Vec::new()).unwrap(), 0);
+    all_have_ended(alive);
 }
 
 #[test]
