@@ -199,6 +199,25 @@ fn nothing_of_an_adapter_outlives_a_run() {
     all_have_ended(alive);
 }
 
+/// With it stops what watches over the group.
+#[test]
+fn nothing_of_an_adapter_that_stops_its_group_is_left() {
+    let place = Place::new("stops");
+    let alive = place.fifo("alive");
+    let hello = r#"{"type":"hello","protocol":1,"name":"stops"}"#;
+    let stop = format!("exec 9>{}; sleep 1000 & kill -STOP 0", alive.display());
+    let command = format!("read -r _; echo '{hello}'; read -r _; {stop}");
+    let each = Duration::from_millis(300);
+    let mut adapter = Adapter::new(
+        ["sh", "-c", &command].map(str::to_owned).to_vec(),
+        Deadlines { each, ..Deadlines::default() },
+    );
+    adapter.hello().unwrap();
+    let alive = std::thread::spawn(move || File::open(alive).unwrap());
+    assert!(matches!(adapter.run(&Script::default()), Answer::Missing(_)));
+    all_have_ended(alive.join().unwrap());
+}
+
 #[test]
 fn the_verdict_is_the_last_line() {
     let place = Place::new("verdict");
