@@ -155,16 +155,19 @@ fn a_signal_ends_a_run_with_what_it_has_found() {
 
 #[test]
 fn a_signal_ends_a_run_whose_adapter_says_nothing() {
-    let mut runner = Command::new(env!("CARGO_BIN_EXE_registry-conform"))
-        .args(["run", "--", "sh", "-c", "kill -INT $PPID; exec sleep 1000"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut page = String::new();
-    runner.stdout.take().unwrap().read_to_string(&mut page).unwrap();
-    assert_eq!(runner.wait().unwrap().code(), Some(130));
-    assert_eq!(page, "Verdict: not decided, because SIGINT came\n");
+    let verdict = "Verdict: not decided, because SIGINT came\n";
+    for (command, said) in [("run", verdict), ("doctor", "")] {
+        let mut runner = Command::new(env!("CARGO_BIN_EXE_registry-conform"))
+            .args([command, "--", "sh", "-c", "kill -INT $PPID; exec sleep 1000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut page = String::new();
+        runner.stdout.take().unwrap().read_to_string(&mut page).unwrap();
+        assert_eq!(runner.wait().unwrap().code(), Some(130), "{command}");
+        assert_eq!(page, said);
+    }
 }
 
 /// The first signal leads to the report, which here waits for ever for somebody who reads a file.
