@@ -202,13 +202,18 @@ fn nothing_of_an_adapter_outlives_a_run() {
     all_have_ended(alive);
 }
 
-/// With it stops what watches over the group.
+/// The guard is the first of the group.
 #[test]
-fn nothing_of_an_adapter_that_stops_its_group_is_left() {
+fn nothing_of_an_adapter_that_stops_its_guard_is_left() {
     let place = Place::new("stops");
     let alive = place.fifo("alive");
     let hello = r#"{"type":"hello","protocol":1,"name":"stops"}"#;
-    let stop = format!("exec 9>{}; sleep 1000 & kill -STOP 0", alive.display());
+    // Nobody else is stopped, should it be in another group.
+    let guard = "read -r _ _ _ _ guard _ </proc/self/stat; read -r name </proc/$guard/comm";
+    let stop = format!(
+        "exec 9>{}; sleep 1000 & {guard}; [ $name != sh ] || kill -STOP $guard; sleep 1000",
+        alive.display()
+    );
     let command = format!("read -r _; echo '{hello}'; read -r _; {stop}");
     let each = Duration::from_millis(300);
     let mut adapter = Adapter::new(
