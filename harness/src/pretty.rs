@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script};
-use crate::text::short;
+use crate::text::{short, shorter_than};
 use crate::trace::{Event, Trace};
+
+/// How much of an error is shown.
+const ERROR_BYTES: usize = 240;
+
+/// So many elements of a list are shown.
+const LISTED: usize = 8;
 
 /// A script as pseudo-code, one operation a line.
 ///
@@ -97,7 +103,7 @@ fn hearer(sink: u32, with: &Registration) -> String {
 fn registration(with: &Registration) -> String {
     let mut text = match &with.channels {
         None => "every channel".to_owned(),
-        Some(names) if names.len() > 8 => {
+        Some(names) if names.len() > LISTED => {
             let (first, last) = (short(&names[0]), short(&names[names.len() - 1]));
             format!("{} names from {first} to {last}", names.len())
         }
@@ -118,9 +124,13 @@ fn registration(with: &Registration) -> String {
     text
 }
 
-/// A list of these, in brackets.
+/// A list of these, in brackets, cut short.
 pub(crate) fn list<T>(all: &[T], shown: impl Fn(&T) -> String) -> String {
-    format!("[{}]", all.iter().map(shown).collect::<Vec<_>>().join(", "))
+    let mut texts: Vec<String> = all.iter().take(LISTED).map(shown).collect();
+    if all.len() > LISTED {
+        texts.push(format!("… {} in all", all.len()));
+    }
+    format!("[{}]", texts.join(", "))
 }
 
 /// An identity.
@@ -160,18 +170,23 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
                     let found = list(&taken.messages, |data| short(data));
                     let _ = write!(text, " {found}, {} lost", taken.lost);
                     if let Some(reason) = &taken.end {
-                        let _ = write!(text, ", the end: {reason:?}");
+                        let _ = write!(text, ", the end: {}", short(reason));
                     }
                 }
                 (text, -1)
             }
-            Event::Err { op, error } => (format!("{op} threw {error:?}"), -1),
+            Event::Err { op, error } => {
+                (format!("{op} threw {}", shorter_than(ERROR_BYTES, error)), -1)
+            }
             Event::Send { sink, data, .. } => (format!("send to sink {sink}: {}", short(data)), 1),
             Event::Sent { sink, threw, .. } => {
                 (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1)
             }
             Event::Close { sink, reason, .. } => {
-                let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let why = reason
+                    .as_ref()
+                    .map(|reason| format!(" ({})", short(reason)))
+                    .unwrap_or_default();
                 (format!("close of sink {sink}{why}"), 1)
             }
             Event::Closed { sink, threw, .. } => {
@@ -179,9 +194,13 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
             }
             Event::Fuel => ("out of fuel".into(), 0),
             Event::Stuck { op } => (format!("{op} waited in vain"), 0),
-            Event::Unbuilt { error } => {
-                (format!("the registry could not be constructed: {error}"), 0)
-            }
+            Event::Unbuilt { error } => (
+                format!(
+                    "the registry could not be constructed: {}",
+                    shorter_than(ERROR_BYTES, error)
+                ),
+                0,
+            ),
         };
         // Inside an operation that is called and returns with nothing in between there is nothing
         // to show.

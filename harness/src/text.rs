@@ -5,10 +5,16 @@ const SHOWN: usize = 40;
 
 /// A name or payload in quotes, cut short.
 pub(crate) fn short(text: &str) -> String {
-    if text.len() <= SHOWN {
+    shorter_than(SHOWN, text)
+}
+
+/// A text in quotes. If it has more bytes than `shown`, only its head, its last letters and its
+/// length are shown.
+pub(crate) fn shorter_than(shown: usize, text: &str) -> String {
+    if text.len() <= shown {
         return format!("{text:?}");
     }
-    let head: String = text.chars().take(SHOWN / 2).collect();
+    let head: String = text.chars().take(shown / 2).collect();
     let from = text.char_indices().rev().nth(3).map_or(0, |(from, _)| from);
     let tail = &text[from..];
     format!("{head:?}…{tail:?} ({} bytes)", text.len())

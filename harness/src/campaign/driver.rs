@@ -15,6 +15,14 @@ pub trait Driver {
     fn forget(&mut self) -> bool {
         false
     }
+
+    /// Waits less long, or as long as ever, for what a script that has failed before does not do.
+    fn hurry(&mut self, _: bool) {}
+
+    /// Whether it was told to run no more, and answers only that it does not.
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 /// What a driver says.

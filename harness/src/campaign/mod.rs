@@ -5,14 +5,13 @@
 //! then avoid the feature that triggers the failure, so that they explore the rest; every eighth
 //! script has it, which confirms that the failure is still there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use serde::Serialize;
 
 use crate::cases::cases;
-use crate::catalogue::{self, Level, same_or_more_general};
+use crate::catalogue::{self, same_or_more_general};
 use crate::clock::Started;
 use crate::features::{Feature, Features};
 use crate::generate::generate;
@@ -24,10 +23,12 @@ use crate::trace::Trace;
 
 mod driver;
 mod exercised;
+mod outcome;
 mod unanswered;
 
 pub use driver::{Answer, Driver, InProcess};
 pub use exercised::never_exercised;
+pub use outcome::{Failure, Fault, Outcome};
 pub use unanswered::UNANSWERED;
 
 /// How much, and of what.
@@ -70,128 +71,6 @@ impl Default for Plan {
     }
 }
 
-/// A requirement that an implementation broke, with the smallest script that shows it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Failure {
-    /// What is broken, where, and why.
-    pub violation: Violation,
-    /// How binding it is.
-    pub level: Level,
-    /// The case, or the seed of the random script, that found it.
-    pub found_by: String,
-    /// How many scripts had been run.
-    pub found_after: u64,
-    /// The smallest script found.
-    pub script: Script,
-    /// Its trace.
-    pub trace: Trace,
-    /// The script that found it.
-    pub original: Script,
-    /// In how many of three more runs the small script failed alike.
-    pub again: u32,
-    /// It fails only after other scripts of the same process, as far as was seen.
-    pub needs_others: bool,
-    /// How many scripts failed for it in all.
-    pub times: u64,
-}
-
-impl Failure {
-    /// A failure of a MUST, found by a script before any was run, that has happened each time.
-    fn new(violation: Violation, found_by: &str, script: Script) -> Self {
-        Self {
-            violation,
-            level: Level::M,
-            found_by: found_by.to_owned(),
-            found_after: 0,
-            original: script.clone(),
-            script,
-            trace: Trace::new(),
-            again: 3,
-            needs_others: false,
-            times: 1,
-        }
-    }
-
-    /// Whether it failed each time.
-    #[must_use]
-    pub fn deterministic(&self) -> bool {
-        self.again == 3
-    }
-}
-
-/// A script that could not be judged.
-#[derive(Debug, Clone, Serialize)]
-pub struct Fault {
-    /// What went wrong.
-    pub message: String,
-    /// The case or seed.
-    pub found_by: String,
-    /// The script.
-    pub script: Script,
-}
-
-/// What came of a campaign.
-#[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    /// One for each broken requirement, in the order of discovery.
-    pub failures: Vec<Failure>,
-    /// The adapter's own failures.
-    pub faults: Vec<Fault>,
-    /// How many scripts kept each requirement that they could have broken.
-    pub kept: BTreeMap<&'static str, u64>,
-    /// Requirements that are not known to be broken and could not be judged where it counts: each
-    /// with the broken one behind which it hides.
-    pub behind: BTreeMap<&'static str, &'static str>,
-    /// Scripts that were judged.
-    pub runs: u64,
-    /// Scripts that the adapter declined when asked, by what they need.
-    pub unsupported: BTreeMap<String, u64>,
-    /// The names of these scripts, the first few for each need.
-    pub declined: BTreeMap<String, Vec<String>>,
-    /// The failure that is about to be shrunk, and the script that found it.
-    pub shrinking: Option<(Violation, String)>,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Outcome {
-    /// The failure for this requirement, if there is one.
-    fn failure(&mut self, id: &str) -> Option<&mut Failure> {
-        self.failures.iter_mut().find(|known| known.violation.requirement == id)
-    }
-
-    /// Whether this requirement is known to be broken.
-    fn is_broken(&self, id: &str) -> bool {
-        self.failures.iter().any(|known| known.violation.requirement == id)
-    }
-
-    /// A requirement that is broken in a special case only hides behind that case.
-    fn hides(&mut self, Violation { requirement, symptom, .. }: &Violation) {
-        if let Some(general) = symptom.general() {
-            self.behind.entry(general).or_insert(requirement);
-        }
-    }
-
-    /// Says of each requirement that is not broken behind which broken one it hides, if it does.
-    fn settle_what_hides(&mut self) {
-        for failure in std::mem::take(&mut self.failures) {
-            self.hides(&failure.violation);
-            self.failures.push(failure);
-        }
-        let broken: BTreeSet<_> =
-            self.failures.iter().map(|own| own.violation.requirement).collect();
-        self.behind.retain(|id, _| !broken.contains(id));
-        // A rule that hides behind a hidden one hides behind what that hides behind.
-        let behind = self.behind.clone();
-        for breach in self.behind.values_mut() {
-            let mut left = behind.len();
-            while let Some(next) = behind.get(breach).filter(|_| left > 0) {
-                (*breach, left) = (next, left - 1);
-            }
-        }
-    }
-}
-
 /// How many of the scripts that were declined for one need are named.
 const NAMED: usize = 5;
 
@@ -209,7 +88,7 @@ const CONFIRMING: Duration = Duration::from_secs(10);
 
 /// How long a campaign waits in all for scripts that never end. After that it runs none with a
 /// feature that made others never end.
-const UNANSWERED_TIME: Duration = Duration::from_secs(20);
+const UNANSWERED_TIME: Duration = Duration::from_secs(10);
 
 /// Runs a campaign. `progress` is called after every script.
 pub fn campaign(
@@ -226,6 +105,7 @@ pub fn campaign(
         outcome: Outcome::default(),
         avoid: Features::everything(),
         detours: BTreeMap::new(),
+        unsure: BTreeMap::new(),
         confirming: Duration::ZERO,
         hopeless: Features::default(),
         unanswered_time: Duration::ZERO,
@@ -278,6 +158,12 @@ pub fn campaign(
         }
         (run.progress)(&run.outcome, &name);
     }
+    for (violation, name, script, trace) in std::mem::take(&mut run.unsure).into_values() {
+        if run.over() {
+            break;
+        }
+        run.violation(violation, None, &name, &script, &trace);
+    }
     run.outcome.took = run.started.ago();
     run.outcome.settle_what_hides();
     run.outcome
@@ -292,6 +178,9 @@ struct Run<'a> {
     /// What is still allowed.
     avoid: Features,
     detours: BTreeMap<&'static str, u32>,
+    /// Violations that may be consequences of others, one for each requirement: with the script's
+    /// name, the script and its trace.
+    unsure: BTreeMap<&'static str, (Violation, String, Script, Trace)>,
     /// How long the scripts that avoid nothing have taken.
     confirming: Duration,
     /// The features that made scripts never end, and how long the campaign waited for those.
@@ -305,6 +194,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn over(&self) -> bool {
         self.plan.time.is_some_and(|time| self.started.ago() >= time)
+            || self.driver.stopped()
+            || self.hopeless == Features::everything()
             || self.outcome.faults.len() >= FAULTS
             || (self.plan.first_only && !self.outcome.failures.is_empty())
     }
@@ -332,6 +223,9 @@ impl Run<'_> {
         let began = Started::now();
         self.asked += 1;
         let answer = self.driver.run(script);
+        if self.driver.stopped() {
+            return;
+        }
         if let Answer::Missing(_) = answer {
             self.unanswered_time += began.ago();
         }
@@ -401,15 +295,18 @@ impl Run<'_> {
             if breach != id {
                 behind.entry(id).or_insert(breach);
             }
-            // The same again, in another context, or too often.
+            // Another script may show it first. If none does, this one may when it is smaller.
             let again = first.symptom == symptom && symptom != Symptom::Other;
-            if again || self.detours.contains_key(id) {
-                return;
+            if !again && self.counts(id) {
+                let found = || (violation, name.to_owned(), script.clone(), trace.clone());
+                self.unsure.entry(id).or_insert_with(found);
             }
+            return;
         }
         self.announce(&violation, name);
         // Threads that race do not fail every time.
         let tries = if Features::of(script).has(Feature::Free) { 10 } else { 1 };
+        self.driver.hurry(true);
         let (driver, hello) = (&mut *self.driver, self.hello);
         let (small, blamed) = shrink(script, id, self.plan.shrinking, |candidate| {
             (0..tries).find_map(|_| {
@@ -421,6 +318,13 @@ impl Run<'_> {
                 alike().find(|found| *found == id).or(alike().next())
             })
         });
+        self.driver.hurry(false);
+        if self.driver.stopped() {
+            // It is reported as it was found.
+            let (found_after, trace) = (self.outcome.runs, trace.clone());
+            let found = Failure::new(violation, name, script.clone());
+            return self.outcome.failures.push(Failure { found_after, trace, again: 0, ..found });
+        }
         if blamed != id {
             self.outcome.behind.insert(id, blamed);
         }
@@ -449,7 +353,9 @@ impl Run<'_> {
             if again == 3 {
                 break;
             }
+            self.driver.hurry(again > 0);
         }
+        self.driver.hurry(false);
         let reproduced = shown.is_some();
         let vanished = tries == 1 && again == 0;
         let alone = tries == 1 && again > 0 && self.goes_well_alone(&small);
@@ -477,9 +383,7 @@ impl Run<'_> {
         {
             self.avoid = self.avoid.without(feature);
         }
-        let level = catalogue::find(violation.requirement).map_or(Level::M, |found| found.level);
         self.outcome.failures.push(Failure {
-            level: if catalogue::is_must(violation.requirement) { Level::M } else { level },
             found_after: self.outcome.runs,
             script: small,
             trace,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{Answer, Failure, Run};
-use crate::features::{Feature, Features};
+use crate::features::{FEATURES, Feature, Features};
 use crate::oracle::{Symptom, Violation};
 use crate::script::{Act, Ending, Outbox, Script};
 use crate::shrink::{Bounds, shrink};
 
 /// How long a script that never ends is shrunk at most.
-const SHRINKING: Duration = Duration::from_secs(30);
+const SHRINKING: Duration = Duration::from_secs(15);
 
 /// How often an unanswered script is run again.
 const AGAIN: u32 = 3;
@@ -26,81 +26,153 @@ const GUILTY: [Feature; 7] = [
 ];
 
 /// The requirements that scripts without an end can break.
-pub const UNANSWERED: [&str; 12] = [
+pub const UNANSWERED: [&str; 13] = [
     "CON-0", "RE-1", "ISO-4", "QUE-2", "SUB-1", "SUB-2", "SUB-6", "DEL-1", "REV-1", "CNT-2",
-    "ADM-6", "QUE-1",
+    "ADM-4", "ADM-6", "QUE-1",
 ];
+
+/// The requirement that an operation breaks if it never returns, with nothing special about it.
+fn owed(act: &Act) -> &'static str {
+    match act {
+        Act::Unsub { .. } => "SUB-2",
+        Act::Take { .. } => "QUE-1",
+        Act::Cast { .. } | Act::Settle => "DEL-1",
+        Act::Revoke { .. } => "REV-1",
+        Act::Count => "CNT-2",
+        Act::Begin { .. } | Act::Abandon { .. } => "ADM-6",
+        Act::Admit { .. } => "ADM-4",
+        Act::Shutdown => "SUB-6",
+        _ => "SUB-1",
+    }
+}
 
 impl Run<'_> {
     /// Finds out whether the registry or the adapter is to blame for an answer that never came. The
-    /// registry is, if the script is answered once its sinks no longer call back, its threads run
-    /// one after the other, or its outboxes have room for everything; or if nothing is left of it
-    /// but plain operations, and a script without any is answered. A failure that does not happen
-    /// again is not attributed to either.
+    /// adapter is, if a script without operations is not answered; the registry is, if the script
+    /// is answered once its sinks no longer call back, its threads run one after the other, or its
+    /// outboxes have room for everything. A failure that does not happen again is not attributed to
+    /// either.
     pub(super) fn unanswered(&mut self, how: String, name: &str, script: &Script) {
+        let mute = self.is_unanswered(&Script::default());
+        if mute && !self.driver.stopped() {
+            self.hopeless = Features::everything();
+            return self.fault(how, name, script);
+        }
         let features = Features::of(script);
-        let known = special(script).is_some_and(|(id, _)| self.outcome.is_broken(id));
+        let (requirement, calm) = if features.has(Feature::Gated) || features.has(Feature::Free) {
+            ("CON-0", without_threads(script))
+        } else if features.has(Feature::InSend) || features.has(Feature::InClose) {
+            ("RE-1", without_calls_from_sinks(script))
+        } else if features.has(Feature::FailingSend) || features.has(Feature::FailingClose) {
+            ("ISO-4", without_failures(script))
+        } else if features.has(Feature::Outboxes) {
+            ("QUE-2", without_bounds(script))
+        } else {
+            return self.blocked(how, name, script);
+        };
+        let known = self.outcome.is_broken(requirement);
         let tries = if features.has(Feature::Free) { 3 * AGAIN } else { AGAIN };
         if !known && !(0..tries).any(|_| self.is_unanswered(script)) {
             return self.unanswered_once(&how, tries, name, script);
         }
-        let mut suspect = script.clone();
-        let special = loop {
-            match special(&suspect) {
-                Some((_, calm)) if self.is_unanswered(&calm) => suspect = calm,
-                found => break found.map(|(id, _)| id),
+        if !matches!(self.driver.run(&calm), Answer::Trace(_)) {
+            return self.blocked(how, name, &calm);
+        }
+        let cause =
+            format!("the script never ended, though it does without what makes it special: {how}");
+        self.never_ends(requirement, cause, name, script);
+    }
+
+    /// As [`unanswered`](Self::unanswered), for a script with nothing in it that could make it
+    /// never end. The first operation after which no answer comes is to blame.
+    fn blocked(&mut self, how: String, name: &str, script: &Script) {
+        let all = script.steps.len();
+        let found = (1..=all).chain([all, all]).find_map(|length| {
+            let steps = script.steps[..length].to_vec();
+            let start = Script { steps, ..script.clone() };
+            self.is_unanswered(&start).then_some(start)
+        });
+        match found {
+            Some(start) => {
+                let last = &start.steps[start.steps.len() - 1];
+                let cause = format!("operation {} never returned: {how}", last.id);
+                self.never_ends(owed(&last.act), cause, name, &start);
             }
-        };
-        if special.is_none() && self.is_unanswered(&Script::default()) {
-            return self.fault(how, name, script);
+            None => self.unanswered_once(&how, AGAIN, name, script),
+        }
+    }
+
+    fn never_ends(
+        &mut self,
+        requirement: &'static str,
+        cause: String,
+        name: &str,
+        script: &Script,
+    ) {
+        if self.driver.stopped() {
+            return;
         }
         self.outcome.runs += 1;
-        if let Some(known) = special.and_then(|id| self.outcome.failure(id)) {
-            known.times += 1;
-            return;
-        }
-        let requirement = special.unwrap_or_else(|| plain(&suspect));
-        if special.is_some() && !self.counts(requirement) {
-            return;
-        }
-        let what = match special {
-            Some(_) => "though it does without what makes it special",
-            None => "though one without operations does",
-        };
-        let cause = format!("the script never ended, {what}: {how}");
-        let violation = Violation { requirement, symptom: Symptom::Other, at: 0, cause };
-        self.announce(&violation, name);
-        // Every failing run costs a deadline.
-        let bounds = Bounds { time: SHRINKING, ..self.plan.shrinking };
-        let driver = &mut *self.driver;
-        let (small, _) = shrink(&suspect, requirement, bounds, |candidate| {
-            matches!(driver.run(candidate), Answer::Missing(_)).then_some(requirement)
-        });
-        let again = (0..AGAIN).map(|_| u32::from(self.is_unanswered(&small))).sum();
-        if again == 0 {
-            return self.unanswered_once(&how, AGAIN, name, script);
-        }
-        for feature in GUILTY {
-            if Features::of(&small).has(feature) {
-                self.avoid = self.avoid.without(feature);
-                self.hopeless = self.hopeless.with(feature);
-            }
-        }
-        // The operation that the smallest script ends with is the one that does not come back.
-        let requirement = special.unwrap_or_else(|| plain(&small));
         if let Some(known) = self.outcome.failure(requirement) {
             known.times += 1;
             return;
         }
+        let guilty = |script| GUILTY.into_iter().filter(move |one| Features::of(script).has(*one));
+        let plain = guilty(script).next().is_none();
+        let features = Features::of(script);
+        if features == Features::default() {
+            // There is nothing to avoid, so the campaign ends.
+            self.hopeless = Features::everything();
+        } else if plain {
+            self.give_up(FEATURES.into_iter().filter(|one| features.has(*one)));
+        }
         if !self.counts(requirement) {
+            if self.hopeless == Features::everything() {
+                self.fault(format!("{requirement}: {cause}"), name, script);
+            }
             return;
         }
+        let violation = Violation { requirement, symptom: Symptom::Other, at: 0, cause };
+        self.announce(&violation, name);
+        // Every failing run costs a deadline.
+        let time = if plain { Duration::ZERO } else { SHRINKING };
+        let bounds = Bounds { time, ..self.plan.shrinking };
+        let driver = &mut *self.driver;
+        driver.hurry(true);
+        let (small, _) = shrink(script, requirement, bounds, |candidate| {
+            matches!(driver.run(candidate), Answer::Missing(_)).then_some(requirement)
+        });
+        driver.hurry(plain);
+        let runs = self.unanswered_of(AGAIN, &small);
+        if runs == 0 {
+            return self.unanswered_once(&violation.cause, AGAIN, name, script);
+        }
+        self.give_up(guilty(&small));
         self.outcome.failures.push(Failure {
             found_after: self.outcome.runs,
-            script: small,
-            again,
-            ..Failure::new(Violation { requirement, ..violation }, name, script.clone())
+            again: if self.driver.stopped() { 0 } else { runs },
+            script: small.clone(),
+            ..Failure::new(violation, name, script.clone())
         });
+    }
+
+    /// From now on avoids what makes scripts never end.
+    fn give_up(&mut self, features: impl Iterator<Item = Feature>) {
+        for feature in features {
+            self.avoid = self.avoid.without(feature);
+            self.hopeless = self.hopeless.with(feature);
+        }
+    }
+
+    /// In how many of so many runs a script is not answered. Once it was not, it has less time.
+    fn unanswered_of(&mut self, runs: u32, script: &Script) -> u32 {
+        let mut unanswered = 0;
+        for _ in 0..runs {
+            unanswered += u32::from(self.is_unanswered(script));
+            self.driver.hurry(unanswered > 0);
+        }
+        self.driver.hurry(false);
+        unanswered
     }
 
     /// Whether a script is not answered now, in a new process if that can be had.
@@ -125,43 +197,6 @@ impl Run<'_> {
             self.asked
         );
         self.fault(message, name, script);
-    }
-}
-
-/// The requirement that a script without an end breaks for what is special in it, and the script
-/// without that.
-fn special(script: &Script) -> Option<(&'static str, Script)> {
-    let features = Features::of(script);
-    let has = |feature| features.has(feature);
-    if has(Feature::Gated) || has(Feature::Free) {
-        Some(("CON-0", without_threads(script)))
-    } else if has(Feature::InSend) || has(Feature::InClose) {
-        Some(("RE-1", without_calls_from_sinks(script)))
-    } else if has(Feature::FailingSend) || has(Feature::FailingClose) {
-        Some(("ISO-4", without_failures(script)))
-    } else if script.ops().iter().any(|op| is_bounded(&op.act)) {
-        Some(("QUE-2", without_bounds(script)))
-    } else {
-        None
-    }
-}
-
-fn is_bounded(act: &Act) -> bool {
-    let (Act::Sub { with, .. } | Act::Admit { with, .. }) = act else { return false };
-    with.outbox.is_some_and(|outbox| outbox != Outbox::default())
-}
-
-/// The requirement that the last operation breaks by never coming back.
-fn plain(script: &Script) -> &'static str {
-    match script.steps.last().map(|op| &op.act) {
-        Some(Act::Cast { .. }) => "DEL-1",
-        Some(Act::Revoke { .. }) => "REV-1",
-        Some(Act::Count) => "CNT-2",
-        Some(Act::Unsub { .. }) => "SUB-2",
-        Some(Act::Shutdown) => "SUB-6",
-        Some(Act::Begin { .. } | Act::Abandon { .. }) => "ADM-6",
-        Some(Act::Take { .. }) => "QUE-1",
-        _ => "SUB-1",
     }
 }
 

@@ -35,7 +35,8 @@ fn crowds() -> Vec<Case> {
     });
     let mut all = cases! {
         "an identity that is one of many" {
-            sub(0, with_groups); sub(1, a()); revoke("n0"); revoke(name(MANY).as_str()); revoke("n1");
+            sub(0, with_groups); sub(1, a()); revoke("n0");
+            revoke(name(MANY).as_str()); revoke("n1");
             cast("a", "m1"); settle();
         };
         "a channel that is one of many" {

@@ -1,16 +1,21 @@
 //! The registry kit: one check per requirement that scripts can judge, and a few that only Rust
 //! can.
+//!
+//! A check takes up to a second or two on a registry that is right, and at most [`Rig::patience`]
+//! on one that is not. A call of the registry that never returns fails the check, and is left
+//! behind on its thread.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
-use super::Verdict;
-use crate::campaign::{InProcess, Plan, campaign};
+use super::{PATIENCE, Verdict, waits_for, watched};
+use crate::campaign::{Answer, Driver, Plan, campaign};
+use crate::clock::Started;
 use crate::protocol::Hello;
-use crate::script::Registration;
-use crate::subject::{Factory, Handle, Probe, Refused, Subject};
+use crate::script::{Registration, Script};
+use crate::subject::{Factory, Handle, Limits, Probe, Refused, Subject, execute_within};
+use crate::trace::{Event, Trace};
 use crate::{catalogue, pretty};
 
 /// A registry under test: what it claims, and how to make one.
@@ -20,6 +25,9 @@ pub struct Rig {
     pub hello: Hello,
     /// Makes fresh ones.
     pub factory: Factory,
+    /// How long a check may take: 20 s, unless it is set. A script that has threads lets them wait
+    /// for a fifth of it, and for two seconds at most.
+    pub patience: Duration,
 }
 
 impl std::fmt::Debug for Rig {
@@ -31,27 +39,34 @@ impl std::fmt::Debug for Rig {
 /// How many random scripts each check runs, after the fixed cases.
 const SCRIPTS: u64 = 100;
 
-/// How long a call that should not block may take before it is called blocked.
-const BOUND: Duration = Duration::from_secs(20);
-
 impl Rig {
     /// A rig.
     #[must_use]
     pub fn new(hello: Hello, factory: Factory) -> Self {
-        Self { hello, factory }
+        Self { hello, factory, patience: PATIENCE }
+    }
+
+    fn watched(
+        &self,
+        requirement: &str,
+        check: impl FnOnce(&Self) -> Verdict + Send + 'static,
+    ) -> Verdict {
+        let rig = self.clone();
+        watched(requirement, self.patience, move || check(&rig))
     }
 
     fn fresh(&self) -> Result<Arc<dyn Subject>, String> {
+        waits_for("the registry to be constructed");
         (self.factory)(None).ok_or_else(|| "the registry could not be constructed".to_owned())
     }
 
     /// Runs scripts that put one requirement, given as `REV-2` or as `rev_2`, to the test, if the
-    /// registry claims what it takes.
+    /// registry claims what it takes. It starts none in the second half of the patience.
     ///
     /// # Errors
     ///
-    /// How the requirement is broken, behind which broken one it could not be judged, or that no
-    /// script put it to the test.
+    /// How the requirement is broken, behind which broken one it could not be judged, that no
+    /// script put it to the test, or that the registry never returned from a call.
     pub fn check(&self, requirement: &str) -> Verdict {
         let own = catalogue::find(&requirement.replace('_', "-"))
             .ok_or("there is no such requirement")?;
@@ -63,9 +78,10 @@ impl Rig {
             scripts: SCRIPTS,
             only: vec![requirement.to_owned()],
             first_only: true,
+            time: Some(self.patience / 2),
             ..Plan::default()
         };
-        let mut driver = InProcess::new(Arc::clone(&self.factory));
+        let mut driver = Watched { rig: self, began: Started::now() };
         let outcome = campaign(&self.hello, &mut driver, &plan, &mut |_, _| {});
         if let Some(failure) = outcome.failures.first() {
             let trace = pretty::trace(&failure.script, &failure.trace, failure.violation.at, "> ");
@@ -86,109 +102,162 @@ impl Rig {
     }
 }
 
+/// Runs scripts for as long as the patience of the rig lasts, each on a thread of its own.
+struct Watched<'a> {
+    rig: &'a Rig,
+    began: Started,
+}
+
+impl Driver for Watched<'_> {
+    fn run(&mut self, script: &Script) -> Answer {
+        let Rig { factory, patience, .. } = self.rig;
+        let left = patience.saturating_sub(self.began.ago());
+        if left.is_zero() {
+            return Answer::Unsupported("more patience".into());
+        }
+        let usual = Limits::default();
+        let limits = Limits { patience: usual.patience.min(*patience / 5), ..usual };
+        match execute_within(script, factory, limits, left) {
+            Ok(trace) => Answer::Trace(trace),
+            Err(trace) => Answer::Fault(format!(
+                "waited {left:.1?} for {}\n{}\n{}",
+                open_call(script, &trace),
+                pretty::script(script),
+                pretty::trace(script, &trace, trace.len(), "> ")
+            )),
+        }
+    }
+}
+
+/// The call that did not return, the innermost if there are several.
+fn open_call(script: &Script, trace: &Trace) -> String {
+    let mut open = Vec::new();
+    for event in trace {
+        match event {
+            Event::Call { op, .. } => open.push(*op),
+            Event::Ret { op, .. } | Event::Err { op, .. } => open.retain(|own| own != op),
+            _ => {}
+        }
+    }
+    let last = script.ops().into_iter().find(|own| open.last() == Some(&own.id));
+    last.map_or_else(|| "the registry to be constructed".to_owned(), pretty::op)
+}
+
 /// Of these only a breach shows.
 const ONLY_BREACHES: [&str; 2] = ["PRG-2", "PRG-3"];
 
-/// After its end, however it came, the registry keeps no reference to the sink (SUB-7).
+/// After its end, however it came, the registry keeps no reference to the sink (SUB-7). Takes
+/// milliseconds; up to the patience if a call never returns.
 ///
 /// # Errors
 ///
 /// Which end leaves one behind.
 pub fn sub_7_nothing_is_kept(rig: &Rig) -> Verdict {
-    let registry = rig.fresh()?;
-    for how in ["unsubscribe", "close_by_identity", "dropping the handle"] {
-        let dropped = Arc::new(AtomicU32::new(0));
-        let seen = Arc::clone(&dropped);
-        let probe = Probe::lone(move || {
-            seen.fetch_add(1, Ordering::SeqCst);
-        });
-        let handle = subscribe(&registry, probe, "x")?;
-        match how {
-            "unsubscribe" => handle.unsubscribe(),
-            "close_by_identity" => {
+    rig.watched("SUB-7", |rig| {
+        let registry = rig.fresh()?;
+        for how in ["unsubscribe", "close_by_identity", "dropping the handle"] {
+            let dropped = Arc::new(AtomicU32::new(0));
+            let seen = Arc::clone(&dropped);
+            let probe = Probe::lone(move || {
+                seen.fetch_add(1, Ordering::SeqCst);
+            });
+            let handle = subscribe(&registry, probe, "x")?;
+            waits_for(how);
+            match how {
+                "unsubscribe" => handle.unsubscribe(),
+                "close_by_identity" => {
+                    registry.close_by_identity(&"x".into());
+                }
+                _ => {}
+            }
+            drop(handle);
+            if how == "dropping the handle" {
+                // Not every registry unsubscribes when a handle is dropped. A revocation ends the
+                // subscriber in any.
                 registry.close_by_identity(&"x".into());
             }
-            _ => {}
+            if dropped.load(Ordering::SeqCst) != 1 {
+                return Err(format!("SUB-7: the sink is still held after {how}"));
+            }
         }
-        drop(handle);
-        if how == "dropping the handle" {
-            // Not every registry unsubscribes when a handle is dropped. A revocation ends the
-            // subscriber in any.
-            registry.close_by_identity(&"x".into());
-        }
-        if dropped.load(Ordering::SeqCst) != 1 {
-            return Err(format!("SUB-7: the sink is still held after {how}"));
-        }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-/// A sink's `Drop` may call every operation, without deadlock (RE-1).
+/// A sink's `Drop` may call every operation, without deadlock (RE-1). Takes milliseconds; up to the
+/// patience if a call never returns.
 ///
 /// # Errors
 ///
 /// If one of the calls did not come back, or the sink was never dropped.
 pub fn re_1_a_drop_may_call_back(rig: &Rig) -> Verdict {
-    for end in [true, false] {
-        let registry = rig.fresh()?;
-        let inner = Arc::downgrade(&registry);
-        let called = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&called);
-        let probe = Probe::lone(move || {
-            let Some(registry) = inner.upgrade() else { return };
-            drop(registry.subscribe(Probe::lone(|| {}), &Registration::to(&["a"]).group("y")));
-            drop(registry.broadcast("a", "m"));
-            registry.close_by_identity(&"y".into());
-            registry.close_by_identity(&"x".into());
-            registry.count();
-            drop(registry.begin());
-            seen.store(true, Ordering::SeqCst);
-        });
-        let handle = subscribe(&registry, probe, "x")?;
-        let finish = move || {
+    rig.watched("RE-1", |rig| {
+        for end in [true, false] {
+            let registry = rig.fresh()?;
+            let inner = Arc::downgrade(&registry);
+            let called = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&called);
+            let probe = Probe::lone(move || {
+                let Some(registry) = inner.upgrade() else { return };
+                waits_for("`subscribe` in a drop");
+                drop(registry.subscribe(Probe::lone(|| {}), &Registration::to(&["a"]).group("y")));
+                waits_for("`broadcast` in a drop");
+                drop(registry.broadcast("a", "m"));
+                waits_for("`close_by_identity` in a drop");
+                registry.close_by_identity(&"y".into());
+                registry.close_by_identity(&"x".into());
+                waits_for("`count` or `begin` in a drop");
+                registry.count();
+                drop(registry.begin());
+                seen.store(true, Ordering::SeqCst);
+            });
+            let handle = subscribe(&registry, probe, "x")?;
+            waits_for("the call that drops a sink");
             if end {
                 registry.close_by_identity(&"x".into());
             }
             handle.unsubscribe();
             drop(handle);
-        };
-        in_time(finish).map_err(|why| format!("RE-1: {why}"))?;
-        if !called.load(Ordering::SeqCst) {
-            return Err(
-                "RE-1: the sink was not dropped, or not while there was a registry to call".into(),
-            );
+            if !called.load(Ordering::SeqCst) {
+                return Err(
+                    "RE-1: the sink was not dropped, or not while there was a registry to \
+                            call"
+                        .into(),
+                );
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-/// A sink whose `Drop` panics is contained, and the registry goes on (ISO-8).
+/// A sink whose `Drop` panics is contained, and the registry goes on (ISO-8). Takes milliseconds;
+/// up to the patience if a call never returns.
 ///
 /// # Errors
 ///
 /// If the panic came through, if there was none, or if the registry no longer works.
 pub fn iso_8_a_panicking_drop_is_contained(rig: &Rig) -> Verdict {
-    let registry = rig.fresh()?;
-    let panicked = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&panicked);
-    let probe = Probe::lone(move || {
-        seen.store(true, Ordering::SeqCst);
-        std::panic::resume_unwind(Box::new("the sink's drop panics"));
-    });
-    let handle = subscribe(&registry, probe, "x")?;
-    let revoked = Arc::clone(&registry);
-    let revoke = move || {
-        revoked.close_by_identity(&"x".into());
-    };
-    in_time(revoke).map_err(|why| format!("ISO-8: {why}"))?;
-    in_time(move || drop(handle)).map_err(|why| format!("ISO-8: {why}"))?;
-    if !panicked.load(Ordering::SeqCst) {
-        return Err("ISO-8: the sink was not dropped".into());
-    }
-    let handle = subscribe(&registry, Probe::lone(|| {}), "x")?;
-    let closed = registry.close_by_identity(&"x".into());
-    drop(handle);
-    if closed == 1 { Ok(()) } else { Err("ISO-8: the registry no longer works".into()) }
+    rig.watched("ISO-8", |rig| {
+        let registry = rig.fresh()?;
+        let panicked = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&panicked);
+        let probe = Probe::lone(move || {
+            seen.store(true, Ordering::SeqCst);
+            std::panic::resume_unwind(Box::new("the sink's drop panics"));
+        });
+        let handle = subscribe(&registry, probe, "x")?;
+        waits_for("`close_by_identity`, or the handle's drop, that drops a sink");
+        registry.close_by_identity(&"x".into());
+        drop(handle);
+        if !panicked.load(Ordering::SeqCst) {
+            return Err("ISO-8: the sink was not dropped".into());
+        }
+        let handle = subscribe(&registry, Probe::lone(|| {}), "x")?;
+        waits_for("`close_by_identity`");
+        let closed = registry.close_by_identity(&"x".into());
+        drop(handle);
+        if closed == 1 { Ok(()) } else { Err("ISO-8: the registry no longer works".into()) }
+    })
 }
 
 fn subscribe(
@@ -197,21 +266,8 @@ fn subscribe(
     group: &str,
 ) -> Result<Arc<dyn Handle>, String> {
     let with = Registration::to(&["a"]).group(group);
+    waits_for("`subscribe`");
     registry.subscribe(probe, &with).map_err(|Refused| "a valid subscribe was refused".into())
-}
-
-/// Runs it on another thread, which a deadlock then holds instead of the suite.
-fn in_time(run: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let (done, ended) = mpsc::channel();
-    thread::spawn(move || {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-        let _ = done.send(outcome.is_ok());
-    });
-    match ended.recv_timeout(BOUND) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("a panic of the sink came through".into()),
-        Err(_) => Err("the call does not come back".into()),
-    }
 }
 
 /// Expands to one `#[test]` per requirement for the registry that an expression of type

@@ -3,6 +3,11 @@
 //! The author says how to connect a peer to a registry through the sink under test, and how to read
 //! what the peer got. The checks use witnesses, never silence: that something did *not* arrive is
 //! known because a later message or the end of the stream did.
+//!
+//! Each check connects one or two peers, and takes milliseconds on a sink that is right. By itself
+//! it waits for ever for what does not come. [`sink_suite!`](crate::sink_suite) runs each under
+//! [`watched`](super::watched), and so should whoever calls one: then it takes at most
+//! [`Rig::patience`], also when a call blocks and never returns.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -10,7 +15,7 @@ use std::time::Duration;
 
 use registry_core::{ChannelFilter, Identity, Registration, SubscriberRegistry};
 
-use super::{Verdict, bounded};
+use super::{PATIENCE, Verdict, waits_for};
 use crate::text::short;
 
 /// Connects peers.
@@ -31,10 +36,9 @@ pub trait Rig {
         registration: Registration,
     ) -> impl Future<Output = Self::Peer>;
 
-    /// How long to wait for something that must come. It is a bound on patience, not a promise of
-    /// speed.
+    /// How long a check of the suite may take. It is a bound on patience, not a promise of speed.
     fn patience(&self) -> Duration {
-        Duration::from_secs(20)
+        PATIENCE
     }
 }
 
@@ -56,26 +60,29 @@ fn held_by(channel: &str, name: &str) -> Registration {
     on(channel).with_group(Identity::new("account", name))
 }
 
+async fn connect<R: Rig>(rig: &R, registry: &R::Registry, with: Registration) -> R::Peer {
+    waits_for("`connect`");
+    rig.connect(registry, with).await
+}
+
+fn revoke(registry: &SubscriberRegistry<String>, name: &str) -> usize {
+    waits_for("`close_by_identity`");
+    registry.close_by_identity(Identity::new("account", name))
+}
+
 fn cast(registry: &SubscriberRegistry<String>, channel: &str, data: &str) -> Verdict {
+    waits_for("`broadcast`");
     registry.broadcast(channel, data.to_owned()).map(drop).map_err(|error| error.to_string())
 }
 
-async fn next<R: Rig>(rig: &R, peer: &mut R::Peer) -> Result<Option<String>, String> {
-    bounded(rig.patience(), peer.next())
-        .await
-        .ok_or_else(|| "nothing came, not even the end of the stream".to_owned())
+async fn next<P: Peer>(peer: &mut P, wanted: &str) -> Option<String> {
+    waits_for(wanted);
+    peer.next().await
 }
 
-async fn expect<R: Rig>(
-    rig: &R,
-    peer: &mut R::Peer,
-    requirement: &str,
-    wanted: &[&str],
-) -> Verdict {
+async fn expect<P: Peer>(peer: &mut P, requirement: &str, wanted: &[&str]) -> Verdict {
     for wanted in wanted {
-        let came = next(rig, peer)
-            .await
-            .map_err(|why| format!("{requirement}: waiting for {}: {why}", short(wanted)))?;
+        let came = next(peer, &short(wanted)).await;
         if came.as_deref() != Some(*wanted) {
             let came = came.map_or_else(|| "the end".to_owned(), |came| short(&came));
             return Err(format!("{requirement}: {came} came instead of {}", short(wanted)));
@@ -84,23 +91,12 @@ async fn expect<R: Rig>(
     Ok(())
 }
 
-/// What comes up to the end of the stream.
-async fn rest<R: Rig>(
-    rig: &R,
-    peer: &mut R::Peer,
-    requirement: &str,
-) -> Result<Vec<String>, String> {
-    let mut all = Vec::new();
-    while let Some(came) = next(rig, peer).await.map_err(|why| format!("{requirement}: {why}"))? {
-        all.push(came);
-    }
-    Ok(all)
-}
-
 /// Expects the end of the stream, and nothing before it.
-async fn ends<R: Rig>(rig: &R, peer: &mut R::Peer, requirement: &str, when: &str) -> Verdict {
-    let late = rest(rig, peer, requirement).await?;
-    if late.is_empty() { Ok(()) } else { Err(format!("{requirement}: {late:?} came {when}")) }
+async fn ends<P: Peer>(peer: &mut P, requirement: &str, when: &str) -> Verdict {
+    match next(peer, "the end of the stream").await {
+        None => Ok(()),
+        Some(late) => Err(format!("{requirement}: {} came {when}", short(&late))),
+    }
 }
 
 /// Broadcasts to one peer, on channels, and expects that it gets what is wanted.
@@ -112,14 +108,16 @@ async fn hears<R: Rig>(
     wanted: &[&str],
 ) -> Verdict {
     let registry = rig.registry();
-    let mut peer = rig.connect(&registry, with).await;
+    let mut peer = connect(rig, &registry, with).await;
     for (channel, data) in sent {
         cast(&registry, channel, data)?;
     }
-    expect(rig, &mut peer, requirement, wanted).await
+    expect(&mut peer, requirement, wanted).await
 }
 
 /// A peer that listens is handed what is broadcast.
+///
+/// Costs 1 message; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
@@ -130,6 +128,8 @@ pub async fn del_1<R: Rig>(rig: &R) -> Verdict {
 
 /// Exactly once.
 ///
+/// Costs 2 messages; [`Rig::patience`] when nothing comes or a call blocks.
+///
 /// # Errors
 ///
 /// See [`del_1`].
@@ -138,6 +138,8 @@ pub async fn del_2<R: Rig>(rig: &R) -> Verdict {
 }
 
 /// Equal payloads are not merged.
+///
+/// Costs 4 messages; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
@@ -148,6 +150,8 @@ pub async fn del_5<R: Rig>(rig: &R) -> Verdict {
 }
 
 /// A sink hands over what it was given, whatever is in it.
+///
+/// Costs 10 messages, one of 80 KiB; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
@@ -171,6 +175,8 @@ pub async fn del_4<R: Rig>(rig: &R) -> Verdict {
 
 /// Messages arrive in their order.
 ///
+/// Costs 100 messages; [`Rig::patience`] when nothing comes or a call blocks.
+///
 /// # Errors
 ///
 /// See [`del_1`].
@@ -183,21 +189,25 @@ pub async fn ord_1<R: Rig>(rig: &R) -> Verdict {
 
 /// Two peers see one order, and do not disturb each other.
 ///
+/// Costs 3 messages to two peers; [`Rig::patience`] when nothing comes or a call blocks.
+///
 /// # Errors
 ///
 /// See [`del_1`].
 pub async fn ord_3<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
-    let mut one = rig.connect(&registry, on("a")).await;
-    let mut two = rig.connect(&registry, on("a")).await;
+    let mut one = connect(rig, &registry, on("a")).await;
+    let mut two = connect(rig, &registry, on("a")).await;
     for data in ["m1", "m2", "m3"] {
         cast(&registry, "a", data)?;
     }
-    expect(rig, &mut two, "ORD-3", &["m1", "m2", "m3"]).await?;
-    expect(rig, &mut one, "ORD-3", &["m1", "m2", "m3"]).await
+    expect(&mut two, "ORD-3", &["m1", "m2", "m3"]).await?;
+    expect(&mut one, "ORD-3", &["m1", "m2", "m3"]).await
 }
 
 /// Other channels are not heard.
+///
+/// Costs 2 messages; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
@@ -208,6 +218,8 @@ pub async fn flt_1<R: Rig>(rig: &R) -> Verdict {
 
 /// An unfiltered peer hears every channel.
 ///
+/// Costs 2 messages; [`Rig::patience`] when nothing comes or a call blocks.
+///
 /// # Errors
 ///
 /// See [`del_1`].
@@ -217,99 +229,111 @@ pub async fn flt_2<R: Rig>(rig: &R) -> Verdict {
 
 /// A revocation ends the peer's stream, and counts it.
 ///
+/// Costs 1 revocation; [`Rig::patience`] when nothing comes or a call blocks.
+///
 /// # Errors
 ///
 /// See [`del_1`].
 pub async fn rev_1<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
-    let mut peer = rig.connect(&registry, held_by("a", "ada")).await;
-    let closed = registry.close_by_identity(Identity::new("account", "ada"));
+    let mut peer = connect(rig, &registry, held_by("a", "ada")).await;
+    let closed = revoke(&registry, "ada");
     if closed != 1 {
         return Err(format!("REV-1: it ended {closed} instead of 1"));
     }
-    ends(rig, &mut peer, "REV-1", "before the end of the stream").await
+    ends(&mut peer, "REV-1", "before the end of the stream").await
 }
 
 /// Nothing that is broadcast after the revocation reaches the revoked; another peer is the witness.
+///
+/// Costs 2 messages to two peers; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
 /// See [`del_1`].
 pub async fn rev_2<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
-    let mut gone = rig.connect(&registry, held_by("a", "ada")).await;
-    let mut stays = rig.connect(&registry, held_by("a", "bob")).await;
+    let mut gone = connect(rig, &registry, held_by("a", "ada")).await;
+    let mut stays = connect(rig, &registry, held_by("a", "bob")).await;
     cast(&registry, "a", "early")?;
-    expect(rig, &mut gone, "REV-2", &["early"]).await?;
-    registry.close_by_identity(Identity::new("account", "ada"));
+    expect(&mut gone, "REV-2", &["early"]).await?;
+    revoke(&registry, "ada");
     cast(&registry, "a", "late")?;
-    expect(rig, &mut stays, "REV-2", &["early", "late"]).await?;
-    ends(rig, &mut gone, "REV-2", "after the revocation").await
+    expect(&mut stays, "REV-2", &["early", "late"]).await?;
+    ends(&mut gone, "REV-2", "after the revocation").await
 }
 
 /// Others are untouched.
+///
+/// Costs 1 message to two peers; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
 /// See [`del_1`].
 pub async fn rev_4<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
-    let mut bob = rig.connect(&registry, held_by("a", "bob")).await;
-    let mut nobody = rig.connect(&registry, on("a")).await;
-    let closed = registry.close_by_identity(Identity::new("account", "ada"));
+    let mut bob = connect(rig, &registry, held_by("a", "bob")).await;
+    let mut nobody = connect(rig, &registry, on("a")).await;
+    let closed = revoke(&registry, "ada");
     if closed != 0 {
         return Err(format!("REV-4: it ended {closed}, and no peer held the identity"));
     }
     cast(&registry, "a", "witness")?;
-    expect(rig, &mut bob, "REV-4", &["witness"]).await?;
-    expect(rig, &mut nobody, "REV-4", &["witness"]).await
+    expect(&mut bob, "REV-4", &["witness"]).await?;
+    expect(&mut nobody, "REV-4", &["witness"]).await
 }
 
 /// One of two revocations ends the peer's stream, and nothing comes before its end.
+///
+/// Costs 2 revocations; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
 /// See [`del_1`].
 pub async fn clo_1<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
-    let mut peer = rig.connect(&registry, held_by("a", "ada")).await;
-    let ada = Identity::new("account", "ada");
-    let counts = [registry.close_by_identity(&ada), registry.close_by_identity(&ada)];
+    let mut peer = connect(rig, &registry, held_by("a", "ada")).await;
+    let counts = [revoke(&registry, "ada"), revoke(&registry, "ada")];
     if counts != [1, 0] {
         return Err(format!("CLO-1: two revocations ended {counts:?}"));
     }
-    ends(rig, &mut peer, "CLO-1", "before the end of the stream").await
+    ends(&mut peer, "CLO-1", "before the end of the stream").await
 }
 
 /// When a peer goes away, no other peer misses a message.
+///
+/// Costs 3 messages to two peers; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
 /// See [`del_1`].
 pub async fn iso_1<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
-    let gone = rig.connect(&registry, on("a")).await;
-    let mut stays = rig.connect(&registry, on("a")).await;
+    let gone = connect(rig, &registry, on("a")).await;
+    let mut stays = connect(rig, &registry, on("a")).await;
+    waits_for("`leave`");
     gone.leave().await;
     for data in ["m1", "m2", "m3"] {
         cast(&registry, "a", data)?;
     }
-    expect(rig, &mut stays, "ISO-1", &["m1", "m2", "m3"]).await
+    expect(&mut stays, "ISO-1", &["m1", "m2", "m3"]).await
 }
 
 /// A revocation is an event: a client that connects again is served.
+///
+/// Costs two connections and 1 message; [`Rig::patience`] when nothing comes or a call blocks.
 ///
 /// # Errors
 ///
 /// See [`del_1`].
 pub async fn rev_9<R: Rig>(rig: &R) -> Verdict {
     let registry = rig.registry();
-    let mut first = rig.connect(&registry, held_by("a", "ada")).await;
-    registry.close_by_identity(Identity::new("account", "ada"));
-    rest(rig, &mut first, "REV-9").await?;
-    let mut second = rig.connect(&registry, held_by("a", "ada")).await;
+    let mut first = connect(rig, &registry, held_by("a", "ada")).await;
+    revoke(&registry, "ada");
+    ends(&mut first, "REV-9", "before the end of the stream").await?;
+    let mut second = connect(rig, &registry, held_by("a", "ada")).await;
     cast(&registry, "a", "witness")?;
-    expect(rig, &mut second, "REV-9", &["witness"]).await
+    expect(&mut second, "REV-9", &["witness"]).await
 }
 
 /// Expands to one `#[test]` per requirement for the sink that an expression of a type which is a
@@ -389,8 +413,15 @@ macro_rules! sink_suite {
     (@ $rig:expr, $run:expr; $($check:ident)*) => {
         $(#[test]
         fn $check() {
-            // The rig is made inside, where a runtime is at hand.
-            let verdict = $run(async { $crate::kit::sink::$check(&$rig).await });
+            let requirement = stringify!($check).replace('_', "-").to_uppercase();
+            let verdict = $crate::kit::watched(&requirement, $crate::kit::PATIENCE, || {
+                // The rig is made inside, where a runtime is at hand.
+                $run(async {
+                    let rig = $rig;
+                    $crate::kit::is_patient($crate::kit::sink::Rig::patience(&rig));
+                    $crate::kit::sink::$check(&rig).await
+                })
+            });
             if let Err(why) = verdict {
                 panic!("{why}");
             }

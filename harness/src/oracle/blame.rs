@@ -15,8 +15,8 @@ use crate::pretty;
 use crate::protocol::SendFailure;
 use crate::script::{Act, Hook, Identity, OpId, Reason};
 
-/// How many names make a long list, and how many bytes a long name. Whatever needs more of them than
-/// this, when all else is taken away, is about their number.
+/// How many names make a long list, and how many bytes a long name. Whatever needs more of them
+/// than this, when all else is taken away, is about their number.
 pub(super) const LONG: usize = 64;
 
 fn lagged(sub: &Sub<'_>) -> bool {

@@ -4,15 +4,13 @@
 //! one script is to blame. What it writes to standard output that is not a JSON object is a
 //! warning.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::io::Write;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use super::process::{LINE_BYTES, Process};
+use super::stop::Stop;
 use crate::campaign::{Answer, Driver};
 use crate::clock::Started;
 use crate::features::{Feature, Features};
@@ -23,40 +21,38 @@ use crate::trace::Event;
 /// Deadlines and bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// For the hello and the first script: an interpreter may have to compile.
-    pub first: Duration,
-    /// For every other script.
+    /// For the hello: an interpreter may have to compile.
+    pub hello: Duration,
+    /// For a script. The very first one has twice as long, and twice what the hello took.
     pub each: Duration,
     /// How long a thread may wait.
     pub patience: Duration,
     /// Sink calls in one script.
     pub fuel: u32,
+    /// How many bytes the processes of the adapter may have in memory, where the system tells.
+    pub memory: u64,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            first: Duration::from_secs(60),
+            hello: Duration::from_secs(60),
             each: Duration::from_secs(5),
             patience: Duration::from_secs(2),
             fuel: 20_000,
+            memory: 1 << 30,
         }
     }
 }
 
-/// The longest line that is read in one piece: 800 bytes for each sink call that the fuel of a
-/// script allows. Of a longer one the rest counts as the next, so that an output without end takes
-/// no memory without end.
-const LINE_BYTES: u64 = 16 << 20;
+/// So often the runner looks, while it waits, for signals and at the memory of the adapter.
+const LOOK: Duration = Duration::from_millis(100);
 
-/// So many lines of standard output wait to be looked at.
-const WAITING_LINES: usize = 8;
+/// And after so many scripts at the latest.
+const LOOK_EVERY: u64 = 256;
 
-/// So many lines of standard error are kept.
-const STDERR_LINES: usize = 20;
-
-/// An adapter that has closed its output may take so long to exit.
-const LEAVING: Duration = Duration::from_secs(1);
+/// So many times less is waited for what a script does not do that has failed before.
+const HURRY: u32 = 5;
 
 /// What some editors and languages put before a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -73,22 +69,16 @@ pub struct Adapter {
     next: u64,
     /// The last answered request.
     answered: u64,
+    /// Divides what scripts may take.
+    pace: u32,
+    /// How long the first script of the first process may take: an interpreter gets going.
+    first: Duration,
     /// How long the first script of a process took, once one has been answered.
     warming: Option<Duration>,
     warnings: Vec<String>,
     strays: Strays,
     transcript: Option<Box<dyn Write + Send>>,
-}
-
-struct Process {
-    child: Child,
-    /// To the thread that writes: an adapter that does not read must not hold the runner.
-    requests: Sender<String>,
-    lines: Receiver<String>,
-    stderr: Arc<Mutex<VecDeque<String>>>,
-    /// Keeps those lines.
-    keeper: JoinHandle<()>,
-    fresh: bool,
+    stop: Stop,
 }
 
 /// Lines on standard output that are no messages.
@@ -101,21 +91,10 @@ struct Strays {
 /// What a read came to.
 enum Heard {
     Reply(Box<Reply>),
+    /// It ended, or did what ends it.
     Ended(String),
     Silent,
     Garbled(String),
-}
-
-/// Hands on what comes line by line, whatever its bytes are, until it ends or is not wanted any
-/// more.
-fn read_lines(from: impl Read, mut wanted: impl FnMut(String) -> bool) {
-    let mut reader = BufReader::new(from);
-    let mut line = Vec::new();
-    while reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|read| read > 0)
-        && wanted(String::from_utf8_lossy(&line).trim_end().to_owned())
-    {
-        line.clear();
-    }
 }
 
 impl fmt::Debug for Adapter {
@@ -135,11 +114,20 @@ impl Adapter {
             process: None,
             next: 1,
             answered: 0,
+            pace: 1,
+            first: 2 * deadlines.each,
             warming: None,
             warnings: Vec::new(),
             strays: Strays::default(),
             transcript: None,
+            stop: Stop::default(),
         }
+    }
+
+    /// Answers no more, at once, when it is asked to stop.
+    pub(super) fn until(mut self, stop: &Stop) -> Self {
+        self.stop = stop.clone();
+        self
     }
 
     /// Writes down every line to it, after `> `, and from it, after `< `.
@@ -177,11 +165,12 @@ impl Adapter {
     /// any other.
     #[must_use]
     pub fn longest(&self, script: &Script, fresh: bool) -> Duration {
-        let Deadlines { first, each, patience, .. } = self.deadlines;
+        let Deadlines { each, patience, .. } = self.deadlines;
+        let (each, patience) = (each / self.pace, patience / self.pace);
         let usual = match self.warming {
-            None if fresh => first,
+            None if fresh => self.first,
             // It was seen how long an interpreter takes to get going.
-            Some(warming) if fresh => first.min(each + 2 * warming),
+            Some(warming) if fresh => self.first.min(each + 2 * warming),
             _ => each,
         };
         let features = Features::of(script);
@@ -198,12 +187,17 @@ impl Adapter {
     ///
     /// If it cannot be started or does not answer properly, in words.
     pub fn hello(&mut self) -> Result<Hello, String> {
+        // First what was there ends.
         self.process = None;
-        self.start()?;
+        self.process = Some(Process::start(&self.command)?);
+        let began = Started::now();
         self.write(&Request::Hello { protocol: PROTOCOL })?;
-        match self.read(self.deadlines.first) {
+        match self.read(self.deadlines.hello) {
             Heard::Reply(reply) => match *reply {
-                Reply::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
+                Reply::Hello(hello) if hello.protocol == PROTOCOL => {
+                    self.first = 2 * (self.deadlines.each + began.ago());
+                    Ok(hello)
+                }
                 Reply::Hello(hello) => Err(format!(
                     "it speaks protocol {}, this suite speaks {PROTOCOL}",
                     hello.protocol
@@ -213,52 +207,11 @@ impl Adapter {
             Heard::Ended(how) => Err(format!("it ended instead of answering hello: {how}")),
             Heard::Silent => Err(format!(
                 "it did not answer hello within {} s (is its output flushed after each line?){}",
-                self.deadlines.first.as_secs(),
+                self.deadlines.hello.as_secs(),
                 self.last_words()
             )),
             Heard::Garbled(what) => Err(what),
         }
-    }
-
-    fn start(&mut self) -> Result<(), String> {
-        let (program, arguments) = self.command.split_first().ok_or("no command given")?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{program:?} could not be started: {error}"))?;
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err("its standard streams are missing".into());
-        };
-        let (requests, pending) = channel::<String>();
-        std::thread::spawn(move || {
-            // A failure to write shows as the end of its output.
-            for line in pending {
-                if stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()).is_err() {
-                    break;
-                }
-            }
-        });
-        let (sender, lines) = sync_channel(WAITING_LINES);
-        std::thread::spawn(move || read_lines(stdout, |line| sender.send(line).is_ok()));
-        let kept = Arc::new(Mutex::new(VecDeque::new()));
-        let keep = Arc::clone(&kept);
-        let keeper = std::thread::spawn(move || {
-            read_lines(stderr, |line| {
-                let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() == STDERR_LINES {
-                    kept.pop_front();
-                }
-                kept.push_back(line);
-                true
-            });
-        });
-        self.process = Some(Process { child, requests, lines, stderr: kept, keeper, fresh: true });
-        Ok(())
     }
 
     fn write(&mut self, request: &Request) -> Result<(), String> {
@@ -284,7 +237,10 @@ impl Adapter {
             if left.is_zero() {
                 return Heard::Silent;
             }
-            let mut line = process.lines.recv_timeout(left);
+            if self.stop.exit().is_some() {
+                return Heard::Ended("the runner was stopped".into());
+            }
+            let mut line = process.lines.recv_timeout(left.min(LOOK));
             if let Ok(line) = &mut line {
                 self.note('<', line);
                 if line.starts_with(BYTE_ORDER_MARK) {
@@ -295,6 +251,12 @@ impl Adapter {
                 }
             }
             match line {
+                Ok(line) if line.len() >= LINE_BYTES => {
+                    let most = LINE_BYTES >> 20;
+                    return Heard::Garbled(format!(
+                        "it wrote a line of more than {most} MiB to its standard output"
+                    ));
+                }
                 Ok(line) if line.starts_with('{') => {
                     return match serde_json::from_str(&line) {
                         Ok(reply) => Heard::Reply(Box::new(reply)),
@@ -313,41 +275,29 @@ impl Adapter {
                     }
                     self.strays.count += 1;
                 }
-                Err(RecvTimeoutError::Timeout) => return Heard::Silent,
-                Err(RecvTimeoutError::Disconnected) => return Heard::Ended(self.how_it_ended()),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(why) = self.overgrown() {
+                        return Heard::Ended(why);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let how = self.process.as_mut().map(Process::how_it_ended);
+                    return Heard::Ended(how.unwrap_or_default());
+                }
             }
         }
     }
 
-    /// Waits for its exit and for its last lines, but not for ever: it may have closed its output
-    /// and live on.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "there is no event for the end of a process that can be waited for briefly"
-    )]
-    fn how_it_ended(&mut self) -> String {
-        let started = Started::now();
-        let mut status = None;
-        while let Some(process) = &mut self.process
-            && (status.is_none() || !process.keeper.is_finished())
-            && started.ago() < LEAVING
-        {
-            status = status.or_else(|| process.child.try_wait().ok().flatten());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let how = status.map(|status| status.to_string());
-        let how = how.unwrap_or_else(|| "it closed its standard output and did not exit".into());
-        how + &self.last_words()
+    /// Whether it takes so much memory that it is not left to live on.
+    fn overgrown(&self) -> Option<String> {
+        let most = self.deadlines.memory;
+        let too_much = self.process.as_ref()?.memory() > most;
+        let most = most >> 20;
+        too_much.then(|| format!("it was killed, because it had more than {most} MiB in memory"))
     }
 
     fn last_words(&self) -> String {
-        let Some(process) = &self.process else { return String::new() };
-        let said = process.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_empty() {
-            return String::new();
-        }
-        let lines: String = said.iter().map(|line| format!("\n    {line}")).collect();
-        format!("; on standard error:{lines}")
+        self.process.as_ref().map(Process::last_words).unwrap_or_default()
     }
 
     fn reply(&mut self, id: u64, reply: Reply) -> Answer {
@@ -379,6 +329,9 @@ impl Adapter {
 
 impl Driver for Adapter {
     fn run(&mut self, script: &Script) -> Answer {
+        if self.stop.exit().is_some() {
+            return Answer::Missing("the runner was stopped".into());
+        }
         if self.process.is_none()
             && let Err(why) = self.hello()
         {
@@ -386,7 +339,7 @@ impl Driver for Adapter {
         }
         let id = self.next;
         self.next += 1;
-        let patience_ms = self.deadlines.patience.as_millis() as u64;
+        let patience_ms = (self.deadlines.patience / self.pace).as_millis() as u64;
         let request =
             Request::Run { id, fuel: self.deadlines.fuel, patience_ms, script: script.clone() };
         let fresh = self
@@ -399,7 +352,7 @@ impl Driver for Adapter {
             self.process = None;
             return Answer::Missing(why);
         }
-        let answer = match self.read(deadline) {
+        let mut answer = match self.read(deadline) {
             Heard::Reply(reply) => self.reply(id, *reply),
             Heard::Ended(how) => Answer::Missing(format!("the adapter died: {how}")),
             Heard::Silent => Answer::Missing(format!(
@@ -411,6 +364,11 @@ impl Driver for Adapter {
         };
         if fresh && matches!(answer, Answer::Trace(_)) {
             self.warming.get_or_insert(began.ago());
+        }
+        if id.is_multiple_of(LOOK_EVERY)
+            && let Some(why) = self.overgrown()
+        {
+            answer = Answer::Fault(format!("the adapter, after {id} scripts: {why}"));
         }
         match &answer {
             Answer::Trace(trace) if !trace.contains(&Event::Fuel) => {}
@@ -425,27 +383,30 @@ impl Driver for Adapter {
         self.process = None;
         true
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // A polite end first would have to be waited for; an adapter holds nothing that needs one.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn hurry(&mut self, hurry: bool) {
+        self.pace = if hurry { HURRY } else { 1 };
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.exit().is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[test]
     fn queued_lines_do_not_extend_a_deadline() {
         let mut adapter = Adapter::new(vec!["true".into()], Deadlines::default());
-        adapter.start().unwrap();
+        let mut process = Process::start(&adapter.command).unwrap();
         let (sender, lines) = channel();
         (0..3).for_each(|_| sender.send("noise".to_owned()).unwrap());
-        adapter.process.as_mut().unwrap().lines = lines;
+        process.lines = lines;
+        adapter.process = Some(process);
         assert!(matches!(adapter.read(Duration::ZERO), Heard::Silent));
         assert_eq!(
             adapter.strays.count, 0,

@@ -95,6 +95,22 @@ impl Known {
         Ok(known)
     }
 
+    /// Says which entries have expired, and are to be renewed or removed.
+    ///
+    /// # Errors
+    ///
+    /// If there are any: their names and days.
+    pub fn check(&self, today: &str) -> Result<(), String> {
+        let expired = self.entries.iter().filter(|entry| entry.expired(today));
+        let named: Vec<String> = expired
+            .map(|Entry { requirement, expires, .. }| format!("{requirement} expired on {expires}"))
+            .collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{}: renew or remove what has expired (today is {today})", named.join(", ")))
+    }
+
     /// The entry that excuses this requirement today.
     #[must_use]
     pub fn excuse(&self, id: &str, today: &str) -> Option<&Entry> {

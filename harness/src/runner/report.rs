@@ -25,7 +25,7 @@ pub enum Exit {
     Conforming = 0,
     /// A requirement is broken and not known to be.
     Failures = 1,
-    /// The known-failing file names what does not fail.
+    /// The known-failing file names what does not fail, or has an entry whose day has passed.
     StaleKnown = 2,
     /// The adapter broke the protocol, or failed by itself.
     Adapter = 3,
@@ -33,8 +33,12 @@ pub enum Exit {
     Undecided = 4,
     /// Nothing was put to the test, or a MUST never was.
     NothingExercised = 5,
-    /// The command line is wrong.
+    /// The command line, or a file that it names, is wrong.
     Usage = 64,
+    /// Ended by SIGINT.
+    Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
 }
 
 /// What is said of one requirement.
@@ -112,6 +116,8 @@ pub struct Report {
     pub seconds: f64,
     /// The verdict.
     pub exit: Exit,
+    /// Whether time ran out or a signal came before all scripts were run.
+    pub cut_short: bool,
     /// The verdict per requirement, in short.
     pub rules: Vec<Rule>,
     /// Per requirement.
@@ -262,6 +268,7 @@ impl Report {
             scripts: outcome.runs,
             seconds: outcome.took.as_secs_f64(),
             exit,
+            cut_short: input.cut_short,
             rules: requirements.iter().map(Line::rule).collect(),
             requirements,
             failures,

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -135,25 +136,26 @@ pub fn execute_or(
     limits: Limits,
     out_of_fuel: Option<OutOfFuel>,
 ) -> Trace {
-    THREAD.set(0);
-    let world = Arc::new(World::new(script, factory, limits, out_of_fuel));
-    match panic::catch_unwind(AssertUnwindSafe(|| world.registry(0))) {
-        Ok(Some(_)) => world.run(&world.script.steps),
-        Ok(None) => world.log(Event::Unbuilt { error: "refused".into() }),
-        Err(panic) => world.log(Event::Unbuilt { error: words(&*panic) }),
-    }
-    let trace = {
-        let mut log = lock(&world.log);
-        log.over = true;
-        std::mem::take(&mut log.events)
-    };
-    // The registries hold the probes and the probes hold the world: this ends the circle, outside
-    // the locks.
-    let registries = std::mem::take(&mut *lock(&world.registries));
-    let subs = std::mem::take(&mut *lock(&world.subs));
-    let tickets = std::mem::take(&mut *lock(&world.tickets));
-    let _ = panic::catch_unwind(AssertUnwindSafe(move || drop((tickets, subs, registries))));
-    trace
+    World::new(script, factory, limits, out_of_fuel).observe()
+}
+
+/// As [`execute`], on a thread of its own.
+///
+/// # Errors
+///
+/// What was observed until then, if the script has not ended after so much time. Its thread is left
+/// behind.
+pub fn execute_within(
+    script: &Script,
+    factory: &Factory,
+    limits: Limits,
+    time: Duration,
+) -> Result<Trace, Trace> {
+    let world = World::new(script, factory, limits, None);
+    let running = Arc::clone(&world);
+    let (sender, ended) = channel();
+    std::thread::spawn(move || sender.send(running.observe()));
+    ended.recv_timeout(time).map_err(|_| world.end())
 }
 
 struct World {
@@ -196,8 +198,8 @@ impl World {
         factory: &Factory,
         limits: Limits,
         out_of_fuel: Option<OutOfFuel>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new(Self {
             script: script.clone(),
             factory: Arc::clone(factory),
             limits,
@@ -209,7 +211,32 @@ impl World {
             gates: Mutex::default(),
             gate_moved: Condvar::new(),
             chance: Mutex::default(),
+        })
+    }
+
+    /// Runs the script.
+    fn observe(self: &Arc<Self>) -> Trace {
+        THREAD.set(0);
+        match panic::catch_unwind(AssertUnwindSafe(|| self.registry(0))) {
+            Ok(Some(_)) => self.run(&self.script.steps),
+            Ok(None) => self.log(Event::Unbuilt { error: "refused".into() }),
+            Err(panic) => self.log(Event::Unbuilt { error: words(&*panic) }),
         }
+        let trace = self.end();
+        // The registries hold the probes and the probes hold the world: this ends the circle,
+        // outside the locks.
+        let registries = std::mem::take(&mut *lock(&self.registries));
+        let subs = std::mem::take(&mut *lock(&self.subs));
+        let tickets = std::mem::take(&mut *lock(&self.tickets));
+        let _ = panic::catch_unwind(AssertUnwindSafe(move || drop((tickets, subs, registries))));
+        trace
+    }
+
+    /// Observes no more, and takes what was observed.
+    fn end(&self) -> Trace {
+        let mut log = lock(&self.log);
+        log.over = true;
+        std::mem::take(&mut log.events)
     }
 
     fn log(&self, event: Event) {
@@ -334,8 +361,8 @@ impl World {
         made.map(|handle| lock(&self.subs).insert(sub, handle)).is_err()
     }
 
-    /// Lets other threads go first, by chance, once there are any: so a race is found that a registry
-    /// has between two of its lines.
+    /// Lets other threads go first, by chance, once there are any: so a race is found that a
+    /// registry has between two of its lines.
     fn pause(&self) {
         let Some(turn) = lock(&self.chance).as_mut().map(|chance| chance.usize(..6)) else {
             return;

@@ -47,7 +47,7 @@ impl Probe {
     #[must_use]
     pub fn lone(on_drop: impl FnOnce() + Send + 'static) -> Self {
         let nothing: Factory = Arc::new(|_| None);
-        let world = Arc::new(World::new(&Script::default(), &nothing, Limits::default(), None));
+        let world = World::new(&Script::default(), &nothing, Limits::default(), None);
         let on_drop = Arc::new(OnDrop(Mutex::new(Some(Box::new(on_drop)))));
         Self { world, sink: 0, _on_drop: Some(on_drop) }
     }

@@ -63,7 +63,7 @@ fn judge_by_the_first(
 fn conforms(command: &[&str]) {
     let plan = Plan { scripts: 800, seed: 11, ..Plan::default() };
     let (hello, outcome, report) = judge(command, &plan, Deadlines::default());
-    let paint = harness::runner::Paint { colours: false };
+    let paint = Paint::plain();
     assert_eq!(report.exit, Exit::Conforming, "{}", report.text(&paint, "adapter", &|_| None));
     assert_eq!(format!("{:?}", never_exercised(&hello, &outcome)), "{}");
     let queued = ["QUE-1", "QUE-2", "QUE-3", "REV-3"]
@@ -381,8 +381,8 @@ fn unknown_options_and_classes_are_refused() {
 
 /// Runs `registry-conform` with these arguments. Returns its exit code and its output.
 fn conform(arguments: &[&str]) -> (i32, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_registry-conform")).args(arguments).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registry-conform"));
+    let output = command.args(arguments).env("COLUMNS", "999").output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
@@ -410,7 +410,7 @@ fn the_doctor_finds_what_a_copied_adapter_leaves_out() {
             "subscriber that does not exist",
         ),
         (
-            "&& !this.tickets[op.ticket]",
+            "&& !Object.hasOwn(this.tickets, op.ticket)",
             "&& false",
             "tickets that are unknown or used up",
             "ticket that does not exist",
@@ -420,7 +420,7 @@ fn the_doctor_finds_what_a_copied_adapter_leaves_out() {
         ("cap: this.script.cap", "", "a cap of one", "CAP-1"),
         ("(this.calls[on + sink] ?? 0) + 1", "1", "one sink for two subscribers", "makes no sense"),
         ("op.channels && [...op.channels]", "[...(op.channels ?? \"a\")]", "every channel", "FLT-"),
-        ("registry.count }", "registry.count + 1 }", "a count", "CNT-2"),
+        ("registry.count) }", "registry.count + 1) }", "a count", "CNT-2"),
     ] {
         let wrong = right.replace(from, to);
         assert_ne!(wrong, right, "{from}");
@@ -575,7 +575,7 @@ fn a_failure_that_needs_earlier_scripts_is_reported_as_such() {
     let report = broken("Lapse");
     let failure = report.failures.iter().find(|failure| failure.needs_others).unwrap();
     assert_eq!(failure.again, 0);
-    let page = report.text(&Paint { colours: false }, "adapter", &|_| None);
+    let page = report.text(&Paint::plain(), "adapter", &|_| None);
     assert!(
         page.contains("not broken when run alone (look for state shared between registries)"),
         "{page}"
@@ -587,7 +587,7 @@ fn an_adapter_that_declines_one_case_does_not_pass() {
     let (outcome, report) = cheat("coy", u32::MAX);
     assert_eq!((report.exit, outcome.unsupported["patience"]), (Exit::Undecided, 1));
     assert!(report.never_exercised.is_empty(), "the rest is enough: {:?}", report.never_exercised);
-    let page = report.text(&Paint { colours: false }, "adapter", &|_| None);
+    let page = report.text(&Paint::plain(), "adapter", &|_| None);
     assert!(
         page.contains("unsupported: patience") && page.contains(&report.declined["patience"][0]),
         "{page}"
@@ -651,7 +651,7 @@ fn a_banner_is_a_warning() {
 
 /// Runs an adapter that writes other text before its first message. Returns the warnings.
 fn warned(mode: &str) -> Vec<String> {
-    let deadlines = Deadlines { first: Duration::from_secs(20), ..Deadlines::default() };
+    let deadlines = Deadlines { hello: Duration::from_secs(20), ..Deadlines::default() };
     let mut adapter =
         Adapter::new(vec!["node".into(), here("tests/adapters/cheat.mjs"), mode.into()], deadlines);
     adapter.hello().unwrap();
@@ -760,9 +760,31 @@ fn lines_of_any_bytes_are_read() {
     );
 }
 
-/// 40 MiB without an end of line are more than one piece, of 16 MiB each.
+/// An adapter that is a line of shell: hello, and then this.
+fn shell(then: &str) -> Adapter {
+    let hello = r#"{"type":"hello","protocol":1,"name":"shell"}"#;
+    let command = format!("read -r _; echo '{hello}'; read -r _; {then}");
+    Adapter::new(["sh", "-c", &command].map(str::to_owned).to_vec(), Deadlines::default())
+}
+
 #[test]
-fn a_line_without_end_is_read_in_pieces() {
-    let warning = warned_of(r"head -c 41943040 /dev/zero | tr '\0' y");
-    assert!(warning.starts_with("3 lines on standard output are no messages"), "{warning}");
+fn a_line_without_end_is_cut_and_blamed() {
+    for start in ["", "printf '{'; "] {
+        let mut adapter = shell(&format!(r"{start}tr '\0' y </dev/zero"));
+        adapter.hello().unwrap();
+        let answer = adapter.run(&Script::default());
+        let Answer::Fault(why) = answer else { panic!("{answer:?}") };
+        assert_eq!(why, "it wrote a line of more than 16 MiB to its standard output");
+    }
+}
+
+#[test]
+fn standard_error_without_end_takes_no_memory_without_end() {
+    // 320 MB, of which 20 pieces are kept.
+    let mut adapter = shell(r"head -c 320000000 /dev/zero | tr '\0' y >&2; exit 3");
+    adapter.hello().unwrap();
+    let answer = adapter.run(&Script::default());
+    let Answer::Missing(how) = answer else { panic!("{answer:?}") };
+    assert!(how.contains("exit status: 3; on standard error:\n    yyy"), "{how:.100}");
+    assert!(how.len() < 100_000, "{}", how.len());
 }

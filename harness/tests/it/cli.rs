@@ -31,9 +31,15 @@ impl Drop for Place {
     }
 }
 
+/// Runs it where lines are so long that none is broken.
 fn conform(place: &Path, arguments: &[&str]) -> Output {
+    conform_in(place, arguments, &[("COLUMNS", "999")])
+}
+
+fn conform_in(place: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registry-conform"));
-    command.current_dir(place).args(arguments).output().unwrap()
+    let environment = environment.iter().copied();
+    command.current_dir(place).args(arguments).envs(environment).output().unwrap()
 }
 
 fn run(place: &Place, options: &[&str], class: Option<&str>) -> (i32, String) {
@@ -108,7 +114,32 @@ fn a_known_failure_is_excused_until_its_day() {
     assert_eq!(code, 0, "{page}");
     assert!(page.contains("1 known failure (FLT-6)"), "{page}");
     place.write("known.toml", &known("2000-01-01"));
-    assert_eq!(run(&place, &["--known", "known.toml"], Some("Plain")).0, 1);
+    let output = conform(&place.0, &["run", "--known", "known.toml", "--", "true"]);
+    assert_eq!(output.status.code(), Some(2), "it is not taken for a failure");
+    let said = String::from_utf8(output.stderr).unwrap();
+    for part in ["known.toml", "FLT-6", "2000-01-01", "renew or remove"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_malformed_file_of_known_failures_is_refused() {
+    let place = Place::new("malformed");
+    let entry = "[[known]]\nrequirement = \"FLT-6\"\n";
+    for (text, words) in [
+        ("[[known]", "known.toml"),
+        (entry, "reason"),
+        (&format!("{entry}reason = \" \""), "FLT-6 has no reason"),
+        (&format!("{entry}reason = \"so\"\nuntil = \"2030-01-31\""), "until"),
+        (&format!("{entry}reason = \"so\"\nexpires = \"soon\""), "write it as 2030-01-31"),
+        (&entry.replace("FLT-6", "FLT-99"), "reason"),
+    ] {
+        place.write("known.toml", text);
+        let output = conform(&place.0, &["run", "--known", "known.toml", "--", "true"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{text}: {said}");
+        assert!(said.contains(words), "{text}: {said}");
+    }
 }
 
 #[test]
@@ -173,8 +204,15 @@ fn a_part_of_which_nothing_is_put_to_the_test_exits_with_5() {
 #[test]
 fn the_replay_that_is_printed_can_be_pasted_into_a_shell() {
     let place = Place::new("paste");
-    let (_, page) = run(&place, &["--save", "it's here"], Some("Sticky"));
-    let line = page.lines().find_map(|line| line.trim().strip_prefix("replay:")).unwrap();
+    let (adapter, broken) =
+        (here("adapters/javascript/adapter.mjs"), here("tests/adapters/broken.mjs"));
+    let arguments = ["run", "--scripts", "60", "--seed", "5", "--save", "it's a 'place here"];
+    let arguments = [&arguments[..], &["--", "node", &adapter, &broken, "Sticky"]].concat();
+    let page = conform_in(&place.0, &arguments, &[("COLUMNS", "50")]).stdout;
+    let page = String::from_utf8(page).unwrap();
+    let (_, line) = page.split_once("  replay:").unwrap();
+    let (line, _) = line.split_once("\n  by hand:").unwrap();
+    assert!(line.contains(" \\\n"), "it is broken, as a shell takes it: {line}");
     let programs =
         Path::new(env!("CARGO_BIN_EXE_registry-conform")).parent().unwrap().display().to_string();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
@@ -202,7 +240,10 @@ fn a_replay_says_what_it_waits_for() {
     BufReader::new(replay.stderr.take().unwrap()).read_line(&mut said).unwrap();
     replay.kill().unwrap();
     replay.wait().unwrap();
-    assert_eq!(said, "waiting for the adapter's answer, for 60 s at most\n");
+    let seconds = said.strip_prefix("waiting for the adapter's answer, for ");
+    let seconds = seconds.and_then(|rest| rest.strip_suffix(" s at most\n"));
+    // Twice what `hello` took comes on top of it.
+    assert!((10..30).contains(&seconds.unwrap().parse::<u32>().unwrap()), "{said}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod masking;
 mod model;
 mod mutants;
 mod outboxes;
+mod person;
 mod porting;
 mod reasons;
 mod registry_core;

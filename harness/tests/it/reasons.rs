@@ -405,7 +405,7 @@ fn a_port_of_edition_1_is_not_scored_by_later_requirements() {
     let failures: Vec<_> =
         deaf.failures.iter().map(|failure| failure.violation.requirement).collect();
     assert_eq!(failures, ["REV-13"]);
-    let text = |report: &Report| report.text(&Paint { colours: false }, "adapter", &|_| None);
+    let text = |report: &Report| report.text(&Paint::plain(), "adapter", &|_| None);
 
     let early = report("edition = 1", &deaf);
     assert_eq!((early.exit, early.edition, early.scored_by), (Exit::Conforming, 2, 1));

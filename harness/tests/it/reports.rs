@@ -41,7 +41,7 @@ fn failure(requirement: &'static str) -> Failure {
 }
 
 fn text(report: &Report) -> String {
-    report.text(&Paint { colours: false }, "adapter", &|_| None)
+    report.text(&Paint::plain(), "adapter", &|_| None)
 }
 
 #[test]

@@ -4,21 +4,22 @@ use std::collections::BTreeSet;
 use std::io::stdout;
 
 use super::options::Options;
-use super::{Problem, adapter, colours, say};
+use super::{Problem, adapter, cut, show};
 use crate::campaign::{Answer, Driver};
 use crate::cases::{Case, tiny};
+use crate::runner::stop::Stop;
 use crate::runner::{Exit, Paint};
 use crate::script::{Act, Hook, Op, Script};
 use crate::trace::{Event, Trace};
 use crate::{oracle, pretty};
 
-pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
-    let (mut adapter, hello) = adapter(&options)?;
-    let paint = Paint { colours: colours(&stdout()) };
+pub(super) fn doctor(options: Options, stop: &Stop) -> Result<Exit, Problem> {
+    let (mut adapter, hello) = adapter(&options, stop)?;
+    let paint = Paint::to(&stdout());
     let core = BTreeSet::from(["core".to_owned()]);
     let offered: Vec<&str> =
         core.union(&hello.profiles).chain(&hello.features).map(String::as_str).collect();
-    say(&format!("hello: {}, offers {}", hello.title(), offered.join(" ")));
+    show(&format!("hello: {}, offers {}", hello.title(), offered.join(" ")));
     // Those that need what is not offered are left out.
     for Case { name, script } in tiny().into_iter().filter(|one| hello.lacks(&one.script).is_none())
     {
@@ -39,19 +40,21 @@ pub(super) fn doctor(options: Options) -> Result<Exit, Problem> {
             Answer::Fault(why) | Answer::Missing(why) => Some(why),
         };
         match problem {
-            None => say(&format!("{} {name}", paint.green("ok"))),
+            None => show(&format!("{} {name}", paint.green("ok"))),
             Some(why) => {
-                say(&format!("{} {name}\n{}", paint.red("no"), pretty::script(&script)));
+                show(&format!("{} {name}\n{}", paint.red("no"), pretty::script(&script)));
                 return Err(Problem::Adapter(why));
             }
         }
     }
     for warning in adapter.warnings() {
-        say(&format!("{} {warning}", paint.yellow("warning:")));
+        show(&format!("{} {}", paint.yellow("warning:"), cut(&warning)));
     }
-    say("The adapter does what it should, but for what cannot be seen from here: that `overwrite`");
-    say("is done, and that one sink number is one object.");
-    say("`registry-conform run` judges the registry.");
+    show(
+        "The adapter does what it should, but for what cannot be seen from here: that \
+         `overwrite` is done, and that one sink number is one object.",
+    );
+    show("`registry-conform run` judges the registry.");
     Ok(Exit::Conforming)
 }
 

@@ -13,22 +13,30 @@ pub(super) fn help_of(command: &str) -> Option<String> {
     let mut parts = help().splitn(4, "\n\n").skip(1);
     let (commands, options, end) = (parts.next()?, parts.next()?, parts.next()?);
     let start = format!("  registry-conform {command} ");
-    let own: Vec<&str> = commands.lines().filter(|line| line.starts_with(&start)).collect();
-    if own.is_empty() {
+    let lines = entries(commands, &[&start]);
+    if lines.is_empty() {
         return None;
     }
-    let lines = own.join("\n");
     Some(match command {
         "run" => format!("{lines}\n\n{options}\n\n{end}"),
         "gallery" => format!(
             "{lines}\n\n  --scripts N      random scripts for each, after the fixed ones (2000)"
         ),
         "replay" | "doctor" => {
-            let shared = options
-                .lines()
-                .filter(|line| line.contains("--patience") || line.contains("--transcript"));
-            format!("{lines}\n\n{}\n\n{end}", shared.collect::<Vec<_>>().join("\n"))
+            let shared = entries(options, &["  --patience", "  --transcript"]);
+            format!("{lines}\n\n{shared}\n\n{end}")
         }
         _ => lines,
     })
+}
+
+/// The entries that begin so, with the lines that they go on in.
+fn entries(part: &str, starts: &[&str]) -> String {
+    let mut within = false;
+    let own = part.lines().filter(|line| {
+        within = starts.iter().any(|start| line.starts_with(start))
+            || within && line.starts_with("    ");
+        within
+    });
+    own.collect::<Vec<_>>().join("\n")
 }

@@ -13,7 +13,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{IsTerminal, Write as _, stderr, stdout};
+use std::io::{Write as _, stderr, stdout};
 use std::path::Path;
 
 use help::{help, help_of};
@@ -21,28 +21,36 @@ use options::{Options, parse};
 
 use super::adapter::{Adapter, Deadlines};
 use super::report::Exit;
-use super::terminal::{Paint, wrap};
+use super::stop::Stop;
+use super::terminal::{Paint, cut};
 use crate::catalogue;
 use crate::protocol::{Hello, PROTOCOL};
 
 /// Runs the command line and says how the process should end.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    match dispatch(arguments.into_iter().collect()) {
+    let stop = Stop::default();
+    let exit = match dispatch(arguments.into_iter().collect(), &stop) {
         Ok(exit) => exit,
         Err(Problem::Usage(why)) => {
             say_error(&format!("{why}\n`registry-conform help` says what there is."));
             Exit::Usage
         }
+        Err(Problem::Known(why)) => {
+            say_error(&why);
+            Exit::StaleKnown
+        }
         Err(Problem::Adapter(why)) => {
             say_error(&why);
             Exit::Adapter
         }
-    }
+    };
+    stop.exit().unwrap_or(exit)
 }
 
 enum Problem {
     Usage(String),
+    Known(String),
     Adapter(String),
 }
 
@@ -59,7 +67,7 @@ impl<E: Error> From<E> for Problem {
     }
 }
 
-fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
+fn dispatch(arguments: Vec<OsString>, stop: &Stop) -> Result<Exit, Problem> {
     let Some((command, rest)) = arguments.split_first() else {
         say(help());
         return Ok(Exit::Usage);
@@ -79,9 +87,9 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
         return Err(Problem::Usage(format!("{command} takes no {extra:?}")));
     }
     match command.as_ref() {
-        "run" => run::run(options?),
-        "replay" => replay::replay(options?),
-        "doctor" => doctor::doctor(options?),
+        "run" => run::run(options?, stop),
+        "replay" => replay::replay(options?, stop),
+        "doctor" => doctor::doctor(options?, stop),
         "explain" => explain(&options?),
         "list" => options.and_then(|_| list()),
         "gallery" => mutants::show_mutants(&options?),
@@ -106,15 +114,17 @@ fn dispatch(arguments: Vec<OsString>) -> Result<Exit, Problem> {
     }
 }
 
-fn adapter(options: &Options) -> Result<(Adapter, Hello), Problem> {
+/// Starts the adapter. From here on signals are listened to.
+fn adapter(options: &Options, stop: &Stop) -> Result<(Adapter, Hello), Problem> {
     if options.command.is_empty() {
         return Err(Problem::Usage("the adapter's command is missing: give it after `--`".into()));
     }
     let deadlines = Deadlines { patience: options.patience, ..Deadlines::default() };
-    let mut adapter = Adapter::new(options.command.clone(), deadlines);
+    let mut adapter = Adapter::new(options.command.clone(), deadlines).until(stop);
     if let Some(file) = &options.transcript {
         adapter = adapter.transcript(File::create(file).map_err(Problem::file(file))?);
     }
+    stop.listen()?;
     let hello = adapter.hello().map_err(|why| Problem::Adapter(format!("the adapter: {why}")))?;
     Ok((adapter, hello))
 }
@@ -125,39 +135,32 @@ fn explain(options: &Options) -> Result<Exit, Problem> {
     };
     let found = catalogue::find(id)
         .ok_or_else(|| Problem::Usage(format!("there is no requirement {id:?}")))?;
-    let paint = Paint { colours: colours(&stdout()) };
-    say(&format!(
+    let paint = Paint::to(&stdout());
+    let head = format!(
         "{} {} · profile {} · {} · since edition {}",
         paint.bold(&found.id),
         found.level.word(),
         found.profile,
         found.group,
         found.since
-    ));
-    say(&wrap(&found.text, 2));
+    );
+    say(&paint.wrap("", 2, &head));
+    say(&paint.wrap("  ", 2, &found.text));
     if !found.rationale.is_empty() {
-        say(&wrap(&format!("Why: {}", found.rationale), 2));
+        say(&paint.wrap("  Why: ", 2, &found.rationale));
     }
-    say(&format!("  Checked by: {}", found.checked.join(", ")));
+    say(&paint.wrap("  Checked by: ", 2, &found.checked.join(", ")));
     Ok(Exit::Conforming)
 }
 
 fn list() -> Result<Exit, Problem> {
+    let paint = Paint::to(&stdout());
     for own in &catalogue::catalogue().requirements {
         let end = own.text.find(['.', ':', ';']).unwrap_or(own.text.len());
-        say(&format!(
-            "{:<7} {:<6} {:<11} {}",
-            own.id,
-            own.level.word(),
-            own.profile,
-            &own.text[..end]
-        ));
+        let first = format!("{:<7} {:<6} {:<11} ", own.id, own.level.word(), own.profile);
+        say(&paint.wrap(&first, first.len(), &own.text[..end]));
     }
     Ok(Exit::Conforming)
-}
-
-fn colours(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn say(text: &str) {
@@ -165,6 +168,11 @@ fn say(text: &str) {
     let _ = writeln!(stdout(), "{text}");
 }
 
+/// Says what has to fit the terminal.
+fn show(text: &str) {
+    let _ = write!(stdout(), "{}", Paint::to(&stdout()).code(0, text));
+}
+
 fn say_error(text: &str) {
-    let _ = writeln!(stderr(), "{text}");
+    let _ = write!(stderr(), "{}", Paint::to(&stderr()).indent(0, 2, &cut(text)));
 }

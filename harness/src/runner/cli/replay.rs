@@ -1,19 +1,20 @@
 //! `replay`: one script in full view.
 
-use std::io::{Write as _, stdout};
+use std::io::stdout;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::options::Options;
 use super::saved::read_saved;
-use super::{Problem, adapter, colours, say, say_error};
+use super::{Problem, adapter, cut, say, say_error, show};
 use crate::campaign::{Answer, Driver, UNANSWERED};
 use crate::protocol::{PROTOCOL, Request};
+use crate::runner::stop::Stop;
 use crate::runner::{Deadlines, Exit, Paint};
 use crate::{oracle, pretty};
 
-pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
+pub(super) fn replay(options: Options, stop: &Stop) -> Result<Exit, Problem> {
     let [file] = options.files.as_slice() else {
         return Err(Problem::Usage("replay takes one file, before `--`".into()));
     };
@@ -31,9 +32,10 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
         }
         return Ok(Exit::Conforming);
     }
-    let (mut adapter, hello) = adapter(&options)?;
-    say(&pretty::script(&saved.script));
-    let paint = Paint { colours: colours(&stdout()) };
+    let (mut adapter, hello) = adapter(&options, stop)?;
+    let paint = Paint::to(&stdout());
+    show(&pretty::script(&saved.script));
+    say("");
     let answer = {
         let _watch = Watch::begin(adapter.longest(&saved.script, true));
         adapter.run(&saved.script)
@@ -45,23 +47,25 @@ pub(super) fn replay(options: Options) -> Result<Exit, Problem> {
                 Some(violation) => (violation.at, paint.red("► ")),
                 None => (trace.len(), "  ".to_owned()),
             };
-            let _ = write!(stdout(), "{}", pretty::trace(&saved.script, &trace, at, &mark));
+            show(&pretty::trace(&saved.script, &trace, at, &mark));
             if let Some(why) = verdict.nonsense {
                 return Err(Problem::Adapter(format!("the trace makes no sense: {why}")));
             }
             for violation in verdict.all() {
-                say(&paint.red(&format!("{}: {}", violation.requirement, violation.cause)));
+                let cause = format!("{}: {}", violation.requirement, cut(&violation.cause));
+                show(&paint.red(&cause));
             }
             let broken = verdict.violation.is_some()
                 || verdict.all().any(|found| found.requirement == saved.requirement);
             if !broken {
-                say(&paint.green(&format!("{} is not broken by this script", saved.requirement)));
+                show(&paint.green(&format!("{} is not broken by this script", saved.requirement)));
             }
             Ok(if broken { Exit::Failures } else { Exit::Conforming })
         }
         Answer::Unsupported(need) => Err(Problem::Adapter(format!("the adapter lacks {need}"))),
         Answer::Missing(how) if UNANSWERED.contains(&saved.requirement.as_str()) => {
-            say(&paint.red(&format!("{}: the script never ended: {how}", saved.requirement)));
+            let cause = format!("{}: the script never ended: {}", saved.requirement, cut(&how));
+            show(&paint.red(&cause));
             Ok(Exit::Failures)
         }
         Answer::Fault(why) | Answer::Missing(why) => Err(Problem::Adapter(why)),

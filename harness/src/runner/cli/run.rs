@@ -1,19 +1,27 @@
 //! `run`: judges a registry.
 
 use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal, Write as _, stderr, stdout};
+use std::io::{Write as _, stderr, stdout};
 
 use super::options::Options;
 use super::saved::{save, saved_scripts, write_file};
-use super::{Problem, adapter, colours};
+use super::{Problem, adapter, cut, say, say_error};
 use crate::campaign::{Outcome, Plan, campaign};
 use crate::catalogue;
 use crate::oracle::Violation;
+use crate::runner::stop::Stop;
+use crate::runner::terminal::moves;
 use crate::runner::{Exit, Input, Known, Paint, Report, quoted, today};
 
-pub(super) fn run(options: Options) -> Result<Exit, Problem> {
+pub(super) fn run(options: Options, stop: &Stop) -> Result<Exit, Problem> {
+    let today = today();
     let known = match &options.known {
-        Some(file) => Known::read(file).map_err(Problem::Usage)?,
+        Some(file) => {
+            let known = Known::read(file).map_err(Problem::Usage)?;
+            let expired = |why| Problem::Known(format!("{}: {why}", file.display()));
+            known.check(&today).map_err(expired)?;
+            known
+        }
         None => Known::default(),
     };
     if let Some(extra) = options.files.first() {
@@ -31,8 +39,15 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
             let _ = fs::remove_file(file);
         }
     }
-    let today = today();
-    let (mut adapter, hello) = adapter(&options)?;
+    let (mut adapter, hello) = match adapter(&options, stop) {
+        Err(Problem::Adapter(why)) => {
+            say_error(&why);
+            let exit = stop.exit().unwrap_or(Exit::Adapter);
+            say(&format!("Verdict: not decided, because {}", exit.why()));
+            return Ok(exit);
+        }
+        started => started?,
+    };
     let plan = Plan {
         scripts: options.scripts,
         seed: options.seed,
@@ -43,47 +58,50 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
         saved: saved_scripts(&options.save),
         ..Plan::default()
     };
-    let mut progress = Progress::new(
-        options.scripts + plan.saved.len() as u64 + crate::cases::cases().len() as u64,
-    );
+    let all = options.scripts + plan.saved.len() as u64 + crate::cases::cases().len() as u64;
     let mut seen = 0;
     let mut printed = 0;
-    let paint = Paint { colours: colours(&stdout()) };
+    let paint = Paint::to(&stdout());
     // The two streams may go different ways.
-    let aside = Paint { colours: colours(&stderr()) };
+    let aside = Paint::to(&stderr());
+    let mut progress = Progress { shown: moves(&stderr()), columns: aside.columns, all, last: 0 };
     let outcome = campaign(&hello, &mut adapter, &plan, &mut |outcome, _| {
+        let said = |Violation { requirement, cause, .. }: &Violation, found_by: &str| {
+            format!("{requirement} {} (found by {found_by})", cut(cause))
+        };
         if let Some((violation, found_by)) = &outcome.shrinking {
             progress.clear();
-            let Violation { requirement, cause, .. } = violation;
-            let _ = writeln!(stderr(), "{requirement} {cause} (found by {found_by}), shrinking…");
+            let line = said(violation, found_by) + ", shrinking…";
+            let _ = write!(stderr(), "{}", aside.indent(0, 2, &line));
             return;
+        }
+        for failure in &outcome.failures[printed..] {
+            progress.clear();
+            let line = said(&failure.violation, &failure.found_by);
+            let must = failure.level == catalogue::Level::M;
+            let line = if must { aside.red(&line) } else { aside.yellow(&line) };
+            let _ = write!(stderr(), "{}", aside.indent(0, 2, &line));
         }
         seen += 1;
         progress.show(seen, outcome);
-        for failure in &outcome.failures[printed..] {
-            progress.clear();
-            let line = format!(
-                "{} {} (found by {})",
-                failure.violation.requirement, failure.violation.cause, failure.found_by
-            );
-            let must = failure.level == catalogue::Level::M;
-            let line = if must { aside.red(&line) } else { aside.yellow(&line) };
-            let _ = writeln!(stderr(), "{line}");
-        }
         printed = outcome.failures.len();
     });
     progress.clear();
     save(&options.save, &outcome)?;
-    let report = Report::new(&Input {
+    let stopped = stop.exit();
+    let mut report = Report::new(&Input {
         hello: &hello,
         outcome: &outcome,
         known: &known,
         today: &today,
         seed: options.seed,
         parts: &options.parts,
-        cut_short: options.time.is_some_and(|time| outcome.took >= time),
+        cut_short: stopped.is_some() || options.time.is_some_and(|time| outcome.took >= time),
         warnings: &adapter.warnings(),
     });
+    // Nothing of it outlives the verdict.
+    drop(adapter);
+    report.exit = stopped.unwrap_or(report.exit);
     if let Some(file) = &options.json {
         write_file(file, &serde_json::to_string_pretty(&report)?)?;
     }
@@ -96,33 +114,28 @@ pub(super) fn run(options: Options) -> Result<Exit, Problem> {
     Ok(report.exit)
 }
 
+/// A line that is written over again and again.
 struct Progress {
     shown: bool,
+    columns: usize,
     all: u64,
     last: u64,
 }
 
 impl Progress {
-    fn new(all: u64) -> Self {
-        Self { shown: stderr().is_terminal(), all, last: 0 }
-    }
-
     fn show(&mut self, seen: u64, outcome: &Outcome) {
         if self.shown && (seen == 1 || seen >= self.last + 50) {
             self.last = seen;
-            let _ = write!(
-                stderr(),
-                "\r{seen} of {} scripts, broken so far: {} ",
-                self.all,
-                outcome.failures.len()
-            );
+            let broken = outcome.failures.len();
+            let line = format!("{seen} of {} scripts, broken so far: {broken} ", self.all);
+            let _ = write!(stderr(), "\r{line:.*}", self.columns - 1);
             let _ = stderr().flush();
         }
     }
 
     fn clear(&self) {
         if self.shown {
-            let _ = write!(stderr(), "\r\u{1b}[K");
+            let _ = write!(stderr(), "\r{:1$}\r", "", self.columns - 1);
         }
     }
 }

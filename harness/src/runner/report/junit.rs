@@ -26,6 +26,7 @@ impl Report {
             error("suite", "selection", format!("nothing was put to the test: {untested}"));
         }
         let open = match self.exit {
+            Exit::Interrupted | Exit::Terminated => "the run was cut short by a signal",
             Exit::NothingExercised if self.scripts == 0 => "no script was judged",
             Exit::Undecided if !self.never_exercised.is_empty() => {
                 "undecided: not everything was put to the test"
