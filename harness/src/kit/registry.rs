@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::{PATIENCE, Verdict, waits_for, watched};
-use crate::campaign::{Answer, Driver, Plan, campaign};
+use crate::campaign::{Answer, Driver, Failure, Outcome, Plan, campaign};
 use crate::clock::Started;
 use crate::protocol::Hello;
 use crate::script::{Registration, Script};
@@ -36,8 +36,9 @@ impl std::fmt::Debug for Rig {
     }
 }
 
-/// How many random scripts each check runs, after the fixed cases.
+/// How many random scripts one check runs, after the fixed cases, and all of them together.
 const SCRIPTS: u64 = 100;
+const ALL: u64 = 1_000;
 
 impl Rig {
     /// A rig.
@@ -81,9 +82,47 @@ impl Rig {
             time: Some(self.patience / 2),
             ..Plan::default()
         };
-        let mut driver = Watched { rig: self, began: Started::now() };
-        let outcome = campaign(&self.hello, &mut driver, &plan, &mut |_, _| {});
-        if let Some(failure) = outcome.failures.first() {
+        self.run(&plan, Some(Started::now())).verdict(requirement)
+    }
+
+    /// Runs scripts for all requirements at once: the checks of [`registry_suite!`] share them. It
+    /// takes a few seconds, and more to make the scripts small that a wrong registry fails.
+    ///
+    /// [`registry_suite!`]: crate::registry_suite
+    #[must_use]
+    pub fn check_all(&self) -> Checked {
+        self.run(&Plan { scripts: ALL, ..Plan::default() }, None)
+    }
+
+    fn run(&self, plan: &Plan, began: Option<Started>) -> Checked {
+        let mut driver = Watched { rig: self, began };
+        let outcome = campaign(&self.hello, &mut driver, plan, &mut |_, _| {});
+        Checked { hello: self.hello.clone(), outcome }
+    }
+}
+
+/// What became of a registry's scripts.
+#[derive(Debug)]
+pub struct Checked {
+    hello: Hello,
+    outcome: Outcome,
+}
+
+impl Checked {
+    /// What they say of one requirement, given as `REV-2` or as `rev_2`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Rig::check`].
+    pub fn verdict(&self, requirement: &str) -> Verdict {
+        let own = catalogue::find(&requirement.replace('_', "-"))
+            .ok_or("there is no such requirement")?;
+        let (requirement, outcome) = (own.id.as_str(), &self.outcome);
+        if !own.is_testable(&self.hello) {
+            return Ok(());
+        }
+        let broken = |failure: &&Failure| failure.violation.requirement == requirement;
+        if let Some(failure) = outcome.failures.iter().find(broken) {
             let trace = pretty::trace(&failure.script, &failure.trace, failure.violation.at, "> ");
             let script = pretty::script(&failure.script);
             return Err(format!("{requirement}: {}\n{script}\n{trace}", failure.violation.cause));
@@ -102,16 +141,18 @@ impl Rig {
     }
 }
 
-/// Runs scripts for as long as the patience of the rig lasts, each on a thread of its own.
+/// Runs scripts, each on a thread of its own and for as long as the patience of the rig lasts; all of
+/// them together, if they have begun.
 struct Watched<'a> {
     rig: &'a Rig,
-    began: Started,
+    began: Option<Started>,
 }
 
 impl Driver for Watched<'_> {
     fn run(&mut self, script: &Script) -> Answer {
         let Rig { factory, patience, .. } = self.rig;
-        let left = patience.saturating_sub(self.began.ago());
+        let spent = self.began.map_or(Duration::ZERO, |began| began.ago());
+        let left = patience.saturating_sub(spent);
         if left.is_zero() {
             return Answer::Unsupported("more patience".into());
         }
@@ -298,9 +339,14 @@ macro_rules! registry_suite {
         }
     };
     (@ $rig:expr; $($name:ident)*; $($check:ident)*) => {
+        fn checked() -> &'static $crate::kit::registry::Checked {
+            static CHECKED: ::std::sync::OnceLock<$crate::kit::registry::Checked> =
+                ::std::sync::OnceLock::new();
+            CHECKED.get_or_init(|| $rig.check_all())
+        }
         $(#[test]
         fn $name() {
-            if let Err(why) = $rig.check(stringify!($name)) {
+            if let Err(why) = checked().verdict(stringify!($name)) {
                 panic!("{why}");
             }
         })*

@@ -87,6 +87,9 @@ pub(super) fn run(options: Options, stop: &Stop) -> Result<Exit, Problem> {
         printed = outcome.failures.len();
     });
     progress.clear();
+    let warnings = adapter.warnings();
+    // Nothing of it outlives the campaign, whatever the report has to wait for.
+    drop(adapter);
     save(&options.save, &outcome)?;
     let stopped = stop.exit();
     let mut report = Report::new(&Input {
@@ -97,10 +100,8 @@ pub(super) fn run(options: Options, stop: &Stop) -> Result<Exit, Problem> {
         seed: options.seed,
         parts: &options.parts,
         cut_short: stopped.is_some() || options.time.is_some_and(|time| outcome.took >= time),
-        warnings: &adapter.warnings(),
+        warnings: &warnings,
     });
-    // Nothing of it outlives the verdict.
-    drop(adapter);
     report.exit = stopped.unwrap_or(report.exit);
     if let Some(file) = &options.json {
         write_file(file, &serde_json::to_string_pretty(&report)?)?;
