@@ -62,19 +62,20 @@ func goroutine() string {
 // log appends an event with its lane. The lane is the number of the goroutine for as long as that lives; those that no
 // script began count from 100.
 func (r *run) log(e string, what event) {
+	own := goroutine()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.append(e, what)
+	r.append(own, e, what)
 }
 
-func (r *run) append(e string, what event) {
+func (r *run) append(own, e string, what event) {
 	if r.over {
 		return // a goroutine that came back too late
 	}
-	lane, known := r.lanes[goroutine()]
+	lane, known := r.lanes[own]
 	if !known {
 		lane = 100 + len(r.lanes)
-		r.lanes[goroutine()] = lane
+		r.lanes[own] = lane
 	}
 	what["e"] = e
 	if e != "unbuilt" {
@@ -85,28 +86,32 @@ func (r *run) append(e string, what event) {
 
 // pause lets others go first, by chance: so a race is found that a registry has between two of its lines.
 func (r *run) pause() {
-	turn := -1
+	turn := 0
 	r.locked(func() {
 		if r.racing {
-			turn = r.chance.Intn(24)
+			turn = r.chance.Intn(120)
 		}
 	})
-	switch turn {
-	case 0:
+	switch {
+	case turn > 115:
 		time.Sleep(50 * time.Microsecond)
-	case 1, 2, 3, 4, 5, 6, 7, 8:
+	case turn > 80:
 		runtime.Gosched()
+	default: // half of the others, for as long as a call takes
+		for began := time.Now(); time.Since(began) < time.Duration(turn-40)*time.Microsecond; {
+		}
 	}
 }
 
 // begins logs a call of a sink, and finds its rule.
 func (r *run) begins(on string, sink int, what event) rule {
+	own := goroutine()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.append(on, what)
+	r.append(own, on, what)
 	r.fuel--
 	if r.fuel < 0 && !r.over {
-		r.append("fuel", event{})
+		r.append(own, "fuel", event{})
 		r.finish()
 		os.Exit(0)
 	}
@@ -146,7 +151,7 @@ func (r *run) wait(op int, opened <-chan struct{}) {
 		case <-opened: // both, at the same time
 		case <-r.stuck:
 		default:
-			r.append("stuck", event{"op": op})
+			r.append(goroutine(), "stuck", event{"op": op})
 			close(r.stuck)
 		}
 	}

@@ -1,6 +1,7 @@
 """What the profile `threads` takes: events in one order, threads that run at the same time, gates to park at."""
 
 import random
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -59,6 +60,8 @@ class Threads:
 
     def par(self, op):
         chance.seed(self.trace["id"])
+        # In some scripts threads take turns after every few lines. It costs time.
+        sys.setswitchinterval(1e-6 if self.trace["id"] % 4 == 0 else 5e-3)
         together = threading.Barrier(len(op["lanes"]))  # otherwise the first may be done before the last begins
 
         def run(number, ops):
