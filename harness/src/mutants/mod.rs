@@ -13,15 +13,17 @@ mod outbox;
 mod revoke;
 mod sample;
 mod subject;
+mod threads;
 mod variants;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 pub use list::{Bug, MUTANTS, Mutant};
 use sample::{SampleRegistry, SharedQueue};
 pub use variants::{VARIANTS, Variant, Variety};
 
-use crate::protocol::{Delivery, FullScope, Hello, Order, SendFailure};
+use crate::protocol::{Delivery, EmptyChannels, FullScope, Hello, Order, Policies, SendFailure};
 use crate::subject::{Factory, Subject};
 
 /// What all samples claim.
@@ -46,22 +48,52 @@ pub fn sound() -> Factory {
 /// A wrong one.
 #[must_use]
 pub fn mutant(bug: Bug) -> Factory {
-    build(Twist { bug: Some(bug), variety: None })
+    build(Twist { bug: Some(bug), ..Twist::default() })
 }
 
 /// A right one that differs, and what it declares.
 #[must_use]
 pub fn variant(variety: Variety) -> (Hello, Factory) {
     let mut hello = hello();
+    let policies = &mut hello.policies;
     match variety {
-        Variety::KeepsFailing => hello.policies.send_failure = SendFailure::Keep,
-        Variety::DropsFailing => hello.policies.send_failure = SendFailure::Drop,
-        Variety::DeliversInnerFirst => hello.policies.order = Order::PerSubscriber,
-        Variety::RefusesWhenFull => hello.policies.full_scope = FullScope::RefuseNew,
-        Variety::Asynchronous => hello.policies.delivery = Delivery::Async,
+        Variety::KeepsFailing => policies.send_failure = SendFailure::Keep,
+        Variety::DropsFailing => policies.send_failure = SendFailure::Drop,
+        Variety::DeliversInnerFirst | Variety::DeclaresLess => {
+            policies.order = Order::PerSubscriber
+        }
+        Variety::RefusesWhenFull => policies.full_scope = FullScope::RefuseNew,
+        Variety::HearsNothing => policies.empty_channels = EmptyChannels::None,
+        Variety::Asynchronous | Variety::Lingers => policies.delivery = Delivery::Async,
+        Variety::DeliversInLanes => {
+            (policies.delivery, policies.order) = (Delivery::Async, Order::PerSubscriber);
+        }
+        Variety::DeclaresOtherwise => {
+            *policies = Policies {
+                delivery: Delivery::Async,
+                send_failure: SendFailure::Keep,
+                empty_channels: EmptyChannels::None,
+                full_scope: FullScope::RefuseNew,
+                ..Policies::default()
+            }
+        }
+        Variety::Reports => drop(hello.features.insert("report".into())),
         _ => {}
     }
-    (hello, build(Twist { bug: None, variety: Some(variety) }))
+    let lacks: &[&str] = match variety {
+        Variety::GivesNoReasons => &["reasons", "revoke_as"],
+        Variety::ClaimsNoGroups => &["groups"],
+        Variety::ClaimsNoKinds => &["kinds"],
+        Variety::ClaimsNoExact => &["exact"],
+        Variety::ClaimsNoThreads => &["threads"],
+        _ => &[],
+    };
+    let claims =
+        |name: &String| !lacks.contains(&name.as_str()) && variety != Variety::ClaimsOnlyCore;
+    hello.profiles.retain(claims);
+    hello.features.retain(claims);
+    let policies = hello.policies;
+    (hello, build(Twist { bug: None, variety: Some(variety), policies }))
 }
 
 /// In what a sample differs from the plain right registry.
@@ -69,6 +101,7 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
 struct Twist {
     bug: Option<Bug>,
     variety: Option<Variety>,
+    policies: Policies,
 }
 
 impl Twist {
@@ -86,6 +119,9 @@ fn build(twist: Twist) -> Factory {
     let shared_queue = twist.has(Bug::OneQueueForAll).then(Arc::<SharedQueue>::default);
     Arc::new(move |cap| {
         if cap == Some(0) && !twist.has(Bug::CapOfZero) {
+            if twist.is(Variety::ThrowsAtACapOfZero) {
+                resume_unwind(Box::new("a cap below 1"));
+            }
             return None;
         }
         let fresh = SampleRegistry::new(cap.map(|cap| cap as usize), twist, shared_queue.clone());

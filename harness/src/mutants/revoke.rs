@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::gate::Member;
 use super::sample::SampleRegistry;
+use super::threads::at_once;
 use super::{Bug, Variety};
 use crate::script::{Identity, Reason};
 
@@ -19,12 +20,18 @@ impl SampleRegistry {
         if table.tickets > 0 && !spared && !self.has(Bug::TicketsLearnLate) {
             let now = table.clock;
             table.past.push((now, identity.clone()));
+            if self.is(Variety::ForgetsRevocations) && table.past.len() > 2 {
+                table.forgotten = table.past.remove(0).0;
+            }
         }
         if self.has(Bug::BansTheRevoked) {
             table.banned.push(identity.clone());
         }
         let mut matching = self.holders(&table.members, identity);
         matching.retain(|member| !table.entering.contains(&member.id));
+        if self.is(Variety::ClosesBackwards) {
+            matching.reverse();
+        }
         if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
             matching.truncate(1);
         }
@@ -63,19 +70,27 @@ impl SampleRegistry {
         if self.has(Bug::LocksInTwoOrders) {
             self.wait_for_others();
         }
-        let inside = self.is_closing();
+        let deep = if self.is(Variety::QueuesDeepCloses) { 2 } else { 1 };
+        let inside = self.closes_around() >= deep;
         let draining = self.holders(&self.table().draining, identity);
         for outbox in draining.iter().filter_map(|member| member.outbox.as_ref()) {
             outbox.end(reason);
         }
         let notified = self.holders(&self.table().notified, identity);
         notified.iter().for_each(|member| member.notify_otherwise(reason));
-        let mut count = 0;
+        let (mut count, mut rounds) = (0, 0);
         loop {
+            rounds += 1;
             let matching = self.claim(identity, named);
             let alone = self.table().clock;
             if self.twist.bug.is_none() {
                 matching.iter().for_each(|member| member.shut());
+            }
+            if self.is(Variety::WaitsForTheRevoked) {
+                matching.iter().for_each(|member| member.wait_for_sends());
+            }
+            if self.is(Variety::ClosesAtOnce) {
+                at_once(matching.iter().map(|member| || member.close(reason)));
             }
             let found = matching.len();
             let mut escaped = 0;
@@ -94,7 +109,8 @@ impl SampleRegistry {
                     escaped += 1;
                     continue;
                 }
-                if self.has(Bug::QueuesCloses) && inside && member.outbox.is_none() {
+                let queues = self.has(Bug::QueuesCloses) || self.is(Variety::QueuesDeepCloses);
+                if queues && inside && member.outbox.is_none() {
                     member.silence();
                     self.table().late.push((Arc::clone(member), reason));
                     continue;
@@ -128,7 +144,8 @@ impl SampleRegistry {
                     })
                     .sum::<usize>();
             }
-            if !self.is(Variety::ClosesOneByOne) || found == 0 {
+            let twice = self.is(Variety::SearchesTwice) && rounds == 1;
+            if !twice && (!self.is(Variety::ClosesOneByOne) || found == 0) {
                 break;
             }
         }
@@ -140,12 +157,14 @@ impl SampleRegistry {
                 count += std::mem::take(&mut table.nested);
             }
         }
-        let late = if inside { Vec::new() } else { std::mem::take(&mut self.table().late) };
-        for (member, reason) in late {
+        loop {
+            let late = if inside { None } else { self.table().late.pop() };
+            let Some((member, reason)) = late else { break };
             let _ = self.closing(|| member.close(reason));
         }
-        if self.has(Bug::TicketsLearnLate) {
+        if self.has(Bug::TicketsLearnLate) || self.is(Variety::RefusesTheOverlapping) {
             let mut table = self.table();
+            table.clock += u64::from(self.is(Variety::RefusesTheOverlapping));
             let now = table.clock;
             table.past.push((now, identity.clone()));
         }

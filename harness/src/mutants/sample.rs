@@ -5,15 +5,18 @@
 //! No lock is held while a sink runs. Each bug is one condition at the place where a careless
 //! implementation would go wrong.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use super::gate::Member;
 use super::outbox::Sent;
+use super::threads::{self, MOMENT, at_once, is_part_of};
 use super::{Bug, Twist, Variety};
+use crate::protocol::SendFailure;
 use crate::script::Identity;
+use crate::trace::Report;
 
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
 const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
@@ -29,6 +32,7 @@ pub(super) struct Shared {
     pub(super) shared_queue: Option<Arc<SharedQueue>>,
     table: Mutex<Table>,
     quiet: Condvar,
+    home: ThreadId,
 }
 
 impl Deref for SampleRegistry {
@@ -71,17 +75,41 @@ pub(super) struct Table {
     /// Being admitted, and not found by revocations.
     pub(super) entering: Vec<u64>,
     pub(super) seen: Vec<Identity>,
+    pub(super) casts: usize,
+    /// A thread that delivered waits for more.
+    pub(super) lingers: bool,
+    /// What waits for single members, on a thread for each.
+    pub(super) lanes: BTreeMap<u64, VecDeque<Cast>>,
+    /// When the last revocation that is not remembered was made.
+    pub(super) forgotten: u64,
 }
 
 /// A broadcast, and the members that it found.
+#[derive(Clone)]
 pub(super) struct Cast {
     pub(super) channel: String,
     pub(super) data: String,
     pub(super) members: Vec<Arc<Member>>,
+    pub(super) report: Arc<Mutex<Report>>,
+}
+
+impl Cast {
+    fn note(&self, sent: Sent) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        match sent {
+            Sent::Skipped => {}
+            Sent::Accepted => report.accepted += 1,
+            Sent::Failed => report.failed += 1,
+            Sent::Lossy => report.dropped += 1,
+            Sent::Lagged => report.lagged += 1,
+        }
+    }
 }
 
 impl Shared {
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        let bound = self.is(Variety::ClaimsNoThreads) || self.is(Variety::ClaimsOnlyCore);
+        assert!(!bound || self.home == thread::current().id(), "on another thread");
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,8 +128,8 @@ impl SampleRegistry {
         twist: Twist,
         shared_queue: Option<Arc<SharedQueue>>,
     ) -> Self {
-        let (table, quiet) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { cap, twist, shared_queue, table, quiet }))
+        let (table, quiet, home) = (Mutex::default(), Condvar::new(), thread::current().id());
+        Self(Arc::new(Shared { cap, twist, shared_queue, table, quiet, home }))
     }
 
     pub(super) fn in_use(&self) -> bool {
@@ -115,12 +143,27 @@ impl SampleRegistry {
         drop(self.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
     }
 
+    /// Waits a moment for what another thread is delivering.
+    pub(super) fn wait_a_moment(&self) {
+        let others = |table: &mut Table| {
+            table.delivering && !table.deliverer.as_ref().is_some_and(is_part_of)
+        };
+        drop(self.quiet.wait_timeout_while(self.table(), MOMENT, others));
+    }
+
+    /// Tells a thread that lingers of more to do.
+    pub(super) fn wake(&self) {
+        self.quiet.notify_all();
+    }
+
     /// Waits until nothing is being delivered, or for a while.
     pub(super) fn wait_for_rest(&self) {
         let table = self.table();
         let patience = std::time::Duration::from_secs(5);
         let wedged = self.has(Bug::WedgesAtAFailure);
-        drop(self.quiet.wait_timeout_while(table, patience, |table| table.delivering && !wedged));
+        drop(self.quiet.wait_timeout_while(table, patience, |table| {
+            (table.delivering || !table.lanes.is_empty()) && !wedged
+        }));
     }
 
     /// Runs a close, and notes that this thread is closing meanwhile.
@@ -135,8 +178,10 @@ impl SampleRegistry {
         closed
     }
 
-    pub(super) fn is_closing(&self) -> bool {
-        self.table().closing.contains(&thread::current().id())
+    /// How many closes this thread is inside of.
+    pub(super) fn closes_around(&self) -> usize {
+        let me = thread::current().id();
+        self.table().closing.iter().filter(|thread| **thread == me).count()
     }
 
     /// Waits, while delivering or closing, until no other thread does the other: a deadlock with a
@@ -155,7 +200,10 @@ impl SampleRegistry {
 
     pub(super) fn deliver(&self, cast: &Cast) -> Result<(), String> {
         let mut failed = false;
-        let (mut index, mut last) = (0, 0);
+        let (mut index, mut last, mut closes) = (0, 0, Vec::new());
+        let sends =
+            cast.members.iter().map(|member| || member.send(&cast.channel, &cast.data, false));
+        let sent_at_once = if self.is(Variety::SendsAtOnce) { at_once(sends) } else { Vec::new() };
         loop {
             let member = if self.has(Bug::IteratesTheLiveTable) {
                 let table = self.table();
@@ -192,7 +240,11 @@ impl SampleRegistry {
                 _ => 1 + usize::from(self.has(Bug::SendsTwice)),
             };
             for _ in 0..times {
-                let sent = member.send(&cast.channel, &cast.data, whatever);
+                let send = || member.send(&cast.channel, &cast.data, whatever);
+                let sent = sent_at_once.get(index - 1).copied();
+                let sent =
+                    sent.unwrap_or_else(|| threads::run(self.is(Variety::SendsOnHelpers), send));
+                cast.note(sent);
                 if sent == Sent::Lagged && !self.has(Bug::LaggedStay) {
                     self.remove(member.id);
                 }
@@ -203,7 +255,14 @@ impl SampleRegistry {
                     continue;
                 }
                 failed = true;
-                self.failed(&member);
+                if self.failed(&member) {
+                    closes.push(Arc::clone(&member));
+                }
+                if !self.is(Variety::ClosesFailingLast) {
+                    closes.drain(..).for_each(|member| {
+                        let _ = member.close("failed");
+                    });
+                }
                 if self.has(Bug::StopsAtAFailure) {
                     return Ok(());
                 }
@@ -212,6 +271,12 @@ impl SampleRegistry {
                 }
                 break;
             }
+        }
+        closes.iter().for_each(|member| {
+            let _ = member.close("failed");
+        });
+        if self.is(Variety::ClosesItselfLast) {
+            cast.members.iter().for_each(|member| member.notify_late());
         }
         if failed
             && (self.has(Bug::FailsTheBroadcast) || self.is(Variety::ReportsFailuresAfterwards))
@@ -225,18 +290,32 @@ impl SampleRegistry {
         self.table().ended.iter().any(|ended| ended.id == member.id)
     }
 
-    fn failed(&self, member: &Arc<Member>) {
-        if self.is(Variety::KeepsFailing) || self.has(Bug::KeepsFailingSinks) {
-            return;
+    /// Removes a sink that failed, unless it is to be kept. True if it has to be closed.
+    fn failed(&self, member: &Arc<Member>) -> bool {
+        let policy = self.twist.policies.send_failure;
+        if policy == SendFailure::Keep || self.has(Bug::KeepsFailingSinks) {
+            return false;
         }
         if self.has(Bug::ClosesAFailureAfterLeaving) && self.was_unsubscribed(member) {
             member.sink.close(Some("failed"));
         }
-        if self.remove(member.id) {
+        let removed = self.remove(member.id);
+        if removed {
             member.silence();
-            if !self.is(Variety::DropsFailing) && !self.has(Bug::DropsFailingSinks) {
-                let _ = member.close("failed");
-            }
+        }
+        removed && policy != SendFailure::Drop && !self.has(Bug::DropsFailingSinks)
+    }
+
+    /// Delivers what waits for this member.
+    pub(super) fn drain_lane(&self, id: u64) {
+        loop {
+            let mut table = self.table();
+            let Some(cast) = table.lanes.get_mut(&id).and_then(VecDeque::pop_front) else {
+                table.lanes.remove(&id);
+                return self.quiet.notify_all();
+            };
+            drop(table);
+            let _ = self.deliver(&cast);
         }
     }
 
@@ -252,7 +331,7 @@ impl SampleRegistry {
         loop {
             let cast = {
                 let mut table = self.table();
-                let next = if self.has(Bug::LastInFirstOut) {
+                let mut next = if self.has(Bug::LastInFirstOut) {
                     table.queue.pop_back()
                 } else {
                     table.queue.pop_front()
@@ -260,6 +339,13 @@ impl SampleRegistry {
                 if next.is_none() {
                     table.delivering = false;
                     self.quiet.notify_all();
+                    if self.is(Variety::Lingers) {
+                        let idle = |table: &mut Table| table.queue.is_empty();
+                        let waited = self.quiet.wait_timeout_while(table, MOMENT, idle);
+                        table = waited.unwrap_or_else(PoisonError::into_inner).0;
+                        next = table.queue.pop_front();
+                        table.lingers = next.is_some();
+                    }
                 }
                 next
             };

@@ -1,12 +1,14 @@
 //! What a [`SampleRegistry`] does when it is called.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::gate::Member;
 use super::handles::Admission;
+use super::outbox::Sent;
 use super::sample::{Cast, SampleRegistry};
-use super::{Bug, Variety};
+use super::{Bug, Variety, threads};
+use crate::protocol::Delivery;
 use crate::script::{Identity, Reason, Registration};
 use crate::subject::{Handle, Probe, Refused, Subject, Ticket};
 use crate::trace::Report;
@@ -22,6 +24,8 @@ impl Subject for SampleRegistry {
         if self.has(Bug::LocksInTwoOrders) {
             self.wait_for_others();
         }
+        let report = Arc::<Mutex<Report>>::default();
+        let later = self.twist.policies.delivery == Delivery::Async;
         let alone = {
             let mut table = self.table();
             let mut members: Vec<_> = table
@@ -34,9 +38,8 @@ impl Subject for SampleRegistry {
             if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
                 return Err("no subscriber listens".into());
             }
-            if self.is(Variety::DeliversBackwards) {
-                members.reverse();
-            }
+            table.casts += 1;
+            self.arrange(&mut members, table.casts);
             if self.has(Bug::ClosesNonListeners) {
                 let deaf =
                     |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
@@ -55,7 +58,29 @@ impl Subject for SampleRegistry {
             if repeat && self.has(Bug::MergesRepeats) {
                 return Ok(None);
             }
-            let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members };
+            if later {
+                // An outbox has it when this returns (DEL-1).
+                let lag = |member: &Arc<Member>| {
+                    member.outbox.is_some() && member.send(channel, data, false) == Sent::Lagged
+                };
+                let lagged: Vec<_> = members.iter().filter(|member| lag(member)).cloned().collect();
+                table.members.retain(|own| lagged.iter().all(|lagged| lagged.id != own.id));
+                members.retain(|member| member.outbox.is_none());
+            }
+            report.lock().unwrap_or_else(PoisonError::into_inner).matched = members.len() as u64;
+            let (channel, data, report) =
+                (channel.to_owned(), data.to_owned(), Arc::clone(&report));
+            let cast = Cast { channel, data, members, report };
+            if self.is(Variety::DeliversInLanes) {
+                for member in &cast.members {
+                    let begin = !table.lanes.contains_key(&member.id);
+                    let own = Cast { members: vec![Arc::clone(member)], ..cast.clone() };
+                    table.lanes.entry(member.id).or_default().push_back(own);
+                    let (sample, id) = (self.clone(), member.id);
+                    begin.then(|| thread::spawn(move || sample.drain_lane(id)));
+                }
+                return Ok(None);
+            }
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
             }
@@ -74,19 +99,26 @@ impl Subject for SampleRegistry {
                 return self.deliver(&cast).map(|()| None);
             }
             table.queue.push_back(cast);
-            let alone = !std::mem::replace(&mut table.delivering, true);
+            let alone = !std::mem::replace(&mut table.delivering, true) && !table.lingers;
+            table.lingers |= self.is(Variety::Lingers);
             if alone {
                 table.deliverer = Some(thread::current().id());
             }
             alone
         };
-        if alone && self.is(Variety::Asynchronous) {
+        if alone && later {
             let sample = self.clone();
             thread::spawn(move || sample.drain());
         } else if alone {
-            self.drain().or_else(|why| if why == "wedged" { Ok(()) } else { Err(why) })?;
+            threads::run(self.is(Variety::DeliversOnAHelper), || self.drain())
+                .or_else(|why| if why == "wedged" { Ok(()) } else { Err(why) })?;
+        } else if self.is(Variety::WaitsItsTurn) {
+            self.wait_a_moment();
+        } else if self.is(Variety::Lingers) {
+            self.wake();
         }
-        Ok(None)
+        let report = *report.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(report).filter(|_| self.is(Variety::Reports)))
     }
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
@@ -101,7 +133,8 @@ impl Subject for SampleRegistry {
         let table = self.table();
         let tickets = if self.has(Bug::CountsTickets) { table.tickets } else { 0 };
         let ended = if self.has(Bug::CountsTheUnsubscribed) { table.ended.len() } else { 0 };
-        table.members.len() + tickets + ended
+        let closing = if self.is(Variety::CountsTheClosing) { table.closing.len() } else { 0 };
+        table.members.len() + tickets + ended + closing
     }
 
     fn begin(&self) -> Option<Arc<dyn Ticket>> {
@@ -118,6 +151,15 @@ impl Subject for SampleRegistry {
 
     fn shutdown(&self) {
         let again = self.has(Bug::ShutsDownAgain);
+        if self.is(Variety::ShutsDownTwice) {
+            let members = std::mem::take(&mut self.table().members);
+            let queued = members.iter().filter(|member| member.outbox.is_some());
+            self.table().draining.extend(queued.cloned());
+            members.iter().for_each(|member| member.shut());
+            members.iter().for_each(|member| {
+                let _ = member.close("shutdown");
+            });
+        }
         let (members, notified) = {
             let mut table = self.table();
             table.clock += 1;
