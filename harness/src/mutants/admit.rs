@@ -7,9 +7,9 @@ use std::thread;
 use super::gate::Member;
 use super::handles::Subscription;
 use super::sample::SampleRegistry;
-use super::{Bug, Variety};
+use super::{Bug, Variety, variant};
 use crate::protocol::FullScope;
-use crate::script::{Identity, Registration};
+use crate::script::{Act, Identity, Op, Registration, Script};
 use crate::subject::{Handle, Probe, Refused};
 
 impl SampleRegistry {
@@ -19,26 +19,14 @@ impl SampleRegistry {
         with: &Registration,
         since: Option<u64>,
     ) -> Result<Arc<dyn Handle>, Refused> {
-        let mut several = with.identities();
-        let (first, several) = (several.next(), several.next().is_some());
-        let kinds = first.into_iter().chain(with.identities()).any(|own| own.kind().is_some());
-        let beyond = match self.twist.variety {
-            Some(Variety::ClaimsNoGroups) => several,
-            Some(Variety::ClaimsNoKinds) => kinds,
-            Some(Variety::ClaimsNoExact) => with.exact,
-            Some(Variety::ClaimsOnlyCore) => {
-                several || kinds || with.exact || with.outbox.is_some() || since.is_some()
-            }
-            _ => false,
-        };
-        assert!(!beyond, "beyond what is claimed");
-        let mut committed = false;
-        while self.is(Variety::EvictsBefore)
-            && since.is_none()
-            && let Some(victim) = self.crowded_out(with, 1)
-        {
-            committed = true;
-            let _ = self.closing(|| victim.close("evicted"));
+        if let Some(variety) = self.twist.variety {
+            let (sub, sink, with) = (0, 0, with.clone());
+            let act = match since {
+                None => Act::Sub { sub, sink, with },
+                Some(_) => Act::Admit { ticket: 0, sub, sink, with },
+            };
+            let lack = variant(variety).0.lacks(&Script::new(vec![Op::new(1, act)]));
+            assert!(lack.is_none(), "beyond what it claims");
         }
         let mut victims = Vec::new();
         let mut refused = false;
@@ -52,7 +40,7 @@ impl SampleRegistry {
             if table.down && self.is(Variety::ThrowsRefusals) {
                 resume_unwind(Box::new("it was shut down"));
             }
-            if (table.down && !committed)
+            if table.down
                 || crowded
                 || unseen
                 || with.identities().any(|own| table.banned.contains(own))
@@ -159,12 +147,9 @@ impl SampleRegistry {
             }
         }
         while self.is(Variety::EvictsAfterwards)
-            && let Some(victim) = self.crowded_out(with, 0)
+            && let Some(victim) = self.crowded_out(with)
         {
             let _ = self.closing(|| victim.close("evicted"));
-        }
-        if committed && self.table().down && self.remove(member.id) {
-            let _ = member.close("shutdown");
         }
         self.table().entering.retain(|id| *id != member.id);
         if self.has(Bug::ReplaysTheLast) {
@@ -181,13 +166,13 @@ impl SampleRegistry {
         Ok(Arc::new(Subscription { registry: self.clone(), member }))
     }
 
-    /// Removes the oldest of a scope that has no place for so many more.
-    fn crowded_out(&self, with: &Registration, more: usize) -> Option<Arc<Member>> {
+    /// Removes the oldest of a scope that has too many.
+    fn crowded_out(&self, with: &Registration) -> Option<Arc<Member>> {
         let (cap, scope) = (self.cap?, with.scope.as_ref()?);
         let mut table = self.table();
         let members = table.members.iter();
         let own: Vec<_> = members.filter(|own| own.with.scope.as_ref() == Some(scope)).collect();
-        let oldest = own.first().filter(|_| own.len() + more > cap && !table.down)?.id;
+        let oldest = own.first().filter(|_| own.len() > cap)?.id;
         let at = table.members.iter().position(|own| own.id == oldest)?;
         Some(table.members.remove(at))
     }

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use super::outbox::{Outbox, Sent};
-use super::threads::{self, MOMENT, is_part_of};
+use super::threads::{MOMENT, is_part_of, on_helper};
 use super::{Bug, Twist, Variety};
 use crate::script::Registration;
 use crate::subject::Probe;
@@ -162,8 +162,7 @@ impl Member {
         let said = Some(reason)
             .filter(|reason| !self.twist.has(Bug::EvictsWithoutAReason) || *reason != "evicted")
             .filter(|_| !self.twist.is(Variety::GivesNoReasons));
-        let close =
-            || threads::run(self.twist.is(Variety::ClosesOnHelpers), || self.sink.close(said));
+        let close = || on_helper(self.twist.is(Variety::ClosesOnHelpers), || self.sink.close(said));
         let notified = panic::catch_unwind(AssertUnwindSafe(close)).map_err(drop);
         if self.twist.has(Bug::ClosesTwice) {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason))));

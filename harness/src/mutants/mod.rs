@@ -16,7 +16,6 @@ mod subject;
 mod threads;
 mod variants;
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 pub use list::{Bug, MUTANTS, Mutant};
@@ -64,32 +63,23 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
         }
         Variety::RefusesWhenFull => policies.full_scope = FullScope::RefuseNew,
         Variety::HearsNothing => policies.empty_channels = EmptyChannels::None,
-        Variety::Asynchronous | Variety::Lingers => policies.delivery = Delivery::Async,
-        Variety::DeliversInLanes => {
-            (policies.delivery, policies.order) = (Delivery::Async, Order::PerSubscriber);
-        }
+        Variety::Asynchronous | Variety::SendsAtOnceLater => policies.delivery = Delivery::Async,
         Variety::DeclaresOtherwise => {
-            *policies = Policies {
-                delivery: Delivery::Async,
-                send_failure: SendFailure::Keep,
-                empty_channels: EmptyChannels::None,
-                full_scope: FullScope::RefuseNew,
-                ..Policies::default()
-            }
+            (policies.delivery, policies.send_failure) = (Delivery::Async, SendFailure::Keep);
+            policies.order = Order::PerSubscriber;
+            policies.empty_channels = EmptyChannels::None;
+            policies.full_scope = FullScope::RefuseNew;
         }
         Variety::Reports => drop(hello.features.insert("report".into())),
         _ => {}
     }
-    let lacks: &[&str] = match variety {
-        Variety::GivesNoReasons => &["reasons", "revoke_as"],
-        Variety::ClaimsNoGroups => &["groups"],
-        Variety::ClaimsNoKinds => &["kinds"],
-        Variety::ClaimsNoExact => &["exact"],
-        Variety::ClaimsNoThreads => &["threads"],
-        _ => &[],
+    // What a name says that it does not claim.
+    let lacks = match variety {
+        Variety::GivesNoReasons => "reasons revoke_as".to_owned(),
+        _ => format!("{variety:?}").replace("ClaimsNo", "").to_lowercase(),
     };
-    let claims =
-        |name: &String| !lacks.contains(&name.as_str()) && variety != Variety::ClaimsOnlyCore;
+    let only_core = variety == Variety::ClaimsOnlyCore;
+    let claims = |name: &String| !only_core && !lacks.split(' ').any(|lack| lack == name);
     hello.profiles.retain(claims);
     hello.features.retain(claims);
     let policies = hello.policies;
@@ -119,9 +109,6 @@ fn build(twist: Twist) -> Factory {
     let shared_queue = twist.has(Bug::OneQueueForAll).then(Arc::<SharedQueue>::default);
     Arc::new(move |cap| {
         if cap == Some(0) && !twist.has(Bug::CapOfZero) {
-            if twist.is(Variety::ThrowsAtACapOfZero) {
-                resume_unwind(Box::new("a cap below 1"));
-            }
             return None;
         }
         let fresh = SampleRegistry::new(cap.map(|cap| cap as usize), twist, shared_queue.clone());

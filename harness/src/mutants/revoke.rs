@@ -1,6 +1,7 @@
 //! How a [`SampleRegistry`] revokes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::gate::Member;
 use super::sample::SampleRegistry;
@@ -65,13 +66,12 @@ impl SampleRegistry {
         };
         let reason = reason.word();
         if self.has(Bug::RevocationsWaitForDeliveries) {
-            self.wait_for_deliveries();
+            self.wait_for_deliveries(Duration::from_secs(60));
         }
         if self.has(Bug::LocksInTwoOrders) {
             self.wait_for_others();
         }
-        let deep = if self.is(Variety::QueuesDeepCloses) { 2 } else { 1 };
-        let inside = self.closes_around() >= deep;
+        let inside = self.is_closing();
         let draining = self.holders(&self.table().draining, identity);
         for outbox in draining.iter().filter_map(|member| member.outbox.as_ref()) {
             outbox.end(reason);
@@ -109,8 +109,7 @@ impl SampleRegistry {
                     escaped += 1;
                     continue;
                 }
-                let queues = self.has(Bug::QueuesCloses) || self.is(Variety::QueuesDeepCloses);
-                if queues && inside && member.outbox.is_none() {
+                if self.has(Bug::QueuesCloses) && inside && member.outbox.is_none() {
                     member.silence();
                     self.table().late.push((Arc::clone(member), reason));
                     continue;
@@ -157,9 +156,8 @@ impl SampleRegistry {
                 count += std::mem::take(&mut table.nested);
             }
         }
-        loop {
-            let late = if inside { None } else { self.table().late.pop() };
-            let Some((member, reason)) = late else { break };
+        let late = if inside { Vec::new() } else { std::mem::take(&mut self.table().late) };
+        for (member, reason) in late {
             let _ = self.closing(|| member.close(reason));
         }
         if self.has(Bug::TicketsLearnLate) || self.is(Variety::RefusesTheOverlapping) {

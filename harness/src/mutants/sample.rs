@@ -5,21 +5,22 @@
 //! No lock is held while a sink runs. Each bug is one condition at the place where a careless
 //! implementation would go wrong.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use super::gate::Member;
 use super::outbox::Sent;
-use super::threads::{self, MOMENT, at_once, is_part_of};
+use super::threads::{at_once, on_helper};
 use super::{Bug, Twist, Variety};
 use crate::protocol::SendFailure;
 use crate::script::Identity;
-use crate::trace::Report;
 
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
-const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
+const DEADLOCK: Duration = Duration::from_millis(500);
 
 /// A registry that may have a bug; clones share everything.
 #[derive(Clone)]
@@ -76,34 +77,17 @@ pub(super) struct Table {
     pub(super) entering: Vec<u64>,
     pub(super) seen: Vec<Identity>,
     pub(super) casts: usize,
-    /// A thread that delivered waits for more.
-    pub(super) lingers: bool,
-    /// What waits for single members, on a thread for each.
-    pub(super) lanes: BTreeMap<u64, VecDeque<Cast>>,
     /// When the last revocation that is not remembered was made.
     pub(super) forgotten: u64,
 }
 
 /// A broadcast, and the members that it found.
-#[derive(Clone)]
 pub(super) struct Cast {
     pub(super) channel: String,
     pub(super) data: String,
     pub(super) members: Vec<Arc<Member>>,
-    pub(super) report: Arc<Mutex<Report>>,
-}
-
-impl Cast {
-    fn note(&self, sent: Sent) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        match sent {
-            Sent::Skipped => {}
-            Sent::Accepted => report.accepted += 1,
-            Sent::Failed => report.failed += 1,
-            Sent::Lossy => report.dropped += 1,
-            Sent::Lagged => report.lagged += 1,
-        }
-    }
+    /// How many members had each lot of [`Sent`].
+    pub(super) lots: Arc<[AtomicU64; 5]>,
 }
 
 impl Shared {
@@ -137,33 +121,18 @@ impl SampleRegistry {
     }
 
     /// Waits until what another thread is delivering has been delivered.
-    pub(super) fn wait_for_deliveries(&self) {
+    pub(super) fn wait_for_deliveries(&self, patience: Duration) {
         let me = thread::current().id();
-        let table = self.table();
-        drop(self.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
-    }
-
-    /// Waits a moment for what another thread is delivering.
-    pub(super) fn wait_a_moment(&self) {
-        let others = |table: &mut Table| {
-            table.delivering && !table.deliverer.as_ref().is_some_and(is_part_of)
-        };
-        drop(self.quiet.wait_timeout_while(self.table(), MOMENT, others));
-    }
-
-    /// Tells a thread that lingers of more to do.
-    pub(super) fn wake(&self) {
-        self.quiet.notify_all();
+        let others = |table: &mut Table| table.delivering && table.deliverer != Some(me);
+        drop(self.quiet.wait_timeout_while(self.table(), patience, others));
     }
 
     /// Waits until nothing is being delivered, or for a while.
     pub(super) fn wait_for_rest(&self) {
         let table = self.table();
-        let patience = std::time::Duration::from_secs(5);
+        let patience = Duration::from_secs(5);
         let wedged = self.has(Bug::WedgesAtAFailure);
-        drop(self.quiet.wait_timeout_while(table, patience, |table| {
-            (table.delivering || !table.lanes.is_empty()) && !wedged
-        }));
+        drop(self.quiet.wait_timeout_while(table, patience, |table| table.delivering && !wedged));
     }
 
     /// Runs a close, and notes that this thread is closing meanwhile.
@@ -178,10 +147,8 @@ impl SampleRegistry {
         closed
     }
 
-    /// How many closes this thread is inside of.
-    pub(super) fn closes_around(&self) -> usize {
-        let me = thread::current().id();
-        self.table().closing.iter().filter(|thread| **thread == me).count()
+    pub(super) fn is_closing(&self) -> bool {
+        self.table().closing.contains(&thread::current().id())
     }
 
     /// Waits, while delivering or closing, until no other thread does the other: a deadlock with a
@@ -203,7 +170,11 @@ impl SampleRegistry {
         let (mut index, mut last, mut closes) = (0, 0, Vec::new());
         let sends =
             cast.members.iter().map(|member| || member.send(&cast.channel, &cast.data, false));
-        let sent_at_once = if self.is(Variety::SendsAtOnce) { at_once(sends) } else { Vec::new() };
+        let sent_at_once = if self.is(Variety::SendsAtOnce) || self.is(Variety::SendsAtOnceLater) {
+            at_once(sends)
+        } else {
+            Vec::new()
+        };
         loop {
             let member = if self.has(Bug::IteratesTheLiveTable) {
                 let table = self.table();
@@ -243,8 +214,8 @@ impl SampleRegistry {
                 let send = || member.send(&cast.channel, &cast.data, whatever);
                 let sent = sent_at_once.get(index - 1).copied();
                 let sent =
-                    sent.unwrap_or_else(|| threads::run(self.is(Variety::SendsOnHelpers), send));
-                cast.note(sent);
+                    sent.unwrap_or_else(|| on_helper(self.is(Variety::SendsOnHelpers), send));
+                cast.lots[sent as usize].fetch_add(1, Ordering::Relaxed);
                 if sent == Sent::Lagged && !self.has(Bug::LaggedStay) {
                     self.remove(member.id);
                 }
@@ -306,19 +277,6 @@ impl SampleRegistry {
         removed && policy != SendFailure::Drop && !self.has(Bug::DropsFailingSinks)
     }
 
-    /// Delivers what waits for this member.
-    pub(super) fn drain_lane(&self, id: u64) {
-        loop {
-            let mut table = self.table();
-            let Some(cast) = table.lanes.get_mut(&id).and_then(VecDeque::pop_front) else {
-                table.lanes.remove(&id);
-                return self.quiet.notify_all();
-            };
-            drop(table);
-            let _ = self.deliver(&cast);
-        }
-    }
-
     pub(super) fn remove(&self, id: u64) -> bool {
         let mut table = self.table();
         let before = table.members.len();
@@ -331,7 +289,7 @@ impl SampleRegistry {
         loop {
             let cast = {
                 let mut table = self.table();
-                let mut next = if self.has(Bug::LastInFirstOut) {
+                let next = if self.has(Bug::LastInFirstOut) {
                     table.queue.pop_back()
                 } else {
                     table.queue.pop_front()
@@ -339,13 +297,6 @@ impl SampleRegistry {
                 if next.is_none() {
                     table.delivering = false;
                     self.quiet.notify_all();
-                    if self.is(Variety::Lingers) {
-                        let idle = |table: &mut Table| table.queue.is_empty();
-                        let waited = self.quiet.wait_timeout_while(table, MOMENT, idle);
-                        table = waited.unwrap_or_else(PoisonError::into_inner).0;
-                        next = table.queue.pop_front();
-                        table.lingers = next.is_some();
-                    }
                 }
                 next
             };

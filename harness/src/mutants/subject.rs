@@ -1,13 +1,15 @@
 //! What a [`SampleRegistry`] does when it is called.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::gate::Member;
 use super::handles::Admission;
 use super::outbox::Sent;
 use super::sample::{Cast, SampleRegistry};
-use super::{Bug, Variety, threads};
+use super::threads::{MOMENT, on_helper};
+use super::{Bug, Variety};
 use crate::protocol::Delivery;
 use crate::script::{Identity, Reason, Registration};
 use crate::subject::{Handle, Probe, Refused, Subject, Ticket};
@@ -24,9 +26,9 @@ impl Subject for SampleRegistry {
         if self.has(Bug::LocksInTwoOrders) {
             self.wait_for_others();
         }
-        let report = Arc::<Mutex<Report>>::default();
+        let lots = Arc::<[AtomicU64; 5]>::default();
         let later = self.twist.policies.delivery == Delivery::Async;
-        let alone = {
+        let (alone, matched) = {
             let mut table = self.table();
             let mut members: Vec<_> = table
                 .members
@@ -58,6 +60,7 @@ impl Subject for SampleRegistry {
             if repeat && self.has(Bug::MergesRepeats) {
                 return Ok(None);
             }
+            let matched = members.len() as u64;
             if later {
                 // An outbox has it when this returns (DEL-1).
                 let lag = |member: &Arc<Member>| {
@@ -67,20 +70,8 @@ impl Subject for SampleRegistry {
                 table.members.retain(|own| lagged.iter().all(|lagged| lagged.id != own.id));
                 members.retain(|member| member.outbox.is_none());
             }
-            report.lock().unwrap_or_else(PoisonError::into_inner).matched = members.len() as u64;
-            let (channel, data, report) =
-                (channel.to_owned(), data.to_owned(), Arc::clone(&report));
-            let cast = Cast { channel, data, members, report };
-            if self.is(Variety::DeliversInLanes) {
-                for member in &cast.members {
-                    let begin = !table.lanes.contains_key(&member.id);
-                    let own = Cast { members: vec![Arc::clone(member)], ..cast.clone() };
-                    table.lanes.entry(member.id).or_default().push_back(own);
-                    let (sample, id) = (self.clone(), member.id);
-                    begin.then(|| thread::spawn(move || sample.drain_lane(id)));
-                }
-                return Ok(None);
-            }
+            let lots = Arc::clone(&lots);
+            let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members, lots };
             if table.delivering && self.has(Bug::LosesNestedBroadcasts) {
                 return Ok(None);
             }
@@ -99,25 +90,24 @@ impl Subject for SampleRegistry {
                 return self.deliver(&cast).map(|()| None);
             }
             table.queue.push_back(cast);
-            let alone = !std::mem::replace(&mut table.delivering, true) && !table.lingers;
-            table.lingers |= self.is(Variety::Lingers);
+            let alone = !std::mem::replace(&mut table.delivering, true);
             if alone {
                 table.deliverer = Some(thread::current().id());
             }
-            alone
+            (alone, matched)
         };
         if alone && later {
             let sample = self.clone();
             thread::spawn(move || sample.drain());
         } else if alone {
-            threads::run(self.is(Variety::DeliversOnAHelper), || self.drain())
+            on_helper(self.is(Variety::DeliversOnAHelper), || self.drain())
                 .or_else(|why| if why == "wedged" { Ok(()) } else { Err(why) })?;
         } else if self.is(Variety::WaitsItsTurn) {
-            self.wait_a_moment();
-        } else if self.is(Variety::Lingers) {
-            self.wake();
+            self.wait_for_deliveries(MOMENT);
         }
-        let report = *report.lock().unwrap_or_else(PoisonError::into_inner);
+        let [_, accepted, failed, dropped, lagged] =
+            lots.each_ref().map(|lot| lot.load(Ordering::Relaxed));
+        let report = Report { matched, accepted, dropped, lagged, failed };
         Ok(Some(report).filter(|_| self.is(Variety::Reports)))
     }
 
@@ -150,21 +140,27 @@ impl Subject for SampleRegistry {
     }
 
     fn shutdown(&self) {
-        let again = self.has(Bug::ShutsDownAgain);
         if self.is(Variety::ShutsDownTwice) {
-            let members = std::mem::take(&mut self.table().members);
-            let queued = members.iter().filter(|member| member.outbox.is_some());
-            self.table().draining.extend(queued.cloned());
-            members.iter().for_each(|member| member.shut());
-            members.iter().for_each(|member| {
-                let _ = member.close("shutdown");
-            });
+            self.end_all(false);
         }
+        self.end_all(true);
+    }
+
+    fn settle(&self) {
+        self.wait_for_rest();
+    }
+}
+
+impl SampleRegistry {
+    /// Ends all; then it is down, or takes others still.
+    fn end_all(&self, down: bool) {
+        let again = self.has(Bug::ShutsDownAgain);
         let (members, notified) = {
             let mut table = self.table();
             table.clock += 1;
-            table.down |=
-                !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
+            table.down |= down
+                && !self.has(Bug::StaysOpenAfterShutdown)
+                && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
             let notified: Vec<_> =
                 table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
@@ -183,9 +179,5 @@ impl Subject for SampleRegistry {
             let _ = member.close("shutdown");
         }
         self.table().down |= self.has(Bug::StaysOpenDuringShutdown);
-    }
-
-    fn settle(&self) {
-        self.wait_for_rest();
     }
 }

@@ -31,12 +31,11 @@ pub(super) fn at_once<T: Send>(all: impl Iterator<Item = impl FnOnce() -> T + Se
                 run()
             }));
         }
-        let end = |panic| resume_unwind(panic);
-        helpers.into_iter().map(|helper| helper.join().unwrap_or_else(end)).collect()
+        helpers.into_iter().map(|own| own.join().unwrap_or_else(|why| resume_unwind(why))).collect()
     })
 }
 
-/// Runs it here, or on a thread that this one waits for.
-pub(super) fn run<T: Send>(elsewhere: bool, run: impl FnOnce() -> T + Send) -> T {
+/// Runs it on a thread that this one waits for, or else here.
+pub(super) fn on_helper<T: Send>(elsewhere: bool, run: impl FnOnce() -> T + Send) -> T {
     if elsewhere { at_once(std::iter::once(run)).remove(0) } else { run() }
 }
