@@ -1,4 +1,4 @@
-//! What a [`SampleRegistry`](super::sample::SampleRegistry) does on other threads than its caller's.
+//! What a [`SampleRegistry`](super::sample::SampleRegistry) does on threads of its own.
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
