@@ -141,8 +141,8 @@ impl Checked {
     }
 }
 
-/// Runs scripts, each on a thread of its own and for as long as the patience of the rig lasts; all of
-/// them together, if they have begun.
+/// Runs scripts, each on a thread of its own and for as long as the patience of the rig lasts; all
+/// of them together, if they have begun.
 struct Watched<'a> {
     rig: &'a Rig,
     began: Option<Started>,

@@ -1,13 +1,15 @@
 //! How a [`SampleRegistry`] takes subscribers.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
 use super::gate::Member;
 use super::handles::Subscription;
 use super::sample::SampleRegistry;
-use super::{Bug, Variety};
-use crate::script::{Identity, Registration};
+use super::{Bug, Variety, variant};
+use crate::protocol::FullScope;
+use crate::script::{Act, Identity, Op, Registration, Script};
 use crate::subject::{Handle, Probe, Refused};
 
 impl SampleRegistry {
@@ -17,6 +19,15 @@ impl SampleRegistry {
         with: &Registration,
         since: Option<u64>,
     ) -> Result<Arc<dyn Handle>, Refused> {
+        if let Some(variety) = self.twist.variety {
+            let (sub, sink, with) = (0, 0, with.clone());
+            let act = match since {
+                None => Act::Sub { sub, sink, with },
+                Some(_) => Act::Admit { ticket: 0, sub, sink, with },
+            };
+            let lack = variant(variety).0.lacks(&Script::new(vec![Op::new(1, act)]));
+            assert!(lack.is_none(), "beyond what it claims");
+        }
         let mut victims = Vec::new();
         let mut refused = false;
         let member = {
@@ -26,6 +37,9 @@ impl SampleRegistry {
                 && with.identities().any(|own| !table.seen.contains(own))
                 && since.is_some();
             table.seen.extend(with.identities().cloned());
+            if table.down && self.is(Variety::ThrowsRefusals) {
+                resume_unwind(Box::new("it was shut down"));
+            }
             if table.down
                 || crowded
                 || unseen
@@ -36,9 +50,14 @@ impl SampleRegistry {
             if let Some(since) = since {
                 let any = self.is(Variety::CautiousTickets) || self.has(Bug::AnyRevocationRefuses);
                 let deaf = self.has(Bug::NewestTicketOnly) && since != table.newest;
-                let revoked = table.past.iter().filter(|_| !deaf).any(|(at, past)| {
-                    *at > since && (any || with.identities().any(|own| own == past))
-                });
+                let kind = self.is(Variety::CautiousWithKinds);
+                let same = |own: &Identity, past: &Identity| {
+                    own == past || (kind && own.kind() == past.kind())
+                };
+                let revoked = since < table.forgotten
+                    || table.past.iter().filter(|_| !deaf).any(|(at, past)| {
+                        *at > since && (any || with.identities().any(|own| same(own, past)))
+                    });
                 if revoked && !self.has(Bug::TicketsForget) {
                     refused = true;
                     if self.has(Bug::ClosesTheRefused) {
@@ -69,7 +88,8 @@ impl SampleRegistry {
                 };
                 let mut own: Vec<Arc<Member>> =
                     table.members.iter().filter(in_scope).cloned().collect();
-                if self.is(Variety::RefusesWhenFull) && own.len() >= cap {
+                let refuses = self.twist.policies.full_scope == FullScope::RefuseNew;
+                if refuses && own.len() >= cap {
                     return Err(Refused);
                 }
                 if self.has(Bug::EvictsTheNewest) {
@@ -86,6 +106,7 @@ impl SampleRegistry {
                     }
                     Some(Bug::NestedSubscribesSkipTheCap) if table.delivering => 0,
                     Some(Bug::ForgetsTheCapInCloses) if !table.closing.is_empty() => 0,
+                    _ if self.is(Variety::EvictsAfterwards) => 0,
                     _ => (all + 1).saturating_sub(cap.max(1)),
                 };
                 victims = own.drain(..excess).collect();
@@ -125,6 +146,11 @@ impl SampleRegistry {
                 std::panic::resume_unwind(Box::new("the evicted sink failed"));
             }
         }
+        while self.is(Variety::EvictsAfterwards)
+            && let Some(victim) = self.crowded_out(with)
+        {
+            let _ = self.closing(|| victim.close("evicted"));
+        }
         self.table().entering.retain(|id| *id != member.id);
         if self.has(Bug::ReplaysTheLast) {
             let last = self.table().last.clone();
@@ -138,5 +164,16 @@ impl SampleRegistry {
             return Err(Refused);
         }
         Ok(Arc::new(Subscription { registry: self.clone(), member }))
+    }
+
+    /// Removes the oldest of a scope that has too many.
+    fn crowded_out(&self, with: &Registration) -> Option<Arc<Member>> {
+        let (cap, scope) = (self.cap?, with.scope.as_ref()?);
+        let mut table = self.table();
+        let members = table.members.iter();
+        let own: Vec<_> = members.filter(|own| own.with.scope.as_ref() == Some(scope)).collect();
+        let oldest = own.first().filter(|_| own.len() > cap)?.id;
+        let at = table.members.iter().position(|own| own.id == oldest)?;
+        Some(table.members.remove(at))
     }
 }

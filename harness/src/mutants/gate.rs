@@ -2,11 +2,12 @@
 //! atomically, whether a send or a close may begin.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use super::outbox::{Outbox, Sent};
-use super::{Bug, Twist};
+use super::threads::{MOMENT, is_part_of, on_helper};
+use super::{Bug, Twist, Variety};
 use crate::script::Registration;
 use crate::subject::Probe;
 
@@ -19,6 +20,7 @@ pub(super) struct Member {
     /// In place of the sink.
     pub(super) outbox: Option<Outbox>,
     gate: Mutex<Gate>,
+    sent: Condvar,
 }
 
 #[derive(Default)]
@@ -35,7 +37,7 @@ struct Gate {
 impl Member {
     pub(super) fn new(id: u64, sink: Probe, with: Registration, twist: Twist) -> Self {
         let outbox = with.outbox.map(|bounds| Outbox::new(bounds, twist));
-        Self { id, sink, with, twist, outbox, gate: Mutex::default() }
+        Self { id, sink, with, twist, outbox, gate: Mutex::default(), sent: Condvar::new() }
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -92,21 +94,38 @@ impl Member {
             gate.sending.push(me);
         }
         let sent = panic::catch_unwind(AssertUnwindSafe(|| self.sink.send(data)));
-        let pending = {
+        {
             let mut gate = self.gate();
             // Sends nest when a sink broadcasts: each ends one.
             if let Some(at) = gate.sending.iter().rposition(|thread| *thread == me) {
                 gate.sending.remove(at);
             }
-            if gate.sending.contains(&me) { None } else { gate.pending.take() }
-        };
-        if let Some(reason) = pending {
-            let _ = self.notify(reason);
+            self.sent.notify_all();
+        }
+        if !self.twist.is(Variety::ClosesItselfLast) {
+            self.notify_late();
         }
         match sent {
             Ok(true) => Sent::Accepted,
             Ok(false) | Err(_) => Sent::Failed,
         }
+    }
+
+    /// Notifies it of an end that came inside its own send.
+    pub(super) fn notify_late(&self) {
+        let mut gate = self.gate();
+        let sends = gate.sending.iter().any(is_part_of);
+        let pending = gate.pending.take_if(|_| !sends);
+        drop(gate);
+        if let Some(reason) = pending {
+            let _ = self.notify(reason);
+        }
+    }
+
+    /// Waits a moment for the sends in progress on other threads.
+    pub(super) fn wait_for_sends(&self) {
+        let others = |gate: &mut Gate| !gate.sending.iter().all(is_part_of);
+        drop(self.sent.wait_timeout_while(self.gate(), MOMENT, others));
     }
 
     /// Ends the member and notifies the sink once. False if that was done before.
@@ -124,7 +143,7 @@ impl Member {
             }
             let elsewhere =
                 self.twist.has(Bug::ClosesAfterSendsOfOthers) && !gate.sending.is_empty();
-            if (elsewhere || gate.sending.contains(&thread::current().id()))
+            if (elsewhere || gate.sending.iter().any(is_part_of))
                 && !self.twist.has(Bug::ClosesInsideTheSend)
             {
                 let forgets =
@@ -145,9 +164,10 @@ impl Member {
     fn notify(&self, reason: &'static str) -> Result<(), ()> {
         let reason = self.said(reason);
         let said = Some(reason)
-            .filter(|reason| !self.twist.has(Bug::EvictsWithoutAReason) || *reason != "evicted");
-        let notified =
-            panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(said))).map_err(drop);
+            .filter(|reason| !self.twist.has(Bug::EvictsWithoutAReason) || *reason != "evicted")
+            .filter(|_| !self.twist.is(Variety::GivesNoReasons));
+        let close = || on_helper(self.twist.is(Variety::ClosesOnHelpers), || self.sink.close(said));
+        let notified = panic::catch_unwind(AssertUnwindSafe(close)).map_err(drop);
         if self.twist.has(Bug::ClosesTwice) {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason))));
         }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Bug;
 use super::gate::Member;
 use super::sample::SampleRegistry;
+use super::{Bug, Variety};
 use crate::script::Registration;
 use crate::subject::{Handle, Probe, Refused, Ticket};
 use crate::trace::Received;
@@ -40,6 +40,9 @@ impl Handle for Subscription {
         }
         if !registry.has(Bug::ClosesTheUnsubscribed) {
             self.member.leave();
+        }
+        if registry.is(Variety::WaitsForTheUnsubscribed) {
+            self.member.wait_for_sends();
         }
     }
 

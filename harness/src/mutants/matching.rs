@@ -1,7 +1,11 @@
 //! Which subscribers hear a channel, and which hold an identity.
 
-use super::Bug;
+use std::sync::Arc;
+
+use super::gate::Member;
 use super::sample::SampleRegistry;
+use super::{Bug, Variety};
+use crate::protocol::EmptyChannels;
 use crate::script::{Identity, Registration};
 
 impl SampleRegistry {
@@ -9,7 +13,8 @@ impl SampleRegistry {
         let Some(names) = &with.channels else { return !self.has(Bug::NoListHearsNothing) };
         if names.is_empty() {
             let exact = with.exact && !self.has(Bug::ExactEmptyHearsAll);
-            return !exact && !self.has(Bug::EmptyListHearsNothing);
+            let none = self.twist.policies.empty_channels == EmptyChannels::None;
+            return !exact && !none && !self.has(Bug::EmptyListHearsNothing);
         }
         if let Some(name) = with.overwrite.as_ref().filter(|_| self.has(Bug::KeepsTheCallersList)) {
             return name == channel;
@@ -40,6 +45,18 @@ impl SampleRegistry {
             _ => usize::MAX,
         };
         names.iter().take(limit).any(same)
+    }
+
+    /// Puts those that the nth broadcast found into the order in which they get it.
+    pub(super) fn arrange(&self, found: &mut [Arc<Member>], nth: usize) {
+        let of_all = |member: &Arc<Member>| member.with.channels.as_ref().is_none_or(Vec::is_empty);
+        match self.twist.variety {
+            Some(Variety::DeliversBackwards) => found.reverse(),
+            Some(Variety::DeliversOddFirst) => found.sort_by_key(|member| member.id % 2 == 0),
+            Some(Variety::DeliversToNamedFirst) => found.sort_by_key(of_all),
+            Some(Variety::DeliversInTurns) => found.rotate_left(nth % found.len().max(1)),
+            _ => {}
+        }
     }
 
     pub(super) fn holds(&self, with: &Registration, identity: &Identity) -> bool {

@@ -13,6 +13,7 @@ mod outbox;
 mod revoke;
 mod sample;
 mod subject;
+mod threads;
 mod variants;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub use list::{Bug, MUTANTS, Mutant};
 use sample::{SampleRegistry, SharedQueue};
 pub use variants::{VARIANTS, Variant, Variety};
 
-use crate::protocol::{Delivery, FullScope, Hello, Order, SendFailure};
+use crate::protocol::{Delivery, EmptyChannels, FullScope, Hello, Order, Policies, SendFailure};
 use crate::subject::{Factory, Subject};
 
 /// What all samples claim.
@@ -46,22 +47,43 @@ pub fn sound() -> Factory {
 /// A wrong one.
 #[must_use]
 pub fn mutant(bug: Bug) -> Factory {
-    build(Twist { bug: Some(bug), variety: None })
+    build(Twist { bug: Some(bug), ..Twist::default() })
 }
 
 /// A right one that differs, and what it declares.
 #[must_use]
 pub fn variant(variety: Variety) -> (Hello, Factory) {
     let mut hello = hello();
+    let policies = &mut hello.policies;
     match variety {
-        Variety::KeepsFailing => hello.policies.send_failure = SendFailure::Keep,
-        Variety::DropsFailing => hello.policies.send_failure = SendFailure::Drop,
-        Variety::DeliversInnerFirst => hello.policies.order = Order::PerSubscriber,
-        Variety::RefusesWhenFull => hello.policies.full_scope = FullScope::RefuseNew,
-        Variety::Asynchronous => hello.policies.delivery = Delivery::Async,
+        Variety::KeepsFailing => policies.send_failure = SendFailure::Keep,
+        Variety::DropsFailing => policies.send_failure = SendFailure::Drop,
+        Variety::DeliversInnerFirst | Variety::DeclaresLess => {
+            policies.order = Order::PerSubscriber
+        }
+        Variety::RefusesWhenFull => policies.full_scope = FullScope::RefuseNew,
+        Variety::HearsNothing => policies.empty_channels = EmptyChannels::None,
+        Variety::Asynchronous | Variety::SendsAtOnceLater => policies.delivery = Delivery::Async,
+        Variety::DeclaresOtherwise => {
+            (policies.delivery, policies.send_failure) = (Delivery::Async, SendFailure::Keep);
+            policies.order = Order::PerSubscriber;
+            policies.empty_channels = EmptyChannels::None;
+            policies.full_scope = FullScope::RefuseNew;
+        }
+        Variety::Reports => drop(hello.features.insert("report".into())),
         _ => {}
     }
-    (hello, build(Twist { bug: None, variety: Some(variety) }))
+    // What a name says that it does not claim.
+    let lacks = match variety {
+        Variety::GivesNoReasons => "reasons revoke_as".to_owned(),
+        _ => format!("{variety:?}").replace("ClaimsNo", "").to_lowercase(),
+    };
+    let only_core = variety == Variety::ClaimsOnlyCore;
+    let claims = |name: &String| !only_core && !lacks.split(' ').any(|lack| lack == name);
+    hello.profiles.retain(claims);
+    hello.features.retain(claims);
+    let policies = hello.policies;
+    (hello, build(Twist { bug: None, variety: Some(variety), policies }))
 }
 
 /// In what a sample differs from the plain right registry.
@@ -69,6 +91,7 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
 struct Twist {
     bug: Option<Bug>,
     variety: Option<Variety>,
+    policies: Policies,
 }
 
 impl Twist {

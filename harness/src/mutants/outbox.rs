@@ -18,11 +18,19 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(String, String)>,
-    lost: u64,
+    waiting: VecDeque<Waiting>,
+    /// Lost after the last that waits, and not reported.
+    tail: u64,
     ended: Option<&'static str>,
     /// What an end found waiting.
     discarded: u64,
+}
+
+struct Waiting {
+    channel: String,
+    data: String,
+    /// How many were lost just before it, and not reported.
+    gap: u64,
 }
 
 /// What became of a message.
@@ -57,7 +65,7 @@ impl Outbox {
         let waiting = &queue.waiting;
         let letters = self.has(Bug::CountsLetters);
         let bulk = |data: &str| if letters { data.chars().count() } else { data.len() };
-        let bytes: usize = waiting.iter().map(|(_, data)| bulk(data)).sum();
+        let bytes: usize = waiting.iter().map(|own| bulk(&own.data)).sum();
         let most = self.bounds.messages as usize + usize::from(self.has(Bug::HoldsOneTooMany));
         let fits = bytes + bulk(data) <= self.bounds.bytes as usize;
         if waiting.is_empty() {
@@ -80,66 +88,94 @@ impl Outbox {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let before = queue.lost;
+        let mut lossy = false;
         let room = self.has_room(&queue, data);
         let latest = self.bounds.overflow == Overflow::KeepLatest && !self.has(Bug::IgnoresTheKey);
         if latest && (!room || self.twist.is(Variety::DisplacesEarly)) {
             if self.has(Bug::ReplacesInPlace)
-                && let Some(older) = queue.waiting.iter_mut().find(|(own, _)| own == channel)
+                && let Some(older) = queue.waiting.iter_mut().find(|own| own.channel == channel)
             {
-                data.clone_into(&mut older.1);
-                queue.lost += 1;
+                data.clone_into(&mut older.data);
+                queue.tail += 1;
                 return Sent::Lossy;
             }
-            let all = queue.waiting.len();
-            queue.waiting.retain(|(own, _)| own != channel);
-            queue.lost += (all - queue.waiting.len()) as u64;
+            let few = self.twist.is(Variety::DisplacesFew);
+            while let Some(older) = queue.waiting.iter().position(|own| own.channel == channel)
+                && !(few && self.has_room(&queue, data))
+            {
+                queue.lose(older);
+                lossy = true;
+            }
         }
         while !self.has_room(&queue, data) {
-            let newest = queue.waiting.is_empty() || self.has(Bug::DropsTheWrongOne);
+            let of_none = latest && !lossy;
+            let newest = queue.waiting.is_empty()
+                || self.has(Bug::DropsTheWrongOne)
+                || (of_none && self.twist.is(Variety::LatestIsLost));
             match self.bounds.overflow {
+                Overflow::KeepLatest if of_none && self.twist.is(Variety::LatestLags) => {
+                    queue.end("lagged");
+                    return Sent::Lagged;
+                }
                 Overflow::Close if !self.has(Bug::DropsInsteadOfClosing) => {
                     queue.end("lagged");
                     return Sent::Lagged;
                 }
                 Overflow::DropOldest | Overflow::KeepLatest if !newest => {
-                    queue.waiting.pop_front();
-                    queue.lost += 1;
+                    queue.lose(0);
+                    lossy = true;
                 }
                 _ => {
-                    queue.lost += 1;
+                    queue.tail += 1;
                     return Sent::Lossy;
                 }
             }
         }
-        queue.waiting.push_back((channel.to_owned(), data.to_owned()));
-        if queue.lost > before { Sent::Lossy } else { Sent::Accepted }
+        let gap = std::mem::take(&mut queue.tail);
+        queue.waiting.push_back(Waiting { channel: channel.into(), data: data.into(), gap });
+        if lossy { Sent::Lossy } else { Sent::Accepted }
     }
 
     pub(super) fn take(&self, max_bytes: u32) -> Received {
         let mut queue = self.queue();
         if queue.waiting.is_empty() {
-            let end = queue.ended.map(str::to_owned);
-            let lost = if self.has(Bug::CountsTheDiscarded) { queue.discarded } else { 0 };
+            let silent = self.twist.is(Variety::GivesNoReasons);
+            let end = queue.ended.map(|reason| if silent { "" } else { reason }.to_owned());
+            let reports = match end {
+                None => self.twist.is(Variety::ReportsWhenEmpty),
+                Some(_) => self.twist.is(Variety::ReportsAtTheEnd),
+            };
+            let mut lost = if reports { std::mem::take(&mut queue.tail) } else { 0 };
+            if self.has(Bug::CountsTheDiscarded) {
+                lost += queue.discarded;
+            }
             if self.has(Bug::SaysTheEndOnce) && end.is_some() {
                 queue.ended = Some("");
             }
-            return Received { end, lost, messages: Vec::new() };
+            return Received { end, lost, ..Received::default() };
         }
         let mut room = if self.has(Bug::TakesEverything) { usize::MAX } else { max_bytes as usize };
-        let mut messages = Vec::new();
+        room /= 1 + usize::from(self.twist.is(Variety::TakesHalf));
+        let (mut messages, mut lost) = (Vec::new(), 0);
         let past = self.has(Bug::TakesPastTheLimit);
         let fits = |next: &str, room: usize| next.len() <= room || (past && room > 0);
-        while queue.waiting.front().is_some_and(|(_, next)| messages.is_empty() || fits(next, room))
+        while let Some(next) = queue.waiting.front()
+            && (messages.is_empty() || fits(&next.data, room))
+            && let Some(next) = queue.waiting.pop_front()
         {
-            let Some((_, data)) = queue.waiting.pop_front() else { break };
-            room = room.saturating_sub(data.len());
-            messages.push(data);
+            room = room.saturating_sub(next.data.len());
+            lost += next.gap;
+            messages.push(next.data);
             if self.twist.is(Variety::TakesOneByOne) {
                 break;
             }
         }
-        let lost = std::mem::take(&mut queue.lost);
+        let at_the_gap =
+            [Variety::ReportsAtTheGap, Variety::ReportsWhenEmpty, Variety::ReportsAtTheEnd];
+        if !at_the_gap.into_iter().any(|variety| self.twist.is(variety)) {
+            let gaps = queue.waiting.iter_mut().map(|own| std::mem::take(&mut own.gap));
+            lost += gaps.sum::<u64>() + std::mem::take(&mut queue.tail);
+        }
         self.moved.notify_all();
         Received { messages, lost: if self.has(Bug::ForgetsLosses) { 0 } else { lost }, end: None }
     }
@@ -152,9 +188,11 @@ impl Outbox {
         if queue.ended.is_none() || drains || again {
             let waiting = std::mem::take(&mut queue.waiting);
             queue.discarded += waiting.len() as u64;
-            queue.end(reason);
-            let drains =
-                reason == "shutdown" || (reason == "logged_out" && self.has(Bug::LoggedOutDrain));
+            let first = queue.ended.filter(|_| self.twist.is(Variety::KeepsTheFirstReason));
+            queue.end(first.unwrap_or(reason));
+            let drains = (reason == "shutdown" && !self.twist.is(Variety::ShutdownDiscards))
+                || (reason == "unsubscribed" && self.twist.is(Variety::UnsubscribeKeeps))
+                || (reason == "logged_out" && self.has(Bug::LoggedOutDrain));
             if drains || self.has(Bug::FlushesAfterTheEnd) {
                 queue.waiting = waiting;
             }
@@ -169,8 +207,18 @@ impl Outbox {
 }
 
 impl Queue {
+    /// Loses one that waits: the next one follows the gap.
+    fn lose(&mut self, at: usize) {
+        let gap = 1 + self.waiting.remove(at).map_or(0, |lost| lost.gap);
+        match self.waiting.get_mut(at) {
+            Some(next) => next.gap += gap,
+            None => self.tail += gap,
+        }
+    }
+
     fn end(&mut self, reason: &'static str) {
         self.ended = Some(reason);
+        self.tail += self.waiting.iter().map(|own| own.gap).sum::<u64>();
         self.waiting.clear();
     }
 }

@@ -1,9 +1,11 @@
 //! How a [`SampleRegistry`] revokes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::gate::Member;
 use super::sample::SampleRegistry;
+use super::threads::at_once;
 use super::{Bug, Variety};
 use crate::script::{Identity, Reason};
 
@@ -19,12 +21,18 @@ impl SampleRegistry {
         if table.tickets > 0 && !spared && !self.has(Bug::TicketsLearnLate) {
             let now = table.clock;
             table.past.push((now, identity.clone()));
+            if self.is(Variety::ForgetsRevocations) && table.past.len() > 2 {
+                table.forgotten = table.past.remove(0).0;
+            }
         }
         if self.has(Bug::BansTheRevoked) {
             table.banned.push(identity.clone());
         }
         let mut matching = self.holders(&table.members, identity);
         matching.retain(|member| !table.entering.contains(&member.id));
+        if self.is(Variety::ClosesBackwards) {
+            matching.reverse();
+        }
         if self.has(Bug::RevokesTheFirstOnly) || self.is(Variety::ClosesOneByOne) {
             matching.truncate(1);
         }
@@ -58,7 +66,7 @@ impl SampleRegistry {
         };
         let reason = reason.word();
         if self.has(Bug::RevocationsWaitForDeliveries) {
-            self.wait_for_deliveries();
+            self.wait_for_deliveries(Duration::from_secs(60));
         }
         if self.has(Bug::LocksInTwoOrders) {
             self.wait_for_others();
@@ -70,12 +78,19 @@ impl SampleRegistry {
         }
         let notified = self.holders(&self.table().notified, identity);
         notified.iter().for_each(|member| member.notify_otherwise(reason));
-        let mut count = 0;
+        let (mut count, mut rounds) = (0, 0);
         loop {
+            rounds += 1;
             let matching = self.claim(identity, named);
             let alone = self.table().clock;
             if self.twist.bug.is_none() {
                 matching.iter().for_each(|member| member.shut());
+            }
+            if self.is(Variety::WaitsForTheRevoked) {
+                matching.iter().for_each(|member| member.wait_for_sends());
+            }
+            if self.is(Variety::ClosesAtOnce) {
+                at_once(matching.iter().map(|member| || member.close(reason)));
             }
             let found = matching.len();
             let mut escaped = 0;
@@ -128,7 +143,8 @@ impl SampleRegistry {
                     })
                     .sum::<usize>();
             }
-            if !self.is(Variety::ClosesOneByOne) || found == 0 {
+            let twice = self.is(Variety::SearchesTwice) && rounds == 1;
+            if !twice && (!self.is(Variety::ClosesOneByOne) || found == 0) {
                 break;
             }
         }
@@ -144,8 +160,9 @@ impl SampleRegistry {
         for (member, reason) in late {
             let _ = self.closing(|| member.close(reason));
         }
-        if self.has(Bug::TicketsLearnLate) {
+        if self.has(Bug::TicketsLearnLate) || self.is(Variety::RefusesTheOverlapping) {
             let mut table = self.table();
+            table.clock += u64::from(self.is(Variety::RefusesTheOverlapping));
             let now = table.clock;
             table.past.push((now, identity.clone()));
         }

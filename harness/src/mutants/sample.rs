@@ -7,16 +7,20 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use super::gate::Member;
 use super::outbox::Sent;
+use super::threads::{at_once, on_helper};
 use super::{Bug, Twist, Variety};
+use crate::protocol::SendFailure;
 use crate::script::Identity;
 
 /// How long a mutant is in a deadlock: longer than a suite that expects it to be.
-const DEADLOCK: std::time::Duration = std::time::Duration::from_millis(500);
+const DEADLOCK: Duration = Duration::from_millis(500);
 
 /// A registry that may have a bug; clones share everything.
 #[derive(Clone)]
@@ -29,6 +33,7 @@ pub(super) struct Shared {
     pub(super) shared_queue: Option<Arc<SharedQueue>>,
     table: Mutex<Table>,
     quiet: Condvar,
+    home: ThreadId,
 }
 
 impl Deref for SampleRegistry {
@@ -71,6 +76,9 @@ pub(super) struct Table {
     /// Being admitted, and not found by revocations.
     pub(super) entering: Vec<u64>,
     pub(super) seen: Vec<Identity>,
+    pub(super) casts: usize,
+    /// When the last revocation that is not remembered was made.
+    pub(super) forgotten: u64,
 }
 
 /// A broadcast, and the members that it found.
@@ -78,10 +86,14 @@ pub(super) struct Cast {
     pub(super) channel: String,
     pub(super) data: String,
     pub(super) members: Vec<Arc<Member>>,
+    /// How many members had each lot of [`Sent`].
+    pub(super) lots: Arc<[AtomicU64; 5]>,
 }
 
 impl Shared {
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        let bound = self.is(Variety::ClaimsNoThreads) || self.is(Variety::ClaimsOnlyCore);
+        assert!(!bound || self.home == thread::current().id(), "on another thread");
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,8 +112,8 @@ impl SampleRegistry {
         twist: Twist,
         shared_queue: Option<Arc<SharedQueue>>,
     ) -> Self {
-        let (table, quiet) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { cap, twist, shared_queue, table, quiet }))
+        let (table, quiet, home) = (Mutex::default(), Condvar::new(), thread::current().id());
+        Self(Arc::new(Shared { cap, twist, shared_queue, table, quiet, home }))
     }
 
     pub(super) fn in_use(&self) -> bool {
@@ -109,16 +121,16 @@ impl SampleRegistry {
     }
 
     /// Waits until what another thread is delivering has been delivered.
-    pub(super) fn wait_for_deliveries(&self) {
+    pub(super) fn wait_for_deliveries(&self, patience: Duration) {
         let me = thread::current().id();
-        let table = self.table();
-        drop(self.quiet.wait_while(table, |table| table.delivering && table.deliverer != Some(me)));
+        let others = |table: &mut Table| table.delivering && table.deliverer != Some(me);
+        drop(self.quiet.wait_timeout_while(self.table(), patience, others));
     }
 
     /// Waits until nothing is being delivered, or for a while.
     pub(super) fn wait_for_rest(&self) {
         let table = self.table();
-        let patience = std::time::Duration::from_secs(5);
+        let patience = Duration::from_secs(5);
         let wedged = self.has(Bug::WedgesAtAFailure);
         drop(self.quiet.wait_timeout_while(table, patience, |table| table.delivering && !wedged));
     }
@@ -155,7 +167,14 @@ impl SampleRegistry {
 
     pub(super) fn deliver(&self, cast: &Cast) -> Result<(), String> {
         let mut failed = false;
-        let (mut index, mut last) = (0, 0);
+        let (mut index, mut last, mut closes) = (0, 0, Vec::new());
+        let sends =
+            cast.members.iter().map(|member| || member.send(&cast.channel, &cast.data, false));
+        let sent_at_once = if self.is(Variety::SendsAtOnce) || self.is(Variety::SendsAtOnceLater) {
+            at_once(sends)
+        } else {
+            Vec::new()
+        };
         loop {
             let member = if self.has(Bug::IteratesTheLiveTable) {
                 let table = self.table();
@@ -192,7 +211,11 @@ impl SampleRegistry {
                 _ => 1 + usize::from(self.has(Bug::SendsTwice)),
             };
             for _ in 0..times {
-                let sent = member.send(&cast.channel, &cast.data, whatever);
+                let send = || member.send(&cast.channel, &cast.data, whatever);
+                let sent = sent_at_once.get(index - 1).copied();
+                let sent =
+                    sent.unwrap_or_else(|| on_helper(self.is(Variety::SendsOnHelpers), send));
+                cast.lots[sent as usize].fetch_add(1, Ordering::Relaxed);
                 if sent == Sent::Lagged && !self.has(Bug::LaggedStay) {
                     self.remove(member.id);
                 }
@@ -203,7 +226,14 @@ impl SampleRegistry {
                     continue;
                 }
                 failed = true;
-                self.failed(&member);
+                if self.failed(&member) {
+                    closes.push(Arc::clone(&member));
+                }
+                if !self.is(Variety::ClosesFailingLast) {
+                    closes.drain(..).for_each(|member| {
+                        let _ = member.close("failed");
+                    });
+                }
                 if self.has(Bug::StopsAtAFailure) {
                     return Ok(());
                 }
@@ -212,6 +242,12 @@ impl SampleRegistry {
                 }
                 break;
             }
+        }
+        closes.iter().for_each(|member| {
+            let _ = member.close("failed");
+        });
+        if self.is(Variety::ClosesItselfLast) {
+            cast.members.iter().for_each(|member| member.notify_late());
         }
         if failed
             && (self.has(Bug::FailsTheBroadcast) || self.is(Variety::ReportsFailuresAfterwards))
@@ -225,19 +261,20 @@ impl SampleRegistry {
         self.table().ended.iter().any(|ended| ended.id == member.id)
     }
 
-    fn failed(&self, member: &Arc<Member>) {
-        if self.is(Variety::KeepsFailing) || self.has(Bug::KeepsFailingSinks) {
-            return;
+    /// Removes a sink that failed, unless it is to be kept. True if it has to be closed.
+    fn failed(&self, member: &Arc<Member>) -> bool {
+        let policy = self.twist.policies.send_failure;
+        if policy == SendFailure::Keep || self.has(Bug::KeepsFailingSinks) {
+            return false;
         }
         if self.has(Bug::ClosesAFailureAfterLeaving) && self.was_unsubscribed(member) {
             member.sink.close(Some("failed"));
         }
-        if self.remove(member.id) {
+        let removed = self.remove(member.id);
+        if removed {
             member.silence();
-            if !self.is(Variety::DropsFailing) && !self.has(Bug::DropsFailingSinks) {
-                let _ = member.close("failed");
-            }
         }
+        removed && policy != SendFailure::Drop && !self.has(Bug::DropsFailingSinks)
     }
 
     pub(super) fn remove(&self, id: u64) -> bool {

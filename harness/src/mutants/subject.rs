@@ -1,12 +1,16 @@
 //! What a [`SampleRegistry`] does when it is called.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::gate::Member;
 use super::handles::Admission;
+use super::outbox::Sent;
 use super::sample::{Cast, SampleRegistry};
+use super::threads::{MOMENT, on_helper};
 use super::{Bug, Variety};
+use crate::protocol::Delivery;
 use crate::script::{Identity, Reason, Registration};
 use crate::subject::{Handle, Probe, Refused, Subject, Ticket};
 use crate::trace::Report;
@@ -22,7 +26,9 @@ impl Subject for SampleRegistry {
         if self.has(Bug::LocksInTwoOrders) {
             self.wait_for_others();
         }
-        let alone = {
+        let lots = Arc::<[AtomicU64; 5]>::default();
+        let later = self.twist.policies.delivery == Delivery::Async;
+        let (alone, matched) = {
             let mut table = self.table();
             let mut members: Vec<_> = table
                 .members
@@ -34,9 +40,8 @@ impl Subject for SampleRegistry {
             if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
                 return Err("no subscriber listens".into());
             }
-            if self.is(Variety::DeliversBackwards) {
-                members.reverse();
-            }
+            table.casts += 1;
+            self.arrange(&mut members, table.casts);
             if self.has(Bug::ClosesNonListeners) {
                 let deaf =
                     |member: &Arc<Member>| !members.iter().any(|other| other.id == member.id);
@@ -55,7 +60,18 @@ impl Subject for SampleRegistry {
             if repeat && self.has(Bug::MergesRepeats) {
                 return Ok(None);
             }
-            let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members };
+            let matched = members.len() as u64;
+            if later {
+                // An outbox has it when this returns (DEL-1).
+                let lag = |member: &Arc<Member>| {
+                    member.outbox.is_some() && member.send(channel, data, false) == Sent::Lagged
+                };
+                let lagged: Vec<_> = members.iter().filter(|member| lag(member)).cloned().collect();
+                table.members.retain(|own| lagged.iter().all(|lagged| lagged.id != own.id));
+                members.retain(|member| member.outbox.is_none());
+            }
+            let lots = Arc::clone(&lots);
+            let cast = Cast { channel: channel.to_owned(), data: data.to_owned(), members, lots };
             let same = |own: &Cast| (&own.channel, &own.data) == (&cast.channel, &cast.data);
             if self.has(Bug::MergesWhatWaits) && table.queue.iter().any(same) {
                 return Ok(None);
@@ -82,15 +98,21 @@ impl Subject for SampleRegistry {
             if alone {
                 table.deliverer = Some(thread::current().id());
             }
-            alone
+            (alone, matched)
         };
-        if alone && self.is(Variety::Asynchronous) {
+        if alone && later {
             let sample = self.clone();
             thread::spawn(move || sample.drain());
         } else if alone {
-            self.drain().or_else(|why| if why == "wedged" { Ok(()) } else { Err(why) })?;
+            on_helper(self.is(Variety::DeliversOnAHelper), || self.drain())
+                .or_else(|why| if why == "wedged" { Ok(()) } else { Err(why) })?;
+        } else if self.is(Variety::WaitsItsTurn) {
+            self.wait_for_deliveries(MOMENT);
         }
-        Ok(None)
+        let [_, accepted, failed, dropped, lagged] =
+            lots.each_ref().map(|lot| lot.load(Ordering::Relaxed));
+        let report = Report { matched, accepted, dropped, lagged, failed };
+        Ok(Some(report).filter(|_| self.is(Variety::Reports)))
     }
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
@@ -105,7 +127,8 @@ impl Subject for SampleRegistry {
         let table = self.table();
         let tickets = if self.has(Bug::CountsTickets) { table.tickets } else { 0 };
         let ended = if self.has(Bug::CountsTheUnsubscribed) { table.ended.len() } else { 0 };
-        table.members.len() + tickets + ended
+        let closing = if self.is(Variety::CountsTheClosing) { table.closing.len() } else { 0 };
+        table.members.len() + tickets + ended + closing
     }
 
     fn begin(&self) -> Option<Arc<dyn Ticket>> {
@@ -121,12 +144,27 @@ impl Subject for SampleRegistry {
     }
 
     fn shutdown(&self) {
+        if self.is(Variety::ShutsDownTwice) {
+            self.end_all(false);
+        }
+        self.end_all(true);
+    }
+
+    fn settle(&self) {
+        self.wait_for_rest();
+    }
+}
+
+impl SampleRegistry {
+    /// Ends all; then it is down, or takes others still.
+    fn end_all(&self, down: bool) {
         let again = self.has(Bug::ShutsDownAgain);
         let (members, notified) = {
             let mut table = self.table();
             table.clock += 1;
-            table.down |=
-                !self.has(Bug::StaysOpenAfterShutdown) && !self.has(Bug::StaysOpenDuringShutdown);
+            table.down |= down
+                && !self.has(Bug::StaysOpenAfterShutdown)
+                && !self.has(Bug::StaysOpenDuringShutdown);
             let members = std::mem::take(&mut table.members);
             let notified: Vec<_> =
                 table.draining.iter().filter(|member| member.outbox.is_none()).cloned().collect();
@@ -145,9 +183,5 @@ impl Subject for SampleRegistry {
             let _ = member.close("shutdown");
         }
         self.table().down |= self.has(Bug::StaysOpenDuringShutdown);
-    }
-
-    fn settle(&self) {
-        self.wait_for_rest();
     }
 }

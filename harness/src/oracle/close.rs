@@ -2,7 +2,7 @@
 
 use super::state::{Claim, Failure, Frame, Sub, Walk};
 use super::why::Why;
-use super::{Step, Symptom, nonsense};
+use super::{FOREIGN, Step, Symptom, nonsense};
 use crate::protocol::{Concurrency, Delivery, SendFailure};
 use crate::script::{Act, Hook, Op, OpId};
 
@@ -122,9 +122,11 @@ impl Walk<'_> {
                 .iter()
                 .any(|claim| claim.op != op && (claim.open || claim.why == Why::Unsub));
             // Only a send from inside of which it is ended makes a close wait. A task does not show
-            // which one that is, nor does a sink with several subscribers.
+            // which one that is, nor does a sink with several subscribers, nor a thread of the
+            // registry: it may close for a thread that is in that send and waits for it.
             let tasks = self.policies.threads != Concurrency::Threads;
-            let sending = if tasks || self.shares_sink(sub) {
+            let helper = self.threads.get(&op).is_some_and(|thread| *thread >= FOREIGN);
+            let sending = if tasks || helper || self.shares_sink(sub) {
                 self.busy.get(&subject.sink).is_some_and(|busy| *busy > 0)
             } else {
                 own.within > 0

@@ -288,7 +288,7 @@ fn every_variant_is_accepted() {
         // scripts of one seed did not exercise may be exercised by those of another.
         let mut unexercised = None;
         for seed in 1..=10 {
-            let plan = Plan { scripts: 1_000, seed, ..Plan::default() };
+            let plan = Plan { scripts: 200, seed, ..Plan::default() };
             let outcome =
                 campaign(&hello, &mut InProcess::new(factory.clone()), &plan, &mut |_, _| {});
             let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == Level::M).collect();
@@ -311,6 +311,53 @@ fn every_variant_is_accepted() {
             assert!(seed < 10, "{:?}: {still:?}", variant.variety);
             unexercised = Some(still);
         }
+    }
+}
+
+/// What a variant quotes stands in the text.
+#[test]
+fn every_variant_is_allowed_by_the_words_that_it_names() {
+    let protocol = include_str!("../../PROTOCOL.md");
+    for variant in VARIANTS {
+        let (id, words) = variant.allowed_by.split_once(": ").unwrap();
+        let known = catalogue().requirements.iter().find(|own| own.id == id);
+        let allows = match (known, words) {
+            (Some(own), "a SHOULD") => own.level == Level::S,
+            (Some(own), "a MAY") => own.level == Level::Y,
+            (Some(own), _) => own.text.to_lowercase().contains(words),
+            (None, _) => id == "PROTOCOL" && protocol.to_lowercase().contains(words),
+        };
+        assert!(allows, "{:?}: {}", variant.variety, variant.allowed_by);
+    }
+}
+
+/// A send revokes another, whose close, on a thread of the registry, revokes the sender.
+#[test]
+fn a_close_on_another_thread_is_part_of_the_send_that_waits_for_it() {
+    let hear = |id, at, name: &str| {
+        let with = Registration::to(&[name]).group(name);
+        Op::new(id, Act::Sub { sub: at, sink: at, with })
+    };
+    let revoke = |id, name: &str| {
+        let act = Act::Revoke { identity: name.into(), reason: None };
+        SinkScript {
+            rules: vec![Rule {
+                on: Hook::Send,
+                nth: 1,
+                ops: vec![Op::new(id, act)],
+                then: Ending::Ok,
+            }],
+        }
+    };
+    let cast = Op::new(3, Act::Cast { channel: "x".into(), data: "m".into() });
+    let mut script = Script::new(vec![hear(1, 0, "x"), hear(2, 1, "y"), cast]);
+    script.sinks = vec![revoke(4, "y"), revoke(5, "x")];
+    script.sinks[1].rules[0].on = Hook::Close;
+    for variety in [Variety::ClosesOnHelpers, Variety::ClosesAtOnce, Variety::SendsOnHelpers] {
+        let (hello, factory) = mutants::variant(variety);
+        let Answer::Trace(trace) = InProcess::new(factory).run(&script) else { panic!("no trace") };
+        let verdict = oracle::judge(&script, &trace, &hello.policies);
+        assert!(verdict.clean(), "{variety:?} {verdict:?} {trace:?}");
     }
 }
 

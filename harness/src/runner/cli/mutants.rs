@@ -42,11 +42,12 @@ pub(super) fn show_mutants(options: &Options) -> Result<Exit, Problem> {
         blind += usize::from(wrong.is_some());
         let said = wrong.map_or("accepted", |failure| failure.violation.requirement);
         say(&format!(
-            "legal: {:<25} {:<14} {:<8} {:>7}",
+            "legal: {:<25} {:<14} {:<8} {:>7}  {}",
             format!("{:?}", variant.variety),
             "nothing",
             said,
-            outcome.runs
+            outcome.runs,
+            variant.allowed_by
         ));
     }
     say(&format!(
