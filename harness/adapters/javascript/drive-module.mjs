@@ -36,7 +36,6 @@ class Run extends Threads {
       if (!OPERATIONS.includes(op.op)) { this.need = `the operation ${op.op}`; continue; }
       if (op.op === "unsub" && !Object.hasOwn(this.subs, op.sub)) continue;
       if (["admit", "abandon"].includes(op.op) && !Object.hasOwn(this.tickets, op.ticket)) continue;
-      yield* this.pause();
       this.log("call", { op: op.id });
       let end = "ret", done;
       try { done = yield* this[op.op](op, this.registry(op.registry)); }

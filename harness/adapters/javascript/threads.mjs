@@ -41,7 +41,12 @@ export class Threads {
   }
 
   /** Lets others go first, by chance: so a race is found that a registry has between two of its turns. */
-  *pause() { if (thread()) for (let turns = this.#chance(4); turns > 0; turns--) yield Promise.resolve(); }
+  *#lane(ops) {
+    for (const op of ops) {
+      for (let turns = this.#chance(4); turns > 0; turns--) yield Promise.resolve();
+      yield* this.steps([op]);
+    }
+  }
   #chance(below) {
     this.seed = (Math.imul(this.seed, 1664525) + 1013904223) >>> 0;
     return (this.seed >>> 16) % below;
@@ -49,7 +54,7 @@ export class Threads {
 
   *quiet() { while (this.#tasks.size) yield Promise.allSettled(this.#tasks); }
   *par(op) {
-    const run = (ops, index) => here.run({ lane: index + 1 }, drive, this.steps(ops));
+    const run = (ops, index) => here.run({ lane: index + 1 }, drive, this.#lane(ops));
     yield* this.#wait(op, Promise.all(op.lanes.map(run)));
   }
   *hold(op) { yield* this.#wait(op, this.#gate(op.gate).opened); }

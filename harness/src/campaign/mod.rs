@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::cases::cases;
+use crate::cases::cases_with;
 use crate::catalogue::{self, same_or_more_general};
 use crate::clock::Started;
 use crate::features::{Feature, Features};
@@ -116,7 +116,7 @@ pub fn campaign(
         run.refuses_reentrancy();
     }
     let counts = hello.offers("count");
-    let fixed = cases().into_iter().map(|case| {
+    let fixed = cases_with(plan.scripts).into_iter().map(|case| {
         // A registry that cannot count runs the rest of the script.
         let script =
             if counts { case.script } else { case.script.without(|op| op.act == Act::Count) };

@@ -5,7 +5,7 @@ use super::*;
 use crate::script::{Outbox, Overflow};
 
 /// Beyond a power of two and of ten.
-const MANY: u32 = 300;
+const MANY: u32 = 260;
 
 fn many<T>(make: impl FnMut(u32) -> T) -> impl Iterator<Item = T> {
     (1..=MANY).map(make)

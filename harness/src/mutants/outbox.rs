@@ -46,7 +46,7 @@ pub(super) enum Sent {
 }
 
 /// How long a mutant waits for its reader: longer than a suite that expects it to.
-const WAIT: Duration = Duration::from_millis(300);
+const WAIT: Duration = Duration::from_millis(450);
 
 impl Outbox {
     pub(super) fn new(bounds: script::Outbox, twist: Twist) -> Self {

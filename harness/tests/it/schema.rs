@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use harness::campaign::{Answer, Driver, InProcess, Plan, campaign};
-use harness::cases::cases;
+use harness::cases::{cases, systematic};
 use harness::core;
 use harness::features::Features;
 use harness::generate::generate;
@@ -38,7 +38,8 @@ fn fits(schema: &Validator, message: &impl Serialize) -> Value {
 
 fn scripts() -> impl Iterator<Item = Script> {
     let random = (0..300).map(|seed| generate(seed, Features::everything(), Features::default()));
-    cases().into_iter().map(|case| case.script).chain(random)
+    let fixed = cases().into_iter().chain(systematic());
+    fixed.map(|case| case.script).chain(random)
 }
 
 #[test]

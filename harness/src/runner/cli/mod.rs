@@ -82,7 +82,8 @@ fn dispatch(arguments: Vec<OsString>, stop: &Stop) -> Result<Exit, Problem> {
     }
     let options = parse(rest.to_vec());
     if let ("list" | "gallery" | "spec", Ok(options)) = (command.as_ref(), &options)
-        && let Some(extra) = options.files.first().or(options.command.first())
+        && let files = options.files.first().filter(|_| command != "gallery")
+        && let Some(extra) = files.or(options.command.first())
     {
         return Err(Problem::Usage(format!("{command} takes no {extra:?}")));
     }

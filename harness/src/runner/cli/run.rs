@@ -7,6 +7,7 @@ use super::options::Options;
 use super::saved::{save, saved_scripts, write_file};
 use super::{Problem, adapter, cut, say, say_error};
 use crate::campaign::{Outcome, Plan, campaign};
+use crate::cases::cases_with;
 use crate::catalogue;
 use crate::oracle::Violation;
 use crate::runner::stop::Stop;
@@ -58,7 +59,8 @@ pub(super) fn run(options: Options, stop: &Stop) -> Result<Exit, Problem> {
         saved: saved_scripts(&options.save),
         ..Plan::default()
     };
-    let all = options.scripts + plan.saved.len() as u64 + crate::cases::cases().len() as u64;
+    let fixed = plan.saved.len() + cases_with(options.scripts).len();
+    let all = options.scripts + fixed as u64;
     let mut seen = 0;
     let mut printed = 0;
     let paint = Paint::to(&stdout());
