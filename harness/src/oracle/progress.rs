@@ -81,6 +81,11 @@ impl Walk<'_> {
             self.keeps(&["CAP-5"]);
             return Err(Stop::End);
         }
+        if let Some(cap) = self.script.cap {
+            let cause = format!("a registry with a cap of {cap} could not be constructed: {error}");
+            self.breaks(Symptom::Other, "CAP-5", cause);
+            return Err(Stop::End);
+        }
         nonsense(format!("the registry could not be constructed: {error}"))
     }
 

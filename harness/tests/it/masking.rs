@@ -265,3 +265,19 @@ fn rev_1_a_send_on_another_thread_does_not_excuse_a_close_that_comes_late() {
     let verdict = oracle::judge(&script, &late, &policies);
     assert_eq!(verdict.violation.map(|own| own.requirement), Some("REV-1"));
 }
+
+#[test]
+fn cap_5_a_cap_of_one_can_be_constructed() {
+    let judged = |cap| {
+        let script = Script { cap, ..Script::new(vec![sub(1, 0, a())]) };
+        let verdict = oracle::judge(
+            &script,
+            &vec![Event::Unbuilt { error: "too small".into() }],
+            &Policies::default(),
+        );
+        (broken(&verdict).first().map(|id| (*id).to_owned()), verdict.nonsense.is_some())
+    };
+    assert_eq!(judged(Some(0)), (None, false));
+    assert_eq!(judged(Some(1)), (Some("CAP-5".to_owned()), false));
+    assert_eq!(judged(None), (None, true));
+}
