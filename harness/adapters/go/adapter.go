@@ -31,7 +31,9 @@ func (r *run) steps(ctx context.Context, ops []op) {
 	for _, op := range ops {
 		if r.knows(op) {
 			r.log("call", event{"op": op.ID})
-			r.pause()
+			if op.Op != "hold" && op.Op != "release" {
+				r.pause()
+			}
 			r.log(r.outcome(ctx, op))
 		}
 	}

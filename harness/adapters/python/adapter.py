@@ -49,7 +49,8 @@ class Run(Threads):
             if op["op"] in ("admit", "abandon") and op["ticket"] not in self.tickets:
                 continue
             self.log("call", op=op["id"])
-            pause()
+            if op["op"] not in ("hold", "release"):
+                pause()
             try:
                 done = self.act(op) or {}
                 self.log("ret", op=op["id"], **done)

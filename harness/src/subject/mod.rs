@@ -303,7 +303,10 @@ impl World {
             return;
         }
         self.log(Event::Call { op: id, thread: thread() });
-        self.pause();
+        // Gates say themselves who goes first.
+        if !matches!(op.act, Act::Hold { .. } | Act::Release { .. }) {
+            self.pause();
+        }
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.act(op)))
             .unwrap_or_else(|panic| Err(words(&*panic)));
         self.log(ended.unwrap_or_else(|error| Event::Err { op: id, error }));

@@ -164,7 +164,7 @@ fn promising(class: &str, plan: &Plan, patience: u64) -> (Hello, Outcome, Report
 fn registries_that_return_promises_are_judged_in_full() {
     for class in ["OneByOne", "AllAtOnce", "PlainSinks"] {
         let (hello, outcome, report) =
-            promising(class, &Plan { scripts: 400, seed: 3, ..Plan::default() }, 2_000);
+            promising(class, &Plan { scripts: 150, seed: 3, ..Plan::default() }, 2_000);
         assert_eq!(
             report.exit,
             Exit::Conforming,
@@ -190,7 +190,7 @@ fn registries_that_return_promises_are_judged_in_full() {
 #[test]
 fn a_revocation_that_waits_for_sends_to_the_revoked_breaks_a_should() {
     let (_, outcome, report) =
-        promising("WaitsForSends", &Plan { scripts: 400, seed: 3, ..Plan::default() }, 500);
+        promising("WaitsForSends", &Plan { scripts: 150, seed: 3, ..Plan::default() }, 500);
     assert_eq!(report.exit, Exit::Conforming, "{:?}", outcome.failures);
     let broken: Vec<_> =
         outcome.failures.iter().map(|failure| failure.violation.requirement).collect();
@@ -291,7 +291,7 @@ fn broken_copies_of_the_sample_registries_fail_for_what_they_break_and_again_whe
         };
         let saved = place.join("saved").display().to_string();
         let run = ["run", "--scripts", "60", "--seed", "2", "--patience", "0.05"];
-        let run = [&run[..], &["--save", &saved, "--"]].concat();
+        let run = [&run[..], &["--only", requirement, "--save", &saved, "--"]].concat();
         let (code, page) = conform(&[&run[..], &command].concat());
         assert_eq!(code, 1, "{from}: {page}");
         let file = format!("{saved}/{requirement}.json");
@@ -308,7 +308,7 @@ fn styled(words: &[&str]) -> (Hello, Outcome, Report) {
         (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
     let command: Vec<&str> =
         ["node", &adapter, &styles].into_iter().chain(words.iter().copied()).collect();
-    judge(&command, &Plan { scripts: 200, seed: 4, ..Plan::default() }, Deadlines::default())
+    judge(&command, &Plan { scripts: 150, seed: 4, ..Plan::default() }, Deadlines::default())
 }
 
 #[test]
@@ -683,7 +683,7 @@ fn broken(class: &str) -> Report {
     ];
     // The size of a shrunk failure must not depend on how busy the machine is.
     let shrinking = Bounds { time: Duration::from_secs(120), ..Bounds::default() };
-    judge(&command, &Plan { scripts: 300, shrinking, ..Plan::default() }, Deadlines::default()).2
+    judge(&command, &Plan { scripts: 150, shrinking, ..Plan::default() }, Deadlines::default()).2
 }
 
 #[test]

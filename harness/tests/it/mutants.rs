@@ -282,13 +282,15 @@ fn missing_reports_that_are_claimed_break_del_7() {
 
 #[test]
 fn every_variant_is_accepted() {
-    for variant in VARIANTS {
+    for (place, variant) in VARIANTS.iter().enumerate() {
         let (hello, factory) = mutants::variant(variant.variety);
+        // The gallery runs the systematic cases for all; they take as long as all others.
+        let scripts = if place % 3 == 0 { 200 } else { 199 };
         // Whether calls of two threads overlap depends on the machine. So a requirement that the
         // scripts of one seed did not exercise may be exercised by those of another.
         let mut unexercised = None;
         for seed in 1..=10 {
-            let plan = Plan { scripts: 200, seed, ..Plan::default() };
+            let plan = Plan { scripts, seed, ..Plan::default() };
             let outcome =
                 campaign(&hello, &mut InProcess::new(factory.clone()), &plan, &mut |_, _| {});
             let musts: Vec<_> = outcome.failures.iter().filter(|f| f.level == Level::M).collect();

@@ -449,7 +449,7 @@ fn cnt_2_a_registry_that_keeps_who_has_left_is_found() {
 
 #[test]
 fn a_registry_that_takes_memory_without_end_is_found() {
-    let plan = Plan { scripts: 400, ..Plan::default() };
+    let plan = Plan { scripts: 100, ..Plan::default() };
     let outcome = judged("Grows", &plan, 300 << 20);
     let Some(failure) = outcome.failures.first() else { panic!("{:?}", outcome.faults) };
     assert_eq!(failure.violation.requirement, "DEL-1");
