@@ -6,7 +6,7 @@
 //!
 //! Each check connects one or two peers, and takes milliseconds on a sink that is right. By itself
 //! it waits for ever for what does not come. [`sink_suite!`](crate::sink_suite) runs each under
-//! [`watched`](super::watched), and so should whoever calls one: then it takes at most
+//! [`watched`](super::watched), and so should a caller of its own: then it takes at most
 //! [`Rig::patience`], also when a call blocks and never returns.
 
 use std::future::Future;
