@@ -86,7 +86,8 @@ impl Rig {
     }
 
     /// Runs scripts for all requirements at once: the checks of [`registry_suite!`] share them. It
-    /// takes a few seconds, and more to make the scripts small that a wrong registry fails.
+    /// takes a few seconds, and more to make the scripts small that a wrong registry fails. A call
+    /// that never returns ends it after the patience.
     ///
     /// [`registry_suite!`]: crate::registry_suite
     #[must_use]
@@ -95,7 +96,7 @@ impl Rig {
     }
 
     fn run(&self, plan: &Plan, began: Option<Started>) -> Checked {
-        let mut driver = Watched { rig: self, began };
+        let mut driver = Watched { rig: self, began, spent: false };
         let outcome = campaign(&self.hello, &mut driver, plan, &mut |_, _| {});
         Checked { hello: self.hello.clone(), outcome }
     }
@@ -142,10 +143,12 @@ impl Checked {
 }
 
 /// Runs scripts, each on a thread of its own and for as long as the patience of the rig lasts; all
-/// of them together, if they have begun.
+/// of them together, if they have begun. After one that does not end it runs none.
 struct Watched<'a> {
     rig: &'a Rig,
     began: Option<Started>,
+    /// A script took all of it, so that no other is run.
+    spent: bool,
 }
 
 impl Driver for Watched<'_> {
@@ -153,12 +156,14 @@ impl Driver for Watched<'_> {
         let Rig { factory, patience, .. } = self.rig;
         let spent = self.began.map_or(Duration::ZERO, |began| began.ago());
         let left = patience.saturating_sub(spent);
-        if left.is_zero() {
+        if left.is_zero() || self.spent {
             return Answer::Unsupported("more patience".into());
         }
         let usual = Limits::default();
         let limits = Limits { patience: usual.patience.min(*patience / 5), ..usual };
-        match execute_within(script, factory, limits, left) {
+        let done = execute_within(script, factory, limits, left);
+        self.spent = done.is_err();
+        match done {
             Ok(trace) => Answer::Trace(trace),
             Err(trace) => Answer::Fault(format!(
                 "waited {left:.1?} for {}\n{}\n{}",
