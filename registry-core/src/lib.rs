@@ -16,7 +16,8 @@
 //! statement is tested; `docs/spec.md` lists them.
 //!
 //! # Features
-//! - `json` (default): the encoder [`Json`].
+//! - `json` (default): the encoder [`Json`], and publishing to [`Topic`]s.
+//! - `schemars`: the list of an application's topics with their JSON Schema.
 //! - `serde`: the statistics can be serialised.
 
 mod clock;
@@ -44,7 +45,8 @@ pub use types::close::{CloseReason, Revocation};
 pub use types::encode::Json;
 pub use types::encode::{BodyKind, Encode, EncodeError, Encoded};
 pub use types::error::{AdmitError, BroadcastError, SubscribeError};
-pub use types::format::WireFormat;
+pub use types::event_name::{EventName, EventNameError};
+pub use types::format::{MessageHead, WireFormat};
 pub use types::id::{MessageId, ParseMessageIdError, SubscriptionId};
 pub use types::identity::Identity;
 pub use types::message::Message;
@@ -52,6 +54,9 @@ pub use types::options::{RegistryOptions, ScopeCap, WhenFull};
 pub use types::registration::Registration;
 pub use types::report::{Report, SendOutcome};
 pub use types::stats::{ChannelCount, Stats};
+pub use types::topic::{Event, Topic, TopicFamily};
+#[cfg(feature = "schemars")]
+pub use types::topics::Topics;
 
 /// The README's program, compiled and run.
 #[cfg(all(doctest, feature = "json"))]

@@ -15,15 +15,18 @@
 //! - `test-util`: the module `test_util`, a server and a client for tests of transports.
 
 mod admission;
+mod envelope;
 mod server;
 mod socket;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
 pub use admission::admitted::Admitted;
+pub use admission::asked::Asked;
 pub use admission::authorise::Authorise;
 pub use admission::builder::LiveBuilder;
 pub use admission::channels::Ungranted;
+pub use admission::credential::{Credential, Token};
 pub use admission::entry::{Entered, Entry, Framing};
 pub use admission::grant::Grant;
 pub use admission::layer::{EntryLayer, EntryService};
@@ -34,6 +37,7 @@ pub use admission::refusal::Refusal;
 pub use admission::stats::AdmissionStats;
 /// The attribute that an `impl` of [`Authorise`] needs.
 pub use async_trait::async_trait;
+pub use envelope::{put_data, put_members};
 pub use server::listener::{ConnectionService, Drain, MakeService, ServerListener};
 pub use server::options::ServerOptions;
 pub use server::registries::Registries;

@@ -28,6 +28,9 @@ pub(crate) struct SseBody {
     keep_alive: Pin<Box<Sleep>>,
     last_write: Instant,
     lease: Option<Lease>,
+    /// The last bytes ended within a frame: no farewell can follow then. A client drops an event
+    /// whose end does not come.
+    is_mid_frame: bool,
 }
 
 /// When the subscriber's authority ends, and the task that ends it then. The body cannot do that
@@ -72,6 +75,7 @@ impl SseBody {
             deadlines: admitted.deadlines,
             keep_alive: Box::pin(sleep(period)),
             last_write: Instant::now(),
+            is_mid_frame: false,
         }
     }
 
@@ -108,6 +112,7 @@ impl SseBody {
         match outbox.poll_next(cx, Outbox::WRITE_BYTES) {
             Poll::Ready(Next::Frames(batch)) => {
                 self.last_write = Instant::now();
+                self.is_mid_frame = batch.is_partial;
                 Poll::Ready(Some(join(batch)))
             }
             Poll::Ready(Next::Closed(reason)) => {
@@ -116,7 +121,7 @@ impl SseBody {
                 // farewell.
                 self.subscriber = None;
                 self.lease = None;
-                Poll::Ready(farewell(reason, subscriber))
+                Poll::Ready(farewell(reason, subscriber).filter(|_| !self.is_mid_frame))
             }
             Poll::Pending => {
                 // The timer is set again when it elapses and not with each message, which would

@@ -1,28 +1,58 @@
 //! The event stream format.
 //!
-//! Ids come from the registry and event names are constants, so neither can hold a line break
-//! (SSE-2).
+//! Ids come from the registry, and an event's name cannot hold a line break, so neither can end its
+//! line (SSE-2, NAM-1).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
-use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
+use registry_core::{
+    BodyKind, CloseReason, Encoded, EventName, MessageHead, MessageId, WireFormat,
+};
 use std::fmt::Write;
 use std::time::Duration;
+use transport_core::put_members;
 
-/// The frames of this transport: one event for each message, with its id and its payload. On a
-/// direct connection each write is a chunk of HTTP/1.1. A binary payload is written in base64.
+/// The frames of this transport: one event for each message, with its id, its name and its payload.
+/// On a direct connection each write is a chunk of HTTP/1.1. A binary payload is written in base64.
 ///
 /// # Examples
 /// ```
-/// use registry_core::{Encoded, MessageId};
+/// use registry_core::{Channel, Encoded, EventName, MessageHead, MessageId};
 /// use transport_sse::SSE;
 ///
-/// let frame = SSE.frame(MessageId::new(1, 7), &Encoded::json("{}"));
+/// let runs = Channel::from("runs");
+/// let head = MessageHead::new(MessageId::new(1, 7), &runs);
+/// let frame = SSE.frame(head, &Encoded::json("{}"));
 /// assert_eq!(frame, "id: 0000000000000001-7\ndata: {}\n\n");
+/// let created = Encoded::json("{}").with_name(EventName::from_static("created"));
+/// let frame = SSE.frame(head, &created);
+/// assert_eq!(frame, "id: 0000000000000001-7\nevent: created\ndata: {}\n\n");
 /// ```
-pub static SSE: WireFormat =
-    WireFormat::new("sse", event).with_envelope(chunk, CHUNK_END).with_notice(lagged);
+pub static SSE: WireFormat = WireFormat::new("sse", event)
+    .with_envelope(chunk, CHUNK_END)
+    .with_notice(lagged)
+    .with_snapshot(snapshot);
+
+/// The frames of a request with `envelope=1`: as [`SSE`], but the data is the JSON object
+/// `{"channel","event","data"}`, for a client that hears several channels.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Channel, Encoded, MessageHead, MessageId};
+/// use transport_sse::SSE_ENVELOPE;
+///
+/// let runs = Channel::from("runs");
+/// let head = MessageHead::new(MessageId::new(1, 7), &runs);
+/// assert_eq!(
+///     SSE_ENVELOPE.frame(head, &Encoded::json("{}")),
+///     "id: 0000000000000001-7\ndata: {\"channel\":\"runs\",\"event\":null,\"data\":{}}\n\n",
+/// );
+/// ```
+pub static SSE_ENVELOPE: WireFormat = WireFormat::new("sse", enveloped)
+    .with_envelope(chunk, CHUNK_END)
+    .with_notice(lagged)
+    .with_snapshot(snapshot_enveloped);
 
 /// The first bytes of a stream: a comment, so that the client's `onopen` fires before the first
 /// message, and so that a stream never begins with a payload's byte order mark.
@@ -44,12 +74,64 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// So long that the client does not come back: the server cannot stop an `EventSource`.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn event(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
-    id_line(id, out);
+fn event(head: MessageHead<'_>, encoded: &Encoded, out: &mut BytesMut) {
+    id_line(head.id(), out);
+    event_line(encoded.name().map(EventName::as_str), out);
+    payload(encoded, out);
+}
+
+/// The `data:` lines of a payload by itself.
+fn payload(encoded: &Encoded, out: &mut BytesMut) {
     if encoded.kind() == BodyKind::Binary {
         data(BASE64_STANDARD.encode(encoded.body()).as_bytes(), out);
     } else {
         data(encoded.body(), out);
+    }
+}
+
+fn enveloped(head: MessageHead<'_>, encoded: &Encoded, out: &mut BytesMut) {
+    let name = encoded.name().map(EventName::as_str);
+    id_line(head.id(), out);
+    event_line(name, out);
+    payload_enveloped(Some(head.channel()), name, encoded, out);
+}
+
+/// The `data:` lines of a payload in its envelope.
+fn payload_enveloped(
+    channel: Option<&str>,
+    name: Option<&str>,
+    encoded: &Encoded,
+    out: &mut BytesMut,
+) {
+    let mut body = BytesMut::with_capacity(encoded.body().len() + 64);
+    body.put_u8(b'{');
+    put_members(channel, name, encoded, &mut body);
+    body.put_u8(b'}');
+    data(&body, out);
+}
+
+/// The name of the event that a part of a snapshot is.
+const SNAPSHOT: Option<&str> = Some("snapshot");
+
+/// A part of a snapshot. Only the last one has an id, from which a client resumes.
+fn snapshot(at: Option<MessageId>, encoded: &Encoded, out: &mut BytesMut) {
+    at.into_iter().for_each(|at| id_line(at, out));
+    event_line(SNAPSHOT, out);
+    payload(encoded, out);
+}
+
+fn snapshot_enveloped(at: Option<MessageId>, encoded: &Encoded, out: &mut BytesMut) {
+    at.into_iter().for_each(|at| id_line(at, out));
+    event_line(SNAPSHOT, out);
+    payload_enveloped(None, SNAPSHOT, encoded, out);
+}
+
+/// `event: ` and the name, if the event has one.
+fn event_line(name: Option<&str>, out: &mut BytesMut) {
+    if let Some(name) = name {
+        out.put_slice(b"event: ");
+        out.put_slice(name.as_bytes());
+        out.put_u8(b'\n');
     }
 }
 
@@ -142,6 +224,11 @@ fn spread(number: u64) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use registry_core::Channel;
+
+    fn runs() -> Channel {
+        Channel::from("runs")
+    }
 
     /// A strict parser of the format: the data of each event, and its id.
     fn parse(stream: &str) -> Vec<(Option<String>, String)> {
@@ -222,14 +309,18 @@ mod tests {
     #[test]
     fn sse_2_an_event_has_the_id_as_it_is_displayed() {
         assert_eq!(
-            SSE.frame(MessageId::new(0xa_0000_0000, 7), &Encoded::json("1")),
+            SSE.frame(
+                MessageHead::new(MessageId::new(0xa_0000_0000, 7), &runs()),
+                &Encoded::json("1")
+            ),
             "id: 0000000a00000000-7\ndata: 1\n\n"
         );
         // An epoch for each number of leading zeros.
         for epoch in (0..=64).map(|bits| u64::MAX.checked_shr(bits).unwrap_or(0)) {
             for seq in [1, 10, u64::MAX] {
                 let id = MessageId::new(epoch, seq);
-                assert_eq!(SSE.frame(id, &Encoded::text("1")), format!("id: {id}\ndata: 1\n\n"));
+                let frame = SSE.frame(MessageHead::new(id, &runs()), &Encoded::text("1"));
+                assert_eq!(frame, format!("id: {id}\ndata: 1\n\n"));
             }
         }
     }
@@ -237,7 +328,10 @@ mod tests {
     #[test]
     fn sse_2_bytes_that_are_no_text_come_back_from_base64() {
         let bytes: Vec<u8> = (0..=255).collect();
-        let frame = SSE.frame(MessageId::new(1, 1), &Encoded::binary(bytes.clone()));
+        let frame = SSE.frame(
+            MessageHead::new(MessageId::new(1, 1), &runs()),
+            &Encoded::binary(bytes.clone()),
+        );
         let events = parse(std::str::from_utf8(&frame).unwrap());
         assert_eq!(BASE64_STANDARD.decode(&events[0].1).unwrap(), bytes);
     }

@@ -1,8 +1,11 @@
 //! Serves a subscriber registry as server-sent events (`text/event-stream`) from an axum router.
 //!
 //! A handler answers with an [`Sse`], or the route is [`sse`]. A message arrives as an event with
-//! an `id:` and the encoded payload as `data:`. The end of a stream is announced by an event named
-//! `close` whose data is `{"reason":"…"}`, with a `retry:` that suits the reason (SSE-4):
+//! an `id:`, its name as `event:` if it has one, and the encoded payload as `data:`. With
+//! `envelope=1` in the query the data is `{"channel":…,"event":…,"data":…}`. Messages that a slow
+//! reader lost are told by an event named `lagged` whose data is `{"lost":…}`. The end of a stream
+//! is announced by an event named `close` whose data is `{"reason":"…"}`, with a `retry:` that
+//! suits the reason (SSE-4):
 //!
 //! | reason | `retry:` | so that an `EventSource` |
 //! |---|---|---|
@@ -71,7 +74,7 @@ mod body;
 mod direct;
 mod encode;
 
-pub use encode::SSE;
+pub use encode::{SSE, SSE_ENVELOPE};
 
 // What an application needs beside the transport, so that it depends on one crate.
 #[cfg(feature = "json")]
@@ -85,9 +88,9 @@ pub use registry_core::{
 /// The attribute that an `impl` of [`Authorise`] needs.
 pub use transport_core::async_trait;
 pub use transport_core::{
-    AdmissionStats, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Framing,
-    Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener,
-    ServerMetrics, ServerOptions, ServerStats, Ungranted,
+    AdmissionStats, Asked, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer,
+    Framing, Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server,
+    ServerListener, ServerMetrics, ServerOptions, ServerStats, Ungranted,
 };
 
 use axum::body::Body;
@@ -149,8 +152,8 @@ impl Default for SseOptions {
 pub struct Events;
 
 impl Framing for Events {
-    fn format() -> &'static WireFormat {
-        &SSE
+    fn format(asked: &Asked) -> &'static WireFormat {
+        if asked.has_flag("envelope") { &SSE_ENVELOPE } else { &SSE }
     }
 }
 

@@ -6,9 +6,10 @@
 
 use crate::frame::{Closing, PING};
 use crate::inbound::{Inbound, Rate};
+use crate::live::{self, Code, Heard, Told};
 use crate::options::WsOptions;
 use crate::outgoing::{Outgoing, Piped};
-use crate::peer::Desk;
+use crate::peer::{Answering, Desk};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::upgrade::Upgraded;
@@ -32,6 +33,15 @@ const MAX_REPLY_BYTES: usize = 8 * 1024;
 
 type Handling = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + Send>>> + Send>>;
 
+/// What the messages of a connection look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Payloads and nothing else.
+    Raw,
+    /// `live.v1`, and the message that the client is to be sent first, if there is one.
+    LiveV1(Option<Bytes>),
+}
+
 pub(crate) struct Connection<O, R> {
     outgoing: O,
     inbound: Inbound<R>,
@@ -39,7 +49,11 @@ pub(crate) struct Connection<O, R> {
     desk: Option<Desk>,
     options: Arc<WsOptions>,
     rate: Rate,
+    /// Its messages are those of `live.v1`.
+    is_live: bool,
     handling: Option<Handling>,
+    /// Over `live.v1`, the message that the handler has.
+    answering: Option<Arc<Answering>>,
     /// The next ping, or the moment at which the last one has gone unanswered for too long.
     heartbeat: Pin<Box<Sleep>>,
     awaiting_pong: bool,
@@ -49,20 +63,25 @@ pub(crate) struct Connection<O, R> {
 
 /// Serves an upgraded connection to its end, in a task of its own: on its socket, where HTTP can
 /// give that up.
-pub(crate) fn serve(upgraded: Upgraded, admitted: Admitted, options: Arc<WsOptions>) {
+pub(crate) fn serve(
+    upgraded: Upgraded,
+    admitted: Admitted,
+    options: Arc<WsOptions>,
+    protocol: Protocol,
+) {
     let direct = admitted.handover.is_some();
     match if direct { take_upgraded_socket(upgraded) } else { Err(upgraded) } {
         Ok((socket, read)) if read.is_empty() => {
             let ends = |outbox, kind| (DirectConnection::new(outbox, socket.clone(), kind), socket);
-            tokio::spawn(Connection::new(admitted, options, ends).run());
+            tokio::spawn(Connection::new(admitted, options, protocol, ends).run());
         }
         Ok((socket, read)) => {
             let reader = Cursor::new(read).chain(socket.clone());
             let ends = |outbox, kind| (DirectConnection::new(outbox, socket, kind), reader);
-            tokio::spawn(Connection::new(admitted, options, ends).run());
+            tokio::spawn(Connection::new(admitted, options, protocol, ends).run());
         }
         Err(upgraded) => {
-            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options).run());
+            tokio::spawn(piped(TokioIo::new(upgraded), admitted, options, protocol).run());
         }
     }
 }
@@ -72,12 +91,14 @@ pub(crate) fn piped<IO>(
     io: IO,
     admitted: Admitted,
     options: Arc<WsOptions>,
+    protocol: Protocol,
 ) -> Connection<impl Outgoing, impl Incoming>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (reader, writer) = split(io);
-    Connection::new(admitted, options, |outbox, kind| (Piped::new(outbox, writer, kind), reader))
+    let ends = |outbox, kind| (Piped::new(outbox, writer, kind), reader);
+    Connection::new(admitted, options, protocol, ends)
 }
 
 /// How a connection's life ended.
@@ -175,16 +196,23 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
     fn new(
         admitted: Admitted,
         options: Arc<WsOptions>,
+        protocol: Protocol,
         ends: impl FnOnce(Outbox, KindGuard) -> (O, R),
     ) -> Self {
         let now = Instant::now();
-        let (outgoing, reader) = ends(admitted.outbox, admitted.kind);
+        let (mut outgoing, reader) = ends(admitted.outbox, admitted.kind);
+        let is_live = protocol != Protocol::Raw;
+        if let Protocol::LiveV1(Some(first)) = protocol {
+            outgoing.send_control(first);
+        }
         Self {
             outgoing,
             inbound: Inbound::new(reader),
             desk: options.on_text.is_some().then(|| Desk::new(admitted.grant)),
             rate: Rate::new(options.burst, now),
+            is_live,
             handling: None,
+            answering: None,
             heartbeat: Box::pin(sleep_until(now + options.ping_period)),
             awaiting_pong: false,
             expires: admitted.expires.map(|at| Box::pin(sleep_until(at))),
@@ -217,7 +245,7 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
         loop {
             if let Some(handling) = &mut self.handling {
                 match handling.as_mut().poll(cx) {
-                    Poll::Ready(Ok(())) => self.handling = None,
+                    Poll::Ready(Ok(())) => self.handled(),
                     Poll::Ready(Err(_panic)) => {
                         return Poll::Ready(End::Closing(Closing::Reason(CloseReason::Failed)));
                     }
@@ -268,15 +296,51 @@ impl<O: Outgoing, R: Incoming> Connection<O, R> {
         }
         match message {
             Message::Text(text) => {
-                if let (Some(handler), Some(desk)) = (&self.options.on_text, &self.desk) {
-                    let handling = handler(desk.peer(), text.as_str().to_owned());
-                    self.handling = Some(Box::pin(AssertUnwindSafe(handling).catch_unwind()));
+                if self.is_live {
+                    self.heard_live(text.as_str());
+                } else {
+                    self.handle(text.as_str().to_owned(), None);
                 }
                 None
             }
             Message::Binary(_) => Some(Closing::Violation("protocol: text only")),
             _ => None,
         }
+    }
+}
+
+impl<O, R: Incoming> Connection<O, R> {
+    /// Hands a message to the application's handler, if there is one.
+    fn handle(&mut self, text: String, answering: Option<Arc<Answering>>) {
+        if let (Some(handler), Some(desk)) = (&self.options.on_text, &self.desk) {
+            let handling = handler(desk.peer(answering.clone()), text);
+            self.handling = Some(Box::pin(AssertUnwindSafe(handling).catch_unwind()));
+            self.answering = answering;
+        }
+    }
+
+    /// The handler has returned. A message that it did not reply to is acknowledged.
+    fn handled(&mut self) {
+        self.handling = None;
+        if let Some(answering) = self.answering.take()
+            && let Some(reference) = answering.unanswered()
+        {
+            self.inbound.add_reply(&Told::Ack { reference }.frame());
+        }
+    }
+
+    fn heard_live(&mut self, text: &str) {
+        let (reference, code, message) = match live::read(text) {
+            Heard::Message { reference, data } if self.options.on_text.is_some() => {
+                return self.handle(data, Some(Answering::new(reference)));
+            }
+            Heard::Message { reference, .. } => {
+                (reference, Code::Unsupported, "this server takes no messages".to_owned())
+            }
+            Heard::Fault { reference, code, message } => (reference, code, message),
+        };
+        let told = Told::Error { reference: reference.as_ref(), code, message: &message };
+        self.inbound.add_reply(&told.frame());
     }
 }
 

@@ -1,17 +1,19 @@
 //! Frames from the server: text, ping and close, never masked and never fragmented.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use registry_core::{BodyKind, CloseReason, Encoded, MessageId, WireFormat};
+use registry_core::{BodyKind, CloseReason, Encoded, MessageHead, WireFormat};
 
-/// The frames of this transport: one frame for each message, with its payload and nothing else. A
-/// binary payload makes a binary frame, any other a text frame.
+/// The frames of a raw WebSocket: one frame for each message, with its payload and nothing else. A
+/// binary payload makes a binary frame, any other a text frame. The id, the channel and the event's
+/// name are not sent, nor how many messages a slow reader lost: [`LIVE`](crate::LIVE) does.
 ///
 /// # Examples
 /// ```
-/// use registry_core::{Encoded, MessageId};
+/// use registry_core::{Channel, Encoded, MessageHead, MessageId};
 /// use transport_ws::WS;
 ///
-/// let frame = WS.frame(MessageId::new(1, 7), &Encoded::json("{}"));
+/// let runs = Channel::from("runs");
+/// let frame = WS.frame(MessageHead::new(MessageId::new(1, 7), &runs), &Encoded::json("{}"));
 /// assert_eq!(frame.as_ref(), b"\x81\x02{}");
 /// ```
 pub static WS: WireFormat = WireFormat::new("ws", message);
@@ -20,20 +22,29 @@ pub static WS: WireFormat = WireFormat::new("ws", message);
 pub(crate) const PING: Bytes = Bytes::from_static(&[FIN | 0x9, 0]);
 
 const FIN: u8 = 0x80;
+/// The opcode of a text frame.
+pub(crate) const TEXT: u8 = 0x1;
+/// The opcode of a binary frame.
+const BINARY: u8 = 0x2;
 
-fn message(_: MessageId, encoded: &Encoded, out: &mut BytesMut) {
-    let opcode = if encoded.kind() == BodyKind::Binary { 0x2 } else { 0x1 };
-    frame(opcode, encoded.body(), out);
+fn message(_: MessageHead<'_>, encoded: &Encoded, out: &mut BytesMut) {
+    payload(encoded, out);
 }
 
-/// A text frame.
-pub(crate) fn text(text: &str) -> Bytes {
-    let mut out = BytesMut::with_capacity(10 + text.len());
-    frame(0x1, text.as_bytes(), &mut out);
+/// A frame with a payload and nothing else.
+pub(crate) fn bare(encoded: &Encoded) -> Bytes {
+    let mut out = BytesMut::with_capacity(10 + encoded.body().len());
+    payload(encoded, &mut out);
     out.freeze()
 }
 
-fn frame(opcode: u8, body: &[u8], out: &mut BytesMut) {
+fn payload(encoded: &Encoded, out: &mut BytesMut) {
+    let opcode = if encoded.kind() == BodyKind::Binary { BINARY } else { TEXT };
+    frame(opcode, encoded.body(), out);
+}
+
+/// Appends a frame.
+pub(crate) fn frame(opcode: u8, body: &[u8], out: &mut BytesMut) {
     out.put_u8(FIN | opcode);
     match body.len() {
         short @ 0..=125 => out.put_u8(short as u8),
@@ -95,6 +106,7 @@ impl Closing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use registry_core::{Channel, MessageId};
     use std::io::Cursor;
     use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket};
 
@@ -105,13 +117,14 @@ mod tests {
 
     #[test]
     fn ws_1_a_payload_of_every_length_class_and_kind_is_read_back() {
-        let id = MessageId::new(1, 1);
+        let runs = Channel::from("runs");
+        let head = MessageHead::new(MessageId::new(1, 1), &runs);
         for length in [0, 1, 125, 126, 127, 0xffff, 0x10000, 1 << 20] {
             let body = "x".repeat(length);
-            let json = WS.frame(id, &Encoded::json(body.as_str()));
+            let json = WS.frame(head, &Encoded::json(body.as_str()));
             assert_eq!(read(&json), Message::text(body.as_str()));
-            assert_eq!(WS.frame(id, &Encoded::text(body.as_str())), json);
-            let binary = WS.frame(id, &Encoded::binary(body.clone().into_bytes()));
+            assert_eq!(WS.frame(head, &Encoded::text(body.as_str())), json);
+            let binary = WS.frame(head, &Encoded::binary(body.clone().into_bytes()));
             assert_eq!(read(&binary), Message::binary(body.into_bytes()));
         }
     }

@@ -71,6 +71,11 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
         mem::take(&mut self.replies).into()
     }
 
+    /// Adds a frame of the connection's own to what is to be written to the peer.
+    pub(crate) fn add_reply(&mut self, frame: &[u8]) {
+        self.replies.extend_from_slice(frame);
+    }
+
     pub(crate) fn reply_bytes(&self) -> usize {
         self.replies.len()
     }

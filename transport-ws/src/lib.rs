@@ -75,6 +75,7 @@ mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
+mod live;
 mod options;
 mod outgoing;
 mod parser;
@@ -82,6 +83,7 @@ mod peer;
 mod upgrade;
 
 pub use frame::WS;
+pub use live::LIVE;
 pub use options::WsOptions;
 pub use peer::{Gone, Peer};
 pub use upgrade::{Frames, WsUpgrade};
@@ -98,9 +100,9 @@ pub use registry_core::{
 /// The attribute that an `impl` of [`Authorise`] needs.
 pub use transport_core::async_trait;
 pub use transport_core::{
-    AdmissionStats, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer, Framing,
-    Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server, ServerListener,
-    ServerMetrics, ServerOptions, ServerStats, Ungranted,
+    AdmissionStats, Asked, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer,
+    Framing, Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server,
+    ServerListener, ServerMetrics, ServerOptions, ServerStats, Ungranted,
 };
 
 use axum::extract::Request;

@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 use registry_core::{CloseReason, Next, Outbox};
 use std::io;
+use std::mem::take;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -76,6 +77,10 @@ impl Outgoing for DirectConnection {
 pub(crate) struct Piped<W> {
     outbox: Outbox,
     buffer: WriteBuffer,
+    /// The last frame in the buffer is only a part of one, whose rest is in the outbox.
+    is_partial: bool,
+    /// Control frames that wait for its end.
+    held: Vec<Bytes>,
     writer: W,
     /// Whether the stream may hold back what was written, as TLS does with a record while its
     /// socket is full.
@@ -85,7 +90,15 @@ pub(crate) struct Piped<W> {
 
 impl<W> Piped<W> {
     pub(crate) fn new(outbox: Outbox, writer: W, kind: KindGuard) -> Self {
-        Self { outbox, buffer: WriteBuffer::new(), writer, unflushed: false, _kind: kind }
+        Self {
+            outbox,
+            buffer: WriteBuffer::new(),
+            is_partial: false,
+            held: Vec::new(),
+            writer,
+            unflushed: false,
+            _kind: kind,
+        }
     }
 }
 
@@ -95,11 +108,15 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
     }
 
     fn has_room(&self) -> bool {
-        self.buffer.is_empty()
+        self.buffer.is_empty() && !self.is_partial
     }
 
     fn send_control(&mut self, frame: Bytes) {
-        self.buffer.push(frame);
+        if self.is_partial {
+            self.held.push(frame);
+        } else {
+            self.buffer.push(frame);
+        }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<CloseReason>> {
@@ -114,7 +131,11 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
                 }
                 match ready!(self.outbox.poll_next(cx, Outbox::WRITE_BYTES)) {
                     Next::Frames(batch) => {
-                        batch.frames.into_iter().for_each(|frame| self.buffer.push(frame))
+                        let notice = self.outbox.format().notice(batch.lost);
+                        self.is_partial = batch.is_partial;
+                        let held = if self.is_partial { Vec::new() } else { take(&mut self.held) };
+                        let frames = notice.into_iter().chain(batch.frames).chain(held);
+                        frames.for_each(|frame| self.buffer.push(frame));
                     }
                     Next::Closed(reason) => return Poll::Ready(Ok(reason)),
                 }
@@ -138,7 +159,8 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
         patience: Duration,
     ) {
         // In the middle of a frame the peer would read the farewell as the frame's rest.
-        if !by_peer && !self.buffer.discard() {
+        let is_mid_frame = self.is_partial || !self.buffer.discard();
+        if !by_peer && is_mid_frame {
             return;
         }
         self.buffer.push(farewell);

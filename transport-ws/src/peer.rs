@@ -3,10 +3,13 @@
 //! Invariant: at most one reply waits for the connection's task, so a peer that does not read makes
 //! its handler wait and holds no memory.
 
-use crate::frame::text;
+use crate::frame::bare;
+use crate::live::{self, Ref};
 use bytes::Bytes;
+use registry_core::Encoded;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::{fmt, mem};
@@ -45,6 +48,34 @@ impl std::error::Error for Gone {}
 pub struct Peer {
     grant: Arc<Grant>,
     replies: Arc<Mutex<Replies>>,
+    form: Form,
+}
+
+/// The form of a reply.
+#[derive(Debug, Clone)]
+enum Form {
+    /// The payload and nothing else.
+    Raw,
+    /// A message of `live.v1`, to the message with this `ref`.
+    Live(Arc<Answering>),
+}
+
+/// A message of the peer that is being handled.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    reference: Option<Ref>,
+    replied: AtomicBool,
+}
+
+impl Answering {
+    pub(crate) fn new(reference: Option<Ref>) -> Arc<Self> {
+        Arc::new(Self { reference, replied: AtomicBool::new(false) })
+    }
+
+    /// Returns the `ref` that is still to be answered.
+    pub(crate) fn unanswered(&self) -> Option<&Ref> {
+        self.reference.as_ref().filter(|_| !self.replied.load(Ordering::Relaxed))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +98,10 @@ impl Peer {
     /// Sends text to this peer alone, between two messages. Waits while the reply before it waits
     /// for the socket.
     ///
+    /// Over `live.v1` it is a `reply` with the `ref` of the message that is being handled, and the
+    /// text is its `data`. A message with a `ref` that gets no reply is acknowledged when its
+    /// handler returns.
+    ///
     /// A revocation discards a reply that was not written.
     ///
     /// # Errors
@@ -75,7 +110,34 @@ impl Peer {
     /// # Cancel safety
     /// Dropping the future sends nothing.
     pub async fn reply(&self, reply: impl AsRef<str>) -> Result<(), Gone> {
-        let mut frame = Some(text(reply.as_ref()));
+        self.reply_with(Encoded::text(reply.as_ref())).await
+    }
+
+    /// Sends a payload to this peer alone, as [`reply`](Self::reply) does: JSON over `live.v1` is
+    /// copied into the message, and bytes are a binary frame on a raw WebSocket.
+    ///
+    /// # Errors
+    /// [`Gone`] after the end of the connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future sends nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use transport_ws::{Encoded, WsOptions};
+    ///
+    /// let options = WsOptions::new().with_on_text(|peer, text| async move {
+    ///     let length = Encoded::json(format!(r#"{{"length":{}}}"#, text.len()));
+    ///     let _gone = peer.reply_with(length).await;
+    /// });
+    /// assert!(format!("{options:?}").ends_with("on_text: true }"));
+    /// ```
+    pub async fn reply_with(&self, reply: Encoded) -> Result<(), Gone> {
+        let frame = match &self.form {
+            Form::Raw => bare(&reply),
+            Form::Live(answering) => live::reply(answering.reference.as_ref(), &reply),
+        };
+        let mut frame = Some(frame);
         poll_fn(|cx| {
             let waker = cx.waker().clone();
             let mut replies = self.lock();
@@ -90,6 +152,9 @@ impl Peer {
                 return Poll::Pending;
             }
             replies.waiting = frame.take();
+            if let Form::Live(answering) = &self.form {
+                answering.replied.store(true, Ordering::Relaxed);
+            }
             let task = replies.task.take();
             drop(replies);
             if let Some(task) = task {
@@ -110,11 +175,13 @@ pub(crate) struct Desk(Peer);
 
 impl Desk {
     pub(crate) fn new(grant: Arc<Grant>) -> Self {
-        Self(Peer { grant, replies: Arc::default() })
+        Self(Peer { grant, replies: Arc::default(), form: Form::Raw })
     }
 
-    pub(crate) fn peer(&self) -> Peer {
-        self.0.clone()
+    /// Returns the peer for the handler of one message; over `live.v1`, with what is to be
+    /// answered.
+    pub(crate) fn peer(&self, answering: Option<Arc<Answering>>) -> Peer {
+        Peer { form: answering.map_or(Form::Raw, Form::Live), ..self.0.clone() }
     }
 
     /// Takes the reply that waits, if there is one; else the task is woken when there is.
@@ -159,7 +226,7 @@ mod tests {
     #[test]
     fn ws_2_a_reply_waits_for_the_one_before_it_and_its_task_is_kept_once() {
         let desk = Desk::new(Arc::new(Grant::new(ChannelFilter::All)));
-        let peer = desk.peer();
+        let peer = desk.peer(None);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(pin!(peer.reply("first")).poll(&mut cx).is_ready());
         for _ in 0..3 {
@@ -168,10 +235,10 @@ mod tests {
         assert_eq!(peer.lock().senders.len(), 1, "however often it tries");
         let mut second = pin!(peer.reply("second"));
         assert!(second.as_mut().poll(&mut cx).is_pending());
-        assert_eq!(desk.poll_reply(&cx), Poll::Ready(text("first")));
+        assert_eq!(desk.poll_reply(&cx), Poll::Ready(bare(&Encoded::text("first"))));
         assert!(!desk.has_reply() && desk.poll_reply(&cx).is_pending());
         assert_eq!(second.poll(&mut cx), Poll::Ready(Ok(())));
-        assert_eq!(desk.poll_reply(&cx), Poll::Ready(text("second")));
+        assert_eq!(desk.poll_reply(&cx), Poll::Ready(bare(&Encoded::text("second"))));
         assert!(pin!(peer.reply("third")).poll(&mut cx).is_ready());
         let mut fourth = pin!(peer.reply("fourth"));
         assert!(fourth.as_mut().poll(&mut cx).is_pending());

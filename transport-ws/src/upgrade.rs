@@ -1,20 +1,21 @@
 //! The upgrade of a handler's request.
 
-use crate::connection;
+use crate::connection::{self, Protocol};
 use crate::frame::WS;
+use crate::live::{LIVE, LIVE_V1, Told};
 use crate::options::WsOptions;
 use crate::peer::Peer;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use registry_core::WireFormat;
 use std::fmt;
 use std::sync::Arc;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
-use transport_core::{Entered, Framing, Refusal};
+use transport_core::{Asked, Entered, Framing, Refusal};
 
 /// The frames of WebSockets, for [`Entry::admit`](transport_core::Entry::admit).
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +23,8 @@ use transport_core::{Entered, Framing, Refusal};
 pub struct Frames;
 
 impl Framing for Frames {
-    fn format() -> &'static WireFormat {
-        &WS
+    fn format(asked: &Asked) -> &'static WireFormat {
+        if asked.offers_live_v1() { &LIVE } else { &WS }
     }
 }
 
@@ -31,9 +32,13 @@ impl Framing for Frames {
 ///
 /// The [`Entry`](transport_core::Entry) of the same request checks its `Origin`.
 ///
+/// A request that offers the subprotocol `live.v1` speaks it; one that offers none gets payloads
+/// and nothing else.
+///
 /// # Errors
-/// As an extractor it is refused with `426` when the request is no upgrade, such as `HEAD`, or the
-/// connection cannot be upgraded.
+/// As an extractor it is refused with
+/// - `400`: the request offers subprotocols, and `live.v1` is not among them.
+/// - `426`: the request is no upgrade, such as `HEAD`, or the connection cannot be upgraded.
 ///
 /// # Examples
 /// ```
@@ -58,6 +63,7 @@ impl Framing for Frames {
 pub struct WsUpgrade {
     response: Response<()>,
     upgrade: OnUpgrade,
+    is_live: bool,
     options: Arc<WsOptions>,
 }
 
@@ -76,10 +82,20 @@ impl WsUpgrade {
         *request.method_mut() = parts.method.clone();
         *request.version_mut() = parts.version;
         request.headers_mut().clone_from(&parts.headers);
-        let response = create_response(&request).map_err(|error| refused(&error.to_string()))?;
+        let response = create_response(&request).map_err(|error| refused(&error.to_string()));
+        let mut response = response?;
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let upgrade = upgrade.ok_or_else(|| refused("this connection cannot be upgraded"))?;
-        Ok(Self { response, upgrade, options: Arc::default() })
+        let asked = Asked::of(parts);
+        let is_live = asked.offers_live_v1();
+        if !is_live && asked.protocols().next().is_some() {
+            return Err(Refusal::bad_request(NO_PROTOCOL));
+        }
+        if is_live {
+            let protocol = HeaderValue::from_static(LIVE_V1);
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        Ok(Self { response, upgrade, is_live, options: Arc::default() })
     }
 
     /// Sets the options.
@@ -103,21 +119,31 @@ impl WsUpgrade {
     /// Answers the handshake, and serves the admitted request once it is upgraded.
     #[must_use = "the answer must be returned"]
     pub fn serve(self, entered: Entered<Frames>) -> Response {
-        let Self { response, upgrade, options } = self;
+        let Self { response, upgrade, is_live, options } = self;
         let mut response = response.map(|()| Body::empty());
-        entered.ungranted().insert_headers(response.headers_mut());
+        let ungranted = entered.ungranted();
+        let protocol = if is_live {
+            let refused = || Told::Refused { channels: ungranted.names().collect() }.frame();
+            Protocol::LiveV1((!ungranted.is_empty()).then(refused))
+        } else {
+            ungranted.insert_headers(response.headers_mut());
+            Protocol::Raw
+        };
         let Some(admitted) = entered.into_admitted() else {
             return refused("a `HEAD` cannot be upgraded").into_response();
         };
         tokio::spawn(async move {
             // When the peer leaves before the upgrade, dropping the subscriber unsubscribes it.
             if let Ok(upgraded) = upgrade.await {
-                connection::serve(upgraded, admitted, options);
+                connection::serve(upgraded, admitted, options, protocol);
             }
         });
         response
     }
 }
+
+const NO_PROTOCOL: &str = "the request offers subprotocols, and this server speaks `live.v1`: \
+    offer that, beside a `bearer.…` if need be, or none";
 
 fn refused(why: &str) -> Refusal {
     let reason = format!("this address speaks WebSocket over HTTP/1.1 only: {why}");

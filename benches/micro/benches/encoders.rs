@@ -3,10 +3,10 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use micro::body;
-use registry_core::{Encode, Json, MessageId, SubscriberRegistry};
+use registry_core::{Channel, Encode, EventName, Json, MessageHead, MessageId, SubscriberRegistry};
 use std::hint::black_box;
-use transport_sse::SSE;
-use transport_ws::WS;
+use transport_sse::{SSE, SSE_ENVELOPE};
+use transport_ws::{LIVE, WS};
 
 /// The id of a broadcast: registries alone make them.
 fn id() -> MessageId {
@@ -15,11 +15,20 @@ fn id() -> MessageId {
 
 fn frames(criterion: &mut Criterion) {
     let mut bench = criterion.benchmark_group("200 bytes");
-    let (id, body) = (id(), body());
-    bench.bench_function("SSE event", |bencher| bencher.iter(|| SSE.frame(id, black_box(&body))));
-    bench.bench_function("WebSocket frame", |bencher| {
-        bencher.iter(|| WS.frame(id, black_box(&body)));
-    });
+    let (id, channel, body) = (id(), Channel::from("runs"), body());
+    let named = body.clone().with_name(EventName::from_static("created"));
+    let head = MessageHead::new(id, &channel);
+    for (name, format, body) in [
+        ("SSE event", &SSE, &body),
+        ("SSE event with a name", &SSE, &named),
+        ("SSE event in an envelope", &SSE_ENVELOPE, &named),
+        ("WebSocket frame", &WS, &body),
+        ("live.v1 event", &LIVE, &named),
+    ] {
+        bench.bench_function(name, |bencher| {
+            bencher.iter(|| format.frame(head, black_box(body)));
+        });
+    }
     let text = "x".repeat(198);
     bench.bench_function("JSON string", |bencher| bencher.iter(|| Json.encode(black_box(&text))));
     bench.finish();

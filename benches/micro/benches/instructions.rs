@@ -8,7 +8,7 @@
 //! process, so the median of some pairs is taken.
 
 use micro::{Crowd, CrowdInLane, body, identity, open};
-use registry_core::{SubscriberRegistry, WireFormat};
+use registry_core::{Channel, MessageHead, SubscriberRegistry, WireFormat};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
@@ -73,7 +73,9 @@ fn subscribe(times: usize) {
 fn frame(times: usize, format: &WireFormat) {
     let id = SubscriberRegistry::<()>::new().broadcast("", ()).expect("nothing is encoded").id;
     let body = body();
-    (0..times).for_each(|_| drop(black_box(format.frame(id, black_box(&body)))));
+    let channel = Channel::from("runs");
+    let head = MessageHead::new(id, &channel);
+    (0..times).for_each(|_| drop(black_box(format.frame(head, black_box(&body)))));
 }
 
 fn main() -> ExitCode {

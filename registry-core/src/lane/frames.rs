@@ -3,7 +3,7 @@
 use super::log::Broadcast;
 use crate::contain::contain;
 use crate::subscriber::queue::Queued;
-use crate::types::format::WireFormat;
+use crate::types::format::{MessageHead, WireFormat};
 use crate::types::message::Message;
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use bytes::Bytes;
 fn build<T>(format: &WireFormat, message: &Message<T>) -> Option<Bytes> {
     // A registry without an encoder opens no outbox, so there is an encoded payload.
     let encoded = message.encoded.as_ref()?;
-    contain(|| format.frame(message.id, encoded))
+    contain(|| format.frame(MessageHead::new(message.id, &message.channel), encoded))
 }
 
 /// The frames of one broadcast, by format.

@@ -19,7 +19,7 @@ use crate::types::bounds::OutboxOptions;
 use crate::types::close::{CloseReason, EndHook};
 use crate::types::error::{AdmitError, SubscribeError};
 use crate::types::format::WireFormat;
-use crate::types::id::Key;
+use crate::types::id::{Key, MessageId};
 use crate::types::registration::Registration;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -60,7 +60,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         registration: Registration,
     ) -> Result<Outbox, SubscribeError> {
         let hook = self.options.end_hook();
-        self.enrol_outbox(format, options, hook, registration, |_, _| Ok(()))
+        let enrolled = self.enrol_outbox(format, options, hook, registration, |_, _| Ok(()));
+        enrolled.map(|(outbox, _)| outbox)
     }
 
     pub(super) fn admit_outbox(
@@ -69,7 +70,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         format: &'static WireFormat,
         options: OutboxOptions,
         registration: Registration,
-    ) -> Result<Outbox, AdmitError> {
+    ) -> Result<(Outbox, MessageId), AdmitError> {
         self.enrol_outbox(format, options, hook, registration, self.redeem(ticket))
     }
 
@@ -116,7 +117,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         if enrolled.is_err() {
             discard(seat);
         }
-        enrolled
+        enrolled.map(|(subscription, _)| subscription)
     }
 
     fn enrol_outbox<E: From<SubscribeError>>(
@@ -126,7 +127,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         hook: Option<Arc<EndHook>>,
         registration: Registration,
         check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
-    ) -> Result<Outbox, E> {
+    ) -> Result<(Outbox, MessageId), E> {
         if self.encoder.is_none() {
             return Err(SubscribeError::NoEncoder.into());
         }
@@ -141,8 +142,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
             }
         };
         let kind = Kind { format: format.name(), outbox: Some(options) };
-        let subscription = self.enrol(gate.clone(), kind, registration, check, join)?;
-        Ok(Outbox::new(gate, subscription))
+        let (subscription, after) = self.enrol(gate.clone(), kind, registration, check, join)?;
+        Ok((Outbox::new(gate, subscription), after))
     }
 
     fn enrol_stream<E: From<SubscribeError>>(
@@ -160,12 +161,12 @@ impl<T: Send + Sync + 'static> Inner<T> {
             None
         };
         let kind = Kind { format: STREAM.name(), outbox: Some(options) };
-        let subscription = self.enrol(gate.clone(), kind, registration, check, join)?;
+        let (subscription, _) = self.enrol(gate.clone(), kind, registration, check, join)?;
         Ok(SubscriberStream::new(gate, subscription))
     }
 
     /// Checks the admission and takes the subscriber, in one critical section: a revocation comes
-    /// before it or after it.
+    /// before it or after it. Returns also the id of the last broadcast before.
     fn enrol<E: From<SubscribeError>>(
         &self,
         seat: Arc<dyn Seat>,
@@ -173,8 +174,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         registration: Registration,
         check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
         join: impl FnOnce(&[Arc<FlusherLog<T>>], LaneId, Key, Numbers) -> Option<Waker>,
-    ) -> Result<Subscription, E> {
-        let (id, evicted) = {
+    ) -> Result<(Subscription, MessageId), E> {
+        let (id, after, evicted) = {
             let mut state = self.state.lock();
             check(&mut state.table.admission, &registration)?;
             if state.table.shutting_down {
@@ -196,10 +197,10 @@ impl<T: Send + Sync + 'static> Inner<T> {
             if kind.outbox.is_some() {
                 self.owners.add();
             }
-            (seated.id, evicted)
+            (seated.id, MessageId::new(self.epoch, state.table.seq), evicted)
         };
         self.finish(evicted, EVICTION_DEPTH);
         let registry: Weak<dyn Registrar> = self.this.clone();
-        Ok(Subscription::new(id, seat, registry))
+        Ok((Subscription::new(id, seat, registry), after))
     }
 }

@@ -18,6 +18,7 @@ mod lanes;
 mod observe;
 mod table;
 mod ticket;
+mod topics;
 
 pub use ticket::Ticket;
 

@@ -11,6 +11,7 @@ use crate::types::bounds::OutboxOptions;
 use crate::types::close::EndHook;
 use crate::types::error::{AdmitError, SubscribeError};
 use crate::types::format::WireFormat;
+use crate::types::id::MessageId;
 use crate::types::registration::Registration;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -125,11 +126,42 @@ impl<T: Send + Sync + 'static> Ticket<T> {
     /// # Ok::<_, registry_core::AdmitError>(())
     /// ```
     pub fn admit_outbox(
-        mut self,
+        self,
         format: &'static WireFormat,
         options: OutboxOptions,
         registration: Registration,
     ) -> Result<Outbox, AdmitError> {
+        self.admit_outbox_after(format, options, registration).map(|(outbox, _)| outbox)
+    }
+
+    /// Admits an outbox as [`admit_outbox`](Self::admit_outbox) does, and returns also the id of the
+    /// last broadcast before: every later one that matches is queued, and no earlier one (SNP-1).
+    ///
+    /// # Errors
+    /// See [`AdmitError`].
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{OutboxOptions, Registration, RegistryOptions, SubscriberRegistry};
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let before = registry.broadcast("runs", 1)?.id;
+    /// let (options, everything) = (OutboxOptions::new(), Registration::new());
+    /// let admitted = registry.draw_ticket().admit_outbox_after(&TEXT, options, everything);
+    /// let (_outbox, after) = admitted?;
+    /// assert_eq!(after, before);
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    pub fn admit_outbox_after(
+        mut self,
+        format: &'static WireFormat,
+        options: OutboxOptions,
+        registration: Registration,
+    ) -> Result<(Outbox, MessageId), AdmitError> {
         let inner = self.registry.upgrade().ok_or(SubscribeError::ShuttingDown)?;
         inner.admit_outbox(self.redeemed(), format, options, registration)
     }

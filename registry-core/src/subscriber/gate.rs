@@ -246,6 +246,20 @@ impl Gate {
         if state.stage == Stage::Slow { state.waker.take() } else { None }
     }
 
+    /// Puts frames before all that waits; after a discarding end it drops them. The caller wakes
+    /// the returned waker.
+    pub(crate) fn put_first(&self, frames: Vec<Bytes>) -> Option<Waker> {
+        let mut state = self.state.lock();
+        if state.discards() {
+            return None;
+        }
+        state.queue.put_first(frames);
+        if state.queue.has_frames() {
+            state.slow_down();
+        }
+        state.waker.take()
+    }
+
     pub(crate) fn is_wired(&self) -> bool {
         self.wire.get().is_some()
     }

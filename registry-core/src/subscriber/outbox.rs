@@ -6,8 +6,10 @@
 use super::gate::Gate;
 use super::queue::{Next, WRITE_BYTES};
 use super::subscription::{CloseHandle, Subscription};
-use crate::contain::{contain, discard, in_drop};
+use crate::contain::{contain, discard, in_drop, wake_all};
 use crate::types::close::{CloseReason, EndHook};
+use crate::types::format::WireFormat;
+use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -65,6 +67,45 @@ impl Outbox {
 
     pub(crate) fn new(gate: Arc<Gate>, subscription: Subscription) -> Self {
         Self { gate, subscription }
+    }
+
+    /// Returns the format of its frames.
+    #[must_use]
+    pub fn format(&self) -> &'static WireFormat {
+        self.gate.format
+    }
+
+    /// Has these frames written before everything that waits, such as a snapshot of the state that
+    /// later broadcasts change.
+    ///
+    /// They count towards no bound of the outbox, so the caller bounds them. They are written in
+    /// parts of 64 KiB (REV-12), and a discarding end discards what is not written.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{
+    ///     Next, OutboxOptions, Registration, RegistryOptions, SubscriberRegistry,
+    /// };
+    /// use std::task::{Context, Poll, Waker};
+    /// # use registry_core::{Encoded, WireFormat};
+    /// # static TEXT: WireFormat =
+    /// #     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// # let encoder = |number: &u32| Ok(Encoded::text(number.to_string()));
+    /// # let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
+    ///
+    /// let mut outbox = registry.open_outbox(&TEXT, OutboxOptions::new(), Registration::new())?;
+    /// registry.broadcast("runs", 2)?;
+    /// outbox.put_first(vec!["all up to 1".into()]);
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// let mut parts = Vec::new();
+    /// while let Poll::Ready(Next::Frames(batch)) = outbox.poll_next(&mut cx, 4) {
+    ///     parts.extend(batch.frames);
+    /// }
+    /// assert_eq!(parts, ["all ", "up t", "o 1", "2"]);
+    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    pub fn put_first(&self, frames: Vec<Bytes>) {
+        wake_all(self.gate.put_first(frames));
     }
 
     /// Takes the oldest frames, `max_bytes` at most (but always one frame, whatever its size), or

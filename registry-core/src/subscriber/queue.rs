@@ -5,7 +5,8 @@
 //! `max_messages` messages and `max_bytes` bytes, or exactly one message that is larger than
 //! `max_bytes` (QUE-1); `lost` counts every message that a policy dropped, until the owner takes
 //! the count or a notice to the peer is framed. What leaves the queue without being taken is
-//! dropped in place only if no application code can run then.
+//! dropped in place only if no application code can run then. Nothing else leaves between two parts
+//! of one frame.
 
 use crate::contain::contain;
 use crate::types::bounds::{OutboxOptions, Overflow};
@@ -141,6 +142,10 @@ pub struct Batch {
     pub frames: Vec<Bytes>,
     /// How many messages were dropped since the last batch, before or between these.
     pub lost: u64,
+    /// The last of the frames is only a part of one: a later batch begins with its rest, and until
+    /// then nothing else may be written. Only what was [put first](crate::Outbox::put_first) is
+    /// taken in parts.
+    pub is_partial: bool,
 }
 
 /// What became of one frame.
@@ -161,6 +166,15 @@ pub(crate) struct Queue<F: Item = Bytes> {
     pub(crate) rest: Bytes,
     /// The owner's own frames, to be written before the queued ones.
     pub(crate) control: Vec<u8>,
+    /// What is written before all that waits. Most outboxes have nothing of the kind.
+    first: Option<Box<First>>,
+}
+
+/// Frames that are written before all that waits, and count towards no bound of the queue.
+struct First {
+    frames: VecDeque<Bytes>,
+    /// A part of the first frame has left.
+    is_begun: bool,
 }
 
 impl<F: Item> Default for Queue<F> {
@@ -172,6 +186,7 @@ impl<F: Item> Default for Queue<F> {
             dropped: F::Dropped::default(),
             rest: Bytes::new(),
             control: Vec::new(),
+            first: None,
         }
     }
 }
@@ -232,11 +247,25 @@ impl<F: Item> Queue<F> {
 
     /// Tells whether something waits besides `rest`. A loss is reported even if no message follows.
     pub(crate) fn has_more(&self) -> bool {
-        !self.frames.is_empty() || !self.control.is_empty() || self.lost > 0
+        self.has_frames() || !self.control.is_empty() || self.lost > 0
     }
 
     pub(crate) fn has_frames(&self) -> bool {
-        !self.frames.is_empty()
+        self.first.is_some() || !self.frames.is_empty()
+    }
+
+    /// Puts frames before all that waits, after those that were put there before.
+    pub(crate) fn put_first(&mut self, frames: Vec<Bytes>) {
+        let mut frames = frames.into_iter().filter(|frame| !frame.is_empty()).peekable();
+        if frames.peek().is_some() {
+            let none = || Box::new(First { frames: VecDeque::new(), is_begun: false });
+            self.first.get_or_insert_with(none).frames.extend(frames);
+        }
+    }
+
+    /// Tells whether a part of a frame has left, and its rest is still here.
+    pub(crate) fn is_mid_first(&self) -> bool {
+        self.first.as_ref().is_some_and(|first| first.is_begun)
     }
 
     /// Messages and bytes that wait.
@@ -285,7 +314,11 @@ impl Queue {
     /// Takes the oldest frames, `max_bytes` at most but always one frame. With `keep_buffer` the
     /// emptied queue may keep a small buffer.
     pub(crate) fn take(&mut self, max_bytes: usize, keep_buffer: bool) -> Batch {
-        let mut batch = Batch { frames: Vec::new(), lost: std::mem::take(&mut self.lost) };
+        if let Some(batch) = self.take_first(max_bytes) {
+            return batch;
+        }
+        let lost = std::mem::take(&mut self.lost);
+        let mut batch = Batch { frames: Vec::new(), lost, is_partial: false };
         let mut room = max_bytes;
         while self
             .frames
@@ -299,11 +332,34 @@ impl Queue {
         batch
     }
 
+    /// Takes from what is to be written first, `max_bytes` at most but always something.
+    fn take_first(&mut self, max_bytes: usize) -> Option<Batch> {
+        let first = self.first.as_mut()?;
+        let mut batch = Batch::default();
+        let mut room = max_bytes.max(1);
+        while room > 0
+            && let Some(frame) = first.frames.front_mut()
+        {
+            let part = frame.split_to(frame.len().min(room));
+            room -= part.len();
+            batch.frames.push(part);
+            first.is_begun = !frame.is_empty();
+            if frame.is_empty() {
+                first.frames.pop_front();
+            }
+        }
+        batch.is_partial = first.is_begun;
+        if first.frames.is_empty() {
+            self.first = None;
+        }
+        Some(batch)
+    }
+
     /// Moves the owner's frames, the notice of a loss, and the oldest queued frames into `rest`, as
     /// one write; false when the format panicked.
     pub(crate) fn fill_rest(&mut self, format: &WireFormat) -> bool {
         let mut frames = Vec::new();
-        if !self.control.is_empty() {
+        if !self.control.is_empty() && !self.is_mid_first() {
             frames.push(std::mem::take(&mut self.control).into());
         }
         let batch = self.take(WRITE_BYTES, false);

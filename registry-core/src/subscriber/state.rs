@@ -143,7 +143,7 @@ impl<F: Item> State<F> {
     pub(crate) fn written(&mut self, bytes: usize, now: Instant) {
         if self.queue.advance_rest(bytes) {
             self.last_write = Some(now);
-            self.mid_frame = !self.queue.rest.is_empty();
+            self.mid_frame = !self.queue.rest.is_empty() || self.queue.is_mid_first();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a payload becomes bytes.
 
+use super::event_name::EventName;
 use bytes::Bytes;
 
 /// The error of an [`Encode`].
@@ -30,19 +31,22 @@ pub enum BodyKind {
     Binary,
 }
 
-/// An encoded payload: its bytes and what they are.
+/// An encoded payload: its bytes, what they are, and the name of the event, if it has one.
 ///
 /// # Examples
 /// ```
-/// use registry_core::{BodyKind, Encoded};
+/// use registry_core::{BodyKind, Encoded, EventName};
 ///
 /// assert_eq!(Encoded::text("noon").body(), "noon");
 /// assert_eq!(Encoded::binary(vec![0xff]).kind(), BodyKind::Binary);
+/// let named = Encoded::json("17").with_name(EventName::from_static("created"));
+/// assert_eq!(named.name().map(EventName::as_str), Some("created"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     body: Bytes,
     kind: BodyKind,
+    name: Option<EventName>,
 }
 
 impl Encoded {
@@ -64,19 +68,30 @@ impl Encoded {
         if text.as_bytes().contains(&b'\r') {
             text = text.replace('\r', " ");
         }
-        Self { body: text.into(), kind: BodyKind::Json }
+        Self::new(text, BodyKind::Json)
     }
 
     /// Creates a payload that is text.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self { body: text.into().into(), kind: BodyKind::Text }
+        Self::new(text.into(), BodyKind::Text)
     }
 
     /// Creates a payload of any bytes.
     #[must_use]
     pub fn binary(bytes: impl Into<Bytes>) -> Self {
-        Self { body: bytes.into(), kind: BodyKind::Binary }
+        Self::new(bytes, BodyKind::Binary)
+    }
+
+    fn new(body: impl Into<Bytes>, kind: BodyKind) -> Self {
+        Self { body: body.into(), kind, name: None }
+    }
+
+    /// Names the event. An event stream carries the name as `event:`, `live.v1` as `event`; a raw
+    /// WebSocket does not carry it.
+    #[must_use]
+    pub fn with_name(self, name: EventName) -> Self {
+        Self { name: Some(name), ..self }
     }
 
     /// Returns the bytes. Those of JSON and text are UTF-8.
@@ -89,6 +104,12 @@ impl Encoded {
     #[must_use]
     pub fn kind(&self) -> BodyKind {
         self.kind
+    }
+
+    /// Returns the event's name.
+    #[must_use]
+    pub fn name(&self) -> Option<&EventName> {
+        self.name.as_ref()
     }
 }
 

@@ -1,5 +1,6 @@
 //! How an encoded payload is framed for one kind of wire.
 
+use super::channel::Channel;
 use super::encode::Encoded;
 use super::id::MessageId;
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ use std::fmt;
 /// ```
 /// use registry_core::WireFormat;
 ///
-/// static LINES: WireFormat = WireFormat::new("lines", |_id, encoded, out| {
+/// static LINES: WireFormat = WireFormat::new("lines", |_head, encoded, out| {
 ///     out.extend_from_slice(encoded.body());
 ///     out.extend_from_slice(b"\n");
 /// });
@@ -26,10 +27,50 @@ pub struct WireFormat {
     frame: FrameFn,
     envelope: Option<Envelope>,
     notice: Option<fn(u64, &mut BytesMut)>,
+    snapshot: Option<SnapshotFn>,
 }
 
 /// Appends the frame of one broadcast to a buffer.
-type FrameFn = fn(MessageId, &Encoded, &mut BytesMut);
+type FrameFn = fn(MessageHead<'_>, &Encoded, &mut BytesMut);
+
+/// What a frame may say of a message besides its payload.
+///
+/// # Examples
+/// ```
+/// use registry_core::{Channel, MessageHead, MessageId};
+///
+/// let runs = Channel::from("runs");
+/// let head = MessageHead::new(MessageId::new(0xaf, 17), &runs);
+/// assert_eq!((head.id().seq(), head.channel()), (17, "runs"));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct MessageHead<'a> {
+    id: MessageId,
+    channel: &'a Channel,
+}
+
+impl<'a> MessageHead<'a> {
+    /// Creates a head.
+    #[must_use]
+    pub fn new(id: MessageId, channel: &'a Channel) -> Self {
+        Self { id, channel }
+    }
+
+    /// Returns the message's id.
+    #[must_use]
+    pub fn id(self) -> MessageId {
+        self.id
+    }
+
+    /// Returns the channel's name.
+    #[must_use]
+    pub fn channel(self) -> &'a str {
+        self.channel.as_str()
+    }
+}
+
+/// Appends the frame of a part of a snapshot to a buffer.
+type SnapshotFn = fn(Option<MessageId>, &Encoded, &mut BytesMut);
 
 /// What surrounds the frames of one write.
 struct Envelope {
@@ -46,8 +87,11 @@ impl WireFormat {
     /// [`Failed`](crate::CloseReason::Failed) (ISO-8). The same holds for the functions given to
     /// the other two methods.
     #[must_use]
-    pub const fn new(name: &'static str, frame: fn(MessageId, &Encoded, &mut BytesMut)) -> Self {
-        Self { name, frame, envelope: None, notice: None }
+    pub const fn new(
+        name: &'static str,
+        frame: fn(MessageHead<'_>, &Encoded, &mut BytesMut),
+    ) -> Self {
+        Self { name, frame, envelope: None, notice: None, snapshot: None }
     }
 
     /// Sets what surrounds each write to an [attached wire](crate::Outbox::attach), however many
@@ -98,6 +142,50 @@ impl WireFormat {
         self
     }
 
+    /// Sets the frame of a part of a snapshot; the last part has the id of the last message that
+    /// the snapshot holds. Without it, the format cannot carry snapshots.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{Encoded, MessageId, WireFormat};
+    ///
+    /// const TEXT: WireFormat =
+    ///     WireFormat::new("text", |_, encoded, out| out.extend_from_slice(encoded.body()));
+    /// static WITH_SNAPSHOT: WireFormat = TEXT.with_snapshot(|at, encoded, out| {
+    ///     let seq = at.map_or(0, MessageId::seq);
+    ///     out.extend_from_slice(format!("as of {seq}: ").as_bytes());
+    ///     out.extend_from_slice(encoded.body());
+    /// });
+    ///
+    /// let at = Some(MessageId::new(0, 17));
+    /// let state = Encoded::text("idle");
+    /// assert_eq!(WITH_SNAPSHOT.snapshot(at, &state).as_deref(), Some(&b"as of 17: idle"[..]));
+    /// assert!(TEXT.snapshot(at, &state).is_none());
+    /// ```
+    #[must_use]
+    pub const fn with_snapshot(
+        mut self,
+        snapshot: fn(Option<MessageId>, &Encoded, &mut BytesMut),
+    ) -> Self {
+        self.snapshot = Some(snapshot);
+        self
+    }
+
+    /// Frames a part of a snapshot; `None` when the format carries none.
+    #[must_use]
+    pub fn snapshot(&self, at: Option<MessageId>, encoded: &Encoded) -> Option<Bytes> {
+        let snapshot = self.snapshot?;
+        let mut out = BytesMut::with_capacity(encoded.body().len() + FRAMING);
+        snapshot(at, encoded, &mut out);
+        Some(out.freeze())
+    }
+
+    /// Tells whether the format carries snapshots.
+    #[must_use]
+    pub fn has_snapshots(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
     /// Returns the format's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -108,19 +196,21 @@ impl WireFormat {
     ///
     /// # Examples
     /// ```
-    /// use registry_core::{Encoded, MessageId, WireFormat};
+    /// use registry_core::{Channel, Encoded, MessageHead, MessageId, WireFormat};
     ///
-    /// static NUMBERED: WireFormat = WireFormat::new("numbered", |id, encoded, out| {
-    ///     out.extend_from_slice(format!("{}: ", id.seq()).as_bytes());
+    /// static NUMBERED: WireFormat = WireFormat::new("numbered", |head, encoded, out| {
+    ///     out.extend_from_slice(format!("{} {}: ", head.channel(), head.id().seq()).as_bytes());
     ///     out.extend_from_slice(encoded.body());
     /// });
     ///
-    /// assert_eq!(NUMBERED.frame(MessageId::new(0, 17), &Encoded::text("done")), "17: done");
+    /// let runs = Channel::from("runs");
+    /// let head = MessageHead::new(MessageId::new(0, 17), &runs);
+    /// assert_eq!(NUMBERED.frame(head, &Encoded::text("done")), "runs 17: done");
     /// ```
     #[must_use]
-    pub fn frame(&self, id: MessageId, encoded: &Encoded) -> Bytes {
+    pub fn frame(&self, head: MessageHead<'_>, encoded: &Encoded) -> Bytes {
         let mut out = BytesMut::with_capacity(encoded.body().len() + FRAMING);
-        (self.frame)(id, encoded, &mut out);
+        (self.frame)(head, encoded, &mut out);
         out.freeze()
     }
 

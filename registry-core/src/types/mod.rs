@@ -9,6 +9,7 @@ pub(crate) mod channel;
 pub(crate) mod close;
 pub(crate) mod encode;
 pub(crate) mod error;
+pub(crate) mod event_name;
 pub(crate) mod format;
 pub(crate) mod id;
 pub(crate) mod identity;
@@ -17,3 +18,6 @@ pub(crate) mod options;
 pub(crate) mod registration;
 pub(crate) mod report;
 pub(crate) mod stats;
+pub(crate) mod topic;
+#[cfg(feature = "schemars")]
+pub(crate) mod topics;

@@ -188,9 +188,9 @@ fn que_1_a_payload_is_encoded_once_and_framed_once_per_format() {
         FRAMED[0].fetch_add(1, Ordering::SeqCst);
         out.extend_from_slice(encoded.body());
     });
-    static TWO: WireFormat = WireFormat::new("two", |id, encoded, out| {
+    static TWO: WireFormat = WireFormat::new("two", |head, encoded, out| {
         FRAMED[1].fetch_add(1, Ordering::SeqCst);
-        out.extend_from_slice(format!("{}:", id.seq()).as_bytes());
+        out.extend_from_slice(format!("{}:", head.id().seq()).as_bytes());
         out.extend_from_slice(encoded.body());
     });
     let registry = Registry::with_encoder(RegistryOptions::new(), |data: &u32| {

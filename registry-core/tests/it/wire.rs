@@ -4,7 +4,7 @@
 use crate::kit::*;
 use bytes::{Bytes, BytesMut};
 use registry_core::{
-    Clock, CloseReason, Encoded, Flusher, MessageId, OutboxOptions, Progress, Registration,
+    Clock, CloseReason, Encoded, Flusher, MessageHead, OutboxOptions, Progress, Registration,
     SocketOutbox, SystemClock, Wire, WireFormat,
 };
 use std::io;
@@ -20,10 +20,10 @@ pub(crate) static ENVELOPED: WireFormat =
 /// The same frames in the same envelope, without a notice of losses.
 pub(crate) static SILENT: WireFormat = WireFormat::new("silent", frame).with_envelope(head, b"}");
 
-fn frame(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
+fn frame(head: MessageHead<'_>, encoded: &Encoded, out: &mut BytesMut) {
     let value: usize = std::str::from_utf8(encoded.body()).unwrap().parse().unwrap();
     out.extend_from_slice(
-        format!("m{} {value} {}\n", id.seq(), "x".repeat(padding(value))).as_bytes(),
+        format!("m{} {value} {}\n", head.id().seq(), "x".repeat(padding(value))).as_bytes(),
     );
 }
 

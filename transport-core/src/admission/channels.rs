@@ -63,11 +63,11 @@ pub(crate) fn requested(query: Option<&str>, limits: Limits) -> Result<ChannelFi
 /// ```
 /// use axum::http::Request;
 /// use registry_core::{ChannelFilter, WireFormat};
-/// use transport_core::{Framing, Grant, Live, Refusal};
+/// use transport_core::{Asked, Framing, Grant, Live, Refusal};
 ///
 /// # struct Raw;
 /// # impl Framing for Raw {
-/// #     fn format() -> &'static WireFormat {
+/// #     fn format(_: &Asked) -> &'static WireFormat {
 /// #         static RAW: WireFormat =
 /// #             WireFormat::new("raw", |_, encoded, out| out.extend_from_slice(encoded.body()));
 /// #         &RAW

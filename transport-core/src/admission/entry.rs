@@ -5,19 +5,21 @@
 //! would let a dead credential in. So a request without a drawn ticket is answered `500`.
 
 use super::admitted::Admitted;
+use super::asked::Asked;
 use super::channels::{Limits, Ungranted, requested};
 use super::drawn::{Drawn, OfOtherPayloads};
 use super::grant::Grant;
 use super::live::Live;
+use super::options::SnapshotLimits;
 use super::refusal::Refusal;
-use super::soft::SoftlyRefused;
+use super::soft::RefusalCount;
 use crate::socket::cut::Cut;
 use crate::socket::handover::Handover;
 use crate::socket::kind::ConnectionKind;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
-use registry_core::{AdmitError, ChannelFilter, SubscribeError, Ticket, WireFormat};
+use registry_core::{AdmitError, ChannelFilter, MessageId, SubscribeError, Ticket, WireFormat};
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
@@ -45,8 +47,8 @@ impl<T: Send + Sync + 'static> Live<T> {
 /// The frames of one transport. It keeps a subscriber of one transport from being served by
 /// another.
 pub trait Framing: Send + Sync + 'static {
-    /// Returns the wire format.
-    fn format() -> &'static WireFormat;
+    /// Returns the wire format of a request.
+    fn format(asked: &Asked) -> &'static WireFormat;
 }
 
 /// A request that may become a subscriber: an extractor for handlers of your own.
@@ -81,11 +83,12 @@ pub struct Entry<T: Send + Sync + 'static> {
     live: Live<T>,
     ticket: Ticket<T>,
     requested: ChannelFilter,
+    asked: Asked,
     /// Whether the request only asks for the head of the answer.
     is_head: bool,
     cut: Option<Cut>,
     handover: Option<Handover>,
-    soft: Option<SoftlyRefused>,
+    count: RefusalCount,
 }
 
 impl<T: Send + Sync + 'static, S: Sync> FromRequestParts<S> for Entry<T> {
@@ -107,18 +110,12 @@ impl<T: Send + Sync + 'static> Entry<T> {
         if drawn.ambiguous {
             return Err(misplaced(TWO_REGISTRIES));
         }
-        let live = drawn.live.clone();
-        let soft = parts.extensions.get().cloned();
-        Self::of(parts, &live, drawn, soft.clone())
-            .inspect_err(|refusal| count(&live, soft.as_ref(), refusal))
+        let count = RefusalCount::new(drawn.live.refusals(), &parts.extensions);
+        Self::of(parts, drawn, count.clone()).inspect_err(|refusal| count.count(refusal))
     }
 
-    fn of(
-        parts: &Parts,
-        live: &Live<T>,
-        drawn: &Drawn<T>,
-        soft: Option<SoftlyRefused>,
-    ) -> Result<Self, Refusal> {
+    fn of(parts: &Parts, drawn: &Drawn<T>, count: RefusalCount) -> Result<Self, Refusal> {
+        let live = &drawn.live;
         if parts.headers.contains_key(header::UPGRADE) {
             live.options().origins().check(&parts.headers)?;
         }
@@ -130,13 +127,20 @@ impl<T: Send + Sync + 'static> Entry<T> {
         let ticket = ticket.ok_or_else(|| misplaced(USED))?;
         let cut = parts.extensions.get::<Cut>().cloned();
         let (is_head, handover) = (parts.method == Method::HEAD, Handover::of(parts));
-        Ok(Self { live: live.clone(), ticket, requested, is_head, cut, handover, soft })
+        let (live, asked) = (live.clone(), Asked::of(parts));
+        Ok(Self { live, ticket, requested, asked, is_head, cut, handover, count })
     }
 
     /// Returns the channels that the request asks for.
     #[must_use]
     pub fn requested(&self) -> &ChannelFilter {
         &self.requested
+    }
+
+    /// Returns what the request says of the form of its messages.
+    #[must_use]
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// Returns the registry.
@@ -159,16 +163,18 @@ impl<T: Send + Sync + 'static> Entry<T> {
     /// - `503`: an identity was revoked since the ticket was drawn, the ticket has expired (10 s by
     ///   default), or the registry shuts down.
     pub fn admit<F: Framing>(self, grant: impl Into<Grant>) -> Result<Entered<F>, Refusal> {
-        let (live, soft) = (self.live.clone(), self.soft.clone());
-        self.try_admit(grant.into()).inspect_err(|refusal| count(&live, soft.as_ref(), refusal))
+        let count = self.count.clone();
+        self.try_admit(grant.into()).inspect_err(|refusal| count.count(refusal))
     }
 
     pub(super) fn count(&self, refusal: &Refusal) {
-        count(&self.live, self.soft.as_ref(), refusal);
+        self.count.count(refusal);
     }
 
     fn try_admit<F: Framing>(self, grant: Grant) -> Result<Entered<F>, Refusal> {
-        let Self { live, ticket, requested, is_head, cut, handover, soft: _ } = self;
+        let Self { live, ticket, requested, asked, is_head, cut, handover, count } = self;
+        let format = F::format(&asked);
+        let (snapshot, framing) = (live.options().snapshot(), PhantomData);
         let ungranted = Ungranted::of(&requested, grant.registration().filter())?;
         let expires = match grant.expires_at().map(remaining) {
             None => None,
@@ -178,18 +184,33 @@ impl<T: Send + Sync + 'static> Entry<T> {
         let registration = grant.restricted_to(&requested);
         if is_head {
             ticket.check(&registration).map_err(refusal)?;
-            return Ok(Entered { ungranted, subscriber: None, framing: PhantomData });
+            return Ok(Entered {
+                ungranted,
+                subscriber: None,
+                after: None,
+                snapshot,
+                count,
+                framing,
+            });
         }
         // A flusher serves the subscriber once its socket is direct. Until then, and if it never
         // is, its task takes frames.
         let outbox = live.options().outbox();
         let options = if handover.is_some() { outbox.with_flusher() } else { outbox };
-        let outbox = ticket.admit_outbox(F::format(), options, registration).map_err(refusal)?;
+        let entered = ticket.admit_outbox_after(format, options, registration);
+        let (outbox, after) = entered.map_err(refusal)?;
         let kind = live.guard(cut.as_ref().map_or(ConnectionKind::Portable, Cut::kind));
         let deadlines = cut.as_ref().map(Cut::deadlines).unwrap_or_default();
         let admitted =
             Admitted { outbox, grant: Arc::new(grant), expires, kind, deadlines, handover };
-        Ok(Entered { ungranted, subscriber: Some(admitted), framing: PhantomData })
+        Ok(Entered {
+            ungranted,
+            subscriber: Some(admitted),
+            after: Some(after),
+            snapshot,
+            count,
+            framing,
+        })
     }
 }
 
@@ -198,7 +219,11 @@ impl<T: Send + Sync + 'static> Entry<T> {
 #[must_use = "dropping it unsubscribes"]
 pub struct Entered<F> {
     ungranted: Ungranted,
-    subscriber: Option<Admitted>,
+    pub(super) subscriber: Option<Admitted>,
+    /// The last broadcast before its admission, if it was admitted.
+    pub(super) after: Option<MessageId>,
+    pub(super) snapshot: SnapshotLimits,
+    pub(super) count: RefusalCount,
     framing: PhantomData<fn() -> F>,
 }
 
@@ -223,13 +248,6 @@ const USED: &str = "the ticket of this request was used: a handler takes one `En
     sends a request twice";
 const TWO_REGISTRIES: &str = "two registries of the same payload type drew a ticket for this \
     request: give each a payload type of its own";
-
-fn count<T: Send + Sync>(live: &Live<T>, soft: Option<&SoftlyRefused>, refusal: &Refusal) {
-    live.count(refusal.status());
-    if let Some(soft) = soft {
-        soft.set_counted();
-    }
-}
 
 fn no_registry(payload: &str) -> String {
     format!(
@@ -293,7 +311,7 @@ mod tests {
     struct Raw;
 
     impl Framing for Raw {
-        fn format() -> &'static WireFormat {
+        fn format(_: &Asked) -> &'static WireFormat {
             &RAW
         }
     }

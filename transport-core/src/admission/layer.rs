@@ -1,7 +1,8 @@
 //! The layer that draws the tickets of requests, for servers other than [`Server`](crate::Server).
 
 use super::live::Live;
-use super::soft::SoftlyRefused;
+use super::refused_socket::RefusedSockets;
+use super::soft::Softener;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
@@ -13,8 +14,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 impl<T: Send + Sync + 'static> Live<T> {
-    /// Makes the layer that draws the ticket of each request, and turns transient refusals into
-    /// event streams for clients that cannot read a status.
+    /// Makes the layer that draws the ticket of each request, and turns refusals into event
+    /// streams and close codes for clients that cannot read a status.
     ///
     /// Add it last, so that it is the outermost: the ticket must be drawn before any middleware
     /// reads a credential. [`Server::run`](crate::Server::run) does the same by itself.
@@ -34,7 +35,7 @@ impl<T: Send + Sync + 'static> Live<T> {
     /// assert!(app.has_routes());
     /// ```
     pub fn entry_layer(&self) -> EntryLayer<T> {
-        EntryLayer { live: self.clone() }
+        EntryLayer { live: self.clone(), places: RefusedSockets::default() }
     }
 }
 
@@ -42,19 +43,21 @@ impl<T: Send + Sync + 'static> Live<T> {
 #[must_use = "a layer does nothing unless it is added"]
 pub struct EntryLayer<T: Send + Sync + 'static> {
     live: Live<T>,
+    places: RefusedSockets,
 }
 
 impl<T: Send + Sync + 'static, S> Layer<S> for EntryLayer<T> {
     type Service = EntryService<T, S>;
 
     fn layer(&self, inner: S) -> EntryService<T, S> {
-        EntryService { live: self.live.clone(), inner }
+        EntryService { live: self.live.clone(), places: self.places.clone(), inner }
     }
 }
 
 /// The service of an [`EntryLayer`].
 pub struct EntryService<T: Send + Sync + 'static, S> {
     live: Live<T>,
+    places: RefusedSockets,
     inner: S,
 }
 
@@ -76,7 +79,7 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         self.live.draw_ticket_for(request.extensions_mut());
-        let soft = SoftlyRefused::mark(&mut request).map(|soft| (soft, self.live.clone()));
+        let soft = Softener::of(&mut request, &self.places).map(|soft| (soft, self.live.clone()));
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?.map(Body::new);
@@ -90,13 +93,14 @@ where
 
 impl<T: Send + Sync + 'static> Clone for EntryLayer<T> {
     fn clone(&self) -> Self {
-        Self { live: self.live.clone() }
+        Self { live: self.live.clone(), places: self.places.clone() }
     }
 }
 
 impl<T: Send + Sync + 'static, S: Clone> Clone for EntryService<T, S> {
     fn clone(&self) -> Self {
-        Self { live: self.live.clone(), inner: self.inner.clone() }
+        let Self { live, places, inner } = self;
+        Self { live: live.clone(), places: places.clone(), inner: inner.clone() }
     }
 }
 

@@ -1,14 +1,13 @@
 //! The registry of an application's live connections.
 
 use super::options::LiveOptions;
-use super::stats::AdmissionStats;
+use super::stats::{AdmissionStats, Refusals};
 use crate::socket::kind::{ConnectionKind, KindCounts, KindGuard};
 use axum::http::StatusCode;
 use registry_core::SubscriberRegistry;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A registry for live connections, with what its transports have in common. Cloning it is cheap.
@@ -33,7 +32,7 @@ pub struct Live<T: Send + Sync + 'static> {
 struct Inner<T: Send + Sync + 'static> {
     registry: SubscriberRegistry<T>,
     options: LiveOptions,
-    refusals: Mutex<BTreeMap<u16, u64>>,
+    refusals: Arc<Refusals>,
     kinds: Arc<KindCounts>,
     /// How many subscribers the shutdown ended, once it has begun.
     shutdown: watch::Sender<Option<usize>>,
@@ -59,7 +58,10 @@ impl<T: Send + Sync + 'static> Live<T> {
     /// Returns how many requests were refused, and which way the bytes of its subscribers go.
     #[must_use]
     pub fn admission_stats(&self) -> AdmissionStats {
-        AdmissionStats { refusals: self.refusals().clone(), kinds: self.inner.kinds.snapshot() }
+        AdmissionStats {
+            refusals: self.inner.refusals.snapshot(),
+            kinds: self.inner.kinds.snapshot(),
+        }
     }
 
     /// Waits for the signal, and then begins the shutdown of the registry: for servers that are not
@@ -123,12 +125,12 @@ impl<T: Send + Sync + 'static> Live<T> {
         }
     }
 
-    fn refusals(&self) -> MutexGuard<'_, BTreeMap<u16, u64>> {
-        self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn count(&self, refused: StatusCode) {
+        self.inner.refusals.count(refused);
     }
 
-    pub(crate) fn count(&self, refused: StatusCode) {
-        *self.refusals().entry(refused.as_u16()).or_default() += 1;
+    pub(super) fn refusals(&self) -> Arc<Refusals> {
+        self.inner.refusals.clone()
     }
 
     /// Counts a subscriber among those of its kind.

@@ -1,10 +1,17 @@
 //! An HTTP answer instead of a stream.
 
-use super::soft::Transient;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// Marks a `500` of the library's own that may pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Transient;
+
+/// Marks a refusal of a page of another host, which stays a status: that page is told nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ForeignPage;
 
 /// Why a request is refused: a status, a sentence that says what to do, and when to come back if
 /// that may help.
@@ -32,8 +39,17 @@ pub struct Refusal {
     retry_after: Option<u32>,
     /// Few, and most refusals have none: a map would make every `Result` large.
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// Whether it is the library's own `500`, which may pass.
-    transient: bool,
+    origin: Origin,
+}
+
+/// What a refusal says of itself to the code that softens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Any,
+    /// It is the library's own `500`, which may pass.
+    Transient,
+    /// A page of another host asked.
+    ForeignPage,
 }
 
 impl Refusal {
@@ -44,7 +60,7 @@ impl Refusal {
             reason: reason.into(),
             retry_after: None,
             headers: Vec::new(),
-            transient: false,
+            origin: Origin::Any,
         }
     }
 
@@ -78,7 +94,12 @@ impl Refusal {
 
     /// Creates a `500` of the library's own that may pass.
     pub(crate) fn failed(reason: impl Into<String>) -> Self {
-        Self { transient: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason) }
+        Self { origin: Origin::Transient, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason) }
+    }
+
+    /// Creates a `403` for a page of another host.
+    pub(crate) fn foreign_page(reason: impl Into<String>) -> Self {
+        Self { origin: Origin::ForeignPage, ..Self::forbidden(reason) }
     }
 
     /// Adds `Retry-After`, in seconds.
@@ -149,8 +170,11 @@ impl IntoResponse for Refusal {
         for (name, value) in self.headers {
             headers.insert(name, value);
         }
-        if self.transient {
-            response.extensions_mut().insert(Transient);
+        let extensions = response.extensions_mut();
+        match self.origin {
+            Origin::Any => {}
+            Origin::Transient => drop(extensions.insert(Transient)),
+            Origin::ForeignPage => drop(extensions.insert(ForeignPage)),
         }
         response
     }

@@ -2,12 +2,16 @@
 //!
 //! A native `EventSource` gives up for good at any status but `200`. So where a refusal is
 //! transient and the request names `text/event-stream`, the answer is an event stream that says
-//! when to come back, and ends. Every other client gets the status. The code that draws the ticket
-//! decides it from the answer alone, so that it covers a handler's own `503` and a rate limiter's
-//! `429` too.
+//! when to come back, and ends. A page's `WebSocket` sees no status at all. So where it offers
+//! `live.v1`, its refusal is [spoken after the upgrade](super::refused_socket). Every other client
+//! gets the status. The code that draws the ticket decides it from the answer alone, so that it
+//! covers a handler's own `503` and a rate limiter's `429` too.
 
+use super::refusal::{ForeignPage, Refusal, Transient};
+use super::refused_socket::{RefusedSockets, SocketRequest, Spoken};
+use super::stats::Refusals;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -20,10 +24,6 @@ const LONGEST: u64 = 24 * 60 * 60 * 1000;
 /// The shortest. A client that comes back sooner only adds to the load.
 const SHORTEST: u64 = 1000;
 
-/// Marks a `500` of the library's own that may pass.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Transient;
-
 /// A request whose client cannot read a status, in its extensions and with the code that answers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SoftlyRefused {
@@ -32,27 +32,88 @@ pub(crate) struct SoftlyRefused {
     counted: Arc<AtomicBool>,
 }
 
-impl SoftlyRefused {
-    /// Marks a request whose client cannot read a status.
-    pub(crate) fn mark<B>(request: &mut Request<B>) -> Option<Self> {
-        let soft = reads_event_streams(request.method(), request.headers());
-        soft.then(|| request.extensions_mut().get_or_insert_default::<Self>().clone())
+/// Counts the refusals of one request.
+#[derive(Debug, Clone)]
+pub(super) struct RefusalCount {
+    refusals: Arc<Refusals>,
+    soft: Option<SoftlyRefused>,
+}
+
+impl RefusalCount {
+    pub(super) fn new(refusals: Arc<Refusals>, request: &Extensions) -> Self {
+        Self { refusals, soft: request.get().cloned() }
     }
 
-    pub(crate) fn set_counted(&self) {
-        self.counted.store(true, Ordering::Relaxed);
+    pub(super) fn count(&self, refusal: &Refusal) {
+        self.refusals.count(refusal.status());
+        if let Some(soft) = &self.soft {
+            soft.counted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How the refusal of a request is answered, whose client cannot read a status.
+#[derive(Debug)]
+pub(crate) struct Softener {
+    refused: SoftlyRefused,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    /// By an event stream.
+    Stream,
+    /// By the close code of a WebSocket.
+    Socket(SocketRequest),
+}
+
+impl Softener {
+    /// Looks at a request, and marks it if its client cannot read a status.
+    pub(crate) fn of<B>(request: &mut Request<B>, places: &RefusedSockets) -> Option<Self> {
+        let how = How::of(request, places)?;
+        let refused = request.extensions_mut().get_or_insert_default::<SoftlyRefused>().clone();
+        Some(Self { refused, how })
     }
 
-    /// Turns a transient refusal into an event stream, and counts it unless that has been done;
-    /// leaves any other answer as it is.
-    pub(crate) fn soften(&self, response: Response, count: impl FnOnce(StatusCode)) -> Response {
+    /// Turns a refusal into an answer that the client can read, and counts it unless that has been
+    /// done; leaves any other answer as it is.
+    pub(crate) fn soften(self, response: Response, count: impl FnOnce(StatusCode)) -> Response {
         let status = response.status();
-        let response = soften(response);
-        if response.status() != status && !self.counted.swap(true, Ordering::Relaxed) {
+        let response = match self.how {
+            How::Stream => soften(response),
+            How::Socket(request) => speak(request, response),
+        };
+        let counted = || self.refused.counted.swap(true, Ordering::Relaxed);
+        if response.status() != status && !counted() {
             count(status);
         }
         response
     }
+}
+
+impl How {
+    fn of<B>(request: &Request<B>, places: &RefusedSockets) -> Option<Self> {
+        if reads_event_streams(request.method(), request.headers()) {
+            return Some(Self::Stream);
+        }
+        SocketRequest::of(request, places).map(Self::Socket)
+    }
+}
+
+/// Answers a refusal by a close code; leaves any other answer as it is, and a refusal for which no
+/// place is free.
+fn speak(request: SocketRequest, response: Response) -> Response {
+    let spoken = match response.status() {
+        _ if response.extensions().get::<ForeignPage>().is_some() => None,
+        StatusCode::UNAUTHORIZED => Some(Spoken::Unauthenticated),
+        StatusCode::FORBIDDEN => Some(Spoken::Forbidden),
+        _ if is_transient(&response) => {
+            let after = response.headers().get(header::RETRY_AFTER).and_then(seconds);
+            Some(Spoken::Unavailable(retry(after)))
+        }
+        _ => None,
+    };
+    spoken.and_then(|spoken| request.refuse(spoken)).unwrap_or(response)
 }
 
 /// Tells whether the client reads event streams: a `GET` that names them. A wildcard does not.
@@ -89,29 +150,37 @@ fn is_zero(parameter: &[u8]) -> bool {
         && parts.next().is_some_and(|value| value.iter().all(|byte| b"0.".contains(byte)))
 }
 
+/// After how many milliseconds a client is to come back, whose refusal names so many seconds.
+fn retry(after: Option<u64>) -> u64 {
+    let least = after.unwrap_or(0).saturating_mul(1000).clamp(SHORTEST, LONGEST);
+    // Jittered up to twice the time, so that the clients of a crowd do not come back together.
+    least + RandomState::new().hash_one(least) % (least + 1)
+}
+
 /// The event stream that stands for a refusal.
 pub(crate) fn stream(status: StatusCode, retry_after: Option<u64>) -> String {
-    let least = retry_after.unwrap_or(0).saturating_mul(1000).clamp(SHORTEST, LONGEST);
-    // Jittered up to twice the time, so that the clients of a crowd do not come back together.
-    let retry = least + RandomState::new().hash_one(least) % (least + 1);
-    let status = status.as_u16();
+    let (status, retry) = (status.as_u16(), retry(retry_after));
     format!(
         "retry: {retry}\nevent: close\ndata: {{\"reason\":\"unavailable\",\"status\":{status}}}\n\n"
     )
 }
 
-/// Turns a transient refusal into an event stream; leaves any other answer as it is. Headers of
-/// other layers, such as CORS, stay.
-fn soften(mut response: Response) -> Response {
-    let status = response.status();
-    let transient = match status {
+/// Tells whether an answer is a refusal that may pass.
+fn is_transient(response: &Response) -> bool {
+    match response.status() {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
         StatusCode::INTERNAL_SERVER_ERROR => response.extensions().get::<Transient>().is_some(),
         _ => false,
-    };
-    if !transient {
+    }
+}
+
+/// Turns a transient refusal into an event stream; leaves any other answer as it is. Headers of
+/// other layers, such as CORS, stay.
+fn soften(mut response: Response) -> Response {
+    if !is_transient(&response) {
         return response;
     }
+    let status = response.status();
     let headers = response.headers_mut();
     let after = headers.get(header::RETRY_AFTER).and_then(seconds);
     for of_the_body in
@@ -138,7 +207,6 @@ fn seconds(after: &HeaderValue) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::refusal::Refusal;
     use axum::response::IntoResponse;
     use std::collections::BTreeSet;
 

@@ -1,7 +1,9 @@
 //! The counts of the admissions to a `Live`.
 
 use crate::socket::kind::ConnectionKind;
+use axum::http::StatusCode;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The outcomes of the requests of one [`Live`](crate::Live), read at one moment.
 ///
@@ -27,4 +29,22 @@ pub struct AdmissionStats {
     /// Subscribers that are being served, by the way that their bytes go. All four kinds are
     /// listed.
     pub kinds: BTreeMap<ConnectionKind, usize>,
+}
+
+/// How many requests were refused, by status.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<BTreeMap<u16, u64>>);
+
+impl Refusals {
+    pub(super) fn count(&self, refused: StatusCode) {
+        *self.lock().entry(refused.as_u16()).or_default() += 1;
+    }
+
+    pub(super) fn snapshot(&self) -> BTreeMap<u16, u64> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u16, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

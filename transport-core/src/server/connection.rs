@@ -4,7 +4,8 @@ use super::http::{BUFFER_BYTES, Ended, Http, Serving};
 use super::registries::Registries;
 use super::stats::Counts;
 use crate::admission::refusal::Refusal;
-use crate::admission::soft::SoftlyRefused;
+use crate::admission::refused_socket::RefusedSockets;
+use crate::admission::soft::Softener;
 use crate::socket::accepted::Socket;
 use crate::socket::cut::{Cut, Cutter, answering};
 #[cfg(feature = "http2")]
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) http: Http,
     pub(super) cutter: Arc<Cutter>,
     pub(super) counts: Arc<Counts>,
+    pub(super) refused_sockets: RefusedSockets,
 }
 
 /// Serves one connection to its end.
@@ -160,7 +162,7 @@ where
     if let Some(cut) = cut.clone() {
         extensions.insert(cut);
     }
-    let soft = SoftlyRefused::mark(&mut request);
+    let soft = Softener::of(&mut request, &shared.refused_sockets);
     let answered = answering(cut, async {
         shared.registries.draw_tickets_for(request.extensions_mut());
         shared.app.clone().call(request).await

@@ -11,6 +11,7 @@ pub(crate) mod stats;
 #[cfg(unix)]
 mod unix;
 
+use crate::admission::refused_socket::RefusedSockets;
 use crate::socket::cut::{Cutter, Deadlines};
 use crate::socket::io::ServerIo;
 use acceptor::{Accepted, Acceptor, Listener, bind};
@@ -210,7 +211,9 @@ impl Acceptor {
         let cutter =
             Cutter { deadlines, runtime: Handle::current(), resets: counts.resets.clone() };
         let http = Http::new(options.head_timeout);
-        Shared { app, registries, plain, peeks: self.plain, http, cutter: cutter.into(), counts }
+        let (cutter, refused_sockets) = (cutter.into(), RefusedSockets::default());
+        let peeks = self.plain;
+        Shared { app, registries, plain, peeks, http, cutter, counts, refused_sockets }
     }
 
     async fn serve<S, W, F>(

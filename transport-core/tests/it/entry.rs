@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 use transport_core::test_util::{Raw, TestServer};
-use transport_core::{Entered, Entry, Framing, Grant, Live, Refusal, ServerOptions};
+use transport_core::{Asked, Entered, Entry, Framing, Grant, Live, Refusal, ServerOptions};
 
 static PLAIN: WireFormat =
     WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()));
@@ -23,7 +23,7 @@ static PLAIN: WireFormat =
 struct Plain;
 
 impl Framing for Plain {
-    fn format() -> &'static WireFormat {
+    fn format(_: &Asked) -> &'static WireFormat {
         &PLAIN
     }
 }

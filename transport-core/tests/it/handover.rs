@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use transport_core::test_util::{Raw, TestServer, Tokens, account, serve, soon, until_is};
-use transport_core::{DirectSocket, Framing, Handover, Live, ServerOptions};
+use transport_core::{Asked, DirectSocket, Framing, Handover, Live, ServerOptions};
 
 static PLAIN: WireFormat =
     WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()));
@@ -29,7 +29,7 @@ static PLAIN: WireFormat =
 struct Plain;
 
 impl Framing for Plain {
-    fn format() -> &'static WireFormat {
+    fn format(_: &Asked) -> &'static WireFormat {
         &PLAIN
     }
 }

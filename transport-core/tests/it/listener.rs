@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use transport_core::test_util::{Raw, account, soon, until_is};
 use transport_core::{
-    ConnectionKind, ConnectionTask, DirectConnection, Drained, Entry, Framing, Grant, Handover,
-    KindGuard, Live, Refusal, ServerListener, ServerMetrics, ServerOptions,
+    Asked, ConnectionKind, ConnectionTask, DirectConnection, Drained, Entry, Framing, Grant,
+    Handover, KindGuard, Live, Refusal, ServerListener, ServerMetrics, ServerOptions,
 };
 
 static PLAIN: WireFormat =
@@ -34,7 +34,7 @@ static PLAIN: WireFormat =
 struct Plain;
 
 impl Framing for Plain {
-    fn format() -> &'static WireFormat {
+    fn format(_: &Asked) -> &'static WireFormat {
         &PLAIN
     }
 }

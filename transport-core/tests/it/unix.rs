@@ -20,7 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use transport_core::test_util::{Raw, soon, until_is};
-use transport_core::{ConnectionKind, Entry, Framing, Grant, Live, Refusal, Server, ServerOptions};
+use transport_core::{
+    Asked, ConnectionKind, Entry, Framing, Grant, Live, Refusal, Server, ServerOptions,
+};
 
 static PLAIN: WireFormat =
     WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()));
@@ -28,7 +30,7 @@ static PLAIN: WireFormat =
 struct Plain;
 
 impl Framing for Plain {
-    fn format() -> &'static WireFormat {
+    fn format(_: &Asked) -> &'static WireFormat {
         &PLAIN
     }
 }

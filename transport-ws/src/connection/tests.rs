@@ -18,8 +18,9 @@ async fn flood(pings: usize) {
     let admitted = Admitted::new(outbox, grant);
     let options = WsOptions::new().with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
     let (server_end, mut peer) = duplex(512);
-    let connection =
-        tokio::spawn(async move { piped(server_end, admitted, Arc::new(options)).run().await });
+    let connection = tokio::spawn(async move {
+        piped(server_end, admitted, Arc::new(options), Protocol::Raw).run().await
+    });
     let ping = [0x89, 0x80, 0, 0, 0, 0];
     let mut sent = 0;
     while sent < pings && timeout(Duration::from_secs(1), peer.write_all(&ping)).await.is_ok() {
@@ -71,7 +72,7 @@ where
     let mut admitted = Admitted::new(outbox, grant);
     admitted.deadlines = deadlines;
     let (server_end, peer) = duplex(512);
-    tokio::spawn(piped(wrap(server_end), admitted, Arc::new(options)).run());
+    tokio::spawn(piped(wrap(server_end), admitted, Arc::new(options), Protocol::Raw).run());
     Subscriber { registry, peer }
 }
 
@@ -229,7 +230,7 @@ fn que_3_an_idle_connection_holds_no_read_buffer() {
     let (server_end, mut peer) = duplex(512);
     let used = allocation_counter::measure(|| {
         runtime.block_on(async {
-            tokio::spawn(piped(server_end, admitted, Arc::new(options)).run());
+            tokio::spawn(piped(server_end, admitted, Arc::new(options), Protocol::Raw).run());
             let mut pong = [0; 5];
             peer.write_all(&[0x89, 0x83, 0, 0, 0, 0, b'h', b'e', b'y']).await.unwrap();
             peer.read_exact(&mut pong).await.unwrap();

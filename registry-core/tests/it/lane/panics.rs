@@ -5,16 +5,17 @@ use crate::kit::*;
 use crate::wire::*;
 use bytes::BytesMut;
 use registry_core::{
-    CloseReason, Encoded, LaneOptions, MessageId, OutboxOptions, Progress, Registration, WireFormat,
+    CloseReason, Encoded, LaneOptions, MessageHead, OutboxOptions, Progress, Registration,
+    WireFormat,
 };
 use std::task::Poll;
 
 /// Values that end in 13 cannot be framed.
-fn superstitious(id: MessageId, encoded: &Encoded, out: &mut BytesMut) {
+fn superstitious(head: MessageHead<'_>, encoded: &Encoded, out: &mut BytesMut) {
     out.extend_from_slice(b"half of ");
     assert!(!encoded.body().ends_with(b"13"), "on purpose");
     out.truncate(out.len() - b"half of ".len());
-    out.extend_from_slice(format!("m{} 0 \n", id.seq()).as_bytes());
+    out.extend_from_slice(format!("m{} 0 \n", head.id().seq()).as_bytes());
 }
 
 static SUPERSTITIOUS: WireFormat = WireFormat::new("superstitious", superstitious);
