@@ -16,6 +16,7 @@
 
 mod admission;
 mod envelope;
+mod script;
 mod server;
 mod socket;
 #[cfg(feature = "test-util")]
@@ -38,6 +39,7 @@ pub use admission::stats::AdmissionStats;
 /// The attribute that an `impl` of [`Authorise`] needs.
 pub use async_trait::async_trait;
 pub use envelope::{put_data, put_members};
+pub use script::LIVE_JS;
 pub use server::listener::{ConnectionService, Drain, MakeService, ServerListener};
 pub use server::options::ServerOptions;
 pub use server::registries::Registries;

@@ -89,7 +89,7 @@ pub use registry_core::{
 pub use transport_core::async_trait;
 pub use transport_core::{
     AdmissionStats, Asked, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer,
-    Framing, Grant, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server,
+    Framing, Grant, LIVE_JS, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server,
     ServerListener, ServerMetrics, ServerOptions, ServerStats, Ungranted,
 };
 
