@@ -6,6 +6,7 @@ mod direct;
 mod handshake;
 mod inbound;
 mod kit;
+mod live;
 mod revoked;
 mod ungranted;
 
