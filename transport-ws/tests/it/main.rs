@@ -8,6 +8,7 @@ mod inbound;
 mod kit;
 mod live;
 mod revoked;
+mod snapshot;
 mod ungranted;
 
 use axum::Router;
