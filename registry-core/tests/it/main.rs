@@ -22,6 +22,7 @@ mod progress;
 mod queue;
 mod reentry;
 mod revocation;
+mod snapshot;
 mod stream;
 mod threads;
 mod vocabulary;

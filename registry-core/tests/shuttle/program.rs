@@ -23,7 +23,7 @@ const IDENTITIES: usize = 2;
 const ALL: Bits = Bits::MAX;
 
 static SEQS: WireFormat =
-    WireFormat::new("seqs", |id, _, out| out.extend_from_slice(&id.seq().to_be_bytes()));
+    WireFormat::new("seqs", |head, _, out| out.extend_from_slice(&head.id().seq().to_be_bytes()));
 
 /// One step of a thread, or of a sink that calls back.
 #[derive(Debug, Clone)]
