@@ -9,6 +9,7 @@ mod cost;
 mod delivery;
 #[cfg(feature = "json")] // it parses JSON
 mod dependencies;
+mod directed;
 mod drain;
 mod drops;
 mod filter;
@@ -25,4 +26,5 @@ mod revocation;
 mod stream;
 mod threads;
 mod vocabulary;
+mod who;
 mod wire;
