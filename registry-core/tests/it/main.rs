@@ -9,6 +9,7 @@ mod cost;
 mod delivery;
 #[cfg(feature = "json")] // it parses JSON
 mod dependencies;
+mod directed;
 mod drain;
 mod drops;
 mod filter;
@@ -26,4 +27,5 @@ mod snapshot;
 mod stream;
 mod threads;
 mod vocabulary;
+mod who;
 mod wire;
