@@ -5,7 +5,9 @@
 //! [`close_by_identity`](SubscriberRegistry::close_by_identity) ends every subscriber that holds an
 //! identity and returns how many, for the moment a permission changes. After it returned, no send
 //! begins on them, nothing queued is flushed, and a connection that was still logging in is refused
-//! ([`Ticket`]).
+//! ([`Ticket`]). A message can also be addressed to the
+//! [holders of an identity](SubscriberRegistry::send_to) or to
+//! [one subscriber](SubscriberRegistry::send).
 //!
 //! A subscriber is either a [`Sink`], or an [`Outbox`]: a bounded queue of encoded frames whose
 //! owner writes them to a peer, as the transports do. A consumer in the process takes the messages
@@ -18,7 +20,7 @@
 //! # Features
 //! - `json` (default): the encoder [`Json`], and publishing to [`Topic`]s.
 //! - `schemars`: the list of an application's topics with their JSON Schema.
-//! - `serde`: the statistics can be serialised.
+//! - `serde`: the statistics, and what is told of a subscriber, can be serialised.
 
 mod clock;
 mod contain;
@@ -30,7 +32,7 @@ mod types;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use lane::flusher::{Flusher, Progress};
-pub use registry::{SubscriberRegistry, Ticket};
+pub use registry::{SubscriberRegistry, Ticket, Watch};
 pub use subscriber::outbox::Outbox;
 pub use subscriber::queue::{Batch, Next};
 pub use subscriber::sink::Sink;
@@ -47,10 +49,12 @@ pub use types::encode::{BodyKind, Encode, EncodeError, Encoded};
 pub use types::error::{AdmitError, BroadcastError, SubscribeError};
 pub use types::event_name::{EventName, EventNameError};
 pub use types::format::{MessageHead, WireFormat};
-pub use types::id::{MessageId, ParseMessageIdError, SubscriptionId};
+pub use types::id::{MessageId, ParseMessageIdError, ParseSubscriptionIdError, SubscriptionId};
 pub use types::identity::Identity;
+pub use types::info::SubscriberInfo;
 pub use types::message::Message;
 pub use types::options::{RegistryOptions, ScopeCap, WhenFull};
+pub use types::presence::Presence;
 pub use types::registration::Registration;
 pub use types::report::{Report, SendOutcome};
 pub use types::stats::{ChannelCount, Stats};

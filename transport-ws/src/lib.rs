@@ -93,16 +93,17 @@ pub use upgrade::{Frames, WsUpgrade};
 pub use registry_core::Json;
 pub use registry_core::{
     AdmitError, BroadcastError, Channel, ChannelCount, ChannelFilter, CloseReason, Encode,
-    EncodeError, Encoded, Identity, LaneOptions, Message, MessageId, OutboxOptions, Overflow,
-    Registration, RegistryOptions, Report, Revocation, ScopeCap, Stats, SubscribeError,
-    SubscriberRegistry, SubscriberStream, WhenFull,
+    EncodeError, Encoded, Event, EventName, Identity, LaneOptions, Message, MessageId,
+    OutboxOptions, Overflow, Registration, RegistryOptions, Report, Revocation, ScopeCap, Stats,
+    SubscribeError, SubscriberRegistry, SubscriberStream, Topic, TopicFamily, WhenFull,
 };
 /// The attribute that an `impl` of [`Authorise`] needs.
 pub use transport_core::async_trait;
 pub use transport_core::{
-    AdmissionStats, Asked, Authorise, ConnectionKind, Drain, Drained, Entered, Entry, EntryLayer,
-    Framing, Grant, LIVE_JS, Live, LiveBuilder, LiveOptions, Origins, Refusal, Registries, Server,
-    ServerListener, ServerMetrics, ServerOptions, ServerStats, Ungranted,
+    AdmissionStats, Asked, Authorise, ConnectionKind, Credential, Drain, Drained, Entered, Entry,
+    EntryLayer, Framing, Grant, LIVE_JS, Live, LiveBuilder, LiveOptions, Origins, Refusal,
+    Registries, Server, ServerListener, ServerMetrics, ServerOptions, ServerStats, Token,
+    Ungranted,
 };
 
 use axum::extract::Request;

@@ -1,6 +1,6 @@
 //! The book: a lane's subscribers, by channel.
 
-use crate::types::id::Key;
+use crate::types::id::{Key, MemberId};
 use std::sync::Arc;
 
 /// A channel's number while some subscriber names it. Reused like a [`Key`].
@@ -31,6 +31,26 @@ impl Numbers {
     }
 }
 
+/// Whom a message is for, among the subscribers of a lane.
+#[derive(Debug)]
+pub(crate) enum Audience {
+    /// Those that hear a channel; `None` for a channel that no subscriber names.
+    Hearing(Option<ChannelNo>),
+    /// Exactly these, whatever they hear. Each was in the lane when the message was logged. One
+    /// that left since is in the book no more, even if another has its key.
+    Only(Box<[MemberId]>),
+}
+
+impl Audience {
+    /// Bytes of memory that it takes beside itself.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Hearing(_) => 0,
+            Self::Only(members) => size_of_val(&**members),
+        }
+    }
+}
+
 /// A lane's subscribers, by channel.
 ///
 /// Pure state: it applies joins and leaves, and lists the seats that hear a channel. A change costs
@@ -40,6 +60,8 @@ pub(crate) struct Book<S> {
     count: usize,
     channels: Vec<Heard<S>>,
     unfiltered: Vec<Listener<S>>,
+    /// Those that hear no channel: they get only what is addressed to them.
+    deaf: Vec<Listener<S>>,
     /// Listeners visited so far.
     pub(crate) visits: u64,
 }
@@ -66,14 +88,24 @@ pub(crate) struct Listener<S> {
 }
 
 /// One list of the [`Book`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum List {
     Alone(ChannelNo),
     Among(ChannelNo),
     Unfiltered,
+    Deaf,
+}
+
+/// Where a member of the [`Book`] stands.
+pub(crate) struct Found<'a> {
+    /// One of its lists, and its place there.
+    pub(crate) list: List,
+    pub(crate) place: usize,
+    pub(crate) numbers: &'a Numbers,
 }
 
 struct Member {
+    serial: u64,
     numbers: Numbers,
     /// Its index in each of its lists, in the order of [`lists`].
     places: Box<[usize]>,
@@ -83,19 +115,23 @@ impl Member {
     /// The index of its entry in a list.
     fn place(&mut self, list: List) -> Option<&mut usize> {
         let at = match list {
-            List::Unfiltered | List::Alone(_) => 0,
+            List::Unfiltered | List::Deaf | List::Alone(_) => 0,
             List::Among(channel) => self.numbers.named().binary_search(&channel).ok()?,
         };
         self.places.get_mut(at)
     }
 }
 
-/// The lists that contain a subscriber.
+/// The lists that contain a subscriber; there is at least one.
 fn lists(numbers: &Numbers) -> impl Iterator<Item = List> {
-    let unfiltered = matches!(numbers, Numbers::All).then_some(List::Unfiltered);
+    let unnamed = match numbers {
+        Numbers::All => Some(List::Unfiltered),
+        Numbers::Many(channels) if channels.is_empty() => Some(List::Deaf),
+        _ => None,
+    };
     let alone = matches!(numbers, Numbers::One(_));
     let named = numbers.named().iter();
-    unfiltered
+    unnamed
         .into_iter()
         .chain(named.map(move |&no| if alone { List::Alone(no) } else { List::Among(no) }))
 }
@@ -107,14 +143,16 @@ impl<S> Default for Book<S> {
             count: 0,
             channels: Vec::new(),
             unfiltered: Vec::new(),
+            deaf: Vec::new(),
             visits: 0,
         }
     }
 }
 
 impl<S: Clone> Book<S> {
-    /// Adds a subscriber. Returns the seat if it hears nothing, because then no list keeps it.
-    pub(crate) fn join(&mut self, key: Key, seat: S, numbers: Numbers) -> Option<S> {
+    /// Adds a subscriber.
+    pub(crate) fn join(&mut self, id: MemberId, seat: S, numbers: Numbers) {
+        let MemberId { key, serial } = id;
         let mut places = Vec::with_capacity(numbers.named().len().max(1));
         for list in lists(&numbers) {
             let listeners = self.list_mut(list);
@@ -125,10 +163,8 @@ impl<S: Clone> Book<S> {
         if self.members.len() <= key {
             self.members.resize_with(key + 1, || None);
         }
-        let hears_nothing = places.is_empty();
-        self.members[key] = Some(Member { numbers, places: places.into() });
+        self.members[key] = Some(Member { serial, numbers, places: places.into() });
         self.count += 1;
-        hears_nothing.then_some(seat)
     }
 
     /// Removes a subscriber and returns its seat. Its destructor may run application code: the
@@ -171,6 +207,7 @@ impl<S: Clone> Book<S> {
             List::Alone(channel) => &mut self.channels[channel].alone,
             List::Among(channel) => &mut self.channels[channel].among,
             List::Unfiltered => &mut self.unfiltered,
+            List::Deaf => &mut self.deaf,
         }
     }
 
@@ -180,7 +217,15 @@ impl<S: Clone> Book<S> {
             List::Alone(channel) => self.channels.get(channel).map_or(&[], |heard| &heard.alone),
             List::Among(channel) => self.channels.get(channel).map_or(&[], |heard| &heard.among),
             List::Unfiltered => &self.unfiltered,
+            List::Deaf => &self.deaf,
         }
+    }
+
+    /// Finds a subscriber, unless it left: then another may have its key.
+    pub(crate) fn find(&self, id: MemberId) -> Option<Found<'_>> {
+        let member = self.members.get(id.key)?.as_ref().filter(|m| m.serial == id.serial)?;
+        let (list, &place) = lists(&member.numbers).zip(&member.places).next()?;
+        Some(Found { list, place, numbers: &member.numbers })
     }
 
     /// Returns how many subscribers there are.
@@ -193,7 +238,22 @@ impl<S: Clone> Book<S> {
     pub(crate) fn into_seats(self) -> impl Iterator<Item = S> {
         let named =
             self.channels.into_iter().flat_map(|heard| heard.alone.into_iter().chain(heard.among));
-        named.chain(self.unfiltered).map(|listener| listener.seat)
+        named.chain(self.unfiltered).chain(self.deaf).map(|listener| listener.seat)
+    }
+
+    /// Calls `each` for every subscriber that a message is for, in no particular order.
+    pub(crate) fn for_each(&mut self, audience: &Audience, mut each: impl FnMut(Key, &S)) {
+        match audience {
+            Audience::Hearing(channel) => self.for_each_hearing(*channel, each),
+            Audience::Only(members) => {
+                for &id in members {
+                    self.visits += 1;
+                    if let Some(Found { list, place, .. }) = self.find(id) {
+                        each(id.key, &self.list(list)[place].seat);
+                    }
+                }
+            }
+        }
     }
 
     /// Calls `each` for every subscriber that hears the channel, in no particular order.
@@ -236,6 +296,7 @@ mod tests {
         fn flt_1_book_agrees_with_a_plain_list(steps in proptest::collection::vec(step(), 0..60)) {
             let mut book = Book::default();
             let mut model: BTreeMap<Key, Option<BTreeSet<ChannelNo>>> = BTreeMap::new();
+            let (mut serial, mut serials) = (0, BTreeMap::new());
             for step in steps {
                 match step {
                     Step::Join(key, filter) => {
@@ -245,10 +306,21 @@ mod tests {
                             Some(set) if set.len() == 1 => Numbers::One(*set.first().unwrap()),
                             Some(set) => Numbers::Many(set.iter().copied().collect()),
                         };
-                        book.join(key, key, numbers);
+                        serial += 1;
+                        book.join(MemberId { key, serial }, key, numbers);
                         model.insert(key, filter);
+                        serials.insert(key, serial);
                     }
                     Step::Leave(key) => { book.leave(key); model.remove(&key); }
+                }
+                for key in 0..8 {
+                    let last = serials.get(&key).copied().unwrap_or(1);
+                    let audience = Audience::Only(
+                        (1..=last).map(|serial| MemberId { key, serial }).collect());
+                    let mut found = Vec::new();
+                    book.for_each(&audience, |at, seat| found.push((at, *seat)));
+                    let expected = model.contains_key(&key).then_some((key, key));
+                    prop_assert_eq!(found, Vec::from_iter(expected));
                 }
                 for channel in 0..6 {
                     let mut heard = Vec::new();
@@ -267,6 +339,7 @@ mod tests {
             prop_assert_eq!(book.members.capacity(), 0);
             prop_assert_eq!(book.channels.capacity(), 0);
             prop_assert_eq!(book.unfiltered.capacity(), 0);
+            prop_assert_eq!(book.deaf.capacity(), 0);
         }
     }
 }

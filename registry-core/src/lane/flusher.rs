@@ -16,8 +16,8 @@
 //! Invariants: only the flusher touches its book of subscribers; a subscriber's frames are handed
 //! over in the order of the log; a turn can be interrupted and continued between any two writes.
 
-use super::book::{Book, Listener};
-use super::flusher_log::{Border, Entry, FlusherLog, abandon};
+use super::book::{Audience, Book, Listener};
+use super::flusher_log::{Border, Entry, FlusherLog, Lost, abandon};
 use super::log::Broadcast;
 use super::segment::{Joined, Segment, ServeCounts, Source};
 use crate::clock::{Clock, SystemClock};
@@ -342,10 +342,11 @@ impl<T> Turn<T> {
             let Some(entry) = self.log.next() else { break };
             match entry {
                 Entry::Broadcast(broadcast) => self.broadcasts.push(broadcast),
-                Entry::Join(key, seat, numbers) => {
+                Entry::Join(id, seat, numbers) => {
                     self.updates.push(Update::Join);
                     let after = self.broadcasts.len();
-                    self.joined.push(Joined { after, listener: Listener { key, seat }, numbers });
+                    let listener = Listener { key: id.key, seat };
+                    self.joined.push(Joined { after, id, listener, numbers });
                 }
                 Entry::Leave(key) => self.updates.push(Update::Leave(key)),
                 Entry::Border(border) => {
@@ -362,8 +363,8 @@ impl<T> Turn<T> {
         for update in self.updates.drain(..) {
             match update {
                 Update::Join => {
-                    if let Some(Joined { listener, numbers, .. }) = joined.next() {
-                        discard(book.join(listener.key, listener.seat, numbers));
+                    if let Some(Joined { id, listener, numbers, .. }) = joined.next() {
+                        book.join(id, listener.seat, numbers);
                     }
                 }
                 Update::Leave(key) => discard(book.leave(key)),
@@ -377,10 +378,13 @@ impl<T> Turn<T> {
                 discard(book.leave(key));
                 wake_all(seat.complete());
             }
-            Border::Overflow(overflowed) => {
+            Border::Overflow(Lost { heard, addressed }) => {
+                let heard = heard.into_iter().map(|(no, n)| (Audience::Hearing(no), n));
+                let addressed =
+                    addressed.into_iter().map(|(id, n)| (Audience::Only([id].into()), n));
                 let mut offers = Vec::new();
-                for (channel, messages) in overflowed {
-                    book.for_each_hearing(channel, |key, gate| {
+                for (audience, messages) in heard.chain(addressed) {
+                    book.for_each(&audience, |key, gate| {
                         offers.push((key, gate.clone(), gate.overflowed(messages)));
                     });
                 }

@@ -1,10 +1,10 @@
 //! The log of a flusher's lane: bounded by bytes, with a waker for the flusher and for publishers
 //! that wait.
 //!
-//! Invariant: a log holds at most its bound in bytes of broadcasts. Beyond the bound it counts, by
-//! channel, the broadcasts for which it had no room.
+//! Invariant: a log holds at most its bound in bytes of messages. Beyond the bound it counts those
+//! for which it had no room, by channel, or by the subscriber to whom they were addressed.
 
-use super::book::{ChannelNo, Numbers};
+use super::book::{Audience, ChannelNo, Numbers};
 use super::log::{Broadcast, COMPACT_FROM, Entry as LogEntry, obsolete};
 use crate::contain::{discard, wake_all};
 use crate::subscriber::gate::Gate;
@@ -12,9 +12,9 @@ use crate::subscriber::queue::WRITE_BYTES;
 use crate::subscriber::seat::Seat;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::types::bounds::LaneOptions;
-use crate::types::id::Key;
+use crate::types::id::{Key, MemberId};
 use crate::types::message::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -31,8 +31,39 @@ pub(crate) type Entry<T> = LogEntry<T, Arc<Gate>, Border>;
 pub(crate) enum Border {
     /// The subscriber leaves, and still gets what was broadcast before.
     Drain(Key, Arc<dyn Seat>),
-    /// Broadcasts for which the log had no room, by channel.
-    Overflow(BTreeMap<Option<ChannelNo>, u64>),
+    /// There was no room for some messages.
+    Overflow(Lost),
+}
+
+/// How many messages a log had no room for.
+#[derive(Default)]
+pub(crate) struct Lost {
+    /// Broadcasts, by channel.
+    pub(crate) heard: BTreeMap<Option<ChannelNo>, u64>,
+    /// Directed messages, by subscriber.
+    pub(crate) addressed: BTreeMap<MemberId, u64>,
+}
+
+impl Lost {
+    /// Counts a message.
+    fn add(&mut self, audience: &Audience) {
+        match audience {
+            Audience::Hearing(channel) => *self.heard.entry(*channel).or_default() += 1,
+            Audience::Only(members) => {
+                members.iter().for_each(|id| *self.addressed.entry(*id).or_default() += 1);
+            }
+        }
+    }
+
+    /// Adds the losses of another border. A number must mean the same channel in both.
+    fn merge(&mut self, more: Self) {
+        for (channel, messages) in more.heard {
+            *self.heard.entry(channel).or_default() += messages;
+        }
+        for (id, messages) in more.addressed {
+            *self.addressed.entry(id).or_default() += messages;
+        }
+    }
 }
 
 /// The log of one lane, and what is counted about it.
@@ -74,23 +105,27 @@ impl<T> State<T> {
     /// drops them without locks.
     fn compact(&mut self) -> Vec<Arc<Gate>> {
         let obsolete = obsolete(self.entries.iter());
-        let mut gates = Vec::new();
+        let (mut gates, mut gone) = (Vec::new(), HashSet::new());
         for (entry, obsolete) in mem::take(&mut self.entries).into_iter().zip(obsolete) {
             match (entry, self.entries.last_mut()) {
-                (Entry::Join(_, gate, _), _) if obsolete => gates.push(gate),
+                (Entry::Join(id, gate, _), _) if obsolete => {
+                    gone.insert(id);
+                    gates.push(gate);
+                }
                 (Entry::Leave(_), _) if obsolete => {}
-                // Merges the losses of two borders. Each map counts lost messages by channel
-                // number. No subscriber that stays in the log joined or left between the borders,
-                // so a number means the same channel in both.
+                // No subscriber that stays in the log joined or left between the two borders, so a
+                // number means the same channel in both.
                 (
                     Entry::Border(Border::Overflow(more)),
-                    Some(Entry::Border(Border::Overflow(overflowed))),
-                ) => {
-                    for (channel, messages) in more {
-                        *overflowed.entry(channel).or_default() += messages;
-                    }
-                }
+                    Some(Entry::Border(Border::Overflow(lost))),
+                ) => lost.merge(more),
                 (entry, _) => self.entries.push(entry),
+            }
+        }
+        // Otherwise each subscriber that came, lost a message and left would leave its count here.
+        for entry in &mut self.entries {
+            if let Entry::Border(Border::Overflow(lost)) = entry {
+                lost.addressed.retain(|id, _| !gone.contains(id));
             }
         }
         self.compact_at = (self.entries.len() * 2).max(COMPACT_FROM);
@@ -132,37 +167,37 @@ impl<T> FlusherLog<T> {
         Self { state: Mutex::new(state), max_bytes, counts: LaneCounts::default() }
     }
 
-    /// Appends a broadcast that `matched` subscribers hear, or notes that there was no room for it.
+    /// Appends a message that is for `matched` subscribers, or notes that there was no room for it.
     pub(crate) fn broadcast(
         &self,
-        channel: Option<ChannelNo>,
+        audience: Audience,
         message: &Arc<Message<T>>,
         matched: usize,
     ) -> Option<Waker> {
         let mut state = self.state.lock();
         let body = message.encoded.as_ref().map_or(0, |encoded| encoded.body().len());
-        let bytes = BROADCAST_BYTES + body;
+        let bytes = BROADCAST_BYTES + body + audience.bytes();
         state.full |= state.bytes > 0 && state.bytes + bytes > self.max_bytes;
         if state.full {
             message.tally.add_dropped(matched);
             self.counts.dropped.fetch_add(matched as u64, Ordering::Relaxed);
             if !matches!(state.entries.last(), Some(Entry::Border(Border::Overflow(_)))) {
-                state.entries.push(Entry::Border(Border::Overflow(BTreeMap::new())));
+                state.entries.push(Entry::Border(Border::Overflow(Lost::default())));
             }
-            if let Some(Entry::Border(Border::Overflow(overflowed))) = state.entries.last_mut() {
-                *overflowed.entry(channel).or_default() += 1;
+            if let Some(Entry::Border(Border::Overflow(lost))) = state.entries.last_mut() {
+                lost.add(&audience);
             }
         } else {
             message.tally.add_accepted(matched);
             state.bytes += bytes;
             let message = message.clone();
-            state.entries.push(Entry::Broadcast(Broadcast { channel, message }));
+            state.entries.push(Entry::Broadcast(Broadcast { audience, message }));
         }
         state.waker.take()
     }
 
-    pub(crate) fn join(&self, key: Key, gate: Arc<Gate>, numbers: Numbers) -> Option<Waker> {
-        self.append(Entry::Join(key, gate, numbers))
+    pub(crate) fn join(&self, id: MemberId, gate: Arc<Gate>, numbers: Numbers) -> Option<Waker> {
+        self.append(Entry::Join(id, gate, numbers))
     }
 
     /// The gates of subscribers that joined and left since the flusher last took the log are moved

@@ -1,7 +1,7 @@
 //! The entries of a lane's log, and how a long log is compacted.
 
-use super::book::{ChannelNo, Numbers};
-use crate::types::id::Key;
+use super::book::{Audience, Numbers};
+use crate::types::id::{Key, MemberId};
 use crate::types::message::Message;
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,15 +14,15 @@ pub(crate) const COMPACT_FROM: usize = 1024;
 /// and `B` what else can stand in its log.
 pub(crate) enum Entry<T, S, B = Infallible> {
     Broadcast(Broadcast<T>),
-    Join(Key, S, Numbers),
+    Join(MemberId, S, Numbers),
     Leave(Key),
     /// An entry before which everything earlier must have been applied.
     Border(B),
 }
 
+/// A message and whom it is for: all that hear its channel, or some to whom it is addressed.
 pub(crate) struct Broadcast<T> {
-    /// `None` for a channel that no subscriber names.
-    pub(crate) channel: Option<ChannelNo>,
+    pub(crate) audience: Audience,
     pub(crate) message: Arc<Message<T>>,
 }
 
@@ -39,8 +39,8 @@ pub(crate) fn obsolete<'a, T: 'a, S: 'a, B: 'a>(
             Entry::Leave(key) => {
                 left.insert(*key, at);
             }
-            Entry::Join(key, ..) => {
-                if let Some(leave) = left.remove(key) {
+            Entry::Join(id, ..) => {
+                if let Some(leave) = left.remove(&id.key) {
                     obsolete[at] = true;
                     obsolete[leave] = true;
                 }

@@ -10,8 +10,9 @@
 //! There are three kinds of lanes. Publishing threads consume the logs of [outboxes](outboxes) and
 //! [sinks](sinks). A [flusher](flusher) consumes its [log](flusher_log) in turns: a turn is cut
 //! into [segments](segment), each of which is one write for each subscriber that hears something of
-//! it.
+//! it. Subscribers that are [addressed](apart) in a segment form groups of their own.
 
+pub(crate) mod apart;
 pub(crate) mod book;
 pub(crate) mod flusher;
 pub(crate) mod flusher_log;

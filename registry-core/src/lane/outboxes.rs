@@ -122,14 +122,12 @@ impl<T: Send + Sync + 'static> OutboxLane<T> {
             let mut seats = Vec::new();
             for entry in consumer.spare.drain(..) {
                 match entry {
-                    Entry::Join(key, seat, numbers) => {
-                        seats.extend(consumer.book.join(key, seat, numbers));
-                    }
+                    Entry::Join(id, seat, numbers) => consumer.book.join(id, seat, numbers),
                     Entry::Leave(key) => seats.extend(consumer.book.leave(key)),
                     Entry::Border(never) => match never {},
-                    Entry::Broadcast(Broadcast { channel, message }) => {
+                    Entry::Broadcast(Broadcast { audience, message }) => {
                         let (mut frames, mut accepted) = (Frames::default(), 0);
-                        consumer.book.for_each_hearing(channel, |key, place| {
+                        consumer.book.for_each(&audience, |key, place| {
                             let offered = place.push(&message, &mut frames, &mut messages);
                             // Accepted is by far the most frequent outcome. An atomic increment for
                             // each would take some per cent of the whole time.

@@ -2,10 +2,11 @@
 //!
 //! A segment has at most 64 KiB, so that one write does not fill a socket, and at most 64 channels,
 //! so that one bit mask has the channels that a subscriber of several channels hears. Subscribers
-//! that hear the same broadcasts form a group. Each frame is built once for each format, and each
+//! that get the same messages form a group. Each frame is built once for each format, and each
 //! group's frames are joined once for each format.
 
-use super::book::{Book, ChannelNo, List, Listener, Numbers};
+use super::apart::{Apart, Share, addressed};
+use super::book::{Audience, Book, ChannelNo, List, Listener, Numbers};
 use super::frames::SegmentFrames;
 use super::log::Broadcast;
 use crate::contain::contain;
@@ -13,7 +14,7 @@ use crate::subscriber::gate::Gate;
 use crate::subscriber::queue::{Queued, WRITE_BYTES};
 use crate::subscriber::state::Offered;
 use crate::types::format::{FRAMING, WireFormat};
-use crate::types::id::Key;
+use crate::types::id::{Key, MemberId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -30,6 +31,7 @@ const MASKED_CHANNELS: usize = u64::BITS as usize;
 /// A subscriber that joined in the batch, after so many of its broadcasts.
 pub(crate) struct Joined {
     pub(crate) after: usize,
+    pub(crate) id: MemberId,
     pub(crate) listener: Listener<Arc<Gate>>,
     pub(crate) numbers: Numbers,
 }
@@ -66,9 +68,11 @@ pub(crate) struct Segment {
     pub(crate) writes: usize,
 }
 
-/// Subscribers that hear the same broadcasts of a segment.
+/// Subscribers that get the same messages of a segment.
 struct Group {
     targets: Targets,
+    /// Places of the list that it leaves out, the last one first.
+    gaps: Vec<usize>,
     picks: Vec<usize>,
     runs: Vec<Run>,
 }
@@ -76,6 +80,8 @@ struct Group {
 enum Targets {
     List(List),
     Places(Vec<Place>),
+    /// Some to whom messages are addressed.
+    Apart(Vec<(List, usize)>),
     /// One that joined in the batch, by its number among them.
     Joined(usize),
 }
@@ -107,7 +113,7 @@ impl Segment {
             let body = broadcast.message.encoded.as_ref().map_or(0, |encoded| encoded.body().len());
             let more = FRAMING + body;
             let at = to - from;
-            if (at > 0 && bytes + more > WRITE_BYTES) || !channels.add(broadcast.channel, at) {
+            if (at > 0 && bytes + more > WRITE_BYTES) || !channels.add(&broadcast.audience, at) {
                 break;
             }
             bytes += more;
@@ -115,30 +121,47 @@ impl Segment {
         }
         let count = to - from;
         let mut groups = Vec::new();
+        let addressed = addressed(&batch[from..to], &channels.directed);
+        book.visits += joined.len() as u64;
+        for (at, Joined { after, id, numbers, .. }) in joined.iter().enumerate() {
+            let after = after.saturating_sub(from);
+            let mut picks = match numbers {
+                Numbers::All => channels.open(after..count),
+                _ => channels.picks_of(|_, channel| numbers.names(channel), after),
+            };
+            if let Some(directed) = addressed.get(id) {
+                picks.extend(directed);
+                picks.sort_unstable();
+            }
+            groups.push(Group::new(Targets::Joined(at), picks));
+        }
+        let mut apart = Apart::find(addressed, book, |numbers| channels.mask_of(numbers));
         for (channel, picks) in &channels.picks {
             let list = List::Alone(*channel);
             if !book.list(list).is_empty() {
-                groups.push(Group::new(Targets::List(list), picks.clone()));
+                let gaps = apart.take_gaps(list);
+                groups.push(Group { gaps, ..Group::new(Targets::List(list), picks.clone()) });
             }
         }
-        for (mask, places) in channels.masks(book) {
-            let picks = channels.picks_of(|bit, _| mask & (1 << bit) != 0, 0);
-            groups.push(Group::new(Targets::Places(places), picks));
+        for (mask, places) in channels.masks(book, apart.keys()) {
+            groups.push(Group::new(Targets::Places(places), channels.picks_of_mask(mask)));
         }
         if !book.list(List::Unfiltered).is_empty() {
-            groups.push(Group::new(Targets::List(List::Unfiltered), (0..count).collect()));
+            let (list, picks) = (Targets::List(List::Unfiltered), channels.open(0..count));
+            let gaps = apart.take_gaps(List::Unfiltered);
+            groups.push(Group { gaps, ..Group::new(list, picks) });
         }
-        book.visits += joined.len() as u64;
-        for (at, Joined { after, numbers, .. }) in joined.iter().enumerate() {
-            let after = after.saturating_sub(from);
-            let picks = match numbers {
-                Numbers::All => (after..count).collect(),
-                _ => channels.picks_of(|_, channel| numbers.names(channel), after),
+        for (Share { hears, directed }, places) in apart.groups {
+            let mut picks = match hears {
+                None => channels.open(0..count),
+                Some(mask) => channels.picks_of_mask(mask),
             };
-            if !picks.is_empty() {
-                groups.push(Group::new(Targets::Joined(at), picks));
-            }
+            picks.extend(directed);
+            picks.sort_unstable();
+            groups.push(Group::new(Targets::Apart(places), picks));
         }
+        // Whoever gets nothing gets no empty write.
+        groups.retain(|group| !group.picks.is_empty());
         Self { broadcasts: from..to, groups, ..Self::default() }
     }
 
@@ -161,8 +184,8 @@ impl Segment {
         counts: &mut ServeCounts,
     ) -> Option<(Key, Arc<Gate>, Offered)> {
         let Source { book, broadcasts, joined } = source;
-        while let Some(Group { targets, picks, runs }) = self.groups.get_mut(self.group) {
-            let members = targets.members(book, joined);
+        while let Some(Group { targets, gaps, picks, runs }) = self.groups.get_mut(self.group) {
+            let members = targets.members(book, joined, gaps.last().copied());
             while let Some(Listener { key, seat }) = members.at(self.place) {
                 if *budget == 0 {
                     return None;
@@ -192,6 +215,10 @@ impl Segment {
                 counts.writes += 1;
                 counts.messages += run.frames.len() as u64;
             }
+            if let Some(gap) = gaps.pop() {
+                self.place = gap + 1;
+                continue;
+            }
             // There may be as many groups as subscribers, each with a write of its own.
             *runs = Vec::new();
             self.group += 1;
@@ -201,26 +228,53 @@ impl Segment {
     }
 }
 
-/// The channels of a segment, and which of its broadcasts each has.
+/// The channels of a segment, and which of its messages each has.
 #[derive(Default)]
 struct Channels {
     /// There are few, so a linear search is quicker than hashing.
     picks: Vec<(ChannelNo, Vec<usize>)>,
+    /// The messages that are addressed to subscribers, on whatever channel.
+    directed: Vec<usize>,
 }
 
 /// The place of a subscriber of several channels in the list of one of them.
 type Place = (ChannelNo, usize);
 
 impl Channels {
-    /// Notes the channel of a broadcast; false when there is no bit left for it.
-    fn add(&mut self, channel: Option<ChannelNo>, broadcast: usize) -> bool {
-        let Some(channel) = channel else { return true };
-        match self.place(channel) {
-            Some(at) => self.picks[at].1.push(broadcast),
-            None if self.picks.len() == MASKED_CHANNELS => return false,
-            None => self.picks.push((channel, vec![broadcast])),
+    /// Notes whom a message is for; false when there is no bit left for its channel.
+    fn add(&mut self, audience: &Audience, message: usize) -> bool {
+        match *audience {
+            Audience::Hearing(None) => {}
+            Audience::Hearing(Some(channel)) => match self.place(channel) {
+                Some(at) => self.picks[at].1.push(message),
+                None if self.picks.len() == MASKED_CHANNELS => return false,
+                None => self.picks.push((channel, vec![message])),
+            },
+            Audience::Only(_) => self.directed.push(message),
         }
         true
+    }
+
+    /// The messages among these that are addressed to nobody.
+    fn open(&self, mut all: Range<usize>) -> Vec<usize> {
+        let mut open = Vec::with_capacity(all.len());
+        for &directed in &self.directed[self.directed.partition_point(|&at| at < all.start)..] {
+            open.extend(all.start..directed);
+            all.start = directed + 1;
+        }
+        open.extend(all);
+        open
+    }
+
+    /// The bits of the channels that a filter names.
+    fn mask_of(&self, numbers: &Numbers) -> u64 {
+        let named = self.picks.iter().enumerate().filter(|(_, (no, _))| numbers.names(*no));
+        named.fold(0, |mask, (bit, _)| mask | 1 << bit)
+    }
+
+    /// The messages on the channels of these bits.
+    fn picks_of_mask(&self, mask: u64) -> Vec<usize> {
+        self.picks_of(|bit, _| mask & (1 << bit) != 0, 0)
     }
 
     /// The broadcasts from `from` on whose channel is wanted, by its bit and its number.
@@ -240,8 +294,8 @@ impl Channels {
     }
 
     /// Groups the subscribers that name several channels by the channels of the segment that they
-    /// hear.
-    fn masks(&self, book: &mut Book<Arc<Gate>>) -> HashMap<u64, Vec<Place>> {
+    /// hear, except those that are served apart.
+    fn masks(&self, book: &mut Book<Arc<Gate>>, apart: &[Key]) -> HashMap<u64, Vec<Place>> {
         let mut heard: HashMap<Key, (u64, Place)> = HashMap::new();
         let mut visits = 0;
         for (bit, (channel, _)) in self.picks.iter().enumerate() {
@@ -251,6 +305,9 @@ impl Channels {
             }
         }
         book.visits += visits;
+        for key in apart {
+            heard.remove(key);
+        }
         let mut by_mask: HashMap<u64, Vec<Place>> = HashMap::new();
         for (mask, place) in heard.into_values() {
             by_mask.entry(mask).or_default().push(place);
@@ -261,7 +318,7 @@ impl Channels {
 
 impl Group {
     fn new(targets: Targets, picks: Vec<usize>) -> Self {
-        Self { targets, picks, runs: Vec::new() }
+        Self { targets, gaps: Vec::new(), picks, runs: Vec::new() }
     }
 }
 
@@ -279,10 +336,20 @@ impl Run {
 }
 
 impl Targets {
-    fn members<'a>(&'a self, book: &'a Book<Arc<Gate>>, joined: &'a [Joined]) -> Members<'a> {
+    /// Its subscribers, of a list those before the gap.
+    fn members<'a>(
+        &'a self,
+        book: &'a Book<Arc<Gate>>,
+        joined: &'a [Joined],
+        gap: Option<usize>,
+    ) -> Members<'a> {
         match self {
-            Self::List(list) => Members::List(book.list(*list)),
+            Self::List(list) => {
+                let listeners = book.list(*list);
+                Members::List(gap.map_or(listeners, |gap| &listeners[..gap]))
+            }
             Self::Places(places) => Members::Places(book, places),
+            Self::Apart(places) => Members::Apart(book, places),
             Self::Joined(at) => Members::List(std::slice::from_ref(&joined[*at].listener)),
         }
     }
@@ -293,6 +360,7 @@ impl Targets {
 enum Members<'a> {
     List(&'a [Listener<Arc<Gate>>]),
     Places(&'a Book<Arc<Gate>>, &'a [Place]),
+    Apart(&'a Book<Arc<Gate>>, &'a [(List, usize)]),
 }
 
 impl<'a> Members<'a> {
@@ -302,6 +370,10 @@ impl<'a> Members<'a> {
             Self::Places(book, places) => {
                 let (channel, place) = *places.get(at)?;
                 book.list(List::Among(channel)).get(place)
+            }
+            Self::Apart(book, places) => {
+                let (list, place) = *places.get(at)?;
+                book.list(list).get(place)
             }
         }
     }

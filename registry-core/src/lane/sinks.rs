@@ -4,14 +4,14 @@
 //! no delivery in progress delivers what the log holds; otherwise it appends its broadcast and
 //! returns (PRG-3, RE-1).
 
-use super::book::{Book, ChannelNo, Numbers};
+use super::book::{Audience, Book, Numbers};
 use super::log::{Broadcast, COMPACT_FROM, Entry, obsolete};
 use crate::contain::discard;
 use crate::subscriber::seat::{Ended, Seat};
 use crate::subscriber::sink::SinkSeat;
 use crate::sync::Mutex;
 use crate::types::close::CloseReason;
-use crate::types::id::Key;
+use crate::types::id::{Key, MemberId};
 use crate::types::message::Message;
 use crate::types::report::SendOutcome;
 use std::collections::VecDeque;
@@ -49,12 +49,7 @@ impl<T: 'static> SinkLane<T> {
 
     /// Appends a broadcast, unless the log is full because a sink is stuck. The caller holds the
     /// registry's lock.
-    pub(crate) fn broadcast(
-        &self,
-        channel: Option<ChannelNo>,
-        message: &Arc<Message<T>>,
-        matched: usize,
-    ) {
+    pub(crate) fn broadcast(&self, audience: Audience, message: &Arc<Message<T>>, matched: usize) {
         let mut state = self.state.lock();
         if state.broadcasts >= self.max_broadcasts {
             state.dropped += matched as u64;
@@ -63,12 +58,12 @@ impl<T: 'static> SinkLane<T> {
         }
         state.broadcasts += 1;
         let message = message.clone();
-        state.log.push_back(Entry::Broadcast(Broadcast { channel, message }));
+        state.log.push_back(Entry::Broadcast(Broadcast { audience, message }));
     }
 
     /// Appends a new subscriber. The caller holds the registry's lock.
-    pub(crate) fn join(&self, key: Key, seat: Arc<SinkSeat<T>>, numbers: Numbers) {
-        self.state.lock().log.push_back(Entry::Join(key, seat, numbers));
+    pub(crate) fn join(&self, id: MemberId, seat: Arc<SinkSeat<T>>, numbers: Numbers) {
+        self.state.lock().log.push_back(Entry::Join(id, seat, numbers));
     }
 
     /// Appends a removal. The caller holds the registry's lock.
@@ -99,9 +94,9 @@ impl<T: 'static> SinkLane<T> {
         let Some(book) = &mut state.book else { return };
         while let Some(entry) = state.log.pop_front() {
             match entry {
+                Entry::Join(id, seat, numbers) => book.join(id, seat, numbers),
                 // After a seat was notified of its end, it holds no sink. Before, the notifying
-                // thread holds a reference too. So these drops run no application code.
-                Entry::Join(key, seat, numbers) => drop(book.join(key, seat, numbers)),
+                // thread holds a reference too. So this drop runs no application code.
                 Entry::Leave(key) => drop(book.leave(key)),
                 Entry::Border(never) => match never {},
                 Entry::Broadcast(_) => {
@@ -118,11 +113,11 @@ impl<T: 'static> SinkLane<T> {
         let Some(mut delivery) = Delivery::begin(&self.state) else { return };
         while let Some(entry) = delivery.next() {
             match entry {
-                Entry::Join(key, seat, numbers) => drop(delivery.book.join(key, seat, numbers)),
+                Entry::Join(id, seat, numbers) => delivery.book.join(id, seat, numbers),
                 Entry::Leave(key) => drop(delivery.book.leave(key)),
                 Entry::Border(never) => match never {},
-                Entry::Broadcast(Broadcast { channel, message }) => {
-                    delivery.book.for_each_hearing(channel, |key, seat| {
+                Entry::Broadcast(Broadcast { audience, message }) => {
+                    delivery.book.for_each(&audience, |key, seat| {
                         let outcome = seat.send(&message);
                         let reason = match outcome {
                             SendOutcome::Accepted => None,

@@ -19,7 +19,7 @@ pub(crate) enum LaneId {
 }
 
 impl LaneId {
-    fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         match self {
             Self::Outboxes => 0,
             Self::Sinks => 1,
@@ -164,6 +164,11 @@ impl ChannelIndex {
             ChannelCount { channel: channel.clone(), subscribers }
         })
         .collect()
+    }
+
+    /// Returns the name of a channel that a subscriber names.
+    pub(crate) fn name(&self, number: ChannelNo) -> &Channel {
+        &self.channels[number].channel
     }
 
     /// How many channels are named.

@@ -13,13 +13,47 @@ use crate::subscriber::gate::Gate;
 use crate::subscriber::notify::{EVICTION_DEPTH, REVOCATION_DEPTH, notify_all};
 use crate::subscriber::seat::{Ended, Registrar, Seat};
 use crate::sync::Ordering;
-use crate::types::close::CloseReason;
+use crate::types::close::{CloseReason, Revocation};
 use crate::types::id::SubscriptionId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
 impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
+    /// Ends one subscriber at once; true if this call ended it (DIR-6).
+    ///
+    /// To it, this is a [revocation](Self::close_by_identity_as): when the call returns, it has
+    /// ended and was notified, no send begins on it any more, and its queue is discarded, also if
+    /// it drains. To everybody else it is none: others that hold its identities stay, and an
+    /// admission that is under way is not refused. An id that names no subscriber, or no more, ends
+    /// nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{CloseReason, OutboxOptions, Registration, Revocation};
+    /// use registry_core::SubscriberRegistry;
+    ///
+    /// let registry = SubscriberRegistry::<String>::new();
+    /// let hers = || Registration::new().with_group(("account", "ada"));
+    /// let tab = registry.stream(hers(), OutboxOptions::new())?;
+    /// let _other_tab = registry.stream(hers(), OutboxOptions::new())?;
+    /// let id = tab.subscription().id();
+    /// assert!(registry.close(id, Revocation::LoggedOut));
+    /// assert!(!registry.close(id, Revocation::LoggedOut), "it has ended");
+    /// assert_eq!(registry.stats().ended, [(CloseReason::LoggedOut, 1)].into());
+    /// assert_eq!(registry.len(), 1);
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
+    pub fn close(&self, subscriber: SubscriptionId, revocation: Revocation) -> bool {
+        let inner = &*self.inner;
+        let ending = {
+            let mut state = inner.state.lock();
+            let removed = state.table.revoke_one(subscriber);
+            inner.shut(&mut state, removed, revocation.into())
+        };
+        inner.finish(ending, REVOCATION_DEPTH) > 0
+    }
+
     /// Refuses new subscribers from now on and ends all as [`Shutdown`](CloseReason::Shutdown);
     /// returns how many.
     ///
@@ -77,8 +111,8 @@ pub(super) struct Ending {
     /// Outboxes first: the end of an outbox only wakes its owner and arms timers, while a sink's
     /// close may take long, and a socket's deadline must not wait for it (REV-11).
     pending: VecDeque<Arc<dyn Seat>>,
-    /// Flushers that have something to do now, and publishers that wait for a flusher that was
-    /// dropped.
+    /// Flushers that have something to do now, publishers that wait for a flusher that was dropped,
+    /// and consumers of watches.
     pub(super) wakers: Vec<Waker>,
     /// Gates that a log removed when it was compacted.
     obsolete: Vec<Arc<Gate>>,
@@ -86,8 +120,8 @@ pub(super) struct Ending {
 
 impl<T: Send + Sync + 'static> Inner<T> {
     /// Ends subscribers that were just removed from the table: appends their leaves to the lanes'
-    /// logs, and ends their seats. The caller still holds the registry's lock, and must then pass
-    /// the result to [`finish`](Self::finish).
+    /// logs, ends their seats, and takes the wakers of watches. The caller still holds the
+    /// registry's lock, and must then pass the result to [`finish`](Self::finish).
     pub(super) fn shut(
         &self,
         state: &mut State<T>,
@@ -115,6 +149,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             }
         }
         self.count_ended(reason, ending.ended);
+        ending.wakers.append(&mut state.table.watchers.take_wakers());
         ending
     }
 
@@ -150,6 +185,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
             let removed = state.table.take_everyone();
             let mut ending = self.shut(&mut state, removed, CloseReason::Shutdown);
             ending.wakers.extend(state.lanes.iter().flat_map(|log| log.close()));
+            state.table.watchers.close();
+            ending.wakers.append(&mut state.table.watchers.take_wakers());
             ending
         };
         self.finish(ending, REVOCATION_DEPTH);
@@ -197,6 +234,10 @@ impl<T: Send + Sync + 'static> Registrar for Inner<T> {
 
     fn wire_attached(&self) {
         self.owners.add_wire();
+    }
+
+    fn unwatch(&self, watch: u64) {
+        self.state.lock().table.watchers.remove(watch);
     }
 
     fn outbox_dropped(&self, wired: bool) {

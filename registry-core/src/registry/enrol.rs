@@ -19,7 +19,7 @@ use crate::types::bounds::OutboxOptions;
 use crate::types::close::{CloseReason, EndHook};
 use crate::types::error::{AdmitError, SubscribeError};
 use crate::types::format::WireFormat;
-use crate::types::id::{Key, MessageId};
+use crate::types::id::{MemberId, MessageId};
 use crate::types::registration::Registration;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -110,8 +110,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
     ) -> Result<Subscription, E> {
         let seat = Arc::new(SinkSeat::new(sink, hook));
         let kind = Kind { format: "sink", outbox: None };
-        let enrolled = self.enrol(seat.clone(), kind, registration, check, |_, _, key, numbers| {
-            self.sinks.join(key, seat.clone(), numbers);
+        let enrolled = self.enrol(seat.clone(), kind, registration, check, |_, _, id, numbers| {
+            self.sinks.join(id, seat.clone(), numbers);
             None
         });
         if enrolled.is_err() {
@@ -132,10 +132,10 @@ impl<T: Send + Sync + 'static> Inner<T> {
             return Err(SubscribeError::NoEncoder.into());
         }
         let gate = Arc::new(Gate::new(format, options, hook));
-        let join = |lanes: &[Arc<FlusherLog<T>>], lane, key, numbers| match lane {
-            LaneId::Flusher(number) => lanes[number].join(key, gate.clone(), numbers),
+        let join = |lanes: &[Arc<FlusherLog<T>>], lane, id, numbers| match lane {
+            LaneId::Flusher(number) => lanes[number].join(id, gate.clone(), numbers),
             LaneId::Outboxes | LaneId::Sinks => {
-                self.outboxes.append(Entry::Join(key, Place::Outbox(gate.clone()), numbers));
+                self.outboxes.append(Entry::Join(id, Place::Outbox(gate.clone()), numbers));
                 // No flusher serves this outbox, even if its options ask for one. So the gate is
                 // marked complete here.
                 gate.complete()
@@ -156,8 +156,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         // Flushers write to sockets, and this has none.
         let options = OutboxOptions { flusher: false, ..options };
         let gate = Arc::new(Gate::new(&STREAM, options, hook));
-        let join = |_: &[Arc<FlusherLog<T>>], _, key, numbers| {
-            self.outboxes.append(Entry::Join(key, Place::Stream(gate.clone()), numbers));
+        let join = |_: &[Arc<FlusherLog<T>>], _, id, numbers| {
+            self.outboxes.append(Entry::Join(id, Place::Stream(gate.clone()), numbers));
             None
         };
         let kind = Kind { format: STREAM.name(), outbox: Some(options) };
@@ -173,8 +173,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
         kind: Kind,
         registration: Registration,
         check: impl FnOnce(&mut Admission, &Registration) -> Result<(), E>,
-        join: impl FnOnce(&[Arc<FlusherLog<T>>], LaneId, Key, Numbers) -> Option<Waker>,
+        join: impl FnOnce(&[Arc<FlusherLog<T>>], LaneId, MemberId, Numbers) -> Option<Waker>,
     ) -> Result<(Subscription, MessageId), E> {
+        let now = self.options.clock.now();
         let (id, after, evicted) = {
             let mut state = self.state.lock();
             check(&mut state.table.admission, &registration)?;
@@ -191,9 +192,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 }
                 Some(_) => LaneId::Outboxes,
             };
-            let seated = state.table.insert(seat.clone(), lane, kind.format, registration);
+            let seated = state.table.insert(seat.clone(), lane, kind.format, registration, now);
             let mut evicted = self.shut(&mut state, seated.evicted, CloseReason::Evicted);
-            evicted.wakers.extend(join(&state.lanes, lane, seated.id.key, seated.numbers));
+            evicted.wakers.extend(join(&state.lanes, lane, seated.id.member, seated.numbers));
             if kind.outbox.is_some() {
                 self.owners.add();
             }

@@ -9,7 +9,9 @@ use crate::subscriber::wire::Wire;
 use crate::sync::Ordering;
 use crate::sync::model::{every_schedule, spawn, wait};
 use crate::types::bounds::LaneOptions;
+use crate::types::encode::Encoded;
 use crate::types::error::AdmitError;
+use crate::types::message::Message;
 use crate::types::report::SendOutcome;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize as Count;
@@ -113,6 +115,26 @@ fn clo_5_drn_1_a_revocation_that_meets_a_shutdown_discards_and_is_counted_once()
         drop(outbox);
         let stats = registry.stats();
         assert_eq!((stats.subscribers, stats.draining), (0, 0), "DRN-1");
+    });
+}
+
+#[test]
+fn dir_4_a_directed_message_that_meets_a_revocation_is_queued_before_it_or_not_at_all() {
+    every_schedule(|| {
+        let registry = registry();
+        let mut outbox =
+            registry.open_outbox(&DOTS, OutboxOptions::new(), holding(&["ada"])).unwrap();
+        let id = outbox.subscription().id();
+        let publisher = {
+            let registry = registry.clone();
+            spawn(move || registry.send_to(ada(), "c", 1).unwrap())
+        };
+        assert!(registry.close(id, Revocation::Revoked), "DIR-6");
+        assert_eq!(take(&mut outbox), Poll::Ready(Next::Closed(CloseReason::Revoked)), "DIR-4");
+        let report = publisher.join().unwrap();
+        assert_eq!(report.matched, report.accepted + report.ended, "DIR-5");
+        assert_eq!(take(&mut outbox), Poll::Ready(Next::Closed(CloseReason::Revoked)), "DIR-4");
+        assert_eq!(registry.send(id, "c", 2).unwrap().matched, 0, "DIR-3");
     });
 }
 

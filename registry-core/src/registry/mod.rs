@@ -16,37 +16,36 @@ mod ending;
 mod enrol;
 mod lanes;
 mod observe;
+mod publish;
+mod recipients;
 mod table;
 mod ticket;
 mod topics;
+mod watchers;
+mod who;
 
 pub use ticket::Ticket;
+pub use watchers::Watch;
 
-use crate::contain::{contain, discard, in_drop, wake_all};
+use crate::contain::{discard, in_drop};
 use crate::lane::flusher_log::FlusherLog;
-use crate::lane::log::{Broadcast, Entry};
 use crate::lane::outboxes::OutboxLane;
 use crate::lane::sinks::SinkLane;
 use crate::subscriber::notify::REVOCATION_DEPTH;
 use crate::subscriber::outbox::Outbox;
-use crate::subscriber::seat::Registrar;
 use crate::subscriber::sink::Sink;
 use crate::subscriber::stream::SubscriberStream;
 use crate::subscriber::subscription::Subscription;
 use crate::sync::{AtomicU64, Mutex};
 use crate::types::bounds::OutboxOptions;
-use crate::types::channel::{Channel, ChannelFilter};
+use crate::types::channel::ChannelFilter;
 use crate::types::close::{CloseReason, Revocation};
-use crate::types::encode::{Encode, EncodeError, Encoded};
-use crate::types::error::{BroadcastError, SubscribeError};
+use crate::types::encode::Encode;
+use crate::types::error::SubscribeError;
 use crate::types::format::WireFormat;
-use crate::types::id::MessageId;
 use crate::types::identity::Identity;
-use crate::types::message::Message;
 use crate::types::options::RegistryOptions;
 use crate::types::registration::Registration;
-use crate::types::report::{Report, Tally};
-use channels::LaneId;
 use drained::Owners;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -60,13 +59,13 @@ use table::Table;
 /// [`Shutdown`](CloseReason::Shutdown) (SUB-6).
 ///
 /// Every method may be called from any thread, and from inside a sink's `send`, `close` or `Drop`
-/// (RE-1). None blocks longer than another thread's short critical section, except that `broadcast`
-/// and `close_by_identity` run sinks.
+/// (RE-1). None blocks longer than another thread's short critical section, except that those that
+/// send or end something run sinks.
 ///
 /// # Ordering
-/// All subscribers see all broadcasts in the order of their ids (ORD-3). A broadcast that is made
-/// while another is being delivered to sinks is delivered after it (ORD-2), by the thread that is
-/// delivering.
+/// All subscribers see all messages, broadcasts and [directed ones](Self::send_to), in the order of
+/// their ids (ORD-3, DIR-2). A message that is sent while another is being delivered to sinks is
+/// delivered after it (ORD-2), by the thread that is delivering.
 ///
 /// # Examples
 /// ```
@@ -151,7 +150,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         // that is promised.
         let epoch = getrandom::u64().unwrap_or(0);
         let inner = Arc::new_cyclic(|this| Inner {
-            state: Mutex::new(State { table: Table::new(&options), lanes: Vec::new() }),
+            state: Mutex::new(State { table: Table::new(&options, epoch), lanes: Vec::new() }),
             outboxes: OutboxLane::new(),
             sinks: SinkLane::new(options.max_waiting_broadcasts.get()),
             encoder,
@@ -285,89 +284,6 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         Ticket::new(self.inner.this.clone(), number, self.inner.options.end_hook())
     }
 
-    /// Sends `data` to every subscriber whose filter lets `channel` pass.
-    ///
-    /// On return the message is in every matching outbox or in the log of the outbox's lane, or the
-    /// outbox's policy was applied. Sinks have received it too, unless another thread or an outer
-    /// call is delivering at the moment: that call then delivers it after its own
-    /// ([`Report::pending`]). The cost is proportional to the matching subscribers.
-    ///
-    /// # Errors
-    /// [`BroadcastError`] gives the payload back if it cannot be encoded (DEL-8). A failing sink is
-    /// not an error (ISO-2): it is ended, and counted in the report.
-    ///
-    /// # Examples
-    /// ```
-    /// use registry_core::SubscriberRegistry;
-    /// # use registry_core::{CloseReason, Message, SendOutcome, Sink};
-    /// # struct Screen;
-    /// # impl Sink<String> for Screen {
-    /// #     fn send(&self, _: &std::sync::Arc<Message<String>>) -> SendOutcome {
-    /// #         SendOutcome::Accepted
-    /// #     }
-    /// #     fn close(&self, _: CloseReason) {}
-    /// # }
-    ///
-    /// let registry = SubscriberRegistry::<String>::new();
-    /// assert_eq!(registry.broadcast("runs", "nobody hears it".into())?.matched, 0);
-    /// let _subscription = registry.subscribe(Screen, None, None)?;
-    /// let report = registry.broadcast("runs", "started".into())?;
-    /// assert_eq!((report.accepted, report.id.seq()), (1, 2));
-    /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
-    /// ```
-    pub fn broadcast(&self, channel: &str, data: T) -> Result<Report, BroadcastError<T>> {
-        let inner = &*self.inner;
-        let encoded =
-            match inner.encoder.as_deref().map(|encoder| encode(encoder, &data)).transpose() {
-                Ok(encoded) => encoded,
-                Err(source) => return Err(BroadcastError { data, source }),
-            };
-        let mut state = inner.state.lock();
-        let State { table, lanes } = &mut *state;
-        let hearing = table.channels.hearing(channel);
-        let matched = hearing.total();
-        table.seq += 1;
-        let id = MessageId::new(inner.epoch, table.seq);
-        if matched == 0 {
-            drop(state);
-            discard(data);
-            discard(encoded);
-            return Ok(Tally::default().report(id, 0));
-        }
-        let (outboxes, sinks) = (hearing.of(LaneId::Outboxes), hearing.of(LaneId::Sinks));
-        let (number, name) = hearing.known.map(|(number, name)| (number, name.clone())).unzip();
-        let channel = name.unwrap_or_else(|| Channel::from(channel));
-        let message = Arc::new(Message { id, channel, data, encoded, tally: Tally::default() });
-        let mut flushers = Vec::new();
-        if matched > outboxes + sinks {
-            for (lane, log) in lanes.iter().enumerate() {
-                let matched = hearing.of(LaneId::Flusher(lane));
-                if matched > 0 {
-                    flushers.extend(log.broadcast(number, &message, matched));
-                }
-            }
-        }
-        if outboxes > 0 {
-            let message = message.clone();
-            inner.outboxes.append(Entry::Broadcast(Broadcast { channel: number, message }));
-        }
-        if sinks > 0 {
-            inner.sinks.broadcast(number, &message, sinks);
-        }
-        drop(state);
-        wake_all(flushers);
-        // Outboxes first, because a sink may take long.
-        if outboxes > 0 {
-            inner.outboxes.settle(true, |ended| inner.remove(ended));
-        }
-        if sinks > 0 {
-            inner.sinks.settle(|ended| inner.remove(ended));
-        }
-        let report = message.tally.report(message.id, matched);
-        discard(message);
-        Ok(report)
-    }
-
     /// Ends every subscriber that holds the identity, as scope or as group, and returns how many
     /// this call ended.
     ///
@@ -427,11 +343,6 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         };
         inner.finish(ending, REVOCATION_DEPTH)
     }
-}
-
-/// Encodes a payload; a panic is an error like any other.
-fn encode<T: 'static>(encoder: &dyn Encode<T>, data: &T) -> Result<Encoded, EncodeError> {
-    contain(|| encoder.encode(data)).unwrap_or_else(|| Err("the encoder panicked".into()))
 }
 
 impl<T: Send + Sync + 'static> Drop for Inner<T> {

@@ -1,15 +1,18 @@
 //! The registry's table: the subscribers, the identities that they hold and the scopes that they
-//! fill. Pure state, without locks or application code.
+//! fill. Pure state, without application code, and without locks but those of watches.
 //!
 //! Invariants: a subscriber is in the list of every identity that it holds and in no other;
-//! `active` counts the subscribers that are not draining. A change costs as much as it names
-//! channels and identities, whatever the number of subscribers (`visits` counts them).
+//! `active` counts the subscribers that are not draining, in all and for each identity. A change
+//! costs as much as it names channels and identities, whatever the number of subscribers (`visits`
+//! counts them).
 
 use super::admission::Admission;
 use super::channels::{ChannelIndex, LaneId};
+use super::recipients::Addressed;
+use super::watchers::Watchers;
 use crate::lane::book::Numbers;
 use crate::subscriber::seat::Seat;
-use crate::types::id::{Key, SubscriptionId};
+use crate::types::id::{Key, MemberId, SubscriptionId};
 use crate::types::identity::Identity;
 use crate::types::options::{RegistryOptions, ScopeCap, WhenFull};
 use crate::types::registration::Registration;
@@ -19,6 +22,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) mod page;
+
 pub(crate) struct Table {
     pub(crate) admission: Admission,
     pub(crate) channels: ChannelIndex,
@@ -27,9 +32,12 @@ pub(crate) struct Table {
     pub(crate) active: usize,
     pub(crate) draining: usize,
     scope_cap: Option<ScopeCap>,
+    /// The epoch of the registry, which its ids bear.
+    epoch: u64,
     serial: u64,
     records: Slab<Record>,
-    holders: HashMap<Identity, Vec<Key>>,
+    holders: HashMap<Identity, Holders>,
+    pub(crate) watchers: Watchers,
     /// Kept only under a cap: the members of each scope, oldest first.
     scopes: HashMap<Identity, BTreeMap<u64, Key>>,
     formats: BTreeMap<&'static str, usize>,
@@ -38,8 +46,18 @@ pub(crate) struct Table {
     visits: u64,
 }
 
+/// The subscribers that hold an identity.
+#[derive(Default)]
+struct Holders {
+    keys: Vec<Key>,
+    /// How many of them do not drain.
+    active: usize,
+}
+
 struct Record {
     serial: u64,
+    /// When it was admitted.
+    since: Instant,
     seat: Arc<dyn Seat>,
     lane: LaneId,
     format: &'static str,
@@ -72,7 +90,7 @@ pub(crate) struct Seated {
 }
 
 impl Table {
-    pub(crate) fn new(options: &RegistryOptions) -> Self {
+    pub(crate) fn new(options: &RegistryOptions, epoch: u64) -> Self {
         Self {
             admission: Admission::new(options.ticket_lifetime, options.max_remembered_revocations),
             channels: ChannelIndex::default(),
@@ -81,9 +99,11 @@ impl Table {
             active: 0,
             draining: 0,
             scope_cap: options.scope_cap,
+            epoch,
             serial: 0,
             records: Slab::new(),
             holders: HashMap::new(),
+            watchers: Watchers::default(),
             scopes: HashMap::new(),
             formats: BTreeMap::new(),
             flushers: Vec::new(),
@@ -120,17 +140,16 @@ impl Table {
         members.is_some_and(|members| members.len() >= cap.limit.get())
     }
 
-    /// Inserts a new subscriber; under a cap, the oldest of its scope make room first (CAP-1,
-    /// CAP-3).
+    /// Inserts a new subscriber; under a cap, the oldest of its scope make room (CAP-1, CAP-3).
     pub(crate) fn insert(
         &mut self,
         seat: Arc<dyn Seat>,
         lane: LaneId,
         format: &'static str,
         registration: Registration,
+        now: Instant,
     ) -> Seated {
         let Registration { filter, scope, groups } = registration;
-        let evicted = self.make_room(scope.as_ref());
         self.serial += 1;
         let numbers = self.channels.add(filter, lane);
         if let Some(served) = self.served_by(lane) {
@@ -144,13 +163,18 @@ impl Table {
             // An identity that is named twice is held once (REV-7).
             if held.iter().all(|known| known.identity != identity) {
                 let holders = self.holders.entry(identity.clone()).or_default();
-                held.push(Held { identity, place: holders.len() });
-                holders.push(key);
+                holders.active += 1;
+                if holders.active == 1 {
+                    self.watchers.came(&identity);
+                }
+                held.push(Held { identity, place: holders.keys.len() });
+                holders.keys.push(key);
                 self.visits += 1;
             }
         }
         entry.insert(Record {
             serial: self.serial,
+            since: now,
             seat,
             lane,
             format,
@@ -159,18 +183,24 @@ impl Table {
             scope: scope.clone(),
             draining: false,
         });
-        if let (Some(_), Some(scope)) = (self.scope_cap, scope) {
-            self.scopes.entry(scope).or_default().insert(self.serial, key);
-        }
         self.active += 1;
-        Seated { id: SubscriptionId { key, serial: self.serial }, numbers, evicted }
+        // The oldest leave after the new one came: an identity that both hold has a holder all the
+        // time (WHO-3).
+        let evicted = match (self.scope_cap, scope) {
+            (Some(cap), Some(scope)) => {
+                self.scopes.entry(scope.clone()).or_default().insert(self.serial, key);
+                self.make_room(cap, &scope)
+            }
+            _ => Vec::new(),
+        };
+        let member = MemberId { key, serial: self.serial };
+        Seated { id: SubscriptionId { epoch: self.epoch, member }, numbers, evicted }
     }
 
-    fn make_room(&mut self, scope: Option<&Identity>) -> Vec<Removed> {
+    fn make_room(&mut self, cap: ScopeCap, scope: &Identity) -> Vec<Removed> {
         let mut evicted = Vec::new();
-        let (Some(cap), Some(scope)) = (self.scope_cap, scope) else { return evicted };
         while let Some(members) = self.scopes.get(scope)
-            && members.len() >= cap.limit.get()
+            && members.len() > cap.limit.get()
             && let Some((_, &oldest)) = members.first_key_value()
         {
             evicted.extend(self.remove(oldest));
@@ -181,17 +211,45 @@ impl Table {
     /// Removes one subscriber, unless it left before.
     pub(crate) fn take(&mut self, id: SubscriptionId) -> Option<Removed> {
         self.find(id)?;
-        self.remove(id.key)
+        self.remove(id.member.key)
     }
 
     /// Makes one outbox leave its lane and drain, unless it left before or drains already.
     pub(crate) fn let_drain(&mut self, id: SubscriptionId) -> Option<Removed> {
         let draining = self.find(id)?.draining;
-        (!draining).then(|| self.drain(id.key))
+        (!draining).then(|| self.drain(id.member.key))
     }
 
+    /// Finds a subscriber of this registry that is active or drains.
     fn find(&self, id: SubscriptionId) -> Option<&Record> {
-        self.records.get(id.key).filter(|record| record.serial == id.serial)
+        let SubscriptionId { epoch, member: MemberId { key, serial } } = id;
+        self.records.get(key).filter(|record| epoch == self.epoch && record.serial == serial)
+    }
+
+    /// Returns the active subscribers that hold the identity, lane by lane.
+    pub(crate) fn addressed_by_identity(&self, identity: &Identity) -> Addressed {
+        let mut addressed = Addressed::default();
+        for &key in self.holders.get(identity).map_or(&[][..], |holders| &holders.keys) {
+            let record = &self.records[key];
+            if !record.draining {
+                addressed.add(MemberId { key, serial: record.serial }, record.lane);
+            }
+        }
+        addressed
+    }
+
+    /// Returns how many active subscribers hold the identity.
+    pub(crate) fn active_holders(&self, identity: &Identity) -> usize {
+        self.holders.get(identity).map_or(0, |holders| holders.active)
+    }
+
+    /// Returns the subscriber, if it is active.
+    pub(crate) fn addressed(&self, id: SubscriptionId) -> Addressed {
+        let mut addressed = Addressed::default();
+        if let Some(record) = self.find(id).filter(|record| !record.draining) {
+            addressed.add(id.member, record.lane);
+        }
+        addressed
     }
 
     /// Removes the subscriber at a key, if the seat there is still this one.
@@ -207,8 +265,14 @@ impl Table {
     /// that their queues can be discarded (DRN-1).
     pub(crate) fn revoke(&mut self, identity: &Identity, now: Instant) -> Vec<Removed> {
         self.admission.revoked(identity, now);
-        let keys = self.holders.get(identity).cloned().unwrap_or_default();
-        self.take_all(keys)
+        let keys = self.holders.get(identity).map(|holders| holders.keys.clone());
+        self.take_all(keys.unwrap_or_default())
+    }
+
+    /// Removes one subscriber, as [`revoke`](Self::revoke) does those of an identity.
+    pub(crate) fn revoke_one(&mut self, id: SubscriptionId) -> Vec<Removed> {
+        let there = self.find(id).is_some();
+        self.take_all(if there { vec![id.member.key] } else { Vec::new() })
     }
 
     /// Makes every subscriber leave its lane: outboxes stay findable while they drain, sinks are
@@ -257,6 +321,14 @@ impl Table {
         let (seat, lane, format) = (record.seat.clone(), record.lane, record.format);
         let numbers = std::mem::replace(&mut record.numbers, Numbers::All);
         let (scope, serial) = (record.scope.take(), record.serial);
+        for Held { identity, .. } in &record.held {
+            if let Some(holders) = self.holders.get_mut(identity) {
+                holders.active -= 1;
+                if holders.active == 0 {
+                    self.watchers.left(identity);
+                }
+            }
+        }
         self.retire(&numbers, lane, format, scope.as_ref(), serial);
         self.draining += 1;
         Removed { key, seat, lane, was_draining: false }
@@ -266,7 +338,7 @@ impl Table {
         let record = self.records.try_remove(key)?;
         self.visits += 1;
         for held in &record.held {
-            self.unhold(held);
+            self.unhold(held, !record.draining);
         }
         if record.draining {
             self.draining -= 1;
@@ -308,16 +380,21 @@ impl Table {
         }
     }
 
-    fn unhold(&mut self, held: &Held) {
+    /// Removes a holder from the list of an identity; `active` if it was counted.
+    fn unhold(&mut self, held: &Held, active: bool) {
         let Some(holders) = self.holders.get_mut(&held.identity) else { return };
         self.visits += 1;
-        holders.swap_remove(held.place);
-        if let Some(&moved) = holders.get(held.place) {
+        holders.keys.swap_remove(held.place);
+        holders.active -= usize::from(active);
+        if active && holders.active == 0 {
+            self.watchers.left(&held.identity);
+        }
+        if let Some(&moved) = holders.keys.get(held.place) {
             let mut theirs = self.records[moved].held.iter_mut();
             if let Some(theirs) = theirs.find(|theirs| theirs.identity == held.identity) {
                 theirs.place = held.place;
             }
-        } else if holders.is_empty() {
+        } else if holders.keys.is_empty() {
             self.holders.remove(&held.identity);
         }
     }

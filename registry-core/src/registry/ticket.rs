@@ -134,8 +134,9 @@ impl<T: Send + Sync + 'static> Ticket<T> {
         self.admit_outbox_after(format, options, registration).map(|(outbox, _)| outbox)
     }
 
-    /// Admits an outbox as [`admit_outbox`](Self::admit_outbox) does, and returns also the id of the
-    /// last broadcast before: every later one that matches is queued, and no earlier one (SNP-1).
+    /// Admits an outbox as [`admit_outbox`](Self::admit_outbox) does, and returns also the id of
+    /// the last broadcast before: every later one that matches is queued, and no earlier one
+    /// (SNP-1).
     ///
     /// # Errors
     /// See [`AdmitError`].

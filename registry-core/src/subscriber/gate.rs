@@ -15,7 +15,7 @@
 //! Invariant: no waker is cloned, woken or dropped under the lock.
 
 use super::queue::{Item, Next, Queued};
-use super::seat::Seat;
+use super::seat::{Seat, Status};
 use super::state::{Offered, Stage, State};
 use super::wire::Wire;
 use crate::contain::{contain, discard};
@@ -214,6 +214,7 @@ impl Gate {
             offered.end(&mut state, SendOutcome::Lagged, CloseReason::Lagged);
         } else {
             state.queue.lost += messages;
+            state.lost += messages;
             state.slow_down(); // so that the owner reports the loss before the next message
         }
         offered.waker = state.waker.take();
@@ -391,6 +392,19 @@ where
         let mut state = self.state.lock();
         state.complete = true;
         state.waker.take()
+    }
+
+    fn describe(&self) -> Status {
+        let state = self.state.lock();
+        let (queued_messages, bytes) = state.queue.len();
+        Status {
+            label: self.options.label,
+            queued_messages,
+            queued_bytes: bytes + state.queue.rest.len() + state.queue.control.len(),
+            lost: state.lost,
+            last_write: state.last_write,
+            wired: self.wire.get().is_some(),
+        }
     }
 
     fn notify(&self) {

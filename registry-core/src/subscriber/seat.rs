@@ -7,6 +7,7 @@ use crate::types::close::CloseReason;
 use crate::types::id::{Key, SubscriptionId};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 /// Decides, atomically and per subscriber, whether the subscriber has ended.
 pub(crate) trait Seat: Send + Sync {
@@ -22,6 +23,21 @@ pub(crate) trait Seat: Send + Sync {
     fn complete(&self) -> Option<Waker> {
         None
     }
+
+    /// Reads how the subscriber is doing.
+    fn describe(&self) -> Status;
+}
+
+/// How a subscriber is doing.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    pub(crate) label: &'static str,
+    pub(crate) queued_messages: usize,
+    pub(crate) queued_bytes: usize,
+    /// Messages that were lost to it so far.
+    pub(crate) lost: u64,
+    pub(crate) last_write: Option<Instant>,
+    pub(crate) wired: bool,
 }
 
 /// A subscriber that its lane ended, or found ended. The registry still has to remove it from its
@@ -47,6 +63,9 @@ pub(crate) trait Registrar: Send + Sync {
 
     /// Notes that an owner attached a wire.
     fn wire_attached(&self);
+
+    /// Ends a watch, by its number.
+    fn unwatch(&self, watch: u64);
 
     /// Notes that an owner dropped its outbox, with a wire attached or without.
     fn outbox_dropped(&self, wired: bool);

@@ -1,6 +1,6 @@
 //! Sinks: the trait that an application implements, and the seat of a sink.
 
-use super::seat::Seat;
+use super::seat::{Seat, Status};
 use crate::contain::{contain, discard};
 use crate::sync::{Mutex, ThreadId, current_thread};
 use crate::types::close::{CloseReason, EndHook};
@@ -80,6 +80,8 @@ struct State<T> {
     sink: Option<Arc<dyn Sink<T>>>,
     ended: Option<CloseReason>,
     sender: Option<ThreadId>,
+    /// Messages that the sink dropped.
+    dropped: u64,
     /// Is called after the sink's close.
     hook: Option<Arc<EndHook>>,
     /// The end came from inside the sink's own send: the close waits for that send to return
@@ -90,7 +92,7 @@ struct State<T> {
 impl<T: 'static> SinkSeat<T> {
     pub(crate) fn new(sink: impl Sink<T>, hook: Option<Arc<EndHook>>) -> Self {
         let sink: Option<Arc<dyn Sink<T>>> = Some(Arc::new(sink));
-        let state = State { sink, ended: None, sender: None, hook, deferred: false };
+        let state = State { sink, ended: None, sender: None, dropped: 0, hook, deferred: false };
         Self { state: Mutex::new(state) }
     }
 
@@ -112,6 +114,7 @@ impl<T: 'static> SinkSeat<T> {
         let deferred = {
             let mut state = self.state.lock();
             state.sender = None;
+            state.dropped += u64::from(outcome == SendOutcome::Dropped);
             std::mem::take(&mut state.deferred)
         };
         if deferred {
@@ -129,6 +132,10 @@ impl<T: 'static> Seat for SinkSeat<T> {
         }
         state.ended = Some(reason);
         true
+    }
+
+    fn describe(&self) -> Status {
+        Status { lost: self.state.lock().dropped, ..Status::default() }
     }
 
     fn notify(&self) {

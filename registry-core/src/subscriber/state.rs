@@ -23,6 +23,8 @@ pub(crate) struct State<F: Item = Bytes> {
     pub(crate) end: Option<End>,
     /// When the wire last took bytes.
     pub(crate) last_write: Option<Instant>,
+    /// Messages that a policy or the bound of a lane's log dropped so far.
+    pub(crate) lost: u64,
     pub(crate) queue: Queue<F>,
     pub(crate) waker: Option<Waker>,
     pub(crate) on_end: Option<Arc<EndHook>>,
@@ -84,6 +86,7 @@ impl<F: Item> State<F> {
             complete,
             end: None,
             last_write: None,
+            lost: 0,
             queue: Queue::default(),
             waker: None,
             on_end,
@@ -115,6 +118,7 @@ impl<F: Item> State<F> {
     ) {
         let pushed = self.queue.push(frame, channel, options);
         offered.dropped += pushed.dropped;
+        self.lost += pushed.dropped;
         match pushed.outcome {
             SendOutcome::Accepted => {}
             SendOutcome::Lagged => offered.end(self, SendOutcome::Lagged, CloseReason::Lagged),

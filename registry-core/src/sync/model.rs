@@ -6,7 +6,7 @@
 
 use crate::types::channel::Channel;
 use crate::types::encode::Encoded;
-use crate::types::id::MessageId;
+use crate::types::id::{Key, MemberId, MessageId};
 use crate::types::message::Message;
 use crate::types::report::Tally;
 use loom::sync::Notify;
@@ -45,6 +45,11 @@ pub(crate) fn wait<R>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>) -> R {
             Poll::Pending => parked.0.wait(),
         }
     }
+}
+
+/// The subscriber at this key.
+pub(crate) fn id(key: Key) -> MemberId {
+    MemberId { key, serial: 1 + key as u64 }
 }
 
 /// The broadcast with this sequence number, whose frame is one byte long.

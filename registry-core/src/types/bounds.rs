@@ -84,6 +84,7 @@ pub struct OutboxOptions {
     pub(crate) max_bytes: NonZeroUsize,
     pub(crate) overflow: Overflow,
     pub(crate) flusher: bool,
+    pub(crate) label: &'static str,
 }
 
 impl OutboxOptions {
@@ -93,7 +94,7 @@ impl OutboxOptions {
     /// most.
     pub const DEFAULT_BYTES: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("not zero");
 
-    /// Creates the default bounds: 1,024 messages, 1 MiB, close on overflow.
+    /// Creates the default bounds: 1,024 messages, 1 MiB, close on overflow; without a label.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -101,6 +102,7 @@ impl OutboxOptions {
             max_bytes: Self::DEFAULT_BYTES,
             overflow: Overflow::default(),
             flusher: false,
+            label: "",
         }
     }
 
@@ -214,6 +216,25 @@ impl OutboxOptions {
         self.flusher = true;
         self
     }
+
+    /// Sets what the subscriber is called where subscribers are
+    /// [listed](crate::SubscriberRegistry::page): the kind of its connection, for example.
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::{OutboxOptions, Registration, SubscriberRegistry};
+    ///
+    /// let registry = SubscriberRegistry::<u32>::new();
+    /// let options = OutboxOptions::new().with_label("metrics");
+    /// let _metrics = registry.stream(Registration::new(), options)?;
+    /// assert_eq!(registry.page(None, 1)[0].label, "metrics");
+    /// # Ok::<_, registry_core::SubscribeError>(())
+    /// ```
+    #[must_use]
+    pub fn with_label(mut self, label: &'static str) -> Self {
+        self.label = label;
+        self
+    }
 }
 
 impl Default for OutboxOptions {
@@ -264,8 +285,9 @@ impl LaneOptions {
         Self { max_bytes: Self::DEFAULT_BYTES }
     }
 
-    /// Sets the bound on bytes that wait for the flusher. Each broadcast counts its encoded payload
-    /// and 128 bytes. The flusher may hold as much again while it writes.
+    /// Sets the bound on bytes that wait for the flusher. Each message counts its encoded payload
+    /// and 128 bytes, a directed one also 16 bytes for each subscriber that it is for. The flusher
+    /// may hold as much again while it writes.
     ///
     /// Beyond the bound, the lane drops broadcasts. The policy of each outbox decides the rest:
     /// [`Overflow::Close`](crate::Overflow::Close) ends the subscriber as lagged; any other policy

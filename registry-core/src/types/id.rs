@@ -1,4 +1,4 @@
-//! The names of broadcasts and subscribers.
+//! The names of messages and subscribers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,18 @@ use std::str::FromStr;
 /// removal: within a log, the order of the entries tells the two subscribers apart.
 pub(crate) type Key = usize;
 
-/// Names one broadcast: `epoch-seq`.
+/// Names a subscriber within its registry, exactly: a key is reused, a serial never is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct MemberId {
+    pub(crate) key: Key,
+    pub(crate) serial: u64,
+}
+
+/// Names one message, a broadcast or a directed one: `epoch-seq`.
 ///
 /// The epoch is drawn at random for each registry; the sequence number counts the registry's
-/// broadcasts from 1. Within one registry, every subscriber sees the broadcasts in the order of
-/// their ids (ORD-3). Between registries the order means nothing.
+/// messages from 1. Within one registry, every subscriber sees the messages in the order of their
+/// ids (ORD-3, DIR-2). Between registries the order means nothing.
 ///
 /// # Examples
 /// ```
@@ -30,7 +37,7 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    /// Creates an id. A registry draws the ids of its broadcasts by itself; a test of a
+    /// Creates an id. A registry draws the ids of its messages by itself; a test of a
     /// [`WireFormat`](crate::WireFormat) chooses one.
     #[must_use]
     pub fn new(epoch: u64, seq: u64) -> Self {
@@ -43,7 +50,7 @@ impl MessageId {
         self.epoch
     }
 
-    /// Returns the number of the broadcast within its registry, from 1.
+    /// Returns the number of the message within its registry, from 1.
     #[must_use]
     pub fn seq(self) -> u64 {
         self.seq
@@ -85,11 +92,30 @@ impl fmt::Display for ParseMessageIdError {
 
 impl std::error::Error for ParseMessageIdError {}
 
-/// Names one subscriber of one registry. It is never given to a later subscriber of that registry.
+/// Names one subscriber of one registry: `epoch-serial-key`. It is never given to another
+/// subscriber of that registry, nor, as far as the random epochs differ, to one of another registry
+/// or of a later run.
+///
+/// The epoch is that of the registry's [message ids](MessageId); the serial numbers its subscribers
+/// from 1; the key is where the registry finds the subscriber.
+///
+/// # Examples
+/// ```
+/// use registry_core::{OutboxOptions, Registration, SubscriberRegistry, SubscriptionId};
+///
+/// let registry = SubscriberRegistry::<u32>::new();
+/// let stream = registry.stream(Registration::new(), OutboxOptions::new())?;
+/// let id = stream.subscription().id();
+/// // As it comes back from an administrator's page:
+/// let named: SubscriptionId = id.to_string().parse()?;
+/// assert_eq!((named, named.serial()), (id, 1));
+/// assert!("17".parse::<SubscriptionId>().is_err());
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SubscriptionId {
-    pub(crate) key: Key,
-    pub(crate) serial: u64,
+    pub(crate) epoch: u64,
+    pub(crate) member: MemberId,
 }
 
 impl SubscriptionId {
@@ -97,21 +123,63 @@ impl SubscriptionId {
     /// their admission.
     #[must_use]
     pub fn serial(self) -> u64 {
-        self.serial
+        self.member.serial
     }
 }
 
 impl fmt::Debug for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SubscriptionId({})", self.serial)
+        write!(f, "SubscriptionId({})", self.serial())
     }
 }
 
 impl fmt::Display for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serial.fmt(f)
+        let MemberId { key, serial } = self.member;
+        write!(f, "{:016x}-{serial}-{key}", self.epoch)
     }
 }
+
+/// Reads what `Display` writes, and nothing else: no sign, no upper case, no space, no leading
+/// zero.
+impl FromStr for SubscriptionId {
+    type Err = ParseSubscriptionIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSubscriptionIdError> {
+        let read = || {
+            let (epoch, member) = text.split_once('-')?;
+            let (serial, key) = member.split_once('-')?;
+            let member = MemberId { key: key.parse().ok()?, serial: serial.parse().ok()? };
+            Some(Self { epoch: u64::from_str_radix(epoch, 16).ok()?, member })
+        };
+        // The parsers of numbers accept several spellings; an id has one.
+        read().filter(|id| id.to_string() == text).ok_or(ParseSubscriptionIdError)
+    }
+}
+
+/// As its text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for SubscriptionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A text that is not a [`SubscriptionId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParseSubscriptionIdError;
+
+impl fmt::Display for ParseSubscriptionIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "not a subscription id, which is sixteen hexadecimal digits, `-`, a number, `-` and a \
+             number",
+        )
+    }
+}
+
+impl std::error::Error for ParseSubscriptionIdError {}
 
 #[cfg(test)]
 mod tests {
@@ -150,6 +218,35 @@ mod tests {
             "0000000000000000-18446744073709551616",
         ] {
             assert_eq!(text.parse::<MessageId>(), Err(ParseMessageIdError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn dir_3_the_id_of_a_subscriber_has_one_spelling() {
+        let id = |epoch, serial, key| SubscriptionId { epoch, member: MemberId { key, serial } };
+        for (id, text) in [
+            (id(0, 1, 0), "0000000000000000-1-0"),
+            (id(0xaf, 17, 3), "00000000000000af-17-3"),
+            (id(u64::MAX, u64::MAX, 10), "ffffffffffffffff-18446744073709551615-10"),
+        ] {
+            assert_eq!((id.to_string().as_str(), text.parse()), (text, Ok(id)));
+        }
+        for text in [
+            "",
+            "--",
+            "17",
+            "0-1-0",
+            "0000000000000000-1",
+            "0000000000000000-1-",
+            "0000000000000000--1",
+            "0000000000000000-1-01",
+            "0000000000000000-+1-0",
+            "0000000000000000-1-0-0",
+            "0000000000000000-1-0 ",
+            "000000000000000F-1-0",
+            "0000000000000000-18446744073709551616-0",
+        ] {
+            assert_eq!(text.parse::<SubscriptionId>(), Err(ParseSubscriptionIdError), "{text:?}");
         }
     }
 }

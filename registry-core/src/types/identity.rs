@@ -74,6 +74,18 @@ impl From<&Identity> for Identity {
     }
 }
 
+/// As an object with `kind`, `null` without one, and `value`. Unlike `Debug`, it shows the value.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Identity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut identity = serializer.serialize_struct("Identity", 2)?;
+        identity.serialize_field("kind", &self.kind())?;
+        identity.serialize_field("value", self.value())?;
+        identity.end()
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({}, {} bytes)", self.kind().unwrap_or("-"), self.value().len())

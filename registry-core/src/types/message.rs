@@ -1,4 +1,4 @@
-//! One broadcast as its subscribers receive it.
+//! One message as its subscribers receive it.
 
 use super::channel::Channel;
 use super::encode::Encoded;
@@ -6,7 +6,8 @@ use super::id::MessageId;
 use super::report::Tally;
 use std::fmt;
 
-/// One broadcast, as every subscriber receives it: shared and unalterable (DEL-6).
+/// One message, a broadcast or a directed one, as every subscriber receives it: shared and
+/// unalterable (DEL-6).
 pub struct Message<T> {
     pub(crate) id: MessageId,
     pub(crate) channel: Channel,
@@ -16,7 +17,7 @@ pub struct Message<T> {
 }
 
 impl<T> Message<T> {
-    /// Returns the broadcast's id.
+    /// Returns the message's id.
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.id

@@ -1,4 +1,4 @@
-//! The result of a broadcast.
+//! The result of a broadcast, or of a directed message.
 
 use super::id::MessageId;
 use crate::sync::{AtomicUsize, Ordering};
@@ -73,9 +73,10 @@ pub enum SendOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The broadcast's id.
+    /// The message's id.
     pub id: MessageId,
-    /// Subscribers whose filter let it pass.
+    /// Subscribers that it was for: whose filter let a broadcast pass, or to whom a directed
+    /// message was addressed.
     pub matched: usize,
     /// Handed over to a sink, to an outbox, or to the log of the [flusher](crate::Flusher) that
     /// serves it.

@@ -53,7 +53,7 @@ pub struct Stats {
     pub lane_messages: u64,
     /// Ended subscribers, by reason.
     pub ended: BTreeMap<CloseReason, u64>,
-    /// Broadcasts so far.
+    /// Broadcasts and directed messages so far.
     pub broadcasts: u64,
     /// Messages that a policy or a bound dropped.
     pub dropped: u64,

@@ -105,8 +105,8 @@ impl<E> Topic<E> {
     /// name is not listed is an error.
     ///
     /// # Panics
-    /// If a text of the list is not an [`EventName`]. In a `const` or a `static` that is an error of
-    /// the compiler.
+    /// If a text of the list is not an [`EventName`]. In a `const` or a `static` that is an error
+    /// of the compiler.
     #[must_use]
     pub const fn with_events(
         mut self,

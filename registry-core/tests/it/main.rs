@@ -9,6 +9,7 @@ mod cost;
 mod delivery;
 #[cfg(feature = "json")] // it parses JSON
 mod dependencies;
+mod directed;
 mod drain;
 mod drops;
 mod filter;
@@ -22,7 +23,9 @@ mod progress;
 mod queue;
 mod reentry;
 mod revocation;
+mod snapshot;
 mod stream;
 mod threads;
 mod vocabulary;
+mod who;
 mod wire;

@@ -49,6 +49,18 @@ pub(crate) enum Call {
     Broadcast {
         channel: Bits,
     },
+    /// Sends to the holders of an identity.
+    SendTo {
+        identity: Bits,
+    },
+    /// Sends to one subscriber.
+    SendOne {
+        sub: Sub,
+    },
+    /// Ends one subscriber, as a revocation of it alone.
+    Close {
+        sub: Sub,
+    },
     /// Takes everything from an outbox, or writes everything that waits for its wire.
     Take {
         sub: Sub,
@@ -96,9 +108,27 @@ struct Op {
 }
 
 impl Op {
-    /// Tells whether it is a broadcast on one of these channels.
-    fn is_heard(&self, hears: Bits) -> bool {
-        matches!(self.call, Call::Broadcast { channel } if channel & hears != 0)
+    /// Tells whether it sends a message for this subscriber.
+    fn is_for(&self, sub: Sub, hears: Bits, holds: Bits) -> bool {
+        match self.call {
+            Call::Broadcast { channel } => channel & hears != 0,
+            Call::SendTo { identity } => identity & holds != 0,
+            Call::SendOne { sub: addressed } => addressed == sub,
+            _ => false,
+        }
+    }
+
+    fn sends(&self) -> bool {
+        matches!(self.call, Call::Broadcast { .. } | Call::SendTo { .. } | Call::SendOne { .. })
+    }
+
+    /// Tells whether it ends this subscriber.
+    fn revokes(&self, own: Sub, holds: Bits) -> bool {
+        match self.call {
+            Call::Revoke { identity } => identity & holds != 0,
+            Call::Close { sub } => sub == own,
+            _ => false,
+        }
     }
 }
 
@@ -199,7 +229,7 @@ struct Placed<'a> {
     at: usize,
 }
 
-/// All broadcasts in the order of their ids, which must be a possible order of their calls.
+/// All messages in the order of their ids, which must be a possible order of their calls.
 fn broadcasts<'a>(
     ops: &'a BTreeMap<OpNo, Op>,
     lives: &BTreeMap<Sub, Life>,
@@ -245,7 +275,7 @@ impl Case<'_> {
         let revocations: Vec<&Op> = self
             .ops
             .values()
-            .filter(|op| matches!(op.call, Call::Revoke { identity } if identity & holds != 0))
+            .filter(|op| op.revokes(sub, holds))
             .filter(|op| op.end > ticket.unwrap_or(self.join).begin)
             .collect();
         if self.join.outcome == Outcome::Refused {
@@ -260,9 +290,10 @@ impl Case<'_> {
             require(!missed, || "ADM-1: admitted although it was revoked since the ticket".into())?;
         }
         let unsubscribe = self.ops.values().find(|op| op.call == Call::Unsubscribe { sub });
-        self.order(hears)?;
+        let is_for = |op: &Op| op.is_for(sub, hears, holds);
+        self.order(is_for)?;
         self.ends(&revocations, reachable, unsubscribe, kind)?;
-        self.deliveries(sub, hears, kind, &revocations, unsubscribe)?;
+        self.deliveries(sub, is_for, kind, &revocations, unsubscribe)?;
         Ok(self.life.closes.is_empty() && unsubscribe.is_none() && self.life.failing.is_none())
     }
 
@@ -273,13 +304,13 @@ impl Case<'_> {
         require(nothing, || "ADM-2: something reached a refused sink".into())
     }
 
-    /// Checks that it was handed one run of the broadcasts that it hears, in their order, and none
+    /// Checks that it was handed one run of the messages that are for it, in their order, and none
     /// from before it joined.
-    fn order(&self, hears: Bits) -> Result<(), String> {
+    fn order(&self, is_for: impl Fn(&Op) -> bool) -> Result<(), String> {
         let heard: Vec<u64> = self
             .broadcasts
             .iter()
-            .filter(|(_, broadcast)| broadcast.op.is_heard(hears))
+            .filter(|(_, broadcast)| is_for(broadcast.op))
             .map(|(seq, _)| *seq)
             .collect();
         let mut before: Option<usize> = None;
@@ -373,11 +404,11 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Checks that it was handed every broadcast that it had to be handed.
+    /// Checks that it was handed every message that it had to be handed.
     fn deliveries(
         &self,
         sub: Sub,
-        hears: Bits,
+        is_for: impl Fn(&Op) -> bool,
         kind: Kind,
         revocations: &[&Op],
         unsubscribe: Option<&Op>,
@@ -389,7 +420,7 @@ impl Case<'_> {
             .chain(self.life.failing);
         let ending = ending.min().unwrap_or(usize::MAX);
         for (seq, Placed { op: broadcast, .. }) in self.broadcasts {
-            if !broadcast.is_heard(hears) || broadcast.begin < self.join.end {
+            if !is_for(broadcast) || broadcast.begin < self.join.end {
                 continue;
             }
             let handed =
@@ -404,7 +435,7 @@ impl Case<'_> {
                     .filter(|op| op.call == Call::Take { sub } && op.begin > broadcast.end);
                 looks.map(|op| op.end).min()
             } else if self.ops.values().any(|op| {
-                matches!(op.call, Call::Broadcast { .. })
+                op.sends()
                     && op.begin < broadcast.end
                     && broadcast.begin < op.end
                     && op.begin != broadcast.begin

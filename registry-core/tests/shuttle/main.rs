@@ -7,3 +7,5 @@
 mod judge;
 #[cfg(registry_shuttle)]
 mod program;
+#[cfg(registry_shuttle)]
+mod snapshot;

@@ -6,9 +6,9 @@ mod socket;
 use crate::judge::{Bits, Call, Event, Kind, OpNo, Outcome, Record, Sub, judge};
 use flushers::start;
 use registry_core::{
-    AdmitError, ChannelFilter, CloseReason, Encoded, Identity, LaneOptions, Message, Next, Outbox,
-    OutboxOptions, Registration, RegistryOptions, SendOutcome, Sink, SocketOutbox,
-    SubscriberRegistry, Subscription, WireFormat,
+    AdmitError, BroadcastError, ChannelFilter, CloseReason, Encoded, Identity, LaneOptions,
+    Message, Next, Outbox, OutboxOptions, Registration, RegistryOptions, Report, Revocation,
+    SendOutcome, Sink, SocketOutbox, SubscriberRegistry, Subscription, SubscriptionId, WireFormat,
 };
 use shuttle::rand::{Rng, thread_rng};
 use socket::{connect, flush};
@@ -23,12 +23,17 @@ const IDENTITIES: usize = 2;
 const ALL: Bits = Bits::MAX;
 
 static SEQS: WireFormat =
-    WireFormat::new("seqs", |id, _, out| out.extend_from_slice(&id.seq().to_be_bytes()));
+    WireFormat::new("seqs", |head, _, out| out.extend_from_slice(&head.id().seq().to_be_bytes()));
 
 /// One step of a thread, or of a sink that calls back.
 #[derive(Debug, Clone)]
 enum Act {
     Broadcast(Bits),
+    SendTo(Bits),
+    /// Sends to one of the subscribers that came so far, at this index, modulo their number.
+    SendOne(usize),
+    /// Ends one of these.
+    Close(usize),
     Subscribe(Spec),
     Admit(Spec),
     Revoke(Bits),
@@ -53,7 +58,10 @@ struct Spec {
 /// Draws an act; sinks nest further acts down to `depth`.
 fn act(depth: usize) -> Act {
     let mut rng = thread_rng();
-    match rng.gen_range(0..12) {
+    match rng.gen_range(0..16) {
+        12 | 13 => Act::SendTo(1 << rng.gen_range(0..IDENTITIES)),
+        14 => Act::SendOne(rng.gen_range(0..4)),
+        15 => Act::Close(rng.gen_range(0..4)),
         0..4 => Act::Broadcast(1 << rng.gen_range(0..CHANNELS)),
         4 => Act::Subscribe(spec(depth)),
         5 | 6 => Act::Admit(spec(depth)),
@@ -67,7 +75,7 @@ fn spec(depth: usize) -> Spec {
     let mut rng = thread_rng();
     let mut nested = || (depth > 0 && rng.gen_range(0..3) == 0).then(|| Box::new(act(depth - 1)));
     let (in_send, in_close) = (nested(), nested());
-    let hears = [1, 2, 3, ALL, ALL][rng.gen_range(0..5)];
+    let hears = [1, 2, 3, 0, ALL, ALL][rng.gen_range(0..6)];
     let holds = [0, 1, 1, 2, 3][rng.gen_range(0..5)];
     let kind = [Kind::Sink, Kind::Outbox, Kind::Wired][rng.gen_range(0..3)];
     Spec { kind, hears, holds, in_send, in_close, fails: rng.gen_range(0..12) == 0 }
@@ -102,6 +110,8 @@ struct World {
     registry: SubscriberRegistry<u64>,
     guards: Mutex<BTreeMap<Sub, Guard>>,
     history: Mutex<Vec<Record>>,
+    /// The subscribers that came so far.
+    ids: Mutex<Vec<(Sub, SubscriptionId)>>,
     subs: Mutex<usize>,
     this: Weak<World>,
 }
@@ -114,6 +124,7 @@ impl World {
             registry,
             guards: Mutex::default(),
             history: Mutex::default(),
+            ids: Mutex::default(),
             subs: Mutex::default(),
             this: this.clone(),
         })
@@ -137,9 +148,24 @@ impl World {
         match act {
             Act::Broadcast(channel) => {
                 let op = self.call(Call::Broadcast { channel });
-                let sent =
-                    self.registry.broadcast(&channel.to_string(), 0).map(|report| report.id.seq());
-                self.record(Event::Return(op, sent.map_or(Outcome::Refused, Outcome::Sent)));
+                self.sent(op, self.registry.broadcast(&channel.to_string(), 0));
+            }
+            Act::SendTo(bit) => {
+                let op = self.call(Call::SendTo { identity: bit });
+                self.sent(op, self.registry.send_to(identity(bit), "1", 0));
+            }
+            Act::SendOne(place) => {
+                if let Some((sub, id)) = self.one(place) {
+                    let op = self.call(Call::SendOne { sub });
+                    self.sent(op, self.registry.send(id, "1", 0));
+                }
+            }
+            Act::Close(place) => {
+                if let Some((sub, id)) = self.one(place) {
+                    let op = self.call(Call::Close { sub });
+                    let ended = self.registry.close(id, Revocation::Revoked);
+                    self.record(Event::Return(op, Outcome::Revoked(usize::from(ended))));
+                }
             }
             Act::Subscribe(spec) => self.subscribe(spec, false),
             Act::Admit(spec) => self.subscribe(spec, true),
@@ -162,6 +188,17 @@ impl World {
                 }
             }
         }
+    }
+
+    fn sent(&self, op: OpNo, report: Result<Report, BroadcastError<u64>>) {
+        let seq = report.map(|report| report.id.seq());
+        self.record(Event::Return(op, seq.map_or(Outcome::Refused, Outcome::Sent)));
+    }
+
+    /// One of the subscribers that came so far.
+    fn one(&self, place: usize) -> Option<(Sub, SubscriptionId)> {
+        let ids = self.ids.lock().unwrap();
+        ids.get(place % ids.len().max(1)).copied()
     }
 
     fn subscribe(&self, spec: Spec, by_ticket: bool) {
@@ -220,6 +257,12 @@ impl World {
         let outcome = if guard.is_ok() { Outcome::Done } else { Outcome::Refused };
         self.record(Event::Return(op, outcome));
         if let Ok(guard) = guard {
+            let id = match &guard {
+                Guard::Sink(subscription) => subscription.id(),
+                Guard::Outbox(outbox) => outbox.subscription().id(),
+                Guard::Wired(outbox) => outbox.outbox().subscription().id(),
+            };
+            self.ids.lock().unwrap().push((sub, id));
             self.keep(sub, guard);
         }
     }

@@ -3,7 +3,7 @@
 use super::live::Live;
 use super::options::LiveOptions;
 use crate::socket::cut::hook_of_this_request;
-use registry_core::{Encode, RegistryOptions, SubscriberRegistry};
+use registry_core::{Encode, EncodeError, Encoded, Event, RegistryOptions, SubscriberRegistry};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -71,6 +71,29 @@ impl<T, E> fmt::Debug for LiveBuilder<T, E> {
             .field("registry", &self.registry)
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+impl LiveBuilder<Event, fn(&Event) -> Result<Encoded, EncodeError>> {
+    /// Begins a registry that carries many types of payloads, each on its [`Topic`].
+    ///
+    /// [`Topic`]: registry_core::Topic
+    ///
+    /// # Examples
+    /// ```
+    /// use registry_core::Topic;
+    /// use transport_core::LiveBuilder;
+    ///
+    /// static DEGREES: Topic<f64> = Topic::new("hall");
+    /// static BELL: Topic<bool> = Topic::new("bell");
+    ///
+    /// let live = LiveBuilder::for_topics().build();
+    /// live.publish(&DEGREES, &20.5)?;
+    /// live.publish(&BELL, &true)?;
+    /// # Ok::<_, registry_core::EncodeError>(())
+    /// ```
+    pub fn for_topics() -> Self {
+        Self::new(|event| Ok(event.encoded().clone()))
     }
 }
 

@@ -41,7 +41,10 @@ const PROTOCOL: &str = "bearer.";
 ///             }
 ///             _ => false,
 ///         };
-///         if is_good { Ok(Grant::only(["runs"])) } else { Err(Refusal::unauthenticated("sign in")) }
+///         if !is_good {
+///             return Err(Refusal::unauthenticated("sign in"));
+///         }
+///         Ok(Grant::only(["runs"]))
 ///     }
 /// }
 /// ```

@@ -154,24 +154,27 @@ mod tests {
         assert_eq!(Spoken::Unavailable(1500).frames(), expected);
     }
 
+    /// A handshake that is changed.
+    fn request(places: &RefusedSockets, change: fn(&mut Request<()>)) -> Option<SocketRequest> {
+        let mut request = Request::get("/ws")
+            .header("host", "here")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-protocol", "live.v1, bearer.YQ")
+            .body(())
+            .unwrap();
+        let upgrade = hyper::upgrade::on(&mut request);
+        request.extensions_mut().insert(upgrade);
+        change(&mut request);
+        SocketRequest::of(&request, places)
+    }
+
     #[test]
     fn ws_3_only_a_handshake_that_offers_the_protocol_is_refused_so() {
-        let request = |change: fn(&mut Request<()>)| {
-            let mut request = Request::get("/ws")
-                .header("host", "here")
-                .header("connection", "keep-alive, Upgrade")
-                .header("upgrade", "websocket")
-                .header("sec-websocket-version", "13")
-                .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-                .header("sec-websocket-protocol", "live.v1, bearer.YQ")
-                .body(())
-                .unwrap();
-            let upgrade = hyper::upgrade::on(&mut request);
-            request.extensions_mut().insert(upgrade);
-            change(&mut request);
-            SocketRequest::of(&request, &RefusedSockets::default())
-        };
-        let good = request(|_| {}).expect("a good handshake");
+        let places = RefusedSockets::default();
+        let good = request(&places, |_| {}).expect("a good handshake");
         assert_eq!(good.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the sample of RFC 6455");
         let changes: [fn(&mut Request<()>); 6] = [
             |request| *request.method_mut() = Method::HEAD,
@@ -181,6 +184,17 @@ mod tests {
             |request| drop(request.headers_mut().remove("sec-websocket-protocol")),
             |request| drop(request.extensions_mut().remove::<OnUpgrade>()),
         ];
-        assert!(changes.into_iter().all(|change| request(change).is_none()));
+        assert!(changes.into_iter().all(|change| request(&places, change).is_none()));
+    }
+
+    #[tokio::test]
+    async fn ws_3_beyond_the_bound_a_refusal_is_a_status() {
+        let places = RefusedSockets::default();
+        let mut taken: Vec<_> =
+            (0..1024).map(|_| places.0.clone().try_acquire_owned().unwrap()).collect();
+        let refuse = || request(&places, |_| {}).unwrap().refuse(Spoken::Forbidden);
+        assert!(refuse().is_none());
+        taken.pop();
+        assert_eq!(refuse().unwrap().status(), StatusCode::SWITCHING_PROTOCOLS);
     }
 }

@@ -13,9 +13,9 @@ impl<F: Framing> Entered<F> {
     /// written before everything that is broadcast from now on (SNP-1).
     ///
     /// `snapshot` gets the id of the last broadcast before the subscriber was admitted. Every later
-    /// one that matches is queued for the subscriber meanwhile, and no earlier one. So an application
-    /// that changes its state first, and then broadcasts the change, both in one order, loses
-    /// nothing: what the snapshot holds already arrives once more, with a later id. Each part
+    /// one that matches is queued for the subscriber meanwhile, and no earlier one. So an
+    /// application that changes its state first, and then broadcasts the change, both in one order,
+    /// loses nothing: what the snapshot holds already arrives once more, with a later id. Each part
     /// becomes an event named `snapshot`, and the last one has that id.
     ///
     /// It runs in the handler, before the head of the answer. Meanwhile the outbox fills under its
@@ -25,9 +25,9 @@ impl<F: Framing> Entered<F> {
     /// That of `snapshot` is the handler's own. Besides:
     /// - `400`: the request's format carries no snapshots, as a raw WebSocket.
     /// - `503`: `snapshot` panicked, took longer than
-    ///   [`with_snapshot_timeout`](crate::LiveOptions::with_snapshot_timeout), or returned more than
-    ///   [`with_max_snapshot_bytes`](crate::LiveOptions::with_max_snapshot_bytes), which ends the
-    ///   subscriber as *failed*; or the subscriber ended meanwhile, as by a revocation.
+    ///   [`with_snapshot_timeout`](crate::LiveOptions::with_snapshot_timeout), or returned more
+    ///   than [`with_max_snapshot_bytes`](crate::LiveOptions::with_max_snapshot_bytes), which ends
+    ///   the subscriber as *failed*; or the subscriber ended meanwhile, as by a revocation.
     ///
     /// # Cancel safety
     /// Dropping the future unsubscribes.

@@ -9,6 +9,7 @@
 
 mod host;
 mod raw;
+pub mod snapshot;
 mod tokens;
 pub mod ungranted;
 

@@ -8,6 +8,8 @@ mod http2;
 mod kit;
 mod lanes;
 mod layers;
+mod names;
+mod snapshot;
 mod stream;
 mod ungranted;
 

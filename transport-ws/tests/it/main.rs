@@ -6,7 +6,9 @@ mod direct;
 mod handshake;
 mod inbound;
 mod kit;
+mod live;
 mod revoked;
+mod snapshot;
 mod ungranted;
 
 use axum::Router;

@@ -28,8 +28,8 @@ fn del_1_the_flusher_is_woken_for_every_broadcast_and_for_the_end() {
         let publisher = {
             let log = log.clone();
             spawn(move || {
-                wake_all(log.broadcast(None, &message(1), 1));
-                wake_all(log.broadcast(None, &message(2), 1));
+                wake_all(log.broadcast(Audience::Hearing(None), &message(1), 1));
+                wake_all(log.broadcast(Audience::Hearing(None), &message(2), 1));
                 wake_all(log.close());
             })
         };
@@ -52,7 +52,10 @@ fn prg_3_a_publisher_that_waits_for_the_flusher_is_woken_when_it_has_caught_up()
         let log = log(usize::MAX);
         // More bytes than a flusher that has caught up has before it.
         log.state.lock().bytes = CAUGHT_UP + 1;
-        assert!(log.broadcast(None, &message(1), 1).is_none(), "nobody waits yet");
+        assert!(
+            log.broadcast(Audience::Hearing(None), &message(1), 1).is_none(),
+            "nobody waits yet"
+        );
         let flusher = {
             let log = log.clone();
             spawn(move || broadcasts(&wait(|cx| log.poll_entries(cx))))

@@ -1,9 +1,9 @@
 //! How publishers hand the lane of outboxes over to each other.
 
 use super::*;
-use crate::lane::book::Numbers;
+use crate::lane::book::{Audience, Numbers};
 use crate::subscriber::seat::Seat;
-use crate::sync::model::{every_schedule, message, spawn};
+use crate::sync::model::{every_schedule, id, message, spawn};
 use crate::types::bounds::OutboxOptions;
 use crate::types::format::WireFormat;
 
@@ -22,7 +22,7 @@ impl Outboxes {
     fn new() -> Arc<Self> {
         let (lane, first) = (OutboxLane::new(), seat());
         let outbox = first.clone();
-        lane.append(Entry::Join(0, Place::Outbox(first), Numbers::All));
+        lane.append(Entry::Join(id(0), Place::Outbox(first), Numbers::All));
         Arc::new(Self { seq: Mutex::new(0), lane, outbox })
     }
 
@@ -30,10 +30,10 @@ impl Outboxes {
         let message = {
             let mut seq = self.seq.lock();
             *seq += 1;
-            let message = message(*seq);
-            self.lane
-                .append(Entry::Broadcast(Broadcast { channel: None, message: message.clone() }));
-            message
+            let sent = message(*seq);
+            let (audience, message) = (Audience::Hearing(None), sent.clone());
+            self.lane.append(Entry::Broadcast(Broadcast { audience, message }));
+            sent
         };
         self.lane.settle(true, |_| {});
         assert_eq!(message.tally.report(message.id, 1).accepted, 1, "DEL-1: not pushed by return");
@@ -75,7 +75,7 @@ fn sub_7_a_subscriber_that_leaves_while_another_thread_consumes_is_removed_by_on
             spawn(move || {
                 {
                     let _order = outboxes.seq.lock();
-                    outboxes.lane.append(Entry::Join(1, Place::Outbox(seat()), Numbers::All));
+                    outboxes.lane.append(Entry::Join(id(1), Place::Outbox(seat()), Numbers::All));
                     outboxes.lane.append(Entry::Leave(1));
                 }
                 // Loom sees no conflict in a `try_lock` that fails. This call conflicts with the

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::subscriber::sink::Sink;
-use crate::sync::model::{every_schedule, message, spawn};
+use crate::sync::model::{every_schedule, id, message, spawn};
 
 /// The messages that reached a sink. Invisible to loom: they are read when all threads have ended.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Sinks {
     fn new() -> Arc<Self> {
         let inbox = Arc::new(Inbox::default());
         let lane = SinkLane::new(8);
-        lane.join(0, Arc::new(SinkSeat::new(inbox.clone(), None)), Numbers::All);
+        lane.join(id(0), Arc::new(SinkSeat::new(inbox.clone(), None)), Numbers::All);
         Arc::new(Self { seq: Mutex::new(0), lane, inbox })
     }
 
@@ -37,7 +37,7 @@ impl Sinks {
         {
             let mut seq = self.seq.lock();
             *seq += 1;
-            self.lane.broadcast(None, &message(*seq), 1);
+            self.lane.broadcast(Audience::Hearing(None), &message(*seq), 1);
         }
         self.lane.settle(|_| {});
     }
@@ -74,7 +74,7 @@ fn del_1_tidying_never_leaves_a_broadcast_undelivered() {
                 {
                     let _order = sinks.seq.lock();
                     let seat = Arc::new(SinkSeat::new(Arc::new(Inbox::default()), None));
-                    sinks.lane.join(1, seat, Numbers::All);
+                    sinks.lane.join(id(1), seat, Numbers::All);
                     sinks.lane.leave(1);
                 }
                 sinks.lane.tidy();

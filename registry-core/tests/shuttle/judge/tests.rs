@@ -1,7 +1,7 @@
 //! Histories that the judge passes, and faults that it notices.
 
 use super::*;
-use Call::{Broadcast, Draw, Revoke, Subscribe, Take, Unsubscribe};
+use Call::{Broadcast, Close, Draw, Revoke, SendOne, SendTo, Subscribe, Take, Unsubscribe};
 use Event::{Closed, Failing, Send, Sent, Write};
 use Outcome::{Done, Refused, Revoked, Took};
 
@@ -352,4 +352,51 @@ fn clo_2_a_subscriber_whose_wire_broke_need_not_be_notified() {
     h.now(0, WIRED, Done).broadcast(0, 1, &[]);
     h.see(2, Write(1)).see(2, Send(1, 1)).see(2, Failing(1)).see(2, Sent(1, 1)).passes(0);
     h.breaks(1, "CNT-2");
+}
+
+#[test]
+fn dir_1_a_directed_message_that_is_missing_or_not_for_the_subscriber_is_noticed() {
+    let mine = SendTo { identity: 1 };
+    let mut h = History::default();
+    let op = h.join(1).call(0, mine.clone());
+    h.send(0, 1, 1).done(0, op, Outcome::Sent(1)).passes(1);
+    History::default().join(1).now(0, mine.clone(), Outcome::Sent(1)).breaks(1, "DEL-1");
+    for other in [SendTo { identity: 2 }, SendOne { sub: 2 }] {
+        let mut h = History::default();
+        h.join(1).now(0, other, Outcome::Sent(1)).passes(1);
+        h.send(0, 1, 1).breaks(1, "DEL-4");
+    }
+    let mut h = History::default();
+    h.join(1).now(0, SendOne { sub: 1 }, Outcome::Sent(1)).breaks(1, "DEL-1");
+    h.send(1, 1, 1).breaks(1, "DEL-1");
+}
+
+#[test]
+fn dir_2_a_directed_message_out_of_order_is_noticed() {
+    let mut h = History::default();
+    let op = h.join(1).call(0, SendTo { identity: 1 });
+    h.send(0, 1, 1).done(0, op, Outcome::Sent(1)).broadcast(0, 2, &[1]).passes(1);
+    let mut h = History::default();
+    let first = h.join(1).call(1, SendTo { identity: 1 });
+    let second = h.call(0, BROADCAST);
+    h.send(0, 1, 2).send(0, 1, 1).done(0, second, Outcome::Sent(2)).done(
+        1,
+        first,
+        Outcome::Sent(1),
+    );
+    h.breaks(1, "ORD-3");
+}
+
+#[test]
+fn dir_6_an_end_of_one_is_a_revocation_of_it_alone() {
+    let close = Close { sub: 1 };
+    let mut h = History::default();
+    let op = h.join(1).join(2).call(0, close.clone());
+    h.see(0, Closed(1, true)).done(0, op, Revoked(1)).passes(1);
+    h.send(0, 1, 1).breaks(1, "DEL-4");
+    let mut h = History::default();
+    h.join(1).join(2).now(0, close.clone(), Revoked(0)).breaks(2, "REV-1");
+    let mut h = History::default();
+    let op = h.join(1).join(2).call(0, close);
+    h.see(0, Closed(2, true)).see(0, Closed(1, true)).done(0, op, Revoked(2)).breaks(0, "CLO-2");
 }
