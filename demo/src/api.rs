@@ -8,16 +8,21 @@ use crate::body::{JsonBody, MAX_BYTES_TOGETHER};
 use crate::budget::Budget;
 use crate::channels::Channels;
 use crate::guard::{Guard, Reach, guard};
+use crate::latest::Latest;
 use crate::options::Options;
 use crate::page;
-use crate::payload::{Live, Payload};
+use crate::payload::Live;
 use crate::problem::Problem;
+use crate::publish::{broadcast, broadcast_unnamed, send_to};
 use crate::routes::{Call, Routes};
 use crate::sessions::{Full, Id, Sessions, account_identity, session_identity};
 use crate::stats::{channels, stats};
+use crate::streams::{events, socket};
+use crate::subscribers::{self, subscribers};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, middleware};
 use registry_core::{Identity, RegistryOptions, Revocation, ScopeCap};
@@ -26,9 +31,7 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::time::Instant;
-use transport_core::{Refusal, ServerMetrics};
-use transport_sse::sse;
-use transport_ws::ws;
+use transport_core::{LiveBuilder, Refusal, ServerMetrics};
 
 /// Streams of one session; the oldest makes room. Enough for the tabs of a person, and a bound for
 /// a page gone wild.
@@ -45,14 +48,23 @@ type Name = Result<Path<String>, PathRejection>;
 /// Makes the state that the handlers share, and the routes.
 fn parts(reach: Reach, options: &Options, server: ServerMetrics) -> (App, Routes) {
     let cap = ScopeCap::new(STREAMS_PER_SESSION);
-    let live =
-        Live::builder().with_registry_options(RegistryOptions::new().with_scope_cap(cap)).build();
+    let registry = RegistryOptions::new().with_scope_cap(cap);
+    let live = LiveBuilder::for_topics().with_registry_options(registry).build();
     let sessions = Arc::new(Sessions::new(options.max_sessions.get(), options.session_lifetime));
     let authoriser =
         SessionAuthoriser::new(sessions.clone(), options.open, options.authorise_delay);
-    let routes = routes(&live, Arc::new(authoriser), options.open);
+    let routes = routes(options.open);
     let guard = Arc::new(Guard::new(reach, options.admin_token.clone(), routes.readable()));
-    (App { live, sessions, bodies: Budget::new(MAX_BYTES_TOGETHER), guard, server }, routes)
+    let app = App {
+        live,
+        sessions,
+        authoriser: Arc::new(authoriser),
+        latest: Arc::new(Latest::new()),
+        bodies: Budget::new(MAX_BYTES_TOGETHER),
+        guard,
+        server,
+    };
+    (app, routes)
 }
 
 /// Makes the routes, the registry behind them, and the list of the calls. The statistics show the
@@ -75,10 +87,10 @@ pub(crate) fn app(
     (router, live, calls)
 }
 
-fn routes(live: &Live, authoriser: Arc<SessionAuthoriser>, open: bool) -> Routes {
+fn routes(open: bool) -> Routes {
     let routes = page::routes()
-        .stream("/events", sse(live, authoriser.clone()))
-        .stream("/ws", ws(live, authoriser))
+        .read("/events", events)
+        .read("/ws", socket)
         .administer(Method::POST, "/api/sessions", sign_in)
         .administer(Method::DELETE, "/api/sessions/{id}", end_session)
         .administer(Method::DELETE, "/api/accounts/{account}", end_account)
@@ -87,6 +99,9 @@ fn routes(live: &Live, authoriser: Arc<SessionAuthoriser>, open: bool) -> Routes
         .administer(Method::GET, "/api/channels", channels)
         .administer(Method::POST, "/api/channels/{channel}", broadcast)
         .administer(Method::POST, "/api/channels/", broadcast_unnamed)
+        .administer(Method::POST, "/api/identities/{kind}/{value}/messages", send_to)
+        .administer(Method::GET, "/api/subscribers", subscribers)
+        .administer(Method::DELETE, "/api/subscribers/{id}", end_subscriber)
         .read("/api/stats", stats)
         .read("/healthz", async || Json(json!({ "status": "ok" })));
     if !open {
@@ -147,11 +162,11 @@ fn full(full: Full) -> Refusal {
 
 /// Returns which account is signed in, for the page, which cannot read its cookie: `204` without a
 /// credential, `401` with one that is no longer good.
-async fn current_session(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
-    let Some(token) = credential(&headers) else {
+async fn current_session(State(app): State<App>, request: Parts) -> Result<Response, Refusal> {
+    let Some(token) = credential(&request)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let Some(session) = app.sessions.find(Instant::now(), token) else {
+    let Some(session) = app.sessions.find(Instant::now(), &token) else {
         return Err(Refusal::unauthenticated(ENDED));
     };
     let id = session.id.to_string();
@@ -207,50 +222,8 @@ fn close(app: &App, identity: &Identity, revocation: Revocation) -> Json<Closed>
     Json(Closed { closed: app.live.close_by_identity_as(identity, revocation) })
 }
 
-/// A [`Report`](registry_core::Report).
-#[derive(Serialize)]
-struct Sent {
-    id: String,
-    matched: usize,
-    accepted: usize,
-    dropped: usize,
-    lagged: usize,
-    failed: usize,
-    ended: usize,
-    pending: usize,
-}
-
-async fn broadcast(
-    State(app): State<App>,
-    channel: Name,
-    body: JsonBody,
-) -> Result<Response, Problem> {
-    broadcast_to(&app, &name(channel)?, &body).await
-}
-
-/// `""` is a channel like any other, but no segment of a path.
-async fn broadcast_unnamed(State(app): State<App>, body: JsonBody) -> Result<Response, Problem> {
-    broadcast_to(&app, "", &body).await
-}
-
-async fn broadcast_to(app: &App, channel: &str, body: &JsonBody) -> Result<Response, Problem> {
-    // A client that broadcasts faster than the sockets take it waits here.
-    app.live.caught_up().await;
-    let report = app
-        .live
-        .broadcast(channel, body.parse::<Payload>()?)
-        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let body = Sent {
-        id: report.id.to_string(),
-        matched: report.matched,
-        accepted: report.accepted,
-        dropped: report.dropped,
-        lagged: report.lagged,
-        failed: report.failed,
-        ended: report.ended,
-        pending: report.pending,
-    };
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+async fn end_subscriber(State(app): State<App>, id: Name) -> Result<Json<Closed>, Refusal> {
+    Ok(Json(Closed { closed: subscribers::close(&app, &name(id)?) }))
 }
 
 fn name(path: Name) -> Result<String, Refusal> {
@@ -261,6 +234,7 @@ fn name(path: Name) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Payload;
     use axum::body::Body;
     use axum::extract::{FromRequest, Request};
     use registry_core::{ChannelFilter, CloseReason, Message, Registration, SendOutcome, Sink};

@@ -69,13 +69,27 @@ Calls:
                                          {\"channels\":[\"runs\"]}; [] is nothing, null
                                          everything. Their streams are closed and may come
                                          back
-  GET    /events?channels=a,b            server-sent events
-  GET    /ws?channels=a,b                the same over WebSocket
-  POST   /api/channels/CHANNEL         * broadcast the JSON of the body
+  GET    /events?channels=a,b            server-sent events. `envelope=1`: the data is
+                                         {\"channel\",\"event\",\"data\"}. `snapshot=1`: an event
+                                         `snapshot` comes first, with the last value of each
+                                         channel that the stream hears; 10,000 channels and
+                                         768 KiB are kept
+  GET    /ws?channels=a,b                the same over WebSocket; `snapshot=1` with the
+                                         subprotocol `live.v1`
+  POST   /api/channels/CHANNEL?event=E * broadcast the JSON of the body; `event` names it
+  POST   /api/identities/KIND/VALUE/messages?channel=C&event=E
+                                       * send the JSON of the body to the streams of an
+                                         account or a session, whatever they hear
   GET    /api/channels?after=A&limit=N * the channels that subscribers name, in the order of
                                          their names: N after A [default: 100 from the first
                                          on; 1000 at most]; \"next\" is the next value of
                                          `after`, null at the end
+  GET    /api/subscribers?after=A&limit=N
+                                       * the open streams, N after A [default: 100; 200 at
+                                         most]: since when (ms since 1970), what waits, what
+                                         was lost, and how many ms ago the socket last took
+                                         something
+  DELETE /api/subscribers/ID           * revoke one stream: it comes back if it may
   GET    /api/stats                      counts
   GET    /healthz                        liveness
 

@@ -1,4 +1,5 @@
-//! The session of a request: its token is in `Authorization: Bearer` or in the cookie `session`.
+//! The session of a request: its token is in `Authorization: Bearer`, in a WebSocket's subprotocol
+//! `bearer.…`, or in the cookie `session`.
 
 use crate::sessions::{Session, Sessions};
 use axum::extract::Query;
@@ -8,7 +9,7 @@ use registry_core::{ChannelFilter, Identity};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
-use transport_core::{Authorise, Grant, Refusal};
+use transport_core::{Authorise, Credential, Grant, Refusal};
 
 /// The name of the cookie.
 pub(crate) const COOKIE: &str = "session";
@@ -32,16 +33,27 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Returns the credential that a request presents. The header counts before the cookie: it was sent
-/// on purpose.
-pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
-    bearer(headers).or_else(|| {
-        let cookies =
-            headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        cookies
-            .flat_map(|line| line.split(';'))
-            .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+/// Returns the credential that a request presents. A token counts before the cookie: it was sent on
+/// purpose. An `Authorization` of another scheme, such as a proxy's, is none.
+///
+/// # Errors
+/// Those of [`Credential::of`].
+pub(crate) fn credential(request: &Parts) -> Result<Option<String>, Refusal> {
+    let headers = &request.headers;
+    if headers.contains_key(header::AUTHORIZATION) && bearer(headers).is_none() {
+        return Ok(cookie(headers));
+    }
+    Ok(match Credential::of(request)? {
+        Credential::Token(token) => Some(token.as_str().trim().to_owned()),
+        _ => cookie(headers),
     })
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut cookies = lines.flat_map(|line| line.split(';'));
+    let token = cookies.find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
+    token.map(str::to_owned)
 }
 
 /// The login check of the streams.
@@ -61,10 +73,10 @@ impl SessionAuthoriser {
 #[async_trait::async_trait]
 impl Authorise for SessionAuthoriser {
     async fn authorise(&self, request: &Parts) -> Result<Grant, Refusal> {
-        match credential(&request.headers) {
+        match credential(request)? {
             Some(token) => {
                 let now = Instant::now();
-                let session = self.sessions.find(now, token);
+                let session = self.sessions.find(now, &token);
                 if !self.delay.is_zero() {
                     sleep(self.delay).await;
                 }
@@ -74,8 +86,9 @@ impl Authorise for SessionAuthoriser {
             }
             None if self.open => grant_of_query(request),
             None => Err(Refusal::unauthenticated(
-                "sign in with `POST /api/sessions`, then send the cookie or \
-                 `Authorization: Bearer <token>`",
+                "sign in with `POST /api/sessions`, then send the cookie, \
+                 `Authorization: Bearer <token>` or a WebSocket's subprotocol \
+                 `bearer.<token in base64url>`",
             )),
         }
     }
@@ -127,12 +140,16 @@ fn grant_of_query(request: &Parts) -> Result<Grant, Refusal> {
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(&'static str, &'static str)]) -> Option<String> {
-        let mut headers = HeaderMap::new();
+    fn parts(pairs: &[(&str, &str)]) -> Parts {
+        let mut request = axum::http::Request::get("/");
         for (name, value) in pairs {
-            headers.append(*name, value.parse().unwrap());
+            request = request.header(*name, *value);
         }
-        credential(&headers).map(str::to_owned)
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn read(pairs: &[(&str, &str)]) -> Option<String> {
+        credential(&parts(pairs)).unwrap()
     }
 
     #[test]
@@ -160,5 +177,19 @@ mod tests {
             read(&[("cookie", "session=c"), ("authorization", "Bearer h")]).as_deref(),
             Some("h")
         );
+        assert_eq!(
+            read(&[("authorization", "Basic x.y"), ("cookie", "session=c")]).as_deref(),
+            Some("c")
+        );
+    }
+
+    #[test]
+    fn adm_9_a_websocket_may_offer_its_token_as_a_subprotocol() {
+        let offered = ("sec-websocket-protocol", "live.v1, bearer.eC55"); // x.y
+        assert_eq!(read(&[offered, ("cookie", "session=c")]).as_deref(), Some("x.y"));
+        for two in [[offered, ("authorization", "Bearer h")], [offered, offered]] {
+            let refusal = credential(&parts(&two)).unwrap_err();
+            assert_eq!(refusal.status(), axum::http::StatusCode::BAD_REQUEST, "{refusal}");
+        }
     }
 }

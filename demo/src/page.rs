@@ -3,6 +3,7 @@
 use crate::routes::Routes;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
+use transport_core::LIVE_JS;
 
 /// Nothing from elsewhere, no inline code, no frame around it; and the browser itself refuses text
 /// that would become HTML.
@@ -17,10 +18,11 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
     ("/app.css", "text/css; charset=utf-8", include_str!("../page/app.css")),
     ("/app.js", "text/javascript; charset=utf-8", include_str!("../page/app.js")),
+    ("/live.js", "text/javascript; charset=utf-8", LIVE_JS),
     ("/icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
 ];
 

@@ -44,12 +44,7 @@ impl Routes {
         path: &'static str,
         handler: H,
     ) -> Self {
-        self.stream(path, get(handler))
-    }
-
-    /// Adds a `GET` for anyone whose routing is made already.
-    pub(crate) fn stream(self, path: &'static str, routed: MethodRouter<App>) -> Self {
-        self.add(Call { method: Method::GET, path, access: Access::Anyone }, routed)
+        self.add(Call { method: Method::GET, path, access: Access::Anyone }, get(handler))
     }
 
     /// Adds a call for administrators.

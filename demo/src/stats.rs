@@ -1,19 +1,17 @@
 //! The server's counts, and the channels that subscribers name.
 
 use crate::app::App;
+use crate::paging::{Asked, Place};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use registry_core::CloseReason;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 use transport_core::{AdmissionStats, ConnectionKind, Refusal, ServerStats};
 use transport_sse::SSE;
 use transport_ws::WS;
-
-/// How many channels a page lists by default.
-const PAGE: usize = 100;
 
 /// The longest page. Names that streams ask for, or sessions may hear, have 256 bytes at most, so
 /// it has an end in bytes too.
@@ -97,12 +95,6 @@ pub(crate) async fn stats(State(app): State<App>) -> Json<Counts> {
     })
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Asked {
-    after: Option<String>,
-    limit: Option<String>,
-}
-
 /// A part of the channels that subscribers name, in the order of their names.
 #[derive(Serialize)]
 pub(crate) struct Page {
@@ -121,18 +113,10 @@ pub(crate) async fn channels(
     State(app): State<App>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Page>, Refusal> {
-    let Query(Asked { after, limit }) =
-        asked.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    let limit = limit
-        .map_or(Some(PAGE), |limit| limit.parse().ok())
-        .filter(|limit| (1..=LONGEST_PAGE).contains(limit));
-    let Some(limit) = limit else {
-        return Err(Refusal::bad_request(format!("`limit` is a number from 1 to {LONGEST_PAGE}")));
-    };
+    let place = Place::of(asked, LONGEST_PAGE)?;
     // One more tells whether there is a next page.
-    let mut counts = app.live.channels(after.as_deref(), limit + 1);
-    let more = counts.len() > limit;
-    counts.truncate(limit);
+    let mut counts = app.live.channels(place.after.as_deref(), place.limit + 1);
+    let more = place.cut(&mut counts);
     let next = counts.last().filter(|_| more).map(|last| last.channel.as_str().to_owned());
     let channels = counts
         .iter()

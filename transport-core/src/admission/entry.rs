@@ -195,11 +195,12 @@ impl<T: Send + Sync + 'static> Entry<T> {
         }
         // A flusher serves the subscriber once its socket is direct. Until then, and if it never
         // is, its task takes frames.
-        let outbox = live.options().outbox();
+        let kind = cut.as_ref().map_or(ConnectionKind::Portable, Cut::kind);
+        let outbox = live.options().outbox().with_label(kind.name());
         let options = if handover.is_some() { outbox.with_flusher() } else { outbox };
         let entered = ticket.admit_outbox_after(format, options, registration);
         let (outbox, after) = entered.map_err(refusal)?;
-        let kind = live.guard(cut.as_ref().map_or(ConnectionKind::Portable, Cut::kind));
+        let kind = live.guard(kind);
         let deadlines = cut.as_ref().map(Cut::deadlines).unwrap_or_default();
         let admitted =
             Admitted { outbox, grant: Arc::new(grant), expires, kind, deadlines, handover };
@@ -413,6 +414,15 @@ mod tests {
         let heard = live.channels(None, 9);
         assert_eq!(heard.iter().map(|heard| heard.channel.as_str()).collect::<Vec<_>>(), ["b"]);
         assert_eq!(refused(admit(&get(&live, "/?channel=c"), some())), 403);
+    }
+
+    #[test]
+    fn who_2_a_subscriber_is_listed_with_the_kind_of_connection_that_it_was_admitted_on() {
+        let live = Live::<u8>::new();
+        let entered = admit(&get(&live, "/"), everything()).unwrap();
+        let listed: Vec<_> = live.page(None, 9).iter().map(|row| (row.label, row.wired)).collect();
+        assert_eq!(listed, [("portable", false)], "this request came by no server");
+        drop(entered);
     }
 
     #[test]
