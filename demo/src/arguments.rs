@@ -55,6 +55,7 @@ Environment:
 
 Calls:
   GET    /                               the page
+  GET    /live.js                        the script by which a page stays connected
   POST   /api/sessions                 * sign in: {\"account\":\"ada\"}, and \"channels\":[...]
                                          to restrict what it may hear; a session
                                          lasts 24 hours, and its streams end with it

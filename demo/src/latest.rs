@@ -1,8 +1,8 @@
 //! The last value of each channel, which a stream may be sent first.
 //!
 //! A publisher holds the lock of the channel while it keeps the value and broadcasts it. So the
-//! values of a channel are kept in the order in which they are broadcast, each before its broadcast:
-//! what [`Entered::first`](transport_core::Entered::first) asks for.
+//! values of a channel are kept in the order in which they are broadcast, each before its
+//! broadcast: what [`Entered::first`](transport_core::Entered::first) asks for.
 
 use bytes::Bytes;
 use registry_core::{Channel, ChannelFilter, Encoded};
@@ -30,7 +30,7 @@ pub(crate) struct Latest {
     max_bytes: usize,
 }
 
-/// Invariant: `ages` names the channels of `values`, each by its age, and `bytes` is what they take.
+/// Invariant: `ages` names the channels of `values`, each by its age; `bytes` is what they take.
 #[derive(Default)]
 struct Store {
     values: BTreeMap<Channel, Value>,

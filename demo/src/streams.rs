@@ -19,8 +19,8 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
     Ok(upgrade.serve(enter(&app, &parts).await?))
 }
 
-/// Checks the credential and admits the request; with `snapshot=1` it is sent the last values of the
-/// channels that it hears first.
+/// Checks the credential and admits the request; with `snapshot=1` it is sent first the last values
+/// of the channels that it hears.
 async fn enter<F: Framing>(app: &App, request: &Parts) -> Result<Entered<F>, Refusal> {
     let entry = app.live.entry(request)?;
     let grant = entry.authorise(&app.authoriser, request).await?;

@@ -2,9 +2,9 @@
 
 /// A client for pages and for Node, as the text of an ES module without dependencies.
 ///
-/// It connects over an event stream or a WebSocket that speaks `live.v1`, comes back by the rules of
-/// `docs/protocol.md`, and renews the credential. Serve it from a route of yours, or copy the file
-/// `live.js` of this crate.
+/// It connects over an event stream or a WebSocket that speaks `live.v1`, comes back by the rules
+/// of `docs/protocol.md`, and renews the credential. Serve it from a route of yours, or copy the
+/// file `live.js` of this crate.
 ///
 /// # Examples
 /// ```

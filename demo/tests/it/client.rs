@@ -146,6 +146,12 @@ impl Login {
     pub(crate) async fn ws(&self, server: &TestServer, path: &str) -> Ws {
         server.ws(path, &[("authorization", &self.bearer())]).await.unwrap()
     }
+
+    /// A WebSocket that speaks `live.v1`.
+    pub(crate) async fn live(&self, server: &TestServer, path: &str) -> Ws {
+        let headers = [("authorization", &*self.bearer()), ("sec-websocket-protocol", "live.v1")];
+        server.ws(path, &headers).await.unwrap()
+    }
 }
 
 #[derive(Debug)]
@@ -315,6 +321,13 @@ impl Sse {
         event.data
     }
 
+    /// Expects an event of a name, and returns its data.
+    pub(crate) async fn named(&mut self, name: &str) -> String {
+        let event = self.next().await.expect("an event, not the end");
+        assert_eq!(event.name, name, "{event:?}");
+        event.data
+    }
+
     /// Expects the farewell, and the end of the stream right after it.
     pub(crate) async fn farewell(&mut self) -> String {
         let event = self.next().await.expect("a farewell before the end");
@@ -397,6 +410,10 @@ impl Ws {
             Some(Ok(Message::Text(text))) => text.as_str().to_owned(),
             other => panic!("a text frame, not {other:?}"),
         }
+    }
+
+    pub(crate) async fn json(&mut self) -> Value {
+        serde_json::from_str(&self.data().await).unwrap()
     }
 
     /// Expects the close frame, and returns its code and text.

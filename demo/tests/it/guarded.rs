@@ -8,16 +8,18 @@ use serde_json::json;
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Calls of administrators that change something, each with a body that would do.
-const CHANGES: [(&str, &str, &str); 5] = [
+const CHANGES: [(&str, &str, &str); 7] = [
     ("POST", "/api/sessions", r#"{"account":"eve"}"#),
     ("DELETE", "/api/sessions/unknown", ""),
     ("PUT", "/api/accounts/bob/channels", r#"{"channels":[]}"#),
     ("DELETE", "/api/accounts/ada", ""),
     ("POST", "/api/channels/runs", r#""forged""#),
+    ("POST", "/api/identities/account/ada/messages?channel=runs", r#""forged""#),
+    ("DELETE", "/api/subscribers/unknown", ""),
 ];
 
 /// The status of each when it is allowed.
-const DONE: [u16; 5] = [201, 200, 200, 200, 202];
+const DONE: [u16; 7] = [201, 200, 200, 200, 202, 202, 200];
 
 async fn change(
     server: &TestServer,
@@ -238,19 +240,19 @@ async fn every_call_of_the_router_is_guarded_unless_anyone_may_read_it() {
 }
 
 #[tokio::test]
-async fn the_names_of_channels_are_for_administrators() {
+async fn the_names_of_channels_and_the_list_of_streams_are_for_administrators() {
     let right = [("authorization", "Bearer x")];
     let server = TestServer::with(Reach::Network, Options::new().with_admin_token("x")).await;
-    for query in ["", "?after=&limit=1", "?token=x"] {
-        let response = server.get(&format!("/api/channels{query}"), &[]).await;
-        assert_eq!(response.status, 401);
-        assert!(response.error().contains("admin token"), "{response:?}");
+    for list in ["channels", "subscribers"] {
+        let path = format!("/api/{list}");
+        for query in ["", "?after=&limit=1", "?token=x"] {
+            let response = server.get(&format!("{path}{query}"), &[]).await;
+            assert_eq!(response.status, 401);
+            assert!(response.error().contains("admin token"), "{response:?}");
+        }
+        assert_eq!(call(server.address, "HEAD", &path, &[], b"").await.status, 401);
+        assert_eq!(server.get(&path, &right).await.json(), json!({ list: [], "next": null }));
     }
-    assert_eq!(call(server.address, "HEAD", "/api/channels", &[], b"").await.status, 401);
-    assert_eq!(
-        server.get("/api/channels", &right).await.json(),
-        json!({ "channels": [], "next": null })
-    );
     let on_loopback = TestServer::with(Reach::Loopback, Options::new().with_admin_token("x")).await;
     assert_eq!(on_loopback.get("/api/channels", &[]).await.status, 401);
     assert_eq!(on_loopback.get("/api/channels", &right).await.status, 200);

@@ -5,9 +5,13 @@
 mod binary;
 mod broadcasts;
 mod client;
+mod directed;
 mod guarded;
+mod named;
 mod open_mode;
 mod page;
 mod sessions;
 mod shutdown;
+mod snapshots;
 mod streams;
+mod subscribers;

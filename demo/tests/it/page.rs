@@ -8,6 +8,7 @@ async fn the_page_and_its_parts_are_served_under_a_strict_policy() {
     let mut page = String::new();
     for (path, kind) in [
         ("/app.js", "text/javascript; charset=utf-8"),
+        ("/live.js", "text/javascript; charset=utf-8"),
         ("/app.css", "text/css; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
         ("/", "text/html; charset=utf-8"),
@@ -48,7 +49,8 @@ async fn the_page_and_its_parts_are_served_under_a_strict_policy() {
 #[tokio::test]
 async fn the_script_sets_text_as_text() {
     let server = TestServer::start().await;
-    let script = server.get("/app.js", &[]).await.body;
+    let mut script = server.get("/app.js", &[]).await.body;
+    script += &server.get("/live.js", &[]).await.body;
     for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "://"] {
         assert!(!script.contains(sink), "{sink}");
     }
