@@ -46,15 +46,15 @@ impl Page {
 }
 
 impl Table {
-    /// Returns the place at which the page after a subscriber begins. After one of another registry,
-    /// or of none, that is the first.
+    /// Returns the place at which the page after a subscriber begins. After one of another
+    /// registry, or of none, that is the first.
     pub(crate) fn place_after(&self, id: Option<SubscriptionId>) -> Key {
         let ours = id.filter(|id| id.epoch == self.epoch);
         ours.map_or(0, |id| id.member.key.saturating_add(1))
     }
 
-    /// Collects more of a page; true when it is complete. Between two visits the caller releases the
-    /// registry's lock.
+    /// Collects more of a page; true when it is complete. Between two visits the caller releases
+    /// the registry's lock.
     pub(crate) fn visit(&self, page: &mut Page) -> bool {
         let mut visits = VISITED;
         loop {
