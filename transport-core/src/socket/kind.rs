@@ -39,7 +39,8 @@ impl ConnectionKind {
 
     /// Returns the name: `direct`, `http1`, `http2_stream` or `portable`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Http1 => "http1",
@@ -51,14 +52,14 @@ impl ConnectionKind {
 
 impl fmt::Display for ConnectionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
 #[cfg(feature = "serde")]
 impl serde::Serialize for ConnectionKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+        serializer.serialize_str(self.as_str())
     }
 }
 
