@@ -197,7 +197,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         let kind = cut.as_ref().map_or(ConnectionKind::Portable, Cut::kind);
         // A flusher serves the subscriber once its socket is direct. Until then, and if it never
         // is, its task takes frames.
-        let outbox = live.options().outbox().with_label(kind.as_str());
+        let outbox = live.options().outbox().with_label(kind.name());
         let options = if handover.is_some() { outbox.with_flusher() } else { outbox };
         let admitted = ticket.admit_outbox_after(format, options, registration);
         let (outbox, after) = admitted.map_err(refusal)?;

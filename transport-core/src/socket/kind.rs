@@ -39,8 +39,7 @@ impl ConnectionKind {
 
     /// Returns the name: `direct`, `http1`, `http2_stream` or `portable`.
     #[must_use]
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Http1 => "http1",
@@ -52,14 +51,14 @@ impl ConnectionKind {
 
 impl fmt::Display for ConnectionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 
 #[cfg(feature = "serde")]
 impl serde::Serialize for ConnectionKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.serialize_str(self.name())
     }
 }
 
