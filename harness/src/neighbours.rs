@@ -8,71 +8,35 @@ use fastrand::Rng;
 
 use crate::script::Identity;
 
-/// Two fragments that a language, a library or a broker takes for each other.
-const FOLDS: [(&str, &str); 54] = [
+macro_rules! folds {
+    ($($one:literal $other:literal;)*) => {
+        /// Pairs of fragments that a language, a library or a broker takes for each other.
+        const FOLDS: &[(&str, &str)] = &[$(($one, $other)),*];
+    };
+}
+
+folds! {
     // Unicode case, whole and special.
-    ("a", "A"),
-    ("\u{e9}", "\u{c9}"),
-    ("\u{df}", "ss"),
-    ("i", "\u{131}"),
-    ("\u{3c3}", "\u{3c2}"),
+    "a" "A"; "\u{e9}" "\u{c9}"; "\u{df}" "ss"; "i" "\u{131}"; "\u{3c3}" "\u{3c2}";
     // Canonical and compatible forms, width.
-    ("\u{e9}", "e\u{301}"),
-    ("\u{fb01}", "fi"),
-    ("\u{ff41}", "a"),
-    ("\u{2460}", "1"),
+    "\u{e9}" "e\u{301}"; "\u{fb01}" "fi"; "\u{ff41}" "a"; "\u{2460}" "1";
     // White space and what is not seen.
-    ("", " "),
-    ("", "\t"),
-    ("", "\n"),
-    ("\n", "\r\n"),
-    ("", "\u{a0}"),
-    ("", "\u{feff}"),
-    ("", "\u{200b}"),
-    (" ", "  "),
-    (" ", "_"),
+    "" " "; "" "\t"; "" "\n"; "\n" "\r\n"; "" "\u{a0}"; "" "\u{feff}"; "" "\u{200b}"; " " "  ";
+    " " "_";
     // Ends: prefixes, cuts, separators.
-    ("", "b"),
-    ("", "\0"),
-    ("", "\0b"),
-    ("", ":"),
-    ("", "/"),
-    ("", "."),
-    ("", ":b"),
-    ("", ".b"),
-    ("", "/b"),
-    ("", ",b"),
-    ("", "|b"),
-    ("", " b"),
-    ("a:b", "a.b"),
+    "" "b"; "" "\0"; "" "\0b"; "" ":"; "" "/"; "" "."; "" ":b"; "" ".b"; "" "/b"; "" ",b"; "" "|b";
+    "" " b"; "a:b" "a.b";
     // Patterns: glob, regular expressions, MQTT, NATS, SQL.
-    ("a", "*"),
-    ("a", "?"),
-    ("a", "."),
-    ("a", "[a-z]"),
-    (".a", ".*"),
-    (".a", ".>"),
-    ("/a", "/#"),
-    ("/a", "/+"),
-    ("a", "%"),
-    ("a", "_"),
+    "a" "*"; "a" "?"; "a" "."; "a" "[a-z]"; ".a" ".*"; ".a" ".>"; "/a" "/#"; "/a" "/+"; "a" "%";
+    "a" "_";
     // Escapes.
-    ("a", "%61"),
-    ("a", "\\x61"),
-    ("&", "&amp;"),
+    "a" "%61"; "a" "\\x61"; "&" "&amp;";
     // Numbers.
-    ("1", "01"),
-    ("1", "1.0"),
-    ("1", "+1"),
-    ("100", "1e2"),
+    "1" "01"; "1" "1.0"; "1" "+1"; "100" "1e2";
     // Lossy encodings, low bytes, halves of surrogate pairs, equal hashes.
-    ("\u{65e5}", "\u{672c}"),
-    ("\u{e9}", "?"),
-    ("\u{1f600}", "\u{1f601}"),
-    ("a", "\u{161}"),
-    ("Aa", "BB"),
-    ("ab", "ba"),
-];
+    "\u{65e5}" "\u{672c}"; "\u{e9}" "?"; "\u{1f600}" "\u{1f601}"; "a" "\u{161}"; "Aa" "BB";
+    "ab" "ba";
+}
 
 /// Names that mean something by themselves in some language.
 const MEANING: [&[&str]; 8] = [
@@ -107,8 +71,8 @@ fn texts(names: &[&str]) -> Vec<String> {
 
 /// Every fold once: both fragments at the end of a short stem, at its beginning, and alone.
 pub(crate) fn families() -> Vec<Vec<String>> {
-    let folds = FOLDS.into_iter().map(|own| {
-        let mut names = [fold("n", own, 0), fold("n", own, 1), fold("", own, 0)].concat();
+    let folds = FOLDS.iter().map(|own| {
+        let mut names = [fold("n", *own, 0), fold("n", *own, 1), fold("", *own, 0)].concat();
         names.sort();
         names.dedup();
         names

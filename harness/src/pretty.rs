@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::script::{Act, Ending, Hook, Identity, Op, Overflow, Registration, Script};
+use crate::script::{Act, Ending, Hook, Identity, Op, OpId, Overflow, Registration, Script};
 use crate::text::{short, shorter_than};
 use crate::trace::{Event, Trace};
 
@@ -150,82 +150,71 @@ pub fn trace(script: &Script, trace: &Trace, wrong: usize, mark: &str) -> String
     let mut depth = 0_usize;
     let mut page = String::new();
     for (at, event) in trace.iter().enumerate() {
-        let (text, change) = match event {
-            Event::Call { op, .. } => {
-                (format!("{op} {} …", names.get(op).map_or("?", String::as_str)), 1)
-            }
-            Event::Ret { op, n, refused, report, taken } => {
-                let mut text = format!("{op} returned");
-                if let Some(n) = n {
-                    let _ = write!(text, " {n}");
-                }
-                if *refused {
-                    text.push_str(" refused");
-                }
-                if let Some(report) = report {
-                    let _ =
-                        write!(text, " matched {}, accepted {}", report.matched, report.accepted);
-                }
-                if let Some(taken) = taken {
-                    let found = list(&taken.messages, |data| short(data));
-                    let _ = write!(text, " {found}, {} lost", taken.lost);
-                    if let Some(reason) = &taken.end {
-                        let _ = write!(text, ", the end: {}", short(reason));
-                    }
-                }
-                (text, -1)
-            }
-            Event::Err { op, error } => {
-                (format!("{op} threw {}", shorter_than(ERROR_BYTES, error)), -1)
-            }
-            Event::Send { sink, data, .. } => (format!("send to sink {sink}: {}", short(data)), 1),
-            Event::Sent { sink, threw, .. } => {
-                (format!("sink {sink} {}", if *threw { "failed" } else { "done" }), -1)
-            }
-            Event::Close { sink, reason, .. } => {
-                let why = reason
-                    .as_ref()
-                    .map(|reason| format!(" ({})", short(reason)))
-                    .unwrap_or_default();
-                (format!("close of sink {sink}{why}"), 1)
-            }
-            Event::Closed { sink, threw, .. } => {
-                (format!("sink {sink} {}", if *threw { "failed to close" } else { "closed" }), -1)
-            }
-            Event::Fuel => ("out of fuel".into(), 0),
-            Event::Stuck { op } => (format!("{op} waited in vain"), 0),
-            Event::Unbuilt { error } => (
-                format!(
-                    "the registry could not be constructed: {}",
-                    shorter_than(ERROR_BYTES, error)
-                ),
-                0,
-            ),
-        };
-        // Inside an operation that is called and returns with nothing in between there is nothing
-        // to show.
-        let empty = matches!(event, Event::Sent { .. } | Event::Closed { .. })
-            && at > 0
-            && matches!(trace[at - 1], Event::Send { .. } | Event::Close { .. })
-            && at != wrong;
-        if change < 0 {
+        let begins_call = |event| matches!(event, &Event::Send { .. } | &Event::Close { .. });
+        let ends_call = matches!(event, Event::Sent { .. } | Event::Closed { .. });
+        if ends_call || matches!(event, Event::Ret { .. } | Event::Err { .. }) {
             depth = depth.saturating_sub(1);
         }
-        if !empty {
+        // Inside a call that begins and ends with nothing in between there is nothing to show.
+        if !(ends_call && at > 0 && begins_call(&trace[at - 1]) && at != wrong) {
             let arrow = if at == wrong { mark } else { "  " };
             let place = if threads {
                 format!("[{}] ", event.thread().unwrap_or_default())
             } else {
                 "  ".repeat(depth)
             };
-            let _ = writeln!(page, "{arrow}{place}{text}");
+            let _ = writeln!(page, "{arrow}{place}{}", self::event(event, &names));
         }
-        if change > 0 {
-            depth += 1;
-        }
+        depth += usize::from(begins_call(event) || matches!(event, Event::Call { .. }));
     }
     if wrong >= trace.len() {
         let _ = writeln!(page, "{mark}(end)");
     }
     page
+}
+
+/// One event in words.
+fn event(event: &Event, names: &BTreeMap<OpId, String>) -> String {
+    let ended = |threw: bool, well, badly| if threw { badly } else { well };
+    match event {
+        Event::Call { op, .. } => format!("{op} {} …", names.get(op).map_or("?", String::as_str)),
+        Event::Ret { op, n, refused, report, taken } => {
+            let mut text = format!("{op} returned");
+            if let Some(n) = n {
+                let _ = write!(text, " {n}");
+            }
+            if *refused {
+                text.push_str(" refused");
+            }
+            if let Some(report) = report {
+                let _ = write!(text, " matched {}, accepted {}", report.matched, report.accepted);
+            }
+            if let Some(taken) = taken {
+                let found = list(&taken.messages, |data| short(data));
+                let _ = write!(text, " {found}, {} lost", taken.lost);
+                if let Some(reason) = &taken.end {
+                    let _ = write!(text, ", the end: {}", short(reason));
+                }
+            }
+            text
+        }
+        Event::Err { op, error } => format!("{op} threw {}", shorter_than(ERROR_BYTES, error)),
+        Event::Send { sink, data, .. } => format!("send to sink {sink}: {}", short(data)),
+        Event::Sent { sink, threw, .. } => {
+            format!("sink {sink} {}", ended(*threw, "done", "failed"))
+        }
+        Event::Close { sink, reason, .. } => {
+            let why = reason.iter().map(|reason| format!(" ({})", short(reason)));
+            format!("close of sink {sink}{}", why.collect::<String>())
+        }
+        Event::Closed { sink, threw, .. } => {
+            format!("sink {sink} {}", ended(*threw, "closed", "failed to close"))
+        }
+        Event::Fuel => "out of fuel".into(),
+        Event::Stuck { op } => format!("{op} waited in vain"),
+        Event::Unbuilt { error } => {
+            let error = shorter_than(ERROR_BYTES, error);
+            format!("the registry could not be constructed: {error}")
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Answer, Failure, Run};
 use crate::features::{FEATURES, Feature, Features};
 use crate::oracle::{Symptom, Violation};
-use crate::script::{Act, Ending, Outbox, Script};
+use crate::script::{Act, Ending, Op, Outbox, Script};
 use crate::shrink::{Bounds, shrink};
 
 /// How long a script that never ends is shrunk at most.
@@ -59,14 +59,25 @@ impl Run<'_> {
             return self.fault(how, name, script);
         }
         let features = Features::of(script);
-        let (requirement, calm) = if features.has(Feature::Gated) || features.has(Feature::Free) {
-            ("CON-0", without_threads(script))
-        } else if features.has(Feature::InSend) || features.has(Feature::InClose) {
-            ("RE-1", without_calls_from_sinks(script))
-        } else if features.has(Feature::FailingSend) || features.has(Feature::FailingClose) {
-            ("ISO-4", without_failures(script))
-        } else if features.has(Feature::Outboxes) {
-            ("QUE-2", without_bounds(script))
+        let any = |some: &[Feature]| some.iter().any(|feature| features.has(*feature));
+        let mut calm = script.clone();
+        let requirement = if any(&[Feature::Gated, Feature::Free]) {
+            calm.each_rule(|rule| rule.ops.clear());
+            one_after_the_other(&mut calm.steps);
+            "CON-0"
+        } else if any(&[Feature::InSend, Feature::InClose]) {
+            calm.each_rule(|rule| rule.ops.clear());
+            "RE-1"
+        } else if any(&[Feature::FailingSend, Feature::FailingClose]) {
+            calm.each_rule(|rule| rule.then = Ending::Ok);
+            "ISO-4"
+        } else if any(&[Feature::Outboxes]) {
+            calm.visit_mut(&mut |op| {
+                if let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act {
+                    with.outbox = with.outbox.map(|_| Outbox::default());
+                }
+            });
+            "QUE-2"
         } else {
             return self.blocked(how, name, script);
         };
@@ -200,38 +211,12 @@ impl Run<'_> {
     }
 }
 
-fn without_calls_from_sinks(script: &Script) -> Script {
-    let mut calm = script.clone();
-    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.ops.clear());
-    calm
-}
-
-fn without_failures(script: &Script) -> Script {
-    let mut calm = script.clone();
-    calm.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(|rule| rule.then = Ending::Ok);
-    calm
-}
-
-fn without_threads(script: &Script) -> Script {
-    let mut calm = without_calls_from_sinks(script);
-    calm.steps = calm
-        .steps
-        .into_iter()
-        .flat_map(|op| match op.act {
-            Act::Par { threads } => threads.into_iter().flatten().collect(),
-            _ => vec![op],
-        })
-        .filter(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }))
-        .collect();
-    calm
-}
-
-fn without_bounds(script: &Script) -> Script {
-    let mut calm = script.clone();
-    calm.visit_mut(&mut |op| {
-        if let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act {
-            with.outbox = with.outbox.map(|_| Outbox::default());
-        }
-    });
-    calm
+/// Runs threads one after the other. On one thread, a gate that is waited for could not be opened.
+fn one_after_the_other(steps: &mut Vec<Op>) {
+    let inline = |op: Op| match op.act {
+        Act::Par { threads } => threads.into_iter().flatten().collect(),
+        _ => vec![op],
+    };
+    *steps = std::mem::take(steps).into_iter().flat_map(inline).collect();
+    steps.retain(|op| !matches!(op.act, Act::Hold { .. } | Act::Release { .. }));
 }

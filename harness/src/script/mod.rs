@@ -269,9 +269,7 @@ impl Script {
     /// As [`Script::visit`], with the operations open to change.
     pub fn visit_mut(&mut self, see: &mut dyn FnMut(&mut Op)) {
         visit_ops_mut(&mut self.steps, see);
-        for rule in self.sinks.iter_mut().flat_map(|sink| &mut sink.rules) {
-            visit_ops_mut(&mut rule.ops, see);
-        }
+        self.each_rule(|rule| visit_ops_mut(&mut rule.ops, see));
     }
 
     /// As [`Script::visit_mut`], a list of operations at a time: the steps, the threads, what each
@@ -286,9 +284,12 @@ impl Script {
             }
         }
         threads(&mut self.steps, change);
-        for rule in self.sinks.iter_mut().flat_map(|sink| &mut sink.rules) {
-            threads(&mut rule.ops, change);
-        }
+        self.each_rule(|rule| threads(&mut rule.ops, change));
+    }
+
+    /// Changes what each sink does.
+    pub(crate) fn each_rule(&mut self, change: impl FnMut(&mut Rule)) {
+        self.sinks.iter_mut().flat_map(|sink| &mut sink.rules).for_each(change);
     }
 
     /// Leaves out such operations, wherever they are.

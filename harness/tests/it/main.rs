@@ -4,6 +4,8 @@
 mod adapters;
 mod campaign;
 mod catalogue;
+mod cheats;
+mod classes;
 mod cli;
 mod gates;
 mod kits;
@@ -14,6 +16,7 @@ mod model;
 mod mutants;
 mod outboxes;
 mod person;
+mod place;
 mod porting;
 mod reasons;
 mod registry_core;

@@ -11,7 +11,7 @@ use harness::runner::{Adapter, Deadlines, Exit, Input, Known, Part, Report};
 use harness::script::{Act, Ending, Hook, Op, OpId, Registration, Rule, Script, SinkScript};
 use harness::trace::{Event, Trace};
 
-use crate::adapters::here;
+use crate::place::here;
 
 const NAIVE: [&str; 11] =
     ["ISO-1", "ISO-2", "ISO-3", "ISO-7", "RE-3", "RE-4", "RE-5", "RE-6", "CLO-1", "CLO-4", "CNT-1"];

@@ -13,21 +13,9 @@ use harness::runner::{Adapter, Deadlines, Input, Known, Paint, Report};
 use harness::script::{Act, Op, Registration, Script};
 use harness::trace::Event;
 
-fn here(path: &str) -> String {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
-}
-
-/// A folder of its own for one test.
-struct Place(PathBuf);
+use crate::place::{Place, here};
 
 impl Place {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("registry-conform-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
     fn fifo(&self, name: &str) -> PathBuf {
         let path = self.0.join(name);
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -38,12 +26,6 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_registry-conform"));
         command.current_dir(&self.0).args(arguments).envs(environment.iter().copied());
         command.output().unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -440,7 +422,7 @@ fn a_part_that_does_not_contain_it_is_not_decided_by_a_call_that_never_returns()
 }
 
 #[test]
-fn cnt_2_a_registry_that_keeps_who_has_left_is_found() {
+fn cnt_2_a_registry_that_keeps_what_has_left_is_found() {
     let outcome = judged("Hoards", &Plan { scripts: 50, ..Plan::default() }, u64::MAX);
     let found: Vec<_> =
         outcome.failures.iter().map(|failure| failure.violation.requirement).collect();

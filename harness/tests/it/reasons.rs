@@ -1,7 +1,5 @@
 //! Revocations that name their reason, and the ports that claim an edition from before those.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use harness::campaign::{Answer, Driver, InProcess, Outcome, Plan, campaign, never_exercised};
@@ -18,6 +16,8 @@ use harness::subject::{Limits, execute};
 use harness::trace::{Event, Received};
 use harness::{core, pretty};
 use serde_json::json;
+
+use crate::place::{Place, here};
 
 fn sub(id: u32, sub: u32, outbox: bool) -> Op {
     let with =
@@ -253,27 +253,6 @@ fn a_reason_has_one_name_in_scripts_schemas_closes_and_reports() {
     }
 }
 
-fn here(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Copies an adapter's folder, and replaces a text in one file.
-fn copy(name: &str, folder: &str, file: &str, from: &str, to: &str) -> PathBuf {
-    let place = std::env::temp_dir()
-        .join(format!("registry-conform-{}-reasons-{name}", std::process::id()));
-    fs::create_dir_all(&place).unwrap();
-    for entry in fs::read_dir(here(&format!("adapters/{folder}"))).unwrap().map(Result::unwrap) {
-        if entry.path().is_file() {
-            fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
-        }
-    }
-    let right = fs::read_to_string(place.join(file)).unwrap();
-    let wrong = right.replace(from, to);
-    assert_ne!(wrong, right, "{from}");
-    fs::write(place.join(file), wrong).unwrap();
-    place
-}
-
 /// Runs a campaign against an adapter until its first failure; the first script should show it.
 fn hunt(command: &[&str]) -> (Hello, Outcome) {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
@@ -308,8 +287,8 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
             "in member.identities, \"revoked\", identity",
         ),
     ] {
-        let place = copy(language, language, file, from, to);
-        let path = |file: &str| place.join(file).display().to_string();
+        let place = Place::with(language, &format!("reasons-{language}"), file, from, to);
+        let path = |file: &str| place.file(file);
         let (adapter, registry) = (path("adapter.mjs"), path("registry.mjs"));
         let commands = match language {
             "python" => vec![vec!["python3".to_owned(), "-B".into(), path("adapter.py")]],
@@ -342,7 +321,6 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
                 "{command:?}"
             );
         }
-        fs::remove_dir_all(place).unwrap();
     }
 }
 
@@ -350,7 +328,6 @@ fn rev_13_a_registry_that_ignores_the_reason_is_found_behind_a_live_adapter() {
 fn a_class_without_close_by_identity_as_does_not_claim_it() {
     let (adapter, styles) =
         (here("adapters/javascript/adapter.mjs"), here("tests/adapters/styles.mjs"));
-    let (adapter, styles) = (adapter.display().to_string(), styles.display().to_string());
     let (hello, outcome) = hunt(&["node", &adapter, &styles, "Listed", "identities=identities"]);
     assert!(!hello.offers("revoke_as") && !hello.offers("reasons"));
     assert!(
@@ -362,14 +339,14 @@ fn a_class_without_close_by_identity_as_does_not_claim_it() {
 
 #[test]
 fn the_doctor_finds_an_adapter_that_drops_the_reason() {
-    let place = copy("doctor", "javascript", "adapter.mjs", "op.reason ?", "false ?");
-    let adapter = place.join("adapter.mjs").display().to_string();
+    let place =
+        Place::with("javascript", "reasons-doctor", "adapter.mjs", "op.reason ?", "false ?");
+    let adapter = place.file("adapter.mjs");
     let output = Command::new(env!("CARGO_BIN_EXE_registry-conform"))
         .args(["doctor", "--", "node", &adapter])
         .output()
         .unwrap();
     let page = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    fs::remove_dir_all(place).unwrap();
     assert_eq!(output.status.code(), Some(3), "{page}");
     assert!(
         page.contains("no a revocation that names its reason") && page.contains("REV-13"),

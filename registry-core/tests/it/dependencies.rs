@@ -103,7 +103,8 @@ fn dependencies_point_inward() {
             !forbidden_to_core.contains(&name) && !name.starts_with("async-"),
             "registry-core knows {name}"
         );
-        assert!(!crates.contains(&name), "registry-core depends on {name}");
+        let own = name == "registry-core"; // its tests need a feature of it
+        assert!(own || !crates.contains(&name), "registry-core depends on {name}");
     }
 
     let allowed: [(&str, &[&str]); 5] = [

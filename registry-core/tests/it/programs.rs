@@ -11,10 +11,10 @@ use crate::wire::*;
 use line::{Lane, Line, Owned};
 use proptest::prelude::*;
 use registry_core::{
-    ChannelFilter, CloseReason, LaneOptions, OutboxOptions, Overflow, Registration, SocketOutbox,
-    WireFormat,
+    BroadcastError, ChannelFilter, CloseReason, LaneOptions, OutboxOptions, Overflow, Registration,
+    Report, Revocation, SocketOutbox, WireFormat,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 const CHANNELS: [&str; 4] = ["a", "b", "", "ab"];
@@ -29,6 +29,12 @@ enum Step {
     Drop(usize),
     /// A channel, and a value that says how long the frame is.
     Broadcast(usize, u32),
+    /// An identity, and the same.
+    SendTo(u8, usize, u32),
+    /// A subscriber, and the same.
+    Send(usize, usize, u32),
+    /// Ends one subscriber.
+    Close(usize),
     /// One call of a flusher.
     Serve(usize),
     /// Sets how many bytes a socket takes from now on.
@@ -94,7 +100,12 @@ fn step() -> impl Strategy<Value = Step> {
         2 => which.clone().prop_map(Step::Attach),
         1 => which.clone().prop_map(Step::Unsubscribe),
         1 => which.clone().prop_map(Step::Drop),
-        14 => (0..CHANNELS.len(), value).prop_map(|(name, value)| Step::Broadcast(name, value)),
+        14 => (0..CHANNELS.len(), value.clone()).prop_map(|(name, value)| Step::Broadcast(name, value)),
+        5 => (0_u8..4, 0..CHANNELS.len(), value.clone())
+            .prop_map(|(to, name, value)| Step::SendTo(to, name, value)),
+        4 => (which.clone(), 0..CHANNELS.len(), value)
+            .prop_map(|(to, name, value)| Step::Send(to, name, value)),
+        1 => which.clone().prop_map(Step::Close),
         6 => (0_usize..3).prop_map(Step::Serve),
         6 => (which.clone(), room).prop_map(|(which, room)| Step::Room(which, room)),
         1 => which.clone().prop_map(Step::Break),
@@ -171,7 +182,34 @@ impl World {
                 }
             }),
             Step::Drop(which) => self.with(which, Line::leave),
-            Step::Broadcast(channel, value) => self.broadcast(channel, value),
+            Step::Broadcast(channel, value) => self.publish(
+                value,
+                |_, line| line.hears(channel),
+                |registry| registry.broadcast(CHANNELS[channel], value),
+            ),
+            Step::SendTo(number, channel, value) => self.publish(
+                value,
+                |_, line| line.plan.identity == number,
+                |registry| registry.send_to(id(&number.to_string()), CHANNELS[channel], value),
+            ),
+            Step::Send(which, channel, value) => {
+                let Some(id) = self.lines.get(which).map(|line| line.id) else { return };
+                self.publish(
+                    value,
+                    |at, _| at == which,
+                    |registry| registry.send(id, CHANNELS[channel], value),
+                );
+            }
+            Step::Close(which) => {
+                let Some(line) = self.lines.get_mut(which) else { return };
+                let (active, owned) = (line.is_active(), line.owned.is_some());
+                let ends = self.registry.close(line.id, Revocation::Revoked);
+                assert_eq!(ends, active && owned, "DIR-6");
+                if owned {
+                    line.socket.seal();
+                    assert!(line.reason().is_some_and(CloseReason::discards), "DIR-6");
+                }
+            }
             Step::Serve(which) => {
                 if let Some(lane) = self.lanes.get_mut(which) {
                     lane.serve();
@@ -253,6 +291,7 @@ impl World {
         let lane = open.min_by_key(|lane| (members(*lane), *lane)).filter(|_| plan.with_flusher);
         let format: &'static WireFormat = [&BARE, &ENVELOPED, &SILENT][plan.format];
         let outbox = self.registry.open_outbox(format, options, registration).unwrap();
+        let subscriber = outbox.subscription().id();
         let (reasons, socket) = (Arc::new(Mutex::new(Vec::new())), Socket::new());
         let (heard, sealed) = (reasons.clone(), socket.clone());
         outbox.on_end(move |reason: CloseReason| {
@@ -266,6 +305,7 @@ impl World {
             if wired { Owned::Wire(outbox.attach(socket.clone())) } else { Owned::Queue(outbox) };
         let (wakes, waker) = Wakes::new();
         let mut line = Line {
+            id: subscriber,
             plan,
             owned: Some(owned),
             socket,
@@ -286,17 +326,24 @@ impl World {
         self.lines.push(line);
     }
 
-    fn broadcast(&mut self, channel: usize, value: u32) {
+    /// Publishes a message that is for some of the lines.
+    fn publish(
+        &mut self,
+        value: u32,
+        is_for: impl Fn(usize, &Line) -> bool,
+        publish: impl FnOnce(&Registry) -> Result<Report, BroadcastError<u32>>,
+    ) {
         let before: Vec<bool> = self.lines.iter().map(Line::is_active).collect();
-        let report = self.registry.broadcast(CHANNELS[channel], value).unwrap();
+        let report = publish(&self.registry).unwrap();
         let mut matched = 0;
-        for (line, was_active) in self.lines.iter_mut().zip(before) {
-            if was_active && line.hears(channel) {
+        for (at, line) in self.lines.iter_mut().enumerate() {
+            if before[at] && is_for(at, line) {
                 matched += 1;
                 line.expected.push((report.id.seq(), value));
             }
         }
-        assert_eq!((report.matched, report.pending, report.failed), (matched, 0, 0), "FLT-1");
+        let counts = (report.matched, report.pending, report.failed);
+        assert_eq!(counts, (matched, 0, 0), "FLT-1, DIR-1, DIR-3");
     }
 
     /// Checks what must hold at any moment.
@@ -304,6 +351,15 @@ impl World {
         let active = self.lines.iter().filter(|line| line.is_active()).count();
         let stats = self.registry.stats();
         assert_eq!((stats.subscribers, self.registry.len()), (active, active), "CNT-2");
+        for number in 0..4 {
+            let holds = |line: &&Line| line.plan.identity == number && line.is_active();
+            let holders = self.lines.iter().filter(holds).count();
+            assert_eq!(self.registry.holders(id(&number.to_string())), holders, "WHO-1");
+        }
+        let listed: BTreeSet<u64> =
+            self.registry.page(None, 100).iter().map(|info| info.id.serial()).collect();
+        let active = self.lines.iter().filter(|line| line.is_active());
+        assert!(listed.into_iter().eq(active.map(|line| line.id.serial())), "WHO-2");
         let in_lanes =
             self.lines.iter().filter(|line| line.lane.is_some() && line.is_active()).count();
         assert_eq!(stats.in_lanes, in_lanes);

@@ -174,7 +174,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
     fn try_admit<F: Framing>(self, grant: Grant) -> Result<Entered<F>, Refusal> {
         let Self { live, ticket, requested, asked, is_head, cut, handover, count } = self;
         let format = F::format(&asked);
-        let (snapshot, framing) = (live.options().snapshot(), PhantomData);
+        let snapshot = live.options().snapshot();
         let ungranted = Ungranted::of(&requested, grant.registration().filter())?;
         let expires = match grant.expires_at().map(remaining) {
             None => None,
@@ -182,36 +182,30 @@ impl<T: Send + Sync + 'static> Entry<T> {
             Some(None) => return Err(Refusal::unauthenticated("the credential has expired")),
         };
         let registration = grant.restricted_to(&requested);
+        let entered = |subscriber, after| Entered {
+            ungranted,
+            subscriber,
+            after,
+            snapshot,
+            count,
+            framing: PhantomData,
+        };
         if is_head {
             ticket.check(&registration).map_err(refusal)?;
-            return Ok(Entered {
-                ungranted,
-                subscriber: None,
-                after: None,
-                snapshot,
-                count,
-                framing,
-            });
+            return Ok(entered(None, None));
         }
+        let kind = cut.as_ref().map_or(ConnectionKind::Portable, Cut::kind);
         // A flusher serves the subscriber once its socket is direct. Until then, and if it never
         // is, its task takes frames.
-        let kind = cut.as_ref().map_or(ConnectionKind::Portable, Cut::kind);
         let outbox = live.options().outbox().with_label(kind.name());
         let options = if handover.is_some() { outbox.with_flusher() } else { outbox };
-        let entered = ticket.admit_outbox_after(format, options, registration);
-        let (outbox, after) = entered.map_err(refusal)?;
+        let admitted = ticket.admit_outbox_after(format, options, registration);
+        let (outbox, after) = admitted.map_err(refusal)?;
         let kind = live.guard(kind);
         let deadlines = cut.as_ref().map(Cut::deadlines).unwrap_or_default();
         let admitted =
             Admitted { outbox, grant: Arc::new(grant), expires, kind, deadlines, handover };
-        Ok(Entered {
-            ungranted,
-            subscriber: Some(admitted),
-            after: Some(after),
-            snapshot,
-            count,
-            framing,
-        })
+        Ok(entered(Some(admitted), Some(after)))
     }
 }
 

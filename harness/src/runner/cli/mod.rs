@@ -30,21 +30,17 @@ use crate::protocol::{Hello, PROTOCOL};
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let stop = Stop::default();
-    let exit = match dispatch(arguments.into_iter().collect(), &stop) {
-        Ok(exit) => exit,
-        Err(Problem::Usage(why)) => {
-            say_error(&format!("{why}\n`registry-conform help` says what there is."));
-            Exit::Usage
-        }
-        Err(Problem::Known(why)) => {
-            say_error(&why);
-            Exit::StaleKnown
-        }
-        Err(Problem::Adapter(why)) => {
-            say_error(&why);
-            Exit::Adapter
-        }
-    };
+    let exit = dispatch(arguments.into_iter().collect(), &stop).unwrap_or_else(|problem| {
+        let (why, exit) = match problem {
+            Problem::Usage(why) => {
+                (why + "\n`registry-conform help` says what there is.", Exit::Usage)
+            }
+            Problem::Known(why) => (why, Exit::StaleKnown),
+            Problem::Adapter(why) => (why, Exit::Adapter),
+        };
+        say_error(&why);
+        exit
+    });
     stop.exit().unwrap_or(exit)
 }
 

@@ -46,15 +46,15 @@ impl Page {
 }
 
 impl Table {
-    /// Returns the place at which the page after a subscriber begins. After one of another registry,
-    /// or of none, that is the first.
+    /// Returns the place at which the page after a subscriber begins. After one of another
+    /// registry, or of none, that is the first.
     pub(crate) fn place_after(&self, id: Option<SubscriptionId>) -> Key {
         let ours = id.filter(|id| id.epoch == self.epoch);
         ours.map_or(0, |id| id.member.key.saturating_add(1))
     }
 
-    /// Collects more of a page; true when it is complete. Between two visits the caller releases the
-    /// registry's lock.
+    /// Collects more of a page; true when it is complete. Between two visits the caller releases
+    /// the registry's lock.
     pub(crate) fn visit(&self, page: &mut Page) -> bool {
         let mut visits = VISITED;
         loop {
@@ -108,5 +108,98 @@ impl Table {
         });
         row.complete =
             row.identities.len() == record.held.len() && named == record.numbers.named().len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::channels::LaneId;
+    use crate::subscriber::seat::Status;
+    use crate::types::channel::ChannelFilter;
+    use crate::types::close::CloseReason;
+    use crate::types::options::RegistryOptions;
+    use crate::types::registration::Registration;
+
+    /// A seat that is never ended.
+    struct Nobody;
+
+    impl Seat for Nobody {
+        fn end(&self, _: CloseReason) -> bool {
+            false
+        }
+
+        fn notify(&self) {}
+
+        fn describe(&self) -> Status {
+            Status::default()
+        }
+    }
+
+    fn table() -> (Table, RegistryOptions) {
+        let options = RegistryOptions::new();
+        (Table::new(&options, 7), options)
+    }
+
+    fn insert(
+        (table, options): &mut (Table, RegistryOptions),
+        registration: Registration,
+    ) -> SubscriptionId {
+        let now = options.clock.now();
+        table.insert(Arc::new(Nobody), LaneId::Sinks, "sink", registration, now).id
+    }
+
+    fn named(channels: usize) -> Registration {
+        let names = (0..channels).map(|n| n.to_string());
+        Registration::new().with_filter(ChannelFilter::only(names))
+    }
+
+    #[test]
+    fn who_2_one_visit_looks_at_a_bounded_number_of_places_channels_and_identities() {
+        // Many that left, one of many channels, one of many identities, and many of two of each.
+        let mut of = table();
+        let all: Vec<_> = (0..1_000).map(|_| insert(&mut of, Registration::new())).collect();
+        all[1..].iter().for_each(|id| drop(of.0.take(*id)));
+        let groups = (0..1_000).map(|n| Identity::untyped(n.to_string()));
+        insert(&mut of, Registration::new().with_groups(groups));
+        insert(&mut of, named(1_000));
+        for n in 0..200 {
+            insert(&mut of, named(2).with_scope(("a", n.to_string())).with_group(("b", "c")));
+        }
+        let mut page = Page::new(0, usize::MAX);
+        let (mut visits, mut seen) = (1, 0);
+        while !of.0.visit(&mut page) {
+            let count = |row: &Row| row.identities.len() + row.channels.iter().flatten().count();
+            let now = page.next + page.rows.iter().map(count).sum::<usize>();
+            assert!(now - seen <= VISITED, "{} at once", now - seen);
+            (visits, seen) = (visits + 1, now);
+        }
+        assert_eq!((page.rows.len(), page.left.len()), (203, 0));
+        // The places that were left are used again.
+        let looked_at = 1_000 + 1_000 + 1_000 + 200 * 4;
+        assert_eq!(visits, usize::div_ceil(looked_at, VISITED));
+    }
+
+    #[test]
+    fn who_2_one_that_leaves_between_two_visits_is_left_out() {
+        for heir in [false, true] {
+            let mut of = table();
+            let first = insert(&mut of, Registration::new());
+            let leaves = insert(&mut of, named(1_000));
+            let last = insert(&mut of, named(1));
+            let mut page = Page::new(0, 2);
+            assert!(!of.0.visit(&mut page), "it has too many channels for one visit");
+            assert_eq!(page.rows.len(), 2);
+            if heir {
+                // Another has its place, and the numbers of its channels mean others.
+                drop(of.0.take(leaves));
+                assert_eq!(insert(&mut of, named(0)).member.key, leaves.member.key);
+            } else {
+                of.0.drain(leaves.member.key);
+            }
+            while !of.0.visit(&mut page) {}
+            let ids: Vec<_> = page.rows.iter().map(|row| row.id).collect();
+            assert_eq!((ids, page.left.len()), (vec![first, last], 1));
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{FILTERS, Plan};
 use crate::kit::*;
 use crate::wire::*;
-use registry_core::{CloseReason, Flusher, Next, Outbox, Progress, SocketOutbox};
+use registry_core::{CloseReason, Flusher, Next, Outbox, Progress, SocketOutbox, SubscriptionId};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -31,6 +31,7 @@ impl Owned {
 
 /// One line of the list, and its subscriber.
 pub(super) struct Line {
+    pub(super) id: SubscriptionId,
     pub(super) plan: Plan,
     pub(super) owned: Option<Owned>,
     pub(super) socket: Arc<Socket>,
