@@ -1,5 +1,6 @@
 // The page of the demo. All text is set as text; the policy of the server forbids the rest.
-"use strict";
+
+import { connect } from "/live.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -8,25 +9,25 @@ const MAX_EVENT_STREAMS = 4;
 const MAX_LOG = 200;
 const MAX_BODY = 1 << 20;
 
-// What an end means. After the final ones, coming back is pointless or impolite, so a stream stays closed. A revocation is not
-// final: it asks the client to authenticate again, and a client without a credential is refused then.
+// What an end means to a person. Whether a stream comes back is known to live.js.
 const MEANING = {
-  revoked: { final: false, text: "access was revoked or changed" },
-  logged_out: { final: true, text: "the session was logged out" },
-  evicted: { final: true, text: "a newer stream of this session took its place" },
-  protocol: { final: true, text: "this page broke a rule of the protocol" },
-  expired: { final: false, text: "the credential ran out" },
-  heartbeat: { final: false, text: "the connection was silent for too long" },
-  lagged: { final: false, text: "the page read too slowly" },
-  failed: { final: false, text: "the server could not go on with this stream" },
-  shutdown: { final: false, text: "the server is shutting down" },
-  unavailable: { final: false, text: "the server has no room, or permissions are being changed" },
+  revoked: "access was revoked or changed",
+  logged_out: "the session was logged out",
+  evicted: "a newer stream of this session took its place",
+  protocol: "this page broke a rule of the protocol",
+  expired: "the credential ran out",
+  heartbeat: "the connection was silent for too long",
+  lagged: "the page read too slowly",
+  failed: "the server could not go on with this stream",
+  shutdown: "the server is shutting down",
 };
-const REASON_OF_CODE = { 1001: "shutdown", 1007: "protocol", 1008: "protocol", 1009: "protocol", 1011: "failed", 1013: "lagged",
-  4001: "revoked", 4002: "expired", 4003: "heartbeat", 4004: "evicted", 4005: "logged_out" };
+const REFUSED = {
+  unauthenticated: "refused: sign in again",
+  forbidden: "refused: nothing of it is granted",
+  malformed: "refused: the server does not understand the request",
+};
 // Why a credential has ended, by the reason of the last farewell.
 const LOSS = { revoked: "the server revoked its access", logged_out: "its session was logged out", expired: "its session ran out" };
-const EITHER = new Intl.ListFormat("en", { type: "disjunction" });
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -40,14 +41,15 @@ function element(name, className, text) {
 async function call(method, path, json) {
   const headers = {};
   if (json !== undefined) headers["content-type"] = "application/json";
-  if (method !== "GET" && $("admin-token").value) headers.authorization = `Bearer ${$("admin-token").value}`;
+  const guarded = method !== "GET" || path.startsWith("/api/subscribers");
+  if (guarded && $("admin-token").value) headers.authorization = `Bearer ${$("admin-token").value}`;
   let response;
   try {
     response = await fetch(path, { method, headers, body: json, cache: "no-store" });
   } catch {
     throw new Error("The server does not answer.");
   }
-  const needsToken = method !== "GET" && response.status === 401;
+  const needsToken = guarded && response.status === 401;
   if (needsToken) $("admin").hidden = false;
   if (response.status === 204) return null;
   const text = await response.text();
@@ -90,7 +92,7 @@ function on(id, event, place, action) {
     } catch (error) {
       answer(place, error.message, "bad");
     }
-    refreshStats();
+    refresh();
   });
   $(id).addEventListener("input", () => answer(place, ""));
 }
@@ -117,6 +119,7 @@ function setMe(identity) {
   $("own-session").textContent = me?.session ?? "";
   if (me) {
     $("victim").value = me.account;
+    $("recipient").value = me.account;
     $("victim-session").value = me.session;
   }
   // Who was on a button that is hidden now goes on beside it.
@@ -188,193 +191,134 @@ $("role").addEventListener("input", () => { $("account-rights").elements.hears.v
 const streams = [];
 let made = 0;
 
-/** One connection and its row: what both transports share. A subclass connects and disconnects. */
+/** One connection and its row. */
 class Stream {
-  constructor(label, path, channels) {
-    this.name = `${label} ${++made}`;
-    this.channels = channels;
+  constructor(transport, channels, snapshot) {
+    this.transport = transport;
+    this.name = `${transport.toUpperCase()} ${++made}`;
     this.over = false;
     this.admitted = false;
     this.reason = null; // of its last end, until it is admitted again
     this.settled = new Promise((settle) => { this.settle = settle; });
     this.count = 0;
-    this.tries = 0;
-    const query = channels.map((name) => `channel=${encodeURIComponent(name)}`).join("&");
-    this.path = query ? `${path}?${query}` : path;
 
     this.row = element("li");
     this.row.tabIndex = -1;
     this.state = element("span", "state");
     this.state.setAttribute("role", "status");
     this.counter = element("span", "count", "0 messages");
-    this.button = element("button", "quiet", "Close");
-    this.button.type = "button";
-    this.button.setAttribute("aria-label", `Close ${this.name}`);
-    this.button.addEventListener("click", () => this.leave());
-    // What it asked for: which of it was granted stands in a header, and those no script can read here.
+    this.button = closeButton(this.name, () => this.leave());
     const asked = `asks for ${channels.length ? channels.join(", ") : "all channels"}`;
-    this.row.append(element("span", "name", this.name), this.state, element("span", "channels", asked), this.counter, this.button);
+    this.asked = element("span", "channels", asked);
+    this.row.append(element("span", "name", this.name), this.state, this.asked, this.counter, this.button);
     $("streams").append(this.row);
     this.show("connecting");
     streams.push(this);
     $("no-streams").hidden = true;
-    this.connect();
+
+    this.live = connect(transport === "ws" ? "/ws" : "/events", { transport, channels, snapshot });
+    this.live.on("state", ({ state, reason }) => this.became(state, reason));
+    this.live.on("message", (message) => this.heard(message, `on ${message.channel || '""'}`));
+    this.live.on("snapshot", (message) => this.heard(message, "the last values"));
+    this.live.on("lagged", ({ lost }) => log(this.name, `${lost} ${lost === 1 ? "message was" : "messages were"} lost`));
+    this.live.on("reset", ({ reason }) => log(this.name, `messages may be missing: ${reason}`));
+    this.live.on("refused", ({ channels }) => { this.asked.textContent = `${asked}; refused: ${channels.join(", ")}`; });
   }
 
   show(text, className = "") {
     if (text !== "connecting") this.settle(text);
     this.state.textContent = text;
     this.state.className = `state ${className}`;
-    refreshStats();
+    refresh();
+  }
+
+  heard({ text, event, id }, about) {
+    this.count += 1;
+    this.counter.textContent = this.count === 1 ? "1 message" : `${this.count} messages`;
+    log(this.name, text, [about, event && event !== "snapshot" && `event ${event}`, id && `id ${id}`].filter(Boolean).join(" · "));
+  }
+
+  became(state, reason) {
+    if (state === "open") this.opened();
+    else if (state === "waiting") this.waits(reason);
+    else if (state === "stopped") this.stopped(reason);
   }
 
   opened() {
     if (this.reason) log(this.name, "back, authenticated again");
     this.admitted = true;
     this.reason = null;
-    this.tries = 0;
     this.show("open", "open");
   }
 
-  heard(json, id) {
-    this.count += 1;
-    this.counter.textContent = this.count === 1 ? "1 message" : `${this.count} messages`;
-    // A message does not carry its channel; what the stream asked for is all that the page knows.
-    const channel = this.channels.length ? `on ${EITHER.format(this.channels)}` : "on any channel";
-    log(this.name, json, id ? `${channel} · id ${id}` : channel);
-  }
-
-  /** The server said why it ends the stream. */
-  noteReason(reason) {
-    const meaning = MEANING[reason] ?? { final: false, text: reason };
-    this.reason = reason;
-    log(this.name, `closed: ${reason} (${meaning.text})`);
-    if (meaning.final) this.end(`closed: ${reason}`, "over");
-    else this.show(`closed: ${reason}, coming back`);
-    if (reason === "logged_out") this.signedIn().catch(() => {});
-  }
-
-  /** Asks whether the credential is still good. */
-  signedIn() {
-    return stillSignedIn(LOSS[this.reason] ?? "the server does not know its session any more");
-  }
-
-  /** It came back, and its credential is dead. */
-  turnedAway() {
-    log(this.name, "not let in again: its session has ended");
-    this.end("refused: sign in again", "over");
-  }
-
-  /** The connection is gone, or was not made. */
-  gone() {
-    if (!this.admitted) this.show("not admitted, trying again");
+  /** It comes back: the server said why it ended the stream, or the connection is gone, or was not made. */
+  waits(reason) {
+    if (this.said(reason)) this.show(`closed: ${reason}, coming back`);
+    else if (!this.admitted) this.show("not admitted, trying again");
     else if (!this.reason) this.show("lost, coming back");
     this.admitted = false;
+  }
+
+  stopped(reason) {
+    if (reason === "closed") return this.end("closed", "left");
+    if (this.said(reason)) this.end(`closed: ${reason}`, "over");
+    else this.end(REFUSED[reason] ?? `refused: ${reason}`, "over");
+    if (reason === "unauthenticated") log(this.name, "not let in again: its session has ended");
+    if (reason !== "unauthenticated" && reason !== "logged_out") return;
+    stillSignedIn(LOSS[this.reason] ?? "the server does not know its session any more").catch(() => {});
+  }
+
+  /** Logs the server's reason of an end, if it is one. */
+  said(reason) {
+    if (!(reason in MEANING)) return false;
+    this.reason = reason;
+    log(this.name, `closed: ${reason} (${MEANING[reason]})`);
+    return true;
   }
 
   /** The person closes it, or removes the row of one that is over. */
   leave() {
     if (!this.over) {
-      this.end("closed", "left");
+      this.live.close();
       return;
     }
     streams.splice(streams.indexOf(this), 1);
-    const neighbour = this.row.nextElementSibling ?? this.row.previousElementSibling;
-    this.row.remove();
+    removeRow(this.row, $("streams-title"));
     $("no-streams").hidden = streams.length > 0;
-    (neighbour ?? $("streams-title")).focus();
     aside(`${this.name} was removed`);
   }
 
   end(text, className) {
     this.over = true;
-    this.disconnect();
     this.button.textContent = "Remove";
     this.button.setAttribute("aria-label", `Remove ${this.name}`);
     this.show(text, className);
   }
 }
 
-/** Comes back by itself, after the time that the server's `retry:` says, until it is refused. */
-class EventStream extends Stream {
-  connect() {
-    this.source = new EventSource(this.path);
-    this.source.addEventListener("open", () => this.opened());
-    this.source.addEventListener("message", (event) => this.heard(event.data, event.lastEventId));
-    this.source.addEventListener("close", (event) => this.noteReason(JSON.parse(event.data).reason));
-    this.source.addEventListener("error", () => this.broken());
-  }
-
-  async broken() {
-    if (this.over) return;
-    if (this.source.readyState !== EventSource.CLOSED) {
-      this.gone();
-      return;
-    }
-    // The browser stops, and tells neither the status nor the reason; so the page asks.
-    try {
-      const signedIn = await this.signedIn();
-      if (this.over) return;
-      if (!signedIn) this.turnedAway();
-      else this.end("refused: nothing of it is granted, or there is no room", "over");
-    } catch {
-      this.end("refused", "over");
-    }
-  }
-
-  disconnect() {
-    this.source.close();
-  }
+function closeButton(what, close) {
+  const button = element("button", "quiet", "Close");
+  button.type = "button";
+  button.setAttribute("aria-label", `Close ${what}`);
+  button.addEventListener("click", close);
+  return button;
 }
 
-/** Comes back by our own hand: later each time, and not all pages at once. */
-class Socket extends Stream {
-  connect() {
-    const socket = new WebSocket(this.path);
-    this.socket = socket;
-    socket.addEventListener("open", () => this.opened());
-    socket.addEventListener("message", (event) => this.heard(event.data));
-    socket.addEventListener("close", (event) => {
-      if (this.over) return;
-      const reason = REASON_OF_CODE[event.code];
-      if (reason) this.noteReason(reason);
-      if (this.over) return;
-      this.gone();
-      this.later();
-    });
-  }
-
-  later() {
-    const seconds = Math.min(30, 2 ** this.tries++) * (0.5 + Math.random());
-    this.timer = setTimeout(async () => {
-      try {
-        // A refused upgrade tells the page nothing, so it asks first.
-        const signedIn = await this.signedIn();
-        if (this.over) return;
-        if (signedIn) this.connect();
-        else this.turnedAway();
-      } catch {
-        if (!this.over) this.later();
-      }
-    }, seconds * 1000);
-  }
-
-  disconnect() {
-    clearTimeout(this.timer);
-    this.socket.close();
-  }
+/** Removes a row of a list; a focus in it goes on to a neighbour. */
+function removeRow(row, title) {
+  const neighbour = row.nextElementSibling ?? row.previousElementSibling ?? title;
+  const focused = row.contains(document.activeElement);
+  row.remove();
+  if (focused) neighbour.focus();
 }
 
 on("listen", "submit", "listen-answer", async () => {
-  const channels = names("channels");
-  let stream;
-  if (new FormData($("listen")).get("transport") === "ws") {
-    stream = new Socket("WS", "/ws", channels);
-  } else if (streams.filter((other) => other instanceof EventStream && !other.over).length < MAX_EVENT_STREAMS) {
-    stream = new EventStream("SSE", "/events", channels);
-  } else {
+  const transport = new FormData($("listen")).get("transport");
+  const listening = streams.filter((other) => other.transport === "sse" && !other.over).length;
+  if (transport === "sse" && listening >= MAX_EVENT_STREAMS) {
     throw new Error(`A browser keeps few connections to one server: close one of the ${MAX_EVENT_STREAMS} event streams first.`);
   }
+  const stream = new Stream(transport, names("channels"), $("snapshot").checked);
   answer("listen-answer", `${stream.name} is connecting.`);
   const state = await stream.settled;
   if (state !== "open") throw new Error(`${stream.name}: ${state}`);
@@ -405,27 +349,115 @@ $("clear").addEventListener("click", () => {
   aside("The messages were cleared.");
 });
 
-// --- broadcasting ---
+// --- broadcasting, and writing to one account or session ---
 
 on("broadcast", "submit", "broadcast-answer", async () => {
   const json = $("json").value;
   if (new Blob([json]).size > MAX_BODY) throw new Error("413: the body is too large: 1 MiB at most");
-  const report = await call("POST", `/api/channels/${encodeURIComponent($("channel").value)}`, json);
+  const to = new FormData($("broadcast")).get("to");
+  const channel = encodeURIComponent($("channel").value);
+  const event = $("event").value ? `event=${encodeURIComponent($("event").value)}` : "";
+  const path = to === "channel" ? `/api/channels/${channel}?${event}`
+    : `/api/identities/${to}/${encodeURIComponent($("recipient").value)}/messages?channel=${channel}&${event}`;
+  const report = await call("POST", path, json);
   return `Matched ${report.matched}, accepted ${report.accepted}\nid ${report.id}`;
+});
+
+$("broadcast").addEventListener("change", ({ target }) => {
+  if (target.name !== "to") return;
+  const one = target.value !== "channel";
+  $("recipient").hidden = !one;
+  $("recipient").required = one;
+  $("send").textContent = one ? "Send" : "Broadcast";
+  if (one && me) $("recipient").value = me[target.value];
 });
 
 $("json").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("broadcast").requestSubmit();
 });
 
+// --- every stream of the server ---
+
+const MAX_ROWS = 20;
+const POLL_MS = 2000;
+const rows = new Map();
+let refusedToken = null; // with which the list was refused: another try would only be one more wrong guess
+let pollTimer;
+
+async function showSubscribers() {
+  clearTimeout(pollTimer);
+  if (document.hidden || refusedToken === $("admin-token").value) return;
+  const token = $("admin-token").value;
+  try {
+    const { subscribers, next } = await call("GET", `/api/subscribers?limit=${MAX_ROWS}`);
+    const now = Date.now();
+    for (const [id, row] of rows) {
+      if (!subscribers.some((subscriber) => subscriber.id === id)) removeSubscriber(id, row);
+    }
+    subscribers.forEach((subscriber) => showSubscriber(subscriber, now));
+    const count = rows.size ? `The first ${MAX_ROWS} of more.` : "No stream is open.";
+    $("subscribers-hint").textContent = rows.size && next === null ? "" : count;
+  } catch (error) {
+    if (error.status === 401 || error.status === 403) refusedToken = token;
+    rows.forEach((row, id) => removeSubscriber(id, row));
+    $("subscribers-hint").textContent = error.status === 401 ? "For administrators: enter the admin token under Account." : error.message;
+  }
+  clearTimeout(pollTimer);
+  pollTimer = setTimeout(showSubscribers, POLL_MS);
+}
+
+function removeSubscriber(id, { row }) {
+  rows.delete(id);
+  removeRow(row, $("subscribers-title"));
+}
+
+function showSubscriber({ id, since, identities, channels, transport, kind, queued_messages, queued_bytes, lost }, now) {
+  const value = (kind) => identities.find((identity) => identity.kind === kind)?.value;
+  const account = value("account") ?? identities[0]?.value ?? "no identity";
+  let shown = rows.get(id);
+  if (!shown) {
+    const row = element("li");
+    row.tabIndex = -1;
+    const [facts, count] = [element("span", "channels"), element("span", "count")];
+    const name = `${account} over ${transport}`;
+    const own = value("session") === me?.session && me ? " · this session" : "";
+    const button = closeButton(`the stream of ${name}`, () => closeSubscriber(id, name));
+    row.append(element("span", "name", `${name}${own}`), element("span", "state left", kind), facts, count, button);
+    $("subscribers").append(row);
+    rows.set(id, shown = { row, facts, count });
+  }
+  const age = Math.max(0, Math.round((now - since) / 1000));
+  shown.row.querySelector(".state").textContent = kind;
+  shown.facts.textContent = `hears ${channels ? channels.join(", ") || "nothing" : "all channels"}`;
+  const waiting = queued_messages ? `${queued_messages} waiting (${queued_bytes} bytes)` : "none waiting";
+  shown.count.textContent = `${waiting}${lost ? ` · ${lost} lost` : ""} · ${age < 120 ? `${age} s` : `${Math.round(age / 60)} min`}`;
+}
+
+async function closeSubscriber(id, name) {
+  try {
+    const { closed } = await call("DELETE", `/api/subscribers/${encodeURIComponent(id)}`);
+    const done = closed ? `The stream of ${name} was closed. It comes back if it may.` : `The stream of ${name} had ended.`;
+    answer("subscribers-answer", done, "good");
+  } catch (error) {
+    answer("subscribers-answer", error.message, "bad");
+  }
+  refresh();
+}
+
+document.addEventListener("visibilitychange", () => refresh());
+$("admin-token").addEventListener("change", () => refresh());
+
 // --- the server's counts ---
 
-let statsTimer;
+let refreshTimer;
 
 /** Soon, and once for many changes. */
-function refreshStats() {
-  clearTimeout(statsTimer);
-  statsTimer = setTimeout(showStats, 150);
+function refresh() {
+  clearTimeout(refreshTimer);
+  refreshTimer = setTimeout(() => {
+    showStats();
+    showSubscribers();
+  }, 150);
 }
 
 async function showStats() {
@@ -448,4 +480,4 @@ async function showStats() {
 }
 
 stillSignedIn("").catch((error) => notify(error.message));
-refreshStats();
+refresh();
