@@ -91,7 +91,7 @@ export async function snapshotFirst(browser, url) {
   await signIn(page, "rosa");
   await call("POST", `${url}/api/channels/runs`, "before");
   await call("POST", `${url}/api/channels/elsewhere`, "not heard");
-  await page.getByLabel("First the last value of each channel").check();
+  await page.getByLabel("The last value of each channel first").check();
   await listenOver(page, "Server-sent events", "SSE 1");
   await listenOver(page, "WebSocket", "WS 2");
   await said(page, '"runs":"before"').nth(1).waitFor();
@@ -117,11 +117,10 @@ export async function oneStream(browser, url) {
   await listenOver(page, "Server-sent events", "SSE 1");
   await listenOver(page, "WebSocket", "WS 2");
   const listed = (name) => page.locator("#subscribers li").filter({ has: page.getByText(name) });
-  const [sse, ws] = [listed("sara over sse · this session"), listed("sara over ws · this session")];
+  const [sse, ws] = [listed("sara over sse"), listed("sara over ws")];
   for (const row of [sse, ws]) {
     await row.getByText("direct", { exact: true }).waitFor();
-    await row.getByText("hears jobs, runs").waitFor();
-    await row.getByText(/^none waiting · [2-9] s$/).waitFor();
+    await row.getByText(/^this session · hears jobs, runs · none waiting · open for [2-9] s$/).waitFor();
   }
   await seen("every-stream");
   await button(page, "Close the stream of sara over ws").focus();
@@ -130,7 +129,7 @@ export async function oneStream(browser, url) {
   await said(page, "closed: revoked").waitFor();
   await said(page, "back, authenticated again").waitFor();
   await state(page, "WS 2", "open").waitFor();
-  await ws.getByText(/^none waiting · \d s$/).waitFor();
+  await ws.getByText(/· none waiting · open for \d s$/).waitFor();
   assert.notEqual(await page.evaluate(() => document.activeElement.tagName), "BODY", "the focus went on");
   assert.deepEqual([asked("/events"), asked("/ws")], [1, 2]);
   await button(page, "Close SSE 1").click();

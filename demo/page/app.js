@@ -418,19 +418,21 @@ function showSubscriber({ id, since, identities, channels, transport, kind, queu
   if (!shown) {
     const row = element("li");
     row.tabIndex = -1;
-    const [facts, count] = [element("span", "channels"), element("span", "count")];
-    const name = `${account} over ${transport}`;
-    const own = value("session") === me?.session && me ? " · this session" : "";
+    const [facts, served, name] = [element("span", "channels"), element("span", "state left"), `${account} over ${transport}`];
     const button = closeButton(`the stream of ${name}`, () => closeSubscriber(id, name));
-    row.append(element("span", "name", `${name}${own}`), element("span", "state left", kind), facts, count, button);
+    row.append(element("span", "name", name), served, facts, button);
     $("subscribers").append(row);
-    rows.set(id, shown = { row, facts, count });
+    rows.set(id, shown = { row, facts, served });
   }
   const age = Math.max(0, Math.round((now - since) / 1000));
-  shown.row.querySelector(".state").textContent = kind;
-  shown.facts.textContent = `hears ${channels ? channels.join(", ") || "nothing" : "all channels"}`;
-  const waiting = queued_messages ? `${queued_messages} waiting (${queued_bytes} bytes)` : "none waiting";
-  shown.count.textContent = `${waiting}${lost ? ` · ${lost} lost` : ""} · ${age < 120 ? `${age} s` : `${Math.round(age / 60)} min`}`;
+  shown.served.textContent = kind;
+  shown.facts.textContent = [
+    me && value("session") === me.session && "this session",
+    `hears ${channels ? channels.join(", ") || "nothing" : "all channels"}`,
+    queued_messages ? `${queued_messages} waiting (${queued_bytes} bytes)` : "none waiting",
+    lost && `${lost} lost`,
+    `open for ${age < 120 ? `${age} s` : `${Math.round(age / 60)} min`}`,
+  ].filter(Boolean).join(" · ");
 }
 
 async function closeSubscriber(id, name) {
