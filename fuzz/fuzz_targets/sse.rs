@@ -144,8 +144,7 @@ fn run(data: &[u8]) {
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| *byte >= 0xFE).unwrap_or(rest.len());
         let payload = &rest[..end];
-        let report =
-            live.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
+        let report = live.broadcast("any", Bytes::copy_from_slice(payload)).expect("a broadcast");
         if report.lagged > 0 {
             // More than an outbox holds: what was queued is gone, and the farewell says why.
             read(&mut body, &mut stream);

@@ -1,6 +1,7 @@
 //! Any bytes from a WebSocket peer, in between broadcasts, silence and reading: the connection
 //! never panics, always ends, unsubscribes, keeps within its bounds, and writes nothing but valid
 //! frames, nothing after a close, and no broadcast after a revocation (WS-1, WS-2, WS-4, REV-3).
+//! Over `live.v1` each text is a message of the protocol (WS-6).
 
 #![no_main]
 
@@ -10,6 +11,7 @@ use registry_core::{
     ChannelFilter, Encoded, Identity, OutboxOptions, Registration, RegistryOptions,
     SubscriberRegistry,
 };
+use serde_json::{Value, json};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 use transport_core::{Admitted, Grant};
-use transport_ws::{WS, WsOptions, fuzzing::serve};
+use transport_ws::{LIVE, WS, WsOptions, fuzzing::serve};
 
 const SOCKET_BYTES: usize = 512;
 /// The longest close frame.
@@ -39,6 +41,8 @@ thread_local! {
 struct Life<'a> {
     /// Whether the peer is allowed to flood, so that only the bound on replies stands against it.
     unlimited: bool,
+    /// Whether it speaks `live.v1`.
+    live: bool,
     steps: Vec<Step<'a>>,
     end: End,
 }
@@ -49,6 +53,8 @@ enum Step<'a> {
     Bytes(&'a [u8]),
     /// A frame that is valid so far as its fields are, and how often.
     Frame(Frame<'a>, u8),
+    /// A message of `live.v1` with this data, and how often.
+    Say(&'a str, u8),
     Broadcast(&'a str),
     /// The peer reads at most so much.
     Read(u8),
@@ -113,6 +119,7 @@ impl Frame<'_> {
 struct FromServer {
     partial: Vec<u8>,
     texts: usize,
+    live: bool,
     closed: bool,
 }
 
@@ -144,6 +151,17 @@ impl FromServer {
         assert_eq!(header, shortest, "a length written at length");
         let payload = self.partial.get(header..header + length)?;
         match first & 0x0F {
+            0x1 if self.live => {
+                let message: Value = serde_json::from_slice(payload).expect("JSON");
+                match message["type"].as_str() {
+                    Some("event") => {
+                        assert_eq!(message["data"], sent[self.texts], "the next broadcast");
+                        self.texts += 1;
+                    }
+                    Some("ack" | "reply" | "error") => {}
+                    other => panic!("{other:?}"),
+                }
+            }
             0x1 => {
                 assert_eq!(payload, sent[self.texts].as_bytes(), "the next broadcast");
                 self.texts += 1;
@@ -164,12 +182,13 @@ impl FromServer {
     }
 }
 
-/// Fails by unwinding at "fail", and never ends at "stay".
-async fn handle(_: transport_ws::Peer, text: String) {
+/// Fails by unwinding at "fail", never ends at "stay", and replies to "hi" if it speaks `live.v1`.
+async fn handle(live: bool, peer: transport_ws::Peer, text: String) {
     match text.as_str() {
         // Not `panic!`: the fuzzer takes the hook's word for a finding.
         "fail" => std::panic::resume_unwind(Box::new("failed")),
         "stay" => std::future::pending().await,
+        "hi" if live => drop(peer.reply("hello").await),
         _ => {}
     }
 }
@@ -219,6 +238,22 @@ impl<'a> Peer<'a> {
                         left -= 1;
                     }
                 }
+                Step::Say(data, times) => {
+                    let message = json!({ "type": "message", "ref": times, "data": data });
+                    let payload = message.to_string();
+                    let frame = Frame {
+                        first: 0x81,
+                        mask: Some([7; 4]),
+                        payload: payload.as_bytes(),
+                        lie: 0,
+                    };
+                    let bytes = frame.bytes();
+                    for _ in 0..=*times {
+                        if !self.write(&bytes).await {
+                            break;
+                        }
+                    }
+                }
                 Step::Broadcast(text) => {
                     let report = registry.broadcast("any", (*text).to_owned());
                     if report.is_ok_and(|report| report.accepted == 1) {
@@ -256,15 +291,20 @@ async fn run(life: &Life<'_>) {
     let registry = SubscriberRegistry::with_encoder(RegistryOptions::new(), encoder);
     let ada = Registration::new().with_group(Identity::new("account", "ada"));
     let bounds = OutboxOptions::new().with_max_bytes(OUTBOX_BYTES);
-    let outbox = registry.open_outbox(&WS, bounds, ada).expect("a subscriber");
+    let live = life.live;
+    let format = if live { &LIVE } else { &WS };
+    let outbox = registry.open_outbox(format, bounds, ada).expect("a subscriber");
     let grant = Arc::new(Grant::new(ChannelFilter::All));
     let admitted = Admitted::new(outbox, grant);
-    let mut options = WsOptions::new().with_max_message_bytes(MESSAGE_BYTES).with_on_text(handle);
+    let mut options = WsOptions::new()
+        .with_max_message_bytes(MESSAGE_BYTES)
+        .with_on_text(move |peer, text| handle(live, peer, text));
     if life.unlimited {
         options = options.with_rate(NonZeroU32::MAX, NonZeroU32::MAX);
     }
     let (ours, io) = duplex(SOCKET_BYTES);
-    let peer = Peer { io, heard: FromServer::default(), sent: Vec::new(), due: None };
+    let heard = FromServer { live, ..FromServer::default() };
+    let peer = Peer { io, heard, sent: Vec::new(), due: None };
     let connection = tokio::spawn(serve(ours, admitted, options));
     peer.lives(life, &registry).await;
     timeout(LONG, connection).await.expect("it ends").expect("it does not panic");

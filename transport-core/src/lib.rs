@@ -10,6 +10,7 @@
 //!
 //! # Features
 //! - `json` (default): [`Live::new`] and [`Live::builder`], which encode payloads as JSON.
+//! - `schemars`: `registry_core::Topics`.
 //! - `serde`: the statistics can be serialised.
 //! - `http2`: [`Server`] speaks HTTP/2 beside HTTP/1.1.
 //! - `test-util`: the module `test_util`, a server and a client for tests of transports.

@@ -26,6 +26,7 @@
 //! # Features
 //! - `json` (default): `transport_core::Live::new`.
 //! - `http2`: the server of transport-core speaks HTTP/2 too.
+//! - `schemars`: the list of an application's topics with their JSON Schema.
 //! - `serde`: the statistics can be serialised.
 //!
 //! # Examples
@@ -79,6 +80,8 @@ pub use encode::{SSE, SSE_ENVELOPE};
 // What an application needs beside the transport, so that it depends on one crate.
 #[cfg(feature = "json")]
 pub use registry_core::Json;
+#[cfg(feature = "schemars")]
+pub use registry_core::Topics;
 pub use registry_core::{
     AdmitError, BroadcastError, Channel, ChannelCount, ChannelFilter, CloseReason, Encode,
     EncodeError, Encoded, Event, EventName, Identity, LaneOptions, Message, MessageId,

@@ -1,8 +1,13 @@
 //! Serves a subscriber registry over WebSocket, upgraded from an axum router.
 //!
-//! A handler takes a [`WsUpgrade`] and answers with it, or the route is [`ws`]. A message arrives
-//! as one text frame that holds the encoded payload; the end is a close frame whose code and text
-//! tell the reason (WS-1):
+//! A handler takes a [`WsUpgrade`] and answers with it, or the route is [`ws`].
+//!
+//! A client that offers the subprotocol `live.v1` gets JSON messages that say more than the payload
+//! ([`LIVE`]), and is told of losses. Its own messages reach the handler of
+//! [`on_text`](WsUpgrade::on_text), and each that has a `ref` is answered. To any other client a
+//! message is one frame that holds the encoded payload ([`WS`]), and losses are only counted.
+//! `docs/protocol.md` describes both. The end is a close frame whose code and text tell the reason
+//! (WS-1):
 //!
 //! | reason | code | the client should |
 //! |---|---|---|
@@ -18,10 +23,15 @@
 //!
 //! A request that names channels hears those that it is granted. The head of the `101` lists the
 //! others in `x-channels-refused` and `x-channels-refused-count` (ADM-8, see
-//! [`Ungranted::insert_headers`]).
+//! [`Ungranted::insert_headers`]); over `live.v1` a message `refused` does.
+//!
+//! A page sees no status of a failed upgrade. So the refusal of a request that offers `live.v1` is
+//! spoken after the upgrade (WS-3): 4401 for `401`, 4403 for `403`, and an `error` with the time to
+//! come back and 1013 for one that may pass.
 //!
 //! # Features
 //! - `json` (default): `transport_core::Live::new`.
+//! - `schemars`: the list of an application's topics with their JSON Schema.
 //! - `serde`: the statistics can be serialised.
 //!
 //! # Examples
@@ -91,6 +101,8 @@ pub use upgrade::{Frames, WsUpgrade};
 // What an application needs beside the transport, so that it depends on one crate.
 #[cfg(feature = "json")]
 pub use registry_core::Json;
+#[cfg(feature = "schemars")]
+pub use registry_core::Topics;
 pub use registry_core::{
     AdmitError, BroadcastError, Channel, ChannelCount, ChannelFilter, CloseReason, Encode,
     EncodeError, Encoded, Event, EventName, Identity, LaneOptions, Message, MessageId,

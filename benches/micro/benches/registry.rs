@@ -2,10 +2,12 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use micro::{Crowd, CrowdInLane, group, identity, open};
-use registry_core::Outbox;
+use micro::{Crowd, CrowdInLane, HEARD, body, group, identity, open};
+use registry_core::{EventName, Outbox};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use transport_sse::{SSE, SSE_ENVELOPE};
+use transport_ws::{LIVE, WS};
 
 /// Operations between two readings of the clock, and between two tidyings that are not measured.
 const ROUND: u64 = 64;
@@ -108,6 +110,57 @@ fn reopen(crowd: &mut Crowd) {
     }
 }
 
+/// What an event's name, and the messages of `live.v1`, cost a delivery (P11).
+fn names(criterion: &mut Criterion) {
+    let mut bench = criterion.benchmark_group("broadcast and write, 1,000 matches");
+    let named = || body().with_name(EventName::from_static("created"));
+    for (name, format, body) in [
+        ("SSE", &SSE, body()),
+        ("SSE with a name", &SSE, named()),
+        ("SSE in an envelope", &SSE_ENVELOPE, named()),
+        ("WebSocket", &WS, body()),
+        ("live.v1", &LIVE, named()),
+    ] {
+        let mut crowd = CrowdInLane::of(1_000, 1_000, format, body);
+        bench.throughput(Throughput::Elements(1_000));
+        bench.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                crowd.broadcast();
+                crowd.serve();
+            });
+        });
+    }
+    bench.finish();
+}
+
+/// Messages to an identity, and a page of the subscribers (P13).
+fn directed(criterion: &mut Criterion) {
+    let mut bench = criterion.benchmark_group("100,000 subscribers");
+    bench.sample_size(20);
+    let mut crowd = Crowd::new(100_000, ROUND as usize * 10);
+    for (name, holders) in [("nobody", 0), ("1 holder", 1), ("10 holders", 10)] {
+        let named = |at: u64| match holders {
+            0 => identity(usize::MAX),
+            1 => identity(at as usize),
+            _ => group(at as usize),
+        };
+        let identities: Vec<_> = (0..ROUND).map(named).collect();
+        bench.bench_function(BenchmarkId::new("send_to", name), |bencher| {
+            bencher.iter_custom(|times| {
+                let send = |crowd: &mut Crowd, at: u64| {
+                    let report = crowd.registry.send_to(&identities[at as usize], HEARD, ());
+                    assert_eq!(report.expect("it can be encoded").accepted, holders);
+                };
+                rounds(times, &mut crowd, send, Crowd::take)
+            });
+        });
+    }
+    bench.bench_function("a page of 1,000", |bencher| {
+        bencher.iter(|| assert_eq!(crowd.registry.page(None, 1_000).len(), 1_000));
+    });
+    bench.finish();
+}
+
 fn subscribe(criterion: &mut Criterion) {
     let mut bench = criterion.benchmark_group("subscribe and unsubscribe, 100,000 subscribers");
     bench.sample_size(20);
@@ -118,5 +171,5 @@ fn subscribe(criterion: &mut Criterion) {
     bench.finish();
 }
 
-criterion_group!(benches, broadcast, lane, close_by_identity, subscribe);
+criterion_group!(benches, broadcast, lane, names, close_by_identity, directed, subscribe);
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 
 use registry_core::{
     ChannelFilter, Encoded, Flusher, Identity, LaneOptions, Next, Outbox, OutboxOptions,
-    Registration, RegistryOptions, SocketOutbox, SubscriberRegistry, Wire,
+    Registration, RegistryOptions, SocketOutbox, SubscriberRegistry, Wire, WireFormat,
 };
 use std::io;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Crowd {
     /// and one of a group of ten.
     #[must_use]
     pub fn new(subscribers: usize, hearing: usize) -> Self {
-        let registry = registry();
+        let registry = registry(body());
         let (hearing, others) =
             open_all(subscribers, hearing, |number, channel| open(&registry, number, channel));
         Self { registry, hearing, others }
@@ -83,11 +83,22 @@ impl CrowdInLane {
     /// Creates so many subscribers as [`Crowd::new`].
     #[must_use]
     pub fn new(subscribers: usize, hearing: usize) -> Self {
-        let registry = registry();
+        Self::of(subscribers, hearing, &SSE, body())
+    }
+
+    /// Creates them in another format, and with another payload.
+    #[must_use]
+    pub fn of(
+        subscribers: usize,
+        hearing: usize,
+        format: &'static WireFormat,
+        body: Encoded,
+    ) -> Self {
+        let registry = registry(body);
         let flusher = registry.open_lane(LaneOptions::new());
         let options = OutboxOptions::new().with_flusher();
         let (hearing, others) = open_all(subscribers, hearing, |number, channel| {
-            open_with(&registry, options, number, channel).attach(Arc::new(Nowhere))
+            open_with(&registry, format, options, number, channel).attach(Arc::new(Nowhere))
         });
         let mut crowd = Self { registry, hearing, _others: others, flusher };
         crowd.serve();
@@ -111,8 +122,7 @@ impl CrowdInLane {
     }
 }
 
-fn registry() -> SubscriberRegistry<()> {
-    let body = body();
+fn registry(body: Encoded) -> SubscriberRegistry<()> {
     SubscriberRegistry::with_encoder(RegistryOptions::new(), move |(): &()| Ok(body.clone()))
 }
 
@@ -136,11 +146,12 @@ fn broadcast(registry: &SubscriberRegistry<()>, hearing: usize) {
 /// # Panics
 /// If the registry refuses.
 pub fn open(registry: &SubscriberRegistry<()>, number: usize, channel: &str) -> Outbox {
-    open_with(registry, OutboxOptions::new(), number, channel)
+    open_with(registry, &SSE, OutboxOptions::new(), number, channel)
 }
 
 fn open_with(
     registry: &SubscriberRegistry<()>,
+    format: &'static WireFormat,
     options: OutboxOptions,
     number: usize,
     channel: &str,
@@ -149,7 +160,7 @@ fn open_with(
         .with_filter(ChannelFilter::only([channel]))
         .with_scope(identity(number))
         .with_group(group(number / 10));
-    registry.open_outbox(&SSE, options, registration).expect("it is not shutting down")
+    registry.open_outbox(format, options, registration).expect("it is not shutting down")
 }
 
 /// The identity of one subscriber.

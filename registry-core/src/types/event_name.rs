@@ -235,7 +235,10 @@ mod tests {
         for good in ["created", " ", "opened", "Open", "ünïcode", "a:b", "\u{7f}", &longest] {
             assert_eq!(EventName::new(good).unwrap().as_str(), good);
         }
-        for reserved in RESERVED {
+        // Spelt out: the list is the promise.
+        let reserved =
+            ["open", "error", "message", "close", "lagged", "reset", "snapshot", "refused"];
+        for reserved in reserved {
             let error = EventName::new(reserved).unwrap_err();
             assert_eq!(error.to_string(), format!("the event name {reserved:?} is reserved"));
         }
