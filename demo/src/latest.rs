@@ -249,7 +249,11 @@ mod tests {
                 });
             }
         });
+        latest.publish("jobs", &Encoded::json("1"), || {
+            assert!(all(&latest).contains(r#""jobs":1"#), "it is kept before it is published");
+        });
+        keep(&latest, "jobs", "null");
         let last = published.lock().unwrap().pop().unwrap();
-        assert_eq!(all(&latest), format!(r#"{{"channels":{{"runs":{last}}}}}"#));
+        assert_eq!(all(&latest), format!(r#"{{"channels":{{"jobs":null,"runs":{last}}}}}"#));
     }
 }
