@@ -71,9 +71,12 @@ impl Latest {
     }
 
     fn keep(&self, channel: &str, body: &Bytes) {
+        let mut store = self.lock();
+        if store.replace(channel, body, self.max_bytes) {
+            return;
+        }
         // The name in quotes, a colon and a comma.
         let bytes = written(channel).len() + 2 + body.len();
-        let mut store = self.lock();
         store.remove(channel);
         // A value that is larger than all may be is not kept; the one before is not the last.
         if bytes > self.max_bytes {
@@ -120,6 +123,28 @@ fn written(channel: &str) -> String {
 }
 
 impl Store {
+    /// Replaces the value of a channel that has one, if that needs no room of others: the common
+    /// case, in which nothing is allocated.
+    fn replace(&mut self, channel: &str, body: &Bytes, max_bytes: usize) -> bool {
+        let Self { values, ages, next_age, bytes } = self;
+        let Some(value) = values.get_mut(channel) else { return false };
+        let total = *bytes - value.body.len() + body.len();
+        if total > max_bytes {
+            return false;
+        }
+        *bytes = total;
+        value.bytes = value.bytes - value.body.len() + body.len();
+        value.body = body.clone();
+        if value.age + 1 != *next_age
+            && let Some(channel) = ages.remove(&value.age)
+        {
+            ages.insert(*next_age, channel);
+            value.age = *next_age;
+            *next_age += 1;
+        }
+        true
+    }
+
     fn insert(&mut self, channel: &str, body: Bytes, bytes: usize) {
         let (channel, age) = (Channel::from(channel), self.next_age);
         self.next_age += 1;
@@ -148,6 +173,12 @@ mod tests {
     fn all(latest: &Latest) -> String {
         let snapshot = latest.snapshot(&ChannelFilter::All, &ChannelFilter::All);
         String::from_utf8(snapshot.body().to_vec()).unwrap()
+    }
+
+    /// How many values and ages there are, and how many bytes they take.
+    fn sizes(latest: &Latest) -> (usize, usize, usize) {
+        let store = latest.lock();
+        (store.values.len(), store.ages.len(), store.bytes)
     }
 
     #[test]
@@ -180,8 +211,14 @@ mod tests {
         assert_eq!(all(&latest), r#"{"channels":{"b":[2,3],"c":1}}"#);
         keep(&latest, "b", "1234567890123456");
         assert_eq!(all(&latest), r#"{"channels":{"c":1}}"#, "too large, and the last one is past");
-        let store = latest.lock();
-        assert_eq!((store.values.len(), store.ages.len(), store.bytes), (1, 1, 6));
+        assert_eq!(sizes(&latest), (1, 1, 6));
+        for json in ["[1]", "2", "[3, 4]"] {
+            keep(&latest, "c", json);
+        }
+        assert_eq!(
+            (all(&latest).as_str(), sizes(&latest)),
+            (r#"{"channels":{"c":[3, 4]}}"#, (1, 1, 11))
+        );
     }
 
     #[test]
@@ -212,7 +249,11 @@ mod tests {
                 });
             }
         });
+        latest.publish("jobs", &Encoded::json("1"), || {
+            assert!(all(&latest).contains(r#""jobs":1"#), "it is kept before it is published");
+        });
+        keep(&latest, "jobs", "null");
         let last = published.lock().unwrap().pop().unwrap();
-        assert_eq!(all(&latest), format!(r#"{{"channels":{{"runs":{last}}}}}"#));
+        assert_eq!(all(&latest), format!(r#"{{"channels":{{"jobs":null,"runs":{last}}}}}"#));
     }
 }
