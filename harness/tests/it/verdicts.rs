@@ -125,6 +125,30 @@ fn del_3_a_broadcast_fails_neither_after_a_shutdown_nor_during_one() {
     assert_eq!((during(ret(2, None)), during(err(2))), (None, Some("DEL-3")));
 }
 
+/// Equal messages were merged if one of them came, and lost if none did.
+#[test]
+fn del_5_is_broken_only_by_what_leaves_one_of_equal_messages() {
+    let with = Registration::to(&["a"]).outbox(Outbox::default());
+    let cast = |id| Op::new(id, Act::Cast { channel: "a".into(), data: "m".into() });
+    let take = |id| Op::new(id, Act::Take { sub: 0, bytes: None });
+    let script = Script::new(vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
+        cast(2),
+        cast(3),
+        take(4),
+        take(5),
+    ]);
+    let judge = |messages: &[&str]| {
+        let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None), call(3), ret(3, None)];
+        trace.extend([call(4), took(4, messages, 0, None), call(5), took(5, &[], 0, None)]);
+        verdict(&script, &trace)
+    };
+    assert_eq!(
+        (judge(&["m", "m"]), judge(&["m"]), judge(&[])),
+        (None, Some("DEL-5"), Some("DEL-1"))
+    );
+}
+
 /// A sink may get what was broadcast later; an outbox has it when the broadcast returns.
 #[test]
 fn del_1_asynchronous_delivery_does_not_fill_an_outbox_late() {
