@@ -122,7 +122,7 @@ export function connect(url, options = {}) {
       opened();
       if (name === "lagged" || name === "reset") emit(name, JSON.parse(data));
       else hear(data, id);
-    }, (ms) => { retry = ms; }, opened);
+    }, (ms) => { retry = ms; }, () => { if (reason === "") opened(); });
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     for (let part; reason === "" && !(part = await reader.read()).done;) parse(part.value);
     return reason || "lost";
@@ -137,7 +137,6 @@ export function connect(url, options = {}) {
     own.onerror = () => {}; // `onclose` follows
     own.onclose = (/** @type {CloseEvent} */ { code, reason }) => { clearTimeout(timer); resolve(reasonOf(code, reason)); };
     own.onmessage = (/** @type {MessageEvent} */ { data: json }) => {
-      if (own !== socket) return;
       try {
         const { type, ref, data, code, ...told } = JSON.parse(json), waiting = sent.get(ref);
         if (code === "unavailable") return void (retry = told.retry_ms);
@@ -168,7 +167,7 @@ export function connect(url, options = {}) {
       const ended = transport === "ws" ? speak() : read();
       const reason = await ended.catch((error) => error instanceof SyntaxError ? "protocol" : "lost");
       letGo();
-      const then = Object.hasOwn(REASONS, reason) ? REASONS[reason][0] : "back";
+      const then = REASONS[reason]?.[0];
       if (then === "stop" || (reason === "unauthenticated" && (renewed || !renew))) return stop(reason);
       if (Date.now() - openedAt > 5000) tries = 0;
       renewed = then === "renew" || (renewed && openedAt === Infinity);

@@ -1,94 +1,14 @@
-// Runs transport-core/live.js on Node: against servers whose answers are written here, and against the demo.
+// Runs transport-core/live.js on Node, against servers whose answers are written here.
 //
 //     npm ci && npm test
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { WebSocket, WebSocketServer } from "ws";
 import { REASONS, connect, parser } from "../../transport-core/live.js";
-import { call, startServer, stopAll, stopServer } from "./server.mjs";
-
-after(stopAll);
-
-// --- helpers ---
-
-/** Writes down what a connection goes through and hears. It is closed with its test. */
-function watch(t, url, options) {
-  const live = connect(url, { WebSocket, ...options });
-  const seen = { live, states: [], heard: [], told: [] };
-  live.on("state", (state) => seen.states.push(state));
-  for (const kind of ["message", "snapshot"]) live.on(kind, (message) => seen.heard.push(message));
-  for (const kind of ["lagged", "reset", "refused", "reply"]) live.on(kind, (what) => seen.told.push([kind, what]));
-  seen.names = () => seen.states.map(({ state, reason }) => (reason ? `${state}: ${reason}` : state));
-  seen.until = async (holds) => {
-    for (const end = Date.now() + 15_000; !holds(seen);) {
-      assert.ok(Date.now() < end, `it never came: ${JSON.stringify({ ...seen, live: undefined })}`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  };
-  seen.stopped = async () => {
-    await seen.until(() => live.state.state === "stopped");
-    return live.state.reason;
-  };
-  t.after(() => live.close());
-  return seen;
-}
-
-/** A server that gives one answer after the other, the last one again and again, and keeps the requests. */
-async function scripted(t, ...answers) {
-  const requests = [];
-  const server = createServer((request, response) => {
-    const answer = answers[Math.min(requests.length, answers.length - 1)];
-    requests.push(request);
-    answer(response);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => { server.close(); server.closeAllConnections(); });
-  return { url: `http://127.0.0.1:${server.address().port}/events`, requests, server };
-}
-
-/** A server of WebSockets, each handed to the next script. */
-async function scriptedSockets(t, ...scripts) {
-  const requests = [];
-  const handleProtocols = (offered) => (offered.has("live.v1") ? "live.v1" : false);
-  const server = new WebSocketServer({ host: "127.0.0.1", port: 0, handleProtocols });
-  server.on("connection", (socket, request) => {
-    const script = scripts[Math.min(requests.length, scripts.length - 1)];
-    requests.push(request);
-    script({
-      say: (message) => socket.send(JSON.stringify(message)),
-      end: (code, text) => socket.close(code, text),
-      heard: (answer) => socket.on("message", (text) => answer(JSON.parse(text))),
-    });
-  });
-  await once(server, "listening");
-  t.after(() => { server.clients.forEach((socket) => socket.terminate()); server.close(); });
-  return { url: `http://127.0.0.1:${server.address().port}/ws`, requests };
-}
-
-const status = (code, headers = {}) => (response) => response.writeHead(code, headers).end("{}");
-/** An event stream that stays open, or is cut off. */
-const stream = (text, { cut = false } = {}) => (response) => {
-  response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
-  response.write(text, () => cut && response.destroy());
-};
-const event = (seq, data, { epoch = "00000000000000af", channel = "runs", event = null } = {}) => {
-  const name = event === null ? "" : `event: ${event}\n`;
-  return `id: ${epoch}-${seq}\n${name}data: ${JSON.stringify({ channel, event, data })}\n\n`;
-};
-const farewell = (reason, retry) => `event: close\ndata: {"reason":"${reason}"}\nretry: ${retry}\n\n`;
-const data = ({ heard }) => heard.map((message) => message.data);
-
-/** Fixes the jitter at a part of its range. */
-function jitter(t, part) {
-  const { random } = Math;
-  Math.random = () => part;
-  t.after(() => { Math.random = random; });
-}
+import { data, event, farewell, jitter, scripted, scriptedSockets, status, stream, watch } from "./scripted.mjs";
 
 // --- the table ---
 
@@ -222,13 +142,17 @@ test("Retry-After is obeyed, as seconds and as a date, and spread up to twice th
 });
 
 test("a soft refusal opens nothing, and its time is obeyed", async (t) => {
-  const soft = 'retry: 30\nevent: close\ndata: {"reason":"unavailable","status":503}\n\n';
+  const soft = 'retry: 30\nevent: close\ndata: {"reason":"unavailable","status":503}\n\n: more\n\n' + event(1, "more");
   const { url } = await scripted(t, stream(soft, { cut: true }), stream(soft), stream(": ok\n\n"));
   const seen = watch(t, url);
   await seen.until(() => seen.live.state.state === "open");
   const waiting = { state: "waiting", reason: "unavailable", ms: 30 };
   const connecting = { state: "connecting", reason: null, ms: 0 };
   assert.deepEqual(seen.states, [connecting, waiting, connecting, waiting, connecting, { ...connecting, state: "open" }]);
+  assert.deepEqual(seen.heard, [], "nothing follows a farewell");
+  const long = watch(t, (await scripted(t, stream(soft.replace("30", "9".repeat(20))))).url);
+  await long.until(() => long.live.state.state === "waiting");
+  assert.equal(long.live.state.ms, 86_400_000, "a timer cannot wait for longer than 24 days");
 });
 
 test("one 401 renews the credential, and a second one in a row stops", async (t) => {
@@ -242,8 +166,9 @@ test("one 401 renews the credential, and a second one in a row stops", async (t)
   assert.deepEqual(renewed, ["unauthenticated", "unauthenticated"], "after it was open, a refusal is a first one again");
   assert.deepEqual(requests.map(({ headers }) => headers.authorization),
     ["first", "token 1", "token 1", "token 2", "token 2"].map((token) => `Bearer ${token}`));
-  const without = watch(t, (await scripted(t, status(401))).url);
-  assert.equal(await without.stopped(), "unauthenticated");
+  const refusing = await scripted(t, status(401));
+  const without = watch(t, refusing.url);
+  assert.deepEqual([await without.stopped(), refusing.requests.length], ["unauthenticated", 1], "nothing would change");
   const failing = watch(t, (await scripted(t, status(401))).url, { renew: () => Promise.reject(new Error("no")) });
   assert.deepEqual([await failing.stopped(), failing.names().length], ["unauthenticated", 3]);
 });
@@ -252,14 +177,18 @@ test("every reason on an event stream leads to what the table says", async (t) =
   for (const [reason, [then]] of Object.entries(REASONS)) {
     const { url, requests } = await scripted(t, stream(": ok\n\n" + farewell(reason, 7)), stream(": ok\n\n"));
     const renewed = [];
-    const seen = watch(t, url, { renew: (reason) => void renewed.push(reason) });
+    const seen = watch(t, url, { token: "kept", renew: (reason) => void renewed.push(reason) });
     if (then === "stop") assert.equal(await seen.stopped(), reason);
     else await seen.until(() => seen.names().at(-1) === "open" && requests.length === 2);
+    assert.equal(requests.at(-1).headers.authorization, "Bearer kept");
     if (then !== "stop") assert.deepEqual(seen.states[2], { state: "waiting", reason, ms: 7 });
     assert.deepEqual(renewed, then === "renew" ? [reason] : []);
   }
-  const { url } = await scripted(t, stream(": ok\n\n" + farewell("constructor", 7)), status(204));
-  assert.equal(await watch(t, url).stopped(), "malformed", "it came back, and then there was no stream");
+  const { url } = await scripted(t, stream(": ok\n\n" + farewell("constructor", 7)),
+    (response) => response.writeHead(200, { "content-type": "text/event-stream" }).end("retry: 3\n: ok\n\n"), status(204));
+  const other = watch(t, url);
+  assert.equal(await other.stopped(), "malformed", "it came back, and at last there was no stream");
+  assert.deepEqual(other.names().filter((name) => /^waiting/.test(name)), ["waiting: constructor", "waiting: lost"]);
 });
 
 test("a status that is no stream stops the client, or makes it wait longer each time", async (t) => {
@@ -278,6 +207,27 @@ test("a status that is no stream stops the client, or makes it wait longer each 
   assert.equal(waits[0].reason, "failed");
 });
 
+test("after some seconds of a stream the waits are short again, and not before", async (t) => {
+  jitter(t, 0.01);
+  const { now } = Date;
+  t.after(() => { Date.now = now; });
+  for (const [passes, expected] of [[0, [10, 20, 40]], [6000, [10, 20, 10]]]) {
+    let cut;
+    const { url } = await scripted(t, status(502), status(502), (response) => {
+      stream(": ok\n\n")(response);
+      cut = () => response.destroy();
+    });
+    const seen = watch(t, url);
+    const waits = () => seen.states.filter(({ state }) => state === "waiting").map(({ ms }) => ms);
+    await seen.until(() => seen.live.state.state === "open");
+    Date.now = () => now() + passes;
+    cut();
+    await seen.until(() => waits().length === 3);
+    Date.now = now;
+    assert.deepEqual(waits(), expected);
+  }
+});
+
 test("a client that is closed is silent, and comes back no more", async (t) => {
   const { url, requests } = await scripted(t, stream(": ok\n\n" + event(1, "one") + event(2, "two")));
   const seen = watch(t, url);
@@ -294,6 +244,10 @@ test("a client that is closed is silent, and comes back no more", async (t) => {
   await waiting.until(() => waiting.live.state.state === "waiting");
   waiting.live.close();
   assert.deepEqual(waiting.names(), ["connecting", "waiting: unavailable", "stopped: closed"]);
+  const renewed = [];
+  const gone = watch(t, (await scripted(t, status(401))).url, { renew: (reason) => void renewed.push(reason) });
+  gone.live.on("state", ({ state }) => state === "waiting" && gone.live.close());
+  assert.deepEqual([await gone.stopped(), renewed], ["closed", []]);
 });
 
 test("a hidden page and a browser without a network wait before they come back", async (t) => {
@@ -305,20 +259,32 @@ test("a hidden page and a browser without a network wait before they come back",
   const events = new EventTarget();
   globalThis.addEventListener = events.addEventListener.bind(events);
   t.after(() => { delete globalThis.document; delete globalThis.navigator; delete globalThis.addEventListener; });
-  const { url, requests } = await scripted(t, stream(": ok\n\n", { cut: true }), stream(": ok\n\n"));
+  const cut = stream(": ok\n\n", { cut: true });
+  const { url, requests } = await scripted(t, cut, cut, stream(": ok\n\n"));
   const seen = watch(t, url);
-  await seen.until(() => seen.live.state.state === "waiting");
-  const stillWaits = async () => {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    assert.deepEqual([seen.live.state.state, requests.length], ["waiting", 1]);
+  const set = (hidden, onLine) => {
+    Object.assign(page, { hidden });
+    Object.assign(network, { onLine });
+    page.dispatchEvent(new Event("visibilitychange"));
+    events.dispatchEvent(new Event("online"));
   };
-  await stillWaits();
+  const stillWaits = async (count) => {
+    await seen.until(() => seen.live.state.state === "waiting" && requests.length === count);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.deepEqual([seen.live.state.state, requests.length], ["waiting", count]);
+  };
+  await stillWaits(1);
+  set(true, true);
+  await stillWaits(1);
+  set(false, false);
+  await stillWaits(1);
   network.onLine = true;
   events.dispatchEvent(new Event("online"));
-  await stillWaits();
+  page.hidden = true;
+  await stillWaits(2);
   page.hidden = false;
   page.dispatchEvent(new Event("visibilitychange"));
-  await seen.until(() => seen.live.state.state === "open" && requests.length === 2);
+  await seen.until(() => seen.live.state.state === "open" && requests.length === 3);
 });
 
 // --- WebSockets ---
@@ -337,7 +303,7 @@ test("a WebSocket carries the credential and the last id, and its messages go wh
     say({ ...message(2), more: true });
     end(1001, "shutdown");
   }, ({ say }) => [1, 2, 3].forEach((seq) => say(message(seq))));
-  const seen = watch(t, url, { ...ws, channels: ["runs", "pay"], snapshot: true, token: "tök?>~en" });
+  const seen = watch(t, url, { ...ws, channels: ["runs", "pay"], snapshot: true, token: "tök???>~>en" });
   const created = [];
   seen.live.onEvent("created", ({ channel }) => created.push(channel));
   await seen.until(() => seen.heard.length === 4);
@@ -350,12 +316,12 @@ test("a WebSocket carries the credential and the last id, and its messages go wh
     "/ws?channel=runs&channel=pay&snapshot=1", "/ws?channel=runs&channel=pay&snapshot=1&last_event_id=00000000000000af-2",
   ]);
   const [offered, bearer] = requests[0].headers["sec-websocket-protocol"].split(/, ?/);
-  assert.deepEqual([offered, Buffer.from(bearer.slice(7), "base64url").toString("latin1")], ["live.v1", "tök?>~en"]);
+  assert.deepEqual([offered, Buffer.from(bearer.slice(7), "base64url").toString("latin1")], ["live.v1", "tök???>~>en"]);
   assert.match(bearer, /^bearer\.[\w-]+$/);
 });
 
 test("a message is answered by its reply, its ack or its error, and by nothing once the connection has ended", async (t) => {
-  const { url } = await scriptedSockets(t, ({ say, heard, end }) => {
+  const { url } = await scriptedSockets(t, ({ heard, end }) => heard(() => end(1001, "shutdown")), ({ say, heard, end }) => {
     say({ type: "reply", data: "unasked" });
     heard(({ type, ref, data }) => {
       assert.equal(type, "message");
@@ -369,6 +335,8 @@ test("a message is answered by its reply, its ack or its error, and by nothing o
   const seen = watch(t, url, ws);
   await assert.rejects(seen.live.send("early"), /no open WebSocket/);
   await seen.until(() => seen.live.state.state === "open");
+  await assert.rejects(seen.live.send("at the end"), /the connection has ended/);
+  await seen.until(() => seen.told.length === 1);
   const [reply, ack] = await Promise.all([seen.live.send("reply"), seen.live.send("ack")]);
   assert.deepEqual([reply, ack], [["reply"], undefined]);
   await assert.rejects(seen.live.send("error"), { message: "not here", code: "unsupported" });
@@ -416,49 +384,3 @@ test("a second refusal in a row stops a WebSocket, and so does a server that spe
   assert.equal(await lenient.stopped(), "protocol");
   assert.throws(() => connect(url, { ...ws, WebSocket: null }), /there is no WebSocket here/);
 });
-
-// --- the demo ---
-
-/** Starts the demo and signs somebody in; its broadcasts and its end are calls of the API. */
-async function demo(t) {
-  const { server, url } = await startServer("--listen", "127.0.0.1:0");
-  t.after(() => stopServer(server));
-  const signIn = () => call("POST", `${url}/api/sessions`, { account: "ada" });
-  return { url, signIn, ...(await signIn()), broadcast: (path, json) => call("POST", `${url}/api/channels/${path}`, json) };
-}
-
-for (const [transport, path] of [["sse", "/events"], ["ws", "/ws"]]) {
-  test(`the demo over ${transport}: names, a revocation, a renewal and a log-out`, async (t) => {
-    const { url, signIn, token, broadcast } = await demo(t);
-    let session;
-    const renew = async () => {
-      const login = await signIn();
-      session = login.session;
-      return login.token;
-    };
-    const seen = watch(t, url + path, { transport, token, renew, channels: ["runs", "jobs"] });
-    const created = [];
-    seen.live.onEvent("created", ({ channel, data }) => created.push([channel, data]));
-    const open = () => seen.live.state.state === "open";
-    await seen.until(open);
-    await broadcast("runs?event=created", { run: 1 });
-    await broadcast("jobs", { job: 1 });
-    await broadcast("elsewhere", 1);
-    await seen.until(() => seen.heard.length === 2);
-    assert.deepEqual(created, [["runs", { run: 1 }]]);
-    assert.deepEqual(seen.heard.map(({ channel, event, data }) => [channel, event, data]),
-      [["runs", "created", { run: 1 }], ["jobs", null, { job: 1 }]]);
-    assert.deepEqual(await call("DELETE", `${url}/api/accounts/ada`), { closed: 1 });
-    await seen.until(() => session !== undefined && open());
-    assert.deepEqual(seen.names().slice(2), ["waiting: revoked", "connecting", "waiting: unauthenticated", "connecting", "open"]);
-    await broadcast("runs", { run: 2 });
-    await seen.until(() => seen.heard.length === 3);
-    assert.equal(seen.live.lastId, seen.heard[2].id);
-    if (transport === "ws") await assert.rejects(seen.live.send("hello"), { code: "unsupported" });
-    assert.deepEqual(await call("PUT", `${url}/api/accounts/ada/channels`, { channels: ["jobs"] }), { closed: 1 });
-    await seen.until(() => seen.told.length === 1 && open());
-    assert.deepEqual(seen.told[0][1].channels, ["runs"]);
-    assert.deepEqual(await call("DELETE", `${url}/api/sessions/${session}`), { closed: 1 });
-    assert.equal(await seen.stopped(), "logged_out");
-  });
-}
