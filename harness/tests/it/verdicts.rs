@@ -38,7 +38,7 @@ fn ended_inside_its_send(
 ) -> Option<&'static str> {
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
-        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        Op::new(2, Act::cast("a", "m")),
     ]);
     let rule = Rule { on: Hook::Send, nth: 1, ops: vec![Op::new(3, act)], then: Ending::Ok };
     script.sinks.push(SinkScript { rules: vec![rule] });
@@ -97,7 +97,7 @@ fn cnt_1_and_rev_10_a_negative_number_breaks_a_requirement() {
 /// Judges a take from an outbox of two messages after three broadcasts and perhaps a revocation.
 fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str> {
     let with = Registration::to(&["a"]).group("x").outbox(Outbox::of(2, overflow));
-    let cast = |op, data: &str| Op::new(op, Act::Cast { channel: "a".into(), data: data.into() });
+    let cast = |op, data: &str| Op::new(op, Act::cast("a", data));
     let mut steps = vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
         cast(2, "m1"),
@@ -172,7 +172,7 @@ fn a_script_that_takes_from_a_sink_is_refused() {
 #[test]
 fn either_of_two_simultaneous_takes_may_get_the_first_messages() {
     let take = |id| Op::new(id, Act::Take { sub: 0, bytes: Some(1) });
-    let cast = |id, data: &str| Op::new(id, Act::Cast { channel: "a".into(), data: data.into() });
+    let cast = |id, data: &str| Op::new(id, Act::cast("a", data));
     let mut script = Script::new(vec![
         Op::new(
             1,
@@ -282,7 +282,7 @@ fn adm_1_a_revocation_that_overlaps_begin_may_refuse_and_need_not() {
 fn a_thread_that_gives_up_late_is_no_failure_of_another() {
     let revoke = Op::new(5, Act::Revoke { identity: "x".into(), reason: None });
     let threads = vec![
-        vec![Op::new(3, Act::Cast { channel: "a".into(), data: "m".into() })],
+        vec![Op::new(3, Act::cast("a", "m"))],
         vec![Op::new(4, Act::Hold { gate: 0 }), revoke, Op::new(6, Act::Release { gate: 1 })],
     ];
     let mut script = Script::new(vec![
@@ -328,7 +328,7 @@ fn with_asynchronous_delivery_a_close_after_its_send_is_due_when_all_has_settled
     let with = Registration::to(&["a"]).group("x");
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
-        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        Op::new(2, Act::cast("a", "m")),
         Op::new(4, Act::Settle),
     ]);
     let ops = vec![Op::new(3, Act::Revoke { identity: "x".into(), reason: None })];
