@@ -168,14 +168,20 @@ fn outboxes() -> Vec<Case> {
 
 /// Each family of names that careless code confuses, as identities that messages are sent to.
 fn confusable() -> Vec<Case> {
-    let each = |family: Vec<String>| {
+    let each = |family: &[String], what: &str, identity: fn(&str) -> Identity| {
         let label = |at: usize| at as u32;
         let names = || family.iter().map(String::as_str).enumerate();
         let mut steps: Vec<Op> =
-            names().map(|(at, name)| sub(label(at), a().group(name))).collect();
-        steps.extend(names().map(|(at, name)| send_to(name, "b", &format!("m{at}"))));
+            names().map(|(at, name)| sub(label(at), a().group(identity(name)))).collect();
+        steps.extend(names().map(|(at, name)| send_to(identity(name), "b", &format!("m{at}"))));
         steps.push(settle());
-        case(format!("addresses that are not alike: {family:?}"), steps)
+        case(format!("{what} that are not alike: {family:?}"), steps)
     };
-    families().into_iter().map(each).collect()
+    let both = |family: Vec<String>| {
+        [
+            each(&family, "addresses", |name| name.into()),
+            each(&family, "kinds of addresses", |name| Identity::kinded(name, "v")),
+        ]
+    };
+    families().into_iter().flat_map(both).collect()
 }
