@@ -48,6 +48,8 @@ enum Call {
     /// From an outbox, so many bytes at most; 0 is no limit.
     Take(u8, u8),
     Broadcast(u8),
+    /// To an identity, on a channel.
+    SendTo(u8, u8),
     /// With a reason, or without.
     Revoke(u8, u8),
     Count,
@@ -112,7 +114,12 @@ impl Names {
             }
             Call::Broadcast(number) => {
                 self.payloads += 1;
-                Act::Cast { channel: channel(*number), data: format!("m{}", self.payloads) }
+                Act::cast(&channel(*number), &format!("m{}", self.payloads))
+            }
+            Call::SendTo(to, number) => {
+                self.payloads += 1;
+                let (channel, data) = (channel(*number), format!("m{}", self.payloads));
+                Act::Cast { channel, data, to: Some(identity(*to)) }
             }
             Call::Revoke(number, reason) => {
                 let reason = Reason::ALL.get(usize::from(*reason % 4)).copied();

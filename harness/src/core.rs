@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use registry_core::{
-    ChannelFilter, CloseReason, Encoded, Message, OutboxOptions, RegistryOptions, Revocation,
-    ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
+    BroadcastError, ChannelFilter, CloseReason, Encoded, Message, OutboxOptions, RegistryOptions,
+    Revocation, ScopeCap, SendOutcome, Sink, SubscriberRegistry, Subscription, WireFormat,
 };
 
 use crate::protocol::{Hello, Order};
@@ -22,7 +22,7 @@ pub fn hello() -> Hello {
         ["count", "groups", "kinds", "exact", "reasons", "report", "revoke_as", "shutdown"];
     let mut hello = Hello::new(
         "registry-core",
-        &["core", "scope_cap", "admission", "queued", "threads"],
+        &["core", "scope_cap", "admission", "directed", "queued", "threads"],
         &features,
     );
     hello.policies.order = Order::Total;
@@ -108,15 +108,16 @@ impl Subject for SubscriberRegistry<String> {
     }
 
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        let report = SubscriberRegistry::broadcast(self, channel, data.to_owned())
-            .map_err(|error| error.to_string())?;
-        Ok(Some(Report {
-            matched: report.matched as u64,
-            accepted: report.accepted as u64,
-            dropped: report.dropped as u64,
-            lagged: report.lagged as u64,
-            failed: report.failed as u64,
-        }))
+        reported(SubscriberRegistry::broadcast(self, channel, data.to_owned()))
+    }
+
+    fn send_to(
+        &self,
+        identity: &Identity,
+        channel: &str,
+        data: &str,
+    ) -> Result<Option<Report>, String> {
+        reported(SubscriberRegistry::send_to(self, identity, channel, data.to_owned()))
     }
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
@@ -138,6 +139,19 @@ impl Subject for SubscriberRegistry<String> {
     fn shutdown(&self) {
         self.begin_shutdown();
     }
+}
+
+fn reported(
+    sent: Result<registry_core::Report, BroadcastError<String>>,
+) -> Result<Option<Report>, String> {
+    let report = sent.map_err(|error| error.to_string())?;
+    Ok(Some(Report {
+        matched: report.matched as u64,
+        accepted: report.accepted as u64,
+        dropped: report.dropped as u64,
+        lagged: report.lagged as u64,
+        failed: report.failed as u64,
+    }))
 }
 
 fn boxed<E>(made: Result<impl Handle + 'static, E>) -> Result<Arc<dyn Handle>, Refused> {

@@ -52,6 +52,8 @@ features! {
     Scope,
     /// Tickets.
     Admission,
+    /// Messages to the holders of an identity.
+    Directed,
     /// Calls from inside a send.
     InSend,
     /// Calls from inside a close.
@@ -154,6 +156,7 @@ impl Features {
             ("revoke_as", &[Feature::RevokeAs]),
             ("scope_cap", &[Feature::Scope]),
             ("admission", &[Feature::Admission]),
+            ("directed", &[Feature::Directed]),
             ("queued", &[Feature::Outboxes]),
             ("shutdown", &[Feature::Shutdown]),
             ("threads", &[Feature::Gated, Feature::Free]),
@@ -201,7 +204,10 @@ impl Features {
                     add(reason.is_some(), Feature::RevokeAs);
                     add(!ordinary(identity.value()), Feature::Hostile);
                 }
-                Act::Cast { channel, data } => {
+                Act::Cast { channel, data, to } => {
+                    add(to.is_some(), Feature::Directed);
+                    add(to.iter().any(|own| own.kind().is_some()), Feature::Kinds);
+                    add(to.iter().any(|own| !ordinary(own.value())), Feature::Hostile);
                     add(!payloads.insert(data.clone()), Feature::EqualData);
                     add(!ordinary(channel), Feature::Hostile);
                 }

@@ -42,8 +42,8 @@ pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
             _ => 2,
         };
         // No number is drawn where there are none, so that other registries keep their scripts.
-        let asked =
-            !matches!(feature, Feature::Outboxes | Feature::RevokeAs) || features.has(feature);
+        let later = [Feature::Outboxes, Feature::RevokeAs, Feature::Directed];
+        let asked = !later.contains(&feature) || features.has(feature);
         let lucky = asked && chance(&mut rng, odds, 10);
         if features.has(feature) && (lucky || wanted.has(feature)) {
             chosen = chosen.with(feature);
@@ -174,6 +174,12 @@ impl Generator {
             push(self.cast(channel));
         }
         push(self.cast("unheard of".into()));
+        if self.features.has(Feature::Directed) {
+            let channel = pick(&mut self.rng, &self.channels).clone();
+            for identity in self.identities.clone() {
+                push(self.send_to(identity, channel.clone()));
+            }
+        }
         push(Act::Settle);
         // What waits is taken, or discarded by what follows.
         if !self.outboxes.is_empty() && self.chance(1, 2) {
@@ -222,8 +228,11 @@ impl Generator {
                 let channel = pick(&mut self.rng, &self.channels).clone();
                 let threads = self.features.any(&[Feature::Free, Feature::Gated]);
                 let may_repeat = self.has(Feature::EqualData) && (plain || !threads);
+                let to = self.address();
                 if may_repeat && self.chance(2, 3) {
-                    Act::Cast { channel, data: "same".into() }
+                    Act::Cast { channel, data: "same".into(), to }
+                } else if let Some(identity) = to {
+                    self.send_to(identity, channel)
                 } else {
                     self.cast(channel)
                 }
@@ -245,7 +254,25 @@ impl Generator {
             // Larger than many a bound, or larger than it looks.
             data.push_str(if self.chance(1, 2) { ".........." } else { "\u{e9}" });
         }
-        Act::Cast { channel, data }
+        Act::Cast { channel, data, to: None }
+    }
+
+    fn send_to(&mut self, identity: Identity, channel: String) -> Act {
+        let mut act = self.cast(channel);
+        if let Act::Cast { to, .. } = &mut act {
+            *to = Some(identity);
+        }
+        act
+    }
+
+    /// To whom the next message is sent, if not to all that listen.
+    fn address(&mut self) -> Option<Identity> {
+        if !self.features.has(Feature::Directed) || self.chance(1, 2) {
+            return None;
+        }
+        let scope = self.features.has(Feature::Scope) && self.chance(1, 3);
+        let names = if scope { &self.scopes } else { &self.identities };
+        Some(pick(&mut self.rng, names).clone())
     }
 
     fn sub(&mut self, plain: bool) -> Act {
@@ -322,7 +349,7 @@ impl Generator {
                 with.overwrite = Some(pick(&mut self.rng, &self.channels).clone());
             }
         }
-        if self.has(Feature::Revoke) && self.chance(3, 4) {
+        if self.features.any(&[Feature::Revoke, Feature::Directed]) && self.chance(3, 4) {
             with.groups.push(pick(&mut self.rng, &self.identities).clone());
         }
         if self.has(Feature::Scope) && self.chance(3, 4) {

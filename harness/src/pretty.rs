@@ -66,7 +66,12 @@ pub fn op(op: &Op) -> String {
         Act::Unsub { sub } => format!("s{sub}.unsubscribe()"),
         Act::Take { sub, bytes: None } => format!("s{sub}.take()"),
         Act::Take { sub, bytes: Some(bytes) } => format!("s{sub}.take(at most {bytes} bytes)"),
-        Act::Cast { channel, data } => format!("broadcast({}, {})", short(channel), short(data)),
+        Act::Cast { channel, data, to: None } => {
+            format!("broadcast({}, {})", short(channel), short(data))
+        }
+        Act::Cast { channel, data, to: Some(to) } => {
+            format!("send_to({}, {}, {})", identity(to), short(channel), short(data))
+        }
         Act::Revoke { identity: named, reason: None } => {
             format!("close_by_identity({})", identity(named))
         }

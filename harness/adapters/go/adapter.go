@@ -12,7 +12,7 @@ import (
 
 var hello = event{
 	"type": "hello", "protocol": 1, "name": "registry.go", "language": "go",
-	"profiles": []string{"core", "scope_cap", "admission", "queued", "threads"},
+	"profiles": []string{"core", "scope_cap", "admission", "directed", "queued", "threads"},
 	"features": []string{"count", "groups", "kinds", "reasons", "revoke_as", "shutdown"},
 	"policies": event{"order": "total"},
 }
@@ -74,7 +74,11 @@ func (r *run) act(ctx context.Context, op op, what event) error {
 	case "take":
 		what["taken"] = taken(sub.outbox.Take(or(op.Bytes, 64<<10)))
 	case "cast":
-		registry.Broadcast(ctx, op.Channel, op.Data)
+		if op.To != nil {
+			registry.SendTo(ctx, *op.To, op.Channel, op.Data)
+		} else {
+			registry.Broadcast(ctx, op.Channel, op.Data)
+		}
 	case "revoke":
 		if op.Reason != nil {
 			what["n"] = registry.CloseByIdentityAs(ctx, op.Identity, *op.Reason)

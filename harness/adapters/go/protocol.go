@@ -28,7 +28,7 @@ type op struct {
 	ID, Registry, Sub, Sink, Ticket, Gate int
 	Op, Channel, Data                     string
 	Channels                              []string
-	Scope                                 *Identity
+	Scope, To                             *Identity
 	Groups                                []Identity
 	Identity                              Identity
 	Reason, Overwrite                     *string

@@ -210,11 +210,20 @@ func (r *Registry) unsubscribe(m *member) {
 
 // Broadcast delivers before it returns, or leaves it to the goroutine that is delivering.
 func (r *Registry) Broadcast(ctx context.Context, channel, data string) {
+	r.publish(ctx, Message{channel, data}, func(m *member) bool { return m.channels == nil || m.channels[channel] })
+}
+
+// SendTo sends to all that hold the identity, whatever they listen to. In all else it is as Broadcast.
+func (r *Registry) SendTo(ctx context.Context, identity Identity, channel, data string) {
+	r.publish(ctx, Message{channel, data}, func(m *member) bool { return m.identities[identity] })
+}
+
+func (r *Registry) publish(ctx context.Context, message Message, isFor func(*member) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := delivery{message: Message{channel, data}}
+	next := delivery{message: message}
 	for _, m := range r.members {
-		if m.channels == nil || m.channels[channel] {
+		if isFor(m) {
 			next.members = append(next.members, m)
 		}
 	}

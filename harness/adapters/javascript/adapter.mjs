@@ -8,7 +8,7 @@ import { SubscriberRegistry } from "./registry.mjs";
 
 const HELLO = {
   type: "hello", protocol: 1, name: "registry.mjs", language: "javascript",
-  profiles: ["core", "scope_cap", "admission"],
+  profiles: ["core", "scope_cap", "admission", "directed"],
   features: ["count", "groups", "reasons", "revoke_as", "shutdown"],
   policies: { order: "total" },
 };
@@ -20,7 +20,10 @@ const OPERATIONS = {
   unsub: (run, op) => { run.subs[op.sub](); },
   abandon: (run, op) => { run.tickets[op.ticket].abandon(); },
   begin: (run, op, registry) => { run.tickets[op.ticket] = registry.begin(); },
-  cast: (run, op, registry) => { registry.broadcast(op.channel, op.data); },
+  cast: (run, op, registry) => {
+    if (op.to !== undefined) registry.sendTo(op.to, op.channel, op.data);
+    else registry.broadcast(op.channel, op.data);
+  },
   revoke: (run, op, registry) => ({
     n: number(op.reason ? registry.close_by_identity_as(op.identity, op.reason) : registry.close_by_identity(op.identity)),
   }),

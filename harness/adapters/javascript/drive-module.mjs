@@ -57,7 +57,7 @@ class Run extends Threads {
     this.subs[op.sub] = handle;
   }
   *unsub(op) { yield port.unsubscribe(this.subs[op.sub]); }
-  *cast(op, registry) { yield registry.broadcast(op.channel, op.data); }
+  *cast(op, registry) { yield port.publish(registry, op); }
   *revoke(op, registry) { return { n: port.number("close_by_identity", yield port.revoke(registry, op.identity, op.reason)) }; }
   *count(op, registry) { return { n: port.number("count", yield port.count(registry)) }; }
   *begin(op, registry) { this.tickets[op.ticket] = yield registry.begin(); }

@@ -6,7 +6,7 @@
 //   broadcast(channel, data);
 //   close_by_identity(identity), or closeByIdentity, which returns how many it closed;
 //   and may have close_by_identity_as(identity, reason), or closeByIdentityAs, and then gives the reason
-//   of every end to `close`; and count, begin and shutdown.
+//   of every end to `close`; sendTo(identity, channel, data), or send_to; and count, begin and shutdown.
 //
 // The two shapes of `subscribe`, and of the `admit` of a ticket:
 //   call=positional  subscribe(stream, channels, identity); this is the default
@@ -64,6 +64,9 @@ export const unsubscribe = (handle) =>
 const named = ["close_by_identity_as", "closeByIdentityAs"];
 export const revoke = (registry, identity, reason) =>
   reason ? invoke(registry, named, identity, reason) : invoke(registry, ["close_by_identity", "closeByIdentity"], identity);
+const directed = ["sendTo", "send_to"];
+export const publish = (registry, { to, channel, data }) =>
+  to === undefined ? registry.broadcast(channel, data) : invoke(registry, directed, to, channel, data);
 export const count = (registry) => (typeof registry.count === "function" ? registry.count() : registry.count);
 
 /** Anything but a number of subscribers is an error of the registry's, and is told as one that it threw. */
@@ -94,7 +97,8 @@ let sample = Registry.prototype ?? {};
 try { sample = construct(); } catch (error) { console.error(`new ${Registry.name}() threw`, error); }
 export const hello = {
   type: "hello", protocol: 1, name: place, language: "javascript",
-  profiles: ["core", cap && "scope_cap", "begin" in sample && "admission", awaits && "threads"].filter(Boolean),
+  profiles: ["core", cap && "scope_cap", "begin" in sample && "admission", awaits && "threads",
+    directed.some((name) => name in sample) && "directed"].filter(Boolean),
   features: [
     "count" in sample && "count", "shutdown" in sample && "shutdown", identities && "groups",
     ...(named.some((name) => name in sample) ? ["reasons", "revoke_as"] : []),

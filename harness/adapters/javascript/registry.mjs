@@ -42,8 +42,17 @@ export class SubscriberRegistry {
   }
 
   /** @param {string} channel @param {unknown} data */
-  broadcast(channel, data) {
-    this.#queue.push({ data, members: [...this.#members].filter(({ names }) => !names || names.has(channel)) });
+  broadcast(channel, data) { this.#publish(data, ({ names }) => !names || names.has(channel)); }
+
+  /**
+   * Sends to all that hold the identity, whatever they listen to.
+   * @param {string} identity @param {string} _channel @param {unknown} data
+   */
+  sendTo(identity, _channel, data) { this.#publish(data, ({ identities }) => identities.has(identity)); }
+
+  /** @param {unknown} data @param {(member: Member) => boolean} isFor */
+  #publish(data, isFor) {
+    this.#queue.push({ data, members: [...this.#members].filter(isFor) });
     if (this.#delivering) return;
     this.#delivering = true;
     for (let cast; (cast = this.#queue.shift()); ) for (const member of cast.members) this.#send(member, cast.data);

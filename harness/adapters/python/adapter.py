@@ -14,7 +14,7 @@ registry.threading = pausing
 
 HELLO = {
     "type": "hello", "protocol": 1, "name": "registry.py", "language": "python",
-    "profiles": ["core", "scope_cap", "admission", "threads"],
+    "profiles": ["core", "scope_cap", "admission", "directed", "threads"],
     "features": ["count", "groups", "kinds", "reasons", "revoke_as", "shutdown"], "policies": {"order": "total"},
 }
 
@@ -66,6 +66,7 @@ class Run(Threads):
         match op["op"]:
             case "sub": self.subscribe(op, own.subscribe)
             case "unsub": self.subs[op["sub"]]()
+            case "cast" if "to" in op: own.send_to(identity(op["to"]), op["channel"], op["data"])
             case "cast": own.broadcast(op["channel"], op["data"])
             case "revoke" if "reason" in op:
                 return {"n": number(own.close_by_identity_as(identity(op["identity"]), op["reason"]))}

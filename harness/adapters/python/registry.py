@@ -102,8 +102,15 @@ class SubscriberRegistry:
         return unsubscribe
 
     def broadcast(self, channel, data):
+        self._publish(data, lambda member: member.channels is None or channel in member.channels)
+
+    def send_to(self, identity, channel, data):
+        """To all that hold the identity, whatever they listen to."""
+        self._publish(data, lambda member: identity in member.identities)
+
+    def _publish(self, data, is_for):
         with self._lock:
-            members = [m for m in self._members if m.channels is None or channel in m.channels]
+            members = [member for member in self._members if is_for(member)]
             self._queue.append((data, members))
             if self._delivering:
                 return

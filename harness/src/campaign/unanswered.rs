@@ -26,9 +26,9 @@ const GUILTY: [Feature; 7] = [
 ];
 
 /// The requirements that scripts without an end can break.
-pub const UNANSWERED: [&str; 13] = [
-    "CON-0", "RE-1", "ISO-4", "QUE-2", "SUB-1", "SUB-2", "SUB-6", "DEL-1", "REV-1", "CNT-2",
-    "ADM-4", "ADM-6", "QUE-1",
+pub const UNANSWERED: [&str; 14] = [
+    "CON-0", "RE-1", "ISO-4", "QUE-2", "SUB-1", "SUB-2", "SUB-6", "DEL-1", "DIR-1", "REV-1",
+    "CNT-2", "ADM-4", "ADM-6", "QUE-1",
 ];
 
 /// The requirement that an operation breaks if it never returns, with nothing special about it.
@@ -36,6 +36,7 @@ fn owed(act: &Act) -> &'static str {
     match act {
         Act::Unsub { .. } => "SUB-2",
         Act::Take { .. } => "QUE-1",
+        Act::Cast { to: Some(_), .. } => "DIR-1",
         Act::Cast { .. } | Act::Settle => "DEL-1",
         Act::Revoke { .. } => "REV-1",
         Act::Count => "CNT-2",

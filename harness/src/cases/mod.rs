@@ -19,6 +19,7 @@ macro_rules! steps {
 }
 
 mod admissions;
+mod directed;
 mod lives;
 mod names;
 mod pairs;
@@ -55,6 +56,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(admissions::admissions());
     cases.extend(threads::threads());
     cases.extend(queued::queued());
+    cases.extend(directed::directed());
     cases
 }
 
@@ -129,7 +131,12 @@ fn unsub(label: u32) -> Op {
 }
 
 fn cast(channel: &str, data: &str) -> Op {
-    op(Act::Cast { channel: channel.into(), data: data.into() })
+    op(Act::cast(channel, data))
+}
+
+fn send_to(identity: impl Into<Identity>, channel: &str, data: &str) -> Op {
+    let to = Some(identity.into());
+    op(Act::Cast { channel: channel.into(), data: data.into(), to })
 }
 
 fn revoke(identity: impl Into<Identity>) -> Op {

@@ -11,6 +11,7 @@ fn operations() -> Vec<Op> {
     steps! {
         sub(5, a().group("x")); sub(6, a().scope("s")); unsub(0); unsub(1); cast("a", "n1");
         revoke("x"); revoke("y"); count(); admit(0, 7, a().group("x")); op(Act::Shutdown);
+        send_to("x", "b", "n2");
     }
 }
 

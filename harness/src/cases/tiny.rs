@@ -40,6 +40,7 @@ pub(crate) fn tiny() -> Vec<Case> {
         "one sink for two subscribers" {
             sub(0, x()); sub_on(1, 0, a()); cast("a", "m1"); settle();
         } .nth(0, Hook::Send, 2, Vec::new(), Ending::Throw);
+        "a message to an identity" { sub(0, x()); send_to("x", "b", "m1"); settle(); };
         "a count" { sub(0, x()); count(); };
         "two groups" { sub(0, x().group("y")); revoke("y"); revoke("x"); };
         "a group with a kind" {

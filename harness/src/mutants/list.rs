@@ -220,4 +220,21 @@ mutants! {
     PushesAfterTheEnd ["REV-2" "REV-3"] "accepts messages after the end";
     SparesTheDraining ["CLO-5"] "does not discard what waits after a shutdown when it revokes";
     SaysTheEndOnce ["CLO-5"] "says the reason of an end once";
+    FiltersTheAddressed ["DIR-1"] "applies the filters to what is sent to an identity";
+    AddressesTheNewest ["DIR-1"] "sends to the newest holder of an identity only";
+    AddressesTheOldest ["DIR-1"] "sends to the oldest holder of an identity only";
+    AddressesGroupsOnly ["DIR-1"] "does not send to those that hold an identity as their scope";
+    AddressesEachListing ["DIR-1"] "sends twice to one that holds an identity by scope and group";
+    AddressesValues ["DIR-1"] "sends to an identity's value, whatever its kind";
+    AddressesNewcomers ["DIR-1"] "sends to those that come later what was sent to their identity";
+    AddressesNoOutboxes ["DIR-1"] "does not send to outboxes what is sent to an identity";
+    AddressesAtOnce ["DIR-2"]
+        "delivers what is sent to an identity at once, beside what is being delivered";
+    AddressedOvertake ["DIR-2"] "puts what is sent to an identity before what waits";
+    AddressesAllIfNobody ["DIR-3"] "sends to all if nobody holds the identity";
+    UnknownAddressesThrow ["DIR-3"] "fails to send to an identity that nobody holds";
+    AddressesTheRevoked ["DIR-4"]
+        "goes on sending to holders that ended while a message to them was delivered";
+    AddressesPastTheBound ["DIR-5"] "does not count what is sent to an identity as waiting";
+    MatchesAllInReports ["DEL-7"] "reports that a message to an identity matched all";
 }

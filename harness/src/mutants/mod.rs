@@ -4,6 +4,7 @@
 //! They test the suite itself. If it does not reject a mutant *for the requirement that the mutant
 //! breaks*, it is blind there; if it rejects a legal variant, it demands more than the text.
 
+mod address;
 mod admit;
 mod gate;
 mod handles;
@@ -30,7 +31,7 @@ use crate::subject::{Factory, Subject};
 pub fn hello() -> Hello {
     let mut hello = Hello::new(
         "specimen",
-        &["core", "scope_cap", "admission", "queued", "threads"],
+        &["core", "scope_cap", "admission", "directed", "queued", "threads"],
         &["count", "groups", "kinds", "exact", "reasons", "revoke_as", "shutdown"],
     );
     hello.policies.order = Order::Total;
@@ -76,6 +77,8 @@ pub fn variant(variety: Variety) -> (Hello, Factory) {
     // What a name says that it does not claim.
     let lacks = match variety {
         Variety::GivesNoReasons => "reasons revoke_as".to_owned(),
+        // What it sends to an identity would come before the message that is being delivered.
+        Variety::DeliversInnerFirst => "directed".to_owned(),
         _ => format!("{variety:?}").replace("ClaimsNo", "").to_lowercase(),
     };
     let only_core = variety == Variety::ClaimsOnlyCore;

@@ -60,6 +60,8 @@ pub(super) struct Table {
     /// When the last ticket was opened.
     pub(super) newest: u64,
     pub(super) last: Option<(String, String)>,
+    /// What was sent to an identity, for those that come later.
+    pub(super) addressed: Vec<(Identity, String, String)>,
     pub(super) ended: Vec<Arc<Member>>,
     /// Shut down, with messages that may still be taken.
     pub(super) draining: Vec<Arc<Member>>,
@@ -85,6 +87,8 @@ pub(super) struct Table {
 pub(super) struct Cast {
     pub(super) channel: String,
     pub(super) data: String,
+    /// The identity that it is sent to.
+    pub(super) to: Option<Identity>,
     pub(super) members: Vec<Arc<Member>>,
     /// How many members had each lot of [`Sent`].
     pub(super) lots: Arc<[AtomicU64; 5]>,
@@ -168,8 +172,7 @@ impl SampleRegistry {
     pub(super) fn deliver(&self, cast: &Cast) -> Result<(), String> {
         let mut failed = false;
         let (mut index, mut last, mut closes) = (0, 0, Vec::new());
-        let sends =
-            cast.members.iter().map(|member| || member.send(&cast.channel, &cast.data, false));
+        let sends = cast.members.iter().map(|member| || self.hand_over(member, cast, false));
         let sent_at_once = if self.is(Variety::SendsAtOnce) || self.is(Variety::SendsAtOnceLater) {
             at_once(sends)
         } else {
@@ -182,7 +185,7 @@ impl SampleRegistry {
                 let others = |member: &Member| member.home != thread::current().id();
                 let fits = |member: &&Arc<Member>| {
                     member.id > last
-                        && self.hears(&member.with, &cast.channel)
+                        && self.is_for(member, &cast.channel, cast.to.as_ref())
                         && (!self.has(Bug::LetsOthersIn) || found(member) || others(member))
                 };
                 table.members.iter().find(fits).cloned()
@@ -204,6 +207,7 @@ impl SampleRegistry {
                 Some(Bug::SendsToUnsubscribed) => self.was_unsubscribed(&member),
                 Some(Bug::SendsToRevoked) => !self.was_unsubscribed(&member),
                 Some(Bug::SendsToEvicted) => self.table().evicted.contains(&member.id),
+                Some(Bug::AddressesTheRevoked) => cast.to.is_some(),
                 _ => false,
             };
             let times = match &member.with.channels {
@@ -212,8 +216,9 @@ impl SampleRegistry {
                 }
                 _ => 1 + usize::from(self.has(Bug::SendsTwice)),
             };
+            let times = times.max(self.times_held(&member, cast));
             for _ in 0..times {
-                let send = || member.send(&cast.channel, &cast.data, whatever);
+                let send = || self.hand_over(&member, cast, whatever);
                 let sent = sent_at_once.get(index - 1).copied();
                 let sent =
                     sent.unwrap_or_else(|| on_helper(self.is(Variety::SendsOnHelpers), send));

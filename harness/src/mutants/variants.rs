@@ -97,6 +97,11 @@ variants! {
     ClaimsNoKinds "throws at a kind" by "PROTOCOL: never sent more";
     ClaimsNoExact "throws at an exact filter" by "PROTOCOL: never sent more";
     ClaimsNoAdmission "throws at an admission" by "PROTOCOL: are never sent";
+    AddressesTheNewestFirst "sends to the newest holder of an identity first"
+        by "DIR-2: in the order of their ids";
+    AddressesScopesFirst "sends first to those that hold an identity as their scope"
+        by "DIR-1: as scope or as group";
+    ClaimsNoDirected "throws at a message to an identity" by "PROTOCOL: are never sent";
     ClaimsNoQueued "throws at an outbox" by "PROTOCOL: are never sent";
     ClaimsNoThreads "throws on a second thread" by "PROTOCOL: are never sent";
 }

@@ -88,9 +88,17 @@ impl Walk<'_> {
             (unsubbed(subject.called..began), "SUB-2"),
             (cast > 0 && self.casts[cast - 1].data == message.data, "DEL-5"),
         ]);
-        list.extend(self.filter_occasions(sub, message.channel));
+        match message.to {
+            Some(identity) => list.push(self.blame_address(identity)),
+            None => list.extend(self.filter_occasions(sub, message.channel)),
+        }
         list.sort_by_key(|requirement| place(requirement));
         list
+    }
+
+    /// What a message breaks that does not reach exactly the holders of its identity.
+    pub(crate) fn blame_address(&self, identity: &Identity) -> &'static str {
+        if self.subs.iter().any(|sub| sub.holds(identity)) { "DIR-1" } else { "DIR-3" }
     }
 
     fn filter_occasions(&self, sub: usize, channel: &str) -> Vec<&'static str> {
@@ -110,6 +118,14 @@ impl Walk<'_> {
     pub(crate) fn blame_unwanted(&self, sub: usize, cast: usize, refusal: Refusal) -> &'static str {
         let (with, channel) = (self.subs[sub].with, self.casts[cast].channel);
         let names = with.channels.as_deref().unwrap_or_default();
+        if let Some(identity) = self.casts[cast].to {
+            match refusal {
+                Refusal::Filtered => return self.blame_address(identity),
+                Refusal::Later { inside: false } | Refusal::Again => return "DIR-1",
+                Refusal::Ended(Why::Unsub | Why::Revoke(_) | Why::Shutdown) => return "DIR-4",
+                _ => {}
+            }
+        }
         match refusal {
             Refusal::Elsewhere => "ISO-6",
             Refusal::Refused => "ADM-2",

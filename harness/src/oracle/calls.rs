@@ -25,7 +25,9 @@ impl<'s> Walk<'s> {
             Act::Admit { ticket, .. } => self.call_sub(op, thread, Some(*ticket))?,
             Act::Unsub { sub } => self.call_unsub(id, *sub)?,
             Act::Take { sub, bytes } => self.call_take(id, *sub, bytes.unwrap_or(TAKEN_AT_ONCE))?,
-            Act::Cast { channel, data } => self.call_cast(op, channel, data, thread),
+            Act::Cast { channel, data, to } => {
+                self.call_cast(op, channel, data, to.as_ref(), thread);
+            }
             Act::Revoke { identity, reason } => self.call_revoke(op, identity, *reason),
             Act::Begin { ticket } => {
                 let (registry, called) = (op.registry, self.now);
@@ -140,6 +142,9 @@ impl<'s> Walk<'s> {
             Act::Cast { .. } if !self.failures.is_empty() => {
                 ("ISO-4", "broadcast failed after an earlier failure")
             }
+            Act::Cast { to: Some(identity), .. } => {
+                (self.blame_address(identity), "sending to an identity failed")
+            }
             Act::Cast { channel, .. } => {
                 (self.cast_blame(op.registry, channel), "broadcast failed")
             }
@@ -241,11 +246,18 @@ impl<'s> Walk<'s> {
         self.close_claims(id);
     }
 
-    fn call_cast(&mut self, op: &'s Op, channel: &'s str, data: &'s str, thread: u32) {
+    fn call_cast(
+        &mut self,
+        op: &'s Op,
+        channel: &'s str,
+        data: &'s str,
+        to: Option<&'s Identity>,
+        thread: u32,
+    ) {
         let must = (0..self.subs.len())
             .filter(|sub| {
                 let sub = &self.subs[*sub];
-                sub.registry == op.registry && sub.active() && self.hears(sub, channel)
+                sub.registry == op.registry && sub.active() && self.is_for(sub, channel, to)
             })
             .collect();
         let inside = self.inside(thread);
@@ -255,6 +267,7 @@ impl<'s> Walk<'s> {
             registry: op.registry,
             channel,
             data,
+            to,
             called: self.now,
             returned: None,
             settled: None,
@@ -280,10 +293,11 @@ impl<'s> Walk<'s> {
                 .filter(|sub| self.subs[**sub].last_claim.is_none_or(|at| at < cast.called))
                 .filter(|sub| !self.is_blurred(**sub))
                 .count();
-            let hears = |sub: &&Sub<'_>| {
-                sub.was_there_after(cast.called, cast.registry) && self.hears(sub, cast.channel)
+            let may_match = |sub: &&Sub<'_>| {
+                sub.was_there_after(cast.called, cast.registry)
+                    && self.is_for(sub, cast.channel, cast.to)
             };
-            let most = self.subs.iter().filter(hears).count();
+            let most = self.subs.iter().filter(may_match).count();
             let parts = report.accepted + report.dropped + report.lagged + report.failed;
             if (sure as u64..=most as u64).contains(&report.matched) && parts <= report.matched {
                 self.keeps(&["DEL-7"]);

@@ -16,7 +16,7 @@ pub(crate) enum Refusal {
     Elsewhere,
     /// It was never admitted.
     Refused,
-    /// Its filter does not match.
+    /// Its filter does not match, or it does not hold the identity.
     Filtered,
     /// It was subscribed too late.
     Later { inside: bool },
@@ -107,7 +107,7 @@ impl Walk<'_> {
         if sub.refused || sub.doomed {
             return Err(Refusal::Refused);
         }
-        if !self.hears(sub, cast.channel) {
+        if !self.is_for(sub, cast.channel, cast.to) {
             return Err(Refusal::Filtered);
         }
         if sub.called > cast.called
@@ -190,25 +190,32 @@ impl Walk<'_> {
         for other in had.into_iter().filter(|other| *other != cast) {
             let (own, before) = (self.casts[cast].op, self.casts[other].op);
             let began = self.casts[other].called;
+            let directed = self.casts[cast].to.is_some() || self.casts[other].to.is_some();
+            let named = |of_broadcasts| if directed { "DIR-2" } else { of_broadcasts };
             if self.stems_from(other, cast) {
                 let cause = format!(
                     "{who} got the inner broadcast {before} before the outer broadcast {own}"
                 );
-                self.breaks(Symptom::Other, "ORD-2", cause);
+                self.breaks(Symptom::Other, named("ORD-2"), cause);
             } else if self.casts[cast].returned.is_some_and(|returned| returned < began) {
                 let cause =
                     format!("{who} got broadcast {before} before {own}, which had ended earlier");
-                return self.breaks(Symptom::Other, "ORD-1", cause);
+                return self.breaks(Symptom::Other, named("ORD-1"), cause);
             }
-            if self.policies.order == Order::Total
+            // Directed messages have one order with all others, whatever is declared.
+            if (self.policies.order == Order::Total || directed)
                 && self.seen_after[other].get(cast) == Some(&true)
             {
                 let cause = format!(
                     "{who} got broadcast {before} before {own}, another the other way round"
                 );
-                return self.breaks(Symptom::Other, "ORD-3", cause);
+                return self.breaks(Symptom::Other, named("ORD-3"), cause);
             }
             self.seen_after[cast][other] = true;
+            if directed {
+                self.keeps(&["DIR-2"]);
+                continue;
+            }
             if !std::mem::replace(&mut compared, true) {
                 self.keeps(&["ORD-1", "ORD-3"]);
             }
@@ -254,6 +261,7 @@ impl Walk<'_> {
             let own = &self.subs[**sub];
             let similar = own.registry == self.casts[cast].registry
                 && !own.over()
+                && self.casts[cast].to.is_none()
                 && !self.hears(own, channel);
             similar && own.with.overwrite.as_deref() == Some(channel)
         };
@@ -273,6 +281,7 @@ impl Walk<'_> {
         let why = match refusal {
             Refusal::Elsewhere => "belongs to another registry",
             Refusal::Refused => "was refused",
+            Refusal::Filtered if self.casts[cast].to.is_some() => "does not hold the identity",
             Refusal::Filtered => "does not listen to it",
             Refusal::Later { .. } => "subscribed after it had begun",
             Refusal::Again => "has had it already",
@@ -288,7 +297,7 @@ impl Walk<'_> {
         Unwanted {
             requirement: self.blame_unwanted(sub, cast, refusal),
             symptom: match refusal {
-                Refusal::Filtered => Symptom::Unheard,
+                Refusal::Filtered if self.casts[cast].to.is_none() => Symptom::Unheard,
                 Refusal::Later { inside: true } => Symptom::Newcomer,
                 _ => Symptom::Unwanted,
             },
@@ -374,7 +383,8 @@ impl Walk<'_> {
                 self.keeps_if(self.subs[sub].close.is_some_and(|close| close < began), "CLO-4");
             }
         }
-        self.keeps_if(self.casts[cast].must.is_empty(), "DEL-3");
+        let nobody = self.casts[cast].to.map_or("DEL-3", |identity| self.blame_address(identity));
+        self.keeps_if(self.casts[cast].must.is_empty(), nobody);
         if self.casts[cast].threw {
             self.kept.remove("ISO-2");
         } else if self.failures.iter().any(|failure| failure.at > self.casts[cast].called) {

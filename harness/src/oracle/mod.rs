@@ -178,7 +178,7 @@ impl Verdict {
 ///
 /// let script = Script::new(vec![
 ///     Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
-///     Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+///     Op::new(2, Act::cast("a", "m")),
 /// ]);
 /// let call = |op| Event::Call { op, thread: 0 };
 /// let ret = |op| Event::Ret { op, n: None, refused: false, report: None, taken: None };

@@ -32,8 +32,8 @@ impl Walk<'_> {
 
     fn offer(&mut self, sub: usize, cast: usize, must: bool) {
         let (subject, own) = (&self.subs[sub], &self.casts[cast]);
-        if subject.refused || subject.registry != own.registry || !self.hears(subject, own.channel)
-        {
+        let meant = self.is_for(subject, own.channel, own.to);
+        if subject.refused || subject.registry != own.registry || !meant {
             return;
         }
         let (op, message) = (own.op, Message { cast, channel: own.channel, data: own.data });
@@ -141,9 +141,12 @@ impl Walk<'_> {
         let in_order = self.subs[sub].queue.as_mut().is_some_and(Queue::take_ends);
         for data in &taken.messages {
             let Some(queue) = &mut self.subs[sub].queue else { break };
-            let (had, full) = (queue.had.clone(), !queue.crowded.is_empty());
+            let (had, crowded) = (queue.had.clone(), queue.crowded.clone());
             let Some(cast) = queue.only(data) else { continue };
             queue.had.push(cast);
+            let full = !crowded.is_empty();
+            let directed = crowded.iter().any(|own| self.casts[*own].to.is_some());
+            self.keeps_if(directed, "DIR-5");
             if in_order {
                 self.order(sub, had, cast);
             }
@@ -206,7 +209,8 @@ impl Walk<'_> {
         if exceeds {
             let Outbox { messages, bytes, .. } = queue.bounds;
             let bounds = format!("{messages} messages of {bytes} bytes in all");
-            return other("QUE-3", format!("held more at once than {bounds}"));
+            let requirement = self.blame_queue(queue, "QUE-3");
+            return other(requirement, format!("held more at once than {bounds}"));
         }
         if queue.explained_without(Rule::Discards) {
             let drained = self.shutdowns.iter().any(|past| past.registry == subject.registry);
@@ -216,13 +220,13 @@ impl Walk<'_> {
         if queue.explained_without(Rule::Counts) {
             let lost = taken.lost;
             let cause = format!("was notified of {lost} lost messages, which is not their number");
-            return other("QUE-1", cause);
+            return other(self.blame_queue(queue, "QUE-1"), cause);
         }
         if queue.explained_without(Rule::Merges) {
             return other("DEL-5", "found fewer equal messages than there were");
         }
         if queue.explained_without(Rule::Bounds) {
-            return other("QUE-3", "found what there was no room for");
+            return other(self.blame_queue(queue, "QUE-3"), "found what there was no room for");
         }
         match (&taken.end, queue.ended_before()) {
             (Some(reason), Some(why)) => {
@@ -255,7 +259,8 @@ impl Walk<'_> {
         let found = pretty::list(&taken.messages, |data| short(data));
         let lost = taken.lost;
         if !queue.crowded.is_empty() {
-            return other("QUE-1", format!("found {found}, which its policy does not leave there"));
+            let cause = format!("found {found}, which its policy does not leave there");
+            return other(self.blame_queue(queue, "QUE-1"), cause);
         }
         if lost > 0 {
             let cause = format!("was notified of {lost} lost messages, and nothing was lost");
@@ -268,7 +273,8 @@ impl Walk<'_> {
         if had > 0 && queue.offered(missing.data).count() > had {
             other("DEL-5", format!("found {found}, which is fewer equal messages than there were"))
         } else if taken.messages.iter().any(|data| data == missing.data) {
-            other("ORD-1", format!("found {found}, which is not the order of the broadcasts"))
+            let requirement = if self.any_directed(queue) { "DIR-2" } else { "ORD-1" };
+            other(requirement, format!("found {found}, which is not the order of the broadcasts"))
         } else if missing.data.len() > queue.bounds.bytes as usize {
             let cause = "did not get a message larger than the bound, though its outbox was empty";
             other("QUE-1", cause)
@@ -277,6 +283,15 @@ impl Walk<'_> {
             let cause = format!("never got broadcast {op} on {channel}");
             (Symptom::Missing, self.blame_missing(sub, missing.cast), cause)
         }
+    }
+
+    fn any_directed(&self, queue: &Queue<'_>) -> bool {
+        queue.casts().any(|cast| self.casts[cast].to.is_some())
+    }
+
+    /// A rule for outboxes, of which there is one more where directed messages are among the others.
+    fn blame_queue(&self, queue: &Queue<'_>, rule: &'static str) -> &'static str {
+        if self.any_directed(queue) { "DIR-5" } else { rule }
     }
 
     /// An end that nothing called for.

@@ -104,6 +104,8 @@ pub(crate) struct Cast<'s> {
     pub(crate) registry: u32,
     pub(crate) channel: &'s str,
     pub(crate) data: &'s str,
+    /// The identity whose holders it is for; without one, it is for those that listen.
+    pub(crate) to: Option<&'s Identity>,
     pub(crate) called: usize,
     pub(crate) returned: Option<usize>,
     /// All its obligations were checked.
@@ -398,6 +400,12 @@ impl<'s> Walk<'s> {
     /// Whether a rule tells this call to throw or fail.
     pub(crate) fn throws(&self, sink: u32, hook: Hook, nth: u32) -> bool {
         self.script.rule(sink, hook, nth).is_some_and(|rule| rule.then != Ending::Ok)
+    }
+
+    /// Whether a message is for this subscriber: it holds the identity that the message is sent to,
+    /// or else listens to its channel.
+    pub(crate) fn is_for(&self, sub: &Sub<'_>, channel: &str, to: Option<&Identity>) -> bool {
+        to.map_or_else(|| self.hears(sub, channel), |identity| sub.holds(identity))
     }
 
     pub(crate) fn hears(&self, sub: &Sub<'_>, channel: &str) -> bool {

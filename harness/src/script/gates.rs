@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Act, Ending, Hook, Op, OpId, Registration, Rule, Script};
+use super::{Act, Ending, Hook, Identity, Op, OpId, Registration, Rule, Script};
 
 impl Script {
     /// A gate that a thread may wait for in vain, even with a right registry.
@@ -111,9 +111,10 @@ impl<'s> Past<'s> {
             Act::Sub { sink, .. } | Act::Admit { sink, .. } => {
                 self.heard.entry(*sink).or_default();
             }
-            Act::Cast { channel, .. } => {
+            Act::Cast { channel, to, .. } => {
+                let sinks = self.heard.keys().copied();
                 let heard: Vec<u32> =
-                    self.heard.keys().copied().filter(|sink| self.hears(*sink, channel)).collect();
+                    sinks.filter(|sink| self.gets(*sink, channel, to.as_ref())).collect();
                 heard.iter().for_each(|sink| *self.heard.entry(*sink).or_default() += 1);
             }
             _ => {}
@@ -124,7 +125,14 @@ impl<'s> Past<'s> {
         self.registered.iter().filter(move |(of, _)| *of == sink).map(|(_, with)| *with)
     }
 
-    fn hears(&self, sink: u32, channel: &str) -> bool {
+    fn holds(&self, sink: u32, identity: &Identity) -> bool {
+        self.own(sink).any(|with| with.identities().any(|own| own == identity))
+    }
+
+    fn gets(&self, sink: u32, channel: &str, to: Option<&Identity>) -> bool {
+        if let Some(identity) = to {
+            return self.holds(sink, identity);
+        }
         self.own(sink).any(|with| {
             let names = with.channels.as_deref().unwrap_or_default();
             names.is_empty() || names.iter().any(|name| name == channel)
@@ -137,16 +145,14 @@ impl<'s> Past<'s> {
         let fails = |rule: &Rule| rule.on == Hook::Send && rule.then != Ending::Ok;
         match (rule.on, &op.act) {
             // Where threads race, the call of any may be the one that counts.
-            (Hook::Send, Act::Cast { channel, .. }) => {
-                self.hears(sink, channel) && (!plain || *heard + 1 >= rule.nth)
+            (Hook::Send, Act::Cast { channel, to, .. }) => {
+                self.gets(sink, channel, to.as_ref()) && (!plain || *heard + 1 >= rule.nth)
             }
-            (Hook::Close, Act::Cast { channel, .. }) => {
-                self.hears(sink, channel)
+            (Hook::Close, Act::Cast { channel, to, .. }) => {
+                self.gets(sink, channel, to.as_ref())
                     && self.script.rules().any(|(of, rule)| of == sink && fails(rule))
             }
-            (Hook::Close, Act::Revoke { identity, .. }) => {
-                self.own(sink).any(|with| with.identities().any(|own| own == identity))
-            }
+            (Hook::Close, Act::Revoke { identity, .. }) => self.holds(sink, identity),
             (Hook::Close, Act::Sub { with, .. } | Act::Admit { with, .. }) => {
                 self.script.cap.is_some()
                     && with.scope.is_some()

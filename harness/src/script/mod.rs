@@ -29,7 +29,7 @@ pub const TAKEN_AT_ONCE: u32 = 64 * 1024;
 ///
 /// let script = Script::new(vec![
 ///     Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["news"]) }),
-///     Op::new(2, Act::Cast { channel: "news".into(), data: "hello".into() }),
+///     Op::new(2, Act::cast("news", "hello")),
 /// ]);
 /// assert_eq!(script.sink_count(), 1);
 /// ```
@@ -134,12 +134,16 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<u32>,
     },
-    /// Broadcast.
+    /// Broadcast, or send to all that hold an identity.
     Cast {
         /// The channel.
         channel: String,
         /// The payload.
         data: String,
+        /// The identity whose holders get it, whatever they listen to (profile `directed`); absent
+        /// is a broadcast.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Identity>,
     },
     /// Close by identity.
     Revoke {
@@ -198,6 +202,12 @@ pub enum Act {
 }
 
 impl Act {
+    /// A broadcast.
+    #[must_use]
+    pub fn cast(channel: &str, data: &str) -> Self {
+        Self::Cast { channel: channel.to_owned(), data: data.to_owned(), to: None }
+    }
+
     /// The sink and the registration, if it subscribes or admits.
     #[must_use]
     pub fn registers(&self) -> Option<(u32, &Registration)> {
@@ -332,6 +342,10 @@ impl Script {
             Act::Revoke { identity, reason } => {
                 need(identity.kind().is_some(), "kinds");
                 need(reason.is_some(), "revoke_as");
+            }
+            Act::Cast { to: Some(identity), .. } => {
+                need(true, "directed");
+                need(identity.kind().is_some(), "kinds");
             }
             Act::Count => need(true, "count"),
             Act::Shutdown => need(true, "shutdown"),

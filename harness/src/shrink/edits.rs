@@ -68,8 +68,9 @@ impl Edits {
 /// All edits of a script, the largest changes first.
 pub(super) fn edits(script: &Script) -> Vec<Edit> {
     let mut edits = Edits::default();
-    // This comes first: a failure that remains is not about reasons.
+    // These come first: a failure that remains is not about reasons, or not about addresses.
     edits.each_op(|op| name_reason(&mut op.act, None));
+    edits.each_op(|op| to_all(&mut op.act));
     script.visit(&mut |op| {
         if let Act::Par { .. } = op.act {
             inline(&mut edits, op.id);
@@ -107,11 +108,14 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
                 plainer(&mut edits, id, with);
                 fresh_sink += 1;
             }
-            Act::Cast { .. } | Act::Take { .. } => edits.op(id, |act| match act {
-                Act::Take { bytes, .. } => *bytes = None,
-                Act::Cast { data, .. } => data.truncate(data.find('.').unwrap_or(data.len())),
-                _ => {}
-            }),
+            Act::Cast { .. } | Act::Take { .. } => {
+                edits.op(id, |act| match act {
+                    Act::Take { bytes, .. } => *bytes = None,
+                    Act::Cast { data, .. } => data.truncate(data.find('.').unwrap_or(data.len())),
+                    _ => {}
+                });
+                edits.op(id, to_all);
+            }
             Act::Revoke { reason: Some(_), .. } => {
                 let others = Reason::ALL.into_iter().map(Some);
                 for other in [None].into_iter().chain(others) {
@@ -148,6 +152,13 @@ pub(super) fn edits(script: &Script) -> Vec<Edit> {
 fn name_reason(act: &mut Act, other: Option<Reason>) {
     if let Act::Revoke { reason, .. } = act {
         *reason = other;
+    }
+}
+
+/// Makes a broadcast of a message that is sent to an identity.
+fn to_all(act: &mut Act) {
+    if let Act::Cast { to, .. } = act {
+        *to = None;
     }
 }
 
@@ -266,8 +277,9 @@ fn names(edits: &mut Edits, script: &Script) {
             names.extend(with.channels.iter().flatten().take(16).cloned());
             names.extend(with.identities().map(|own| own.value().to_owned()));
         }
-        Act::Cast { channel, data } => {
+        Act::Cast { channel, data, to } => {
             names.push(channel.clone());
+            names.extend(to.iter().map(|identity| identity.value().to_owned()));
             longest = longest.max(data.len());
         }
         Act::Revoke { identity, .. } => names.push(identity.value().to_owned()),
@@ -311,7 +323,7 @@ fn rename(op: &mut Op, from: &str, to: &str) {
     let mut place = 0;
     each_text(op, &mut |name| {
         place += 1;
-        // Of a broadcast, the channel alone is a name.
+        // Of a broadcast, the payload is no name.
         if name == from && !(cast && place == 2) {
             to.clone_into(name);
         }
@@ -324,7 +336,7 @@ fn each_text(op: &mut Op, change: &mut dyn FnMut(&mut String)) {
         Act::Sub { with, .. } | Act::Admit { with, .. } => {
             with.channels.iter_mut().flatten().chain(&mut with.overwrite).for_each(&mut *change);
         }
-        Act::Cast { channel, data } => {
+        Act::Cast { channel, data, .. } => {
             change(channel);
             change(data);
         }
@@ -341,6 +353,7 @@ fn each_identity(op: &mut Op, change: &mut dyn FnMut(&mut Identity)) {
             with.scope.iter_mut().chain(&mut with.groups).for_each(change);
         }
         Act::Revoke { identity, .. } => change(identity),
+        Act::Cast { to, .. } => to.iter_mut().for_each(change),
         _ => {}
     }
 }

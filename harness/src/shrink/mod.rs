@@ -100,7 +100,8 @@ fn weigh(script: &Script) -> usize {
                 });
                 weight += with.identities().map(|own| 10 + strangeness(own)).sum::<usize>();
             }
-            Act::Cast { channel, data } => {
+            Act::Cast { channel, data, to } => {
+                weight += to.as_ref().map_or(0, |identity| 30 + strangeness(identity));
                 weight += burden(channel) + length(data).saturating_sub(4);
                 weight += 3 * usize::from(!payloads.insert(data.clone()));
             }

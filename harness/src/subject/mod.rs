@@ -48,6 +48,21 @@ pub trait Subject: Send + Sync {
     /// What the registry says, in words.
     fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String>;
 
+    /// Sends to every holder of the identity, whatever its filter, and reports the hand-over if the
+    /// registry does (profile `directed`).
+    ///
+    /// # Errors
+    ///
+    /// What the registry says, in words.
+    fn send_to(
+        &self,
+        _identity: &Identity,
+        _channel: &str,
+        _data: &str,
+    ) -> Result<Option<Report>, String> {
+        Err("no directed messages here".to_owned())
+    }
+
     /// Closes all that hold the identity and returns their number.
     fn close_by_identity(&self, identity: &Identity) -> usize;
 
@@ -332,7 +347,12 @@ impl World {
                 let found = handle_of(sub)?.take(bytes.unwrap_or(TAKEN_AT_ONCE));
                 taken = Some(found.ok_or("no outboxes here")?);
             }
-            Act::Cast { channel, data } => report = registry()?.broadcast(channel, data)?,
+            Act::Cast { channel, data, to: None } => {
+                report = registry()?.broadcast(channel, data)?;
+            }
+            Act::Cast { channel, data, to: Some(identity) } => {
+                report = registry()?.send_to(identity, channel, data)?;
+            }
             Act::Revoke { identity, reason } => {
                 let registry = registry()?;
                 let named = reason.map(|reason| registry.close_by_identity_as(identity, reason));

@@ -48,7 +48,7 @@ fn known_failures_are_avoided_except_in_every_eighth_script() {
 fn the_features_of_a_script_are_found() {
     let plain = vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) }),
-        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        Op::new(2, Act::cast("a", "m")),
     ];
     assert_eq!(Features::of(&Script::new(plain)), Features::default());
     let scripts: Vec<Script> =

@@ -17,7 +17,7 @@ fn release(gate: u32) -> Act {
 /// A thread broadcasts to a sink that parks; another does this meanwhile.
 fn parked(in_send: Vec<Act>, other: Vec<Act>, channel: &str) -> Script {
     let sub = Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]) };
-    let cast = Act::Cast { channel: channel.into(), data: "m".into() };
+    let cast = Act::cast(channel, "m");
     let mut script =
         Script::new(ops(vec![sub, Act::Par { threads: vec![ops(vec![cast]), ops(other)] }]));
     let rule = Rule { on: Hook::Send, nth: 1, ops: ops(in_send), then: Ending::Ok };
@@ -40,7 +40,7 @@ fn a_script_that_waits_for_itself_is_refused() {
         refused(Script::new(ops(vec![Act::Par { threads: crossed }])).numbered()),
         "each waits for the other"
     );
-    let cast = || Act::Cast { channel: "a".into(), data: "n".into() };
+    let cast = || Act::cast("a", "n");
     assert_eq!(parked(both(), vec![hold(0), cast(), release(1)], "a").check(), Ok(()));
     assert!(
         refused(parked(vec![hold(1)], vec![cast(), release(1)], "a")),

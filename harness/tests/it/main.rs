@@ -7,6 +7,7 @@ mod catalogue;
 mod cheats;
 mod classes;
 mod cli;
+mod directed;
 mod gates;
 mod kits;
 mod known;

@@ -155,7 +155,7 @@ fn sub(op: OpId, sink: u32, with: Registration) -> Op {
 }
 
 fn cast(op: OpId, data: &str) -> Op {
-    Op::new(op, Act::Cast { channel: "a".into(), data: data.into() })
+    Op::new(op, Act::cast("a", data))
 }
 
 fn revoke(op: OpId, identity: &str) -> Op {

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use harness::core;
 use harness::features::{Feature, Features};
-use harness::script::{Act, Ending, Hook, Op, Registration, Script};
+use harness::script::{Act, Ending, Hook, Identity, Op, Registration, Script};
 use harness::strategy::arb_script;
 use harness::subject::{Limits, execute};
 use harness::trace::{Event, Report};
 use proptest::prelude::*;
 
 /// The features that the list understands.
-const PLAIN: [Feature; 16] = [
+const PLAIN: [Feature; 17] = [
     Feature::Unsub,
     Feature::Revoke,
     Feature::Count,
@@ -28,6 +28,7 @@ const PLAIN: [Feature; 16] = [
     Feature::Groups,
     Feature::Kinds,
     Feature::RevokeAs,
+    Feature::Directed,
     Feature::Scope,
     Feature::FailingSend,
     Feature::FailingClose,
@@ -52,6 +53,10 @@ struct Line<'s> {
 }
 
 impl Line<'_> {
+    fn holds(&self, identity: &Identity) -> bool {
+        self.with.identities().any(|own| own == identity)
+    }
+
     fn hears(&self, channel: &str) -> bool {
         self.with.channels.as_ref().is_none_or(|names| {
             (names.is_empty() && !self.with.exact) || names.iter().any(|name| name == channel)
@@ -103,8 +108,12 @@ impl<'s> List<'s> {
                 self.lines.push(Line { registry, label: *sub, sink: *sink, with });
             }
             Act::Unsub { sub } => self.lines.retain(|line| line.label != *sub),
-            Act::Cast { channel, data } => {
-                let hearing = |line: &&Line<'_>| line.registry == registry && line.hears(channel);
+            Act::Cast { channel, data, to } => {
+                let meant = |line: &&Line<'_>| match to {
+                    Some(identity) => line.holds(identity),
+                    None => line.hears(channel),
+                };
+                let hearing = |line: &&Line<'_>| line.registry == registry && meant(line);
                 let mut failing = Vec::new();
                 for line in self.lines.iter().filter(hearing) {
                     done.sent.push((line.sink, data.clone()));
@@ -132,9 +141,7 @@ impl<'s> List<'s> {
                 self.close(&mut done, "failed", |line| failing.contains(&line.label));
             }
             Act::Revoke { identity, reason } => {
-                let held = |line: &Line<'_>| {
-                    line.registry == registry && line.with.identities().any(|own| own == identity)
-                };
+                let held = |line: &Line<'_>| line.registry == registry && line.holds(identity);
                 let reason = reason.map_or("revoked", |reason| reason.word());
                 done.number = Some(self.close(&mut done, reason, held));
             }

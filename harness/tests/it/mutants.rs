@@ -264,8 +264,7 @@ fn each_mutant_is_rejected_for_its_own_requirement() {
 #[test]
 fn missing_reports_that_are_claimed_break_del_7() {
     let hear = Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::all() });
-    let script =
-        Script::new(vec![hear, Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() })]);
+    let script = Script::new(vec![hear, Op::new(2, Act::cast("a", "m"))]);
     let Answer::Trace(trace) = InProcess::new(mutants::sound()).run(&script) else {
         panic!("no trace")
     };
@@ -348,7 +347,7 @@ fn a_close_on_another_thread_is_part_of_the_send_that_waits_for_it() {
             }],
         }
     };
-    let cast = Op::new(3, Act::Cast { channel: "x".into(), data: "m".into() });
+    let cast = Op::new(3, Act::cast("x", "m"));
     let mut script = Script::new(vec![hear(1, 0, "x"), hear(2, 1, "y"), cast]);
     script.sinks = vec![revoke(4, "y"), revoke(5, "x")];
     script.sinks[1].rules[0].on = Hook::Close;

@@ -18,7 +18,7 @@ fn sub(bounds: Outbox) -> Act {
 }
 
 fn cast(channel: &str, data: &str) -> Act {
-    Act::Cast { channel: channel.into(), data: data.into() }
+    Act::cast(channel, data)
 }
 
 fn found(messages: &[&str], lost: u64) -> Option<Received> {

@@ -276,7 +276,7 @@ fn what_is_long_is_cut_in_texts_and_whole_in_json() {
     let long = |letter: &str| letter.repeat(70_000);
     let with = Registration::to(&[&long("c")]).group(long("i").as_str());
     let mut steps = vec![Op::new(1, Act::Sub { sub: 0, sink: 0, with })];
-    steps.push(Op::new(2, Act::Cast { channel: long("c"), data: long("d") }));
+    steps.push(Op::new(2, Act::cast(&long("c"), &long("d"))));
     let script = Script::new(steps);
     let message = format!("{}\n{}", long("m"), "line\n".repeat(70_000));
     let fault = Fault { message, found_by: "a case".into(), script: script.clone() };

@@ -49,7 +49,7 @@ fn cast(op: OpId) -> Op {
 }
 
 fn cast_of(op: OpId, data: &str) -> Op {
-    Op::new(op, Act::Cast { channel: "a".into(), data: data.into() })
+    Op::new(op, Act::cast("a", data))
 }
 
 fn revoke(op: OpId) -> Op {

@@ -258,7 +258,7 @@ fn hunt(command: &[&str]) -> (Hello, Outcome) {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
     let mut adapter = Adapter::new(command, Deadlines::default());
     let hello = adapter.hello().unwrap();
-    let cast = Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() });
+    let cast = Op::new(2, Act::cast("a", "m"));
     let out = Script::new(vec![
         sub(1, 0, false),
         cast,

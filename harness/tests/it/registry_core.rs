@@ -54,7 +54,7 @@ fn all_that_the_oracle_judges_is_claimed_and_has_a_check_in_the_kit() {
 fn a_close_of_a_shared_sink_may_be_for_any_of_its_subscribers() {
     let op = |act| Op::new(0, act);
     let sub = |sub, sink| op(Act::Sub { sub, sink, with: Registration::all().scope("s") });
-    let cast = |data: &str| op(Act::Cast { channel: "a".into(), data: data.into() });
+    let cast = |data: &str| op(Act::cast("a", data));
     let mut script = Script::new(vec![sub(0, 0), sub(1, 0), cast("after")]);
     script.cap = Some(1);
     let ops = vec![cast("inside"), sub(2, 1), sub(3, 0)];

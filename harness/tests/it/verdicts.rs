@@ -39,7 +39,7 @@ fn ended_inside_its_send(
 ) -> Option<&'static str> {
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
-        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        Op::new(2, Act::cast("a", "m")),
     ]);
     let rule = Rule { on: Hook::Send, nth: 1, ops: vec![Op::new(3, act)], then: Ending::Ok };
     script.sinks.push(SinkScript { rules: vec![rule] });
@@ -81,7 +81,7 @@ fn a_close_waits_for_the_send_that_it_was_called_for_in() {
 #[test]
 fn re_4_a_subscriber_that_came_after_the_first_send_gets_no_send_of_its_own() {
     let sub = |op, sub| Op::new(op, Act::Sub { sub, sink: sub, with: Registration::to(&["a"]) });
-    let cast = Op::new(4, Act::Cast { channel: "a".into(), data: "m".into() });
+    let cast = Op::new(4, Act::Cast { channel: "a".into(), data: "m".into(), to: None });
     let threads = vec![vec![cast], vec![sub(5, 1), Op::new(6, Act::Unsub { sub: 0 })]];
     let script = Script::new(vec![sub(1, 0), Op::new(2, Act::Par { threads })]);
     let sent = |sink| {
@@ -111,7 +111,7 @@ fn re_4_a_subscriber_that_came_after_the_first_send_gets_no_send_of_its_own() {
 fn del_3_a_broadcast_fails_neither_after_a_shutdown_nor_during_one() {
     let err = |op| Event::Err { op, error: "it is down".into() };
     let shutdown = Op::new(1, Act::Shutdown);
-    let cast = Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() });
+    let cast = Op::new(2, Act::Cast { channel: "a".into(), data: "m".into(), to: None });
     let script = Script::new(vec![shutdown.clone(), cast.clone()]);
     let after = |outcome| verdict(&script, &vec![call(1), ret(1, None), call(2), outcome]);
     assert_eq!((after(ret(2, None)), after(err(2))), (None, Some("DEL-3")));
@@ -129,7 +129,7 @@ fn del_3_a_broadcast_fails_neither_after_a_shutdown_nor_during_one() {
 #[test]
 fn del_5_is_broken_only_by_what_leaves_one_of_equal_messages() {
     let with = Registration::to(&["a"]).outbox(Outbox::default());
-    let cast = |id| Op::new(id, Act::Cast { channel: "a".into(), data: "m".into() });
+    let cast = |id| Op::new(id, Act::Cast { channel: "a".into(), data: "m".into(), to: None });
     let take = |id| Op::new(id, Act::Take { sub: 0, bytes: None });
     let script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
@@ -156,7 +156,7 @@ fn del_1_asynchronous_delivery_does_not_fill_an_outbox_late() {
     let take = |id| Op::new(id, Act::Take { sub: 0, bytes: None });
     let script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
-        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into(), to: None }),
         take(3),
         Op::new(4, Act::Settle),
         take(5),
@@ -200,7 +200,7 @@ fn cnt_1_and_rev_10_a_negative_number_breaks_a_requirement() {
 /// Judges a take from an outbox of two messages after three broadcasts and perhaps a revocation.
 fn taken(overflow: Overflow, revoked: bool, found: Event) -> Option<&'static str> {
     let with = Registration::to(&["a"]).group("x").outbox(Outbox::of(2, overflow));
-    let cast = |op, data: &str| Op::new(op, Act::Cast { channel: "a".into(), data: data.into() });
+    let cast = |op, data: &str| Op::new(op, Act::cast("a", data));
     let mut steps = vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
         cast(2, "m1"),
@@ -275,7 +275,7 @@ fn a_script_that_takes_from_a_sink_is_refused() {
 #[test]
 fn either_of_two_simultaneous_takes_may_get_the_first_messages() {
     let take = |id| Op::new(id, Act::Take { sub: 0, bytes: Some(1) });
-    let cast = |id, data: &str| Op::new(id, Act::Cast { channel: "a".into(), data: data.into() });
+    let cast = |id, data: &str| Op::new(id, Act::cast("a", data));
     let mut script = Script::new(vec![
         Op::new(
             1,
@@ -385,7 +385,7 @@ fn adm_1_a_revocation_that_overlaps_begin_may_refuse_and_need_not() {
 fn a_thread_that_gives_up_late_is_no_failure_of_another() {
     let revoke = Op::new(5, Act::Revoke { identity: "x".into(), reason: None });
     let threads = vec![
-        vec![Op::new(3, Act::Cast { channel: "a".into(), data: "m".into() })],
+        vec![Op::new(3, Act::cast("a", "m"))],
         vec![Op::new(4, Act::Hold { gate: 0 }), revoke, Op::new(6, Act::Release { gate: 1 })],
     ];
     let mut script = Script::new(vec![
@@ -431,7 +431,7 @@ fn with_asynchronous_delivery_a_close_after_its_send_is_due_when_all_has_settled
     let with = Registration::to(&["a"]).group("x");
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
-        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        Op::new(2, Act::cast("a", "m")),
         Op::new(4, Act::Settle),
     ]);
     let ops = vec![Op::new(3, Act::Revoke { identity: "x".into(), reason: None })];

@@ -300,6 +300,11 @@ impl<'s> Queue<'s> {
         due.find(|due| found.next().is_none_or(|data| data != due.data))
     }
 
+    /// The broadcasts that it was offered.
+    pub(crate) fn casts(&self) -> impl Iterator<Item = usize> {
+        self.messages.iter().map(|message| message.cast)
+    }
+
     /// The broadcasts with this payload that it was offered.
     pub(crate) fn offered(&self, data: &str) -> impl Iterator<Item = usize> {
         self.messages.iter().filter(move |message| message.data == data).map(|message| message.cast)
