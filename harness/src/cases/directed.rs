@@ -38,7 +38,8 @@ fn addresses() -> Vec<Case> {
             sub(2, a().group("x")); cast("a", "m2"); settle();
         };
         "a message to an identity of another kind" {
-            sub(0, a().group(kind("user"))); sub(1, a().group(kind("team"))); sub(2, a().group("x"));
+            sub(0, a().group(kind("user"))); sub(1, a().group(kind("team")));
+            sub(2, a().group("x"));
             send_to(kind("user"), "a", "m1"); send_to("x", "a", "m2"); settle();
             send_to(kind("run"), "a", "m3"); settle();
         };
@@ -104,6 +105,11 @@ fn orders() -> Vec<Case> {
 
 fn ends() -> Vec<Case> {
     let two = || steps! { sub(0, a().group("x")); sub(1, a().group("x").group("y")); };
+    let twice = || {
+        steps! {
+            send_to("x", "b", "m1"); settle(); send_to("x", "b", "m2"); settle();
+        }
+    };
     cases! {
         "a revoked holder gets no message" (
             [two(), steps! {
@@ -112,12 +118,10 @@ fn ends() -> Vec<Case> {
             }].concat()
         );
         "a holder that is revoked inside the delivery gets no message" (
-            [two(), steps! { send_to("x", "b", "m1"); settle(); send_to("x", "b", "m2"); settle(); }]
-                .concat()
+            [two(), twice()].concat()
         ) .on_send(0, vec![revoke("y")]);
         "a holder that leaves inside the delivery gets no message" (
-            [two(), steps! { send_to("x", "b", "m1"); settle(); send_to("x", "b", "m2"); settle(); }]
-                .concat()
+            [two(), twice()].concat()
         ) .on_send(0, vec![unsub(1)]);
         "a message to a holder that waits when it is revoked" (
             [two(), steps! { cast("a", "m1"); settle(); }].concat()

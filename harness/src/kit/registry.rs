@@ -338,7 +338,8 @@ macro_rules! registry_suite {
                 rev_5 rev_6 rev_7 rev_8 rev_9 rev_10 rev_13 clo_1 clo_2 clo_3 clo_4 clo_5 cnt_1
                 cnt_2 cnt_3 iso_1 iso_2 iso_3 iso_4 iso_5 iso_6 iso_7 re_1 re_3 re_4 re_5 re_6
                 re_7 re_8 cap_1 cap_2 cap_3 cap_4 cap_5 cap_6 adm_1 adm_2 adm_3 adm_4 adm_5 adm_6
-                que_1 que_2 que_3 rev_3 prg_1 prg_2 prg_3 con_0 con_1 con_2;
+                dir_1 dir_2 dir_3 dir_4 dir_5 que_1 que_2 que_3 rev_3 prg_1 prg_2 prg_3 con_0
+                con_1 con_2;
                 sub_7_nothing_is_kept re_1_a_drop_may_call_back
                 iso_8_a_panicking_drop_is_contained);
         }

@@ -289,7 +289,7 @@ impl Walk<'_> {
         queue.casts().any(|cast| self.casts[cast].to.is_some())
     }
 
-    /// A rule for outboxes, of which there is one more where directed messages are among the others.
+    /// A rule for outboxes; there is one more where directed messages are among the others.
     fn blame_queue(&self, queue: &Queue<'_>, rule: &'static str) -> &'static str {
         if self.any_directed(queue) { "DIR-5" } else { rule }
     }

@@ -447,9 +447,11 @@ fn the_other_commands_print_their_texts() {
     let adapter = here("adapters/javascript/adapter.mjs");
     let doctor = said(&["doctor", "--", "node", &adapter]);
     assert!(
-        doctor.starts_with("hello: registry.mjs javascript, offers admission core scope_cap"),
+        doctor.starts_with(
+            "hello: registry.mjs javascript, offers admission core directed scope_cap"
+        ),
         "{doctor}"
     );
     assert!(doctor.contains("The adapter does what it should"), "{doctor}");
-    assert_eq!(doctor.matches("\nok ").count(), 21, "{doctor}");
+    assert_eq!(doctor.matches("\nok ").count(), 22, "{doctor}");
 }

@@ -53,7 +53,7 @@ fn broken(steps: Vec<Op>, sends: &[(u32, u32, &str)]) -> Option<&'static str> {
 fn a_script_with_an_address_needs_the_profile() {
     let script = Script::new(vec![send_to(1, Identity::kinded("user", "x"), "m")]);
     assert_eq!(script.needs(), ["directed", "kinds"].into());
-    assert_eq!(pretty::script(&script), "  1  send_to((user, x), b, m)\n");
+    assert_eq!(pretty::script(&script), "  1  send_to((\"user\", \"x\"), \"b\", \"m\")\n");
     let text = serde_json::to_string(&script.steps[0]).unwrap();
     assert!(text.contains(r#""to":{"kind":"user","value":"x"}"#), "{text}");
     assert_eq!(serde_json::from_str::<Op>(&text).unwrap(), script.steps[0]);

@@ -28,8 +28,9 @@ use harness::script::{Ending, Hook, Identity, Reason, Registration, Script};
 use harness::subject::{Factory, Handle, Probe, Refused, Subject, Ticket};
 use harness::trace::Report;
 use registry_core::{
-    ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox, OutboxOptions, Progress,
-    RegistryOptions, ScopeCap, SocketOutbox, SubscriberRegistry, SystemClock, Wire, WireFormat,
+    BroadcastError, ChannelFilter, Clock, CloseReason, Flusher, Json, LaneOptions, Outbox,
+    OutboxOptions, Progress, RegistryOptions, ScopeCap, SocketOutbox, SubscriberRegistry,
+    SystemClock, Wire, WireFormat,
 };
 
 /// JSON, which has no line break, and a line break.
@@ -345,16 +346,12 @@ impl Seats {
     }
 }
 
-impl Subject for Lanes {
-    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
-        self.seats.take(sink, with, |options, registration| {
-            self.registry.open_outbox(&LINES, options, registration)
-        })
-    }
-
-    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
-        let report =
-            self.registry.broadcast(channel, data.to_owned()).map_err(|error| error.to_string())?;
+impl Lanes {
+    fn reported(
+        &self,
+        sent: Result<registry_core::Report, BroadcastError<String>>,
+    ) -> Result<Option<Report>, String> {
+        let report = sent.map_err(|error| error.to_string())?;
         self.lane.settle_if_polled();
         Ok(Some(Report {
             matched: report.matched as u64,
@@ -363,6 +360,27 @@ impl Subject for Lanes {
             lagged: report.lagged as u64,
             failed: report.failed as u64,
         }))
+    }
+}
+
+impl Subject for Lanes {
+    fn subscribe(&self, sink: Probe, with: &Registration) -> Result<Arc<dyn Handle>, Refused> {
+        self.seats.take(sink, with, |options, registration| {
+            self.registry.open_outbox(&LINES, options, registration)
+        })
+    }
+
+    fn broadcast(&self, channel: &str, data: &str) -> Result<Option<Report>, String> {
+        self.reported(self.registry.broadcast(channel, data.to_owned()))
+    }
+
+    fn send_to(
+        &self,
+        identity: &Identity,
+        channel: &str,
+        data: &str,
+    ) -> Result<Option<Report>, String> {
+        self.reported(self.registry.send_to(identity, channel, data.to_owned()))
     }
 
     fn close_by_identity(&self, identity: &Identity) -> usize {
