@@ -2,7 +2,7 @@
 //! hear the same channels, with the frames that they hear and those addressed to them, in the order
 //! of the log.
 //!
-//! So a directed message does not cut a batch: whoever it is not for is served as if it were not
+//! So a directed message does not cut a batch: the other subscribers are served as if it were not
 //! there.
 
 use super::book::{Audience, Book, Found, List, Numbers};

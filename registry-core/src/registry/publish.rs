@@ -57,8 +57,8 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
     ///
     /// In every other way it is like a [broadcast](Self::broadcast): it takes an id of the same
     /// sequence and has one order with all broadcasts (DIR-2), it is subject to the same bounds and
-    /// policies, and it may be sent from inside a sink. Who begins to hold the identity afterwards
-    /// does not get it. The cost is proportional to the holders.
+    /// policies, and it may be sent from inside a sink. A subscriber that begins to hold the
+    /// identity afterwards does not get it. The cost is proportional to the holders.
     ///
     /// # Errors
     /// As for [`broadcast`](Self::broadcast). An identity that nobody holds is not an error: the

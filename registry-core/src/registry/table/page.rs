@@ -1,6 +1,6 @@
 //! A page of the subscribers, collected in short visits of the table.
 //!
-//! The order is that of the places in the table. A subscriber keeps its place for life, so whoever
+//! The order is that of the places in the table. A subscriber keeps its place for life, so one that
 //! stays is neither repeated nor skipped while others come and go (WHO-2).
 
 use super::{Record, Table};
