@@ -91,6 +91,12 @@ impl Features {
         self.0 & (1 << feature as u8) != 0
     }
 
+    /// Whether one of them is in it.
+    #[must_use]
+    pub fn any(self, features: &[Feature]) -> bool {
+        features.iter().any(|feature| self.has(*feature))
+    }
+
     /// With the feature.
     #[must_use]
     pub fn with(self, feature: Feature) -> Self {

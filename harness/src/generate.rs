@@ -49,7 +49,7 @@ pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
             chosen = chosen.with(feature);
         }
     }
-    if chosen.has(Feature::SharedSinks) {
+    if chosen.any(&[Feature::SharedSinks, Feature::Gated]) {
         // A call of a shared sink does not show whose it is, so it must not matter: neither what
         // the sink does nor how the call ends depends on it.
         let others =
@@ -58,15 +58,7 @@ pub fn generate(seed: u64, features: Features, wanted: Features) -> Script {
     }
     if chosen.has(Feature::Gated) {
         // The thread must be sure to park: nothing else may end that sink or reach it first.
-        let others = [
-            Feature::Free,
-            Feature::InSend,
-            Feature::InClose,
-            Feature::Shutdown,
-            Feature::FailingSend,
-            Feature::FailingClose,
-        ];
-        chosen = others.into_iter().fold(chosen, Features::without);
+        chosen = chosen.without(Feature::Free).without(Feature::Shutdown);
     }
     let script = Generator::new(rng, chosen).script().numbered();
     debug_assert_eq!(script.check(), Ok(()));
@@ -127,6 +119,10 @@ impl Generator {
         }
     }
 
+    fn has(&self, feature: Feature) -> bool {
+        self.features.has(feature)
+    }
+
     fn chance(&mut self, of: u32, all: u32) -> bool {
         chance(&mut self.rng, of, all)
     }
@@ -134,7 +130,7 @@ impl Generator {
     fn script(mut self) -> Script {
         let mut script = Script::default();
         // Without a cap, a scope is one identity more.
-        if self.features.has(Feature::Scope) && self.chance(4, 5) {
+        if self.has(Feature::Scope) && self.chance(4, 5) {
             script.cap = Some(1 + self.rng.u32(..3));
         }
         let most = if self.chance(1, 8) { 24 } else { 9 };
@@ -144,9 +140,9 @@ impl Generator {
             script.steps.push(op);
         }
         let early = script.steps.len();
-        if self.features.has(Feature::Free) {
+        if self.has(Feature::Free) {
             self.free_threads(&mut script);
-        } else if self.features.has(Feature::Gated) {
+        } else if self.has(Feature::Gated) {
             self.gated_threads(&mut script);
         }
         for sink in 0..self.sinks {
@@ -158,7 +154,7 @@ impl Generator {
                 script.sinks[sink as usize].rules.extend(rules);
             }
         }
-        if self.features.has(Feature::Shutdown) {
+        if self.has(Feature::Shutdown) {
             for _ in 0..=self.rng.u32(..2) {
                 let at = self.rng.u32(..early as u32 + 1) as usize;
                 script.steps.insert(at, Op::new(0, Act::Shutdown));
@@ -171,7 +167,7 @@ impl Generator {
     fn epilogue(&mut self, script: &mut Script) {
         let mut push = |act| script.steps.push(Op::new(0, act));
         push(Act::Settle);
-        if self.features.has(Feature::Count) {
+        if self.has(Feature::Count) {
             push(Act::Count);
         }
         for channel in self.channels.clone() {
@@ -183,13 +179,13 @@ impl Generator {
         if !self.outboxes.is_empty() && self.chance(1, 2) {
             self.outboxes.iter().for_each(|sub| push(Act::Take { sub: *sub, bytes: None }));
         }
-        if self.features.has(Feature::Revoke) {
+        if self.has(Feature::Revoke) {
             for identity in self.identities.clone() {
                 push(self.revoke(identity));
             }
             push(self.cast(self.channels[0].clone()));
             push(Act::Settle);
-            if self.features.has(Feature::Count) {
+            if self.has(Feature::Count) {
                 push(Act::Count);
             }
         }
@@ -202,7 +198,7 @@ impl Generator {
 
     /// One operation; from inside a sink or thread, not one that opens threads.
     fn op(&mut self, plain: bool) -> Op {
-        let registry = u32::from(self.features.has(Feature::TwoRegistries) && self.chance(1, 3));
+        let registry = u32::from(self.has(Feature::TwoRegistries) && self.chance(1, 3));
         if !self.outboxes.is_empty() && self.chance(1, 5) {
             let bytes = self.chance(1, 2).then(|| 1 + self.rng.u32(..8));
             let act = Act::Take { sub: *pick(&mut self.rng, &self.outboxes), bytes };
@@ -210,24 +206,22 @@ impl Generator {
         }
         let act = match self.rng.u32(..20) {
             0..=5 => self.sub(plain),
-            6..=8 if self.features.has(Feature::Unsub) => {
-                Act::Unsub { sub: self.rng.u32(..self.subs + 1) }
-            }
-            9..=11 if self.features.has(Feature::Revoke) => {
+            6..=8 if self.has(Feature::Unsub) => Act::Unsub { sub: self.rng.u32(..self.subs + 1) },
+            9..=11 if self.has(Feature::Revoke) => {
                 let identity = pick(&mut self.rng, &self.identities).clone();
                 self.revoke(identity)
             }
-            12 if self.features.has(Feature::Count) => Act::Count,
-            13..=15 if self.features.has(Feature::Admission) => self.admission(plain),
-            16 if self.features.has(Feature::Revoke) && self.features.has(Feature::Scope) => {
+            12 if self.has(Feature::Count) => Act::Count,
+            13..=15 if self.has(Feature::Admission) => self.admission(plain),
+            16 if self.has(Feature::Revoke) && self.has(Feature::Scope) => {
                 let identity = pick(&mut self.rng, &self.scopes).clone();
                 self.revoke(identity)
             }
             _ if self.subs == 0 => self.sub(plain),
             _ => {
                 let channel = pick(&mut self.rng, &self.channels).clone();
-                let threads = self.features.has(Feature::Free) || self.features.has(Feature::Gated);
-                let may_repeat = self.features.has(Feature::EqualData) && (plain || !threads);
+                let threads = self.features.any(&[Feature::Free, Feature::Gated]);
+                let may_repeat = self.has(Feature::EqualData) && (plain || !threads);
                 if may_repeat && self.chance(2, 3) {
                     Act::Cast { channel, data: "same".into() }
                 } else {
@@ -239,7 +233,7 @@ impl Generator {
     }
 
     fn revoke(&mut self, identity: Identity) -> Act {
-        let named = self.features.has(Feature::RevokeAs) && self.chance(2, 3);
+        let named = self.has(Feature::RevokeAs) && self.chance(2, 3);
         let reason = if named { Some(*pick(&mut self.rng, &Reason::ALL)) } else { None };
         Act::Revoke { identity, reason }
     }
@@ -247,7 +241,7 @@ impl Generator {
     fn cast(&mut self, channel: String) -> Act {
         self.payloads += 1;
         let mut data = format!("m{}", self.payloads);
-        if self.features.has(Feature::Outboxes) && self.chance(1, 6) {
+        if self.has(Feature::Outboxes) && self.chance(1, 6) {
             // Larger than many a bound, or larger than it looks.
             data.push_str(if self.chance(1, 2) { ".........." } else { "\u{e9}" });
         }
@@ -262,7 +256,7 @@ impl Generator {
         if !plain {
             with.overwrite = None;
         }
-        if self.features.has(Feature::Outboxes) && self.chance(1, 2) {
+        if self.has(Feature::Outboxes) && self.chance(1, 2) {
             with.outbox = Some(self.outbox());
             self.outboxes.push(sub);
         } else {
@@ -285,7 +279,7 @@ impl Generator {
     }
 
     fn sink(&mut self) -> u32 {
-        if self.features.has(Feature::SharedSinks) && self.sinks > 0 && self.chance(1, 2) {
+        if self.has(Feature::SharedSinks) && self.sinks > 0 && self.chance(1, 2) {
             return self.rng.u32(..self.sinks);
         }
         self.sinks += 1;
@@ -309,13 +303,13 @@ impl Generator {
 
     fn registration(&mut self) -> Registration {
         let mut with = Registration::default();
-        let several = self.features.has(Feature::Lists);
+        let several = self.has(Feature::Lists);
         let names = if several { self.rng.u32(..5) } else { 1 };
-        with.exact = self.features.has(Feature::Exact) && self.chance(1, 2);
+        with.exact = self.has(Feature::Exact) && self.chance(1, 2);
         if names < 4 {
             let mut list: Vec<String> =
                 (0..names).map(|_| pick(&mut self.rng, &self.channels).clone()).collect();
-            if self.features.has(Feature::Duplicates) && self.chance(1, 2) {
+            if self.has(Feature::Duplicates) && self.chance(1, 2) {
                 list.extend(list.first().cloned());
             } else {
                 list.dedup();
@@ -324,20 +318,20 @@ impl Generator {
                 }
             }
             with.channels = Some(list);
-            if self.features.has(Feature::Overwrite) && self.chance(1, 2) {
+            if self.has(Feature::Overwrite) && self.chance(1, 2) {
                 with.overwrite = Some(pick(&mut self.rng, &self.channels).clone());
             }
         }
-        if self.features.has(Feature::Revoke) && self.chance(3, 4) {
+        if self.has(Feature::Revoke) && self.chance(3, 4) {
             with.groups.push(pick(&mut self.rng, &self.identities).clone());
         }
-        if self.features.has(Feature::Scope) && self.chance(3, 4) {
+        if self.has(Feature::Scope) && self.chance(3, 4) {
             with.scope = Some(pick(&mut self.rng, &self.scopes).clone());
-            if !self.features.has(Feature::Groups) {
+            if !self.has(Feature::Groups) {
                 with.groups.clear();
             }
         }
-        if self.features.has(Feature::Groups) && self.chance(1, 2) {
+        if self.has(Feature::Groups) && self.chance(1, 2) {
             with.groups.push(pick(&mut self.rng, &self.identities).clone());
             if let Some(scope) = &with.scope
                 && self.chance(1, 3)
@@ -352,10 +346,10 @@ impl Generator {
     fn own_end(&mut self, sink: u32) -> Option<Op> {
         let own: Vec<_> = self.made.iter().filter(|(_, on, _)| *on == sink).cloned().collect();
         let (sub, _, held) = own.get(self.rng.usize(..own.len().max(1)))?;
-        let act = if self.features.has(Feature::Unsub) && self.chance(1, 2) {
+        let act = if self.has(Feature::Unsub) && self.chance(1, 2) {
             Act::Unsub { sub: *sub }
         } else {
-            let identity = held.clone().filter(|_| self.features.has(Feature::Revoke))?;
+            let identity = held.clone().filter(|_| self.has(Feature::Revoke))?;
             self.revoke(identity)
         };
         Some(Op::new(0, act))
@@ -369,14 +363,14 @@ impl Generator {
         ] {
             let nth = 1 + self.rng.u32(..2) * u32::from(on == Hook::Send);
             let mut rule = Rule { on, nth, ops: Vec::new(), then: Ending::Ok };
-            if self.features.has(inside) && self.chance(1, 3) {
+            if self.has(inside) && self.chance(1, 3) {
                 for _ in 0..=self.rng.u32(..2) {
                     let own = if self.chance(1, 3) { self.own_end(sink) } else { None };
                     let op = own.unwrap_or_else(|| self.op(false));
                     rule.ops.push(op);
                 }
             }
-            if self.features.has(failing) && self.chance(1, 3) {
+            if self.has(failing) && self.chance(1, 3) {
                 rule.then = if self.chance(2, 3) { Ending::Throw } else { Ending::Fail };
             }
             if !rule.ops.is_empty() || rule.then != Ending::Ok {

@@ -4,6 +4,7 @@ import random
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 here = threading.local()
@@ -33,6 +34,22 @@ class PausingLock:
 
 
 pausing = SimpleNamespace(**{**vars(threading), "Lock": PausingLock})  # for a registry in place of `threading`
+
+
+@contextmanager
+def pausing_reads(module):
+    """Meanwhile each read of an attribute of the module's objects may pause: what two lines without a lock do is seen."""
+    def read(own, name):
+        pause()
+        return object.__getattribute__(own, name)
+
+    classes = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
+    classes = [one for one in classes if not issubclass(one, BaseException)]
+    for one in classes:
+        one.__getattribute__ = read
+    yield
+    for one in classes:
+        del one.__getattribute__
 
 
 class Threads:

@@ -212,7 +212,7 @@ impl Run<'_> {
         }
         let features = Features::of(script);
         if self.hello.policies.reentrancy == Reentrancy::Refused
-            && (features.has(Feature::InSend) || features.has(Feature::InClose))
+            && features.any(&[Feature::InSend, Feature::InClose])
         {
             return;
         }

@@ -59,19 +59,18 @@ impl Run<'_> {
             return self.fault(how, name, script);
         }
         let features = Features::of(script);
-        let any = |some: &[Feature]| some.iter().any(|feature| features.has(*feature));
         let mut calm = script.clone();
-        let requirement = if any(&[Feature::Gated, Feature::Free]) {
+        let requirement = if features.any(&[Feature::Gated, Feature::Free]) {
             calm.each_rule(|rule| rule.ops.clear());
             one_after_the_other(&mut calm.steps);
             "CON-0"
-        } else if any(&[Feature::InSend, Feature::InClose]) {
+        } else if features.any(&[Feature::InSend, Feature::InClose]) {
             calm.each_rule(|rule| rule.ops.clear());
             "RE-1"
-        } else if any(&[Feature::FailingSend, Feature::FailingClose]) {
+        } else if features.any(&[Feature::FailingSend, Feature::FailingClose]) {
             calm.each_rule(|rule| rule.then = Ending::Ok);
             "ISO-4"
-        } else if any(&[Feature::Outboxes]) {
+        } else if features.has(Feature::Outboxes) {
             calm.visit_mut(&mut |op| {
                 if let Act::Sub { with, .. } | Act::Admit { with, .. } = &mut op.act {
                     with.outbox = with.outbox.map(|_| Outbox::default());
@@ -196,7 +195,7 @@ impl Run<'_> {
     /// verdict on the registry.
     fn unanswered_once(&mut self, how: &str, tries: u32, name: &str, script: &Script) {
         let features = Features::of(script);
-        let race = if features.has(Feature::Gated) || features.has(Feature::Free) {
+        let race = if features.any(&[Feature::Gated, Feature::Free]) {
             "; or its threads race, once in many times, for a deadlock or a crash (CON-0)"
         } else {
             ""

@@ -109,6 +109,10 @@ fn overflow() -> Vec<Case> {
             sub(0, latest); cast("b", "m1"); cast("a", "m2"); cast("b", "m3"); cast("a", "m4");
             settle(); take(0); cast("b", "m5"); settle(); take(0);
         };
+        "the latest of a channel displaces its older ones, and then others" {
+            sub(0, on(&["a", "b"]).outbox(Outbox::of_bytes(8, Overflow::KeepLatest)));
+            cast("a", "m1"); cast("b", "m2...."); cast("a", "m3..."); settle(); take(0); take(0);
+        };
     });
     all
 }

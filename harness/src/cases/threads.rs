@@ -31,6 +31,11 @@ pub(super) fn threads() -> Vec<Case> {
             par(vec![vec![cast("a", "m1")], vec![hold(0), revoke("x"), release(1)]]); settle();
             cast("a", "m2"); settle(); revoke("x");
         } .on_send(0, parked());
+        "subscribe while a sink is stuck" {
+            sub(0, a());
+            par(vec![vec![cast("a", "m1")], vec![hold(0), sub(1, a()), release(1)]]); settle();
+            cast("a", "m2"); settle();
+        } .on_send(0, parked());
         "two revocations at once" {
             sub(0, x()); sub(1, x()); sub(2, x());
             par(vec![vec![revoke("x")], vec![revoke("x")], vec![revoke("x")]]); count();

@@ -16,6 +16,8 @@ pub(super) struct Member {
     pub(super) id: u64,
     pub(super) sink: Probe,
     pub(super) with: Registration,
+    /// The thread that subscribed it.
+    pub(super) home: ThreadId,
     twist: Twist,
     /// In place of the sink.
     pub(super) outbox: Option<Outbox>,
@@ -37,7 +39,8 @@ struct Gate {
 impl Member {
     pub(super) fn new(id: u64, sink: Probe, with: Registration, twist: Twist) -> Self {
         let outbox = with.outbox.map(|bounds| Outbox::new(bounds, twist));
-        Self { id, sink, with, twist, outbox, gate: Mutex::default(), sent: Condvar::new() }
+        let (home, gate, sent) = (thread::current().id(), Mutex::default(), Condvar::new());
+        Self { id, sink, with, home, twist, outbox, gate, sent }
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -145,6 +148,7 @@ impl Member {
                 self.twist.has(Bug::ClosesAfterSendsOfOthers) && !gate.sending.is_empty();
             if (elsewhere || gate.sending.iter().any(is_part_of))
                 && !self.twist.has(Bug::ClosesInsideTheSend)
+                && !self.twist.has(Bug::ClosesTheSenderElsewhere)
             {
                 let forgets =
                     self.twist.has(Bug::ForgetsTheReasonOfADelayedClose) && reason == "logged_out";
@@ -166,7 +170,9 @@ impl Member {
         let said = Some(reason)
             .filter(|reason| !self.twist.has(Bug::EvictsWithoutAReason) || *reason != "evicted")
             .filter(|_| !self.twist.is(Variety::GivesNoReasons));
-        let close = || on_helper(self.twist.is(Variety::ClosesOnHelpers), || self.sink.close(said));
+        let elsewhere = self.twist.is(Variety::ClosesOnHelpers)
+            || self.twist.has(Bug::ClosesTheSenderElsewhere);
+        let close = || on_helper(elsewhere, || self.sink.close(said));
         let notified = panic::catch_unwind(AssertUnwindSafe(close)).map_err(drop);
         if self.twist.has(Bug::ClosesTwice) {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.sink.close(Some(reason))));

@@ -83,6 +83,7 @@ mutants! {
     DeliversToSixtyFour ["DEL-1"] "delivers to the first 64";
     SendsTwice ["DEL-2"] "delivers everything twice";
     NobodyIsAnError ["DEL-3"] "fails a broadcast without listeners";
+    FailsAfterShutdown ["DEL-3"] "fails a broadcast after its shutdown";
     ReplaysTheLast ["DEL-4"] "sends the last message to each new subscriber";
     CutsPayloads ["DEL-4"] "keeps the first 8 KiB of a payload";
     MergesRepeats ["DEL-5"] "drops a payload that equals the one before";
@@ -160,6 +161,8 @@ mutants! {
     IteratesTheLiveTable ["RE-3"] "delivers to subscribers that came inside the delivery";
     CountsNestedTwice ["RE-6"]
         "counts once more what a revocation inside one of its closes has ended";
+    LetsOthersIn ["RE-4"]
+        "delivers to subscribers that came on another thread during the delivery";
     LosesSubscribesInCloses ["RE-7"] "loses subscribers that come inside a close";
     ForgetsTheCapInCloses ["RE-8"] "forgets the cap during an eviction";
     NestedSubscribesSkipTheCap ["CAP-1"] "forgets the cap during a delivery";
@@ -188,6 +191,8 @@ mutants! {
     AnyRevocationRefuses ["ADM-5"] "refuses for any revocation";
     TicketsAdmitTwice ["ADM-6"] "lets a ticket admit twice";
     ClosesInsideTheSend ["RE-5"] "closes the sending subscriber inside its own send";
+    ClosesTheSenderElsewhere ["RE-5"]
+        "closes the sending subscriber on another thread, inside its own send";
     LocksInTwoOrders ["CON-0"] "takes two locks in either order";
     LosesWhatOverlaps ["CON-1"] "loses a broadcast while another thread delivers one";
     CountsTheEscaped ["CON-2"]
@@ -202,6 +207,8 @@ mutants! {
     LaggedStay ["QUE-1" "CNT-2"] "closes the lagged and leaves them subscribed";
     RefusesTheLarge ["QUE-1"] "refuses a message larger than the bound";
     ReplacesInPlace ["QUE-1"] "puts the latest of a channel where an older one was";
+    DisplacesForNothing ["QUE-1"]
+        "displaces older ones of a channel, and then loses the newest";
     IgnoresTheKey ["QUE-1"] "drops the oldest of all, whatever its channel";
     IgnoresTheBytes ["QUE-3"] "counts messages and not their bytes";
     CountsLetters ["QUE-3"] "counts letters for bytes";

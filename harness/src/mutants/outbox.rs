@@ -111,7 +111,8 @@ impl Outbox {
             let of_none = latest && !lossy;
             let newest = queue.waiting.is_empty()
                 || self.has(Bug::DropsTheWrongOne)
-                || (of_none && self.twist.is(Variety::LatestIsLost));
+                || (of_none && self.twist.is(Variety::LatestIsLost))
+                || (latest && lossy && self.has(Bug::DisplacesForNothing));
             match self.bounds.overflow {
                 Overflow::KeepLatest if of_none && self.twist.is(Variety::LatestLags) => {
                     queue.end("lagged");

@@ -176,17 +176,19 @@ impl SampleRegistry {
             Vec::new()
         };
         loop {
-            let member = if self.has(Bug::IteratesTheLiveTable) {
+            let found = |member: &Member| cast.members.iter().any(|old| old.id == member.id);
+            let member = if self.has(Bug::IteratesTheLiveTable) || self.has(Bug::LetsOthersIn) {
                 let table = self.table();
+                let others = |member: &Member| member.home != thread::current().id();
                 let fits = |member: &&Arc<Member>| {
-                    member.id > last && self.hears(&member.with, &cast.channel)
+                    member.id > last
+                        && self.hears(&member.with, &cast.channel)
+                        && (!self.has(Bug::LetsOthersIn) || found(member) || others(member))
                 };
                 table.members.iter().find(fits).cloned()
             } else if self.has(Bug::SkipsAfterARemoval) {
                 let table = self.table();
-                let fits =
-                    |member: &&Arc<Member>| cast.members.iter().any(|old| old.id == member.id);
-                table.members.iter().filter(fits).nth(index).cloned()
+                table.members.iter().filter(|member| found(member)).nth(index).cloned()
             } else {
                 cast.members.get(index).cloned()
             };

@@ -37,7 +37,8 @@ impl Subject for SampleRegistry {
                 .cloned()
                 .collect();
             let odd = self.has(Bug::EventNamesThrow) && channel == "error";
-            if members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd) {
+            let down = table.down && self.has(Bug::FailsAfterShutdown);
+            if down || (members.is_empty() && (self.has(Bug::NobodyIsAnError) || odd)) {
                 return Err("no subscriber listens".into());
             }
             table.casts += 1;

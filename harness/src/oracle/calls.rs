@@ -4,7 +4,7 @@ use super::state::{Cast, Frame, Revocation, Shutdown, Sub, Ticket, Walk};
 use super::why::Why;
 use super::{Step, Stop, Symptom, nonsense, similar};
 use crate::protocol::Reentrancy;
-use crate::script::{Act, Identity, Op, OpId, Reason, TAKEN_AT_ONCE};
+use crate::script::{Act, Hook, Identity, Op, OpId, Reason, TAKEN_AT_ONCE};
 use crate::trace::{Received, Report};
 
 impl<'s> Walk<'s> {
@@ -108,7 +108,7 @@ impl<'s> Walk<'s> {
 
     fn threw(&mut self, id: OpId, error: &str) -> Step {
         let op = self.pop(id)?;
-        let nested = self.open.keys().any(|open| !matches!(self.ops[open].act, Act::Par { .. }));
+        let nested = self.nested_at(id, Hook::Send) || self.nested_at(id, Hook::Close);
         if nested && self.policies.reentrancy == Reentrancy::Refused {
             let cause = format!("a call from inside a sink is refused: {error}");
             self.breaks(Symptom::Error, "RE-1", cause);
@@ -166,9 +166,7 @@ impl<'s> Walk<'s> {
             self.ret_sub(op, true);
             return Ok(());
         }
-        if !(down && matches!(op.act, Act::Cast { .. })) {
-            self.breaks(Symptom::Error, requirement, format!("{what}: {error}"));
-        }
+        self.breaks(Symptom::Error, requirement, format!("{what}: {error}"));
         // What follows a broadcast is judged as if it had returned.
         if let Act::Cast { .. } = &op.act {
             if let Some(cast) = self.casts.iter_mut().find(|cast| cast.op == id) {
@@ -263,6 +261,7 @@ impl<'s> Walk<'s> {
             outer: inside.and_then(|frame| frame.cast()),
             nested: inside.is_some(),
             must,
+            began: None,
             deliveries: Vec::new(),
             threw: false,
         });

@@ -49,11 +49,16 @@ impl Walk<'_> {
             }
         }
         // The send from inside of which it was ended is still running, and close has to wait for
-        // it, whatever ended it (CLO-4, RE-5). An end that anybody else called for as well may be
+        // it: after a revocation on whichever thread it is called (RE-5), after any other end on
+        // the thread of the send (CLO-4). An end that anybody else called for as well may be
         // notified at once.
-        let sends = self.own_sends(sub, thread);
+        let too_early = |claim: &Claim| {
+            let caller = self.threads.get(&claim.op).filter(|_| claim.why.revokes());
+            let sends = self.own_sends(sub, *caller.unwrap_or(&thread));
+            (1..=sends).contains(&claim.within)
+        };
         let mut forced = self.subs[sub].claims.iter().filter(|claim| claim.why.forced());
-        if forced.all(|claim| (1..=sends).contains(&claim.within)) {
+        if forced.all(too_early) {
             let requirement = if self.subs[sub].revoked() { "RE-5" } else { "CLO-4" };
             let what = "was closed inside its own send, which close has to wait for";
             self.breaks(Symptom::Other, requirement, format!("{} {what}", self.name(sub)));

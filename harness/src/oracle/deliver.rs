@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::state::{Delivery, Frame, Walk};
+use super::state::{Delivery, Frame, Sub, Walk};
 use super::why::Why;
 use super::{Step, Symptom, nonsense};
 use crate::protocol::{Delivery as When, Order, SendFailure};
@@ -137,6 +137,7 @@ impl Walk<'_> {
             let cause = format!("broadcast {op} was sent to {who} by a call on registry {other}");
             self.breaks(Symptom::Other, "ISO-6", cause);
         }
+        self.count_sends(cast);
         if !self.shares_sink(sub) {
             let had = (0..self.casts.len()).filter(|other| {
                 self.casts[*other].deliveries.iter().any(|delivery| delivery.sink == sink)
@@ -144,6 +145,22 @@ impl Walk<'_> {
             self.order(sub, had.collect(), cast);
         }
         self.begins_send(sink, Some(cast), sub, thread, rule);
+    }
+
+    /// Checks that a broadcast makes no more sends than there were subscribers when it began.
+    fn count_sends(&mut self, cast: usize) {
+        let first = *self.casts[cast].began.get_or_insert(self.now);
+        let own = &self.casts[cast];
+        // It had begun when its first send did: a subscriber that came later was not there.
+        let there = |sub: &&Sub<'_>| {
+            sub.called < first && !sub.doomed && sub.was_there_after(own.called, own.registry)
+        };
+        let (sends, most) = (own.deliveries.len(), self.subs.iter().filter(there).count());
+        if sends > most {
+            let op = own.op;
+            let cause = format!("broadcast {op} makes {sends} sends, and {most} were there for it");
+            self.breaks(Symptom::Newcomer, "RE-4", cause);
+        }
     }
 
     /// The registry whose call makes this send, if it is not the broadcast's: what one has waiting

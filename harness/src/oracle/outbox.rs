@@ -2,10 +2,11 @@
 
 use super::deliver::{Refusal, Unwanted};
 use super::queue::{self, Change, Fate, Message, Queue, Rule};
-use super::state::{Revocation, Walk};
+use super::state::{Cast, Revocation, Walk};
 use super::why::Why;
 use super::{Blame, Step, Symptom, nonsense, other};
 use crate::pretty;
+use crate::protocol::Delivery;
 use crate::script::{OpId, Outbox};
 use crate::text::short;
 use crate::trace::Received;
@@ -72,10 +73,13 @@ impl Walk<'_> {
         }
     }
 
-    /// An operation has ended.
+    /// An operation has ended. Asynchronous delivery is for sinks: an outbox has a message when the
+    /// broadcast returns (DEL-1). Others leave it to the delivery in progress.
     pub(crate) fn queues_hear_of(&mut self, op: OpId) {
+        let plain = |cast: &Cast<'_>| cast.op == op && !cast.nested && !cast.threw;
+        let arrived = self.policies.delivery == Delivery::Async && self.casts.iter().any(plain);
         for queue in self.subs.iter_mut().filter_map(|sub| sub.queue.as_mut()) {
-            queue.returned(op);
+            queue.returned(op, arrived);
         }
     }
 
@@ -122,7 +126,7 @@ impl Walk<'_> {
         let Some(sub) = self.by_label.get(&label).copied() else { return Ok(()) };
         let Some(queue) = &mut self.subs[sub].queue else { return Ok(()) };
         let exceeds = queue.exceeds(taken);
-        if !queue.returned(op) {
+        if !queue.returned(op, false) {
             let (symptom, requirement, cause) = self.blame_take(sub, limit, taken, exceeds);
             self.breaks(symptom, requirement, format!("{} {cause}", self.name(sub)));
             self.blur(sub, requirement);
@@ -260,7 +264,8 @@ impl Walk<'_> {
         let Some(missing) = queue.first_wrong(taken) else {
             return other("QUE-1", format!("found {found}, which nothing explains"));
         };
-        if queue.offered(missing.data).count() > queue.times_taken(missing.data).max(1) {
+        let had = queue.times_taken(missing.data);
+        if had > 0 && queue.offered(missing.data).count() > had {
             other("DEL-5", format!("found {found}, which is fewer equal messages than there were"))
         } else if taken.messages.iter().any(|data| data == missing.data) {
             other("ORD-1", format!("found {found}, which is not the order of the broadcasts"))

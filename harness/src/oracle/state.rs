@@ -114,6 +114,8 @@ pub(crate) struct Cast<'s> {
     pub(crate) nested: bool,
     /// Those that must receive it, if nothing ends them.
     pub(crate) must: Vec<usize>,
+    /// When its first send began.
+    pub(crate) began: Option<usize>,
     pub(crate) deliveries: Vec<Delivery>,
     /// It threw.
     pub(crate) threw: bool,

@@ -173,8 +173,7 @@ impl Adapter {
             Some(warming) if fresh => self.first.min(each + 2 * warming),
             _ => each,
         };
-        let features = Features::of(script);
-        if features.has(Feature::Gated) || features.has(Feature::Free) {
+        if Features::of(script).any(&[Feature::Gated, Feature::Free]) {
             usual + 3 * patience
         } else {
             usual

@@ -28,13 +28,14 @@ fn verdict(script: &Script, trace: &Trace) -> Option<&'static str> {
     verdict.first().map(|violation| violation.requirement)
 }
 
-/// Judges a sink whose first send runs this operation, which closes the sink inside that send or
-/// after it.
+/// Judges a sink whose first send runs this operation, which closes the sink on this thread, inside
+/// that send or after it.
 fn ended_inside_its_send(
     act: Act,
     n: Option<i64>,
     reason: &str,
     inside: bool,
+    thread: u32,
 ) -> Option<&'static str> {
     let mut script = Script::new(vec![
         Op::new(1, Act::Sub { sub: 0, sink: 0, with: Registration::to(&["a"]).group("x") }),
@@ -43,8 +44,8 @@ fn ended_inside_its_send(
     let rule = Rule { on: Hook::Send, nth: 1, ops: vec![Op::new(3, act)], then: Ending::Ok };
     script.sinks.push(SinkScript { rules: vec![rule] });
     let close = [
-        Event::Close { sink: 0, reason: Some(reason.into()), thread: 0 },
-        Event::Closed { sink: 0, threw: false, thread: 0 },
+        Event::Close { sink: 0, reason: Some(reason.into()), thread },
+        Event::Closed { sink: 0, threw: false, thread },
     ];
     let mut trace = vec![
         call(1),
@@ -62,11 +63,113 @@ fn ended_inside_its_send(
 
 #[test]
 fn a_close_waits_for_the_send_that_it_was_called_for_in() {
-    let revoke = Act::Revoke { identity: "x".into(), reason: None };
-    assert_eq!(ended_inside_its_send(revoke.clone(), Some(1), "revoked", false), None);
-    assert_eq!(ended_inside_its_send(revoke, Some(1), "revoked", true), Some("RE-5"));
-    assert_eq!(ended_inside_its_send(Act::Shutdown, None, "shutdown", false), None);
-    assert_eq!(ended_inside_its_send(Act::Shutdown, None, "shutdown", true), Some("CLO-4"));
+    let revoked = |inside, thread| {
+        let act = Act::Revoke { identity: "x".into(), reason: None };
+        ended_inside_its_send(act, Some(1), "revoked", inside, thread)
+    };
+    let shut_down =
+        |inside, thread| ended_inside_its_send(Act::Shutdown, None, "shutdown", inside, thread);
+    assert_eq!((revoked(false, 0), revoked(false, 100)), (None, None));
+    assert_eq!((revoked(true, 0), revoked(true, 100)), (Some("RE-5"), Some("RE-5")));
+    assert_eq!((shut_down(false, 0), shut_down(false, 100)), (None, None));
+    assert_eq!(shut_down(true, 0), Some("CLO-4"));
+    assert_eq!(shut_down(true, 100), None, "CLO-4 speaks of the same thread");
+}
+
+/// Of two threads, one broadcasts to a sink, and the other subscribes a second sink after or before
+/// that send began. Then the broadcast reaches the second.
+#[test]
+fn re_4_a_subscriber_that_came_after_the_first_send_gets_no_send_of_its_own() {
+    let sub = |op, sub| Op::new(op, Act::Sub { sub, sink: sub, with: Registration::to(&["a"]) });
+    let cast = Op::new(4, Act::Cast { channel: "a".into(), data: "m".into() });
+    let threads = vec![vec![cast], vec![sub(5, 1), Op::new(6, Act::Unsub { sub: 0 })]];
+    let script = Script::new(vec![sub(1, 0), Op::new(2, Act::Par { threads })]);
+    let sent = |sink| {
+        [
+            Event::Send { sink, data: "m".into(), thread: 1 },
+            Event::Sent { sink, threw: false, thread: 1 },
+        ]
+    };
+    let on = |op, thread| Event::Call { op, thread };
+    let judge = |early: bool, first: bool| {
+        let mut trace = vec![call(1), ret(1, None), call(2), on(4, 1)];
+        let came = [on(5, 2), ret(5, None)];
+        trace.extend(came.iter().filter(|_| early).cloned());
+        trace.extend(sent(0).into_iter().filter(|_| first));
+        trace.extend(came.into_iter().filter(|_| !early));
+        // A subscriber that leaves meanwhile need not get it, and then its place is free.
+        trace.extend([on(6, 2), ret(6, None)]);
+        trace.extend(sent(1));
+        trace.extend([ret(4, None), ret(2, None)]);
+        verdict(&script, &trace)
+    };
+    assert_eq!((judge(true, true), judge(true, false), judge(false, false)), (None, None, None));
+    assert_eq!(judge(false, true), Some("RE-4"));
+}
+
+#[test]
+fn del_3_a_broadcast_fails_neither_after_a_shutdown_nor_during_one() {
+    let err = |op| Event::Err { op, error: "it is down".into() };
+    let shutdown = Op::new(1, Act::Shutdown);
+    let cast = Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() });
+    let script = Script::new(vec![shutdown.clone(), cast.clone()]);
+    let after = |outcome| verdict(&script, &vec![call(1), ret(1, None), call(2), outcome]);
+    assert_eq!((after(ret(2, None)), after(err(2))), (None, Some("DEL-3")));
+    let threads = vec![vec![shutdown], vec![cast]];
+    let script = Script::new(vec![Op::new(3, Act::Par { threads })]);
+    let on = |op, thread| Event::Call { op, thread };
+    let during = |outcome| {
+        let trace = vec![call(3), on(1, 1), on(2, 2), outcome, ret(1, None), ret(3, None)];
+        verdict(&script, &trace)
+    };
+    assert_eq!((during(ret(2, None)), during(err(2))), (None, Some("DEL-3")));
+}
+
+/// Equal messages were merged if one of them came, and lost if none did.
+#[test]
+fn del_5_is_broken_only_by_what_leaves_one_of_equal_messages() {
+    let with = Registration::to(&["a"]).outbox(Outbox::default());
+    let cast = |id| Op::new(id, Act::Cast { channel: "a".into(), data: "m".into() });
+    let take = |id| Op::new(id, Act::Take { sub: 0, bytes: None });
+    let script = Script::new(vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
+        cast(2),
+        cast(3),
+        take(4),
+        take(5),
+    ]);
+    let judge = |messages: &[&str]| {
+        let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None), call(3), ret(3, None)];
+        trace.extend([call(4), took(4, messages, 0, None), call(5), took(5, &[], 0, None)]);
+        verdict(&script, &trace)
+    };
+    assert_eq!(
+        (judge(&["m", "m"]), judge(&["m"]), judge(&[])),
+        (None, Some("DEL-5"), Some("DEL-1"))
+    );
+}
+
+/// A sink may get what was broadcast later; an outbox has it when the broadcast returns.
+#[test]
+fn del_1_asynchronous_delivery_does_not_fill_an_outbox_late() {
+    let with = Registration::to(&["a"]).outbox(Outbox::default());
+    let take = |id| Op::new(id, Act::Take { sub: 0, bytes: None });
+    let script = Script::new(vec![
+        Op::new(1, Act::Sub { sub: 0, sink: 0, with }),
+        Op::new(2, Act::Cast { channel: "a".into(), data: "m".into() }),
+        take(3),
+        Op::new(4, Act::Settle),
+        take(5),
+    ]);
+    let policies = Policies { delivery: Delivery::Async, ..Policies::default() };
+    let judge = |early: &[&str], late: &[&str]| {
+        let mut trace = vec![call(1), ret(1, None), call(2), ret(2, None)];
+        trace.extend([call(3), took(3, early, 0, None), call(4), ret(4, None)]);
+        trace.extend([call(5), took(5, late, 0, None)]);
+        let verdict = oracle::judge(&script, &trace, &policies);
+        verdict.first().map(|violation| violation.requirement)
+    };
+    assert_eq!((judge(&["m"], &[]), judge(&[], &["m"])), (None, Some("DEL-1")));
 }
 
 #[test]

@@ -9,57 +9,56 @@ use super::book::{Audience, Book, Found, List, Numbers};
 use super::log::Broadcast;
 use crate::subscriber::gate::Gate;
 use crate::types::id::{Key, MemberId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The directed messages of a segment by subscriber, as places in the segment.
-pub(crate) type Addressed = HashMap<MemberId, Vec<usize>>;
-
-/// Collects the directed messages of a segment, which stand at these places in it.
-pub(crate) fn addressed<T>(segment: &[Broadcast<T>], directed: &[usize]) -> Addressed {
-    let mut addressed = Addressed::new();
-    for &at in directed {
-        if let Audience::Only(members) = &segment[at].audience {
-            members.iter().for_each(|id| addressed.entry(*id).or_default().push(at));
-        }
-    }
-    addressed
-}
+/// A list of the book, and a place in it.
+pub(crate) type Place = (List, usize);
 
 /// What a group of subscribers that are served apart gets.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Share {
     /// The bits of the channels that they name; `None` if they hear every channel.
     pub(crate) hears: Option<u64>,
-    /// The places of the messages that are addressed to them.
+    /// The places, in the segment, of the messages that are addressed to them.
     pub(crate) directed: Vec<usize>,
 }
 
-/// The addressed subscribers that are in the book.
+/// The subscribers to whom a segment's messages are addressed.
 #[derive(Default)]
 pub(crate) struct Apart {
-    /// Those that get the same, as places in lists of the book.
-    pub(crate) groups: HashMap<Share, Vec<(List, usize)>>,
+    /// The places of the messages that are addressed to each.
+    directed: BTreeMap<MemberId, Vec<usize>>,
+    /// Those in the book, by what they get.
+    pub(crate) groups: BTreeMap<Share, Vec<Place>>,
     /// The places that the shared group of a list leaves out, the last one first.
-    gaps: HashMap<List, Vec<usize>>,
+    gaps: BTreeMap<List, Vec<usize>>,
     keys: Vec<Key>,
 }
 
 impl Apart {
-    /// Finds the addressed subscribers. `bits` tells which channels of the segment a filter names.
-    pub(crate) fn find(
-        addressed: Addressed,
+    /// Finds the subscribers. The directed messages stand at these places of the segment; `bits`
+    /// tells which of its channels a filter names.
+    pub(crate) fn find<T>(
+        segment: &[Broadcast<T>],
+        directed: &[usize],
         book: &mut Book<Arc<Gate>>,
         bits: impl Fn(&Numbers) -> u64,
     ) -> Self {
         let mut apart = Self::default();
-        book.visits += addressed.len() as u64;
-        for (id, directed) in addressed {
+        for &at in directed {
+            if let Audience::Only(members) = &segment[at].audience {
+                members.iter().for_each(|id| apart.directed.entry(*id).or_default().push(at));
+            }
+        }
+        book.visits += apart.directed.len() as u64;
+        for (&id, directed) in &apart.directed {
             // One that joined in the batch is not in the book yet, and one that left before it, not
             // any more. Another subscriber may have the key.
             let Some(Found { list, place, numbers }) = book.find(id) else { continue };
             let hears = if list == List::Unfiltered { None } else { Some(bits(numbers)) };
-            apart.groups.entry(Share { hears, directed }).or_default().push((list, place));
+            let share = Share { hears, directed: directed.clone() };
+            apart.groups.entry(share).or_default().push((list, place));
             apart.gaps.entry(list).or_default().push(place);
             apart.keys.push(id.key);
         }
@@ -67,7 +66,12 @@ impl Apart {
         apart
     }
 
-    /// The keys of the subscribers.
+    /// The places of the messages that are addressed to a subscriber.
+    pub(crate) fn directed_to(&self, id: MemberId) -> &[usize] {
+        self.directed.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The keys of those in the book.
     pub(crate) fn keys(&self) -> &[Key] {
         &self.keys
     }

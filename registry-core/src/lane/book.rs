@@ -88,7 +88,7 @@ pub(crate) struct Listener<S> {
 }
 
 /// One list of the [`Book`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum List {
     Alone(ChannelNo),
     Among(ChannelNo),
@@ -243,30 +243,27 @@ impl<S: Clone> Book<S> {
 
     /// Calls `each` for every subscriber that a message is for, in no particular order.
     pub(crate) fn for_each(&mut self, audience: &Audience, mut each: impl FnMut(Key, &S)) {
-        match audience {
-            Audience::Hearing(channel) => self.for_each_hearing(*channel, each),
-            Audience::Only(members) => {
-                for &id in members {
-                    self.visits += 1;
-                    if let Some(Found { list, place, .. }) = self.find(id) {
-                        each(id.key, &self.list(list)[place].seat);
-                    }
-                }
+        let found: Vec<Listener<S>>;
+        let lists: [&[Listener<S>]; 3] = match audience {
+            Audience::Hearing(channel) => {
+                let named = channel.and_then(|channel| self.channels.get(channel));
+                let [alone, among] =
+                    named.map_or([&[][..]; 2], |heard| [&heard.alone, &heard.among]);
+                [alone, among, &self.unfiltered]
             }
-        }
-    }
-
-    /// Calls `each` for every subscriber that hears the channel, in no particular order.
-    pub(crate) fn for_each_hearing(
-        &mut self,
-        channel: Option<ChannelNo>,
-        mut each: impl FnMut(Key, &S),
-    ) {
-        let named = channel.and_then(|channel| self.channels.get(channel));
-        let named = named.into_iter().flat_map(|heard| heard.alone.iter().chain(&heard.among));
-        for listener in named.chain(&self.unfiltered) {
-            self.visits += 1;
-            each(listener.key, &listener.seat);
+            // They are collected so that there is one loop, into which the compiler puts `each`.
+            Audience::Only(members) => {
+                let place = |id: &MemberId| self.find(*id);
+                let places = members.iter().filter_map(place);
+                found = places.map(|found| self.list(found.list)[found.place].clone()).collect();
+                [&found, &[], &[]]
+            }
+        };
+        for listeners in lists {
+            self.visits += listeners.len() as u64;
+            for listener in listeners {
+                each(listener.key, &listener.seat);
+            }
         }
     }
 }
@@ -324,7 +321,7 @@ mod tests {
                 }
                 for channel in 0..6 {
                     let mut heard = Vec::new();
-                    book.for_each_hearing(Some(channel), |key, seat| {
+                    book.for_each(&Audience::Hearing(Some(channel)), |key, seat| {
                         assert_eq!(key, *seat);
                         heard.push(key);
                     });

@@ -5,7 +5,7 @@
 //! that get the same messages form a group. Each frame is built once for each format, and each
 //! group's frames are joined once for each format.
 
-use super::apart::{Apart, Share, addressed};
+use super::apart::{Apart, Place, Share};
 use super::book::{Audience, Book, ChannelNo, List, Listener, Numbers};
 use super::frames::SegmentFrames;
 use super::log::Broadcast;
@@ -80,8 +80,6 @@ struct Group {
 enum Targets {
     List(List),
     Places(Vec<Place>),
-    /// Some to whom messages are addressed.
-    Apart(Vec<(List, usize)>),
     /// One that joined in the batch, by its number among them.
     Joined(usize),
 }
@@ -120,8 +118,25 @@ impl Segment {
             to += 1;
         }
         let count = to - from;
+        // Mostly nobody is addressed, and nothing is set up for it.
+        let mut apart = (!channels.directed.is_empty()).then(|| {
+            let bits = |numbers: &Numbers| channels.mask_of(numbers);
+            Apart::find(&batch[from..to], &channels.directed, book, bits)
+        });
         let mut groups = Vec::new();
-        let addressed = addressed(&batch[from..to], &channels.directed);
+        for (channel, picks) in &channels.picks {
+            let list = List::Alone(*channel);
+            if !book.list(list).is_empty() {
+                groups.push(Group::of_list(list, picks.clone(), apart.as_mut()));
+            }
+        }
+        for (mask, places) in channels.masks(book, apart.as_ref().map_or(&[], Apart::keys)) {
+            groups.push(Group::new(Targets::Places(places), channels.picks_of_mask(mask)));
+        }
+        if !book.list(List::Unfiltered).is_empty() && channels.directed.len() < count {
+            let picks = channels.open(0..count);
+            groups.push(Group::of_list(List::Unfiltered, picks, apart.as_mut()));
+        }
         book.visits += joined.len() as u64;
         for (at, Joined { after, id, numbers, .. }) in joined.iter().enumerate() {
             let after = after.saturating_sub(from);
@@ -129,39 +144,25 @@ impl Segment {
                 Numbers::All => channels.open(after..count),
                 _ => channels.picks_of(|_, channel| numbers.names(channel), after),
             };
-            if let Some(directed) = addressed.get(id) {
-                picks.extend(directed);
+            if let Some(apart) = &apart {
+                picks.extend(apart.directed_to(*id));
                 picks.sort_unstable();
             }
-            groups.push(Group::new(Targets::Joined(at), picks));
-        }
-        let mut apart = Apart::find(addressed, book, |numbers| channels.mask_of(numbers));
-        for (channel, picks) in &channels.picks {
-            let list = List::Alone(*channel);
-            if !book.list(list).is_empty() {
-                let gaps = apart.take_gaps(list);
-                groups.push(Group { gaps, ..Group::new(Targets::List(list), picks.clone()) });
+            if !picks.is_empty() {
+                groups.push(Group::new(Targets::Joined(at), picks));
             }
         }
-        for (mask, places) in channels.masks(book, apart.keys()) {
-            groups.push(Group::new(Targets::Places(places), channels.picks_of_mask(mask)));
+        if let Some(apart) = apart {
+            for (Share { hears, directed }, places) in apart.groups {
+                let mut picks = match hears {
+                    None => channels.open(0..count),
+                    Some(mask) => channels.picks_of_mask(mask),
+                };
+                picks.extend(directed);
+                picks.sort_unstable();
+                groups.push(Group::new(Targets::Places(places), picks));
+            }
         }
-        if !book.list(List::Unfiltered).is_empty() {
-            let (list, picks) = (Targets::List(List::Unfiltered), channels.open(0..count));
-            let gaps = apart.take_gaps(List::Unfiltered);
-            groups.push(Group { gaps, ..Group::new(list, picks) });
-        }
-        for (Share { hears, directed }, places) in apart.groups {
-            let mut picks = match hears {
-                None => channels.open(0..count),
-                Some(mask) => channels.picks_of_mask(mask),
-            };
-            picks.extend(directed);
-            picks.sort_unstable();
-            groups.push(Group::new(Targets::Apart(places), picks));
-        }
-        // Whoever gets nothing gets no empty write.
-        groups.retain(|group| !group.picks.is_empty());
         Self { broadcasts: from..to, groups, ..Self::default() }
     }
 
@@ -237,9 +238,6 @@ struct Channels {
     directed: Vec<usize>,
 }
 
-/// The place of a subscriber of several channels in the list of one of them.
-type Place = (ChannelNo, usize);
-
 impl Channels {
     /// Notes whom a message is for; false when there is no bit left for its channel.
     fn add(&mut self, audience: &Audience, message: usize) -> bool {
@@ -299,8 +297,9 @@ impl Channels {
         let mut heard: HashMap<Key, (u64, Place)> = HashMap::new();
         let mut visits = 0;
         for (bit, (channel, _)) in self.picks.iter().enumerate() {
-            for (at, listener) in book.list(List::Among(*channel)).iter().enumerate() {
-                heard.entry(listener.key).or_insert((0, (*channel, at))).0 |= 1 << bit;
+            let list = List::Among(*channel);
+            for (at, listener) in book.list(list).iter().enumerate() {
+                heard.entry(listener.key).or_insert((0, (list, at))).0 |= 1 << bit;
                 visits += 1;
             }
         }
@@ -317,6 +316,12 @@ impl Channels {
 }
 
 impl Group {
+    /// Those in a list of the book that are not served apart.
+    fn of_list(list: List, picks: Vec<usize>, apart: Option<&mut Apart>) -> Self {
+        let gaps = apart.map_or_else(Vec::new, |apart| apart.take_gaps(list));
+        Self { gaps, ..Self::new(Targets::List(list), picks) }
+    }
+
     fn new(targets: Targets, picks: Vec<usize>) -> Self {
         Self { targets, gaps: Vec::new(), picks, runs: Vec::new() }
     }
@@ -349,7 +354,6 @@ impl Targets {
                 Members::List(gap.map_or(listeners, |gap| &listeners[..gap]))
             }
             Self::Places(places) => Members::Places(book, places),
-            Self::Apart(places) => Members::Apart(book, places),
             Self::Joined(at) => Members::List(std::slice::from_ref(&joined[*at].listener)),
         }
     }
@@ -360,7 +364,6 @@ impl Targets {
 enum Members<'a> {
     List(&'a [Listener<Arc<Gate>>]),
     Places(&'a Book<Arc<Gate>>, &'a [Place]),
-    Apart(&'a Book<Arc<Gate>>, &'a [(List, usize)]),
 }
 
 impl<'a> Members<'a> {
@@ -368,10 +371,6 @@ impl<'a> Members<'a> {
         match self {
             Self::List(listeners) => listeners.get(at),
             Self::Places(book, places) => {
-                let (channel, place) = *places.get(at)?;
-                book.list(List::Among(channel)).get(place)
-            }
-            Self::Apart(book, places) => {
                 let (list, place) = *places.get(at)?;
                 book.list(list).get(place)
             }

@@ -149,7 +149,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             }
         }
         self.count_ended(reason, ending.ended);
-        ending.wakers.append(&mut state.table.watchers.take_wakers());
+        state.table.watchers.hand_over(&mut ending.wakers);
         ending
     }
 
@@ -186,7 +186,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             let mut ending = self.shut(&mut state, removed, CloseReason::Shutdown);
             ending.wakers.extend(state.lanes.iter().flat_map(|log| log.close()));
             state.table.watchers.close();
-            ending.wakers.append(&mut state.table.watchers.take_wakers());
+            state.table.watchers.hand_over(&mut ending.wakers);
             ending
         };
         self.finish(ending, REVOCATION_DEPTH);

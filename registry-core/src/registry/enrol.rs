@@ -194,7 +194,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             };
             let seated = state.table.insert(seat.clone(), lane, kind.format, registration, now);
             let mut evicted = self.shut(&mut state, seated.evicted, CloseReason::Evicted);
-            evicted.wakers.extend(join(&state.lanes, lane, seated.id.member, seated.numbers));
+            evicted.wakers.extend(join(&state.lanes, lane, seated.id.member(), seated.numbers));
             if kind.outbox.is_some() {
                 self.owners.add();
             }

@@ -122,6 +122,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
 impl<T: Send + Sync + 'static> Inner<T> {
     /// Gives a message its id and appends it to the logs of the lanes that serve its recipients, in
     /// one critical section; then delivers what the lanes of outboxes and sinks have.
+    #[inline(always)]
     fn publish<A: Address>(
         &self,
         channel: &str,
@@ -137,7 +138,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         let State { table, lanes } = &mut *state;
         table.seq += 1;
         let id = MessageId::new(self.epoch, table.seq);
-        let mut recipients = address.find(table, channel);
+        let recipients = address.find(table, channel);
         let matched = recipients.total();
         if matched == 0 {
             drop(recipients);
@@ -198,6 +199,7 @@ struct Listeners;
 impl Address for Listeners {
     type Recipients<'a> = Hearing<'a>;
 
+    #[inline(always)]
     fn find<'a>(&self, table: &'a Table, channel: &str) -> Hearing<'a> {
         table.channels.hearing(channel)
     }

@@ -12,8 +12,8 @@ pub(crate) trait Recipients {
     /// How many of them a lane serves.
     fn of(&self, lane: LaneId) -> usize;
 
-    /// What the log of a lane keeps of them. It is asked once for each lane.
-    fn audience(&mut self, lane: LaneId) -> Audience;
+    /// What the log of a lane keeps of them.
+    fn audience(&self, lane: LaneId) -> Audience;
 
     /// The interned name of the channel, if there is one.
     fn channel(&self) -> Option<&Channel>;
@@ -28,7 +28,7 @@ impl Recipients for Hearing<'_> {
         self.of(lane)
     }
 
-    fn audience(&mut self, _: LaneId) -> Audience {
+    fn audience(&self, _: LaneId) -> Audience {
         Audience::Hearing(self.known.map(|(number, _)| number))
     }
 
@@ -59,9 +59,8 @@ impl Recipients for Addressed {
         self.0.get(lane.index()).map_or(0, Vec::len)
     }
 
-    fn audience(&mut self, lane: LaneId) -> Audience {
-        let members = self.0.get_mut(lane.index()).map(std::mem::take).unwrap_or_default();
-        Audience::Only(members.into())
+    fn audience(&self, lane: LaneId) -> Audience {
+        Audience::Only(self.0.get(lane.index()).map_or(&[][..], Vec::as_slice).into())
     }
 
     fn channel(&self) -> Option<&Channel> {

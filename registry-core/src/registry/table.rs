@@ -194,7 +194,7 @@ impl Table {
             _ => Vec::new(),
         };
         let member = MemberId { key, serial: self.serial };
-        Seated { id: SubscriptionId { epoch: self.epoch, member }, numbers, evicted }
+        Seated { id: SubscriptionId::new(self.epoch, member), numbers, evicted }
     }
 
     fn make_room(&mut self, cap: ScopeCap, scope: &Identity) -> Vec<Removed> {
@@ -211,19 +211,20 @@ impl Table {
     /// Removes one subscriber, unless it left before.
     pub(crate) fn take(&mut self, id: SubscriptionId) -> Option<Removed> {
         self.find(id)?;
-        self.remove(id.member.key)
+        self.remove(id.member().key)
     }
 
     /// Makes one outbox leave its lane and drain, unless it left before or drains already.
     pub(crate) fn let_drain(&mut self, id: SubscriptionId) -> Option<Removed> {
         let draining = self.find(id)?.draining;
-        (!draining).then(|| self.drain(id.member.key))
+        (!draining).then(|| self.drain(id.member().key))
     }
 
     /// Finds a subscriber of this registry that is active or drains.
     fn find(&self, id: SubscriptionId) -> Option<&Record> {
-        let SubscriptionId { epoch, member: MemberId { key, serial } } = id;
-        self.records.get(key).filter(|record| epoch == self.epoch && record.serial == serial)
+        let MemberId { key, serial } = id.member();
+        let record = self.records.get(key).filter(|_| id.is_of(self.epoch));
+        record.filter(|record| record.serial == serial)
     }
 
     /// Returns the active subscribers that hold the identity, lane by lane.
@@ -247,7 +248,7 @@ impl Table {
     pub(crate) fn addressed(&self, id: SubscriptionId) -> Addressed {
         let mut addressed = Addressed::default();
         if let Some(record) = self.find(id).filter(|record| !record.draining) {
-            addressed.add(id.member, record.lane);
+            addressed.add(id.member(), record.lane);
         }
         addressed
     }
@@ -272,7 +273,7 @@ impl Table {
     /// Removes one subscriber, as [`revoke`](Self::revoke) does those of an identity.
     pub(crate) fn revoke_one(&mut self, id: SubscriptionId) -> Vec<Removed> {
         let there = self.find(id).is_some();
-        self.take_all(if there { vec![id.member.key] } else { Vec::new() })
+        self.take_all(if there { vec![id.member().key] } else { Vec::new() })
     }
 
     /// Makes every subscriber leave its lane: outboxes stay findable while they drain, sinks are

@@ -10,7 +10,7 @@ use crate::sync::Mutex;
 use crate::types::identity::Identity;
 use crate::types::presence::Presence;
 use futures_core::Stream;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
@@ -22,7 +22,7 @@ use std::task::{Context, Poll, Waker};
 #[derive(Default)]
 pub(crate) struct Watchers {
     /// Their queues by the kind that they watch, each with the number of its watch.
-    queues: HashMap<Box<str>, Vec<(u64, Arc<EventQueue>)>>,
+    queues: BTreeMap<Box<str>, Vec<(u64, Arc<EventQueue>)>>,
     opened: u64,
     /// Consumers to be woken when the registry is unlocked.
     wakers: Vec<Waker>,
@@ -72,9 +72,11 @@ impl Watchers {
         }
     }
 
-    /// Takes the consumers that the caller is to wake without the registry's lock.
-    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.wakers)
+    /// Moves the consumers to be woken to those that the caller wakes without the registry's lock.
+    pub(crate) fn hand_over(&mut self, wakers: &mut Vec<Waker>) {
+        if !self.wakers.is_empty() {
+            wakers.append(&mut self.wakers);
+        }
     }
 }
 

@@ -92,12 +92,12 @@ impl fmt::Display for ParseMessageIdError {
 
 impl std::error::Error for ParseMessageIdError {}
 
-/// Names one subscriber of one registry: `epoch-serial-key`. It is never given to another
-/// subscriber of that registry, nor, as far as the random epochs differ, to one of another registry
-/// or of a later run.
+/// Names one subscriber of one registry: `tag-serial-key`. It is never given to another subscriber
+/// of that registry, nor, as far as the random tags differ, to one of another registry or of a
+/// later run.
 ///
-/// The epoch is that of the registry's [message ids](MessageId); the serial numbers its subscribers
-/// from 1; the key is where the registry finds the subscriber.
+/// The tag is the second half of the epoch of the registry's [message ids](MessageId); the serial
+/// numbers its subscribers from 1; the key is where the registry finds the subscriber.
 ///
 /// # Examples
 /// ```
@@ -114,16 +114,32 @@ impl std::error::Error for ParseMessageIdError {}
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SubscriptionId {
-    pub(crate) epoch: u64,
-    pub(crate) member: MemberId,
+    // As small as can be, since each connection holds one.
+    tag: u32,
+    key: u32,
+    serial: u64,
 }
 
 impl SubscriptionId {
+    pub(crate) fn new(epoch: u64, member: MemberId) -> Self {
+        let MemberId { key, serial } = member;
+        Self { tag: epoch as u32, key: key as u32, serial }
+    }
+
+    /// Tells whether it is of the registry with this epoch.
+    pub(crate) fn is_of(self, epoch: u64) -> bool {
+        self.tag == epoch as u32
+    }
+
+    pub(crate) fn member(self) -> MemberId {
+        MemberId { key: self.key as usize, serial: self.serial }
+    }
+
     /// Returns the subscriber's number: a registry numbers its subscribers from 1 in the order of
     /// their admission.
     #[must_use]
     pub fn serial(self) -> u64 {
-        self.member.serial
+        self.serial
     }
 }
 
@@ -135,8 +151,8 @@ impl fmt::Debug for SubscriptionId {
 
 impl fmt::Display for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let MemberId { key, serial } = self.member;
-        write!(f, "{:016x}-{serial}-{key}", self.epoch)
+        let Self { tag, key, serial } = self;
+        write!(f, "{tag:08x}-{serial}-{key}")
     }
 }
 
@@ -147,10 +163,10 @@ impl FromStr for SubscriptionId {
 
     fn from_str(text: &str) -> Result<Self, ParseSubscriptionIdError> {
         let read = || {
-            let (epoch, member) = text.split_once('-')?;
+            let (tag, member) = text.split_once('-')?;
             let (serial, key) = member.split_once('-')?;
-            let member = MemberId { key: key.parse().ok()?, serial: serial.parse().ok()? };
-            Some(Self { epoch: u64::from_str_radix(epoch, 16).ok()?, member })
+            let tag = u32::from_str_radix(tag, 16).ok()?;
+            Some(Self { tag, key: key.parse().ok()?, serial: serial.parse().ok()? })
         };
         // The parsers of numbers accept several spellings; an id has one.
         read().filter(|id| id.to_string() == text).ok_or(ParseSubscriptionIdError)
@@ -173,7 +189,7 @@ pub struct ParseSubscriptionIdError;
 impl fmt::Display for ParseSubscriptionIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "not a subscription id, which is sixteen hexadecimal digits, `-`, a number, `-` and a \
+            "not a subscription id, which is eight hexadecimal digits, `-`, a number, `-` and a \
              number",
         )
     }
@@ -223,11 +239,11 @@ mod tests {
 
     #[test]
     fn dir_3_the_id_of_a_subscriber_has_one_spelling() {
-        let id = |epoch, serial, key| SubscriptionId { epoch, member: MemberId { key, serial } };
+        let id = |epoch, serial, key| SubscriptionId::new(epoch, MemberId { key, serial });
         for (id, text) in [
-            (id(0, 1, 0), "0000000000000000-1-0"),
-            (id(0xaf, 17, 3), "00000000000000af-17-3"),
-            (id(u64::MAX, u64::MAX, 10), "ffffffffffffffff-18446744073709551615-10"),
+            (id(0, 1, 0), "00000000-1-0"),
+            (id(0xaf, 17, 3), "000000af-17-3"),
+            (id(u64::MAX, u64::MAX, 10), "ffffffff-18446744073709551615-10"),
         ] {
             assert_eq!((id.to_string().as_str(), text.parse()), (text, Ok(id)));
         }
@@ -236,15 +252,17 @@ mod tests {
             "--",
             "17",
             "0-1-0",
-            "0000000000000000-1",
-            "0000000000000000-1-",
-            "0000000000000000--1",
-            "0000000000000000-1-01",
-            "0000000000000000-+1-0",
-            "0000000000000000-1-0-0",
-            "0000000000000000-1-0 ",
-            "000000000000000F-1-0",
-            "0000000000000000-18446744073709551616-0",
+            "00000000-1",
+            "00000000-1-",
+            "00000000--1",
+            "00000000-1-01",
+            "00000000-+1-0",
+            "00000000-1-0-0",
+            "00000000-1-0 ",
+            "0000000F-1-0",
+            "00000000-18446744073709551616-0",
+            "00000000-1-4294967296",
+            "0000000000000000-1-0",
         ] {
             assert_eq!(text.parse::<SubscriptionId>(), Err(ParseSubscriptionIdError), "{text:?}");
         }

@@ -393,22 +393,24 @@ fn who_3_a_watch_ends_with_its_registry_after_its_events() {
 
 #[test]
 fn who_3_the_consumer_is_woken_without_a_lock_and_a_cancelled_wait_loses_nothing() {
-    let registry = encoding();
-    let mut watch = registry.watch("test", size(8));
-    let again = registry.clone();
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let seen = held.clone();
-    let waker = Waker::from(Arc::new(OnWake(move || {
-        seen.lock().unwrap().push((again.holders(id("ada")), again.page(None, 9).len()));
-    })));
-    let mut cx = Context::from_waker(&waker);
-    assert!(pin!(watch.next()).poll(&mut cx).is_pending());
-    let outbox = open(&registry, group("ada"));
-    assert_eq!(pin!(watch.next()).poll(&mut cx), Poll::Ready(Some(came("ada"))));
-    assert!(pin!(watch.next()).poll(&mut cx).is_pending());
-    drop(outbox);
-    assert_eq!(*held.lock().unwrap(), [(1, 1), (0, 0)]);
-    assert_eq!(next(&mut watch), Some(left("ada")));
+    finishes(|| {
+        let registry = encoding();
+        let mut watch = registry.watch("test", size(8));
+        let again = registry.clone();
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let seen = held.clone();
+        let waker = Waker::from(Arc::new(OnWake(move || {
+            seen.lock().unwrap().push((again.holders(id("ada")), again.page(None, 9).len()));
+        })));
+        let mut cx = Context::from_waker(&waker);
+        assert!(pin!(watch.next()).poll(&mut cx).is_pending());
+        let outbox = open(&registry, group("ada"));
+        assert_eq!(pin!(watch.next()).poll(&mut cx), Poll::Ready(Some(came("ada"))));
+        assert!(pin!(watch.next()).poll(&mut cx).is_pending());
+        drop(outbox);
+        assert_eq!(*held.lock().unwrap(), [(1, 1), (0, 0)]);
+        assert_eq!(next(&mut watch), Some(left("ada")));
+    });
 }
 
 #[test]

@@ -106,3 +106,103 @@ fn frames(
     }
     Some(frames)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::asked::Asked;
+    use crate::admission::builder::LiveBuilder;
+    use crate::admission::grant::Grant;
+    use crate::admission::live::Live;
+    use crate::admission::options::LiveOptions;
+    use axum::http::Request;
+    use registry_core::{Json, Next, WireFormat};
+    use std::future::pending;
+    use std::time::Duration;
+
+    static PLAIN: WireFormat =
+        WireFormat::new("plain", |_, encoded, out| out.extend_from_slice(encoded.body()))
+            .with_snapshot(|at, encoded, out| {
+                let seq = at.map_or("-".to_owned(), |at| at.seq().to_string());
+                out.extend_from_slice(seq.as_bytes());
+                out.extend_from_slice(encoded.body());
+            });
+
+    struct Plain;
+
+    impl Framing for Plain {
+        fn format(_: &Asked) -> &'static WireFormat {
+            &PLAIN
+        }
+    }
+
+    fn live() -> Live<u8> {
+        let second = Duration::from_secs(1);
+        let options = LiveOptions::new().with_max_snapshot_bytes(4).with_snapshot_timeout(second);
+        LiveBuilder::new(Json).with_options(options).build()
+    }
+
+    fn enter(live: &Live<u8>) -> Entered<Plain> {
+        let mut request = Request::get("/").body(()).unwrap();
+        live.draw_ticket_for(request.extensions_mut());
+        let entry = live.entry(&request.into_parts().0).unwrap();
+        entry.admit(Grant::only(["runs"]).with_group(("account", "ada"))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn snp_1_its_parts_come_first_and_the_last_has_the_id() {
+        let live = live();
+        live.broadcast("runs", 1).unwrap();
+        let parts = async |_| {
+            live.broadcast("runs", 2).unwrap();
+            Ok::<_, Refusal>([Encoded::text("a"), Encoded::text("b")])
+        };
+        let entered = enter(&live).first(parts).await.unwrap();
+        let mut outbox = entered.into_admitted().unwrap().outbox;
+        let mut frames = Vec::new();
+        for _ in 0..2 {
+            let Next::Frames(batch) = outbox.next(100).await else { panic!("it has ended") };
+            frames.extend(batch.frames);
+        }
+        assert_eq!(frames, ["-a", "1b", "2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn snp_3_what_fails_ends_the_subscriber_as_failed() {
+        for fault in ["failed", "took too long", "is too large"] {
+            let live = live();
+            let taking = async |_| match fault {
+                "failed" => panic!("on purpose"),
+                "took too long" => pending().await,
+                _ => Ok::<_, Refusal>([Encoded::text("12345")]),
+            };
+            let refusal = enter(&live).first(taking).await.unwrap_err();
+            assert_eq!((refusal.status().as_u16(), refusal.retry_after()), (503, Some(1)));
+            assert!(refusal.reason().ends_with(fault), "{refusal}");
+            assert_eq!(live.stats().ended, [(CloseReason::Failed, 1)].into(), "{fault}");
+            assert_eq!(live.admission_stats().refusals, [(503, 1)].into(), "{fault}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn snp_3_a_revocation_is_not_waited_out() {
+        let live = live();
+        let begun = tokio::time::Instant::now();
+        let taking = async |_| {
+            live.close_by_identity(("account", "ada"));
+            pending::<Result<[Encoded; 0], Refusal>>().await
+        };
+        let refusal = enter(&live).first(taking).await.unwrap_err();
+        assert_eq!((refusal.status().as_u16(), begun.elapsed()), (503, Duration::ZERO));
+        assert_eq!(live.stats().ended, [(CloseReason::Revoked, 1)].into());
+    }
+
+    #[tokio::test]
+    async fn snp_3_an_error_of_the_application_is_its_own() {
+        let live = live();
+        let taking = async |_| Err::<[Encoded; 0], _>(Refusal::forbidden("not yours"));
+        let refusal = enter(&live).first(taking).await.unwrap_err();
+        assert_eq!(refusal.status(), 403);
+        assert!(live.is_empty() && live.admission_stats().refusals.is_empty());
+    }
+}

@@ -289,4 +289,39 @@ mod tests {
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug of the application");
         assert_eq!(soften(application.into_response()).status(), 500);
     }
+
+    /// A page that offers `live.v1`.
+    fn page() -> Request<()> {
+        let mut request = Request::get("/ws")
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==")
+            .header(header::SEC_WEBSOCKET_PROTOCOL, "live.v1")
+            .body(())
+            .unwrap();
+        let upgrade = hyper::upgrade::on(&mut request);
+        request.extensions_mut().insert(upgrade);
+        request
+    }
+
+    #[tokio::test]
+    async fn ws_3_a_refusal_is_spoken_to_a_page_of_the_same_host_only() {
+        let answered = |refusal: Refusal| {
+            let softener = Softener::of(&mut page(), &RefusedSockets::default()).unwrap();
+            let mut counted = Vec::new();
+            let answer = softener.soften(refusal.into_response(), |status| counted.push(status));
+            (answer.status().as_u16(), counted)
+        };
+        for status in [401_u16, 403, 429, 503] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(answered(Refusal::new(status, "x")), (101, vec![status]));
+        }
+        assert_eq!(answered(Refusal::failed("x")).0, 101);
+        assert_eq!(answered(Refusal::foreign_page("x")), (403, vec![]));
+        for status in [400_u16, 404, 409, 426, 500] {
+            let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), "x");
+            assert_eq!(answered(refusal), (status, vec![]));
+        }
+    }
 }

@@ -77,7 +77,7 @@ struct Pending<'s> {
 #[derive(Debug, Clone)]
 enum Past<'s> {
     Begin(OpId, Change<'s>, bool),
-    Returned(OpId),
+    Returned(OpId, bool),
     Spared(OpId),
     Rest(bool),
 }
@@ -148,17 +148,17 @@ impl<'s> Queue<'s> {
     }
 
     /// The operation has returned: its takes and ends have happened; a push may still be on its
-    /// way. False if nothing explains that.
-    pub(crate) fn returned(&mut self, op: OpId) -> bool {
+    /// way, unless it has `arrived`. False if nothing explains that.
+    pub(crate) fn returned(&mut self, op: OpId, arrived: bool) -> bool {
         if self.pending.iter().all(|pending| pending.op != op) {
             return true;
         }
-        self.history.push(Past::Returned(op));
+        self.history.push(Past::Returned(op, arrived));
         let mut due = 0;
         let all = self.pending.iter_mut().enumerate();
         for (place, pending) in all.filter(|(_, pending)| pending.op == op) {
             pending.returned = true;
-            due |= u64::from(!matches!(pending.change, Change::Push(..))) << place;
+            due |= u64::from(arrived || !matches!(pending.change, Change::Push(..))) << place;
         }
         self.advance(due)
     }
@@ -338,8 +338,8 @@ impl<'s> Queue<'s> {
         for past in &self.history {
             match past {
                 Past::Begin(op, change, must) => other.begin(*op, change.clone(), *must),
-                Past::Returned(op) => {
-                    other.returned(*op);
+                Past::Returned(op, arrived) => {
+                    other.returned(*op, *arrived);
                 }
                 Past::Spared(op) => other.spared(*op),
                 Past::Rest(due) => other.rest(*due),

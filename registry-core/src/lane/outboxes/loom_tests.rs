@@ -44,7 +44,8 @@ impl<T> OutboxLane<T> {
     /// How many unfiltered subscribers its book knows.
     pub(crate) fn members(&self) -> usize {
         let mut members = 0;
-        self.consumer.lock().book.for_each_hearing(None, |_, _| members += 1);
+        let all = Audience::Hearing(None);
+        self.consumer.lock().book.for_each(&all, |_, _| members += 1);
         members
     }
 }

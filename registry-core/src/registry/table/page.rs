@@ -49,8 +49,8 @@ impl Table {
     /// Returns the place at which the page after a subscriber begins. After one of another
     /// registry, or of none, that is the first.
     pub(crate) fn place_after(&self, id: Option<SubscriptionId>) -> Key {
-        let ours = id.filter(|id| id.epoch == self.epoch);
-        ours.map_or(0, |id| id.member.key.saturating_add(1))
+        let ours = id.filter(|id| id.is_of(self.epoch));
+        ours.map_or(0, |id| id.member().key.saturating_add(1))
     }
 
     /// Collects more of a page; true when it is complete. Between two visits the caller releases
@@ -83,7 +83,7 @@ impl Table {
         let record = self.records.get(key).filter(|record| !record.draining)?;
         let member = MemberId { key, serial: record.serial };
         Some(Row {
-            id: SubscriptionId { epoch: self.epoch, member },
+            id: SubscriptionId::new(self.epoch, member),
             since: record.since,
             format: record.format,
             seat: record.seat.clone(),
@@ -193,9 +193,9 @@ mod tests {
             if heir {
                 // Another has its place, and the numbers of its channels mean others.
                 drop(of.0.take(leaves));
-                assert_eq!(insert(&mut of, named(0)).member.key, leaves.member.key);
+                assert_eq!(insert(&mut of, named(0)).member().key, leaves.member().key);
             } else {
-                of.0.drain(leaves.member.key);
+                of.0.drain(leaves.member().key);
             }
             while !of.0.visit(&mut page) {}
             let ids: Vec<_> = page.rows.iter().map(|row| row.id).collect();
