@@ -81,6 +81,7 @@ export function connect(url, options = {}) {
     return () => target.removeEventListener(key, listener);
   };
   const emit = (/** @type {string} */ key, /** @type {any} */ detail) => {
+    if (key === "reset") lastId = ""; // ids may begin anew
     if (key === "state" || !over.signal.aborted) target.dispatchEvent(new CustomEvent(key, { detail }));
   };
   const enter = (/** @type {State["state"]} */ name, /** @type {string | null} */ reason = null, ms = 0) => {

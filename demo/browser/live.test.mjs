@@ -113,6 +113,14 @@ test("a stream that is cut within an event comes back after the last whole one, 
   assert.equal(seen.live.lastId, "00000000000000b0-18446744073709551615");
 });
 
+test("after a reset the ids may begin anew", async (t) => {
+  const reset = 'event: reset\ndata: {"reason":"ahead"}\n\n';
+  const { url } = await scripted(t, stream(": ok\n\n" + event(5, "five") + event(4, "four") + reset + event(3, "three")));
+  const seen = watch(t, url);
+  await seen.until(() => seen.heard.length === 2);
+  assert.deepEqual([data(seen), seen.live.lastId], [["five", "three"], "00000000000000af-3"]);
+});
+
 test("a snapshot is heard though its id is the last one, and only its last part has an id", async (t) => {
   jitter(t, 0);
   const part = (id, data) => `${id}event: snapshot\ndata: {"channel":null,"event":"snapshot","data":${data}}\n\n`;
