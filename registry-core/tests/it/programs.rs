@@ -100,7 +100,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => which.clone().prop_map(Step::Attach),
         1 => which.clone().prop_map(Step::Unsubscribe),
         1 => which.clone().prop_map(Step::Drop),
-        14 => (0..CHANNELS.len(), value.clone()).prop_map(|(name, value)| Step::Broadcast(name, value)),
+        14 => (0..CHANNELS.len(), value.clone())
+            .prop_map(|(name, value)| Step::Broadcast(name, value)),
         5 => (0_u8..4, 0..CHANNELS.len(), value.clone())
             .prop_map(|(to, name, value)| Step::SendTo(to, name, value)),
         4 => (which.clone(), 0..CHANNELS.len(), value)

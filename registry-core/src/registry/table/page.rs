@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// Places, identities and channels that one visit looks at: some ten microseconds of work, also
 /// where nothing of it is in a cache.
-const VISITED: usize = 256;
+const VISITED: usize = 128;
 
 /// A page that is being collected.
 pub(crate) struct Page {
@@ -46,15 +46,15 @@ impl Page {
 }
 
 impl Table {
-    /// Returns the place at which the page after a subscriber begins. After one of another registry,
-    /// or of none, that is the first.
+    /// Returns the place at which the page after a subscriber begins. After one of another
+    /// registry, or of none, that is the first.
     pub(crate) fn place_after(&self, id: Option<SubscriptionId>) -> Key {
         let ours = id.filter(|id| id.epoch == self.epoch);
         ours.map_or(0, |id| id.member.key.saturating_add(1))
     }
 
-    /// Collects more of a page; true when it is complete. Between two visits the caller releases the
-    /// registry's lock.
+    /// Collects more of a page; true when it is complete. Between two visits the caller releases
+    /// the registry's lock.
     pub(crate) fn visit(&self, page: &mut Page) -> bool {
         let mut visits = VISITED;
         loop {
