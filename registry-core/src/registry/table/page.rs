@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// Places, identities and channels that one visit looks at: some ten microseconds of work, also
 /// where nothing of it is in a cache.
-const VISITED: usize = 256;
+const VISITED: usize = 128;
 
 /// A page that is being collected.
 pub(crate) struct Page {
