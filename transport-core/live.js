@@ -1,6 +1,5 @@
 // @ts-check
-// Keeps a page, or a program on Node, connected to a live server over an event stream or a WebSocket. docs/protocol.md says
-// what travels. The file needs no other one: serve it, or copy it.
+// Keeps a page, or a program on Node, connected to a live server: docs/protocol.md. It needs no other file: serve or copy it.
 
 /** @typedef {"back" | "renew" | "stop"} Then comes back; renews its credential and comes back; stays away */
 /** @typedef {{ id: string | null, channel: string | null, event: string | null, data: any, text: string }} Message `text` is
@@ -32,7 +31,7 @@ export const REASONS = {
 function reasonOf(/** @type {number} */ code, text = "") {
   const known = Object.keys(REASONS).filter((reason) => REASONS[reason].includes(code));
   if (known.length > 0) return known.includes(text) ? text : known[0];
-  return code < 500 ? "malformed" : code < 600 ? "failed" : "lost";
+  return [408, 425].includes(code) ? "lost" : code < 500 ? "malformed" : code < 600 ? "failed" : "lost";
 }
 
 /** Makes a parser of event streams. A chunk may end anywhere, within a character or a CRLF too.
@@ -65,6 +64,7 @@ export function parser(onEvent, onRetry, onComment) {
  * @param {string | URL} url of the route @param {Options} [options] */
 export function connect(url, options = {}) {
   const { transport = "sse", channels = [], renew, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = options;
+  if (/[^!-~]/.test(options.token ?? "")) throw new TypeError("a token is ASCII without spaces");
   if (transport === "ws" && !WebSocket) throw new TypeError("there is no WebSocket here: pass one as an option");
   const to = new URL(url, globalThis.document?.baseURI), target = new EventTarget(), over = new AbortController();
   channels.forEach((channel) => to.searchParams.append("channel", channel));
@@ -175,7 +175,7 @@ export function connect(url, options = {}) {
       const ms = Math.min(retry ?? Math.random() * Math.min(30_000, 1000 * 2 ** tries++), 86_400_000);
       enter("waiting", reason, ms);
       try { if (then === "renew" && !over.signal.aborted) token = /** @type {any} */ (await renew?.(reason)) ?? token; }
-      catch { return stop(reason); }
+      catch { renewed = false; } // perhaps the network was away: it is asked again
       await pause(ms);
     }
   });

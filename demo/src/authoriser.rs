@@ -39,13 +39,17 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// # Errors
 /// Those of [`Credential::of`].
 pub(crate) fn credential(request: &Parts) -> Result<Option<String>, Refusal> {
-    let headers = &request.headers;
-    if headers.contains_key(header::AUTHORIZATION) && bearer(headers).is_none() {
-        return Ok(cookie(headers));
+    let mut own = request.clone();
+    own.headers.remove(header::AUTHORIZATION);
+    for value in request.headers.get_all(header::AUTHORIZATION) {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+        if scheme.eq_ignore_ascii_case(b"bearer") {
+            own.headers.append(header::AUTHORIZATION, value.clone());
+        }
     }
-    Ok(match Credential::of(request)? {
+    Ok(match Credential::of(&own)? {
         Credential::Token(token) => Some(token.as_str().trim().to_owned()),
-        _ => cookie(headers),
+        _ => cookie(&request.headers),
     })
 }
 

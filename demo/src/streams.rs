@@ -27,6 +27,7 @@ async fn enter<F: Framing>(app: &App, request: &Parts) -> Result<Entered<F>, Ref
     if !entry.asked().has_flag("snapshot") {
         return entry.admit(grant);
     }
+    entry.require_snapshots::<F>()?;
     let (requested, granted) = (entry.requested().clone(), grant.registration().filter().clone());
     let snapshot = async |_at| Ok::<_, Refusal>([app.latest.snapshot(&requested, &granted)]);
     entry.admit(grant)?.first(snapshot).await

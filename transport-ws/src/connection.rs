@@ -323,7 +323,7 @@ impl<O, R: Incoming> Connection<O, R> {
     fn handled(&mut self) {
         self.handling = None;
         if let Some(answering) = self.answering.take()
-            && let Some(reference) = answering.unanswered()
+            && let Some(reference) = answering.acknowledge()
         {
             self.inbound.add_reply(&Told::Ack { reference }.frame());
         }

@@ -16,8 +16,8 @@ use transport_core::{put_data, put_members};
 /// The name of the subprotocol.
 pub(crate) const LIVE_V1: &str = "live.v1";
 
-/// How long a `ref` may be that is text, in bytes.
-const MAX_REF_BYTES: usize = 64;
+/// How long a `ref` may be that is text, in characters.
+const MAX_REF_LENGTH: usize = 64;
 
 /// The frames of a WebSocket that speaks `live.v1`: each message is a JSON object with its id, its
 /// channel, its event's name and its payload, and losses are told.
@@ -69,7 +69,8 @@ fn lagged(lost: u64, out: &mut BytesMut) {
     frame(TEXT, format!(r#"{{"type":"lagged","lost":{lost}}}"#).as_bytes(), out);
 }
 
-/// The client's name of one of its messages: a text of 1 to 64 bytes, or a whole number below 2⁵³,
+/// The client's name of one of its messages: a text of 1 to 64 characters, or a whole number below
+/// 2⁵³,
 /// which every language reads alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -82,7 +83,7 @@ impl Ref {
     fn is_good(&self) -> bool {
         match self {
             Self::Number(number) => *number < 1 << 53,
-            Self::Text(text) => (1..=MAX_REF_BYTES).contains(&text.len()),
+            Self::Text(text) => (1..=MAX_REF_LENGTH).contains(&text.chars().count()),
         }
     }
 }
@@ -163,6 +164,13 @@ struct Raw<'a> {
     data: Option<&'a RawValue>,
 }
 
+/// What is read of a message that cannot be read.
+#[derive(Deserialize)]
+struct OnlyRef {
+    #[serde(rename = "ref")]
+    reference: Option<Ref>,
+}
+
 /// Tells `null` from nothing.
 fn present<'a, D: Deserializer<'a>>(data: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(data).map(Some)
@@ -176,15 +184,23 @@ pub(crate) fn read(text: &str) -> Heard {
         code,
         message: message.to_owned(),
     };
+    // A list of the members' values would be read as well.
+    if !text.trim_start().starts_with('{') {
+        return fault(None, Code::Malformed, "a message of `live.v1` is a JSON object");
+    }
     let Raw { kind, reference, data } = match serde_json::from_str(text) {
         Ok(raw) => raw,
         Err(error) => {
-            let message = format!("not a JSON object with a `type`: {error}");
-            return fault(None, Code::Malformed, &message);
+            // Not the error's own text, which quotes the message.
+            let (line, column) = (error.line(), error.column());
+            let message = format!("not a message of `live.v1` (line {line}, column {column})");
+            let reference =
+                serde_json::from_str(text).ok().and_then(|OnlyRef { reference }| reference);
+            return fault(reference.filter(Ref::is_good), Code::Malformed, &message);
         }
     };
     if !reference.as_ref().is_none_or(Ref::is_good) {
-        let message = "`ref` is a text of 1 to 64 bytes, or a whole number below 2^53";
+        let message = "`ref` is a text of 1 to 64 characters, or a whole number below 2^53";
         return fault(None, Code::Malformed, message);
     }
     match (&*kind, data) {
@@ -283,11 +299,16 @@ mod tests {
             Heard::Fault { reference, code, .. } => (reference, code),
             message => panic!("{text}: {message:?}"),
         };
-        let long = format!(r#"{{"type":"message","data":1,"ref":"{}"}}"#, "x".repeat(65));
+        let with_ref = |letter: &str, n| {
+            format!(r#"{{"type":"message","data":1,"ref":"{}"}}"#, letter.repeat(n))
+        };
+        assert_eq!(message(&with_ref("é", 64)).0, Some(Ref::Text("é".repeat(64))));
+        let long = with_ref("x", 65);
         for malformed in [
             "",
             "hello",
             "[]",
+            r#"["message",1,"data"]"#,
             "{}",
             r#"{"type":7}"#,
             r#"{"type":"message","data":1,"ref":-1}"#,
@@ -301,6 +322,12 @@ mod tests {
             assert_eq!(fault(malformed), (None, Code::Malformed), "{malformed}");
         }
         assert_eq!(fault(r#"{"type":"message","ref":1}"#), (Some(Ref::Number(1)), Code::Malformed));
+        for readable in [r#"{"ref":1}"#, r#"{"type":7,"ref":1}"#] {
+            assert_eq!(fault(readable), (Some(Ref::Number(1)), Code::Malformed), "{readable}");
+        }
+        let echo = format!("\"{}\"", "\u{7f}".repeat(10_000));
+        let Heard::Fault { message, .. } = read(&echo) else { panic!("it is no message") };
+        assert!(message.len() < 100, "what is wrong is not sent back");
         for unsupported in ["subscribe", "unsubscribe", "renew", "event", "reset", ""] {
             let text = format!(r#"{{"type":"{unsupported}","ref":2,"channels":["a"]}}"#);
             assert_eq!(fault(&text), (Some(Ref::Number(2)), Code::Unsupported), "{unsupported}");

@@ -159,8 +159,7 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Outgoing for Piped<W> {
         patience: Duration,
     ) {
         // In the middle of a frame the peer would read the farewell as the frame's rest.
-        let is_mid_frame = self.is_partial || !self.buffer.discard();
-        if !by_peer && is_mid_frame {
+        if self.is_partial || (!by_peer && !self.buffer.discard()) {
             return;
         }
         self.buffer.push(farewell);

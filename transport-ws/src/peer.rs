@@ -9,7 +9,7 @@ use bytes::Bytes;
 use registry_core::Encoded;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::{fmt, mem};
@@ -64,17 +64,30 @@ enum Form {
 #[derive(Debug)]
 pub(crate) struct Answering {
     reference: Option<Ref>,
-    replied: AtomicBool,
+    answer: AtomicU8,
 }
+
+/// The answer that bears the `ref`: none yet, replies, or an acknowledgement.
+const NONE: u8 = 0;
+const REPLIES: u8 = 1;
+const ACK: u8 = 2;
 
 impl Answering {
     pub(crate) fn new(reference: Option<Ref>) -> Arc<Self> {
-        Arc::new(Self { reference, replied: AtomicBool::new(false) })
+        Arc::new(Self { reference, answer: AtomicU8::new(NONE) })
     }
 
-    /// Returns the `ref` that is still to be answered.
-    pub(crate) fn unanswered(&self) -> Option<&Ref> {
-        self.reference.as_ref().filter(|_| !self.replied.load(Ordering::Relaxed))
+    /// Returns the `ref` if nothing has answered it: it is acknowledged then.
+    pub(crate) fn acknowledge(&self) -> Option<&Ref> {
+        let answer = self.answer.compare_exchange(NONE, ACK, Ordering::Relaxed, Ordering::Relaxed);
+        self.reference.as_ref().filter(|_| answer.is_ok())
+    }
+
+    /// Returns the `ref` for a reply; none if it was acknowledged before.
+    fn reply(&self) -> Option<&Ref> {
+        let answer =
+            self.answer.compare_exchange(NONE, REPLIES, Ordering::Relaxed, Ordering::Relaxed);
+        self.reference.as_ref().filter(|_| answer != Err(ACK))
     }
 }
 
@@ -99,8 +112,8 @@ impl Peer {
     /// for the socket.
     ///
     /// Over `live.v1` it is a `reply` with the `ref` of the message that is being handled, and the
-    /// text is its `data`. A message with a `ref` that gets no reply is acknowledged when its
-    /// handler returns.
+    /// text is its `data`. A message with a `ref` that has got no reply is acknowledged when its
+    /// handler returns; a reply after that bears no `ref`.
     ///
     /// A revocation discards a reply that was not written.
     ///
@@ -133,11 +146,6 @@ impl Peer {
     /// assert!(format!("{options:?}").ends_with("on_text: true }"));
     /// ```
     pub async fn reply_with(&self, reply: Encoded) -> Result<(), Gone> {
-        let frame = match &self.form {
-            Form::Raw => bare(&reply),
-            Form::Live(answering) => live::reply(answering.reference.as_ref(), &reply),
-        };
-        let mut frame = Some(frame);
         poll_fn(|cx| {
             let waker = cx.waker().clone();
             let mut replies = self.lock();
@@ -151,10 +159,10 @@ impl Peer {
                 }
                 return Poll::Pending;
             }
-            replies.waiting = frame.take();
-            if let Form::Live(answering) = &self.form {
-                answering.replied.store(true, Ordering::Relaxed);
-            }
+            replies.waiting = Some(match &self.form {
+                Form::Raw => bare(&reply),
+                Form::Live(answering) => live::reply(answering.reply(), &reply),
+            });
             let task = replies.task.take();
             drop(replies);
             if let Some(task) = task {

@@ -41,7 +41,7 @@ impl Mutant {
             self.bug,
             Bug::RevocationsWaitForDeliveries | Bug::WaitsForRoom | Bug::LocksInTwoOrders
         );
-        Duration::from_millis(if waits { 200 } else { 2_000 })
+        Duration::from_millis(if waits { 500 } else { 2_000 })
     }
 
     /// How long its script is made smaller: where each run takes the patience, nobody waits for the

@@ -138,7 +138,7 @@ impl EventQueue {
     }
 }
 
-/// Who comes and who leaves, among the identities of one kind; made by
+/// Tells which identities of one kind come and leave; made by
 /// [`watch`](crate::SubscriberRegistry::watch).
 ///
 /// An identity *came* when it has its first active holder, and *left* when the last one ended or

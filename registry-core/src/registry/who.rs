@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> SubscriberRegistry<T> {
         }
     }
 
-    /// Watches the identities of one kind: who comes and who leaves from now on (WHO-3). See
+    /// Watches which identities of one kind come and leave from now on (WHO-3). See
     /// [`Watch`].
     ///
     /// At most `capacity` events wait, and one count of those that were missed. To know who is

@@ -400,7 +400,7 @@ where
         Status {
             label: self.options.label,
             queued_messages,
-            queued_bytes: bytes + state.queue.rest.len() + state.queue.control.len(),
+            queued_bytes: bytes + state.queue.unwritten(),
             lost: state.lost,
             last_write: state.last_write,
             wired: self.wire.get().is_some(),

@@ -263,6 +263,12 @@ impl<F: Item> Queue<F> {
         }
     }
 
+    /// Bytes that wait besides the queued frames.
+    pub(crate) fn unwritten(&self) -> usize {
+        let first = self.first.iter().flat_map(|first| &first.frames).map(Bytes::len);
+        self.rest.len() + self.control.len() + first.sum::<usize>()
+    }
+
     /// Tells whether a part of a frame has left, and its rest is still here.
     pub(crate) fn is_mid_first(&self) -> bool {
         self.first.as_ref().is_some_and(|first| first.is_begun)

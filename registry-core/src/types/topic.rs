@@ -181,6 +181,14 @@ impl<E> fmt::Debug for Topic<E> {
 ///
 /// assert_eq!(PROGRESS.of(&17).channel(), "run:17");
 /// ```
+///
+/// Another payload does not compile, nor does another key:
+/// ```compile_fail,E0308
+/// # use registry_core::{RegistryOptions, SubscriberRegistry, TopicFamily};
+/// static PROGRESS: TopicFamily<f64, u64> = TopicFamily::new("run:");
+/// # let registry = SubscriberRegistry::for_topics(RegistryOptions::new());
+/// registry.publish(&PROGRESS.of(&17), &"half").unwrap();
+/// ```
 pub struct TopicFamily<E, K> {
     prefix: &'static str,
     events: &'static [&'static str],

@@ -32,7 +32,12 @@ impl Asked {
     /// Reads a request.
     #[must_use]
     pub fn of(request: &Parts) -> Self {
-        Self { uri: request.uri.clone(), protocols: values(&request.headers).cloned().collect() }
+        // They may be credentials, so `Debug` does not show them.
+        let protocols = values(&request.headers).cloned().map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        Self { uri: request.uri.clone(), protocols: protocols.collect() }
     }
 
     /// Tells whether the query has `name=1`.
@@ -98,5 +103,7 @@ mod tests {
         let offered = asked("/", &["a , b", "", "c,,d "]);
         assert!(offered.protocols().eq(["a", "b", "c", "d"]));
         assert_eq!(asked("/", &[]).protocols().count(), 0);
+        let shown = format!("{:?}", asked("/", &["bearer.c2VjcmV0"]));
+        assert!(!shown.contains("c2VjcmV0"), "{shown}");
     }
 }

@@ -48,7 +48,7 @@ const PROTOCOL: &str = "bearer.";
 ///     }
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Credential {
     /// A token that the client chose to send.
@@ -96,6 +96,17 @@ fn unreadable_protocol() -> Refusal {
 fn decode(text: &str) -> Option<Token> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| !bytes.is_empty())?;
     String::from_utf8(bytes).ok().map(Token)
+}
+
+/// Shows which kind it is, and no secret.
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(token) => token.fmt(f),
+            Self::Cookies(cookies) => write!(f, "Cookies({})", cookies.iter().count()),
+            Self::Absent => f.write_str("Absent"),
+        }
+    }
 }
 
 /// A token. `Debug` does not show it.
@@ -189,5 +200,6 @@ mod tests {
         assert!(token.matches("secret"));
         assert!(["", "secre", "secret ", "Secret"].iter().all(|other| !token.matches(other)));
         assert_eq!(format!("{token:?}"), "Token(6 bytes)");
+        assert_eq!(format!("{:?}", of(&[COOKIE]).unwrap()), "Cookies(2)");
     }
 }

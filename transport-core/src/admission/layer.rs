@@ -4,7 +4,7 @@ use super::live::Live;
 use super::refused_socket::RefusedSockets;
 use super::soft::Softener;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use std::fmt;
@@ -79,7 +79,9 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         self.live.draw_ticket_for(request.extensions_mut());
-        let soft = Softener::of(&mut request, &self.places).map(|soft| (soft, self.live.clone()));
+        let may_connect = |headers: &HeaderMap| self.live.may_connect(headers);
+        let soft = Softener::of(&mut request, &self.places, may_connect);
+        let soft = soft.map(|soft| (soft, self.live.clone()));
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?.map(Body::new);

@@ -3,7 +3,7 @@
 use super::options::LiveOptions;
 use super::stats::{AdmissionStats, Refusals};
 use crate::socket::kind::{ConnectionKind, KindCounts, KindGuard};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use registry_core::SubscriberRegistry;
 use std::fmt;
 use std::ops::Deref;
@@ -127,6 +127,11 @@ impl<T: Send + Sync + 'static> Live<T> {
 
     pub(crate) fn count(&self, refused: StatusCode) {
         self.inner.refusals.count(refused);
+    }
+
+    /// Tells whether a page of the origin that the headers name may open a WebSocket.
+    pub(crate) fn may_connect(&self, headers: &HeaderMap) -> bool {
+        self.inner.options.origins().check(headers).is_ok()
     }
 
     pub(super) fn refusals(&self) -> Arc<Refusals> {

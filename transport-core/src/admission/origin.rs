@@ -56,7 +56,7 @@ impl Origins {
             "pages of the origin {origin:?} may not connect here: it is not that of the requested \
              host {host:?}, and `LiveOptions::with_origins` does not list it"
         );
-        Err(Refusal::foreign_page(reason))
+        Err(Refusal::forbidden(reason))
     }
 }
 

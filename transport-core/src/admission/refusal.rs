@@ -9,10 +9,6 @@ use std::fmt;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Transient;
 
-/// Marks a refusal of a page of another host, which stays a status: that page is told nothing.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ForeignPage;
-
 /// Why a request is refused: a status, a sentence that says what to do, and when to come back if
 /// that may help.
 ///
@@ -39,17 +35,8 @@ pub struct Refusal {
     retry_after: Option<u32>,
     /// Few, and most refusals have none: a map would make every `Result` large.
     headers: Vec<(HeaderName, HeaderValue)>,
-    origin: Origin,
-}
-
-/// What a refusal says of itself to the code that softens it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Any,
-    /// It is the library's own `500`, which may pass.
-    Transient,
-    /// A page of another host asked.
-    ForeignPage,
+    /// Whether it is the library's own `500`, which may pass.
+    transient: bool,
 }
 
 impl Refusal {
@@ -60,7 +47,7 @@ impl Refusal {
             reason: reason.into(),
             retry_after: None,
             headers: Vec::new(),
-            origin: Origin::Any,
+            transient: false,
         }
     }
 
@@ -94,12 +81,7 @@ impl Refusal {
 
     /// Creates a `500` of the library's own that may pass.
     pub(crate) fn failed(reason: impl Into<String>) -> Self {
-        Self { origin: Origin::Transient, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason) }
-    }
-
-    /// Creates a `403` for a page of another host.
-    pub(crate) fn foreign_page(reason: impl Into<String>) -> Self {
-        Self { origin: Origin::ForeignPage, ..Self::forbidden(reason) }
+        Self { transient: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason) }
     }
 
     /// Adds `Retry-After`, in seconds.
@@ -170,11 +152,8 @@ impl IntoResponse for Refusal {
         for (name, value) in self.headers {
             headers.insert(name, value);
         }
-        let extensions = response.extensions_mut();
-        match self.origin {
-            Origin::Any => {}
-            Origin::Transient => drop(extensions.insert(Transient)),
-            Origin::ForeignPage => drop(extensions.insert(ForeignPage)),
+        if self.transient {
+            response.extensions_mut().insert(Transient);
         }
         response
     }

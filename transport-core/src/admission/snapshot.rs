@@ -1,12 +1,23 @@
 //! A snapshot of the state, which a new subscriber is sent before the broadcasts that change it.
 
-use super::entry::{Entered, Framing, busy};
+use super::entry::{Entered, Entry, Framing, busy};
 use super::refusal::Refusal;
 use futures_util::FutureExt;
-use registry_core::{CloseReason, Encoded, MessageId, Outbox};
+use registry_core::{CloseReason, Encoded, MessageId, Outbox, WireFormat};
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
+
+impl<T: Send + Sync + 'static> Entry<T> {
+    /// Refuses the request if the format of its messages carries no [snapshots](Entered::first),
+    /// before it is admitted: an admission may evict another stream.
+    ///
+    /// # Errors
+    /// `400`, as on a raw WebSocket.
+    pub fn require_snapshots<F: Framing>(&self) -> Result<(), Refusal> {
+        require_snapshots(F::format(self.asked())).inspect_err(|refusal| self.count(refusal))
+    }
+}
 
 impl<F: Framing> Entered<F> {
     /// Sends a snapshot first: the subscriber is active already, and what `snapshot` returns is
@@ -16,14 +27,17 @@ impl<F: Framing> Entered<F> {
     /// one that matches is queued for the subscriber meanwhile, and no earlier one. So an
     /// application that changes its state first, and then broadcasts the change, both in one order,
     /// loses nothing: what the snapshot holds already arrives once more, with a later id. Each part
-    /// becomes an event named `snapshot`, and the last one has that id.
+    /// becomes an event named `snapshot`, and the last one has that id. Nothing else is sent within
+    /// one part, not even a ping, so make several of what a slow link takes long for.
     ///
     /// It runs in the handler, before the head of the answer. Meanwhile the outbox fills under its
     /// policy. A `HEAD` gets no snapshot: the function is not called.
     ///
     /// # Errors
     /// That of `snapshot` is the handler's own. Besides:
-    /// - `400`: the request's format carries no snapshots, as a raw WebSocket.
+    /// - `400`: the request's format carries no snapshots, as a raw WebSocket. To refuse it before
+    ///   the admission, call [`Entry::require_snapshots`](crate::Entry::require_snapshots).
+    /// - `401`: the credential expired meanwhile.
     /// - `503`: `snapshot` panicked, took longer than
     ///   [`with_snapshot_timeout`](crate::LiveOptions::with_snapshot_timeout), or returned more
     ///   than [`with_max_snapshot_bytes`](crate::LiveOptions::with_max_snapshot_bytes), which ends
@@ -56,26 +70,33 @@ impl<F: Framing> Entered<F> {
             self.count.count(&refusal);
             Err(refusal.into())
         };
-        if !outbox.format().has_snapshots() {
-            return refused(Refusal::bad_request(NO_SNAPSHOTS));
+        if let Err(refusal) = require_snapshots(outbox.format()) {
+            return refused(refusal);
         }
-        let taking = timeout(limits.timeout, AssertUnwindSafe(snapshot(at)).catch_unwind());
+        // Its parts are made within the bound on time too, and a panic of theirs is its own.
+        let made = async { Ok(frames(outbox, at, snapshot(at).await?, limits.max_bytes)) };
+        let taking = timeout(limits.timeout, AssertUnwindSafe(made).catch_unwind());
+        let expires = admitted.expires;
         let taken = tokio::select! {
             biased; // so that no random number is drawn
             reason = poll_fn(|cx| outbox.poll_discarded(cx)) => {
                 let why = format!("the subscriber has ended ({reason}) meanwhile: try again");
                 return refused(busy(&why));
             }
+            () = async { sleep_until(expires.unwrap_or_else(Instant::now)).await },
+                if expires.is_some() =>
+            {
+                outbox.close(CloseReason::Expired);
+                return refused(Refusal::unauthenticated("the credential has expired"));
+            }
             taken = taking => taken,
         };
         let fault = match taken {
-            Ok(Ok(Ok(parts))) => match frames(outbox, at, parts, limits.max_bytes) {
-                Some(frames) => {
-                    outbox.put_first(frames);
-                    return Ok(self);
-                }
-                None => "the snapshot is too large",
-            },
+            Ok(Ok(Ok(Some(frames)))) => {
+                outbox.put_first(frames);
+                return Ok(self);
+            }
+            Ok(Ok(Ok(None))) => "the snapshot is too large",
             Ok(Ok(Err(error))) => return Err(error),
             Ok(Err(_panic)) => "the snapshot failed",
             Err(_elapsed) => "the snapshot took too long",
@@ -83,6 +104,11 @@ impl<F: Framing> Entered<F> {
         outbox.close(CloseReason::Failed);
         refused(busy(fault))
     }
+}
+
+/// Refuses a request whose format carries no snapshots.
+fn require_snapshots(format: &WireFormat) -> Result<(), Refusal> {
+    if format.has_snapshots() { Ok(()) } else { Err(Refusal::bad_request(NO_SNAPSHOTS)) }
 }
 
 const NO_SNAPSHOTS: &str = "a raw WebSocket carries no snapshot: offer the subprotocol `live.v1`";
@@ -97,12 +123,14 @@ fn frames(
     let (mut frames, mut bytes) = (Vec::new(), 0);
     let mut parts = parts.into_iter().peekable();
     while let Some(part) = parts.next() {
-        bytes += part.body().len();
+        let last = parts.peek().is_none().then_some(at);
+        let frame = outbox.format().snapshot(last, &part)?;
+        // Framed, since a line or a character may take several bytes, and a part at least one.
+        bytes += frame.len().max(1);
         if bytes > max_bytes {
             return None;
         }
-        let last = parts.peek().is_none().then_some(at);
-        frames.extend(outbox.format().snapshot(last, &part));
+        frames.push(frame);
     }
     Some(frames)
 }
@@ -116,7 +144,7 @@ mod tests {
     use crate::admission::live::Live;
     use crate::admission::options::LiveOptions;
     use axum::http::Request;
-    use registry_core::{Json, Next, WireFormat};
+    use registry_core::{Json, Next};
     use std::future::pending;
     use std::time::Duration;
 
@@ -138,7 +166,7 @@ mod tests {
 
     fn live() -> Live<u8> {
         let second = Duration::from_secs(1);
-        let options = LiveOptions::new().with_max_snapshot_bytes(4).with_snapshot_timeout(second);
+        let options = LiveOptions::new().with_max_snapshot_bytes(6).with_snapshot_timeout(second);
         LiveBuilder::new(Json).with_options(options).build()
     }
 
@@ -169,16 +197,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn snp_3_what_fails_ends_the_subscriber_as_failed() {
-        for fault in ["failed", "took too long", "is too large"] {
+        for fault in ["failed", "took too long", "is too large", "parts failed"] {
             let live = live();
             let taking = async |_| match fault {
                 "failed" => panic!("on purpose"),
                 "took too long" => pending().await,
-                _ => Ok::<_, Refusal>([Encoded::text("12345")]),
+                // They are made when they are asked for: without end, or not at all.
+                _ => Ok::<_, Refusal>(std::iter::repeat_with(|| {
+                    assert_eq!(fault, "is too large", "on purpose");
+                    Encoded::text("")
+                })),
             };
             let refusal = enter(&live).first(taking).await.unwrap_err();
             assert_eq!((refusal.status().as_u16(), refusal.retry_after()), (503, Some(1)));
-            assert!(refusal.reason().ends_with(fault), "{refusal}");
+            assert!(refusal.reason().ends_with(fault.trim_start_matches("parts ")), "{refusal}");
             assert_eq!(live.stats().ended, [(CloseReason::Failed, 1)].into(), "{fault}");
             assert_eq!(live.admission_stats().refusals, [(503, 1)].into(), "{fault}");
         }
@@ -195,6 +227,18 @@ mod tests {
         let refusal = enter(&live).first(taking).await.unwrap_err();
         assert_eq!((refusal.status().as_u16(), begun.elapsed()), (503, Duration::ZERO));
         assert_eq!(live.stats().ended, [(CloseReason::Revoked, 1)].into());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn snp_3_a_credential_that_expires_meanwhile_gets_no_snapshot() {
+        let live = live();
+        let mut entered = enter(&live);
+        let soon = Instant::now() + Duration::from_millis(10);
+        entered.subscriber.as_mut().unwrap().expires = Some(soon);
+        let taking = async |_| pending::<Result<[Encoded; 0], Refusal>>().await;
+        let refusal = entered.first(taking).await.unwrap_err();
+        assert_eq!((refusal.status().as_u16(), Instant::now()), (401, soon));
+        assert_eq!(live.stats().ended, [(CloseReason::Expired, 1)].into());
     }
 
     #[tokio::test]

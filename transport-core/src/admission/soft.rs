@@ -7,7 +7,7 @@
 //! gets the status. The code that draws the ticket decides it from the answer alone, so that it
 //! covers a handler's own `503` and a rate limiter's `429` too.
 
-use super::refusal::{ForeignPage, Refusal, Transient};
+use super::refusal::{Refusal, Transient};
 use super::refused_socket::{RefusedSockets, SocketRequest, Spoken};
 use super::stats::Refusals;
 use axum::body::Body;
@@ -68,9 +68,14 @@ enum How {
 }
 
 impl Softener {
-    /// Looks at a request, and marks it if its client cannot read a status.
-    pub(crate) fn of<B>(request: &mut Request<B>, places: &RefusedSockets) -> Option<Self> {
-        let how = How::of(request, places)?;
+    /// Looks at a request, and marks it if its client cannot read a status. A page of an origin
+    /// that may not connect keeps the status, whatever refused it: it is told nothing.
+    pub(crate) fn of<B>(
+        request: &mut Request<B>,
+        places: &RefusedSockets,
+        may_connect: impl FnOnce(&HeaderMap) -> bool,
+    ) -> Option<Self> {
+        let how = How::of(request, places, may_connect)?;
         let refused = request.extensions_mut().get_or_insert_default::<SoftlyRefused>().clone();
         Some(Self { refused, how })
     }
@@ -92,11 +97,16 @@ impl Softener {
 }
 
 impl How {
-    fn of<B>(request: &Request<B>, places: &RefusedSockets) -> Option<Self> {
+    fn of<B>(
+        request: &Request<B>,
+        places: &RefusedSockets,
+        may_connect: impl FnOnce(&HeaderMap) -> bool,
+    ) -> Option<Self> {
         if reads_event_streams(request.method(), request.headers()) {
             return Some(Self::Stream);
         }
-        SocketRequest::of(request, places).map(Self::Socket)
+        let asked = SocketRequest::of(request, places)?;
+        may_connect(request.headers()).then_some(Self::Socket(asked))
     }
 }
 
@@ -104,7 +114,6 @@ impl How {
 /// place is free.
 fn speak(request: SocketRequest, response: Response) -> Response {
     let spoken = match response.status() {
-        _ if response.extensions().get::<ForeignPage>().is_some() => None,
         StatusCode::UNAUTHORIZED => Some(Spoken::Unauthenticated),
         StatusCode::FORBIDDEN => Some(Spoken::Forbidden),
         _ if is_transient(&response) => {
@@ -307,8 +316,10 @@ mod tests {
 
     #[tokio::test]
     async fn ws_3_a_refusal_is_spoken_to_a_page_of_the_same_host_only() {
+        let places = RefusedSockets::default();
+        assert!(Softener::of(&mut page(), &places, |_| false).is_none(), "another host");
         let answered = |refusal: Refusal| {
-            let softener = Softener::of(&mut page(), &RefusedSockets::default()).unwrap();
+            let softener = Softener::of(&mut page(), &places, |_| true).unwrap();
             let mut counted = Vec::new();
             let answer = softener.soften(refusal.into_response(), |status| counted.push(status));
             (answer.status().as_u16(), counted)
@@ -318,7 +329,6 @@ mod tests {
             assert_eq!(answered(Refusal::new(status, "x")), (101, vec![status]));
         }
         assert_eq!(answered(Refusal::failed("x")).0, 101);
-        assert_eq!(answered(Refusal::foreign_page("x")), (403, vec![]));
         for status in [400_u16, 404, 409, 426, 500] {
             let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), "x");
             assert_eq!(answered(refusal), (status, vec![]));

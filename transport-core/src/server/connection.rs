@@ -12,7 +12,7 @@ use crate::socket::cut::{Cut, Cutter, answering};
 use crate::socket::streams::STREAM;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, Request, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -162,7 +162,8 @@ where
     if let Some(cut) = cut.clone() {
         extensions.insert(cut);
     }
-    let soft = Softener::of(&mut request, &shared.refused_sockets);
+    let may_connect = |headers: &HeaderMap| shared.registries.may_connect(headers);
+    let soft = Softener::of(&mut request, &shared.refused_sockets, may_connect);
     let answered = answering(cut, async {
         shared.registries.draw_tickets_for(request.extensions_mut());
         shared.app.clone().call(request).await

@@ -1,7 +1,7 @@
 //! The registries of one server, whatever their payloads.
 
 use crate::admission::live::Live;
-use axum::http::{Extensions, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, select_all};
 use registry_core::{Flusher, LaneOptions, Progress};
@@ -29,6 +29,7 @@ pub struct Registries(Arc<[Arc<dyn Registry>]>);
 trait Registry: Send + Sync {
     fn draw_ticket_for(&self, extensions: &mut Extensions);
     fn count(&self, refused: StatusCode);
+    fn may_connect(&self, headers: &HeaderMap) -> bool;
     /// Opens a lane, and returns what drives its flusher.
     fn drive(&self, options: LaneOptions) -> BoxFuture<'static, ()>;
     fn begin_shutdown(&self) -> usize;
@@ -43,6 +44,10 @@ impl<T: Send + Sync + 'static> Registry for Live<T> {
 
     fn count(&self, refused: StatusCode) {
         Self::count(self, refused);
+    }
+
+    fn may_connect(&self, headers: &HeaderMap) -> bool {
+        Self::may_connect(self, headers)
     }
 
     fn drive(&self, options: LaneOptions) -> BoxFuture<'static, ()> {
@@ -81,6 +86,11 @@ impl Registries {
         if let Some(registry) = self.0.first() {
             registry.count(refused);
         }
+    }
+
+    /// Tells whether a page of the origin that the headers name may open a WebSocket at each.
+    pub(super) fn may_connect(&self, headers: &HeaderMap) -> bool {
+        self.0.iter().all(|registry| registry.may_connect(headers))
     }
 
     /// Opens so many lanes in each, and has tasks drive them.

@@ -127,7 +127,7 @@ pub async fn what_was_broadcast_before_is_in_it_and_the_rest_follows(host: Host,
 /// middle of an event.
 pub async fn a_revocation_in_the_middle_discards_the_rest(host: Host, asked: Snapshots) {
     const BYTES: usize = 32 << 20;
-    let options = LiveOptions::new().with_max_snapshot_bytes(BYTES);
+    let options = LiveOptions::new().with_max_snapshot_bytes(BYTES + 1024);
     let large = take(|_| Ok(vec![Encoded::text("x".repeat(BYTES))]));
     let asker = Asker::start(host, asked, options, large).await;
     let raw = Raw::connect_narrow(asker.running.address).await;
@@ -147,12 +147,13 @@ pub async fn a_revocation_in_the_middle_discards_the_rest(host: Host, asked: Sna
 pub async fn what_fails_is_answered_and_leaves_no_subscriber(host: Host, asked: Snapshots) {
     let options = || {
         LiveOptions::new()
-            .with_max_snapshot_bytes(10)
+            .with_max_snapshot_bytes(1_000)
             .with_snapshot_timeout(Duration::from_millis(20))
     };
     let slow: Take = Arc::new(|_| std::future::pending().boxed());
     let panics: Take = Arc::new(|_| async { panic!("on purpose") }.boxed());
-    let large = take(|_| Ok(vec![Encoded::text("12345"), Encoded::text("678901")]));
+    let two = |bytes| vec![Encoded::text("x".repeat(bytes)), Encoded::text("y".repeat(bytes))];
+    let large = take(move |_| Ok(two(500)));
     for (take, reason) in
         [(slow, "took too long"), (panics, "the snapshot failed"), (large, "is too large")]
     {
@@ -162,7 +163,7 @@ pub async fn what_fails_is_answered_and_leaves_no_subscriber(host: Host, asked: 
         assert_eq!(asker.live.stats().ended, [(CloseReason::Failed, 1)].into(), "{reason}");
         assert_eq!(asker.live.admission_stats().refusals, [(503, 1)].into(), "counted once");
     }
-    let fits = take(|_| Ok(vec![Encoded::text("12345"), Encoded::text("67890")]));
+    let fits = take(move |_| Ok(two(300)));
     let asker = Asker::start(host, asked, options(), fits).await;
     assert_eq!(asker.ask().await.0.status, asked.admitted);
 

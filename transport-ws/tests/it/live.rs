@@ -4,7 +4,8 @@
 use crate::handshake::UPGRADE;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{SinkExt, StreamExt};
 use jsonschema::Validator;
@@ -191,6 +192,10 @@ async fn ws_6_each_message_of_a_client_gets_one_answer(host: Host) {
     let ws = WsOptions::new().with_on_text(|peer, text| async move {
         match &*text {
             "quiet" => {}
+            "late" => drop(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                peer.reply("at last").await
+            })),
             "twice" => {
                 peer.reply("one").await.unwrap();
                 peer.reply_with(Encoded::json("{\"two\":2}")).await.unwrap();
@@ -213,6 +218,9 @@ async fn ws_6_each_message_of_a_client_gets_one_answer(host: Host) {
     client.say(json!({ "type": "message", "ref": 5, "data": "twice" })).await;
     assert_eq!(client.message().await, reply(json!(5), json!("one")));
     assert_eq!(client.message().await, reply(json!(5), json!({ "two": 2 })));
+    client.say(json!({ "type": "message", "ref": 9, "data": "late" })).await;
+    assert_eq!(client.message().await, json!({ "type": "ack", "ref": 9 }));
+    assert_eq!(client.message().await, json!({ "type": "reply", "data": "at last" }));
     // What needs no answer gets none: the next one is that of the message after it.
     client.say(json!({ "type": "message", "data": "quiet" })).await;
     for (reference, message) in [
@@ -277,7 +285,14 @@ async fn refusing(host: Host) -> (Live<Event>, SocketAddr, Running) {
         Err(refusal)
     }
     let live = LiveBuilder::for_topics().build();
-    let app = Router::new().route("/ws", get(socket));
+    /// It refuses before the handler looks at the request.
+    async fn check(request: Request<axum::body::Body>, next: Next) -> Response {
+        if request.uri().query() == Some("middleware") {
+            return StatusCode::UNAUTHORIZED.into_response();
+        }
+        next.run(request).await
+    }
+    let app = Router::new().route("/ws", get(socket)).layer(from_fn(check));
     let running = Running::start(host, app, &live).await;
     (live, running.address, running)
 }
@@ -319,7 +334,11 @@ async fn ws_3_other_refusals_keep_their_status(host: Host) {
         assert_eq!(status(query, offers).await, expected, "{query}");
     }
     let foreign = format!("{offers}Origin: http://evil.example\r\n");
-    assert_eq!(status("", &foreign).await, 403, "a page of another host is told nothing");
+    for (query, expected) in [("", 403), ("401", 403), ("middleware", 401)] {
+        let answered = status(query, &foreign).await;
+        assert_eq!(answered, expected, "{query}: a page of another host is told nothing");
+    }
+    assert_eq!(status("middleware", offers).await, 101, "as any refusal of the same host");
     for (query, expected) in [("401", 401), ("403", 403), ("503", 503)] {
         assert_eq!(status(query, "").await, expected, "a raw WebSocket gets the status");
     }
