@@ -7,8 +7,9 @@ use crate::sync::model::{every_schedule, id, message, spawn};
 use crate::types::bounds::OutboxOptions;
 use crate::types::format::WireFormat;
 
-static DOTS: WireFormat =
-    WireFormat::new("dots", |id, _, out| out.extend_from_slice(id.seq().to_string().as_bytes()));
+static DOTS: WireFormat = WireFormat::new("dots", |head, _, out| {
+    out.extend_from_slice(head.id().seq().to_string().as_bytes())
+});
 
 /// The lane of outboxes and the lock that orders its log.
 struct Outboxes {
