@@ -337,6 +337,18 @@ mod tests {
     }
 
     #[test]
+    fn snp_2_only_the_last_part_of_a_snapshot_has_an_id() {
+        let (at, state) = (MessageId::new(1, 7), Encoded::json("[1]"));
+        let part = "event: snapshot\ndata: [1]\n\n";
+        assert_eq!(SSE.snapshot(None, &state).unwrap(), part);
+        assert_eq!(SSE.snapshot(Some(at), &state).unwrap(), format!("id: {at}\n{part}"));
+        let part = "event: snapshot\n\
+            data: {\"channel\":null,\"event\":\"snapshot\",\"data\":[1]}\n\n";
+        assert_eq!(SSE_ENVELOPE.snapshot(None, &state).unwrap(), part);
+        assert_eq!(SSE_ENVELOPE.snapshot(Some(at), &state).unwrap(), format!("id: {at}\n{part}"));
+    }
+
+    #[test]
     fn sse_4_a_farewell_names_the_reason_and_the_time_to_come_back() {
         let text =
             |reason| farewell(reason, 7).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());

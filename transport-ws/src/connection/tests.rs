@@ -240,3 +240,48 @@ fn que_3_an_idle_connection_holds_no_read_buffer() {
     assert!(used.bytes_max >= 1 << 20, "a buffer to read the ping");
     assert!(used.bytes_current < 4096, "{} bytes are still held", used.bytes_current);
 }
+
+/// A connection over a pipe whose outbox begins with a text of so many bytes, written in parts.
+fn begins_with(bytes: usize) -> Subscriber {
+    let registry =
+        SubscriberRegistry::<String>::with_encoder(RegistryOptions::new(), registry_core::Json);
+    let ada = Registration::new().with_group(Identity::new("account", "ada"));
+    let outbox = registry.open_outbox(&crate::WS, OutboxOptions::new(), ada).unwrap();
+    outbox.put_first(vec![crate::frame::bare(&registry_core::Encoded::text("x".repeat(bytes)))]);
+    let admitted = Admitted::new(outbox, Arc::new(Grant::new(ChannelFilter::All)));
+    let options = WsOptions::new().with_ping_period(Duration::from_millis(1));
+    let (server_end, peer) = duplex(512);
+    // It takes a whole part, and holds it back while the pipe is full.
+    let buffered = BufStream::with_capacity(512, 70_000, server_end);
+    tokio::spawn(piped(buffered, admitted, Arc::new(options), Protocol::Raw).run());
+    Subscriber { registry, peer }
+}
+
+const PARTS: usize = 200_000;
+/// The head of a frame of that length.
+const HEAD: usize = 10;
+
+#[tokio::test(start_paused = true)]
+async fn snp_2_no_ping_is_written_between_two_parts_of_a_frame() {
+    let Subscriber { registry: _registry, mut peer } = begins_with(PARTS);
+    let mut read = vec![0; HEAD + PARTS + 2];
+    for chunk in read.chunks_mut(100) {
+        // Long enough for a ping to be due.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        peer.read_exact(chunk).await.unwrap();
+    }
+    let frame = read.iter().position(|byte| *byte == 0x81).unwrap();
+    let rest = read[frame + HEAD..].iter().take_while(|byte| **byte == b'x').count();
+    assert!(rest == PARTS || frame + HEAD + rest == read.len(), "{rest} bytes in a row");
+}
+
+#[tokio::test(start_paused = true)]
+async fn snp_2_no_farewell_is_written_between_two_parts_of_a_frame() {
+    let Subscriber { registry, mut peer } = begins_with(PARTS);
+    let mut read = vec![0; 1000];
+    peer.read_exact(&mut read).await.unwrap();
+    assert_eq!(registry.close_by_identity(Identity::new("account", "ada")), 1);
+    let mut rest = Vec::new();
+    peer.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() < PARTS && rest.iter().all(|byte| *byte == b'x'), "a part and no more");
+}
